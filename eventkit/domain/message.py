@@ -1,0 +1,76 @@
+"""An event on the wire: CloudEvents 1.0, binary content mode, written by hand (1 µs; the SDK takes 12 and judges us in the tests).
+
+Every header costs throughput, so only those that a reader needs are there: `ce_subject` never (it is the key), the schema version
+above 1 only, ids of cause, story and trace only where they exist. `ce_sequence` is the version in the stream.
+"""
+
+from typing import Any
+
+import msgspec
+
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.errors import UndecodableEvent
+
+Headers = list[tuple[str, str | bytes]]
+
+
+class Message(msgspec.Struct, gc=False):
+    """What a transport carries. `tag` is never sent: a number that reports name the message by, or the transport's mark of a delivery."""
+
+    topic: str
+    key: str
+    value: bytes | str
+    headers: Headers
+    tag: Any = None
+
+
+def headers_of(event: EncodedEvent) -> Headers:
+    """Return the headers of an event, in the order in which they are sent."""
+    headers: Headers = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", event.id),
+        ("ce_source", event.source),
+        ("ce_type", event.type),
+        ("ce_time", event.time),
+        ("ce_sequence", str(event.version)),
+        ("content-type", "application/json"),
+    ]
+    if event.schema_version > 1:
+        headers.append(("ce_dataschemaversion", str(event.schema_version)))
+    if event.correlation_id is not None:
+        headers.append(("ce_correlationid", event.correlation_id))
+    if event.causation_id is not None:
+        headers.append(("ce_causationid", event.causation_id))
+    if event.traceparent is not None:
+        headers.append(("ce_traceparent", event.traceparent))
+    if event.extra is not None:
+        headers.append(("ce_metadata", event.extra))
+    return headers
+
+
+def message_of(event: EncodedEvent, topic: str, *, tag: int | None = None) -> Message:
+    """Put an encoded event on the wire."""
+    return Message(topic, event.stream, event.data, headers_of(event), tag)
+
+
+def event_of(message: Message) -> EncodedEvent:
+    """Read an encoded event off the wire; UndecodableEvent says which header is missing or wrong."""
+    found = {name: value if isinstance(value, str) else value.decode() for name, value in message.headers}
+    try:
+        return EncodedEvent(
+            id=found["ce_id"],
+            source=found["ce_source"],
+            stream=message.key,
+            version=int(found["ce_sequence"]),
+            type=found["ce_type"],
+            schema_version=int(found.get("ce_dataschemaversion", 1)),
+            data=message.value,
+            time=found["ce_time"],
+            correlation_id=found.get("ce_correlationid"),
+            causation_id=found.get("ce_causationid"),
+            traceparent=found.get("ce_traceparent"),
+            extra=found.get("ce_metadata"),
+        )
+    except (KeyError, ValueError) as error:
+        msg = f"message with key {message.key!r} on {message.topic!r} is no event of ours: header {error} is missing or wrong"
+        raise UndecodableEvent(msg) from error

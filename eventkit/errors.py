@@ -1,0 +1,150 @@
+"""Every exception that eventkit raises on purpose; the message has the values in it and says what to do.
+
+    EventkitError
+    ├── ConfigurationError        a setting, a path or a URL that cannot be used
+    │   └── EmbeddedUnavailable   no PostgreSQL binaries or no Kafka client for the embedded servers
+    ├── CatalogError              an event type that cannot be registered
+    ├── InvalidEvent              something that must not be written (also a ValueError)
+    │   ├── InvalidStreamId       a stream id, category or name that breaks the rules
+    │   ├── UnknownEventType      a type that the catalog does not know
+    │   └── EventTooLarge         more bytes than the limit
+    ├── UndecodableEvent          stored or received data that its type cannot be made from
+    │   └── NewerSchema           written by a newer schema version than this catalog knows
+    ├── StorageError              the database does not do what was asked
+    │   ├── ConcurrencyError      a stream is not at the expected version
+    │   ├── DuplicateEventId      an event id that is already in the store, elsewhere
+    │   ├── AppendDeadlock        PostgreSQL chose this transaction as a deadlock's victim: retry it
+    │   ├── UnsupportedConnection a driver or a session that append does not take
+    │   ├── DatabaseUnavailable   no connection, or it was lost
+    │   ├── NotPrimary            a standby, or a pooler that breaks sessions
+    │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
+    ├── Deposed                   another process holds the lease now
+    ├── TransportError            the broker does not do what was asked
+    │   ├── TransportUnavailable  no connection, or it was lost
+    │   └── TopicUnusable         missing, forbidden, or changed under a running producer
+    └── ProjectionError           a projection that cannot be loaded or run
+        └── VersionMismatch       its declared version is not the live one: rebuild
+"""
+
+from collections.abc import Mapping
+
+
+class EventkitError(Exception):
+    """The root of all."""
+
+
+class ConfigurationError(EventkitError):
+    """A setting, a path or a URL cannot be used."""
+
+
+class EmbeddedUnavailable(ConfigurationError):
+    """The embedded servers have nothing to run on."""
+
+
+class CatalogError(EventkitError):
+    """An event type cannot be registered."""
+
+
+class InvalidEvent(EventkitError, ValueError):
+    """The event must not be written."""
+
+
+class InvalidStreamId(InvalidEvent):
+    """A stream id, a category or a name breaks the rules."""
+
+
+class UnknownEventType(InvalidEvent):
+    """The catalog does not know the type."""
+
+
+class EventTooLarge(InvalidEvent):
+    """The event has more bytes than the limit."""
+
+
+class UndecodableEvent(EventkitError):
+    """The event's type cannot be made from its data."""
+
+
+class NewerSchema(UndecodableEvent):
+    """The event was written by a newer schema version than this catalog knows."""
+
+
+class StorageError(EventkitError):
+    """The database does not do what was asked."""
+
+
+class ConcurrencyError(StorageError):
+    """A stream is not at the expected version; nothing of the call was written.
+
+    `expected` is a version, 0 for "no stream". `actual` is the stream's version as this transaction sees it, 0 for "no stream",
+    and None where the isolation level hides it. `transaction_usable` is False where PostgreSQL aborted the caller's transaction
+    (REPEATABLE READ and SERIALIZABLE): roll back and start again.
+    """
+
+    def __init__(self, stream: str, expected: int, actual: int | None, *, transaction_usable: bool = True) -> None:
+        """Say the values."""
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+        self.transaction_usable = transaction_usable
+        super().__init__(stream, expected, actual)
+
+    def __str__(self) -> str:
+        """Put the values into a sentence."""
+        wanted = f"at version {self.expected}" if self.expected else "not to exist"
+        seen = {None: "another transaction changed it", 0: "it does not exist"}.get(self.actual, f"it is at version {self.actual}")
+        after = "load it again and retry" if self.transaction_usable else "the transaction is aborted: roll back and retry it whole"
+        return f"stream {self.stream!r} was expected {wanted}, but {seen}; nothing was written: {after}"
+
+
+class DuplicateEventId(StorageError):
+    """An event id is already in the store, at another place."""
+
+
+class AppendDeadlock(StorageError):
+    """PostgreSQL chose this transaction as a deadlock's victim: roll back and retry it."""
+
+
+class UnsupportedConnection(StorageError, TypeError):
+    """Append does not take this driver or kind of session."""
+
+
+class DatabaseUnavailable(StorageError):
+    """There is no connection to the database, or it was lost."""
+
+
+class NotPrimary(StorageError):
+    """The server is a standby, or a pooler stands in between."""
+
+
+class SchemaMismatch(StorageError):
+    """The database's tables are not those of this code."""
+
+
+class Deposed(EventkitError):
+    """Another process holds the lease now."""
+
+
+class TransportError(EventkitError):
+    """The broker does not do what was asked."""
+
+
+class TransportUnavailable(TransportError):
+    """There is no connection to the broker, or it was lost."""
+
+
+class TopicUnusable(TransportError):
+    """Topics are missing, forbidden, or have changed under a running producer; `reasons` has a sentence for each."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """Say each topic's reason."""
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"topic {topic!r}: {reason}" for topic, reason in self.reasons.items()))
+
+
+class ProjectionError(EventkitError):
+    """A projection cannot be loaded or run."""
+
+
+class VersionMismatch(ProjectionError):
+    """The declared version of a projection is not the live one."""

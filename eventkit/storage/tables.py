@@ -1,0 +1,145 @@
+"""Every table and column name of eventkit, in one place; migrations are compared with it, `eventkit db verify` checks against it.
+
+All tables live in a PostgreSQL schema of their own (`eventkit` unless configured). Someone in psql should understand a row without
+the code: each table says what one row is.
+"""
+
+from functools import cache
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+DEFAULT_SCHEMA = "eventkit"
+VERSION_TABLE = "alembic_version"
+MAINTENANCE_ROLE = "eventkit_maintenance"
+SHARDS = 256  # outbox.shard is crc32(stream) modulo this
+
+
+@cache
+def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
+    """Return all tables in the given PostgreSQL schema."""
+    tables = MetaData(
+        schema=schema,
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        },
+    )
+    _store(tables)
+    _relay(tables)
+    _projections(tables)
+    return tables
+
+
+def _store(tables: MetaData) -> None:
+    Table(
+        "streams",
+        tables,
+        Column("stream", Text(collation="C"), primary_key=True),
+        Column("version", Integer, nullable=False),
+        comment="A stream and its current version.",
+        postgresql_with={"fillfactor": 70},  # its row is updated by every append: leave room for HOT updates
+    )
+    Table(
+        "events",
+        tables,
+        Column("position", BigInteger, Identity(always=True, cache=1, increment=1, cycle=False), primary_key=True),
+        Column("id", Uuid, nullable=False, unique=True),
+        Column("source", Text, nullable=False),
+        Column("stream", Text(collation="C"), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("schema_version", SmallInteger, nullable=False),
+        Column("data", JSONB, nullable=False),
+        Column("metadata", JSONB, nullable=False),
+        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        UniqueConstraint("stream", "version"),
+        CheckConstraint("version > 0", name="version"),
+        comment="What happened. Append-only.",
+    )
+
+
+def _relay(tables: MetaData) -> None:
+    Table(
+        "outbox",
+        tables,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("topic", Text, nullable=False),
+        Column("shard", SmallInteger, nullable=False),
+        Column("bytes", Integer, nullable=False),
+        comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
+    )
+    Table(
+        "leases",
+        tables,
+        Column("name", Text, primary_key=True),
+        Column("epoch", Integer, nullable=False),
+        Column("owner", Text, nullable=False),
+        Column("expires_at", DateTime(timezone=True), nullable=False),
+        comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+    )
+
+
+def _projections(tables: MetaData) -> None:
+    Table(
+        "projections",
+        tables,
+        Column("name", Text, primary_key=True),
+        Column("generation", BigInteger, Identity(always=False, cache=1), nullable=False, unique=True),
+        Column("table_name", Text),
+        Column("declared_version", Integer, nullable=False),
+        Column("position", BigInteger, nullable=False, server_default=text("0")),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="A projection, its live generation, the table it writes and how far it has read the store. The row is the fence.",
+    )
+    Table(
+        "checkpoints",
+        tables,
+        Column("generation", BigInteger, primary_key=True, autoincrement=False),
+        Column("stream", Text(collation="C"), primary_key=True),
+        Column("version", Integer, nullable=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("parked", Boolean, nullable=False, server_default=text("false")),
+        comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
+        postgresql_with={"fillfactor": 70},
+    )
+    Table(
+        "dead_letters",
+        tables,
+        Column("id", BigInteger, Identity(always=True, cache=1), primary_key=True),
+        Column("parked_by", Text, nullable=False),
+        Column("stream", Text(collation="C"), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("position", BigInteger),
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("cause", Text, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("event", JSONB),
+        Column("data", LargeBinary),
+        Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        UniqueConstraint("parked_by", "stream", "version", "event_id"),
+        Index(None, "parked_by", "stream"),
+        comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
+    )

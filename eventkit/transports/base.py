@@ -1,0 +1,114 @@
+"""The seam to the brokers, and the contract that every transport keeps (tests/transports/contract.py holds each one to it).
+
+Order: messages with one key arrive in the order in which one publisher was given them.
+Durability: a confirmed message survives the broker's crash. Redelivery: what was not acknowledged is delivered again, to this
+member of the group or to another. Partial failure: each message is accounted for by itself.
+What a broker cannot do is a flag of the closed list `Flag`; order, redelivery, partial failure and durability are not on it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from importlib import import_module
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from eventkit.domain.message import Message
+from eventkit.errors import ConfigurationError
+
+
+class Flag(Enum):
+    """What a transport cannot do; the only differences that are allowed."""
+
+    NO_HISTORY = auto()  # a group that comes later finds nothing of before: take it from the store
+    ONE_PROCESS = auto()  # nothing leaves this process
+
+
+class Reports(msgspec.Struct):
+    """What became of messages, by tag. Anything but `confirmed` ends the publisher: see `Publisher.abandon`."""
+
+    confirmed: list[int] = msgspec.field(default_factory=list)  # durable at the broker
+    refused: dict[int, str] = msgspec.field(default_factory=dict)  # the broker will never take this event: too large, invalid; tag -> reason
+    held: dict[str, str] = msgspec.field(default_factory=dict)  # topic -> reason: unknown, forbidden, changed; the events are innocent
+    lost: str | None = None  # any other failure; the events are innocent
+
+    @property
+    def failed(self) -> bool:
+        """Whether the publisher is finished."""
+        return bool(self.refused or self.held or self.lost)
+
+
+class Publisher(Protocol):
+    """Sends messages, in order per key, several batches in flight. Used by one thread. Never raises for what a message did: it reports."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Take messages over, each with an integer tag of its own; wait only while the client's queue is full."""
+
+    def reports(self, timeout: float) -> Reports:
+        """Return what is known since the last call, waiting up to `timeout` seconds for the first report.
+
+        When it `failed`, some messages may be unaccounted for: call `abandon`, use a new publisher.
+        """
+
+    def abandon(self) -> Reports:
+        """Stop, throw away what was not sent, and return the last word on this publisher; takes four seconds at most.
+
+        Messages in none of the reports may still arrive later (as duplicates).
+        """
+
+    def close(self, timeout: float) -> Reports:
+        """Send what is queued, wait for its reports, and close. What is unconfirmed at the time limit is in no report."""
+
+
+class Subscription(Protocol):
+    """One member of a group that shares the topics' messages. Used by one thread."""
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return at most `limit` messages as soon as there are some; an empty list after `timeout` seconds.
+
+        Messages of one key come in order and to one member at a time. A member that joins or leaves changes the shares only within this
+        call, so nothing is taken away while a batch is being applied.
+        """
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Never deliver these, nor earlier ones of their keys, to this group again. Losing it means a redelivery, no more."""
+
+    def close(self) -> None:
+        """Leave the group; what was not acknowledged goes to others. Takes five seconds at most."""
+
+
+class Transport(Protocol):
+    """One broker's road."""
+
+    flags: frozenset[Flag]
+
+    def publisher(self) -> Publisher:
+        """Return a new publisher; it may connect in the background."""
+
+    def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
+        """Join a group; a group's first member starts at the earliest message. TopicUnusable when a topic is missing."""
+
+    def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create the topics that are missing and return their names."""
+
+    def check(self) -> str:
+        """Return a line that names the broker and its version, or raise TransportUnavailable."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+_MODULES = {"kafka": "eventkit.transports.kafka", "local": "eventkit.transports.local"}
+
+
+def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transport:
+    """Open the transport that a URL names: `kafka://host:9092,host2:9092`, `local://name`. Options pass through to the client."""
+    scheme = urlsplit(url).scheme
+    module = _MODULES.get(scheme)
+    if module is None:
+        known = ", ".join(f"{name}://" for name in _MODULES)
+        msg = f"transport URL {url.split('@')[-1]!r} has the scheme {scheme!r}; known are {known}"
+        raise ConfigurationError(msg)
+    opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
+    return opener(url, options or {})
