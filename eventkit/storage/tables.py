@@ -118,7 +118,7 @@ def _projections(tables: MetaData) -> None:
         Column("generation", BigInteger, primary_key=True, autoincrement=False),
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
-        Column("event_id", Uuid, nullable=False),
+        Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
         postgresql_with={"fillfactor": 70},
