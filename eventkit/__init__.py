@@ -6,5 +6,3 @@
 A service author needs the names below and no broker; a read-model author needs no offsets; an operator needs the `eventkit`
 command and no Python. Importing this package loads no broker client, alembic or click.
 """
-
-__version__ = "0.1.0"
