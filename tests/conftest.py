@@ -1,0 +1,149 @@
+"""Servers for every test: real PostgreSQL and real Apache Kafka, started when the first test asks for them, and named at the end.
+
+A test whose server is missing is skipped with a sentence that says how to get it; with EVENTKIT_REQUIRE_SERVERS=1 it fails instead.
+EVENTKIT_TEST_POSTGRES=15|18 chooses the release of `database_url`; EVENTKIT_TEST_DATABASE_URL and EVENTKIT_TEST_KAFKA_URL use servers
+that run already. `@pytest.mark.both_postgres` runs a test on both releases.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import pytest
+
+from eventkit.embedded.kafka import EmbeddedKafka
+from tests.servers import ServerMissing
+from tests.servers.kafka import GivenKafka, KafkaServer
+from tests.servers.postgres import PostgresServer, default_release
+
+RELEASES = (15, 18)
+
+
+class Stoppable(Protocol):
+    """What a server fixture yields."""
+
+    @property
+    def version(self) -> str:
+        """The server's release."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+S = TypeVar("S", bound=Stoppable)
+
+_ran: dict[str, str] = {}
+_missing: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name our markers."""
+    config.addinivalue_line("markers", "both_postgres: run the test on PostgreSQL 15 and on 18")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `both_postgres` on both releases."""
+    if metafunc.definition.get_closest_marker("both_postgres") and "postgres" in metafunc.fixturenames:
+        metafunc.parametrize("postgres", RELEASES, indirect=True, scope="session", ids="postgres{}".format)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which servers the tests ran on, and which they wanted and did not have."""
+    if not _ran and not _missing:
+        return
+    terminalreporter.section("servers")
+    for name, version in _ran.items():
+        terminalreporter.line(f"{name}: ran, {version}")
+    for name, reason in _missing.items():
+        terminalreporter.line(f"{name}: NOT RUN, {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[PostgresServer]:
+    """PostgreSQL 15, from the system."""
+    yield from _lend("PostgreSQL 15", lambda: PostgresServer.start(15))
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[PostgresServer]:
+    """PostgreSQL 18, from the wheel."""
+    yield from _lend("PostgreSQL 18", lambda: PostgresServer.start(18))
+
+
+@pytest.fixture(scope="session")
+def given_postgres() -> Iterator[PostgresServer]:
+    """The server at EVENTKIT_TEST_DATABASE_URL."""
+    yield from _lend("PostgreSQL (given)", lambda: PostgresServer.given(os.environ["EVENTKIT_TEST_DATABASE_URL"]))
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> PostgresServer:
+    """The server of `database_url`."""
+    given = "EVENTKIT_TEST_DATABASE_URL" in os.environ and not hasattr(request, "param")
+    release = getattr(request, "param", None) or os.environ.get("EVENTKIT_TEST_POSTGRES") or default_release()
+    server: PostgresServer = request.getfixturevalue("given_postgres" if given else f"postgres{release}")
+    return server
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh database with eventkit's tables."""
+    yield from _database(postgres, migrated=True)
+
+
+@pytest.fixture
+def empty_database_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh database with nothing in it."""
+    yield from _database(postgres, migrated=False)
+
+
+@pytest.fixture(params=RELEASES, ids="postgres{}".format)
+def each_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh database with eventkit's tables, on each release in turn."""
+    yield from _database(request.getfixturevalue(f"postgres{request.param}"), migrated=True)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer | GivenKafka]:
+    """A real Apache Kafka for the session; start a `KafkaServer` of your own to kill or pause one."""
+    given = os.environ.get("EVENTKIT_TEST_KAFKA_URL")
+    if given:
+        yield from _lend("Kafka (given)", lambda: GivenKafka(given))
+    else:
+        yield from _lend("Apache Kafka", lambda: KafkaServer().start())
+
+
+@pytest.fixture
+def kafka_topic(kafka: KafkaServer | GivenKafka) -> Iterator[str]:
+    """A fresh topic of six partitions."""
+    name = f"test.{uuid.uuid4().hex[:12]}"
+    kafka.create_topic(name)
+    yield name
+    kafka.delete_topic(name)
+
+
+@pytest.fixture
+def embedded_kafka() -> Iterator[EmbeddedKafka]:
+    """The mock cluster of librdkafka: memory only, fresh for the test."""
+    with EmbeddedKafka() as broker:
+        yield broker
+
+
+def _database(server: PostgresServer, *, migrated: bool) -> Iterator[str]:
+    url = server.fresh(migrated=migrated)
+    yield url
+    server.drop(url)
+
+
+def _lend(name: str, start: Callable[[], S]) -> Iterator[S]:
+    try:
+        server = start()
+    except ServerMissing as missing:
+        _missing[name] = str(missing)
+        if os.environ.get("EVENTKIT_REQUIRE_SERVERS") == "1":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+    _ran[name] = server.version
+    yield server
+    server.stop()

@@ -1,0 +1,65 @@
+"""Fetch what the tests' servers need, or lend a server to a command.
+
+    python -m tests.servers fetch                       Apache Kafka's jars, through Maven, into .servers/
+    python -m tests.servers postgres -- COMMAND...      run COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
+    python -m tests.servers kafka -- COMMAND...         run COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
+
+They nest: `python -m tests.servers postgres -- python -m tests.servers kafka -- COMMAND`. EVENTKIT_TEST_POSTGRES=15|18 chooses the release.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from tests.servers import ServerMissing
+from tests.servers.jars import fetch_kafka
+from tests.servers.kafka import KafkaServer
+from tests.servers.postgres import PostgresServer, default_release
+
+Run = Callable[[Sequence[str]], int]
+
+
+def fetch(_command: Sequence[str]) -> int:
+    """Fetch the jars."""
+    print(f"Apache Kafka's jars are in {fetch_kafka()}")
+    return 0
+
+
+def postgres(command: Sequence[str]) -> int:
+    """Run a command beside a PostgreSQL."""
+    server = PostgresServer.start(int(os.environ.get("EVENTKIT_TEST_POSTGRES") or default_release()))
+    try:
+        return _run(command, EVENTKIT_DATABASE_URL=server.url)
+    finally:
+        server.stop()
+
+
+def kafka(command: Sequence[str]) -> int:
+    """Run a command beside an Apache Kafka."""
+    with KafkaServer() as server:
+        return _run(command, EVENTKIT_TRANSPORT_URL=server.url)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the first argument names; return an exit code."""
+    actions: dict[str, Run] = {"fetch": fetch, "postgres": postgres, "kafka": kafka}
+    name, *rest = arguments or [""]
+    command = rest[1:] if rest[:1] == ["--"] else rest
+    if name not in actions or (name != "fetch" and not command):
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        return actions[name](command)
+    except ServerMissing as missing:
+        print(missing, file=sys.stderr)
+        tolerated = name == "fetch" and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1"
+        return 0 if tolerated else 1
+
+
+def _run(command: Sequence[str], **environment: str) -> int:
+    return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,200 @@
+"""A real Apache Kafka, one broker that is its own controller, with the faults that tests need: kill -9, start again, pause, resume."""
+
+import shutil
+import signal
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.ports import free_port
+from tests.servers import ServerMissing
+from tests.servers.jars import KAFKA_VERSION, kafka_jars
+
+START_TIMEOUT = 90.0
+STOP_TIMEOUT = 20.0
+LOCAL = "127.0.0.1"
+PROPERTIES = """\
+node.id=1
+process.roles=broker,controller
+controller.listener.names=CONTROLLER
+controller.quorum.bootstrap.servers={host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={folder}/data
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=5
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=5
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+"""
+
+
+class Topics:
+    """What tests do with the topics of a broker, whoever runs it."""
+
+    bootstrap: str
+
+    def admin(self, **config: Any) -> AdminClient:
+        """Return an admin client."""
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **config})
+
+    def create_topic(self, name: str, partitions: int = 6, **config: Any) -> None:
+        """Create a topic; `config` are the topic's own settings, with `_` for `.` (`max_message_bytes=20_000`)."""
+        settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
+        admin = self.admin()
+        admin.create_topics([topic])[name].result(30)
+        _await(lambda: name in admin.list_topics(timeout=5).topics, f"the new topic {name}")
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic."""
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(30)
+        _await(lambda: name not in admin.list_topics(timeout=5).topics, f"the end of topic {name}")
+
+
+class GivenKafka(Topics):
+    """A broker that runs already; it can be neither killed nor paused."""
+
+    def __init__(self, url: str) -> None:
+        """Use the broker at `kafka://host:port`."""
+        self.url = url
+        self.bootstrap = url.removeprefix("kafka://")
+        self.version = f"at {self.bootstrap}"
+
+    def stop(self) -> None:
+        """Leave it running."""
+
+
+class KafkaServer(Topics):
+    """Apache Kafka as a child process, from `start()` to `stop()` or inside a `with`; `properties` add to its server.properties."""
+
+    version = KAFKA_VERSION
+
+    def __init__(self, *, heap: str = "1g", properties: dict[str, str] | None = None) -> None:
+        """Choose ports; nothing runs yet."""
+        self._heap = heap
+        self._properties = properties or {}
+        self._port, self._controller = free_port(), free_port()
+        self.bootstrap = f"{LOCAL}:{self._port}"
+        self._guard: Guard | None = None
+        self.pid = 0
+
+    @property
+    def url(self) -> str:
+        """The address as a transport URL."""
+        return f"kafka://{self.bootstrap}"
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def start(self) -> Self:
+        """Start the broker, on the same port and data as before if it ran before, and return when it answers."""
+        if self._guard is None:
+            self._prepare()
+        try:
+            self.pid = self._running_guard.spawn(self._java("kafka.Kafka", str(self._folder / "server.properties")))
+            self._await_answer()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the broker and remove its data."""
+        if self._guard:
+            self._guard.close()
+        self._guard, self.pid = None, 0
+
+    def kill(self) -> None:
+        """Kill the broker with -9."""
+        self._running_guard.signal(self.pid, signal.SIGKILL)
+        self._running_guard.wait(self.pid, timeout=STOP_TIMEOUT)
+
+    def pause(self) -> None:
+        """Stop the broker in its tracks; its connections stay open."""
+        self._running_guard.signal(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused broker go on."""
+        self._running_guard.signal(self.pid, signal.SIGCONT)
+
+    @property
+    def log(self) -> str:
+        """The end of the broker's output."""
+        return tail(self._folder / "kafka.log")
+
+    @property
+    def _running_guard(self) -> Guard:
+        if self._guard is None:
+            raise ServerMissing("this Kafka is not started: call start() or use it in a `with`")
+        return self._guard
+
+    @property
+    def _folder(self) -> Path:
+        return self._running_guard.folder
+
+    def _prepare(self) -> None:
+        self._jars = kafka_jars()
+        self._guard = Guard("eventkit-kafka-")
+        known = {"host": LOCAL, "port": self._port, "controller": self._controller, "folder": self._folder}
+        extra = "".join(f"{name}={value}\n" for name, value in self._properties.items())
+        (self._folder / "server.properties").write_text(PROPERTIES.format(**known) + extra)
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        try:
+            configuration = str(self._folder / "server.properties")
+            self._guard.run(
+                self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", configuration)
+            )
+        except BaseException:
+            self.stop()
+            raise
+
+    def _java(self, *arguments: str) -> Command:
+        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        options = [f"-Xmx{self._heap}", f"-Djava.io.tmpdir={self._folder}", "-XX:-UsePerfData", quiet]
+        return Command(
+            arguments=[shutil.which("java") or "java", *options, "-cp", f"{self._jars}/*", *arguments],
+            log=self._folder / "kafka.log",
+        )
+
+    def _await_answer(self) -> None:
+        admin = self.admin()
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._running_guard.running(self.pid) and time.monotonic() < deadline:
+            try:
+                if admin.list_topics(timeout=1).brokers:
+                    return
+            except KafkaException:
+                time.sleep(0.02)
+        raise ServerMissing(f"Apache Kafka did not start on {self.bootstrap}: {self.log}")
+
+
+def _await(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ServerMissing(f"Kafka did not show {what} within 30 s")
+        time.sleep(0.02)

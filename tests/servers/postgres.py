@@ -1,0 +1,112 @@
+"""PostgreSQL servers for the tests: release 15 of the system, 18 of the wheel, or one that is given; each test gets a fresh database.
+
+A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
+"""
+
+import importlib
+import importlib.util
+import uuid
+from typing import Self
+
+import psycopg
+import sqlalchemy
+from psycopg import sql
+
+from eventkit.embedded.binaries import Binaries, from_system, from_wheel
+from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.storage import tables
+from tests.servers import ServerMissing
+
+TEMPLATE = "eventkit_template"
+HOW_TO_GET = {
+    15: "PostgreSQL 15 is not on this machine: install it (Debian: `apt-get install postgresql-15`)",
+    18: "PostgreSQL 18 is not on this machine: `pip install 'eventkit-outbox[embedded]'` brings it",
+}
+
+
+class PostgresServer:
+    """A running server and the databases that tests make on it; `embedded` is the process, None for a server that was given."""
+
+    def __init__(self, url: str, version: str, embedded: EmbeddedPostgres | None = None) -> None:
+        """Use the server at `url`, as a role that may create databases."""
+        self.url = url
+        self.version = version
+        self.embedded = embedded
+        self._template = ""
+
+    @classmethod
+    def start(cls, release: int) -> Self:
+        """Start a server of one release."""
+        embedded = EmbeddedPostgres(binaries=binaries(release).folder).start()
+        return cls(embedded.url, embedded.version, embedded)
+
+    @classmethod
+    def given(cls, url: str) -> Self:
+        """Use a server that runs already."""
+        with psycopg.connect(url) as connection:
+            return cls(url, str(connection.info.parameter_status("server_version")).split()[0])
+
+    def stop(self) -> None:
+        """Drop what was made here, and end the server if it is ours."""
+        if self.embedded:
+            self.embedded.stop()
+        elif self._template:
+            self._execute("drop database if exists {} with (force)", self._template)
+
+    def fresh(self, *, migrated: bool = True) -> str:
+        """Create a database and return its address; `migrated` says whether it has eventkit's tables."""
+        name = _unique("test")
+        self._create(name, self._migrated_template() if migrated else "template1")
+        return self._address(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database that `fresh` made, with the sessions in it."""
+        self._execute("drop database if exists {} with (force)", sqlalchemy.make_url(url).database or "")
+
+    def _migrated_template(self) -> str:
+        if not self._template:
+            name = _unique(TEMPLATE)
+            self._create(name, "template1")
+            migrate(self._address(name))
+            self._template = name
+        return self._template
+
+    def _create(self, name: str, template: str) -> None:
+        self._execute("create database {} template {}", name, template)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def _address(self, name: str) -> str:
+        return sqlalchemy.make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+
+def binaries(release: int) -> Binaries:
+    """Return the programs of a release."""
+    wheel = from_wheel()
+    found = wheel if wheel and wheel.major == release else from_system(release)
+    if found is None:
+        raise ServerMissing(HOW_TO_GET[release])
+    return found
+
+
+def default_release() -> int:
+    """Return 15 if the system has it, else 18."""
+    return 15 if from_system(15) else 18
+
+
+def migrate(url: str) -> None:
+    """Bring eventkit's tables into a database."""
+    if importlib.util.find_spec("eventkit.storage.migrate"):
+        importlib.import_module("eventkit.storage.migrate").upgrade(url)
+        return
+    engine = sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.schema.CreateSchema(tables.DEFAULT_SCHEMA))
+        tables.metadata(tables.DEFAULT_SCHEMA).create_all(connection)
+    engine.dispose()
+
+
+def _unique(prefix: str) -> str:
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
