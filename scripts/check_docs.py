@@ -1,0 +1,68 @@
+"""Hold the documents to the code: links resolve, every promise names tests that exist, the README's program is one that runs.
+
+Called by `make docs`. Prints each thing that is wrong with its place and exits 1, or one line if all is well.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+GUARANTEES = ROOT / "docs" / "guarantees.md"
+PROGRAM = ROOT / "examples" / "quickstart.py"
+LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def main() -> int:
+    """Print what is wrong; return the exit code."""
+    documents = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
+    wrong = [line for document in documents for line in broken_links(document)]
+    wrong += [*promises_without_a_test(), *program_that_no_test_runs()]
+    print("\n".join(wrong) or f"{len(documents)} documents: links, promises and the README's program hold")
+    return 1 if wrong else 0
+
+
+def broken_links(document: Path) -> Iterator[str]:
+    """Yield a line for each relative link that leads nowhere, and for each test that its file does not have."""
+    for link in LINK.finditer(FENCE.sub("", document.read_text())):
+        text, target = link["text"].strip("`"), link["target"]
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        place = document.relative_to(ROOT)
+        if not file.exists():
+            yield f"{place}: the link to {target} leads nowhere"
+        elif text.startswith("test_") and not re.search(rf"def {text}\(", file.read_text()):
+            yield f"{place}: {path} has no test {text}"
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file):
+            yield f"{place}: {target} has no such heading"
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that a document's headings make."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def promises_without_a_test() -> Iterator[str]:
+    """Yield a line for each row of the guarantees that names no test."""
+    for row in re.findall(r"^\| \*\*(.+?)\*\*(.*)$", GUARANTEES.read_text(), re.MULTILINE):
+        if "[`test_" not in row[1]:
+            yield f"docs/guarantees.md: the promise {row[0]!r} names no test"
+
+
+def program_that_no_test_runs() -> Iterator[str]:
+    """Yield a line if a Python block of the README is not, word for word, in the program that a test runs."""
+    program = PROGRAM.read_text() if PROGRAM.exists() else ""
+    for block in PYTHON.finditer((ROOT / "README.md").read_text()):
+        if block["code"] not in program:
+            first = block["code"].partition("\n")[0]
+            yield f"README.md: the program that starts with {first!r} is not in examples/quickstart.py"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
