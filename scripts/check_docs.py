@@ -1,4 +1,4 @@
-"""Hold the documents to the code: links resolve, every promise names tests that exist, the README's program is one that runs.
+"""Hold the documents to the code: links resolve, promises name tests that exist, the README's program is one that runs.
 
 Called by `make docs`. Prints each thing that is wrong with its place and exits 1, or one line if all is well.
 """
