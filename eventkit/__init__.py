@@ -1,8 +1,79 @@
-"""Record what happened as events, in the same PostgreSQL transaction as your own state; stream them in order; fold them once.
+"""Record what happened in the transaction of your own state, relay it to a broker in order, build read models from it once.
 
     aggregate --record--> event --append--> events + outbox --relay--> transport --deliver--> projector --apply--> read model
                           (one transaction, the service's own)   publish, settle                  advance the checkpoint
 
-A service author needs the names below and no broker; a read-model author needs no offsets; an operator needs the `eventkit`
-command and no Python. Importing this package loads no broker client, alembic or click.
+A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has open:
+both or neither. `eventkit relay run` empties the outbox; `eventkit projector run` feeds `TableProjection`s and `SqlProjection`s.
+Importing this package loads no broker client, no alembic and no command line: what needs a database comes at its first use.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eventkit.domain.catalog import Catalog, Encoded, EventType
+from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.metadata import Metadata
+from eventkit.domain.stream import StreamId
+from eventkit.errors import (
+    CatalogError,
+    ConcurrencyError,
+    EventkitError,
+    EventTooLarge,
+    InvalidEvent,
+    InvalidStreamId,
+    NewerSchema,
+    UndecodableEvent,
+    UnknownEventType,
+)
+
+if TYPE_CHECKING:
+    from eventkit.projection.projection import SqlProjection, TableProjection
+    from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
+
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "Append",
+    "Appended",
+    "Catalog",
+    "CatalogError",
+    "ConcurrencyError",
+    "Encoded",
+    "EncodedEvent",
+    "Envelope",
+    "EventStore",
+    "EventTooLarge",
+    "EventType",
+    "EventkitError",
+    "InvalidEvent",
+    "InvalidStreamId",
+    "Metadata",
+    "NewerSchema",
+    "SqlProjection",
+    "StreamId",
+    "TableProjection",
+    "UndecodableEvent",
+    "UnknownEventType",
+]
+
+_AT_FIRST_USE = {
+    "ANY": "eventkit.storage.event_store",
+    "NO_STREAM": "eventkit.storage.event_store",
+    "Append": "eventkit.storage.event_store",
+    "Appended": "eventkit.storage.event_store",
+    "EventStore": "eventkit.storage.event_store",
+    "SqlProjection": "eventkit.projection.projection",
+    "TableProjection": "eventkit.projection.projection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _AT_FIRST_USE:
+        raise AttributeError(f"module 'eventkit' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_AT_FIRST_USE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,7 +5,6 @@ the relay runs without the service's code.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -13,20 +12,11 @@ from uuid import UUID
 
 import msgspec
 
+from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
+from eventkit.errors import InvalidStreamId, UndecodableEvent
 
 E = TypeVar("E")
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
-    """Where an event came from: the ids of its story, of its cause, its trace, and the user's own fields."""
-
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    traceparent: str | None = None
-    extra: Mapping[str, Any] = field(default=_NOTHING)
 
 
 class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
@@ -47,8 +37,7 @@ class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
     position: int | None = None  # None when it came through a transport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope(Generic[E]):
+class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     """An event with its place and its story."""
 
     event: E
@@ -61,3 +50,32 @@ class Envelope(Generic[E]):
     metadata: Metadata
     recorded_at: datetime
     position: int | None
+
+
+def envelope_of(event: E, encoded: EncodedEvent) -> Envelope[E]:
+    """Put a decoded event into its envelope, or raise UndecodableEvent."""
+    try:
+        return Envelope(
+            event=event,
+            id=msgspec.convert(encoded.id, UUID),  # three times as fast as UUID(…)
+            source=encoded.source,
+            stream=StreamId.parse(encoded.stream),
+            version=encoded.version,
+            type=encoded.type,
+            schema_version=encoded.schema_version,
+            metadata=_metadata_of(encoded),
+            recorded_at=datetime.fromisoformat(encoded.time),
+            position=encoded.position,
+        )
+    except (msgspec.DecodeError, ValueError, TypeError, InvalidStreamId) as error:
+        msg = f"event {encoded.id!r}, version {encoded.version} of {encoded.stream!r} at {encoded.time!r}, has no readable envelope: {error}"
+        raise UndecodableEvent(msg) from error
+
+
+def _metadata_of(encoded: EncodedEvent) -> Metadata:
+    if encoded.correlation_id is encoded.causation_id is encoded.traceparent is encoded.extra is None:
+        return NONE
+    extra: Mapping[str, Any] = MappingProxyType(msgspec.json.decode(encoded.extra, type=dict[str, Any]) if encoded.extra else {})
+    return Metadata(
+        correlation_id=encoded.correlation_id, causation_id=encoded.causation_id, traceparent=encoded.traceparent, extra=extra
+    )

@@ -1,0 +1,96 @@
+"""The story of an event: which conversation it belongs to, what caused it, its trace, and the user's own fields.
+
+Stored as one JSON object: the three reserved names beside the user's own. The same rules hold as for events: what JSON or PostgreSQL
+would change or refuse is an InvalidEvent here.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import msgspec
+
+from eventkit.domain import faults
+from eventkit.errors import EventTooLarge, InvalidEvent
+
+RESERVED = ("correlation_id", "causation_id", "traceparent")
+MAX_BYTES = 60_000  # with the event's limit it stays below a broker's usual 1 MB
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ID = re.compile(r"[!-~]{1,200}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?")
+_encode = msgspec.json.Encoder().encode
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an event came from: the ids of its story, of its cause, its trace, and the user's own fields."""
+
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+    extra: Mapping[str, Any] = _NOTHING
+
+    @classmethod
+    def of(cls, fields: "Metadata | Mapping[str, Any] | None") -> "Metadata":
+        """Take metadata as it is, or as a mapping of the reserved names and the user's own."""
+        if fields is None:
+            return NONE
+        if isinstance(fields, Metadata):
+            return fields
+        if not isinstance(fields, Mapping):
+            msg = f"metadata {faults.shown(fields)} is neither a Metadata nor a mapping"
+            raise InvalidEvent(msg)
+        extra = {name: value for name, value in fields.items() if name not in RESERVED}
+        return cls(**{name: fields[name] for name in RESERVED if name in fields}, extra=extra)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote."""
+        found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
+        known = {name: found.pop(name, None) for name in RESERVED}
+        return cls(**known, extra=found or _NOTHING)
+
+    def to_json(self) -> str:
+        """Return the JSON object, checked; InvalidEvent says the name and the value."""
+        if self is NONE:
+            return "{}"
+        known = {name: _checked(name, value) for name in RESERVED if (value := getattr(self, name)) is not None}
+        return _object({**known, **self._own()})
+
+    def _own(self) -> dict[str, Any]:
+        if not isinstance(self.extra, Mapping):
+            msg = f"metadata: extra is {faults.shown(self.extra)}, not a mapping"
+            raise InvalidEvent(msg)
+        for name in self.extra:
+            if not isinstance(name, str) or not name or name in RESERVED:
+                msg = f"metadata: the name {name!r} cannot be the user's own; it is text, not empty, and none of {', '.join(RESERVED)}"
+                raise InvalidEvent(msg)
+        return dict(self.extra)
+
+
+NONE = Metadata()
+
+
+def _checked(name: str, value: object) -> str:
+    rule = _TRACEPARENT if name == "traceparent" else _ID
+    if isinstance(value, str) and rule.fullmatch(value):
+        return value
+    wanted = "a W3C traceparent, 00-<32 hex>-<16 hex>-<2 hex>" if rule is _TRACEPARENT else "text of 1 to 200 printable ASCII characters without spaces"
+    msg = f"metadata: {name} is {faults.shown(value)}, not {wanted}"
+    raise InvalidEvent(msg)
+
+
+def _object(fields: dict[str, Any]) -> str:
+    try:
+        data = _encode(fields)
+        back = msgspec.json.decode(data)
+    except Exception as error:
+        raise InvalidEvent(f"metadata: {faults.forbidden(fields, _encode) or error}") from error
+    if back != fields or b"\\u0000" in data:
+        fault = faults.forbidden(fields, _encode) or faults.difference(fields, back)
+        if fault:
+            raise InvalidEvent(f"metadata: {fault}")
+    if len(data) > MAX_BYTES:
+        msg = f"metadata has {len(data):,} bytes of JSON, the limit is {MAX_BYTES:,}"
+        raise EventTooLarge(msg)
+    return data.decode()
