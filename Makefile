@@ -22,7 +22,7 @@ demo: $(VENV)/.demo ## A month of real flights through the whole of it, with pro
 	@$(PY) -m examples.flights $(ARGS)
 
 test: $(VENV)/.dev ## All tests, on a real PostgreSQL and a real Kafka; says which could not run, and why
-	@$(PY) -m tests.servers fetch || true
+	@$(PY) -m tests.servers fetch
 	@$(PY) -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the tables
