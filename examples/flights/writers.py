@@ -1,0 +1,138 @@
+"""A writer process: records its share of the flights at its pace, one transaction a flight.
+
+Every twentieth flight is recorded step by step, a transaction each, other flights in between. Every twenty-fifth is
+first tried in a transaction that is rolled back, row and events: nothing of it may ever be seen. Of every tenth
+transaction the latency watcher is told when `commit()` had returned.
+"""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from examples.flights.events import Fact, flights
+from examples.flights.raw_data import Flight
+from examples.flights.service import record
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import SynchronizedArray
+
+STEPWISE_EVERY = 20
+ROLLED_BACK_EVERY = 25
+SAMPLED_EVERY = 10
+STEPS_WAITING = 10  # a step is recorded when this many wait behind it
+
+
+class Step(NamedTuple):
+    """One thing that happened to a flight of which `after` events are recorded."""
+
+    flight: str
+    fact: Fact
+    after: int
+
+
+class Sample(NamedTuple):
+    """A committed transaction whose way to the read models is timed."""
+
+    stream: str
+    version: int
+    committed: int  # time.monotonic_ns(), the same clock in all processes of a machine
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one writer has to do, and where."""
+
+    database_url: str
+    flights: list[Flight]
+    seconds_per_flight: float
+
+
+@dataclass(frozen=True)
+class Wires:
+    """A writer's connections to the rest of the demo."""
+
+    go: Event
+    tally: "SynchronizedArray[int]"  # flights begun, events committed, transactions committed, rolled back
+    samples: Connection
+
+
+def write(share: Share, wires: Wires) -> None:
+    """Be a writer process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the demo's main process ends us
+    with Session(create_engine(share.database_url)) as session:
+        session.connection()
+        session.rollback()
+        wires.go.wait()
+        writer = Writer(session, wires)
+        for flight in paced(share.flights, share.seconds_per_flight):
+            writer.take(flight)
+        writer.finish()
+
+
+def paced(flights: Iterable[Flight], seconds_each: float) -> Iterable[Flight]:
+    """Yield flights at an even pace, late ones at once; stop when the main process has gone."""
+    main = parent_process()
+    start = time.monotonic()
+    for number, flight in enumerate(flights):
+        if main is not None and not main.is_alive():
+            return
+        early = start + number * seconds_each - time.monotonic()
+        if early > 0:
+            time.sleep(early)
+        yield flight
+
+
+@dataclass
+class Writer:
+    """Turns flights into transactions."""
+
+    session: Session
+    wires: Wires
+    steps: deque[Step] = field(default_factory=deque)
+
+    def take(self, flight: Flight) -> None:
+        """Record a flight whole, or put its steps in line."""
+        turn = self._count(0, 1)
+        if turn % ROLLED_BACK_EVERY == 0:
+            self._try_in_vain(flight)
+        if turn % STEPWISE_EVERY == 0:
+            self.steps.extend(Step(flight.id, fact, after) for after, fact in enumerate(flight.facts))
+        else:
+            self._commit(flight.id, flight.facts)
+        if len(self.steps) > STEPS_WAITING:
+            self._take_step()
+
+    def finish(self) -> None:
+        """Record the steps that still wait."""
+        while self.steps:
+            self._take_step()
+
+    def _take_step(self) -> None:
+        step = self.steps.popleft()
+        self._commit(step.flight, (step.fact,), after=step.after)
+
+    def _commit(self, flight: str, facts: tuple[Fact, ...], *, after: int = 0) -> None:
+        record(self.session, flight, facts, after=after)
+        self.session.commit()
+        committed = time.monotonic_ns()
+        self._count(1, len(facts))
+        if self._count(2, 1) % SAMPLED_EVERY == 0:
+            self.wires.samples.send(Sample(flights.stream("flight", flight), after + len(facts), committed))
+
+    def _try_in_vain(self, flight: Flight) -> None:
+        record(self.session, flight.id, flight.facts)
+        self.session.rollback()
+        self._count(3, 1)
+
+    def _count(self, place: int, number: int) -> int:
+        self.wires.tally[place] += number  # this process is its only writer
+        return int(self.wires.tally[place])
