@@ -29,8 +29,40 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 DEFAULT_SCHEMA = "eventkit"
 VERSION_TABLE = "alembic_version"
+REVISIONS = ("eventkit_0001",)  # every migration, oldest first; a database must be at the last
 MAINTENANCE_ROLE = "eventkit_maintenance"
 SHARDS = 256  # outbox.shard is crc32(stream) modulo this
+
+# `events` is append-only: one trigger, on every statement that could change or remove a row, also under replication.
+# Only the active role counts: a superuser, too, must `set role eventkit_maintenance`, which an operator creates on purpose.
+REFUSE_CHANGE = "refuse_change"
+REFUSE_CHANGE_BODY = f"""
+begin
+  if current_user = '{MAINTENANCE_ROLE}' then
+    return null;
+  end if;
+  raise exception using
+    errcode = 'insufficient_privilege',
+    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
+    hint = 'only the role {MAINTENANCE_ROLE} may, after "set role {MAINTENANCE_ROLE}"; an operator creates it';
+end
+"""
+APPEND_ONLY = "events_append_only"
+
+# The outbox is filled and emptied all day: vacuum by the number of its dead rows, at full speed, whatever its size.
+_OUTBOX_STORAGE = {
+    "autovacuum_vacuum_scale_factor": "0.0",
+    "autovacuum_vacuum_threshold": "10000",
+    "autovacuum_vacuum_cost_delay": "0",
+    "autovacuum_analyze_scale_factor": "0.0",
+    "autovacuum_analyze_threshold": "50000",
+}
+# A row that is updated by every append or batch: room for HOT updates in its page, and vacuum before the table doubles.
+_UPDATED_STORAGE = {
+    "fillfactor": "70",
+    "autovacuum_vacuum_scale_factor": "0.05",
+    "autovacuum_vacuum_cost_delay": "0",
+}
 
 
 @cache
@@ -58,7 +90,7 @@ def _store(tables: MetaData) -> None:
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
         comment="A stream and its current version.",
-        postgresql_with={"fillfactor": 70},  # its row is updated by every append: leave room for HOT updates
+        postgresql_with=_UPDATED_STORAGE,
     )
     Table(
         "events",
@@ -88,6 +120,7 @@ def _relay(tables: MetaData) -> None:
         Column("shard", SmallInteger, nullable=False),
         Column("bytes", Integer, nullable=False),
         comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
+        postgresql_with=_OUTBOX_STORAGE,
     )
     Table(
         "leases",
@@ -121,7 +154,7 @@ def _projections(tables: MetaData) -> None:
         Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
-        postgresql_with={"fillfactor": 70},
+        postgresql_with=_UPDATED_STORAGE,
     )
     Table(
         "dead_letters",

@@ -1,0 +1,172 @@
+"""Where the database and the broker are, passive: defaults < a file < the environment < options; the only place that reads the environment.
+
+    eventkit.toml, or [tool.eventkit] in pyproject.toml      database_url transport_url schema, and a table [transport_options]
+    EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
+
+The file is the nearest one in the working directory or above it. A password belongs into the environment, or into pgpass for PostgreSQL:
+in a file or in an option it is refused, for both are read by others. A setting's name that nobody knows is an error that names it.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from eventkit.errors import ConfigurationError
+
+DEFAULT_SCHEMA = "eventkit"
+FILE = "eventkit.toml"
+PREFIX = "EVENTKIT_"
+OPTION_PREFIX = "EVENTKIT_TRANSPORT_OPTION_"
+
+_NAMES = ("database_url", "transport_url", "schema")
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a process is told; `transport_options` go to the broker's client as they are."""
+
+    database_url: str | None = field(default=None, repr=False)  # it may hold a password
+    transport_url: str | None = field(default=None, repr=False)
+    transport_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    schema: str = DEFAULT_SCHEMA
+
+    def __post_init__(self) -> None:
+        """Refuse a schema that could not be a name."""
+        check_schema(self.schema)
+
+    def require_database(self) -> str:
+        """Return the database's address, or say what to set."""
+        return _required(self.database_url, "database", "postgresql://user@host:5432/database")
+
+    def require_transport(self) -> str:
+        """Return the broker's address, or say what to set."""
+        return _required(self.transport_url, "transport", "kafka://host:9092")
+
+
+def load(*, folder: Path | None = None, **options: str | None) -> Settings:
+    """Put the settings together; an option of None is not given. `folder` is where the search for the file begins."""
+    unknown = set(options) - set(_NAMES)
+    if unknown:
+        raise ConfigurationError(f"unknown settings {sorted(unknown)}: there are {', '.join(_NAMES)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    _refuse_passwords(given, "an option, where every user of this machine can see it")
+    values = {**_from_file(folder or Path.cwd()), **_from_environment(), **given}
+    file_options = values.pop("transport_options", {})
+    return Settings(**values, transport_options={**file_options, **_options_from_environment()})
+
+
+def check_schema(name: str) -> str:
+    """Return the name of a PostgreSQL schema, or refuse it."""
+    if not _SCHEMA.fullmatch(name) or name.startswith("pg_") or name in {"public", "information_schema"}:
+        raise ConfigurationError(
+            f"schema {name!r} cannot be used: eventkit needs one of its own, of 1 to 63 letters, digits, _ or -, "
+            "not beginning with a digit or pg_"
+        )
+    return name
+
+
+def has_password(url: str) -> bool:
+    """Return whether an address carries a password, in front of the host or in its query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "@" in url
+    names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
+    return (
+        ":" in parts.netloc.rpartition("@")[0]
+        or any("password" in name for name in names)
+        or _looks_unescaped(parts.path)
+    )
+
+
+def without_password(url: str) -> str:
+    """Return an address that may be shown."""
+    return re.sub(r"(//[^:@/]*):.*@", rf"\1:{_HIDDEN}@", re.sub(r"(?i)(password=)[^&]*", rf"\1{_HIDDEN}", url))
+
+
+def _looks_unescaped(path: str) -> bool:
+    return "@" in path  # a password with a / in it ends up here
+
+
+def _required(value: str | None, what: str, example: str) -> str:
+    if value:
+        return value
+    raise ConfigurationError(
+        f"no {what} is given: set EVENTKIT_{what.upper()}_URL={example}, {what}_url in {FILE}, or the option --{what}-url"
+    )
+
+
+def _from_environment() -> dict[str, Any]:
+    return {name: value for name in _NAMES if (value := os.environ.get(PREFIX + name.upper()))}
+
+
+def _options_from_environment() -> dict[str, str]:
+    return {
+        name.removeprefix(OPTION_PREFIX): value for name, value in os.environ.items() if name.startswith(OPTION_PREFIX)
+    }
+
+
+def _from_file(folder: Path) -> dict[str, Any]:
+    for path, values in _files(folder):
+        _check_file(path, values)
+        options = values.get("transport_options", {})
+        return {**values, "transport_options": {name: _text(value) for name, value in options.items()}}
+    return {}
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield what is set from the nearest folder upwards."""
+    for place in (folder, *folder.parents):
+        if (path := place / FILE).is_file():
+            yield path, _parsed(path)
+        if (path := place / "pyproject.toml").is_file():
+            values = _parsed(path).get("tool", {}).get("eventkit")
+            if values is not None:
+                yield path, values
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _check_file(path: Path, values: dict[str, Any]) -> None:
+    known = (*_NAMES, "transport_options")
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"{path} sets {', '.join(unknown)}, which eventkit does not know: there are {', '.join(known)}"
+        )
+    wrong = [name for name in _NAMES if name in values and not isinstance(values[name], str)]
+    if wrong or not isinstance(values.get("transport_options", {}), dict):
+        raise ConfigurationError(
+            f"{path}: {wrong[0] if wrong else 'transport_options'} has the wrong type: text, and a table of options"
+        )
+    _refuse_passwords({name: values[name] for name in _NAMES if name in values}, f"{path}, a file that is shared")
+    secret = [name for name in values.get("transport_options", {}) if "password" in name.lower()]
+    if secret:
+        raise ConfigurationError(
+            f"{path} has the password {secret[0]}: set {OPTION_PREFIX}{secret[0]} in the environment instead"
+        )
+
+
+def _refuse_passwords(values: Mapping[str, str], where: str) -> None:
+    for name, value in values.items():
+        if name.endswith("_url") and has_password(value):
+            instead = f"set {PREFIX}{name.upper()} in the environment instead"
+            raise ConfigurationError(
+                f"{name} has a password in {where}: {instead}, or PGPASSWORD or ~/.pgpass for PostgreSQL"
+            )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,176 @@
+"""The door to PostgreSQL for our own processes: connections that notice a dead server, and library errors that become ours.
+
+`connect` refuses what would lose or reorder events (a standby, a pooler that shares sessions, an identity with a cache) and tables
+that are not those of this code, each in one sentence that says what to do. No message ever contains a password. A service appends
+through its own connections and needs none of this.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy.exc import DBAPIError
+
+from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
+from eventkit.storage.session import check_session
+
+__all__ = ["check_session", "connect", "database_errors"]
+
+# A dead peer is noticed in five seconds by tcp_user_timeout, not by keepalives alone: psycopg has no time limit of its own.
+_DEFAULTS = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "5000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "target_session_attrs": "read-write",
+}
+_SCHEME = re.compile(r"^postgres(ql)?(\+psycopg)?://")
+_UNESCAPED = re.compile(
+    r"^[^/]*//[^/?#]*[/?#][^?]*@"
+)  # an @ after the first / belongs to a password that has a / in it
+_EXAMPLE = "postgresql://user@host:5432/database"
+_ENCODE = "special characters in it are written percent-encoded (/ as %2F, @ as %40)"
+
+_ADVICE = (
+    (r"password authentication failed|no password supplied", "check the user and the password (PGPASSWORD, ~/.pgpass)"),
+    (r"database \".*\" does not exist", "create it (createdb) or correct the URL"),
+    (r"role \".*\" does not exist", "create the role or correct the user in the URL"),
+    (r"no pg_hba.conf entry", "allow this user and address in the server's pg_hba.conf"),
+    (r"too many (clients|connections)|connection slots", "raise max_connections or end idle sessions"),
+    (
+        r"refused|could not translate|timeout|timed out|No such file|unreachable|starting up|shutting down",
+        "is the server up and the address right?",
+    ),
+)
+_POOLER = r"unsupported startup parameter"
+_READ_ONLY = r"session is read-only|hot standby|read-only transaction"
+
+
+def connect(
+    url: str,
+    *,
+    name: str,
+    schema: str | None = "eventkit",
+    autocommit: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> psycopg.Connection[Any]:
+    """Open a session named `eventkit <name>` and check it against `schema` (None: don't). `options` are PostgreSQL settings for it."""
+    parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}"}
+    if options:
+        parameters["options"] = _options(str(parameters.get("options") or ""), options)
+    try:
+        connection = psycopg.connect(make_conninfo("", **parameters), autocommit=True)
+    except psycopg.Error as error:
+        raise _refused(error, parameters) from error
+    try:
+        if schema is not None:
+            with database_errors():
+                check_session(connection, schema, lambda: connect(url, name=name, schema=None, autocommit=True))
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def parse(url: str) -> dict[str, Any]:
+    """Return a database URL's parts under libpq's names; never repeats the URL in an error, for it may hold a password."""
+    if not _SCHEME.match(url):
+        kind = url.split("://")[0] if "://" in url else "none"
+        kind = kind if re.fullmatch(r"[a-z0-9+]{1,40}", kind) else "another"
+        msg = (
+            f"the database URL has the scheme {kind!r}: eventkit speaks to PostgreSQL through psycopg, as in {_EXAMPLE}"
+        )
+        raise ConfigurationError(msg)
+    try:
+        parts = conninfo_to_dict(_SCHEME.sub("postgresql://", url))
+    except psycopg.Error:
+        parts = {"port": "unreadable"}
+    ports = str(parts.get("port") or "5432").split(",")
+    if _UNESCAPED.match(url) or not all(port.isdigit() or not port for port in ports):
+        msg = f"the database URL cannot be read: it looks like {_EXAMPLE}; {_ENCODE}"
+        raise ConfigurationError(msg)
+    return dict(parts)
+
+
+def place(parameters: Mapping[str, Any]) -> str:
+    """Say where a URL's parts lead to, without the password."""
+    host = parameters.get("host") or parameters.get("hostaddr") or "the local socket"
+    user = f" as {parameters['user']!r}" if parameters.get("user") else ""
+    return f"PostgreSQL at {host}:{parameters.get('port') or 5432}, database {parameters.get('dbname') or 'by default'!r}{user}"
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn the driver's errors (also inside SQLAlchemy's) into ours, where they mean that the database is away or not as expected."""
+    try:
+        yield
+    except psycopg.Error as error:
+        ours = _translated(error)
+        if ours is None:
+            raise
+        raise ours from error
+    except DBAPIError as error:
+        ours = _translated(error.orig) if isinstance(error.orig, psycopg.Error) else None
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _translated(error: psycopg.Error) -> StorageError | None:
+    text = first_line(error)
+    match error:
+        case errors.ReadOnlySqlTransaction():
+            return NotPrimary(
+                f"PostgreSQL refuses to write ({text}): it is a standby now, or read-only; connect to the primary"
+            )
+        case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedColumn():
+            return SchemaMismatch(
+                f"PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
+            )
+        case errors.InsufficientPrivilege():
+            return StorageError(
+                f"PostgreSQL forbids it ({text}): grant the role what it needs on the schema and its tables"
+            )
+        case errors.IdleInTransactionSessionTimeout():
+            return DatabaseUnavailable(f"PostgreSQL ended the session: {text}")
+        case errors.OperationalError() if error.sqlstate:
+            return DatabaseUnavailable(f"PostgreSQL could not do it now ({error.sqlstate}): {text}")
+        case errors.OperationalError() | errors.InterfaceError():
+            return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {text}")
+    return None
+
+
+def _refused(error: psycopg.Error, parameters: Mapping[str, Any]) -> StorageError:
+    text = first_line(error)
+    where = place(parameters)
+    if re.search(_READ_ONLY, text):
+        return NotPrimary(f"{where} is a standby, or read-only: eventkit works on the primary alone; correct the URL")
+    if re.search(_POOLER, text):
+        return NotPrimary(
+            f"{where} is behind a pooler that takes no session settings ({text}): connect to PostgreSQL directly"
+        )
+    advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), "correct the URL or the server")
+    return DatabaseUnavailable(f"{where} cannot be reached: {text}; {advice}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line with something in it, without libpq's preamble."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"^connection (failed|is bad): ", "", lines[0] if lines else type(error).__name__)
+    text = re.sub(r'^connection to server (at|on) ".*?"(, port \d+)? failed: ', "", text)
+    return re.sub(r"^(FATAL|ERROR): +", "", text).rstrip(".")
+
+
+def _options(given: str, options: Mapping[str, str]) -> str:
+    ours = [f"-c {name}={_escaped(value)}" for name, value in options.items()]
+    return " ".join([given, *ours]).strip()
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"([\\ ])", r"\\\1", value)

@@ -1,0 +1,149 @@
+"""Brings a database to this code's tables, or back, through alembic; the migrations are in the wheel, or beside the package.
+
+Everything is in a PostgreSQL schema of our own, its version table included, so that nothing of a service's own alembic is touched:
+
+    def include_name(name, type_, parent_names):            # only for an env.py that says include_schemas=True
+        return eventkit.storage.migrate.include_name(name, type_, parent_names) and ...
+
+A service may run our migrations as a branch of its own instead: `version_locations = migrations/versions <the folder of versions_folder()>`,
+then `alembic upgrade heads`; the schema's name is then `eventkit_schema` in its alembic.ini.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from psycopg import errors
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import ProgrammingError
+
+import eventkit
+from eventkit.config import check_schema
+from eventkit.errors import ConfigurationError, SchemaMismatch
+from eventkit.storage.connection import connect, database_errors
+from eventkit.storage.session import revision_problem, revisions
+from eventkit.storage.tables import DEFAULT_SCHEMA, REVISIONS, VERSION_TABLE
+
+SCHEMA_OPTION = "eventkit_schema"
+
+
+def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
+    """Create or upgrade the tables, in one transaction; safe to run from several places at once."""
+    with _migrating(url, schema) as config:
+        command.upgrade(config, revision)
+
+
+def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "-1") -> None:
+    """Undo migrations down to a revision, "base" for all: what their tables held is gone."""
+    with _migrating(url, schema) as config:
+        command.downgrade(config, revision)
+
+
+def current(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
+    """Return the revision that the database is at, None where no migration of ours has run."""
+    check_schema(schema)
+    with connect(url, name="migration", schema=None) as connection, database_errors():
+        present = revisions(connection, schema)
+    return ", ".join(present) or None
+
+
+def sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
+    """Return the statements of an upgrade, without a database; `revision` may be a range, as in "eventkit_0001:head"."""
+    script = io.StringIO()
+    with _commands():
+        command.upgrade(_config(check_schema(schema), script), revision, sql=True)
+    return script.getvalue()
+
+
+def include_name(
+    name: str | None, type_: str, _parents: Mapping[str, str | None], *, schema: str = DEFAULT_SCHEMA
+) -> bool:
+    """Keep a service's `alembic revision --autogenerate` away from our schema; `functools.partial` gives it another name of it."""
+    return type_ != "schema" or name != schema
+
+
+def include_only(schema: str, name: str | None, type_: str, _parents: Mapping[str, str | None]) -> bool:
+    """Keep our own alembic away from everything but our schema."""
+    return type_ != "schema" or name == schema
+
+
+def migrations_folder() -> Path:
+    """Return where the migrations are: inside an installed package, beside the package in a checkout."""
+    package = Path(eventkit.__file__).parent
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise ConfigurationError(f"eventkit's migrations are neither in {package} nor beside it: install the package again")
+
+
+def schema_of(context: MigrationContext) -> str:
+    """Return the schema that a migration works in."""
+    return schema_of_config(context.config)
+
+
+def schema_of_config(config: Config | None, default: str = DEFAULT_SCHEMA) -> str:
+    """Return the schema that alembic was told: by us, or as `eventkit_schema` in a service's alembic.ini."""
+    if config is None:
+        return default
+    return check_schema(str(config.attributes.get(SCHEMA_OPTION) or config.get_main_option(SCHEMA_OPTION) or default))
+
+
+def lock_key(schema: str) -> int:
+    """Return the advisory lock under which one upgrade of a schema runs at a time."""
+    return zlib.crc32(f"eventkit migration {schema}".encode())
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Open SQLAlchemy's kind of connection for alembic."""
+    with database_errors():
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: connect(url, name="migration", schema=None), poolclass=NullPool
+        )
+        with engine.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _migrating(url: str, schema: str) -> Iterator[Config]:
+    check_schema(schema)
+    with connect(url, name="migration", schema=None) as session, database_errors():
+        present = revisions(session, schema)
+    if set(present) - set(REVISIONS):
+        raise SchemaMismatch(revision_problem(schema, present))
+    config = _config(schema)
+    with connected(url) as connection, _commands():
+        config.attributes["connection"] = connection
+        yield config
+
+
+@contextmanager
+def _commands() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise ConfigurationError(
+            f"alembic refuses: {error}; eventkit's revisions are {', '.join(REVISIONS)}, head and base"
+        ) from error
+    except ProgrammingError as error:
+        if not isinstance(error.orig, errors.DuplicateObject | errors.DuplicateTable):
+            raise
+        text = str(error.orig).splitlines()[0]
+        raise SchemaMismatch(
+            f"{text}, though no {VERSION_TABLE} of ours says so: the tables were made another way (a service's own alembic with our "
+            "migrations as a branch?); upgrade them there, or compare them with `eventkit db verify`"
+        ) from error
+
+
+def _config(schema: str, script: io.StringIO | None = None) -> Config:
+    config = Config(output_buffer=script or io.StringIO(), stdout=io.StringIO())
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes[SCHEMA_OPTION] = schema
+    return config

@@ -1,0 +1,53 @@
+"""Alembic's environment: our tables, our schema, our version table in it; whatever else is in the database is not looked at.
+
+`eventkit db` hands its connection over; plain `alembic` from a checkout opens one by the settings of `eventkit/config.py`. One upgrade
+runs at a time, in one transaction, under an advisory lock: a second one waits, then finds nothing to do.
+"""
+
+from functools import partial
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.schema import CreateSchema
+
+from eventkit import config as settings
+from eventkit.storage.migrate import connected, include_only, lock_key, schema_of_config
+from eventkit.storage.tables import VERSION_TABLE, metadata
+
+
+def run(connection: Connection | None, schema: str) -> None:
+    context.configure(
+        connection=connection,
+        dialect_name=None if connection else "postgresql",
+        dialect_opts={"paramstyle": "named"},
+        target_metadata=metadata(schema),
+        version_table=VERSION_TABLE,
+        version_table_schema=schema,
+        include_schemas=True,
+        include_name=partial(include_only, schema),
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        if connection:
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
+        if connection is None or not connection.dialect.has_schema(
+            connection, schema
+        ):  # an operator may have made it for us
+            context.execute(CreateSchema(schema, if_not_exists=True))
+        context.run_migrations()
+
+
+def main() -> None:
+    given = context.config.attributes.get("connection")
+    schema = schema_of_config(context.config, default=settings.load().schema)
+    if context.is_offline_mode():
+        run(None, schema)
+    elif given is not None:
+        run(given, schema)
+    else:
+        with connected(settings.load().require_database()) as connection:
+            run(connection, schema)
+
+
+main()

@@ -1,0 +1,170 @@
+"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters. `events` becomes append-only.
+
+Needs no lock on anything of yours, and code before it does not exist. What the tables mean is written in `eventkit/storage/tables.py`.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+from eventkit.storage.migrate import schema_of
+
+revision = "eventkit_0001"
+down_revision = None
+branch_labels = ("eventkit",)
+depends_on = None
+
+C_TEXT = sa.Text(collation="C")
+TIME = sa.DateTime(timezone=True)
+NOW = sa.text("clock_timestamp()")
+UPDATED = {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
+
+
+def upgrade() -> None:
+    schema = schema_of(op.get_context())
+    _store(schema)
+    _append_only(schema)
+    _relay(schema)
+    _projections(schema)
+    _dead_letters(schema)
+
+
+def downgrade() -> None:
+    schema = schema_of(op.get_context())
+    for table in ("dead_letters", "checkpoints", "projections", "leases", "outbox", "events", "streams"):
+        op.drop_table(table, schema=schema)
+    op.execute(f'drop function "{schema}".refuse_change()')
+
+
+def _store(schema: str) -> None:
+    op.create_table(
+        "streams",
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("stream", name="streams_pkey"),
+        schema=schema,
+        comment="A stream and its current version.",
+        postgresql_with=UPDATED,
+    )
+    op.create_table(
+        "events",
+        sa.Column(
+            "position", sa.BigInteger, sa.Identity(always=True, cache=1, increment=1, cycle=False), nullable=False
+        ),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("schema_version", sa.SmallInteger, nullable=False),
+        sa.Column("data", JSONB, nullable=False),
+        sa.Column("metadata", JSONB, nullable=False),
+        sa.Column("recorded_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("position", name="events_pkey"),
+        sa.UniqueConstraint("stream", "version", name="events_stream_version_key"),
+        sa.UniqueConstraint("id", name="events_id_key"),
+        sa.CheckConstraint("version > 0", name=op.f("events_version_check")),
+        schema=schema,
+        comment="What happened. Append-only.",
+    )
+
+
+def _append_only(schema: str) -> None:
+    op.execute(f"""create function "{schema}".refuse_change() returns trigger language plpgsql as $body$
+begin
+  if current_user = 'eventkit_maintenance' then
+    return null;
+  end if;
+  raise exception using
+    errcode = 'insufficient_privilege',
+    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
+    hint = 'only the role eventkit_maintenance may, after "set role eventkit_maintenance"; an operator creates it';
+end
+$body$""")
+    op.execute(f"""create trigger events_append_only before update or delete or truncate on "{schema}".events
+                    for each statement execute function "{schema}".refuse_change()""")
+    op.execute(f'alter table "{schema}".events enable always trigger events_append_only')
+
+
+def _relay(schema: str) -> None:
+    op.create_table(
+        "outbox",
+        sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("shard", sa.SmallInteger, nullable=False),
+        sa.Column("bytes", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("position", name="outbox_pkey"),
+        schema=schema,
+        comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": "0.0",
+            "autovacuum_vacuum_threshold": "10000",
+            "autovacuum_vacuum_cost_delay": "0",
+            "autovacuum_analyze_scale_factor": "0.0",
+            "autovacuum_analyze_threshold": "50000",
+        },
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="leases_pkey"),
+        schema=schema,
+        comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+    )
+
+
+def _projections(schema: str) -> None:
+    op.create_table(
+        "projections",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("generation", sa.BigInteger, sa.Identity(always=False, cache=1), nullable=False),
+        sa.Column("table_name", sa.Text),
+        sa.Column("declared_version", sa.Integer, nullable=False),
+        sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("created_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("name", name="projections_pkey"),
+        sa.UniqueConstraint("generation", name="projections_generation_key"),
+        schema=schema,
+        comment="A projection, its live generation, the table it writes and how far it has read the store. The row is the fence.",
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("generation", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("event_id", sa.Uuid),
+        sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
+        schema=schema,
+        comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
+        postgresql_with=UPDATED,
+    )
+
+
+def _dead_letters(schema: str) -> None:
+    op.create_table(
+        "dead_letters",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True, cache=1), nullable=False),
+        sa.Column("parked_by", sa.Text, nullable=False),
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("position", sa.BigInteger),
+        sa.Column("event_id", sa.Uuid, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("cause", sa.Text, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("event", JSONB),
+        sa.Column("data", sa.LargeBinary),
+        sa.Column("parked_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("id", name="dead_letters_pkey"),
+        sa.UniqueConstraint(
+            "parked_by", "stream", "version", "event_id", name="dead_letters_parked_by_stream_version_event_id_key"
+        ),
+        schema=schema,
+        comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
+    )
+    op.create_index("dead_letters_parked_by_stream_idx", "dead_letters", ["parked_by", "stream"], schema=schema)
