@@ -6,7 +6,6 @@ the read model. The query runs every 2 ms while a sample is under way, every 20 
 too high by that at most, and never too low.
 """
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from eventkit.storage.connection import connect
+from examples.flights import lifeline
 from examples.flights.writers import Sample
 
 OFTEN, SELDOM = 0.002, 0.02  # seconds between two looks
@@ -47,7 +47,7 @@ class Wires:
 
 def watch(database_url: str, schema: str, projections: int, wires: Wires) -> None:
     """Be the watcher process: time samples until stopped, then send the results."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lifeline.hold()
     with connect(database_url, name="flights latency", schema=schema, autocommit=True) as connection:
         watcher = Watcher(connection, schema, projections)
         writers = list(wires.samples)

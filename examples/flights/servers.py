@@ -54,10 +54,11 @@ class Servers:
 @contextmanager
 def servers(*, partitions: int) -> Iterator[Servers]:
     """Start or find the servers, and make the run's tables and topic; take all of it away at the end."""
+    settings = load()
+    topic = flights.topic(flights.stream("flight", "any"))
     with ExitStack() as stack:
         database_url, database = _database(stack)
-        transport_url, transport = _broker(stack)
-        settings = load()
+        transport_url, transport = _broker(stack, topic, partitions)
         found = Servers(
             database_url=database_url,
             database=database,
@@ -65,10 +66,9 @@ def servers(*, partitions: int) -> Iterator[Servers]:
             transport_url=transport_url,
             transport_options=dict(settings.transport_options),
             transport=transport,
-            topic=flights.topic(flights.stream("flight", "any")),
+            topic=topic,
         )
         stack.enter_context(_tables(found))
-        stack.enter_context(_topic(found, partitions))
         yield found
 
 
@@ -80,16 +80,44 @@ def _database(stack: ExitStack) -> tuple[str, str]:
     return postgres.url, f"embedded PostgreSQL {postgres.version}"
 
 
-def _broker(stack: ExitStack) -> tuple[str, str]:
+def _broker(stack: ExitStack, topic: str, partitions: int) -> tuple[str, str]:
     given = os.environ.get("EVENTKIT_TRANSPORT_URL")
     if given:
+        stack.enter_context(_topic(given, topic, partitions))
         return given, given.split("@")[-1]
-    return stack.enter_context(EmbeddedKafka()).url, f"Kafka's protocol ({NOTICE})"
+    broker = stack.enter_context(EmbeddedKafka())
+    broker.create_topic(topic, partitions)
+    return broker.url, f"Kafka's protocol ({NOTICE})"
+
+
+@contextmanager
+def _topic(url: str, topic: str, partitions: int) -> Iterator[None]:
+    """Make a topic on a broker that stays, and remove it in the end."""
+    transport = open_transport(url, load().transport_options)
+    transport.create_topics([topic], partitions=partitions)
+    transport.close()
+    try:
+        yield
+    finally:
+        _forget(url, topic)
+
+
+def _forget(url: str, topic: str) -> None:
+    """Remove the run's topic and consumer groups from a Kafka that stays."""
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415  # only for a real Kafka
+
+    if not url.startswith("kafka://"):
+        return
+    admin = AdminClient({"bootstrap.servers": url.removeprefix("kafka://"), **load().transport_options})
+    groups = [f"{RUN}_checker", *(projection.name for projection in projections)]
+    pending = [*admin.delete_topics([topic]).values(), *admin.delete_consumer_groups(groups).values()]
+    for done in pending:
+        done.exception(timeout=10)
 
 
 @contextmanager
 def _tables(place: Servers) -> Iterator[None]:
-    """Make eventkit's tables, the service's and the read models'."""
+    """Make eventkit's tables, the service's and the read models'; remove them in the end."""
     engine = create_engine(place.sqlalchemy_url)
     try:
         with engine.begin() as connection:
@@ -103,28 +131,3 @@ def _tables(place: Servers) -> Iterator[None]:
             for schema in (RUN, place.schema):
                 connection.execute(DropSchema(schema, cascade=True, if_exists=True))
         engine.dispose()
-
-
-@contextmanager
-def _topic(place: Servers, partitions: int) -> Iterator[None]:
-    transport = open_transport(place.transport_url, place.transport_options)
-    transport.create_topics([place.topic], partitions=partitions)
-    transport.close()
-    try:
-        yield
-    finally:
-        if os.environ.get("EVENTKIT_TRANSPORT_URL"):
-            _forget(place)
-
-
-def _forget(place: Servers) -> None:
-    """Remove the run's topic and groups from a Kafka that stays."""
-    from confluent_kafka.admin import AdminClient  # noqa: PLC0415  # only for a real Kafka
-
-    if not place.transport_url.startswith("kafka://"):
-        return
-    admin = AdminClient({"bootstrap.servers": place.transport_url.removeprefix("kafka://"), **place.transport_options})
-    pending = admin.delete_topics([place.topic])
-    pending |= admin.delete_consumer_groups([f"{RUN}_checker", *(projection.name for projection in projections)])
-    for done in pending.values():
-        done.exception(timeout=10)

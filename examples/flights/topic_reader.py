@@ -3,7 +3,6 @@
 Along, because the embedded broker keeps only the last megabytes of a partition.
 """
 
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from eventkit.domain.message import event_of
 from eventkit.storage.connection import connect
 from eventkit.transports.base import Subscription, open_transport
+from examples.flights import lifeline
 from examples.flights.checker import Checker, Findings, committed_events
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Wires:
 
 def follow(place: Place, wires: Wires) -> None:
     """Be the reader process: read until stopped and to the end, then send the findings."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lifeline.hold()
     transport = open_transport(place.transport_url, place.transport_options)
     subscription = transport.subscribe([place.topic], place.group)
     checker = Checker()

@@ -5,12 +5,10 @@ first tried in a transaction that is rolled back, row and events: nothing of it 
 transaction the latency watcher is told when `commit()` had returned.
 """
 
-import signal
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+from examples.flights import lifeline
 from examples.flights.events import Fact, flights
 from examples.flights.raw_data import Flight
 from examples.flights.service import record
@@ -67,7 +66,7 @@ class Wires:
 
 def write(share: Share, wires: Wires) -> None:
     """Be a writer process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the demo's main process ends us
+    lifeline.hold()
     with Session(create_engine(share.database_url)) as session:
         session.connection()
         session.rollback()
@@ -79,12 +78,9 @@ def write(share: Share, wires: Wires) -> None:
 
 
 def paced(flights: Iterable[Flight], seconds_each: float) -> Iterable[Flight]:
-    """Yield flights at an even pace, late ones at once; stop when the main process has gone."""
-    main = parent_process()
+    """Yield flights at an even pace, late ones at once."""
     start = time.monotonic()
     for number, flight in enumerate(flights):
-        if main is not None and not main.is_alive():
-            return
         early = start + number * seconds_each - time.monotonic()
         if early > 0:
             time.sleep(early)
