@@ -3,6 +3,7 @@
 Each function returns rows as they are in the table of the same name: a key and its numbers.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from examples.flights.read_models import LATE
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = dict[Any, tuple[int, ...]]
+Rows = Mapping[Any, tuple[int, ...]]
 
 
 def read_models(frame: "pd.DataFrame") -> dict[str, Rows]:

@@ -9,6 +9,7 @@ too high by that at most, and never too low.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Event
 from typing import NamedTuple
@@ -51,16 +52,13 @@ def watch(database_url: str, schema: str, projections: int, wires: Wires) -> Non
     with connect(database_url, name="flights latency", schema=schema, autocommit=True) as connection:
         watcher = Watcher(connection, schema, projections)
         writers = list(wires.samples)
+        never, _ = Pipe(duplex=False)  # to wait on when all writers have finished
         while not wires.stop.is_set():
-            for pipe in wait(writers, watcher.pause) if writers else _idle(watcher.pause):
+            wait(writers or [never], watcher.pause)
+            for pipe in writers.copy():
                 _receive(pipe, watcher, writers)
             watcher.look()
     wires.results.send(watcher.timed)
-
-
-def _idle(seconds: float) -> list[Connection]:
-    time.sleep(seconds)
-    return []
 
 
 def _receive(pipe: Connection, watcher: "Watcher", writers: list[Connection]) -> None:

@@ -1,4 +1,4 @@
-"""What each of the demo's own processes does first: leave Ctrl-C to the main process, and end when that one has ended."""
+"""What each of the demo's own processes does first: leave Ctrl-C to the main process, and end when that has ended."""
 
 import os
 import signal

@@ -1,9 +1,10 @@
 """The demo from beginning to end: servers, processes, flights, kills, and the verdict."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from eventkit.storage.connection import connect
 from examples.flights import expected, report
 from examples.flights.checker import Findings
 from examples.flights.crew import WRITERS, Crew
+from examples.flights.expected import Rows
 from examples.flights.kills import Kill, Killer
 from examples.flights.latency import Timed, percentile
 from examples.flights.processes import PROJECTOR, RELAY, DemoFailed, Processes
@@ -150,9 +152,7 @@ class Demo:
     def _kill_on_the_way(self, flights: int) -> None:
         killer = Killer(self._processes, self._state, self._wait)
         for share, victim in KILLS if self._plan.kills else ():
-            self._wait(
-                lambda share=share: self._crew.tally()[0] >= share * flights or not self._crew.writing, float("inf")
-            )
+            self._wait(partial(self._begun, share * flights), float("inf"))
             kill = killer.kill(victim)
             self._kills.append(kill)
             gone = (kill.caught_up - kill.at) / 1e9
@@ -164,8 +164,14 @@ class Demo:
         """Wait for the last event; when nothing moves any more, what is missing is lost."""
         while not self._arrived():
             before = self._progress()
-            if not self._wait(lambda before=before: self._arrived() or self._progress() != before, STANDSTILL):
+            if not self._wait(partial(self._moved, before), STANDSTILL):
                 return
+
+    def _begun(self, flights: float) -> bool:
+        return self._crew.tally()[0] >= flights or not self._crew.writing
+
+    def _moved(self, before: tuple[int, int, int]) -> bool:
+        return self._progress() != before or self._arrived()
 
     def _arrived(self) -> bool:
         events = self._written()
@@ -189,7 +195,7 @@ class Demo:
         return done
 
 
-def different(found: dict[str, expected.Rows], wanted: dict[str, expected.Rows]) -> list[str]:
+def different(found: Mapping[str, Rows], wanted: Mapping[str, Rows]) -> list[str]:
     """Return a sentence for each read model that differs, with its first wrong row."""
     wrong = []
     for name, rows in wanted.items():
