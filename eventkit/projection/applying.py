@@ -1,0 +1,112 @@
+"""The transaction of a batch: the fence, the checkpoints in order of stream, then what the projection does with the events that advanced.
+
+Only streams whose checkpoint is exactly below their run are applied; the others are returned with the checkpoint that stopped them.
+A process whose declared version is not the live one applies nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.errors import NewerSchema, UndecodableEvent, UnknownEventType, VersionMismatch
+from eventkit.projection.arrival import Arrival, Run
+from eventkit.projection.counters import Counters
+from eventkit.projection.handlers import Step
+from eventkit.projection.projection import Projection
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.checkpoints import Checkpoint, Checkpoints
+from eventkit.storage.projections import Live, Projections
+
+
+class Stopped(msgspec.Struct):
+    """A run whose stream did not advance, and the checkpoint as it is (None: there is none)."""
+
+    run: Run
+    checkpoint: Checkpoint | None
+
+
+class Applying:
+    """Applies runs of events to one projection."""
+
+    def __init__(
+        self, projection: Projection, workspace: Workspace, *, schema: str, saves_position: bool = False
+    ) -> None:
+        """Work on the workspace's connection; `saves_position` where the source is the store."""
+        self.projection = projection
+        self.workspace = workspace
+        self.checkpoints = Checkpoints(schema)
+        self.projections = Projections(schema)
+        self._saves_position = saves_position
+        self.saved = 0  # the position that this process has saved
+
+    def register(self) -> Live:
+        """Create the projection's row if it is new, and check that this process may apply."""
+        name, table_name, version = self.projection.name, self.projection.table_name, self.projection.version
+        with self.workspace.transaction() as connection:
+            self.projection.check(connection)
+            self.projections.register(connection, name, table_name=table_name, version=version)
+            return self.fence(connection)
+
+    def fence(self, connection: psycopg.Connection[Any]) -> Live:
+        """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
+        live = self.projections.fence(connection, self.projection.name, exclusive=self._saves_position)
+        if live is None:
+            raise VersionMismatch(
+                f"projection {self.projection.name!r} is not registered any more: start its projector again"
+            )
+        if live.declared_version != self.projection.version:
+            name, here, there = self.projection.name, self.projection.version, live.declared_version
+            msg = f"projection {name!r} is declared with version {here}, live is version {there}: run the code of version {there}, or rebuild it"
+            raise VersionMismatch(msg)
+        return live
+
+    def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
+        """Apply whole runs, one a stream, in one transaction; add to `done` what was committed; return the runs that did not advance."""
+        counted = Counters()
+        saved = self.saved
+        with self.workspace.transaction() as connection:
+            live = self.fence(connection)
+            advanced = (
+                self.checkpoints.advance(connection, live.generation, [run.span() for run in runs]) if runs else set()
+            )
+            self.fold(live, [arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
+            stopped = [run for run in runs if run.stream not in advanced]
+            known = (
+                self.checkpoints.read(connection, live.generation, [run.stream for run in stopped]) if stopped else {}
+            )
+            if position is not None and not stopped:  # a position is saved when all below it is done, not before
+                self.projections.save_position(connection, self.projection.name, position)
+                saved = position
+        self.saved = saved
+        done += counted
+        return [Stopped(run, known.get(run.stream)) for run in stopped]
+
+    def save(self, position: int) -> None:
+        """Remember how far the store has been read, in a transaction of its own."""
+        with self.workspace.transaction() as connection:
+            self.fence(connection)
+            self.projections.save_position(connection, self.projection.name, position)
+        self.saved = position
+
+    def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
+        """Decode and apply events whose checkpoints this transaction has advanced."""
+        steps: list[Step] = []
+        for arrival in arrivals:
+            step = self._decode(arrival)
+            if step is not None:
+                steps.append(step)
+        self.projection.apply(self.workspace, live.table_name, steps)
+        counted.applied += len(arrivals)
+        counted.unhandled += len(arrivals) - len(steps)
+
+    def _decode(self, arrival: Arrival) -> Step | None:
+        try:
+            return self.projection.handlers.decode(arrival)
+        except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
+            raise UndecodableEvent(str(error)) from error
+        except (UndecodableEvent, NewerSchema):
+            raise
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an id or a time that is none
+            raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error

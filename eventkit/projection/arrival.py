@@ -1,0 +1,147 @@
+"""What arrived: messages read only as far as their place (stream and version), gathered into one run per stream.
+
+Reading a header costs time, so the rest of a message is looked at when its type is handled, or when it is parked.
+A message that names no place (no key, no version) is `Malformed`: it can be kept, but it parks nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import msgspec
+
+from eventkit.domain.message import Message
+from eventkit.storage.checkpoints import Span
+
+_LONGEST_KEY = 1_000  # no stream id of ours is longer; an index entry must stay below 2,700 bytes
+_HIGHEST = 2**31 - 1  # versions are PostgreSQL integers
+
+Raw = str | bytes | None
+
+
+class Arrival(msgspec.Struct, gc=False):
+    """A message and its place."""
+
+    stream: str
+    version: int
+    message: Message
+    position: int | None = None  # where it came from the store
+
+    @property
+    def id(self) -> Raw:
+        """The event's id as it came."""
+        return header(self.message, "ce_id", 1)
+
+    @property
+    def kind(self) -> tuple[Raw, Raw]:
+        """Source and type as they came."""
+        return header(self.message, "ce_source", 2), header(self.message, "ce_type", 3)
+
+    @property
+    def uuid(self) -> UUID:
+        """The event's id; another producer's id that is no UUID is turned into one."""
+        return uuid_of(self.id)
+
+
+class Run(msgspec.Struct, gc=False):
+    """The events of one stream in a batch; `whole` when they follow each other without hole, repetition or fork."""
+
+    stream: str
+    arrivals: list[Arrival]
+    whole: bool = True
+
+    def span(self) -> Span:
+        """Return what the checkpoint must know of a whole run."""
+        last = self.arrivals[-1]
+        return Span(self.stream, self.arrivals[0].version, last.version, last.uuid)
+
+    def above(self, version: int) -> "Run":
+        """Return the part above a version."""
+        return Run(self.stream, [arrival for arrival in self.arrivals if arrival.version > version], self.whole)
+
+    def contains(self, version: int, event_id: UUID | None) -> bool:
+        """Whether a whole run has this event, or begins after its version's successor could: then it may be a fork, or a gap."""
+        place = version - self.arrivals[0].version
+        if place >= len(self.arrivals):
+            return True  # all of it is older
+        return place >= 0 and self.arrivals[place].uuid == event_id
+
+
+class Batch(msgspec.Struct):
+    """Messages sorted out."""
+
+    runs: list[Run]
+    malformed: list[tuple[Message, str]]
+    duplicates: int  # found within the batch itself
+
+
+def gather(messages: Iterable[Message], *, from_store: bool = False) -> Batch:
+    """Gather messages into one run per stream, in order of arrival."""
+    runs: dict[str, Run] = {}
+    malformed: list[tuple[Message, str]] = []
+    for message in messages:
+        try:
+            version = int(header(message, "ce_sequence", 5))  # type: ignore[arg-type]  # None is a TypeError, caught below
+        except (TypeError, ValueError):
+            malformed.append((message, "header ce_sequence is missing or no number"))
+            continue
+        arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+        run = runs.get(message.key)
+        if run is not None and version == run.arrivals[-1].version + 1:
+            run.arrivals.append(arrival)
+        elif reason := _misplaced(arrival):
+            malformed.append((message, reason))
+        elif run is None:
+            runs[message.key] = Run(message.key, [arrival])
+        else:
+            run.arrivals.append(arrival)
+            run.whole = False
+    tidied = [run if run.whole else tidy(run) for run in runs.values()]
+    arrived = sum(len(run.arrivals) for run in runs.values())
+    return Batch(tidied, malformed, arrived - sum(len(run.arrivals) for run in tidied))
+
+
+def tidy(run: Run) -> Run:
+    """Put a run into order of version, keeping each event once; forks stay, in order of arrival."""
+    known: dict[tuple[int, UUID], Arrival] = {}
+    for arrival in run.arrivals:
+        known.setdefault((arrival.version, arrival.uuid), arrival)
+    arrivals = sorted(known.values(), key=lambda arrival: arrival.version)  # a stable sort
+    return Run(run.stream, arrivals, len(contiguous(arrivals)) == len(arrivals))
+
+
+def contiguous(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Return the longest beginning in which each version follows the one before."""
+    taken: list[Arrival] = []
+    for arrival in arrivals:
+        if taken and arrival.version != taken[-1].version + 1:
+            break
+        taken.append(arrival)
+    return taken
+
+
+def header(message: Message, name: str, place: int) -> Raw:
+    """Return a header of a message, looking first where eventkit itself puts it; None when it is missing."""
+    headers = message.headers
+    if len(headers) > place and headers[place][0] == name:
+        return headers[place][1]
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def uuid_of(event_id: Raw) -> UUID:
+    """Return an id as a UUID; what is no UUID is turned into one, always the same."""
+    text = event_id.decode(errors="replace") if isinstance(event_id, bytes) else event_id or ""
+    try:
+        return UUID(text)
+    except ValueError:
+        return uuid5(NAMESPACE_OID, text)
+
+
+def _misplaced(arrival: Arrival) -> str:
+    if not arrival.stream or len(arrival.stream) > _LONGEST_KEY or "\0" in arrival.stream:
+        return f"its key {str(arrival.stream)[:50]!r} is no stream"
+    if not 0 < arrival.version < _HIGHEST:
+        return f"its version {arrival.version} is not in 1 to {_HIGHEST}"
+    return ""

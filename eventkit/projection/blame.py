@@ -1,0 +1,95 @@
+"""Whose fault an error is: the event's (retry, then park), another transaction's (again), the server's (reconnect), or the set-up's (stop).
+
+An innocent event must never be parked: a deadlock, a serialization failure, a lock timeout, a lost connection, a full disk or a missing
+table say nothing about it.
+"""
+
+from enum import Enum, auto
+
+import psycopg
+import sqlalchemy as sa
+
+from eventkit.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    NewerSchema,
+    NotPrimary,
+    ProjectionError,
+    SchemaMismatch,
+    StorageError,
+    TransportError,
+    UndecodableEvent,
+    VersionMismatch,
+)
+
+
+class Blame(Enum):
+    """Whom to hold responsible."""
+
+    EVENT = auto()
+    RIVAL = auto()
+    SERVER = auto()
+    SETUP = auto()
+
+
+_RIVAL = ("40001", "40P01", "55P03")
+_SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and cancel, system, internal
+_SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
+_OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch)
+
+
+def blame(error: Exception) -> Blame:
+    """Return whose fault an error in a batch is."""
+    if isinstance(error, _OURS):
+        return Blame.SETUP
+    cause = database_error(error)
+    if cause is None:
+        return Blame.EVENT
+    state = cause.sqlstate or ""
+    if state in _RIVAL:
+        return Blame.RIVAL
+    if state in _SETUP:
+        return Blame.SETUP
+    if (
+        state == "25006"
+        or state.startswith(_SERVER)
+        or (not state and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError))
+    ):
+        return Blame.SERVER
+    return Blame.EVENT
+
+
+def database_error(error: BaseException) -> psycopg.Error | None:
+    """Return the driver's error in an error, also where SQLAlchemy or a handler has wrapped it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, psycopg.Error):
+            return seen
+        seen = (
+            seen.orig
+            if isinstance(seen, sa.exc.DBAPIError) and seen.orig is not None
+            else seen.__cause__ or seen.__context__
+        )
+    return None
+
+
+def translated(error: Exception) -> Exception:
+    """Return the error of ours that a server's or the set-up's error is."""
+    cause = database_error(error)
+    if isinstance(error, _OURS) or cause is None:
+        return error
+    text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    if cause.sqlstate == "25006":
+        return NotPrimary(f"the database of the read models is read-only ({text}): give the primary's URL")
+    if blame(error) is Blame.SERVER:
+        return DatabaseUnavailable(f"lost the database of the read models: {text}")
+    if "eventkit" in text or cause.sqlstate == "3F000":
+        return SchemaMismatch(f"{text}: run `eventkit db upgrade` on this database")
+    return ProjectionError(f"{text}: the projection's table or its rights are not as its code expects")
+
+
+def cause_of(error: Exception) -> str:
+    """Return the cause to write on a dead letter."""
+    if isinstance(error, NewerSchema):
+        return "newer schema"
+    return "undecodable" if isinstance(error, UndecodableEvent) else "failed"

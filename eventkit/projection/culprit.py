@@ -1,0 +1,140 @@
+"""Applies runs of events whatever they do: finds the event that fails, by halves, first by stream, then within its stream.
+
+No savepoints: one a stream trebles the cost of all, while failures are rare. A failed transaction is rolled back and all it loaded is forgotten.
+What fails alone is tried again with a growing pause, then parked with its stream; what is another transaction's or the server's fault never is.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from eventkit.errors import DatabaseUnavailable
+from eventkit.projection.applying import Applying, Stopped
+from eventkit.projection.arrival import Run
+from eventkit.projection.blame import Blame, blame, cause_of, translated
+from eventkit.projection.counters import Counters
+from eventkit.projection.second_look import PAGE, SecondLook
+from eventkit.worker import Stop
+
+logger = logging.getLogger("eventkit.projection")
+
+T = TypeVar("T")
+ATTEMPTS = 3  # at an event that fails, before its stream is parked
+RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown away
+
+
+class Failed(Exception):  # noqa: N818 not an error of ours: it carries one of the handlers'
+    """A transaction was rolled back for something an event did."""
+
+    def __init__(self, error: Exception) -> None:
+        """Carry the error."""
+        super().__init__(str(error))
+        self.error = error
+
+
+class Culprits:
+    """The way from a batch to its second looks."""
+
+    def __init__(self, applying: Applying, second: SecondLook, stop: Stop) -> None:
+        """Work on the connection that both share; pauses end when `stop` is set."""
+        self._applying = applying
+        self._second = second
+        self._stop = stop
+        self._name = applying.projection.name
+
+    def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Run]:
+        """Apply whole runs, one a stream; return those that need a second look."""
+        left, ahead = self._halve(runs, done, position=position)
+        if ahead:  # their first events had been applied already, the rest can go together
+            behind, late = self._halve(ahead, done)
+            left += [*behind, *late]
+        return left
+
+    def look(self, run: Run, done: Counters, *, redrive: bool = False) -> None:
+        """Look at a stream until nothing is left to do, or until asked to stop."""
+        left: Run | None = run
+        limit, attempts = PAGE, 0
+        while left is not None:
+            current, size = left, limit
+            try:
+                left = self.again(lambda: self._second.look(current, done, limit=size, redrive=redrive))
+                limit, attempts = min(PAGE, 2 * limit), 0
+            except Failed as failure:
+                if len(self._second.trying) != 1:
+                    limit = self._smaller(failure)
+                    continue
+                attempts += 1
+                if not self._try_again(failure, attempts):
+                    left = self._park(current, failure, done, attempts)
+                    limit, attempts = PAGE, 0
+
+    def again(self, work: Callable[[], T]) -> T:
+        """Do something in a transaction; again after a deadlock and the like, which is nobody's fault. Failed when an event is to blame."""
+        for attempt in range(1, RIVALS + 1):
+            try:
+                return work()
+            except Exception as error:
+                whose = blame(error)
+                if whose is Blame.EVENT:
+                    raise Failed(error) from error
+                if whose is not Blame.RIVAL:
+                    raise translated(error) from error
+                logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
+                self._stop.wait(_backoff(attempt) / 10)
+        raise DatabaseUnavailable(
+            f"{self._name} lost {RIVALS} times in a row to other transactions (deadlocks or lock timeouts)"
+        )
+
+    def _halve(
+        self, runs: Sequence[Run], done: Counters, *, position: int | None = None
+    ) -> tuple[list[Run], list[Run]]:
+        """Apply runs; by halves where they fail together. Return those for a second look, and those of which a part was applied before."""
+        if not runs:
+            return [], []
+        try:
+            return sort_out(self.again(lambda: self._applying.apply(runs, done, position=position)), done)
+        except Failed as failure:
+            logger.debug("%d streams of %s fail together: %s", len(runs), self._name, failure)
+            if len(runs) == 1:
+                return list(runs), []
+        middle = len(runs) // 2
+        left, ahead = self._halve(runs[:middle], done)
+        more_left, more_ahead = self._halve(runs[middle:], done)
+        return left + more_left, ahead + more_ahead
+
+    def _smaller(self, failure: Failed) -> int:
+        """Return how many events the next look shall take."""
+        if not self._second.trying:
+            raise failure.error  # it was not applying that failed: nothing would get better
+        return len(self._second.trying) // 2
+
+    def _try_again(self, failure: Failed, attempts: int) -> bool:
+        """Pause and return whether an event gets another chance; what cannot be decoded gets none."""
+        logger.warning("%s fails at %s, attempt %d: %s", self._name, self._second.trying[0].stream, attempts, failure)
+        return cause_of(failure.error) == "failed" and attempts < ATTEMPTS and not self._stop.wait(_backoff(attempts))
+
+    def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
+        culprit = self._second.trying[0]
+        why = (cause_of(failure.error), f"{type(failure.error).__name__}: {failure}")
+        return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
+
+
+def sort_out(stopped: Iterable[Stopped], done: Counters) -> tuple[list[Run], list[Run]]:
+    """Count plain duplicates; return the runs for a second look, and the parts of runs that follow their checkpoint."""
+    left: list[Run] = []
+    ahead: list[Run] = []
+    for item in stopped:
+        run, checkpoint = item.run, item.checkpoint
+        if checkpoint is None or checkpoint.parked or not run.contains(checkpoint.version, checkpoint.event_id):
+            left.append(run)
+            continue
+        rest = run.above(checkpoint.version)
+        done.duplicates += len(run.arrivals) - len(rest.arrivals)
+        if rest.arrivals:
+            ahead.append(rest)
+    return left, ahead
+
+
+def _backoff(attempt: int) -> float:
+    return 0.1 * 4 ** (min(attempt, 4) - 1) * random.uniform(0.5, 1.0)  # noqa: S311 jitter needs no secrecy

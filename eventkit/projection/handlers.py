@@ -1,0 +1,98 @@
+"""Which function of a projection takes which event, and how a message becomes what the function takes.
+
+Types without a handler are none of the projection's business: they advance its checkpoint and are counted.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.message import event_of
+from eventkit.errors import ProjectionError
+from eventkit.projection.arrival import Arrival, Raw
+
+Function = Callable[..., object]
+_COMMON_HEADERS = 7  # what every event has: more headers mean a schema version or metadata
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """A function and the type that it takes."""
+
+    source: str
+    type: str
+    function: Function
+    takes_envelope: bool
+    key: Callable[[Any, Envelope[Any] | None], Any] | None = None  # the row's key, of a table projection
+
+
+class Step(msgspec.Struct, gc=False):
+    """A decoded event and its handler; the envelope only where the handler takes it."""
+
+    handler: Handler
+    event: Any
+    envelope: Envelope[Any] | None
+
+
+class Handlers:
+    """The handlers of one projection, by the source and type of the event."""
+
+    def __init__(self, projection: str, catalog: Catalog) -> None:
+        """Start without handlers."""
+        self._projection = projection
+        self._catalog = catalog
+        self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
+
+    def __iter__(self) -> Iterator[Handler]:
+        """Return each handler once."""
+        return iter({(handler.source, handler.type): handler for handler in self._by_kind.values()}.values())
+
+    def add(self, cls: type, function: Function, *, takes_envelope: bool, key: Any = None) -> None:
+        """Register the one handler of an event class."""
+        kind = self._catalog.type_of(cls)
+        if (kind.source, kind.name) in self._by_kind:
+            raise ProjectionError(
+                f"projection {self._projection!r} has two handlers for {kind.name}: join them into one function"
+            )
+        handler = Handler(kind.source, kind.name, function, takes_envelope, key)
+        self._by_kind[kind.source, kind.name] = handler
+        self._by_kind[kind.source.encode(), kind.name.encode()] = handler  # as some transports give them
+
+    def decode(self, arrival: Arrival) -> Step | None:
+        """Decode an event for its handler; None when there is none. UndecodableEvent and NewerSchema say what is wrong with it."""
+        handler = self._by_kind.get(arrival.kind)
+        if handler is None:
+            return None
+        if handler.takes_envelope:
+            envelope = self._catalog.decode(encoded(arrival))
+            return Step(handler, envelope.event, envelope)
+        schema_version = 1 if len(arrival.message.headers) == _COMMON_HEADERS else encoded(arrival).schema_version
+        event = self._catalog.decode_data(handler.source, handler.type, schema_version, arrival.message.value)
+        return Step(handler, event, None)
+
+
+def encoded(arrival: Arrival) -> EncodedEvent:
+    """Read all headers of an event."""
+    event = event_of(arrival.message)
+    event.position = arrival.position
+    return event
+
+
+def parameters(function: Function) -> int:
+    """Return how many positional arguments a function takes."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in kinds for parameter in inspect.signature(function).parameters.values())
+
+
+def takes_envelope(function: Function, *, plain: int, projection: str) -> bool:
+    """Return whether a function takes the envelope as one argument more than `plain`."""
+    count = parameters(function)
+    if count not in (plain, plain + 1):
+        name = getattr(function, "__name__", repr(function))
+        raise ProjectionError(
+            f"{name} of projection {projection!r} takes {count} arguments; it must take {plain}, or {plain + 1} with the envelope"
+        )
+    return count == plain + 1

@@ -1,0 +1,48 @@
+"""What a projection is: a name, a declared version, handlers by event class, and a way to apply decoded events in a transaction.
+
+`TableProjection` (table.py) folds events into rows of one table: the fast and simple kind. `SqlProjection` (sql.py) runs statements of its own.
+Both are declared at import time and hold no connection; the `Projector` runs them.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import psycopg
+
+from eventkit.domain.catalog import Catalog
+from eventkit.errors import ProjectionError
+from eventkit.projection.handlers import Function, Handlers, Step
+from eventkit.projection.workspace import Workspace
+
+F = TypeVar("F", bound=Function)
+_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
+
+
+class Projection:
+    """The part that both kinds share."""
+
+    table_name: str | None = None  # of a table projection: the name while nothing was rebuilt
+    needs_sqlalchemy = False
+
+    def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
+        """Declare a projection; raise `version` when its fold changes, so that it asks for a rebuild instead of mixing two folds.
+
+        `categories` are the categories of streams that it reads from the transport: those of its catalog's topics unless given.
+        """
+        if not _NAME.fullmatch(name):
+            raise ProjectionError(
+                f"projection name {name!r} must be a small letter and up to 99 small letters, digits, '_', '.', '-'"
+            )
+        self.name = name
+        self.catalog = catalog
+        self.version = version
+        self.categories = tuple(categories)
+        self.handlers = Handlers(name, catalog)
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise ProjectionError where the database lacks what the projection needs."""
+
+    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
+        """Apply events in the workspace's open transaction; each stream's come in order."""
+        raise NotImplementedError

@@ -1,0 +1,70 @@
+"""Where a projector's messages come from: a transport, or the event store alone.
+
+A source gives batches, bounded by number, size and time, and is told what was committed. Offsets and positions only say where to start
+reading: what has been applied is in the checkpoints.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from eventkit.domain.message import Message
+from eventkit.transports.base import Subscription
+
+LIMIT = 4_000  # messages in a batch
+MAX_BYTES = 8_000_000
+GATHERING = 0.05  # seconds that a batch may take to fill, while messages keep coming
+WAIT = 0.2  # seconds to wait for the first message, so that a request to stop is soon heard
+
+
+class Source(Protocol):
+    """What a projector reads."""
+
+    @property
+    def position(self) -> int | None:
+        """The store's position up to which everything was received; None where the source is not the store."""
+
+    def receive(self) -> list[Message]:
+        """Return the next batch; an empty one after a short while."""
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """These have taken effect."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class TransportSource:
+    """One member of a consumer group."""
+
+    position = None
+
+    def __init__(self, subscription: Subscription, *, limit: int = LIMIT) -> None:
+        """Take over a subscription."""
+        self._subscription = subscription
+        self._limit = limit
+
+    def receive(self) -> list[Message]:
+        """Return what is there at once; go on while more keeps coming."""
+        messages = self._subscription.receive(self._limit, WAIT)
+        deadline = time.monotonic() + GATHERING
+        size = _size(messages)
+        while messages and len(messages) < self._limit and size < MAX_BYTES and time.monotonic() < deadline:
+            more = self._subscription.receive(self._limit - len(messages), 0)
+            if not more:
+                break
+            messages += more
+            size += _size(more)
+        return messages
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker; losing it means a redelivery, no more."""
+        self._subscription.acknowledge(messages)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._subscription.close()
+
+
+def _size(messages: Sequence[Message]) -> int:
+    return sum(len(message.value) for message in messages)

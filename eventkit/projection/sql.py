@@ -1,0 +1,68 @@
+"""SQL projections: functions over a SQLAlchemy Connection, for one event or for a run of events of one type.
+
+Their statements run in the batch's transaction, which commits them together with the checkpoints. Where several streams change one row,
+the statements must be right under READ COMMITTED: `set total = total + :x`, not a value that was read before without a lock.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from eventkit.projection.handlers import Function, Step, takes_envelope
+from eventkit.projection.projection import F, Projection
+from eventkit.projection.workspace import Workspace
+
+
+class SqlProjection(Projection):
+    """Statements for each event.
+
+    board = SqlProjection("board", flights)
+
+    @board.on(Departed)
+    def departed(connection: Connection, event: Departed) -> None:
+        connection.execute(update(departures).where(...).values(...))
+    """
+
+    needs_sqlalchemy = True
+
+    def on(self, cls: type) -> Callable[[F], F]:
+        """Register the handler of an event class: (connection, event), or (connection, event, envelope)."""
+
+        def register(function: F) -> F:
+            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            self.handlers.add(cls, _each(function, enveloped=enveloped), takes_envelope=enveloped)
+            return function
+
+        return register
+
+    def on_batch(self, cls: type) -> Callable[[F], F]:
+        """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order."""
+
+        def register(function: F) -> F:
+            self.handlers.add(cls, _run(function), takes_envelope=True)
+            return function
+
+        return register
+
+    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
+        """Call the handlers, a run of one type at a time."""
+        del table_name
+        for handler, run in groupby(steps, key=lambda step: step.handler):
+            handler.function(workspace.sqlalchemy, list(run))
+
+
+def _each(function: Function, *, enveloped: bool) -> Function:
+    def call(connection: object, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if enveloped:
+                function(connection, step.event, step.envelope)
+            else:
+                function(connection, step.event)
+
+    return call
+
+
+def _run(function: Function) -> Function:
+    def call(connection: object, steps: Sequence[Step]) -> None:
+        function(connection, [step.envelope for step in steps])
+
+    return call

@@ -1,0 +1,129 @@
+"""Table projections: each event changes one row, named by a key that follows from the event alone.
+
+The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one statement.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import psycopg
+from sqlalchemy import Table
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import Envelope
+from eventkit.errors import ProjectionError
+from eventkit.projection.handlers import Function, Step, parameters, takes_envelope
+from eventkit.projection.projection import F, Projection
+from eventkit.projection.rows import DELETE, RowTable
+from eventkit.projection.workspace import Workspace
+
+
+class TableProjection(Projection):
+    """Rows of one table, each folded from the events of its key.
+
+        totals = TableProjection("customer_totals", shop, table=customer_totals, key="customer")
+
+        @totals.on(OrderPlaced)
+        def placed(row: CustomerTotals, event: OrderPlaced) -> None:
+            row.orders += 1
+
+    A handler takes the row (loaded, or new with the table's defaults) and the event, and the envelope if it wants; it returns DELETE
+    to delete the row. A handler must depend on nothing else, and change nothing else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        catalog: Catalog,
+        *,
+        table: Table,
+        key: str | Sequence[str],
+        version: int = 1,
+        categories: Sequence[str] = (),
+    ) -> None:
+        """Declare it; `key` is a column, or several: the table's primary key or a unique constraint."""
+        super().__init__(name, catalog, version=version, categories=categories)
+        self.rows = RowTable(table, (key,) if isinstance(key, str) else key)
+        self.table_name = table.name
+
+    def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
+        """Register the handler of an event class.
+
+        The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it takes two).
+        """
+
+        def register(function: F) -> F:
+            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            wide_key = key is not None and parameters(key) > 1
+            self.handlers.add(
+                cls,
+                _uniform(function, enveloped=enveloped),
+                takes_envelope=enveloped or wide_key,
+                key=self._key(cls, key),
+            )
+            return function
+
+        return register
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise ProjectionError when the table does not exist."""
+        if not self.rows.exists(connection, self.table_name or ""):
+            table = self.rows.table.fullname
+            raise ProjectionError(
+                f"table {table!r} of projection {self.name!r} does not exist in this database: create it (your own migrations do)"
+            )
+
+    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
+        """Lock and load the rows, fold, and write."""
+        if not steps:
+            return
+        name = table_name or self.rows.table.name
+        connection = workspace.connection
+        keyed = [(self._key_of(step), step) for step in steps]
+        keys = list(dict.fromkeys(key for key, _ in keyed))
+        self.rows.lock(connection, name, keys)
+        rows = self.rows.load(connection, name, keys)  # a new statement: its snapshot is taken after the locks
+        for key, step in keyed:
+            row = rows[key]
+            if row is None:  # deleted by an event before: start again from the defaults
+                row = rows[key] = self._again(connection, name, key)
+            if step.handler.function(row, step.event, step.envelope) is DELETE:
+                rows[key] = None
+        self.rows.write(connection, name, rows)
+
+    def _again(self, connection: psycopg.Connection[Any], name: str, key: Any) -> Any:  # noqa: ANN401 the user's key and row
+        self.rows.write(connection, name, {key: None})
+        self.rows.lock(connection, name, [key])
+        return self.rows.load(connection, name, [key])[key]
+
+    def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
+        key = step.handler.key(step.event, step.envelope) if step.handler.key else None
+        if key is None or (type(key) is tuple and None in key):
+            msg = f"{step.handler.type} has the key {key!r} in projection {self.name!r}: a row needs a value for {', '.join(self.rows.key)}"
+            raise ProjectionError(msg)
+        return key
+
+    def _key(self, cls: type, key: Callable[..., Any] | None) -> Callable[[Any, Envelope[Any] | None], Any]:
+        if key is not None:
+            return _uniform_key(key)
+        missing = [name for name in self.rows.key if name not in _fields(cls)]
+        if missing:
+            msg = f"{cls.__name__} has no field {missing[0]!r}, the key of projection {self.name!r}: give `on` a `key=` that makes it of the event"
+            raise ProjectionError(msg)
+        return _uniform_key(attrgetter(*self.rows.key))
+
+
+def _fields(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})}
+
+
+def _uniform(function: Function, *, enveloped: bool) -> Function:
+    """Return a function of row, event and envelope."""
+    return function if enveloped else lambda row, event, _: function(row, event)
+
+
+def _uniform_key(key: Callable[..., Any]) -> Callable[[Any, Envelope[Any] | None], Any]:
+    if not isinstance(key, attrgetter) and parameters(key) > 1:
+        return key
+    return lambda event, _: key(event)

@@ -1,0 +1,68 @@
+"""The projector's connection and its transactions: READ COMMITTED, committed or forgotten whole.
+
+SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit it nor roll it back: that would part the
+read model from its checkpoints.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from eventkit.errors import ProjectionError
+
+
+class Workspace:
+    """One connection to the database of the read models; used by one thread."""
+
+    def __init__(self, connection: psycopg.Connection[Any], *, with_sqlalchemy: bool = False) -> None:
+        """Take over a connection that is not in autocommit."""
+        connection.rollback()
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        self.connection = connection
+        self._ours = True  # whether it is this class that ends a transaction
+        # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
+        self._sqlalchemy = self._connect() if with_sqlalchemy else None
+
+    @property
+    def sqlalchemy(self) -> sa.Connection:
+        """The open transaction as a SQLAlchemy Connection."""
+        if self._sqlalchemy is None:
+            raise ProjectionError("this workspace was opened without SQLAlchemy")
+        return self._sqlalchemy
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """Commit what is done inside, or roll all of it back."""
+        ending: Any = self.connection if self._sqlalchemy is None else self._sqlalchemy.begin()
+        self._ours = False
+        try:
+            yield self.connection
+            self._ours = True
+            # crash point: applied, not committed -> delivered again, applied then
+            ending.commit()
+        except BaseException:
+            self._ours = True
+            with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more
+                ending.rollback()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection; an open transaction is rolled back."""
+        self.connection.close()
+
+    def _connect(self) -> sa.Connection:
+        engine = sa.create_engine("postgresql+psycopg://", creator=lambda: self.connection, poolclass=NullPool)
+        connection = engine.connect()
+        sa.event.listen(connection, "commit", self._guard)
+        sa.event.listen(connection, "rollback", self._guard)
+        return connection
+
+    def _guard(self, _: sa.Connection) -> None:
+        if not self._ours:
+            raise ProjectionError(
+                "a handler must not end the transaction: the projector commits it together with the checkpoints"
+            )

@@ -1,0 +1,97 @@
+"""How far each generation of a projection has applied each stream; advanced in the transaction that changes the read model.
+
+The compare-and-set on the version is what makes an event take effect once: a duplicate, a gap, a parked stream and a process that was
+thought dead all fail to advance. Every function runs in the caller's READ COMMITTED transaction and takes checkpoints in order of stream
+(`collate "C"`), so that two processes cannot deadlock on them. Called by `eventkit.projection` alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+# Locks each checkpoint it touches, in order of stream; one index look-up a stream. `exists` is true only for rows that can't go away under the
+# projection's fence, so that a run from a version above 1 never creates a checkpoint. The WHERE compares with the run's *first* version:
+# `k.version < excluded.version` would skip over holes.
+ADVANCE = """
+with x as materialized (select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[]) x(s, f, l, i))
+insert into {s}.checkpoints as k (generation, stream, version, event_id)
+select %(generation)s, s, l, i from x
+ where f = 1 or exists (select from {s}.checkpoints c where c.generation = %(generation)s and c.stream = x.s)
+ order by s collate "C"
+on conflict (generation, stream) do update set version = excluded.version, event_id = excluded.event_id
+ where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
+returning stream
+"""
+_READ = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = any(%s)"
+_CREATE = "insert into {s}.checkpoints (generation, stream, version) values (%s, %s, 0) on conflict do nothing"
+_LOCK = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = %s for update"
+_MOVE = """update {s}.checkpoints set version = %(version)s, event_id = %(event_id)s, parked = %(parked)s
+            where generation = %(generation)s and stream = %(stream)s"""
+_PARKED = "select stream from {s}.checkpoints where generation = %s and parked order by stream"
+
+
+class Span(msgspec.Struct, gc=False, frozen=True):
+    """A run of one stream's versions without a hole, and the id of its last event."""
+
+    stream: str
+    first: int
+    last: int
+    id: UUID
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """One row: the stream is applied up to `version` (0: nothing yet), by the event `event_id`."""
+
+    stream: str
+    version: int
+    event_id: UUID | None
+    parked: bool
+
+
+class Checkpoints:
+    """The checkpoints of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+
+    def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
+        """Advance each stream that is exactly below its span and not parked, all in one statement; return those."""
+        params = {
+            "generation": generation,
+            "streams": [span.stream for span in spans],
+            "firsts": [span.first for span in spans],
+            "lasts": [span.last for span in spans],
+            "ids": [span.id for span in spans],
+        }
+        return {stream for (stream,) in connection.execute(self._sql(ADVANCE), params)}
+
+    def read(
+        self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]
+    ) -> dict[str, Checkpoint]:
+        """Return the checkpoints as committed now, without locks: versions only grow."""
+        rows = connection.execute(self._sql(_READ), (generation, list(streams)))
+        return {row[0]: Checkpoint(*row) for row in rows}
+
+    def lock(self, connection: psycopg.Connection[Any], generation: int, stream: str) -> Checkpoint:
+        """Lock one checkpoint, creating it at version 0."""
+        connection.execute(self._sql(_CREATE), (generation, stream))
+        row = connection.execute(self._sql(_LOCK), (generation, stream)).fetchone()
+        if row is None:
+            msg = f"the checkpoint of stream {stream!r}, generation {generation}, was deleted under the projection's fence"
+            raise RuntimeError(msg)
+        return Checkpoint(*row)
+
+    def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint that this transaction has locked."""
+        connection.execute(self._sql(_MOVE), {"generation": generation, **msgspec.structs.asdict(checkpoint)})
+
+    def parked(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
+        """Return the parked streams."""
+        return [stream for (stream,) in connection.execute(self._sql(_PARKED), (generation,))]
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()

@@ -1,0 +1,120 @@
+"""Events that could not be applied, and those that wait behind them, in order; written and taken under the stream's checkpoint lock.
+
+A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with the code of that day.
+Keeping a letter twice is keeping it once: a redelivery finds it there. Called by `eventkit.projection`; the relay parks by positions alone.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.domain.message import Message
+
+BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
+
+# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they are.
+_KEEP = """
+insert into {s}.dead_letters as d (parked_by, stream, version, event_id, type, cause, error, attempts, event, data)
+select %(parked_by)s, %(stream)s, * from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[], %(errors)s::text[],
+                                                %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
+on conflict (parked_by, stream, version, event_id) do update
+   set cause = excluded.cause, error = excluded.error, attempts = d.attempts + excluded.attempts where excluded.cause <> 'behind'
+returning xmax = 0
+"""
+_LOAD = """select id, version, cause, event, data from {s}.dead_letters
+            where parked_by = %s and stream = %s order by version, id limit %s"""
+_REMOVE = "delete from {s}.dead_letters where id = any(%s)"
+_CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s"
+_HELD = """select stream from {s}.dead_letters where parked_by = %s and version > 0
+            group by stream having bool_and(cause in ('gap', 'behind')) order by stream"""
+
+
+class Letter(msgspec.Struct):
+    """An event to be kept; `cause` is why: failed, undecodable, newer schema, fork, gap, malformed, or behind (another letter)."""
+
+    version: int
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    message: Message
+
+
+class Kept(msgspec.Struct):
+    """A letter as it lies there."""
+
+    id: int
+    version: int
+    cause: str
+    message: Message
+
+
+class DeadLetters:
+    """The letters of one schema, for readers of events."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+
+    def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
+        """Keep letters of one stream; return how many were not there yet."""
+        params = {
+            "parked_by": parked_by,
+            "stream": _text(stream),
+            "versions": [letter.version for letter in letters],
+            "ids": [letter.event_id for letter in letters],
+            "types": [_text(letter.type) for letter in letters],
+            "causes": [letter.cause for letter in letters],
+            "errors": [_text(letter.error) for letter in letters],
+            "attempts": [letter.attempts for letter in letters],
+            "events": [_event(letter.message) for letter in letters],
+            "data": [_bytes(letter.message.value) for letter in letters],
+        }
+        return sum(new for (new,) in connection.execute(self._sql(_KEEP), params))
+
+    def load(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, *, limit: int) -> list[Kept]:
+        """Return a stream's letters in order of version."""
+        rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
+        return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
+
+    def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int]) -> None:
+        """Take letters away: they were applied."""
+        connection.execute(self._sql(_REMOVE), (list(ids),))
+
+    def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
+        """Return why a stream's letters are there; empty when it has none."""
+        return {cause for (cause,) in connection.execute(self._sql(_CAUSES), (parked_by, stream))}
+
+    def held(self, connection: psycopg.Connection[Any], parked_by: str) -> list[str]:
+        """Return the streams that wait for missing events and for nothing else."""
+        return [stream for (stream,) in connection.execute(self._sql(_HELD), (parked_by,))]
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()
+
+
+def _text(value: str) -> str:
+    return (
+        value.replace("\0", "\ufffd").encode(errors="replace").decode()
+    )  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def _event(message: Message) -> str:
+    headers = {
+        name: _text(value if isinstance(value, str) else value.decode(errors="replace"))
+        for name, value in message.headers
+    }
+    return json.dumps({"topic": message.topic, "key": _text(message.key or ""), "headers": headers})
+
+
+def _message(event: dict[str, Any], data: bytes) -> Message:
+    return Message(event["topic"], event["key"], bytes(data), list(event["headers"].items()))

@@ -1,0 +1,81 @@
+"""One stream's events by version, read where the event store is: what a transport has lost, or not kept, is repaired from here.
+
+The store's tables are in every database that holds read models, empty where the store is elsewhere: then a URL names the store's database.
+Only the primary is asked; a standby shows commits in another order.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import psycopg
+
+from eventkit.domain.message import Message
+from eventkit.errors import EventkitError
+from eventkit.storage.connection import database_errors
+from eventkit.storage.outbox import message
+
+logger = logging.getLogger("eventkit.projection")
+
+# By the unique index on (stream, version).
+_READ = """
+select position, '', stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
+       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text
+  from {s}.events e where stream = %s and version > %s and version < %s
+ order by e.version limit %s -- a bare `version` would be the text above
+"""
+
+
+class History(Protocol):
+    """Where missing events are read."""
+
+    def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
+        """Return a stream's events between two versions, tagged with their positions; none where the store can't be reached."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class OwnHistory:
+    """The store in the read models' database, read on the projector's own connection, within its transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Share the connection."""
+        self._connection = connection
+        self._statement = _READ.format(s=f'"{schema}"').encode()
+
+    def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
+        """Return a stream's events between two versions."""
+        return [message(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
+
+    def close(self) -> None:
+        """Leave the connection to its owner."""
+
+
+class RemoteHistory:
+    """The store in another database; connected when it is first needed, and again after a failure."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], schema: str) -> None:
+        """Take a function that opens an autocommit connection to the store's primary."""
+        self._connect = connect
+        self._statement = _READ.format(s=f'"{schema}"').encode()
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
+        """Return a stream's events between two versions; none, and a warning, where the store can't be reached."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            with database_errors():
+                rows = self._connection.execute(self._statement, (stream, after, before, limit)).fetchall()
+        except EventkitError as error:
+            logger.warning("the event store cannot be read, %s stays held after version %d: %s", stream, after, error)
+            self.close()
+            return []
+        return [message(row) for row in rows]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,172 @@
+"""A small shop for the projector's tests: events, messages of them as they come off the wire, a read model keyed by many streams, a projector."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import Column, Integer, MetaData, Table, Text
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.message import Message, message_of
+from eventkit.projection.projection import Projection
+from eventkit.projection.projector import Projector
+from eventkit.projection.rows import DELETE
+from eventkit.projection.table import TableProjection
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.connection import connect
+from eventkit.storage.history import History, OwnHistory
+
+shop = Catalog("shop")
+
+
+@shop.event
+@dataclass(frozen=True)
+class Ordered:
+    """A customer ordered something."""
+
+    customer: str
+    amount: int
+
+
+@shop.event
+@dataclass(frozen=True)
+class Left:
+    """A customer left the shop for good."""
+
+    customer: str
+
+
+@shop.event
+@dataclass(frozen=True)
+class Noted:
+    """Nobody's business."""
+
+    text: str = ""
+
+
+TOTALS = Table(
+    "totals",
+    MetaData(),
+    Column("customer", Text, primary_key=True),
+    Column("orders", Integer, nullable=False, default=0),
+    Column("amount", Integer, nullable=False, server_default="0"),
+)
+CREATE = "create table totals (customer text primary key, orders int not null, amount int not null default 0)"
+
+
+def totals(name: str = "totals", *, version: int = 1) -> TableProjection:
+    """Return orders and amounts by customer; rows are fed by many streams, and deleted by some."""
+    projection = TableProjection(name, shop, table=TOTALS, key="customer", version=version)
+
+    @projection.on(Ordered)
+    def ordered(row: Any, event: Ordered) -> None:
+        if event.amount < 0:
+            raise ValueError(f"{event.customer} ordered for {event.amount}")
+        row.orders += 1
+        row.amount += event.amount
+
+    @projection.on(Left)
+    def left(row: Any, event: Left) -> object:
+        del row, event
+        return DELETE
+
+    return projection
+
+
+def message(stream: str, version: int, event: object, *, event_id: uuid.UUID | None = None, **headers: str) -> Message:
+    """Return an event as it comes off the wire; the same place gives the same id unless another is given."""
+    kind, schema_version, data = shop.encode(event)
+    encoded = EncodedEvent(
+        id=str(event_id or uuid.uuid5(uuid.NAMESPACE_OID, f"{stream} {version}")),
+        source="shop",
+        stream=stream,
+        version=version,
+        type=kind,
+        schema_version=schema_version,
+        data=data.encode(),
+        time="2026-01-01T00:00:00Z",
+    )
+    found = message_of(encoded, "shop.order")
+    found.headers = [(name, headers.pop(name, value)) for name, value in found.headers]
+    found.headers += headers.items()
+    return found
+
+
+def orders(stream: str, count: int, *, customer: str = "ann", first: int = 1) -> list[Message]:
+    """Return orders for 1 each."""
+    return [message(stream, version, Ordered(customer, 1)) for version in range(first, first + count)]
+
+
+def store(url: str, messages: Iterable[Message]) -> None:
+    """Write messages into `events`, as their append would have."""
+    with psycopg.connect(url) as connection:
+        for item in messages:
+            headers = dict(item.headers)
+            connection.execute(
+                "insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)"
+                " values (%s, %s, %s, %s, %s, 1, %s::jsonb, '{}')",
+                (headers["ce_id"], "shop", item.key, headers["ce_sequence"], headers["ce_type"], bytes(item.value).decode()),  # type: ignore[arg-type]
+            )
+
+
+class Given:
+    """A source that was given its batches, and remembers what was acknowledged."""
+
+    position = None
+
+    def __init__(self, *batches: Sequence[Message]) -> None:
+        """Give `batches`, then nothing."""
+        self.batches = list(batches)
+        self.acknowledged: list[Message] = []
+
+    def receive(self) -> list[Message]:
+        """Return the next batch."""
+        return list(self.batches.pop(0)) if self.batches else []
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Remember."""
+        self.acknowledged += messages
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def projector(url: str, projection: Projection | None = None, *, history: History | None = None) -> Iterator[Projector]:
+    """Run a projector on a connection of its own."""
+    projection = projection or totals()
+    connection = connect(url, name="projector", autocommit=False)
+    workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+    running = Projector(projection, workspace, Given(), history=history or OwnHistory(connection, "eventkit"))
+    running.start()
+    yield running
+    workspace.close()
+
+
+def apply(url: str, *batches: Sequence[Message], projection: Projection | None = None) -> Projector:
+    """Apply batches with a new projector; return it, closed, for its counters."""
+    with projector(url, projection) as running:
+        for batch in batches:
+            running.apply(batch)
+    return running
+
+
+def rows(url: str, statement: str = "select customer, orders, amount from totals order by 1") -> list[tuple[Any, ...]]:
+    """Return what is in the database."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def checkpoints(url: str) -> dict[str, tuple[int, bool]]:
+    """Return version and parked, by stream."""
+    found = rows(url, "select stream, version, parked from eventkit.checkpoints")
+    return {stream: (version, parked) for stream, version, parked in found}
+
+
+def letters(url: str) -> list[tuple[Any, ...]]:
+    """Return stream, version and cause of the dead letters."""
+    return rows(url, "select stream, version, cause from eventkit.dead_letters order by stream, version, id")
