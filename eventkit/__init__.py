@@ -1,11 +1,13 @@
-"""Record what happened in the transaction of your own state, relay it to a broker in order, build read models from it once.
+"""Record what happened in the transaction of your own state, relay it in order, build read models from it once.
 
-    aggregate --record--> event --append--> events + outbox --relay--> transport --deliver--> projector --apply--> read model
-                          (one transaction, the service's own)   publish, settle                  advance the checkpoint
+    aggregate --record--> event --append--> events + outbox      one transaction, the service's own
+    outbox --relay--> transport                                  publish, settle
+    transport --deliver--> projector --apply--> read model       advance the checkpoint
 
-A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has open:
-both or neither. `eventkit relay run` empties the outbox; `eventkit projector run` feeds `TableProjection`s and `SqlProjection`s.
-Importing this package loads no broker client, no alembic and no command line: what needs a database comes at its first use.
+A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has
+open: both or neither. `eventkit relay run` empties the outbox; `eventkit projector run` feeds `TableProjection`s and
+`SqlProjection`s. Importing this package loads no broker client, no alembic and no command line: what needs a database
+comes at its first use.
 """
 
 from importlib import import_module
@@ -28,7 +30,8 @@ from eventkit.errors import (
 )
 
 if TYPE_CHECKING:
-    from eventkit.projection.projection import SqlProjection, TableProjection
+    from eventkit.projection.sql import SqlProjection
+    from eventkit.projection.table import TableProjection
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
 
 __all__ = [
@@ -63,8 +66,8 @@ _AT_FIRST_USE = {
     "Append": "eventkit.storage.event_store",
     "Appended": "eventkit.storage.event_store",
     "EventStore": "eventkit.storage.event_store",
-    "SqlProjection": "eventkit.projection.projection",
-    "TableProjection": "eventkit.projection.projection",
+    "SqlProjection": "eventkit.projection.sql",
+    "TableProjection": "eventkit.projection.table",
 }
 
 

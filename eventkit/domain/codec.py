@@ -1,27 +1,27 @@
 """Events to JSON and back, for frozen dataclasses, msgspec Structs and Pydantic models.
 
-The promise: what `encode` accepts decodes to an equal event, also after PostgreSQL's jsonb has had it. It is kept by doing it: the
-text is decoded and compared before anyone gets it. msgspec alone would write NaN as null and a number into a text field.
-Pydantic is never imported: its models are known by their methods. `faults.py` finds the sentence when something is refused.
+The promise: what `encode` accepts decodes to an equal event, also after PostgreSQL's jsonb has had it. It is kept by
+doing it: the text is decoded and compared before anyone gets it. msgspec alone would write NaN as null and a number
+into a text field. Two things count as equal: a datetime in the repeated hour at the end of summer time, if it is the
+same instant, and an int in a float field. Pydantic is never imported: its models are known by their methods.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
+import re
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec import inspect as types
 
 from eventkit.domain import faults
-from eventkit.errors import CatalogError, InvalidEvent, UndecodableEvent
+from eventkit.domain.shape import is_pydantic, shape_of
+from eventkit.domain.stream import StreamId
+from eventkit.errors import InvalidEvent, UndecodableEvent
 
 _INFINITY = b'Infinity"'  # Decimals are text in JSON: their infinity is not caught as a number would be
 _NUL = b"\\u0000"
-
-
-def is_pydantic(cls: Any) -> bool:
-    """Whether a class is a Pydantic model (version 2)."""
-    return isinstance(cls, type) and hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump_json")
+_EXPONENT = re.compile(rb"\de\+?\d")
+_FIRST_EXPONENT = 1e16
 
 
 def _pydantic_json(model: Any) -> str:
@@ -33,11 +33,15 @@ def _pydantic_json(model: Any) -> str:
 def _enc_hook(value: Any) -> Any:
     if is_pydantic(type(value)):
         return msgspec.Raw(_pydantic_json(value).encode())
+    if isinstance(value, StreamId):
+        return str(value)
     msg = f"no JSON for a {type(value).__module__}.{type(value).__qualname__}"
     raise NotImplementedError(msg)
 
 
 def _dec_hook(cls: Any, value: Any) -> Any:
+    if cls is StreamId:
+        return StreamId.parse(value)
     return cls.model_validate_json(msgspec.json.encode(value))  # as JSON: a strict model takes a date's text only there
 
 
@@ -47,30 +51,34 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook).encod
 class Codec:
     """Encodes and decodes one class."""
 
-    __slots__ = ("_cls", "_exact", "decode_unchecked", "encode_unchecked")
+    __slots__ = ("_cls", "_decode", "_encode", "_exact", "_loose")
 
     def __init__(self, cls: type) -> None:
-        """Prepare a class; CatalogError when JSON cannot hold one of its fields, NameError when an annotation cannot be resolved yet."""
+        """Prepare a class; CatalogError when a field cannot be held, NameError when a name in it is not there yet."""
         self._cls = cls
-        self._exact = _compares_every_field(cls)
-        self.encode_unchecked: Callable[[Any], bytes] = _encode
-        self.decode_unchecked: Callable[[bytes | str], Any]
+        self._encode: Callable[[Any], bytes] = _encode
+        self._decode: Callable[[bytes | str], Any]
         if is_pydantic(cls):
-            self.encode_unchecked = lambda event: _pydantic_json(event).encode()
-            self.decode_unchecked = cls.model_validate_json  # type: ignore[attr-defined]
+            self._encode = lambda event: _pydantic_json(event).encode()
+            self._decode = cls.model_validate_json  # type: ignore[attr-defined]
+            self._exact, self._loose = cls.__eq__.__module__.startswith("pydantic."), True
         else:
-            self.decode_unchecked = _decoder(cls)
+            shape = shape_of(cls)
+            self._decode = msgspec.json.Decoder(cls, dec_hook=_dec_hook).decode
+            self._exact, self._loose = shape.exact, shape.loose
 
     def encode(self, event: Any) -> bytes:
         """Return the event's JSON, or raise InvalidEvent with the field and the value."""
         try:
-            data = self.encode_unchecked(event)
-            decoded = self.decode_unchecked(data)
-            same = self._exact and decoded == event and self.encode_unchecked(decoded) == data
+            data = self._encode(event)
+            decoded = self._decode(data)
+            same = self._exact and decoded == event and self._encode(decoded) == data
         except Exception as error:
             raise InvalidEvent(faults.reason(event, error, _encode)) from error
         if not same or _NUL in data or _INFINITY in data:
             self._look_closely(event, decoded)
+        if self._loose and _EXPONENT.search(data):
+            self._look_closely(event, self._decode(_after_jsonb(data)))
         return data
 
     def _look_closely(self, event: Any, decoded: Any) -> None:
@@ -81,54 +89,22 @@ class Codec:
     def decode(self, data: bytes | str) -> Any:
         """Return the event, or raise UndecodableEvent; fields that the class does not have are ignored."""
         try:
-            return self.decode_unchecked(data)
+            return self._decode(data)
         except Exception as error:
-            msg = f"{self._cls.__name__} cannot be made from {faults.shown(data)}: {error}"
-            raise UndecodableEvent(msg) from error
+            problem = faults.sentence(error)
+            raise UndecodableEvent(
+                f"{self._cls.__name__} cannot be made from {faults.shown(data)}: {problem}"
+            ) from error
 
 
-def _decoder(cls: type) -> Callable[[bytes | str], Any]:
-    try:
-        for node, path in _nodes(types.type_info(cls), cls.__name__):
-            if isinstance(node, types.CustomType) and not is_pydantic(node.cls):
-                msg = f"{path} has the type {node.cls.__module__}.{node.cls.__qualname__}, which JSON cannot hold"
-                raise CatalogError(msg)
-        return msgspec.json.Decoder(cls, dec_hook=_dec_hook).decode
-    except TypeError as error:
-        msg = f"{cls.__name__} cannot be read back from JSON: {error}"
-        raise CatalogError(msg) from error
+def _after_jsonb(data: bytes) -> bytes:
+    """Return JSON as PostgreSQL gives it back: its numbers have no exponent, so 1e16 has become an integer."""
+    return _encode(_without_exponents(msgspec.json.decode(data)))
 
 
-def _nodes(node: Any, path: str, seen: frozenset[type] = frozenset()) -> Iterator[tuple[types.Type, str]]:
-    """Go through a type and all types in it."""
-    cls = getattr(node, "cls", None)
-    if cls in seen:
-        return
-    yield node, path
-    inside = seen | {cls} if cls else seen
-    for field in getattr(node, "fields", ()):
-        if isinstance(field, types.Field):
-            yield from _nodes(field.type, f"{path}.{field.name}", inside)
-    for name in ("item_type", "key_type", "value_type"):
-        if isinstance(inner := getattr(node, name, None), types.Type):
-            yield from _nodes(inner, path, inside)
-    for name in ("item_types", "types"):
-        for inner in getattr(node, name, ()):
-            yield from _nodes(inner, path, inside)
-
-
-def _compares_every_field(cls: type) -> bool:
-    """Whether `==` is one that we know to look at every field; where it is not, we look ourselves."""
-    if is_pydantic(cls):
-        return cls.__eq__.__module__.startswith("pydantic.")
-    return all(_generated_eq(node.cls) for node, _ in _nodes(types.type_info(cls), "") if hasattr(node, "cls"))
-
-
-def _generated_eq(cls: Any) -> bool:
-    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
-        return cls.__struct_config__.eq and cls.__eq__ is msgspec.Struct.__eq__
-    if is_dataclass(cls):
-        fields = cls.__dataclass_fields__.values()
-        code = getattr(cls.__eq__, "__code__", None)
-        return code is not None and code.co_filename == "<string>" and all(field.compare for field in fields)
-    return True
+def _without_exponents(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) >= _FIRST_EXPONENT:
+        return int(Decimal(repr(value)))
+    if isinstance(value, dict):
+        return {key: _without_exponents(part) for key, part in value.items()}
+    return [_without_exponents(part) for part in value] if isinstance(value, list) else value

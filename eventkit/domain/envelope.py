@@ -4,7 +4,6 @@ Handlers and readers see envelopes. Storage and transports carry encoded events 
 the relay runs without the service's code.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -68,14 +67,17 @@ def envelope_of(event: E, encoded: EncodedEvent) -> Envelope[E]:
             position=encoded.position,
         )
     except (msgspec.DecodeError, ValueError, TypeError, InvalidStreamId) as error:
-        msg = f"event {encoded.id!r}, version {encoded.version} of {encoded.stream!r} at {encoded.time!r}, has no readable envelope: {error}"
-        raise UndecodableEvent(msg) from error
+        place = f"version {encoded.version} of {encoded.stream!r}, id {encoded.id!r}, time {encoded.time!r}"
+        raise UndecodableEvent(f"the event at {place}, has no readable envelope: {error}") from error
 
 
 def _metadata_of(encoded: EncodedEvent) -> Metadata:
     if encoded.correlation_id is encoded.causation_id is encoded.traceparent is encoded.extra is None:
         return NONE
-    extra: Mapping[str, Any] = MappingProxyType(msgspec.json.decode(encoded.extra, type=dict[str, Any]) if encoded.extra else {})
+    extra = msgspec.json.decode(encoded.extra, type=dict[str, Any]) if encoded.extra else {}
     return Metadata(
-        correlation_id=encoded.correlation_id, causation_id=encoded.causation_id, traceparent=encoded.traceparent, extra=extra
+        correlation_id=encoded.correlation_id,
+        causation_id=encoded.causation_id,
+        traceparent=encoded.traceparent,
+        extra=MappingProxyType(extra),
     )

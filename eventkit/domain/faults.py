@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
+_LINK = re.compile(r"For further information visit \S+")
 _SHOWN = 120
 
 
@@ -33,7 +34,14 @@ def reason(event: object, error: Exception, encode: Callable[[Any], bytes]) -> s
     if fault:
         return f"{name}: {fault}"
     value, found = _follow(event, str(error))
-    return f"{name}: {error}" + (f", which holds {shown(value)}" if found else f"; the event is {shown(event)}")
+    return f"{name}: {sentence(error)}" + (
+        f", which holds {shown(value)}" if found else f"; the event is {shown(event)}"
+    )
+
+
+def sentence(error: Exception) -> str:
+    """Return an exception's message in one line, without Pydantic's links."""
+    return " ".join(_LINK.sub("", str(error)).split())
 
 
 def forbidden(value: Any, encode: Callable[[Any], bytes], path: str = "") -> str | None:
@@ -51,46 +59,53 @@ def forbidden(value: Any, encode: Callable[[Any], bytes], path: str = "") -> str
 
 
 def _problem(value: Any, encode: Callable[[Any], bytes]) -> str | None:
-    if isinstance(value, str):
-        return _text_problem(value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
         return "JSON has no such number; use None, or text"
-    if isinstance(value, Decimal) and not value.is_finite():
-        return "JSON has no such number; use None, or text"
+    if isinstance(value, str) and "\x00" in value:
+        return "PostgreSQL cannot keep a NUL character in text"
+    return None if value is msgspec.UNSET else _unencodable(value, encode)
+
+
+def _unencodable(value: Any, encode: Callable[[Any], bytes]) -> str | None:
     try:
         encode(value)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign type raises is its reason
-        return f"a {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON ({error})"
-    return None
-
-
-def _text_problem(text: str) -> str | None:
-    if "\x00" in text:
-        return "PostgreSQL cannot keep a NUL character in text"
-    try:
-        text.encode()
     except UnicodeEncodeError as error:
         return f"a lone surrogate at {error.start} is no character"
+    except NotImplementedError:
+        way = next((f" with .{name}()" for name in ("tolist", "to_pydatetime") if hasattr(value, name)), "")
+        return f"JSON has no {type(value).__module__}.{type(value).__qualname__}: make it a plain Python value{way}"
+    except Exception as error:  # noqa: BLE001 - whatever a foreign type raises is its reason
+        return sentence(error)
     return None
 
 
 def difference(value: Any, back: Any, path: str = "") -> str | None:
     """Find the first place where what comes back is not what was given, and say both."""
-    if isinstance(value, datetime) and isinstance(back, datetime) and value.tzinfo and back.tzinfo:
-        # `==` is never true between zones in the repeated hour at the end of summer time; the instant is what counts
-        return None if value.astimezone(UTC) == back.astimezone(UTC) else _differs(value, back, path)
-    if isinstance(value, int) and not isinstance(value, bool) and type(back) is float:
-        return None if value == back else _differs(value, back, path)
-    if not isinstance(value, type(back)):
+    if not _same_kind(value, back):
         return _differs(value, back, path)
     if isinstance(value, set | frozenset):
         return _set_difference(value, back, path)
     ours, theirs = dict(_parts(value)), dict(_parts(back))
-    if ours.keys() != theirs.keys():
-        return _differs(value, back, path)
-    if ours:
+    if ours and ours.keys() == theirs.keys():
         return next((fault for step in ours if (fault := difference(ours[step], theirs[step], path + step))), None)
-    return None if value == back else _differs(value, back, path)
+    return None if _same(value, back) else _differs(value, back, path)
+
+
+def _same_kind(value: Any, back: Any) -> bool:
+    if _is_record(value):
+        return type(value) is type(back)
+    return isinstance(value, type(back)) or (type(value) is int and type(back) is float)
+
+
+def _same(value: Any, back: Any) -> bool:
+    if isinstance(value, datetime) and value.tzinfo and back.tzinfo:
+        # `==` is never true between zones in the repeated hour at the end of summer time; the instant is what counts
+        return bool(value.astimezone(UTC) == back.astimezone(UTC))
+    return bool(value == back)
+
+
+def _is_record(value: Any) -> bool:
+    return is_dataclass(value) or isinstance(value, msgspec.Struct) or hasattr(type(value), "model_dump_json")
 
 
 def _set_difference(value: Any, back: Any, path: str) -> str | None:
@@ -100,8 +115,9 @@ def _set_difference(value: Any, back: Any, path: str) -> str | None:
     return next((fault for item in back if (fault := difference(given[item], item, f"{path}[…]"))), None)
 
 
-def _differs(value: Any, back: Any, path: str) -> str:
-    return f"{_at(path)} holds {shown(value)} ({type(value).__qualname__}), which would be read back as {shown(back)} ({type(back).__qualname__})"
+def _differs(value: object, back: object, path: str) -> str:
+    given = f"{shown(value)} ({type(value).__qualname__})"
+    return f"{_at(path)} holds {given}, which would be read back as {shown(back)} ({type(back).__qualname__})"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -132,7 +148,7 @@ def _follow(event: Any, message: str) -> tuple[Any, bool]:
     value = event
     for name, index in _STEP.findall(path.rstrip("`")) if found else ():
         try:
-            value = getattr(value, name) if name else value[int(index)]
+            value = value[name or int(index)] if index or isinstance(value, dict) else getattr(value, name)
         except (AttributeError, LookupError, TypeError):
             return None, False
     return value, bool(found)

@@ -1,7 +1,7 @@
 """The story of an event: which conversation it belongs to, what caused it, its trace, and the user's own fields.
 
-Stored as one JSON object: the three reserved names beside the user's own. The same rules hold as for events: what JSON or PostgreSQL
-would change or refuse is an InvalidEvent here.
+Stored as one JSON object: the three reserved names beside the user's own. The same rules hold as for events: what JSON
+or PostgreSQL would change or refuse is an InvalidEvent here.
 """
 
 import re
@@ -37,9 +37,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
             return NONE
         if isinstance(fields, Metadata):
             return fields
-        if not isinstance(fields, Mapping):
-            msg = f"metadata {faults.shown(fields)} is neither a Metadata nor a mapping"
-            raise InvalidEvent(msg)
+        if not _is_mapping(fields):
+            raise InvalidEvent(f"metadata {faults.shown(fields)} is neither a Metadata nor a mapping")
         extra = {name: value for name, value in fields.items() if name not in RESERVED}
         return cls(**{name: fields[name] for name in RESERVED if name in fields}, extra=extra)
 
@@ -58,26 +57,30 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         return _object({**known, **self._own()})
 
     def _own(self) -> dict[str, Any]:
-        if not isinstance(self.extra, Mapping):
-            msg = f"metadata: extra is {faults.shown(self.extra)}, not a mapping"
-            raise InvalidEvent(msg)
+        if not _is_mapping(self.extra):
+            raise InvalidEvent(f"metadata: extra is {faults.shown(self.extra)}, not a mapping")
         for name in self.extra:
-            if not isinstance(name, str) or not name or name in RESERVED:
-                msg = f"metadata: the name {name!r} cannot be the user's own; it is text, not empty, and none of {', '.join(RESERVED)}"
-                raise InvalidEvent(msg)
+            if type(name) is not str or not name or name in RESERVED:
+                msg = f"metadata: the name {name!r} cannot be the user's own"
+                raise InvalidEvent(f"{msg}: it is text, not empty, and none of {', '.join(RESERVED)}")
         return dict(self.extra)
 
 
 NONE = Metadata()
 
 
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _checked(name: str, value: object) -> str:
     rule = _TRACEPARENT if name == "traceparent" else _ID
     if isinstance(value, str) and rule.fullmatch(value):
         return value
-    wanted = "a W3C traceparent, 00-<32 hex>-<16 hex>-<2 hex>" if rule is _TRACEPARENT else "text of 1 to 200 printable ASCII characters without spaces"
-    msg = f"metadata: {name} is {faults.shown(value)}, not {wanted}"
-    raise InvalidEvent(msg)
+    wanted = (
+        "00-<32 hex>-<16 hex>-<2 hex>" if rule is _TRACEPARENT else "1 to 200 printable ASCII characters, no spaces"
+    )
+    raise InvalidEvent(f"metadata: {name} is {faults.shown(value)}, not {wanted}")
 
 
 def _object(fields: dict[str, Any]) -> str:

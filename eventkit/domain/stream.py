@@ -14,6 +14,9 @@ from eventkit.errors import InvalidStreamId
 _UNREADABLE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"  # control characters, line separators, lone surrogates
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KEY = re.compile(rf"[^{_UNREADABLE}]{{1,200}}")
+_MAX_SHOWN = 240
+_CATEGORY_RULE = "the category is 1 to 64 of a-z, 0-9 and _ and begins with a letter"
+_KEY_RULE = "the id is text of 1 to 200 characters without control characters, line separators and lone surrogates"
 _STREAM = re.compile(rf"{_CATEGORY.pattern}-{_KEY.pattern}")
 
 
@@ -26,17 +29,16 @@ class StreamId(str):
         """Build an id from its two parts, or raise InvalidStreamId."""
         return super().__new__(cls, f"{check_category(category)}-{_check_key(key)}")
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         """Let copy and pickle build it again."""
-        return self.category, self.key
+        return type(self), (self.category, self.key)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: object) -> Self:
         """Read an id from its text, `category-id`, or raise InvalidStreamId."""
         if isinstance(text, str) and _STREAM.fullmatch(text):
             return str.__new__(cls, text)
-        msg = f"{text!r} is no stream id: a stream id is `category-id`, {_CATEGORY_RULE}, {_KEY_RULE}"
-        raise InvalidStreamId(msg)
+        raise InvalidStreamId(f"{_shown(text)} is no stream id, `category-id`: {_CATEGORY_RULE}, {_KEY_RULE}")
 
     @property
     def category(self) -> str:
@@ -49,22 +51,20 @@ class StreamId(str):
         return self.partition("-")[2]
 
 
-_CATEGORY_RULE = "the category 1 to 64 of a-z, 0-9 and _ beginning with a letter"
-_KEY_RULE = "the id 1 to 200 characters without control characters, line separators and lone surrogates"
-
-
-def check_category(category: str) -> str:
+def check_category(category: object) -> str:
     """Return the category if it keeps the rule, or raise InvalidStreamId."""
     if isinstance(category, str) and _CATEGORY.fullmatch(category):
         return category
-    msg = f"stream category {category!r} breaks the rule: {_CATEGORY_RULE}"
-    raise InvalidStreamId(msg)
+    raise InvalidStreamId(f"stream category {_shown(category)} breaks the rule: {_CATEGORY_RULE}")
 
 
-def _check_key(key: str | int | UUID) -> str:
-    text = str(key) if isinstance(key, int | UUID) and not isinstance(key, bool) else key
+def _check_key(key: object) -> str:
+    text = str(key) if isinstance(key, UUID) or type(key) is int else key
     if isinstance(text, str) and _KEY.fullmatch(text):
         return text
-    shown = repr(key) if len(repr(key)) <= 240 else f"{repr(key)[:240]}… ({len(text)} characters)"
-    msg = f"stream id {shown} breaks the rule: {_KEY_RULE}; text, an integer or a UUID"
-    raise InvalidStreamId(msg)
+    raise InvalidStreamId(f"stream id {_shown(key)} breaks the rule: {_KEY_RULE}; an int or a UUID will do")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"

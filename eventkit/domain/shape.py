@@ -1,0 +1,89 @@
+"""What a class looks like to the codec: the types in it, found once, when it is registered.
+
+Refuses the types that JSON cannot hold or that could not be told apart when they are read back, with the field's path.
+"""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from eventkit.domain.stream import StreamId
+from eventkit.errors import CatalogError
+
+_UNTYPED = (inspect.AnyType, inspect.CustomType)
+_REFUSED = (inspect.RawType, inspect.ExtType)
+_INNER = ("type", "item_type", "key_type", "value_type")
+_SEVERAL = ("fields", "item_types", "types")
+
+
+class Shape(NamedTuple):
+    """What the codec must know about a class."""
+
+    exact: bool  # `==` is known to look at every field; where it is not, the codec looks by itself
+    loose: bool  # a number in it may be read back as an int or as a float, whatever the text says
+
+
+def is_pydantic(cls: Any) -> bool:
+    """Whether a class is a Pydantic model (version 2)."""
+    return isinstance(cls, type) and hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump_json")
+
+
+def shape_of(cls: type) -> Shape:
+    """Look through a dataclass or Struct; CatalogError names the field that cannot be an event's."""
+    try:
+        nodes = list(_nodes(inspect.type_info(cls), cls.__name__))
+    except TypeError as error:
+        raise CatalogError(f"{cls.__name__} could not be read back from JSON: {error}") from error
+    for node, path in nodes:
+        _check(node, path)
+    return Shape(
+        exact=all(_compares_every_field(node.cls) for node, _ in nodes if hasattr(node, "cls")),
+        loose=any(isinstance(node, _UNTYPED) or _is_int_or_float(node) for node, _ in nodes),
+    )
+
+
+def _nodes(node: Any, path: str, seen: frozenset[type] = frozenset()) -> Iterator[tuple[Any, str]]:
+    """Go through a type and all types in it, each with the path of its field."""
+    cls = getattr(node, "cls", None)
+    if cls in seen:
+        return
+    yield node, path
+    seen |= {cls} if cls else set()
+    inner = [getattr(node, name, None) for name in _INNER]
+    inner += [part for name in _SEVERAL for part in getattr(node, name, ())]
+    for part in inner:
+        if isinstance(part, inspect.Field):
+            yield from _nodes(part.type, f"{path}.{part.name}", seen)
+        elif isinstance(part, inspect.Type):
+            yield from _nodes(part, path, seen)
+
+
+def _check(node: Any, path: str) -> None:
+    if isinstance(node, _REFUSED):
+        raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare what it is")
+    if isinstance(node, inspect.CustomType) and node.cls is not StreamId and not is_pydantic(node.cls):
+        name = f"{node.cls.__module__}.{node.cls.__qualname__}"
+        raise CatalogError(f"{path} has the type {name}, which JSON cannot hold: declare one that it can, such as str")
+
+
+def _is_int_or_float(node: Any) -> bool:
+    kinds = {type(part) for part in node.types} if isinstance(node, inspect.UnionType) else set()
+    return {inspect.IntType, inspect.FloatType} <= kinds
+
+
+def _compares_every_field(cls: Any) -> bool:
+    if not isinstance(cls, type):  # a parametrised generic: Money[int]
+        cls = getattr(cls, "__origin__", cls)
+    if issubclass(cls, msgspec.Struct):
+        return bool(cls.__struct_config__.eq) and cls.__eq__ is msgspec.Struct.__eq__
+    if is_dataclass(cls):
+        code = getattr(cls.__eq__, "__code__", None)  # what the decorator generates has no file
+        return code is not None and code.co_filename == "<string>" and all(field.compare for field in _fields(cls))
+    return not is_pydantic(cls) or cls.__eq__.__module__.startswith("pydantic.")
+
+
+def _fields(cls: Any) -> Iterator[Any]:
+    yield from cls.__dataclass_fields__.values()
