@@ -1,8 +1,8 @@
-"""Servers for every test: real PostgreSQL and real Apache Kafka, started when the first test asks for them, and named at the end.
+"""Servers for every test: real PostgreSQL and real Apache Kafka, started on first use, named at the end.
 
-A test whose server is missing is skipped with a sentence that says how to get it; with EVENTKIT_REQUIRE_SERVERS=1 it fails instead.
-EVENTKIT_TEST_POSTGRES=15|18 chooses the release of `database_url`; EVENTKIT_TEST_DATABASE_URL and EVENTKIT_TEST_KAFKA_URL use servers
-that run already. `@pytest.mark.both_postgres` runs a test on both releases.
+A test whose server is missing is skipped with a sentence that says how to get it; with EVENTKIT_REQUIRE_SERVERS=1 it
+fails instead. EVENTKIT_TEST_POSTGRES=15|18 chooses the release of `database_url`; EVENTKIT_TEST_DATABASE_URL and
+EVENTKIT_TEST_KAFKA_URL use servers that run already. `@pytest.mark.both_postgres` runs a test on both releases.
 """
 
 import os

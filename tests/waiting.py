@@ -9,7 +9,7 @@ FIRST, LONGEST = 0.001, 0.05
 
 
 def wait_until(condition: Callable[[], T], *, timeout: float = 10, what: str = "the condition") -> T:
-    """Return the condition's first truthy value; raise AssertionError with `what` and the last value if there is none in time."""
+    """Return the condition's first truthy value; raise AssertionError with `what` if there is none in time."""
     deadline, pause = time.monotonic() + timeout, FIRST
     while not (value := condition()):
         if time.monotonic() > deadline:

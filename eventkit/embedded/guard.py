@@ -1,7 +1,7 @@
-"""The owner's end of a guardian: start server processes that cannot outlive this one, in a temporary folder that cannot either.
+"""The owner's end of a guardian: start servers that cannot outlive this process, in a temporary folder that cannot.
 
-One guard has one folder. Used by the embedded PostgreSQL and by the real servers of the tests. A guard belongs to the process that made
-it: in a forked child it does nothing.
+One guard has one folder. Used by the embedded PostgreSQL and by the real servers of the tests. A guard belongs to the
+process that made it: a forked child can neither use nor end it.
 """
 
 import json
@@ -42,6 +42,16 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"})
 
+    def described(self) -> dict[str, object]:
+        """Return what the guardian needs to start it."""
+        return {
+            "command": list(self.arguments),
+            "log": str(self.log),
+            "account": self.account,
+            "stop_signal": self.stop_signal,
+            "environment": dict(self.environment),
+        }
+
 
 class Guard:
     """A temporary folder and the processes in it; `close()` ends them and removes it."""
@@ -61,15 +71,14 @@ class Guard:
 
     def run(self, command: Command) -> None:
         """Run a command to its end; raise with its output if it fails."""
-        code = self._ask(do="run", **_described(command, self.folder))["code"]
+        code = self._ask(do="run", **command.described())["code"]
         if code != 0:
-            raise EmbeddedUnavailable(
-                f"`{' '.join(command.arguments)}` failed with exit code {code}: {tail(command.log)}"
-            )
+            line = " ".join(command.arguments)
+            raise EmbeddedUnavailable(f"`{line}` failed with exit code {code}: {tail(command.log)}")
 
     def spawn(self, command: Command) -> int:
         """Start a server and return its process id."""
-        return int(self._ask(do="spawn", **_described(command, self.folder))["pid"])
+        return int(self._ask(do="spawn", **command.described())["pid"])
 
     def running(self, pid: int) -> bool:
         """Tell whether a server is still there."""
@@ -80,7 +89,7 @@ class Guard:
         self._ask(do="signal", pid=pid, signal=number)
 
     def wait(self, pid: int, *, timeout: float) -> bool:
-        """Wait until a server has ended; return whether it has."""
+        """Wait until a server has ended, `timeout` seconds at most; return whether it has."""
         deadline = time.monotonic() + timeout
         while self.running(pid):
             if time.monotonic() > deadline:
@@ -96,11 +105,9 @@ class Guard:
             self._guardian.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)  # in case somebody killed the guardian
 
-    def _ask(self, **request: Any) -> dict[str, Any]:
-        if os.getpid() != self._owner or self._guardian.stdin is None or self._guardian.stdout is None:
-            raise EmbeddedUnavailable(
-                f"the servers in {self.folder} belong to process {self._owner}, this is {os.getpid()}"
-            )
+    def _ask(self, **request: object) -> dict[str, Any]:
+        if os.getpid() != self._owner:
+            raise EmbeddedUnavailable(f"the servers in {self.folder} belong to process {self._owner}, not to this fork")
         with self._lock:
             answer = self._exchange(json.dumps(request).encode() + b"\n")
         if "error" in answer:
@@ -108,28 +115,16 @@ class Guard:
         return answer
 
     def _exchange(self, line: bytes) -> dict[str, Any]:
-        assert self._guardian.stdin
-        assert self._guardian.stdout
+        requests, answers = self._guardian.stdin, self._guardian.stdout
+        if requests is None or answers is None:
+            raise AssertionError("the guardian was started with both pipes")
         try:
-            self._guardian.stdin.write(line)
-            self._guardian.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._guardian.stdout.readline())
+            requests.write(line)
+            requests.flush()
+            answer: dict[str, Any] = json.loads(answers.readline())
         except (OSError, ValueError) as error:
-            raise EmbeddedUnavailable(
-                f"the guardian of the servers in {self.folder} has ended: start them anew"
-            ) from error
+            raise EmbeddedUnavailable(f"the guardian of {self.folder} has ended: start its servers anew") from error
         return answer
-
-
-def _described(command: Command, folder: Path) -> dict[str, Any]:
-    return {
-        "command": list(command.arguments),
-        "log": str(command.log),
-        "account": command.account,
-        "stop_signal": command.stop_signal,
-        "environment": dict(command.environment),
-        "folder": str(folder),
-    }
 
 
 def unprivileged() -> Account | None:

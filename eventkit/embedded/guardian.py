@@ -1,8 +1,8 @@
-"""A small process between an owner and its servers: whatever ends the owner, `kill -9` included, ends them and removes their folder.
+"""A small process between an owner and its servers: when the owner ends, even by `kill -9`, they and their folder go.
 
-Run as a script by `guard.Guard`, with nothing of eventkit loaded. It is the servers' parent, takes one JSON request a line on standard
-input (`run`, `spawn`, `poll`, `signal`), answers with one line, and leaves when its input ends or its owner is gone. Should the guardian
-itself be killed, the kernel sends its servers their stop signal.
+Run as a script by `guard.Guard`, with nothing of eventkit loaded. It is the servers' parent, takes one JSON request a
+line on standard input (`run`, `spawn`, `poll`, `signal`), answers with one line, and leaves when its input ends or its
+owner is gone. Should the guardian itself be killed, the kernel sends its servers their stop signal.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 GLANCE = 0.2  # seconds between two looks at whether the owner is still there
 PATIENCE = (10.0, 15.0, 5.0)  # seconds after the server's own stop signal, after SIGQUIT, after SIGKILL
@@ -74,15 +75,18 @@ def _start(request: Request) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=request["folder"],
+            cwd=Path(request["log"]).parent,
             env=request["environment"],
-            preexec_fn=_follow_parent(request["stop_signal"]),
+            preexec_fn=_follow_parent(request["stop_signal"]),  # noqa: PLW1509  # this process has one thread
             **privileges,
         )
 
 
 def _follow_parent(stop_signal: int) -> Callable[[], None]:
-    """Return what makes the child ask the kernel for a signal when this process dies; it runs after the change of user, which clears that."""
+    """Return what makes a child ask the kernel for a signal when this process dies.
+
+    It runs in the child after the change of user, which would clear the request.
+    """
     if not sys.platform.startswith("linux"):
         return lambda: None
     libc, guardian = ctypes.CDLL(None), os.getpid()
@@ -107,7 +111,7 @@ def _end(server: "subprocess.Popen[bytes]", stop_signal: int) -> None:
 
 
 def _requests(owner: int) -> Iterator[Request]:
-    """Yield requests until the input ends or the owner is gone (a forked child of the owner may keep the input open)."""
+    """Yield requests until the input ends or the owner is gone (its forked children may keep the input open)."""
     while os.getppid() == owner:
         if not select.select([sys.stdin], [], [], GLANCE)[0]:
             continue
@@ -125,14 +129,21 @@ def _remove(folder: str) -> None:
         time.sleep(0.1)
 
 
+def _on_signals(reaction: Callable[[int, object], None] | signal.Handlers) -> None:
+    for number in ENDS:
+        signal.signal(number, reaction)
+
+
 def _leave(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
 def main(owner: str, folder: str) -> None:
     """Guard the owner's servers and their folder until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    _on_signals(_leave)
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, ENDS
+    )  # the owner may have blocked them; its servers must not inherit that
     guardian = Guardian()
     try:
         for request in _requests(int(owner)):
@@ -141,6 +152,7 @@ def main(owner: str, folder: str) -> None:
     except BrokenPipeError:
         pass
     finally:
+        _on_signals(signal.SIG_IGN)
         guardian.finish()
         _remove(folder)
 

@@ -1,8 +1,8 @@
-"""A broker that speaks Kafka's protocol, inside this process: librdkafka's mock cluster, out of the confluent-kafka wheel.
+"""A broker that speaks Kafka's protocol, inside this process: librdkafka's mock cluster, out of confluent-kafka.
 
-Producers, consumer groups, headers, idempotence and transactions work, from other processes too, as long as this one lives. It is
-memory only: a partition keeps 5 MiB or 100,000 batches and then silently drops its oldest, and topics have no settings. For the demo,
-tests and first steps; faults can be asked for (`set_down`, `push_request_errors`).
+Producers, consumer groups, headers, idempotence and transactions work, from other processes too, as long as this one
+lives. It is memory only: a partition keeps 5 MiB or 100,000 batches and then silently drops its oldest, and topics
+have no settings. For the demo, tests and first steps; faults can be asked for (`set_down`, `push_request_errors`).
 """
 
 import ctypes

@@ -1,10 +1,10 @@
 """A real PostgreSQL of one's own for the demo, the tests and first steps: no root, no container, nothing left behind.
 
-Everything is in one temporary folder that goes with the server (`data=` keeps the database elsewhere). The server listens on 127.0.0.1
-only, trusts everybody there, is durable (`durable=False` turns fsync off), and ends with the process that made it, however that ends.
+Everything is in one temporary folder that goes with the server (`data=` keeps the database elsewhere). The server
+listens on 127.0.0.1 only, trusts everybody there, is durable (`durable=False` turns fsync off), and ends with the
+process that made it, however that ends.
 """
 
-import os
 import signal
 import time
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 
 from eventkit.embedded.binaries import Binaries, at, find_binaries
-from eventkit.embedded.guard import Account, Command, Guard, tail, unprivileged
+from eventkit.embedded.cluster import Cluster
+from eventkit.embedded.guard import Guard
 from eventkit.embedded.ports import free_port
 from eventkit.errors import EmbeddedUnavailable
 
@@ -48,9 +49,7 @@ class EmbeddedPostgres:
         self._data = data
         self._chosen = binaries
         self._settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
-        self._guard: Guard | None = None
-        self._binaries: Binaries | None = None
-        self._account: Account | None = None
+        self._started: Cluster | None = None
         self.port = 0
         self.pid = 0
 
@@ -62,168 +61,99 @@ class EmbeddedPostgres:
     @property
     def version(self) -> str:
         """The server's release, such as "18.4"."""
-        return (self._binaries or self._find()).version
+        return self._started.binaries.version if self._started else self._find().version
 
     @property
     def running(self) -> bool:
         """Whether the server process is there."""
-        return self._guard is not None and self.pid != 0 and self._guard.running(self.pid)
+        return self._started is not None and self._started.guard.running(self.pid)
 
     @property
     def log(self) -> str:
         """The end of the server's log."""
-        return tail(self._log)
+        return self._cluster.log
 
     def __enter__(self) -> Self:
-        """Start."""
         return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
         self.stop()
 
     def start(self) -> Self:
         """Make a database cluster if there is none, start the server, and return when it answers."""
-        if self._guard is None:
-            self._prepare()
+        if self._started is not None:
+            raise EmbeddedUnavailable(f"this embedded PostgreSQL is started already: {self.url}")
+        found = self._find()
+        guard = Guard("eventkit-postgres-")
         try:
-            self._launch()
+            self._started = Cluster(guard, found, self._data)
+            self._launch(self._started)
         except BaseException:
-            self.stop()
+            guard.close()
+            self._started = None
             raise
         return self
 
     def stop(self) -> None:
         """End the server, dropping its sessions, and remove its folder."""
-        if self._guard is None:
-            return
-        if self.pid and self._guard.running(self.pid):
-            self._guard.signal(self.pid, signal.SIGINT)
-            self._guard.wait(self.pid, timeout=STOP_TIMEOUT)
-        self._guard.close()
-        self._guard, self._binaries, self.pid, self.port = None, None, 0, 0
+        if self._started is not None:
+            self._started.guard.close()
+        self._started, self.pid, self.port = None, 0, 0
 
     def crash(self) -> None:
-        """End the server at once, without a checkpoint: what it had not made durable is gone at the next `restart()`."""
+        """End the server at once, without a checkpoint: what was not durable is gone at the next `restart()`."""
         self._end(signal.SIGQUIT)
 
     def restart(self) -> None:
         """Start again on the same port and data, after `crash()` or from running."""
         self._end(signal.SIGINT)
-        self._launch()
+        self._launch(self._cluster)
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Create a database and return its address."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
-            connection.execute(statement)
+        self._execute("create database {} template {}", name, template)
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database, with the sessions in it."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        self._execute("drop database if exists {} with (force)", name)
 
     def database_url(self, name: str) -> str:
         """Return the address of a database of this server."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+        return _address(self.port, name)
 
     @property
-    def _log(self) -> Path:
-        return self._running_guard.folder / "postgres.log"
-
-    @property
-    def _cluster(self) -> Path:
-        return self._data.resolve() if self._data else self._running_guard.folder / "data"
-
-    @property
-    def _running_guard(self) -> Guard:
-        if self._guard is None:
+    def _cluster(self) -> Cluster:
+        if self._started is None:
             raise EmbeddedUnavailable("this embedded PostgreSQL is not started: call start() or use it in a `with`")
-        return self._guard
+        return self._started
 
     def _find(self) -> Binaries:
         return at(self._chosen) if self._chosen else find_binaries()
 
-    def _prepare(self) -> None:
-        found = self._find()
-        self._guard = Guard("eventkit-postgres-")
-        try:
-            self._account = unprivileged()
-            self._binaries = found.reachable_from(self._guard.folder) if self._account else found
-            self._initialise()
-        except BaseException:
-            self.stop()
-            raise
+    def _execute(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-    def _initialise(self) -> None:
-        cluster, guard = self._cluster, self._running_guard
-        if (cluster / "PG_VERSION").exists():
-            self._refuse_other_release()
-            return
-        cluster.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._account:
-            os.chown(guard.folder, *self._account)
-            os.chown(cluster, *self._account)
-        command = self._program(
-            "initdb",
-            "-D",
-            str(cluster),
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-sync",
-            "--encoding=UTF8",
-            "--no-locale",
-        )
-        guard.run(command)
-
-    def _refuse_other_release(self) -> None:
-        release = (self._cluster / "PG_VERSION").read_text().strip()
-        if release != str(self._running_binaries.major):
-            raise EmbeddedUnavailable(
-                f"{self._cluster} is data of PostgreSQL {release}, the binaries in {self._running_binaries.folder} are "
-                f"{self._running_binaries.version}: take another folder, or binaries of release {release}"
-            )
-
-    @property
-    def _running_binaries(self) -> Binaries:
-        if self._binaries is None:
-            raise EmbeddedUnavailable("this embedded PostgreSQL is not started: call start() or use it in a `with`")
-        return self._binaries
-
-    def _program(self, name: str, *arguments: str) -> Command:
-        return Command(
-            arguments=[str(self._running_binaries.folder / name), *arguments],
-            log=self._log,
-            account=self._account,
-            stop_signal=signal.SIGINT,
-        )
-
-    def _launch(self) -> None:
-        """Start the server; a port that was chosen but got taken in between is chosen anew."""
-        attempts = 1 if self.port else PORT_ATTEMPTS
-        for attempt in range(attempts):
+    def _launch(self, cluster: Cluster) -> None:
+        """Start the server; a first port that somebody took in between is chosen anew."""
+        for left in reversed(range(1 if self.port else PORT_ATTEMPTS)):
             port = self.port or free_port()
-            self.pid = self._running_guard.spawn(self._server(port))
+            options = [f"--{name}={value}" for name, value in {**self._settings, "port": str(port)}.items()]
+            self.pid = cluster.guard.spawn(cluster.program("postgres", *options))
             if self._answers(port):
                 self.port = port
                 return
-            if attempt + 1 == attempts or "could not bind" not in self.log:
-                raise EmbeddedUnavailable(f"PostgreSQL {self.version} did not start on port {port}: {self.log}")
-
-    def _server(self, port: int) -> Command:
-        settings = {**self._settings, "port": str(port)}
-        options = [f"--{name}={value}" for name, value in settings.items()]
-        return self._program("postgres", "-D", str(self._cluster), *options)
+            if not left or "could not bind" not in cluster.log:
+                raise EmbeddedUnavailable(f"PostgreSQL {self.version} did not start on port {port}: {cluster.log}")
 
     def _answers(self, port: int) -> bool:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self.running:
             try:
-                psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+                psycopg.connect(_address(port, "postgres"), connect_timeout=2).close()
             except psycopg.OperationalError:
                 time.sleep(0.02)
             else:
@@ -231,9 +161,13 @@ class EmbeddedPostgres:
         return False
 
     def _end(self, number: signal.Signals) -> None:
-        guard = self._running_guard
+        guard = self._cluster.guard
         guard.signal(self.pid, number)
         if not guard.wait(self.pid, timeout=STOP_TIMEOUT):
             raise EmbeddedUnavailable(
-                f"PostgreSQL (process {self.pid}) did not end within {STOP_TIMEOUT:.0f} s of {number.name}: {self.log}"
+                f"PostgreSQL, process {self.pid}, did not end within {STOP_TIMEOUT:.0f} s of {number.name}: {self.log}"
             )
+
+
+def _address(port: int, database: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{port}/{database}"

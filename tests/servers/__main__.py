@@ -1,16 +1,19 @@
 """Fetch what the tests' servers need, or lend a server to a command.
 
-    python -m tests.servers fetch                       Apache Kafka's jars, through Maven, into .servers/
-    python -m tests.servers postgres -- COMMAND...      run COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
-    python -m tests.servers kafka -- COMMAND...         run COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
+    python -m tests.servers fetch                   Apache Kafka's jars, through Maven, into .servers/
+    python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
+    python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
 
-They nest: `python -m tests.servers postgres -- python -m tests.servers kafka -- COMMAND`. EVENTKIT_TEST_POSTGRES=15|18 chooses the release.
+They nest: `python -m tests.servers postgres -- python -m tests.servers kafka -- COMMAND`.
+EVENTKIT_TEST_POSTGRES=15|18 chooses the release.
 """
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+
+import click
 
 from tests.servers import ServerMissing
 from tests.servers.jars import fetch_kafka
@@ -22,7 +25,7 @@ Run = Callable[[Sequence[str]], int]
 
 def fetch(_command: Sequence[str]) -> int:
     """Fetch the jars."""
-    print(f"Apache Kafka's jars are in {fetch_kafka()}")
+    click.echo(f"Apache Kafka's jars are in {fetch_kafka()}")
     return 0
 
 
@@ -47,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     name, *rest = arguments or [""]
     command = rest[1:] if rest[:1] == ["--"] else rest
     if name not in actions or (name != "fetch" and not command):
-        print(__doc__, file=sys.stderr)
+        click.echo(__doc__, err=True)
         return 2
     try:
         return actions[name](command)
     except ServerMissing as missing:
-        print(missing, file=sys.stderr)
+        click.echo(missing, err=True)
         tolerated = name == "fetch" and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1"
         return 0 if tolerated else 1
 

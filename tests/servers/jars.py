@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: fetched once by Maven into `.servers/` of this checkout, or taken from EVENTKIT_TEST_KAFKA_JARS."""
+"""Apache Kafka's jars: fetched once by Maven into `.servers/`, or from the folder EVENTKIT_TEST_KAFKA_JARS."""
 
 import os
 import shutil
@@ -9,7 +9,8 @@ from tests.servers import ServerMissing
 
 KAFKA_VERSION = "4.3.1"
 POM = Path(__file__).with_name("kafka-pom.xml")
-CACHE = Path(__file__).parents[2] / ".servers" / f"kafka-{KAFKA_VERSION}"
+DEFAULT_CACHE = Path(__file__).parents[2] / ".servers"
+CACHE = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", DEFAULT_CACHE)) / f"kafka-{KAFKA_VERSION}"
 COMPLETE = "complete"  # this file is written last
 
 

@@ -1,20 +1,22 @@
-"""A real Apache Kafka, one broker that is its own controller, with the faults that tests need: kill -9, start again, pause, resume."""
+"""A real Apache Kafka, one broker that is its own controller, with the faults that tests need: kill, restart, pause."""
 
 import shutil
 import signal
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
-from tests.servers import ServerMissing
+from tests.servers import ServerFailed
 from tests.servers.jars import KAFKA_VERSION, kafka_jars
 
 START_TIMEOUT = 90.0
@@ -49,11 +51,11 @@ class Topics:
 
     bootstrap: str
 
-    def admin(self, **config: Any) -> AdminClient:
+    def admin(self, **config: str | float) -> AdminClient:
         """Return an admin client."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **config})
 
-    def create_topic(self, name: str, partitions: int = 6, **config: Any) -> None:
+    def create_topic(self, name: str, partitions: int = 6, **config: str | float) -> None:
         """Create a topic; `config` are the topic's own settings, with `_` for `.` (`max_message_bytes=20_000`)."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
@@ -74,7 +76,7 @@ class GivenKafka(Topics):
     def __init__(self, url: str) -> None:
         """Use the broker at `kafka://host:port`."""
         self.url = url
-        self.bootstrap = url.removeprefix("kafka://")
+        self.bootstrap = url.removeprefix("kafka://").partition("?")[0]
         self.version = f"at {self.bootstrap}"
 
     def stop(self) -> None:
@@ -82,11 +84,11 @@ class GivenKafka(Topics):
 
 
 class KafkaServer(Topics):
-    """Apache Kafka as a child process, from `start()` to `stop()` or inside a `with`; `properties` add to its server.properties."""
+    """Apache Kafka as a child process; `properties` are added to its server.properties."""
 
     version = KAFKA_VERSION
 
-    def __init__(self, *, heap: str = "1g", properties: dict[str, str] | None = None) -> None:
+    def __init__(self, *, heap: str = "1g", properties: Mapping[str, str] | None = None) -> None:
         """Choose ports; nothing runs yet."""
         self._heap = heap
         self._properties = properties or {}
@@ -149,7 +151,7 @@ class KafkaServer(Topics):
     @property
     def _running_guard(self) -> Guard:
         if self._guard is None:
-            raise ServerMissing("this Kafka is not started: call start() or use it in a `with`")
+            raise ServerFailed("this Kafka is not started: call start() or use it in a `with`")
         return self._guard
 
     @property
@@ -189,12 +191,12 @@ class KafkaServer(Topics):
                     return
             except KafkaException:
                 time.sleep(0.02)
-        raise ServerMissing(f"Apache Kafka did not start on {self.bootstrap}: {self.log}")
+        raise ServerFailed(f"Apache Kafka did not start on {self.bootstrap}: {self.log}")
 
 
-def _await(condition: Any, what: str) -> None:
+def _await(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
-            raise ServerMissing(f"Kafka did not show {what} within 30 s")
+            raise ServerFailed(f"Kafka did not show {what} within 30 s")
         time.sleep(0.02)

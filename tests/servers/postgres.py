@@ -1,4 +1,4 @@
-"""PostgreSQL servers for the tests: release 15 of the system, 18 of the wheel, or one that is given; each test gets a fresh database.
+"""PostgreSQL for the tests: release 15 of the system, 18 of the wheel, or a given one; each test gets a fresh database.
 
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
@@ -25,7 +25,7 @@ HOW_TO_GET = {
 
 
 class PostgresServer:
-    """A running server and the databases that tests make on it; `embedded` is the process, None for a server that was given."""
+    """A running server and the databases that tests make on it; `embedded` is its process, None if it was given."""
 
     def __init__(self, url: str, version: str, embedded: EmbeddedPostgres | None = None) -> None:
         """Use the server at `url`, as a role that may create databases."""

@@ -1,0 +1,46 @@
+"""Start an embedded PostgreSQL and an embedded Kafka for first steps, say how to use them, and stay until Ctrl-C.
+
+    $ python -m eventkit.embedded
+    export EVENTKIT_DATABASE_URL=postgresql://postgres@127.0.0.1:21034/postgres
+    export EVENTKIT_TRANSPORT_URL=kafka://127.0.0.1:33219
+
+The two lines go to standard output, everything else to standard error.
+"""
+
+import signal
+import sys
+
+import click
+
+from eventkit.embedded.kafka import NOTICE, EmbeddedKafka
+from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.errors import EmbeddedUnavailable
+
+ENDS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+def main() -> int:
+    """Lend both servers until a signal ends them; return an exit code."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # before any thread starts, so that only sigwait takes them
+    try:
+        with EmbeddedPostgres() as postgres, EmbeddedKafka() as kafka:
+            _introduce(postgres, kafka)
+            signal.sigwait(ENDS)
+    except EmbeddedUnavailable as error:
+        click.echo(str(error), err=True)
+        return 1
+    click.echo("stopped; their data is gone", err=True)
+    return 0
+
+
+def _introduce(postgres: EmbeddedPostgres, kafka: EmbeddedKafka) -> None:
+    click.echo(
+        f"PostgreSQL {postgres.version}, and an {NOTICE}; paste these lines into your other terminals:", err=True
+    )
+    click.echo(f"export EVENTKIT_DATABASE_URL={postgres.url}")
+    click.echo(f"export EVENTKIT_TRANSPORT_URL={kafka.url}")
+    click.echo("Ctrl-C ends both and removes their data.", err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

