@@ -1,0 +1,5 @@
+"""The relay empties the outbox: read, publish, settle. It needs none of the service's code."""
+
+from eventkit.relay.relay import Relay
+
+__all__ = ["Relay"]

@@ -1,0 +1,71 @@
+"""The relay: one leader per part of the shards, which reads the outbox, publishes, and settles what was acknowledged.
+
+    lease -> reader -> publisher -> settlement
+
+It needs a database and a transport, none of the service's code. Whatever fails, it begins again where nothing is settled: an event may be sent
+twice, never skipped, and never before an earlier one of its stream. What a publisher's failure means is judged here and only here:
+*of the event*, its stream is parked; *of the topic*, the topic is held and tried again; *anything else*, everything is tried again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from eventkit.relay.leader import Leader
+from eventkit.relay.publishing import Publishing
+from eventkit.storage.leases import Lease
+from eventkit.storage.outbox import Settlement
+from eventkit.transports import Transport
+from eventkit.worker import Stop
+
+Connect = Callable[[str], psycopg.Connection[Any]]
+"""Opens an autocommit connection of its own for the purpose that is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which of `of` relays this is, from 0; each takes the streams of its share of the shards."""
+
+    number: int = 0
+    of: int = 1
+
+    @property
+    def lease(self) -> str:
+        """The name of the lease that guards it."""
+        return f"relay {self.number}/{self.of}"
+
+
+class Relay:
+    """A process's relay. `connect` opens its connections, `owner` names it in the lease."""
+
+    def __init__(self, connect: Connect, transport: Transport, *, schema: str, owner: str, part: Part | None = None) -> None:
+        """Take what it works with; `run` does the work."""
+        self._connect = connect
+        self._transport = transport
+        self._schema = schema
+        self._owner = owner
+        self._part = part or Part()
+        self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
+
+    def run(self, stop: Stop) -> None:
+        """Stand by, then lead, until `stop`. Raises when the database, the broker or the lease is lost: run it again."""
+        publishing = Publishing(self._transport)
+        try:
+            lease = Lease(self._connect("relay lease"), self._schema, name=self._part.lease, owner=self._owner)
+            try:
+                if lease.acquire(stop.is_set):
+                    self._lead(lease, publishing, stop)
+            finally:
+                lease.release()
+        finally:
+            self._owed.update(publishing.close())
+
+    def _lead(self, lease: Lease, publishing: Publishing, stop: Stop) -> None:
+        with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
+            settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
+            leader = Leader(publishing, settlement, lease, owed=self._owed)
+            leader.settle_owed()
+            while not stop.is_set():
+                leader.work(reading, self._schema, (self._part.number, self._part.of), stop)

@@ -1,0 +1,230 @@
+"""The outbox as the relay sees it: what is unsent, settling what was acknowledged, parking what never will be.
+
+What is in the table is unsent; nothing else is known to a relay that starts. Settling and parking check the lease's epoch `for share` in
+their own statement, so a deposed relay changes nothing. Both may be repeated after a lost connection.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.message import Message, message_of
+from eventkit.errors import Deposed
+from eventkit.storage.connection import database_errors
+from eventkit.storage.reader import Ask, Horizon, Page, Row
+
+PARKED_BY = "relay"
+
+# PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the statistics say.
+READING = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "work_mem": "64MB",
+    "synchronous_commit": "on",
+}
+
+HOLDERS = """select coalesce(string_agg(virtualtransaction, ','), '') from pg_locks
+              where locktype = 'relation' and relation = '{s}.events'::regclass and mode = 'RowExclusiveLock' and granted
+                and database = (select oid from pg_database where datname = current_database())"""
+
+SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
+
+_HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
+
+_EVENT = "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at, e.metadata, e.data, {bytes} as bytes"
+
+# One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the holders.
+# The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say. The running sum bounds the bytes before any large value is fetched.
+# A commit with synchronous_commit = off is visible before it is durable: where the log is not flushed as far as it is written,
+# the first row's `pg_logical_emit_message` makes this very statement a synchronous commit, which flushes it.
+_FETCH = (
+    """with found as (
+  (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s order by e.position limit %(above)s)
+  union all
+  (select {event} from unnest(%(positions)s::bigint[]) g(position) join {s}.events e using (position) {pending_of_event})
+  union all
+  (select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) s(low, high) cross join lateral (
+     select {event} from {span} order by o.position limit %(limit)s) r)
+), page as materialized (
+  select * from (select *, sum(bytes) over (order by position rows unbounded preceding) as running
+                   from found order by position limit %(limit)s) p
+   where running - bytes < %(max_bytes)s
+)
+select 0::bigint, ("""
+    + HOLDERS
+    + """), (select count(*)::text from found), null, null, null, null, null,
+       """
+    + SERVER
+    + """,
+       case when exists (select from page) and pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()
+            then pg_logical_emit_message(true, 'eventkit', '')::text end, null
+union all
+select position, topic, stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
+       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text
+  from page"""
+)
+
+_OF_OUTBOX = {
+    "event": _EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
+    "pending_of_event": """left join lateral (select o.topic, o.bytes from {s}.outbox o
+       where o.position = e.position and {wanted} offset 0) o on true""",
+    "span": """{s}.outbox o cross join lateral (select * from {s}.events x where x.position = o.position offset 0) e
+      where o.position > s.low and o.position <= s.high and o.position <> all(%(in_flight)s::bigint[]) and {wanted}""",
+}
+
+_WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[]) = 0 or not exists (
+       select from unnest(%(parked)s::text[], %(parked_from)s::bigint[]) p(stream, first)
+        where p.stream = e.stream and p.first <= e.position))"""
+
+_PARKED = "select stream, min(position) from {s}.dead_letters where parked_by = 'relay' group by stream"
+
+_FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
+
+_SETTLE = (
+    _FENCE
+    + """, gone as (delete from {s}.outbox where position = any(%(positions)s) and exists (select from fence))
+select exists (select from fence)"""
+)
+
+_PARK = (
+    _FENCE
+    + """, parked as (
+  insert into {s}.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
+  select 'relay', e.stream, e.version, e.position, e.id, e.type, 'refused', %(error)s, 1
+    from {s}.events e where e.position = %(position)s and exists (select from fence)
+  on conflict do nothing)
+select exists (select from fence)"""
+)
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which rows a relay takes: one of `of` equal parts of the shards, without held topics and without parked streams from a position on."""
+
+    part: int = 0
+    of: int = 1
+    held: Sequence[str] = ()
+    parked: Mapping[str, int] = msgspec.field(default_factory=dict)
+
+
+class Outbox:
+    """What is unsent, for one relay, over one autocommit connection; a `Source` of the reader."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, scope: Scope | None = None) -> None:
+        """Read with `scope`; the connection is used by one thread."""
+        scope = scope or Scope()
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._cursor = connection.cursor(binary=True)
+        self._params = {"held": list(scope.held), "parked": list(scope.parked), "parked_from": list(scope.parked.values())}
+        wanted = _WANTED if scope.of == 1 else f"o.shard %% {int(scope.of)} = {int(scope.part)} and {_WANTED}"
+        parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
+        self._fetch = _FETCH.format(s=self._schema, **parts)
+
+    def horizon(self) -> Horizon:
+        """Return the highest visible position and who may own lower ones that are not."""
+        return read_horizon(self._connection, self._schema)
+
+    def fetch(self, ask: Ask) -> Page:
+        """Read unsent events in one statement; what is returned is durable."""
+        return fetch_page(self._cursor, self._fetch, ask, self._params)
+
+    def parked(self) -> dict[str, int]:
+        """Return the parked streams, each with the position from which on it waits."""
+        with database_errors():
+            return dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
+
+
+class Settlement:
+    """The writing side, over one autocommit connection of its own; raises Deposed when the lease has another epoch."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, lease: str, epoch: int) -> None:
+        """Write in the name of `epoch` of `lease`."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._fence = {"lease": lease, "epoch": epoch}
+
+    def settle(self, positions: Sequence[int]) -> None:
+        """Delete what the transport has acknowledged; one statement, idempotent."""
+        self._write(_SETTLE, {"positions": list(positions)})
+
+    def park(self, position: int, error: str) -> None:
+        """Park an event that the transport refuses, and with it the rest of its stream; its rows stay in the outbox."""
+        self._write(_PARK, {"position": position, "error": error})
+
+    def _write(self, statement: str, params: Mapping[str, Any]) -> None:
+        with database_errors():
+            row = self._connection.execute(statement.format(s=self._schema), {**self._fence, **params}, prepare=True).fetchone()
+        if row is None or not row[0]:
+            msg = f"epoch {self._fence['epoch']} of lease {self._fence['lease']!r} is over: another relay has taken it, nothing was changed"
+            raise Deposed(msg)
+
+
+def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:
+    """Read the highest visible position, then the holders, in one statement. `schema` is quoted."""
+    with database_errors():
+        position, holders, server = connection.execute(_HORIZON.format(s=schema)).fetchone() or (0, "", "")
+    return Horizon(position, split_holders(holders), server)
+
+
+def split_holders(text: str) -> frozenset[str]:
+    """Read the list of holders."""
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+def fetch_page(cursor: psycopg.Cursor[Any], statement: str, ask: Ask, extra: Mapping[str, Any]) -> Page:
+    """Run a reading statement; its first row tells of the statement itself."""
+    params = {
+        **extra,
+        "cursor": ask.cursor,
+        "above": ask.limit if ask.above else 0,
+        "positions": ask.positions,
+        "lows": [low for low, _ in ask.spans],
+        "highs": [high for _, high in ask.spans],
+        "in_flight": ask.in_flight,
+        "limit": ask.limit,
+        "max_bytes": ask.max_bytes,
+    }
+    with database_errors():
+        # Planned anew where positions in flight are left out: only a constant array is hashed.
+        head, *rows = cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
+    complete = len(rows) < ask.limit and len(rows) == int(head[2])
+    return Page(rows, split_holders(head[1]), complete, head[8])
+
+
+def encoded(row: Row) -> EncodedEvent:
+    """Make an encoded event of a row."""
+    position, _, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
+    event = EncodedEvent(
+        id=event_id,
+        source=source,
+        stream=stream,
+        version=int(version),
+        type=event_type,
+        schema_version=int(schema_version or 1),
+        data=data,
+        time=time,
+        position=position,
+    )
+    if metadata is not None:
+        _set_metadata(event, metadata)
+    return event
+
+
+def message(row: Row) -> Message:
+    """Put a row on the wire, tagged with its position."""
+    return message_of(encoded(row), row[1], tag=row[0])
+
+
+def _set_metadata(event: EncodedEvent, metadata: str) -> None:
+    fields = msgspec.json.decode(metadata, type=dict[str, msgspec.Raw])
+    for name in ("correlation_id", "causation_id", "traceparent"):
+        if name in fields:
+            setattr(event, name, msgspec.json.decode(fields.pop(name), type=str | None))
+    if fields:
+        event.extra = msgspec.json.encode(fields).decode()

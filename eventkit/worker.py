@@ -1,0 +1,72 @@
+"""The only loop: a process that works until it is told to stop, and goes on by itself when what it needs comes back.
+
+The first SIGINT or SIGTERM asks for a clean end, the second ends the process at once. Nothing here knows what the work is.
+"""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from eventkit.errors import DatabaseUnavailable, Deposed, NotPrimary, TopicUnusable, TransportUnavailable
+
+logger = logging.getLogger("eventkit.worker")
+
+PASSING = (DatabaseUnavailable, NotPrimary, TransportUnavailable, TopicUnusable, Deposed)
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_STEADY = 30.0  # seconds of work after which a failure is a new one
+_REPEAT = 30.0  # seconds after which the same sentence is logged again
+
+
+class Stop:
+    """A request to come to a clean end."""
+
+    def __init__(self) -> None:
+        """Ask for nothing yet."""
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask for it."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Return whether it was asked for."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the request; return whether it came."""
+        return self._event.wait(seconds)
+
+    def on_signals(self) -> None:
+        """Let the first SIGINT or SIGTERM ask for a clean end, and the second end the process at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.is_set():
+            os._exit(128 + number)  # clean-up may be what hangs
+        os.write(2, f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once\n".encode())
+        self.set()
+
+
+def supervise(work: Callable[[Stop], None], stop: Stop, *, name: str) -> None:
+    """Run `work` until it returns. When the database or the broker is away, say so once, wait, and run it again."""
+    wait, told, told_at = _FIRST_WAIT, "", 0.0
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            work(stop)
+        except PASSING as error:
+            now = time.monotonic()
+            if str(error) != told or now - told_at > _REPEAT:
+                logger.warning("%s waits: %s", name, error)
+                told, told_at = str(error), now
+            wait = _FIRST_WAIT if now - started > _STEADY else wait
+            stop.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 jitter needs no secrecy
+            wait = min(wait * 2, _LONGEST_WAIT)
+        else:
+            return
