@@ -1,10 +1,10 @@
-"""Where the database and the broker are, passive: defaults < a file < the environment < options; the only place that reads the environment.
+"""Where database and broker are: defaults < a file < the environment < options; only here is the environment read.
 
-    eventkit.toml, or [tool.eventkit] in pyproject.toml      database_url transport_url schema, and a table [transport_options]
+    eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema, a table [transport_options]
     EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
 
-The file is the nearest one in the working directory or above it. A password belongs into the environment, or into pgpass for PostgreSQL:
-in a file or in an option it is refused, for both are read by others. A setting's name that nobody knows is an error that names it.
+The file is the nearest one in the working directory or above it. A password belongs into the environment, or into
+pgpass: in a file or an option it is refused, for both are read by others. An unknown name is an error.
 """
 
 import os
@@ -50,14 +50,14 @@ class Settings:
         return _required(self.transport_url, "transport", "kafka://host:9092")
 
 
-def load(*, folder: Path | None = None, **options: str | None) -> Settings:
-    """Put the settings together; an option of None is not given. `folder` is where the search for the file begins."""
+def load(**options: str | None) -> Settings:
+    """Put the settings together; an option of None is not given."""
     unknown = set(options) - set(_NAMES)
     if unknown:
         raise ConfigurationError(f"unknown settings {sorted(unknown)}: there are {', '.join(_NAMES)}")
     given = {name: value for name, value in options.items() if value is not None}
     _refuse_passwords(given, "an option, where every user of this machine can see it")
-    values = {**_from_file(folder or Path.cwd()), **_from_environment(), **given}
+    values = {**_from_file(Path.cwd()), **_from_environment(), **given}
     file_options = values.pop("transport_options", {})
     return Settings(**values, transport_options={**file_options, **_options_from_environment()})
 
@@ -99,7 +99,8 @@ def _required(value: str | None, what: str, example: str) -> str:
     if value:
         return value
     raise ConfigurationError(
-        f"no {what} is given: set EVENTKIT_{what.upper()}_URL={example}, {what}_url in {FILE}, or the option --{what}-url"
+        f"no {what} is given: set EVENTKIT_{what.upper()}_URL={example}, or {what}_url in {FILE}, "
+        f"or say `eventkit --{what}-url URL ...`"
     )
 
 

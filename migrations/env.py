@@ -1,7 +1,7 @@
-"""Alembic's environment: our tables, our schema, our version table in it; whatever else is in the database is not looked at.
+"""Alembic's environment: our tables, our schema, our version table in it; nothing else in the database is looked at.
 
-`eventkit db` hands its connection over; plain `alembic` from a checkout opens one by the settings of `eventkit/config.py`. One upgrade
-runs at a time, in one transaction, under an advisory lock: a second one waits, then finds nothing to do.
+`eventkit db` hands its connection over; plain `alembic` from a checkout opens one by eventkit's settings.
+One upgrade runs at a time, in one transaction, under an advisory lock: a second one waits, then finds nothing to do.
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
-"""The door to PostgreSQL for our own processes: connections that notice a dead server, and library errors that become ours.
+"""The door to PostgreSQL for our own processes: connections that notice a dead server, library errors that become ours.
 
-`connect` refuses what would lose or reorder events (a standby, a pooler that shares sessions, an identity with a cache) and tables
-that are not those of this code, each in one sentence that says what to do. No message ever contains a password. A service appends
-through its own connections and needs none of this.
+`connect` refuses what would lose or reorder events (a standby, a pooler that shares sessions, an identity with a cache)
+and tables that are not those of this code, each in one sentence that says what to do. No message ever contains a
+password. A service appends through its own connections and needs none of this.
 """
 
 import re
@@ -20,7 +20,7 @@ from eventkit.storage.session import check_session
 
 __all__ = ["check_session", "connect", "database_errors"]
 
-# A dead peer is noticed in five seconds by tcp_user_timeout, not by keepalives alone: psycopg has no time limit of its own.
+# psycopg has no time limit of its own: tcp_user_timeout notices a dead peer in five seconds, keepalives alone do not.
 _DEFAULTS = {
     "connect_timeout": "5",
     "tcp_user_timeout": "5000",
@@ -47,8 +47,28 @@ _ADVICE = (
         "is the server up and the address right?",
     ),
 )
+_NO_SUCH_THING = "PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
 _POOLER = r"unsupported startup parameter"
 _READ_ONLY = r"session is read-only|hot standby|read-only transaction"
+
+_MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
+    (
+        errors.ReadOnlySqlTransaction,
+        NotPrimary,
+        "PostgreSQL refuses to write ({text}): it is a standby now, or read-only; connect to the primary",
+    ),
+    (errors.UndefinedTable, SchemaMismatch, _NO_SUCH_THING),
+    (errors.UndefinedColumn, SchemaMismatch, _NO_SUCH_THING),
+    (errors.InvalidSchemaName, SchemaMismatch, _NO_SUCH_THING),
+    (
+        errors.InsufficientPrivilege,
+        StorageError,
+        "PostgreSQL forbids it ({text}): grant the role what it needs on the schema and its tables",
+    ),
+    (errors.IdleInTransactionSessionTimeout, DatabaseUnavailable, "PostgreSQL ended the session: {text}"),
+    (errors.OperationalError, DatabaseUnavailable, "PostgreSQL could not do it now ({code}): {text}"),
+    (errors.InterfaceError, DatabaseUnavailable, "the connection to PostgreSQL was lost: {text}"),
+)
 
 
 def connect(
@@ -59,7 +79,7 @@ def connect(
     autocommit: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> psycopg.Connection[Any]:
-    """Open a session named `eventkit <name>` and check it against `schema` (None: don't). `options` are PostgreSQL settings for it."""
+    """Open a session `eventkit <name>` with `options` as its settings; check it against `schema` unless that is None."""
     parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}"}
     if options:
         parameters["options"] = _options(str(parameters.get("options") or ""), options)
@@ -79,9 +99,9 @@ def connect(
 
 
 def parse(url: str) -> dict[str, Any]:
-    """Return a database URL's parts under libpq's names; never repeats the URL in an error, for it may hold a password."""
+    """Return a database URL's parts by libpq's names; an error never repeats the URL, for it may hold a password."""
     if not _SCHEME.match(url):
-        kind = url.split("://")[0] if "://" in url else "none"
+        kind = url.partition("://")[0]
         kind = kind if re.fullmatch(r"[a-z0-9+]{1,40}", kind) else "another"
         msg = (
             f"the database URL has the scheme {kind!r}: eventkit speaks to PostgreSQL through psycopg, as in {_EXAMPLE}"
@@ -100,14 +120,17 @@ def parse(url: str) -> dict[str, Any]:
 
 def place(parameters: Mapping[str, Any]) -> str:
     """Say where a URL's parts lead to, without the password."""
-    host = parameters.get("host") or parameters.get("hostaddr") or "the local socket"
+    address = (
+        f"{parameters.get('host') or parameters.get('hostaddr') or 'the local socket'}:{parameters.get('port') or 5432}"
+    )
+    database = f", database {parameters['dbname']!r}" if parameters.get("dbname") else ""
     user = f" as {parameters['user']!r}" if parameters.get("user") else ""
-    return f"PostgreSQL at {host}:{parameters.get('port') or 5432}, database {parameters.get('dbname') or 'by default'!r}{user}"
+    return f"PostgreSQL at {address}{database}{user}"
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn the driver's errors (also inside SQLAlchemy's) into ours, where they mean that the database is away or not as expected."""
+    """Turn the driver's errors, also inside SQLAlchemy's, into ours where the database is away or not as expected."""
     try:
         yield
     except psycopg.Error as error:
@@ -123,27 +146,12 @@ def database_errors() -> Iterator[None]:
 
 
 def _translated(error: psycopg.Error) -> StorageError | None:
-    text = first_line(error)
-    match error:
-        case errors.ReadOnlySqlTransaction():
-            return NotPrimary(
-                f"PostgreSQL refuses to write ({text}): it is a standby now, or read-only; connect to the primary"
-            )
-        case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedColumn():
-            return SchemaMismatch(
-                f"PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
-            )
-        case errors.InsufficientPrivilege():
-            return StorageError(
-                f"PostgreSQL forbids it ({text}): grant the role what it needs on the schema and its tables"
-            )
-        case errors.IdleInTransactionSessionTimeout():
-            return DatabaseUnavailable(f"PostgreSQL ended the session: {text}")
-        case errors.OperationalError() if error.sqlstate:
-            return DatabaseUnavailable(f"PostgreSQL could not do it now ({error.sqlstate}): {text}")
-        case errors.OperationalError() | errors.InterfaceError():
-            return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {text}")
-    return None
+    kind, sentence = next(
+        ((kind, sentence) for known, kind, sentence in _MEANINGS if isinstance(error, known)), (None, "")
+    )
+    if kind is DatabaseUnavailable and error.sqlstate is None:
+        sentence = "the connection to PostgreSQL was lost: {text}"
+    return kind(sentence.format(text=first_line(error), code=error.sqlstate)) if kind else None
 
 
 def _refused(error: psycopg.Error, parameters: Mapping[str, Any]) -> StorageError:

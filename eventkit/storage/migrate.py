@@ -1,12 +1,12 @@
-"""Brings a database to this code's tables, or back, through alembic; the migrations are in the wheel, or beside the package.
+"""Brings a database to this code's tables, or back, through alembic; the migrations are in the wheel or the checkout.
 
-Everything is in a PostgreSQL schema of our own, its version table included, so that nothing of a service's own alembic is touched:
+Everything is in a PostgreSQL schema of our own, its version table included, so nothing of a service's own alembic is
+touched. Only an env.py that says `include_schemas=True` needs a word, so that autogenerate leaves our tables alone:
 
-    def include_name(name, type_, parent_names):            # only for an env.py that says include_schemas=True
-        return eventkit.storage.migrate.include_name(name, type_, parent_names) and ...
+    context.configure(..., include_schemas=True, include_name=eventkit.storage.migrate.include_name)
 
-A service may run our migrations as a branch of its own instead: `version_locations = migrations/versions <the folder of versions_folder()>`,
-then `alembic upgrade heads`; the schema's name is then `eventkit_schema` in its alembic.ini.
+A service may run our migrations as a branch of its own instead: add the folder `versions` in `migrations_folder()` to
+`version_locations` and say `alembic upgrade heads`; `eventkit_schema` in its alembic.ini names another schema.
 """
 
 import io
@@ -54,7 +54,7 @@ def current(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
 
 
 def sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
-    """Return the statements of an upgrade, without a database; `revision` may be a range, as in "eventkit_0001:head"."""
+    """Return the statements of an upgrade, without a database; `revision` may be a range, "eventkit_0001:head"."""
     script = io.StringIO()
     with _commands():
         command.upgrade(_config(check_schema(schema), script), revision, sql=True)
@@ -64,7 +64,7 @@ def sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
 def include_name(
     name: str | None, type_: str, _parents: Mapping[str, str | None], *, schema: str = DEFAULT_SCHEMA
 ) -> bool:
-    """Keep a service's `alembic revision --autogenerate` away from our schema; `functools.partial` gives it another name of it."""
+    """Keep a service's `alembic revision --autogenerate` away from our schema; `functools.partial` names another."""
     return type_ != "schema" or name != schema
 
 
@@ -136,8 +136,8 @@ def _commands() -> Iterator[None]:
             raise
         text = str(error.orig).splitlines()[0]
         raise SchemaMismatch(
-            f"{text}, though no {VERSION_TABLE} of ours says so: the tables were made another way (a service's own alembic with our "
-            "migrations as a branch?); upgrade them there, or compare them with `eventkit db verify`"
+            f"{text}, though no {VERSION_TABLE} of ours says so: the tables were made another way (by a service's own "
+            "alembic with our migrations as a branch?); upgrade them there, or compare them with `eventkit db verify`"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What a session must be before the relay or a projector may trust it: a primary of a release that we know, all its own, with our tables.
+"""What a session must be before the relay or a projector may trust it: on a primary, not shared, with our tables.
 
-Each refusal is one sentence with the values in it. The identity of `events` must have no cache: a session that draws positions ahead
-would hand them out of order.
+Each refusal is one sentence with the values in it. The identity of `events` must have no cache: a session that draws
+positions ahead would hand them out of order.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ _SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::
 
 # The last value is read after the statement's snapshot, so it is never below a position that the snapshot sees.
 IDENTITY = """select s.seqcache, s.seqincrement, s.seqcycle, (select coalesce(max(position), 0) from {s}.events),
-                     case when has_sequence_privilege(s.seqrelid, 'SELECT, USAGE') then coalesce(pg_sequence_last_value(s.seqrelid), 0) end
+                     case when has_sequence_privilege(s.seqrelid, 'SELECT, USAGE')
+                          then coalesce(pg_sequence_last_value(s.seqrelid), 0) end
                 from pg_sequence s where s.seqrelid = pg_get_serial_sequence(%(events)s, 'position')::regclass"""
 
 
@@ -34,8 +35,9 @@ def check_session(connection: psycopg.Connection[Any], schema: str, another: Ano
             raise SchemaMismatch(problem)
     if another and pid != connection.info.backend_pid and _is_shared(connection, pid, another):
         raise NotPrimary(
-            f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients (PgBouncer's "
-            "pool_mode=transaction), which breaks session locks: connect to PostgreSQL directly, or with pool_mode=session"
+            f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients "
+            "(PgBouncer's pool_mode=transaction), which breaks session locks: connect to PostgreSQL directly, "
+            "or with pool_mode=session"
         )
 
 
@@ -74,8 +76,8 @@ def revision_problem(schema: str, present: list[str]) -> str | None:
     unknown = [revision for revision in present if revision not in REVISIONS]
     if unknown:
         return (
-            f"schema {schema!r} is at revision {', '.join(unknown)}, newer than this eventkit, which knows {REVISIONS[-1]}: "
-            "install the version of eventkit that upgraded the database"
+            f"schema {schema!r} is at revision {', '.join(unknown)}, newer than this eventkit, which knows "
+            f"{REVISIONS[-1]}: install the version of eventkit that upgraded the database"
         )
     if present != [REVISIONS[-1]]:
         at = ", ".join(present) or "no revision"
@@ -89,7 +91,7 @@ def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[
     column, alter = f"{schema}.events.position", f'alter table "{schema}".events alter column position'
     if row is None:
         return [
-            f"{column} is no identity column: positions would not be drawn in order; restore it as its migration made it"
+            f"{column} is no identity column: positions would come in any order; restore it as its migration made it"
         ]
     cache, increment, cycles, highest, last = row
     behind = last is not None and last < highest
@@ -103,7 +105,7 @@ def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[
 
 
 def _is_shared(connection: psycopg.Connection[Any], pid: int, another: Another) -> bool:
-    """Whether a second client gets this session's server process while the first is there: only where sessions are shared."""
+    """Whether a second client gets the server process of the first, which is still there."""
     with another() as second, second.transaction():
         return _pid(second) == pid or _pid(connection) != pid
 

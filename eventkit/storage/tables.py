@@ -1,7 +1,7 @@
-"""Every table and column name of eventkit, in one place; migrations are compared with it, `eventkit db verify` checks against it.
+"""Every table and column name of eventkit, in one place; migrations and `eventkit db verify` are compared with it.
 
-All tables live in a PostgreSQL schema of their own (`eventkit` unless configured). Someone in psql should understand a row without
-the code: each table says what one row is.
+All tables live in a PostgreSQL schema of their own (`eventkit` unless configured). Someone in psql should understand a
+row without the code: each table says what one row is.
 """
 
 from functools import cache
@@ -34,7 +34,7 @@ MAINTENANCE_ROLE = "eventkit_maintenance"
 SHARDS = 256  # outbox.shard is crc32(stream) modulo this
 
 # `events` is append-only: one trigger, on every statement that could change or remove a row, also under replication.
-# Only the active role counts: a superuser, too, must `set role eventkit_maintenance`, which an operator creates on purpose.
+# Only the active role counts: a superuser, too, must `set role eventkit_maintenance`, which an operator has to create.
 REFUSE_CHANGE = "refuse_change"
 REFUSE_CHANGE_BODY = f"""
 begin
@@ -143,7 +143,7 @@ def _projections(tables: MetaData) -> None:
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A projection, its live generation, the table it writes and how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation and table, and how far it has read the store. The row is the fence.",
     )
     Table(
         "checkpoints",
@@ -153,7 +153,7 @@ def _projections(tables: MetaData) -> None:
         Column("version", Integer, nullable=False),
         Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
         Column("parked", Boolean, nullable=False, server_default=text("false")),
-        comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
+        comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
         postgresql_with=_UPDATED_STORAGE,
     )
     Table(

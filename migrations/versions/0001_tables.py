@@ -1,6 +1,6 @@
 """The tables: streams, events, outbox; leases; projections, checkpoints, dead letters. `events` becomes append-only.
 
-Needs no lock on anything of yours, and code before it does not exist. What the tables mean is written in `eventkit/storage/tables.py`.
+Locks nothing of yours, and must run before the code. What the tables mean is written in `eventkit/storage/tables.py`.
 """
 
 import sqlalchemy as sa
@@ -128,7 +128,7 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("name", name="projections_pkey"),
         sa.UniqueConstraint("generation", name="projections_generation_key"),
         schema=schema,
-        comment="A projection, its live generation, the table it writes and how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation and table, and how far it has read the store. The row is the fence.",
     )
     op.create_table(
         "checkpoints",
@@ -139,7 +139,7 @@ def _projections(schema: str) -> None:
         sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
-        comment="A generation of a projection has applied a stream up to a version; the id of that event; parked or not.",
+        comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
         postgresql_with=UPDATED,
     )
 

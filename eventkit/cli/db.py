@@ -1,0 +1,116 @@
+"""`eventkit db`: bring a database to this version's tables, say where it is, and compare it with what it must be."""
+
+import json
+
+import click
+
+from eventkit.config import Settings
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+
+_EXAMPLES = """\b
+Examples:
+  eventkit db upgrade
+  eventkit db verify
+  eventkit db sql | psql "$EVENTKIT_DATABASE_URL"
+  eventkit --schema other db current --json
+"""
+
+
+@click.group(name="db", epilog=_EXAMPLES)
+def command() -> None:
+    """Create, upgrade and check the tables."""
+
+
+@command.command()
+@click.argument("revision", default="head")
+@_JSON
+@click.pass_obj
+def upgrade(settings: Settings, revision: str, *, as_json: bool) -> None:
+    """Create the tables, or bring them to REVISION (default: the newest).
+
+    One transaction; safe to run from several places at once, and again.
+    """
+    from eventkit.storage import migrate
+
+    before = migrate.current(settings.require_database(), settings.schema)
+    migrate.upgrade(settings.require_database(), settings.schema, revision)
+    _tell_move(settings, before, as_json=as_json)
+
+
+@command.command()
+@click.argument("revision", default="-1")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_JSON
+@click.pass_obj
+def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) -> None:
+    """Undo migrations down to REVISION (default: one; all: base).
+
+    What the tables held goes with them.
+    """
+    from eventkit.storage import migrate
+
+    url = settings.require_database()
+    before = migrate.current(url, settings.schema)
+    if not yes:
+        click.confirm(
+            f"Undo migrations of schema {settings.schema!r} down to {revision}? Its events go with the tables",
+            abort=True,
+            err=True,
+        )
+    migrate.downgrade(url, settings.schema, revision)
+    _tell_move(settings, before, as_json=as_json)
+
+
+@command.command()
+@_JSON
+@click.pass_obj
+def current(settings: Settings, *, as_json: bool) -> None:
+    """Print the revision that the database is at; exit 1 unless it is the newest."""
+    from eventkit.storage import migrate
+    from eventkit.storage.tables import REVISIONS
+
+    at = migrate.current(settings.require_database(), settings.schema)
+    if as_json:
+        click.echo(json.dumps({"schema": settings.schema, "revision": at, "newest": REVISIONS[-1]}))
+    else:
+        wanted = "the newest" if at == REVISIONS[-1] else f"the newest is {REVISIONS[-1]}: run `eventkit db upgrade`"
+        click.echo(f"schema {settings.schema} is at {at or 'no revision'}, {wanted}")
+    raise SystemExit(at != REVISIONS[-1])
+
+
+@command.command()
+@_JSON
+@click.pass_obj
+def verify(settings: Settings, *, as_json: bool) -> None:
+    """Compare the database with what it must be; exit 1 and name what differs."""
+    from eventkit.storage.verify import differences
+
+    found = differences(settings.require_database(), settings.schema)
+    if as_json:
+        click.echo(json.dumps({"schema": settings.schema, "differences": found}))
+    else:
+        click.echo("\n".join(found) or f"schema {settings.schema} is as it must be")
+    raise SystemExit(bool(found))
+
+
+@command.command()
+@click.argument("revision", default="head")
+@click.pass_obj
+def sql(settings: Settings, revision: str) -> None:
+    """Print the statements of an upgrade to REVISION, or of a range such as A:B, without a database."""
+    from eventkit.storage import migrate
+
+    click.echo(migrate.sql(settings.schema, revision), nl=False)
+
+
+def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None:
+    from eventkit.storage import migrate
+
+    after = migrate.current(settings.require_database(), settings.schema)
+    if as_json:
+        click.echo(json.dumps({"schema": settings.schema, "before": before, "revision": after}))
+    elif before == after:
+        click.echo(f"schema {settings.schema} is at {after or 'no revision'} already")
+    else:
+        click.echo(f"schema {settings.schema} went from {before or 'nothing'} to {after or 'nothing'}")
