@@ -59,11 +59,15 @@ def forbidden(value: Any, encode: Callable[[Any], bytes], path: str = "") -> str
 
 
 def _problem(value: Any, encode: Callable[[Any], bytes]) -> str | None:
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
+    if isinstance(value, float | Decimal) and not _is_finite(value):
         return "JSON has no such number; use None, or text"
     if isinstance(value, str) and "\x00" in value:
         return "PostgreSQL cannot keep a NUL character in text"
     return None if value is msgspec.UNSET else _unencodable(value, encode)
+
+
+def _is_finite(number: float | Decimal) -> bool:
+    return number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
 
 
 def _unencodable(value: Any, encode: Callable[[Any], bytes]) -> str | None:

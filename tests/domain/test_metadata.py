@@ -1,0 +1,47 @@
+"""The story of an event: what it may hold, and that it comes back."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from eventkit import InvalidEvent, Metadata
+
+METADATA = [
+    ({"correlation_id": ""}, "correlation_id is ''"),
+    ({"correlation_id": UUID(int=1)}, "correlation_id is UUID"),
+    ({"causation_id": "a b"}, "causation_id is 'a b'"),
+    ({"causation_id": "x" * 201}, "causation_id"),
+    ({"traceparent": "00-1-2-3"}, "traceparent is '00-1-2-3'"),
+    ({"user": float("nan")}, "no such number"),
+    ({"user": "\x00"}, "NUL"),
+    ({"user": "\ud800"}, "surrogate"),
+    ({"user": (1,)}, "tuple"),
+    ({"user": object()}, "user"),
+    ({"": 1}, "the name ''"),
+    ({1: 1}, "the name 1"),
+    ({"user": "x" * 70_000}, "limit is 60,000"),
+    (5, "neither a Metadata nor a mapping"),
+    (Metadata(extra={"causation_id": "x"}), "cannot be the user's own"),
+    (Metadata(extra=[1]), "not a mapping"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), METADATA)
+def test_bad_metadata_is_refused_with_its_value(fields: Any, words: str) -> None:
+    """The rules of events hold for metadata."""
+    with pytest.raises(InvalidEvent, match=words):
+        Metadata.of(fields).to_json()
+
+
+def test_metadata_comes_back_equal() -> None:
+    """Reserved names and the user's own are one JSON object."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    metadata = Metadata.of({"correlation_id": "c-1", "traceparent": trace, "user": {"id": 5, "é": None}})
+
+    text = metadata.to_json()
+
+    assert text == f'{{"correlation_id":"c-1","traceparent":"{trace}","user":{{"id":5,"é":null}}}}'
+    assert Metadata.from_json(text) == metadata
+    assert Metadata.of(None).to_json() == "{}"
+    assert Metadata.of(metadata) is metadata
