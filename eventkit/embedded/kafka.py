@@ -2,7 +2,8 @@
 
 Producers, consumer groups, headers, idempotence and transactions work, from other processes too, as long as this one
 lives. It is memory only: a partition keeps 5 MiB or 100,000 batches and then silently drops its oldest, and topics
-have no settings. For the demo, tests and first steps; faults can be asked for (`set_down`, `push_request_errors`).
+have no settings. When a group's members change, it rebalances for a second less than `session.timeout.ms`: set that to
+a few seconds, its default is 45. Faults can be asked for (`set_down`, `push_request_errors`).
 """
 
 import ctypes

@@ -113,7 +113,8 @@ def _producer(broker: EmbeddedKafka) -> Producer:
 
 
 def _consumer(broker: EmbeddedKafka) -> Consumer:
-    settings = {"group.id": "g", "auto.offset.reset": "earliest", "log_level": 0}
+    timing = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
+    settings = {"group.id": "g", "auto.offset.reset": "earliest", "log_level": 0, **timing}
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, **settings})
     consumer.subscribe(["orders"])
     return consumer
