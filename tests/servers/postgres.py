@@ -3,8 +3,6 @@
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
 
-import importlib
-import importlib.util
 import uuid
 from typing import Self
 
@@ -14,7 +12,7 @@ from psycopg import sql
 
 from eventkit.embedded.binaries import Binaries, from_system, from_wheel
 from eventkit.embedded.postgres import EmbeddedPostgres
-from eventkit.storage import tables
+from eventkit.storage import migrate
 from tests.servers import ServerMissing
 
 TEMPLATE = "eventkit_template"
@@ -67,7 +65,7 @@ class PostgresServer:
         if not self._template:
             name = _unique(TEMPLATE)
             self._create(name, "template1")
-            migrate(self._address(name))
+            migrate.upgrade(self._address(name))
             self._template = name
         return self._template
 
@@ -94,18 +92,6 @@ def binaries(release: int) -> Binaries:
 def default_release() -> int:
     """Return 15 if the system has it, else 18."""
     return 15 if from_system(15) else 18
-
-
-def migrate(url: str) -> None:
-    """Bring eventkit's tables into a database."""
-    if importlib.util.find_spec("eventkit.storage.migrate"):
-        importlib.import_module("eventkit.storage.migrate").upgrade(url)
-        return
-    engine = sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"))
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.schema.CreateSchema(tables.DEFAULT_SCHEMA))
-        tables.metadata(tables.DEFAULT_SCHEMA).create_all(connection)
-    engine.dispose()
 
 
 def _unique(prefix: str) -> str:
