@@ -23,7 +23,6 @@ from psycopg import errors
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import ProgrammingError
 
-import eventkit
 from eventkit.config import check_schema
 from eventkit.errors import ConfigurationError, SchemaMismatch
 from eventkit.storage.connection import connect, database_errors
@@ -75,7 +74,7 @@ def include_only(schema: str, name: str | None, type_: str, _parents: Mapping[st
 
 def migrations_folder() -> Path:
     """Return where the migrations are: inside an installed package, beside the package in a checkout."""
-    package = Path(eventkit.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file():
             return folder
