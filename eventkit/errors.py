@@ -1,29 +1,29 @@
 """Every exception that eventkit raises on purpose; the message has the values in it and says what to do.
 
-    EventkitError
-    ├── ConfigurationError        a setting, a path or a URL that cannot be used
-    │   └── EmbeddedUnavailable   no PostgreSQL binaries or no Kafka client for the embedded servers
-    ├── CatalogError              an event type that cannot be registered
-    ├── InvalidEvent              something that must not be written (also a ValueError)
-    │   ├── InvalidStreamId       a stream id, category or name that breaks the rules
-    │   ├── UnknownEventType      a type that the catalog does not know
-    │   └── EventTooLarge         more bytes than the limit
-    ├── UndecodableEvent          stored or received data that its type cannot be made from
-    │   └── NewerSchema           written by a newer schema version than this catalog knows
-    ├── StorageError              the database does not do what was asked
-    │   ├── ConcurrencyError      a stream is not at the expected version
-    │   ├── DuplicateEventId      an event id that is already in the store, elsewhere
-    │   ├── AppendDeadlock        PostgreSQL chose this transaction as a deadlock's victim: retry it
-    │   ├── UnsupportedConnection a driver or a session that append does not take
-    │   ├── DatabaseUnavailable   no connection, or it was lost
-    │   ├── NotPrimary            a standby, or a pooler that breaks sessions
-    │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
-    ├── Deposed                   another process holds the lease now
-    ├── TransportError            the broker does not do what was asked
-    │   ├── TransportUnavailable  no connection, or it was lost
-    │   └── TopicUnusable         missing, forbidden, or changed under a running producer
-    └── ProjectionError           a projection that cannot be loaded or run
-        └── VersionMismatch       its declared version is not the live one: rebuild
+EventkitError
+├── ConfigurationError        a setting, a path or a URL that cannot be used
+│   └── EmbeddedUnavailable   no PostgreSQL binaries or no Kafka client for the embedded servers
+├── CatalogError              an event type that cannot be registered
+├── InvalidEvent              something that must not be written (also a ValueError)
+│   ├── InvalidStreamId       a stream id, category or name that breaks the rules
+│   ├── UnknownEventType      a type that the catalog does not know
+│   └── EventTooLarge         more bytes than the limit
+├── UndecodableEvent          stored or received data that its type cannot be made from
+│   └── NewerSchema           written by a newer schema version than this catalog knows
+├── StorageError              the database does not do what was asked
+│   ├── ConcurrencyError      a stream is not at the expected version
+│   ├── DuplicateEventId      an event id that is already in the store, elsewhere
+│   ├── AppendDeadlock        PostgreSQL chose this transaction as a deadlock's victim: retry it
+│   ├── UnsupportedConnection a driver or a session that append does not take
+│   ├── DatabaseUnavailable   no connection, or it was lost
+│   ├── NotPrimary            a standby, or a pooler that breaks sessions
+│   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
+├── Deposed                   another process holds the lease now
+├── TransportError            the broker does not do what was asked
+│   ├── TransportUnavailable  no connection, or it was lost
+│   └── TopicUnusable         missing, forbidden, or changed under a running producer
+└── ProjectionError           a projection that cannot be loaded or run
+    └── VersionMismatch       its declared version is not the live one: rebuild
 """
 
 from collections.abc import Mapping
@@ -76,9 +76,9 @@ class StorageError(EventkitError):
 class ConcurrencyError(StorageError):
     """A stream is not at the expected version; nothing of the call was written.
 
-    `expected` is a version, 0 for "no stream". `actual` is the stream's version as this transaction sees it, 0 for "no stream",
-    and None where the isolation level hides it. `transaction_usable` is False where PostgreSQL aborted the caller's transaction
-    (REPEATABLE READ and SERIALIZABLE): roll back and start again.
+    `expected` is a version, 0 for "no stream". `actual` is the stream's version as this transaction sees it, 0 for "no
+    stream", and None where the isolation level hides it. `transaction_usable` is False where PostgreSQL aborted the
+    caller's transaction (REPEATABLE READ and SERIALIZABLE): roll back and start again.
     """
 
     def __init__(self, stream: str, expected: int, actual: int | None, *, transaction_usable: bool = True) -> None:
@@ -92,8 +92,14 @@ class ConcurrencyError(StorageError):
     def __str__(self) -> str:
         """Put the values into a sentence."""
         wanted = f"at version {self.expected}" if self.expected else "not to exist"
-        seen = {None: "another transaction changed it", 0: "it does not exist"}.get(self.actual, f"it is at version {self.actual}")
-        after = "load it again and retry" if self.transaction_usable else "the transaction is aborted: roll back and retry it whole"
+        seen = {None: "another transaction changed it", 0: "it does not exist"}.get(
+            self.actual, f"it is at version {self.actual}"
+        )
+        after = (
+            "load it again and retry"
+            if self.transaction_usable
+            else "the transaction is aborted: roll back and retry it whole"
+        )
         return f"stream {self.stream!r} was expected {wanted}, but {seen}; nothing was written: {after}"
 
 

@@ -1,6 +1,7 @@
 """The only loop: a process that works until it is told to stop, and goes on by itself when what it needs comes back.
 
-The first SIGINT or SIGTERM asks for a clean end, the second ends the process at once. Nothing here knows what the work is.
+The first SIGINT or SIGTERM asks for a clean end, the second ends the process at once. Nothing here knows what the work
+is.
 """
 
 import logging

@@ -1,5 +1,5 @@
 """The relay empties the outbox: read, publish, settle. It needs none of the service's code."""
 
-from eventkit.relay.relay import Relay
+from eventkit.relay.relay import Part, Relay
 
-__all__ = ["Relay"]
+__all__ = ["Part", "Relay"]

@@ -1,6 +1,7 @@
 """What was read and is not settled yet: the relay's only memory besides the reader's, bounded by events and by bytes.
 
-Shared by the three stages. A position leaves after its DELETE has committed, never before, so that a read which began earlier leaves it out.
+Shared by the three stages. A position leaves after its DELETE has committed, never before, so that a read which began
+earlier leaves it out.
 """
 
 import threading
@@ -49,4 +50,6 @@ class Flight:
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until another page may be read; False when there is no room in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._sizes) < self._max_events and self._bytes < self._max_bytes, timeout)
+            return self._changed.wait_for(
+                lambda: len(self._sizes) < self._max_events and self._bytes < self._max_bytes, timeout
+            )

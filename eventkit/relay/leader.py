@@ -1,7 +1,10 @@
-"""The relay that holds the lease: term after term, each from a fresh start of the reader, each ended by a change or a failure.
+"""The relay that holds the lease.
 
-What a publisher's failure means is judged here and only here. *Of the event*: the culprit is searched and its stream parked. *Of the topic*: the topic
-is held for a while, nobody is parked. *Anything else*: raised, and everything is tried again.
+Term after term, each from a fresh start of the reader, each ended by a change or a failure.
+
+What a publisher's failure means is judged here and only here. *Of the event*: the culprit is searched and its stream
+parked. *Of the topic*: the topic is held for a while, nobody is parked. *Anything else*: raised, and everything is
+tried again.
 """
 
 import logging
@@ -27,7 +30,10 @@ _SEARCH_PAGE = 1_000  # events a search sends at once
 
 
 class Leader:
-    """One epoch's work. `owed` is what the transport has acknowledged and nobody has settled yet; it outlives the epoch."""
+    """One epoch's work. `owed` is what the transport has acknowledged and nobody has settled yet.
+
+    It outlives the epoch.
+    """
 
     def __init__(self, publishing: Publishing, settlement: Settlement, lease: Lease, *, owed: set[int]) -> None:
         """Know of no trouble yet."""
@@ -83,7 +89,11 @@ class Leader:
         self.settle_owed()
         if failure.refused:
             self._suspects_to = max(failure.refused)
-            logger.warning("the broker refused %d events; looking for the culprit: %s", len(failure.refused), next(iter(failure.refused.values())))
+            logger.warning(
+                "the broker refused %d events; looking for the culprit: %s",
+                len(failure.refused),
+                next(iter(failure.refused.values())),
+            )
         elif failure.held:
             self._hold(failure.held)
         else:
@@ -91,7 +101,9 @@ class Leader:
 
     def _hold(self, reasons: dict[str, str]) -> None:
         for topic, reason in reasons.items():
-            logger.error("topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD, reason)
+            logger.error(
+                "topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD, reason
+            )
             self._held_until[topic] = time.monotonic() + _HOLD
 
     def _held(self) -> list[str]:

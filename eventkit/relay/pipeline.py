@@ -2,7 +2,8 @@
 
     reader --rows--> publisher --acknowledged positions--> settlement
 
-It runs until it is told to end, a stage fails, or the publisher does. It judges nothing: what a failure means is the relay's to say.
+It runs until it is told to end, a stage fails, or the publisher does. It judges nothing: what a failure means is the
+relay's to say.
 """
 
 import logging
@@ -41,12 +42,16 @@ class Pipeline:
         self._error: BaseException | None = None
 
     def run(self, goes_on: Callable[[], bool], changed: Callable[[], bool]) -> Reports | None:
-        """Work while `goes_on`, asked at each step, and not `changed`, asked each second by the reading thread; then settle what is in flight.
+        """Work while `goes_on`, asked at each step, and not `changed`, asked each second by the reading thread.
+
+        Then settle what is in flight.
 
         Return the publisher's failure, if that is what ended it.
         """
         threads = [
-            threading.Thread(target=self._guarded, args=(lambda: self._read(changed),), name="relay reader", daemon=True),
+            threading.Thread(
+                target=self._guarded, args=(lambda: self._read(changed),), name="relay reader", daemon=True
+            ),
             threading.Thread(target=self._guarded, args=(self._settle,), name="relay settlement", daemon=True),
         ]
         for thread in threads:
@@ -113,7 +118,9 @@ class Pipeline:
             if reports.failed:
                 return reports
         if outstanding > 0:
-            logger.warning("%d events in flight were not acknowledged in %g s; they will be sent again", outstanding, _DRAIN)
+            logger.warning(
+                "%d events in flight were not acknowledged in %g s; they will be sent again", outstanding, _DRAIN
+            )
             return Reports(lost="no acknowledgement while coming to an end")
         return None
 

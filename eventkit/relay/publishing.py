@@ -1,4 +1,7 @@
-"""The relay's publisher through its failures: any error ends a publisher, and the next begins where nothing is settled."""
+"""The relay's publisher through its failures.
+
+Any error ends a publisher, and the next begins where nothing is settled.
+"""
 
 from collections.abc import Callable, Sequence
 

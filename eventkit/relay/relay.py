@@ -2,9 +2,10 @@
 
     lease -> reader -> publisher -> settlement
 
-It needs a database and a transport, none of the service's code. Whatever fails, it begins again where nothing is settled: an event may be sent
-twice, never skipped, and never before an earlier one of its stream. What a publisher's failure means is judged here and only here:
-*of the event*, its stream is parked; *of the topic*, the topic is held and tried again; *anything else*, everything is tried again.
+It needs a database and a transport, none of the service's code. Whatever fails, it begins again where nothing is
+settled: an event may be sent twice, never skipped, and never before an earlier one of its stream. What a publisher's
+failure means is judged here and only here: *of the event*, its stream is parked; *of the topic*, the topic is held and
+tried again; *anything else*, everything is tried again.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,9 @@ class Part:
 class Relay:
     """A process's relay. `connect` opens its connections, `owner` names it in the lease."""
 
-    def __init__(self, connect: Connect, transport: Transport, *, schema: str, owner: str, part: Part | None = None) -> None:
+    def __init__(
+        self, connect: Connect, transport: Transport, *, schema: str, owner: str, part: Part | None = None
+    ) -> None:
         """Take what it works with; `run` does the work."""
         self._connect = connect
         self._transport = transport
@@ -48,9 +51,13 @@ class Relay:
         self._owner = owner
         self._part = part or Part()
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
+        self.settled = 0  # events, by this process
 
     def run(self, stop: Stop) -> None:
-        """Stand by, then lead, until `stop`. Raises when the database, the broker or the lease is lost: run it again."""
+        """Stand by, then lead, until `stop`.
+
+        Raises when the database, the broker or the lease is lost: run it again.
+        """
         publishing = Publishing(self._transport)
         try:
             lease = Lease(self._connect("relay lease"), self._schema, name=self._part.lease, owner=self._owner)
@@ -67,5 +74,8 @@ class Relay:
             settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
             leader = Leader(publishing, settlement, lease, owed=self._owed)
             leader.settle_owed()
-            while not stop.is_set():
-                leader.work(reading, self._schema, (self._part.number, self._part.of), stop)
+            try:
+                while not stop.is_set():
+                    leader.work(reading, self._schema, (self._part.number, self._part.of), stop)
+            finally:
+                self.settled += settlement.settled

@@ -1,8 +1,8 @@
 """Find the one event that the broker refuses, so that only its stream is parked.
 
-A refusal ends a publisher, and may name innocents of the same batch. So what is unsettled is sent again in order, awaited, and cut where it is
-refused: below the first suspect, the first half of the suspects, the rest. The next part waits until the one before is settled or parked.
-Only an event that is refused alone is parked.
+A refusal ends a publisher, and may name innocents of the same batch. So what is unsettled is sent again in order,
+awaited, and cut where it is refused: below the first suspect, the first half of the suspects, the rest. The next part
+waits until the one before is settled or parked. Only an event that is refused alone is parked.
 """
 
 import logging
@@ -18,9 +18,16 @@ logger = logging.getLogger("eventkit.relay")
 
 
 def send_one_by_one(
-    rows: list[Row], publishing: Publishing, settlement: Settlement, *, parked: dict[str, int], check: Callable[[], None]
+    rows: list[Row],
+    publishing: Publishing,
+    settlement: Settlement,
+    *,
+    parked: dict[str, int],
+    check: Callable[[], None],
 ) -> Reports | None:
-    """Send and settle the rows in order, parking each that is refused alone. Return a failure that is not of an event, if one ends it.
+    """Send and settle the rows in order, parking each that is refused alone.
+
+    Return a failure that is not of an event, if one ends it.
 
     `parked` grows by the streams that were parked. `check` raises when the lease is over.
     """

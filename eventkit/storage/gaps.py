@@ -1,12 +1,14 @@
 """Which positions may still appear below the cursor, and when to look for them again. Pure: no SQL, no clock.
 
-A position that was drawn but is not visible is a *gap*: its transaction is open, or rolled back. Whoever draws a position holds a lock
-on `events` until it ends, so each statement that reads rows also returns the *holders* of that lock, read after its snapshot: a
-transaction that is listed is invisible in the snapshot, and one that has left an earlier list is fully visible in it or rolled back.
+A position that was drawn but is not visible is a *gap*: its transaction is open, or rolled back. Whoever draws a
+position holds a lock on `events` until it ends, so each statement that reads rows also returns the *holders* of that
+lock, read after its snapshot: a transaction that is listed is invisible in the snapshot, and one that has left an
+earlier list is fully visible in it or rolled back.
 
-Gaps are kept in groups by the holders that could own them. A group whose holders all live *sleeps* and costs nothing. A group that has lost
-one is read again before anything newer is taken, otherwise version n+1 of a stream could come before n. A group without holders was
-read after the last of them ended: what is still missing was rolled back. docs/decisions/0003 has the proof.
+Gaps are kept in groups by the holders that could own them. A group whose holders all live *sleeps* and costs nothing.
+A group that has lost one is read again before anything newer is taken, otherwise version n+1 of a stream could come
+before n. A group without holders was read after the last of them ended: what is still missing was rolled back.
+docs/decisions/0003 has the proof.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,7 +46,7 @@ class Group:
         self.positions, self.spans = set(), [(min(lows), max(highs))]
 
     def shrink(self, before: Holders, after: Holders) -> None:
-        """A complete read is over: strike the holders that had ended before it, sleep if the others live."""
+        """Strike the holders that had ended before it, sleep if the others live."""
         self.reads += 1
         self.holders &= before
         settled = bool(self.spans) or self.reads >= _RESTLESS
@@ -80,10 +82,15 @@ class Gaps:
 
     def known(self) -> tuple[list[int], list[tuple[int, int]]]:
         """Return everything that may still appear, asleep or not."""
-        return [p for group in self._groups for p in group.positions], [s for group in self._groups for s in group.spans]
+        return [p for group in self._groups for p in group.positions], [
+            s for group in self._groups for s in group.spans
+        ]
 
     def woken(self, after: Holders) -> bool:
-        """Take the new list of holders; return whether a sleeping group has lost one: then the rows of that statement must not be used."""
+        """Take the new list of holders.
+
+        Return whether a sleeping group has lost one: then the rows of that statement must not be used.
+        """
         self.holders = after
         lost = [group for group in self._groups if not group.awake and not group.holders <= after]
         for group in lost:
@@ -97,7 +104,10 @@ class Gaps:
             group.positions -= found
 
     def read_through(self, before: Holders) -> None:
-        """All that was due has been read. `before` is the list of holders from before the first statement of that read."""
+        """All that was due has been read.
+
+        `before` is the list of holders from before the first statement of that read.
+        """
         kept: dict[tuple[Holders, bool], Group] = {}
         for group in self._after(before):
             key = (group.holders, group.awake)

@@ -1,11 +1,13 @@
 """Who may act: one holder per lease, numbered by epochs, so that what a deposed holder still tries to write is refused.
 
-The holder of epoch n holds the session advisory lock (lease, n). A standby waits for that lock, a second at a time, or for the row's expiry on
-the database's clock; then, in one transaction, it takes lock n+1 and sets the epoch to n+1 where it is n. So a killed holder is replaced at
-once (its lock goes with its connection) and a hung one when its time is over, and nobody need be terminated.
+The holder of epoch n holds the session advisory lock (lease, n). A standby waits for that lock, a second at a time, or
+for the row's expiry on the database's clock; then, in one transaction, it takes lock n+1 and sets the epoch to n+1
+where it is n. So a killed holder is replaced at once (its lock goes with its connection) and a hung one when its time
+is over, and nobody need be terminated.
 
-A holder stops at its first failed renewal, at its first refused write, or at its own monotonic deadline, counted from before the renewal was
-sent. It may believe in its lease for a moment longer than it has it: that makes duplicates, never a change, since every write checks the epoch.
+A holder stops at its first failed renewal, at its first refused write, or at its own monotonic deadline, counted from
+before the renewal was sent. It may believe in its lease for a moment longer than it has it: that makes duplicates,
+never a change, since every write checks the epoch.
 """
 
 import logging
@@ -26,9 +28,11 @@ SECONDS = 8.0  # how long a lease lasts without renewal
 RENEWAL = 3.0  # how often it is renewed
 _WAIT = "1s"  # how long a standby waits for the lock before it looks at the clock again
 
-_CREATE = """insert into {s}.leases (name, epoch, owner, expires_at) values (%(name)s, 0, '', '-infinity') on conflict do nothing"""
+_CREATE = """insert into {s}.leases (name, epoch, owner, expires_at) values (%(name)s, 0, '', '-infinity')
+             on conflict do nothing"""
 _LOOK = "select epoch, expires_at <= clock_timestamp(), owner from {s}.leases where name = %(name)s"
-_TAKE = """update {s}.leases set epoch = %(epoch)s + 1, owner = %(owner)s, expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
+_TAKE = """update {s}.leases set epoch = %(epoch)s + 1, owner = %(owner)s,
+                   expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
             where name = %(name)s and epoch = %(epoch)s"""
 _RENEW = """update {s}.leases set expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
              where name = %(name)s and epoch = %(epoch)s"""
@@ -133,5 +137,10 @@ class Lease:
             self._deadline = sent + SECONDS
 
     def _execute(self, statement: str, *, epoch: int | None = None) -> psycopg.Cursor[Any]:
-        params = {"name": self.name, "owner": self._owner, "seconds": SECONDS, "epoch": self.epoch if epoch is None else epoch}
+        params = {
+            "name": self.name,
+            "owner": self._owner,
+            "seconds": SECONDS,
+            "epoch": self.epoch if epoch is None else epoch,
+        }
         return self._connection.execute(statement.format(s=self._schema), params)

@@ -1,7 +1,8 @@
 """The outbox as the relay sees it: what is unsent, settling what was acknowledged, parking what never will be.
 
-What is in the table is unsent; nothing else is known to a relay that starts. Settling and parking check the lease's epoch `for share` in
-their own statement, so a deposed relay changes nothing. Both may be repeated after a lost connection.
+What is in the table is unsent; nothing else is known to a relay that starts. Settling and parking check the lease's
+epoch `for share` in their own statement, so a deposed relay changes nothing. Both may be repeated after a lost
+connection.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from eventkit.storage.reader import Ask, Horizon, Page, Row
 
 PARKED_BY = "relay"
 
-# PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the statistics say.
+# PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
+# statistics say.
 READING = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -30,24 +32,31 @@ READING = {
 }
 
 HOLDERS = """select coalesce(string_agg(virtualtransaction, ','), '') from pg_locks
-              where locktype = 'relation' and relation = '{s}.events'::regclass and mode = 'RowExclusiveLock' and granted
+              where locktype = 'relation' and relation = '{s}.events'::regclass
+                and granted and mode = 'RowExclusiveLock'
                 and database = (select oid from pg_database where datname = current_database())"""
 
 SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
 
 _HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
 
-_EVENT = "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at, e.metadata, e.data, {bytes} as bytes"
+_EVENT = (
+    "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, "
+    "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
+)
 
-# One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the holders.
-# The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say. The running sum bounds the bytes before any large value is fetched.
-# A commit with synchronous_commit = off is visible before it is durable: where the log is not flushed as far as it is written,
-# the first row's `pg_logical_emit_message` makes this very statement a synchronous commit, which flushes it.
+# One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
+# holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
+# The running sum bounds the bytes before any large value is fetched. A commit with synchronous_commit = off is visible
+# before it is durable: where the log is not flushed as far as it is written, the first row's `pg_logical_emit_message`
+# makes this very statement a synchronous commit, which flushes it.
 _FETCH = (
     """with found as (
-  (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s order by e.position limit %(above)s)
+  (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
+    order by e.position limit %(above)s)
   union all
-  (select {event} from unnest(%(positions)s::bigint[]) g(position) join {s}.events e using (position) {pending_of_event})
+  (select {event} from unnest(%(positions)s::bigint[]) g(position)
+     join {s}.events e using (position) {pending_of_event})
   union all
   (select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) s(low, high) cross join lateral (
      select {event} from {span} order by o.position limit %(limit)s) r)
@@ -104,7 +113,10 @@ select exists (select from fence)"""
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Which rows a relay takes: one of `of` equal parts of the shards, without held topics and without parked streams from a position on."""
+    """Which rows a relay takes.
+
+    One of `of` equal parts of the shards, without held topics and without parked streams from a position on.
+    """
 
     part: int = 0
     of: int = 1
@@ -121,7 +133,11 @@ class Outbox:
         self._connection = connection
         self._schema = f'"{schema}"'
         self._cursor = connection.cursor(binary=True)
-        self._params = {"held": list(scope.held), "parked": list(scope.parked), "parked_from": list(scope.parked.values())}
+        self._params = {
+            "held": list(scope.held),
+            "parked": list(scope.parked),
+            "parked_from": list(scope.parked.values()),
+        }
         wanted = _WANTED if scope.of == 1 else f"o.shard %% {int(scope.of)} = {int(scope.part)} and {_WANTED}"
         parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
         self._fetch = _FETCH.format(s=self._schema, **parts)
@@ -148,10 +164,12 @@ class Settlement:
         self._connection = connection
         self._schema = f'"{schema}"'
         self._fence = {"lease": lease, "epoch": epoch}
+        self.settled = 0  # events
 
     def settle(self, positions: Sequence[int]) -> None:
         """Delete what the transport has acknowledged; one statement, idempotent."""
         self._write(_SETTLE, {"positions": list(positions)})
+        self.settled += len(positions)
 
     def park(self, position: int, error: str) -> None:
         """Park an event that the transport refuses, and with it the rest of its stream; its rows stay in the outbox."""
@@ -159,10 +177,14 @@ class Settlement:
 
     def _write(self, statement: str, params: Mapping[str, Any]) -> None:
         with database_errors():
-            row = self._connection.execute(statement.format(s=self._schema), {**self._fence, **params}, prepare=True).fetchone()
+            row = self._connection.execute(
+                statement.format(s=self._schema), {**self._fence, **params}, prepare=True
+            ).fetchone()
         if row is None or not row[0]:
-            msg = f"epoch {self._fence['epoch']} of lease {self._fence['lease']!r} is over: another relay has taken it, nothing was changed"
-            raise Deposed(msg)
+            raise Deposed(
+                f"epoch {self._fence['epoch']} of lease {self._fence['lease']!r} is over: another relay has taken it; "
+                "nothing was changed"
+            )
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:

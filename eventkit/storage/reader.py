@@ -1,9 +1,10 @@
 """Reads events in order of position under concurrent writers, losing and reordering none within a stream.
 
-The relay reads what is unsent (`Outbox`), a projector may read all there is (`EventLog`): both are a `Source`, and this is the reader
-of both. It keeps a cursor, the highest position looked at, and the gaps below it (`eventkit.storage.gaps`). Every statement reads all
-gaps that are due *and* what is above the cursor in one snapshot; where gaps need several statements, nothing above the cursor is taken
-until they are through. Memory belongs to one connection: after a lost connection or a restart of the server make a new reader.
+The relay reads what is unsent (`Outbox`), a projector may read all there is (`EventLog`): both are a `Source`, and
+this is the reader of both. It keeps a cursor, the highest position looked at, and the gaps below it
+(`eventkit.storage.gaps`). Every statement reads all gaps that are due *and* what is above the cursor in one snapshot;
+where gaps need several statements, nothing above the cursor is taken until they are through. Memory belongs to one
+connection: after a lost connection or a restart of the server make a new reader.
 """
 
 import logging
@@ -22,7 +23,10 @@ _SPAN = 1_000  # a longer hole (a crash jumps ahead, a sequence was set) is kept
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What one statement shall read: gaps, spans (leaving out what is in flight), and up to `limit` positions above the cursor."""
+    """What one statement shall read.
+
+    Gaps, spans (leaving out what is in flight), and up to `limit` positions above the cursor.
+    """
 
     cursor: int
     above: bool
@@ -34,7 +38,10 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What one statement returned, all in one snapshot: rows in order of position, of which those with a topic of None are only seen."""
+    """What one statement returned, all in one snapshot.
+
+    Rows in order of position, of which those with a topic of None are only seen.
+    """
 
     rows: list[Row]  # position first, topic second
     holders: Holders
@@ -61,7 +68,10 @@ class Source(Protocol):
 
 
 class Reader:
-    """Reads a source page by page. `limit` bounds a page's rows, `max_bytes` its size (a single event may exceed it)."""
+    """Reads a source page by page.
+
+    `limit` bounds a page's rows, `max_bytes` its size (a single event may exceed it).
+    """
 
     def __init__(self, source: Source, *, limit: int = 4_000, max_bytes: int = 8_000_000) -> None:
         """Read nothing yet: call `start_pending` or `start_after` first."""
@@ -85,7 +95,10 @@ class Reader:
         return len(self._gaps)
 
     def start_pending(self) -> None:
-        """Start where the source holds only what is unsent: everything up to the highest visible position is one span, read whole."""
+        """Start where the source holds only what is unsent.
+
+        Everything up to the highest visible position is one span, read whole.
+        """
         horizon = self._source.horizon()
         self._cursor, self._server = horizon.position, horizon.server
         self._gaps = Gaps(horizon.holders)
@@ -107,7 +120,8 @@ class Reader:
     def read(self, in_flight: Callable[[], Collection[int]] = tuple) -> list[Row]:
         """Return the next rows in order of position; none where there are none yet.
 
-        `in_flight` tells what was returned before and is not settled; it is asked before the statement, and only where spans are read.
+        `in_flight` tells what was returned before and is not settled; it is asked before the statement, and only where
+        spans are read.
         """
         while True:
             if self._resume is None:
@@ -121,7 +135,10 @@ class Reader:
             self._resume = None  # the rows are thrown away: a sleeping group may own what should come before them
 
     def sweep(self, in_flight: Collection[int]) -> int:
-        """Return how many rows below the cursor are neither in flight nor a known gap: anything but zero is a bug, and reported as one."""
+        """Return how many rows below the cursor are neither in flight nor a known gap.
+
+        Anything but zero is a bug, and reported as one.
+        """
         positions, spans = self._gaps.known()
         if spans:
             return 0
@@ -129,7 +146,11 @@ class Reader:
         ask = Ask(self._cursor, False, [], [(0, self._cursor)], known, self._limit, self._max_bytes)  # noqa: FBT003 struct field
         strays = [row[0] for row in self._source.fetch(ask).rows]
         if strays:
-            logger.error("%d events were passed over, the first at position %d: please report this as a bug", len(strays), strays[0])
+            logger.error(
+                "%d events were passed over, the first at position %d: please report this as a bug",
+                len(strays),
+                strays[0],
+            )
         return len(strays)
 
     def _ask(self, in_flight: Callable[[], Collection[int]]) -> Ask:

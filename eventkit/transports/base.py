@@ -29,8 +29,12 @@ class Reports(msgspec.Struct):
     """What became of messages, by tag. Anything but `confirmed` ends the publisher: see `Publisher.abandon`."""
 
     confirmed: list[int] = msgspec.field(default_factory=list)  # durable at the broker
-    refused: dict[int, str] = msgspec.field(default_factory=dict)  # the broker will never take this event: too large, invalid; tag -> reason
-    held: dict[str, str] = msgspec.field(default_factory=dict)  # topic -> reason: unknown, forbidden, changed; the events are innocent
+    refused: dict[int, str] = msgspec.field(
+        default_factory=dict
+    )  # the broker will never take this event: too large, invalid; tag -> reason
+    held: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # topic -> reason: unknown, forbidden, changed; the events are innocent
     lost: str | None = None  # any other failure; the events are innocent
 
     @property
@@ -40,7 +44,10 @@ class Reports(msgspec.Struct):
 
 
 class Publisher(Protocol):
-    """Sends messages, in order per key, several batches in flight. Used by one thread. Never raises for what a message did: it reports."""
+    """Sends messages, in order per key, several batches in flight.
+
+    Used by one thread. Never raises for what a message did: it reports.
+    """
 
     def send(self, messages: Sequence[Message]) -> None:
         """Take messages over, each with an integer tag of its own; wait only while the client's queue is full."""
@@ -58,7 +65,10 @@ class Publisher(Protocol):
         """
 
     def close(self, timeout: float) -> Reports:
-        """Send what is queued, wait for its reports, and close. What is unconfirmed at the time limit is in no report."""
+        """Send what is queued, wait for its reports, and close.
+
+        What is unconfirmed at the time limit is in no report.
+        """
 
 
 class Subscription(Protocol):
@@ -67,12 +77,15 @@ class Subscription(Protocol):
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return at most `limit` messages as soon as there are some; an empty list after `timeout` seconds.
 
-        Messages of one key come in order and to one member at a time. A member that joins or leaves changes the shares only within this
-        call, so nothing is taken away while a batch is being applied.
+        Messages of one key come in order and to one member at a time. A member that joins or leaves changes the shares
+        only within this call, so nothing is taken away while a batch is being applied.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Never deliver these, nor earlier ones of their keys, to this group again. Losing it means a redelivery, no more."""
+        """Never deliver these, nor earlier ones of their keys, to this group again.
+
+        Losing it means a redelivery, no more.
+        """
 
     def close(self) -> None:
         """Leave the group; what was not acknowledged goes to others. Takes five seconds at most."""
@@ -87,7 +100,10 @@ class Transport(Protocol):
         """Return a new publisher; it may connect in the background."""
 
     def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
-        """Join a group; a group's first member starts at the earliest message. TopicUnusable when a topic is missing."""
+        """Join a group; a group's first member starts at the earliest message.
+
+        TopicUnusable when a topic is missing.
+        """
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create the topics that are missing and return their names."""
@@ -103,7 +119,10 @@ _MODULES = {"kafka": "eventkit.transports.kafka", "local": "eventkit.transports.
 
 
 def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transport:
-    """Open the transport that a URL names: `kafka://host:9092,host2:9092`, `local://name`. Options pass through to the client."""
+    """Open the transport that a URL names: `kafka://host:9092,host2:9092`, `local://name`.
+
+    Options pass through to the client.
+    """
     scheme = urlsplit(url).scheme
     module = _MODULES.get(scheme)
     if module is None:

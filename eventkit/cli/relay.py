@@ -1,0 +1,74 @@
+"""`eventkit relay`: the process that empties the outbox.
+
+It needs a database and a broker, none of the service's code.
+"""
+
+import logging
+import os
+import socket
+
+import click
+
+from eventkit.config import Settings
+from eventkit.errors import ConfigurationError
+
+logger = logging.getLogger("eventkit.relay")
+
+_MOST = 256  # shares: the outbox has as many shards
+
+_EXAMPLES = """\b
+Examples:
+  eventkit relay run
+  eventkit --transport-url kafka://broker1:9092,broker2:9092 relay run
+  eventkit relay run --part 0/2 & eventkit relay run --part 1/2      two relays share the streams
+
+A second relay of the same part stands by and takes over when the first dies.
+The first SIGINT or SIGTERM finishes what is in flight, the second ends at once.
+"""
+
+
+@click.group(name="relay")
+def command() -> None:
+    """Send what is in the outbox to the broker."""
+
+
+@command.command(epilog=_EXAMPLES)
+@click.option(
+    "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
+)
+@click.pass_obj
+def run(settings: Settings, part: str) -> None:
+    """Publish events until told to stop, in order per stream, each at least once."""
+    from eventkit.relay import Part, Relay
+    from eventkit.storage.connection import connect
+    from eventkit.storage.outbox import READING
+    from eventkit.transports import Flag, open_transport
+    from eventkit.worker import Stop, supervise
+
+    number, of = _part(part)
+    url = settings.require_database()
+    transport = open_transport(settings.require_transport(), settings.transport_options)
+    if Flag.ONE_PROCESS in transport.flags:
+        raise ConfigurationError(
+            "this transport does not leave its process, so a relay process has nobody to send to: "
+            "run eventkit.relay.Relay inside the service, or use kafka://host:9092"
+        )
+    stop = Stop()
+    stop.on_signals()
+    relay = Relay(
+        lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=READING),
+        transport,
+        schema=settings.schema,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        part=Part(number=number, of=of),
+    )
+    supervise(relay.run, stop, name="relay")
+    transport.close()
+    logger.info("stopped: %d events published and settled by this process", relay.settled)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and int(number) < int(of) <= _MOST):
+        raise ConfigurationError(f"--part {text} is no share: it looks like 0/2 and 1/2, with at most {_MOST} shares")
+    return int(number), int(of)
