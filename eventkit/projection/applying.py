@@ -30,16 +30,13 @@ class Stopped(msgspec.Struct):
 class Applying:
     """Applies runs of events to one projection."""
 
-    def __init__(
-        self, projection: Projection, workspace: Workspace, *, schema: str, saves_position: bool = False
-    ) -> None:
-        """Work on the workspace's connection; `saves_position` where the source is the store."""
+    def __init__(self, projection: Projection, workspace: Workspace, *, schema: str) -> None:
+        """Work on the workspace's connection."""
         self.projection = projection
         self.workspace = workspace
         self.checkpoints = Checkpoints(schema)
         self.projections = Projections(schema)
-        self._saves_position = saves_position
-        self.saved = 0  # the position that this process has saved
+        self.saved = 0  # the position that this process has saved, where the source is the store
 
     def register(self) -> Live:
         """Create the projection's row if it is new, and check that this process may apply."""
@@ -49,9 +46,9 @@ class Applying:
             self.projections.register(connection, name, table_name=table_name, version=version)
             return self.fence(connection)
 
-    def fence(self, connection: psycopg.Connection[Any]) -> Live:
+    def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
         """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
-        live = self.projections.fence(connection, self.projection.name, exclusive=self._saves_position)
+        live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)
         if live is None:
             raise VersionMismatch(
                 f"projection {self.projection.name!r} is not registered any more: start its projector again"
@@ -67,7 +64,7 @@ class Applying:
         counted = Counters()
         saved = self.saved
         with self.workspace.transaction() as connection:
-            live = self.fence(connection)
+            live = self.fence(connection, exclusive=position is not None)
             advanced = (
                 self.checkpoints.advance(connection, live.generation, [run.span() for run in runs]) if runs else set()
             )
@@ -86,7 +83,7 @@ class Applying:
     def save(self, position: int) -> None:
         """Remember how far the store has been read, in a transaction of its own."""
         with self.workspace.transaction() as connection:
-            self.fence(connection)
+            self.fence(connection, exclusive=True)
             self.projections.save_position(connection, self.projection.name, position)
         self.saved = position
 

@@ -86,6 +86,13 @@ class Culprits:
             f"{self._name} lost {RIVALS} times in a row to other transactions (deadlocks or lock timeouts)"
         )
 
+    def certainly(self, work: Callable[[], T]) -> T:
+        """Do something in a transaction that applies no event: what it raises is what it says."""
+        try:
+            return self.again(work)
+        except Failed as failure:
+            raise failure.error from None
+
     def _halve(
         self, runs: Sequence[Run], done: Counters, *, position: int | None = None
     ) -> tuple[list[Run], list[Run]]:

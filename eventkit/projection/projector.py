@@ -10,7 +10,7 @@ again, and its checkpoint says what has been done. Called by the `eventkit proje
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
@@ -33,72 +33,79 @@ HELD = 30.0  # seconds between looks at streams that wait for missing events
 
 
 class Projector:
-    """One projection, fed by one source."""
+    """One projection on one connection; `counters` may be replaced before the first batch."""
 
     def __init__(
         self,
         projection: Projection,
         workspace: Workspace,
-        source: Source,
         *,
         history: History,
         schema: str = "eventkit",
+        stop: Stop | None = None,
     ) -> None:
         """Put the parts together; workspace and history belong to this projector alone."""
         self.projection = projection
         self.counters = Counters()
-        self.stop = Stop()
-        self._source = source
-        self._applying = Applying(projection, workspace, schema=schema, saves_position=source.position is not None)
+        self.stop = stop or Stop()
+        self.worked = time.monotonic()  # when the last batch was done
+        self._applying = Applying(projection, workspace, schema=schema)
         self._second = SecondLook(self._applying, history, schema=schema)
         self._culprits = Culprits(self._applying, self._second, self.stop)
 
-    def start(self) -> None:
-        """Register the projection, check its version and its table, and try the streams that wait for missing events."""
-        self._culprits.again(self._applying.register)
+    def start(self) -> int:
+        """Register the projection, check its version and its table, and try the streams that wait for missing events.
+
+        Return how far the store has been read.
+        """
+        live = self._culprits.certainly(self._applying.register)
+        self._applying.saved = live.position
         self.look_at_held()
+        return live.position
 
-    def run(self, *, until_idle: float | None = None) -> None:
-        """Work until `stop` is set, or until nothing came for `until_idle` seconds."""
-        self.start()
-        reported = looked = busy = time.monotonic()
-        while not self.stop.is_set():
-            worked = self.step()
-            now = time.monotonic()
-            busy = now if worked else busy
-            if worked and now - reported > REPORT:
-                reported = now
-                self.report()
-            if now - looked > HELD:
-                looked = now
-                self.look_at_held()
-            if until_idle is not None and now - busy > until_idle:
-                return
+    def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """Work until `stop` is set or `goes_on` says no; report now and then."""
+        looked = reported = time.monotonic()
+        told = str(self.counters)
+        try:
+            while not self.stop.is_set() and goes_on():
+                self.step(source)
+                now = time.monotonic()
+                if now - reported > REPORT and told != str(self.counters):
+                    reported, told = now, str(self.counters)
+                    self.report()
+                if now - looked > HELD:
+                    looked = now
+                    self.look_at_held()
+        finally:
+            self.report()
 
-    def step(self) -> int:
+    def step(self, source: Source) -> int:
         """Apply the next batch; return how many messages it had."""
-        messages = self._source.receive()
+        messages = source.receive()
         if messages:
-            self.apply(messages)
+            self.apply(messages, position=source.position)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
-            self._source.acknowledge(messages)
+            source.acknowledge(messages)
+            self.worked = time.monotonic()
         return len(messages)
 
-    def apply(self, messages: Sequence[Message]) -> None:
-        """Give each message its effect, a place among the dead letters, or nothing if it had it before; committed on return."""
-        position = self._source.position
+    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> None:
+        """Give each message its effect, a place among the dead letters, or nothing if it had it before; committed on return.
+
+        `position` is where the store is to be read from after these messages, where they came from it.
+        """
         batch = gather(messages, from_store=position is not None)
         self.counters.duplicates += batch.duplicates
+        whole = [run for run in batch.runs if run.whole]
         odd = [run for run in batch.runs if not run.whole]
-        simple = not odd and not batch.malformed
-        left = self._culprits.apply(
-            [run for run in batch.runs if run.whole], self.counters, position=position if simple else None
-        )
+        at_once = None if odd or batch.malformed else position
+        left = self._culprits.apply(whole, self.counters, position=at_once)
         self._keep_malformed(batch.malformed)
         for run in [*odd, *left]:
             self._culprits.look(run, self.counters)
         if position is not None and position > self._applying.saved:
-            self._culprits.again(lambda: self._applying.save(position))
+            self._culprits.certainly(lambda: self._applying.save(position))
 
     def report(self) -> None:
         """Write the counters into the log."""
@@ -106,13 +113,13 @@ class Projector:
 
     def look_at_held(self) -> None:
         """Look again at the streams that wait for missing events: the store may have them now."""
-        for stream in self._culprits.again(self._second.held):
+        for stream in self._culprits.certainly(self._second.held):
             self._culprits.look(Run(stream, []), self.counters)
 
     def redrive(self, stream: str) -> bool:
         """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, with the new reason."""
         self._culprits.look(Run(stream, []), self.counters, redrive=True)
-        return stream not in self._culprits.again(self._second.parked)
+        return stream not in self._culprits.certainly(self._second.parked)
 
     def _keep_malformed(self, malformed: Sequence[tuple[Message, str]]) -> None:
         by_key: dict[str, list[Letter]] = {}
@@ -121,7 +128,7 @@ class Projector:
                 Letter(0, _digest(message), "", "malformed", reason, 1, message)
             )
         for key, letters in by_key.items():
-            self._culprits.again(
+            self._culprits.certainly(
                 lambda key=key, letters=letters: self._second.keep_malformed(key, letters, self.counters)
             )  # type: ignore[misc]
 

@@ -6,15 +6,21 @@ reading: what has been applied is in the checkpoints.
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+import psycopg
 
 from eventkit.domain.message import Message
+from eventkit.storage.event_log import EventLog
+from eventkit.storage.outbox import message
+from eventkit.storage.reader import Reader
 from eventkit.transports.base import Subscription
 
 LIMIT = 4_000  # messages in a batch
 MAX_BYTES = 8_000_000
 GATHERING = 0.05  # seconds that a batch may take to fill, while messages keep coming
 WAIT = 0.2  # seconds to wait for the first message, so that a request to stop is soon heard
+_SHORTEST, _LONGEST = 0.001, 0.03  # seconds between two looks into the store
 
 
 class Source(Protocol):
@@ -28,7 +34,7 @@ class Source(Protocol):
         """Return the next batch; an empty one after a short while."""
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """These have taken effect."""
+        """Be told that these have taken effect."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -64,6 +70,37 @@ class TransportSource:
     def close(self) -> None:
         """Leave the group."""
         self._subscription.close()
+
+
+class StoreSource:
+    """The event store itself, read by the one process that holds the projection's lease."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, after: int, limit: int = LIMIT) -> None:
+        """Read above a position, on an autocommit connection of its own."""
+        self._reader = Reader(EventLog(connection, schema), limit=limit, max_bytes=MAX_BYTES)
+        self._reader.start_after(after)
+        self._position = after
+        self._pause = _SHORTEST
+
+    @property
+    def position(self) -> int:
+        """The position up to which everything that will ever appear has been received."""
+        return self._position
+
+    def receive(self) -> list[Message]:
+        """Return the next events; pause where there are none yet."""
+        rows = self._reader.read()
+        self._position = self._reader.floor()
+        self._pause = _SHORTEST if rows else min(self._pause * 2, _LONGEST)
+        if not rows:
+            time.sleep(self._pause)
+        return [message(row) for row in rows]
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Do nothing: the position is saved with the batch."""
+
+    def close(self) -> None:
+        """Leave the connection to its owner."""
 
 
 def _size(messages: Sequence[Message]) -> int:

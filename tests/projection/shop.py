@@ -109,7 +109,14 @@ def store(url: str, messages: Iterable[Message]) -> None:
             connection.execute(
                 "insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)"
                 " values (%s, %s, %s, %s, %s, 1, %s::jsonb, '{}')",
-                (headers["ce_id"], "shop", item.key, headers["ce_sequence"], headers["ce_type"], bytes(item.value).decode()),  # type: ignore[arg-type]
+                (
+                    headers["ce_id"],
+                    "shop",
+                    item.key,
+                    headers["ce_sequence"],
+                    headers["ce_type"],
+                    bytes(item.value).decode(),
+                ),  # type: ignore[arg-type]
             )
 
 
@@ -141,7 +148,7 @@ def projector(url: str, projection: Projection | None = None, *, history: Histor
     projection = projection or totals()
     connection = connect(url, name="projector", autocommit=False)
     workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    running = Projector(projection, workspace, Given(), history=history or OwnHistory(connection, "eventkit"))
+    running = Projector(projection, workspace, history=history or OwnHistory(connection, "eventkit"))
     running.start()
     yield running
     workspace.close()

@@ -5,7 +5,20 @@ import uuid
 import pytest
 
 from eventkit.errors import VersionMismatch
-from tests.projection.shop import Left, Noted, Ordered, apply, checkpoints, letters, message, orders, projector, rows, store, totals
+from tests.projection.shop import (
+    Left,
+    Noted,
+    Ordered,
+    apply,
+    checkpoints,
+    letters,
+    message,
+    orders,
+    projector,
+    rows,
+    store,
+    totals,
+)
 
 
 def test_events_of_many_streams_are_folded_into_their_rows(url: str) -> None:
@@ -31,7 +44,9 @@ def test_a_redelivered_batch_changes_nothing_and_is_counted(url: str) -> None:
 
 def test_a_redelivery_that_brings_new_events_applies_only_those(url: str) -> None:
     """A rewind over the checkpoint applies what is above it."""
-    done = apply(url, orders("order-1", 3), orders("order-1", 5), [*orders("order-1", 2, first=4), *orders("order-1", 6)])
+    done = apply(
+        url, orders("order-1", 3), orders("order-1", 5), [*orders("order-1", 2, first=4), *orders("order-1", 6)]
+    )
 
     assert rows(url) == [("ann", 6, 6)]
     assert (done.counters.applied, done.counters.duplicates) == (6, 3 + 5 + 2)
@@ -61,7 +76,14 @@ def test_a_handler_deletes_its_row_and_a_later_event_begins_anew(url: str) -> No
     apply(url, [*orders("order-1", 2), message("order-1", 3, Left("ann"))])
     assert rows(url) == []
 
-    apply(url, [message("order-1", 4, Ordered("ann", 7)), message("order-1", 5, Left("ann")), message("order-1", 6, Ordered("ann", 9))])
+    apply(
+        url,
+        [
+            message("order-1", 4, Ordered("ann", 7)),
+            message("order-1", 5, Left("ann")),
+            message("order-1", 6, Ordered("ann", 9)),
+        ],
+    )
 
     assert rows(url) == [("ann", 1, 9)]
 
@@ -111,7 +133,11 @@ def test_a_stream_that_begins_late_is_repaired_from_its_first_event(url: str) ->
 
 def test_a_gap_that_the_store_cannot_fill_holds_the_stream(url: str) -> None:
     """What follows a hole is kept, not applied; other streams go on."""
-    done = apply(url, [*orders("order-1", 1), *orders("order-1", 2, first=3), *orders("order-2", 1)], orders("order-1", 1, first=5))
+    done = apply(
+        url,
+        [*orders("order-1", 1), *orders("order-1", 2, first=3), *orders("order-2", 1)],
+        orders("order-1", 1, first=5),
+    )
 
     assert rows(url) == [("ann", 2, 2)]
     assert letters(url) == [("order-1", 3, "gap"), ("order-1", 4, "behind"), ("order-1", 5, "behind")]

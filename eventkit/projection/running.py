@@ -1,0 +1,174 @@
+"""One projection with all that it needs, term after term: connects, subscribes, runs, and lets go of everything.
+
+A term ends when it is asked to, when it was idle for long enough, when the store has a new category to subscribe to, or with an error,
+after which the next term begins from nothing. Called by `eventkit.worker.supervise`.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.config import Settings
+from eventkit.errors import ConfigurationError
+from eventkit.projection.counters import Counters
+from eventkit.projection.projection import Projection
+from eventkit.projection.projector import Projector
+from eventkit.projection.sources import Source, StoreSource, TransportSource
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.categories import categories
+from eventkit.storage.connection import connect
+from eventkit.storage.history import History, OwnHistory, RemoteHistory
+from eventkit.storage.leases import Lease
+from eventkit.storage.outbox import READING
+from eventkit.transports.base import Flag, open_transport
+from eventkit.worker import Stop
+
+logger = logging.getLogger("eventkit.projection")
+
+_SESSION = {"lock_timeout": "10s", "jit": "off"}  # a lock that long is somebody's mistake: said, and tried again
+_LOOK = 5.0  # seconds between looks for categories that the store did not have before
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What an operator says about a projection's source."""
+
+    from_store: bool = False
+    group: str | None = None  # the projection's name unless given
+    topics: tuple[str, ...] = ()
+    store_url: str | None = None  # where the event store is not in the read models' database
+    until_idle: float | None = None  # seconds
+
+
+class Running:
+    """One projection, by settings."""
+
+    def __init__(self, projection: Projection, settings: Settings, wanted: Wanted) -> None:
+        """Connect to nothing yet."""
+        self.counters = Counters()
+        self._projection = projection
+        self._settings = settings
+        self._wanted = wanted
+
+    def work(self, stop: Stop) -> None:
+        """Run terms until one is the last."""
+        while not stop.is_set() and self._term(stop):
+            pass
+
+    def _term(self, stop: Stop) -> bool:
+        """Return whether another term shall follow."""
+        with ExitStack() as stack:
+            connection = self._connect("projector", self._settings.require_database())
+            workspace = Workspace(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
+            stack.callback(workspace.close)
+            history = self._history(connection)
+            stack.callback(history.close)
+            projector = Projector(self._projection, workspace, history=history, schema=self._settings.schema, stop=stop)
+            projector.counters = self.counters
+            position = projector.start()
+            if self._wanted.from_store:
+                return self._from_store(projector, position, stack)
+            return self._from_transport(projector, stack)
+
+    def _from_transport(self, projector: Projector, stack: ExitStack) -> bool:
+        topics = self._topics()
+        if not topics:
+            logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
+            return not projector.stop.wait(_LOOK / 5) and self._wanted.until_idle is None
+        source = self._subscribe(topics, stack)
+        looked = time.monotonic()
+
+        def goes_on() -> bool:
+            nonlocal looked
+            if time.monotonic() - looked > _LOOK and not self._told():
+                looked = time.monotonic()
+                return self._topics() == topics
+            return not self._is_idle(projector)
+
+        projector.run(source, goes_on=goes_on)
+        return not self._is_idle(projector)
+
+    def _from_store(self, projector: Projector, position: int, stack: ExitStack) -> bool:
+        name = f"projector:{self._projection.name}"
+        url = self._wanted.store_url or self._settings.require_database()
+        holding = self._connect("projector lease", self._settings.require_database(), autocommit=True)
+        lease = Lease(holding, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
+        stack.callback(lease.release)
+        if not lease.acquire(projector.stop.is_set):
+            return False
+        # The position may have moved on under the process that held the lease before.
+        position = max(position, projector.start())
+        reading = self._connect("projector reader", url, autocommit=True, options=READING)
+        stack.callback(reading.close)
+        source = StoreSource(reading, self._settings.schema, after=position)
+
+        def goes_on() -> bool:
+            lease.check()
+            return not self._is_idle(projector)
+
+        projector.run(source, goes_on=goes_on)
+        return False
+
+    def _subscribe(self, topics: list[str], stack: ExitStack) -> Source:
+        url = self._settings.require_transport()
+        transport = open_transport(url, self._settings.transport_options)
+        stack.callback(transport.close)
+        if Flag.ONE_PROCESS in transport.flags:
+            raise ConfigurationError(
+                f"transport {url.split('://')[0]!r} stays within one process, so a projector process would hear nothing: "
+                "use kafka://, or run the projector with --from store"
+            )
+        source = TransportSource(transport.subscribe(topics, self._wanted.group or self._projection.name))
+        stack.callback(source.close)
+        logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
+        return source
+
+    def _told(self) -> bool:
+        """Whether the topics do not depend on what the store has."""
+        return bool(self._wanted.topics or self._projection.categories)
+
+    def _topics(self) -> list[str]:
+        """Return the topics to read: those given, those of the projection's categories, or those that the store's streams go to."""
+        catalog = self._projection.catalog
+        if self._wanted.topics:
+            return sorted(set(self._wanted.topics))
+        if self._projection.categories:
+            return catalog.topics_of(self._projection.categories)
+        with self._store() as connection:
+            found = list(categories(connection, self._settings.schema))
+        handled = {handler.source for handler in self._projection.handlers}
+        return sorted(
+            catalog.topic(category) if source == catalog.name else f"{source}.{category}"
+            for category, source in found
+            if source in handled
+        )
+
+    def _is_idle(self, projector: Projector) -> bool:
+        limit = self._wanted.until_idle
+        return limit is not None and time.monotonic() - projector.worked > limit
+
+    @contextmanager
+    def _store(self) -> Iterator[psycopg.Connection[Any]]:
+        url = self._wanted.store_url or self._settings.require_database()
+        with self._connect("projector topics", url, autocommit=True) as connection:
+            yield connection
+
+    def _history(self, connection: psycopg.Connection[Any]) -> History:
+        url = self._wanted.store_url
+        if url is None:
+            return OwnHistory(connection, self._settings.schema)
+        return RemoteHistory(lambda: self._connect("projector repair", url, autocommit=True), self._settings.schema)
+
+    def _connect(
+        self, name: str, url: str, *, autocommit: bool = False, options: dict[str, str] | None = None
+    ) -> psycopg.Connection[Any]:
+        label = f"{name} {self._projection.name}"
+        return connect(
+            url, name=label, schema=self._settings.schema, autocommit=autocommit, options=options or _SESSION
+        )

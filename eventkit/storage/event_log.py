@@ -1,0 +1,42 @@
+"""All events as a source of the reader (`eventkit.storage.reader`): the store read in order of position, under concurrent writers.
+
+Nothing leaves `events`, so where the reader looks at a span again it may return what it returned before; who reads must know what it has.
+"""
+
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.outbox import _EVENT as EVENT
+from eventkit.storage.outbox import _FETCH as FETCH
+from eventkit.storage.outbox import fetch_page, read_horizon
+from eventkit.storage.reader import Ask, Horizon, Page
+
+# The compressed size is near enough for a bound, and reading it fetches no large value.
+_OF_LOG = {
+    "event": EVENT.format(topic="''", bytes="pg_column_size(e.data)"),
+    "pending_of_event": "",
+    "span": """{s}.events e cross join lateral (select e.position) o
+      where e.position > s.low and e.position <= s.high and e.position <> all(%(in_flight)s::bigint[])""",
+}
+
+
+class EventLog:
+    """All events, over one autocommit connection; a `Source` of the reader."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Read with the connection, which is used by one thread."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._cursor = connection.cursor(binary=True)
+        self._fetch = FETCH.format(
+            s=self._schema, **{name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
+        )
+
+    def horizon(self) -> Horizon:
+        """Return the highest visible position and who may own lower ones that are not."""
+        return read_horizon(self._connection, self._schema)
+
+    def fetch(self, ask: Ask) -> Page:
+        """Read events in one statement; what is returned is durable."""
+        return fetch_page(self._cursor, self._fetch, ask, {})
