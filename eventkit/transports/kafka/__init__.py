@@ -1,0 +1,51 @@
+"""Apache Kafka, and whatever speaks its protocol (the embedded broker too, which has no admin API).
+
+`kafka://host:9092,host2:9092`; options are librdkafka's. Nothing connects before it is used, and every process makes
+its own: clients do not survive a fork.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import libversion
+
+from eventkit.transports.base import Flag
+from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.publisher import KafkaPublisher
+from eventkit.transports.kafka.subscription import KafkaSubscription
+from eventkit.transports.kafka.topics import Topics, require
+
+
+class KafkaTransport:
+    """See `Transport`."""
+
+    flags: frozenset[Flag] = frozenset()
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._address = Address(url, options)
+        self._topics = Topics(self._address)
+
+    def publisher(self) -> KafkaPublisher:
+        """Return a publisher that connects in the background."""
+        return KafkaPublisher(self._address, self._topics)
+
+    def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
+        """Join a group; TopicUnusable when a topic is missing."""
+        require(self._topics.look_up(topics))
+        return KafkaSubscription(self._address, topics, group)
+
+    def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing."""
+        return self._topics.create(topics, partitions=partitions)
+
+    def check(self) -> str:
+        """Return who answers; Kafka does not tell its release."""
+        return f"Kafka at {self._address.hosts}, {self._topics.describe_cluster()}, by librdkafka {libversion()[0]}"
+
+    def close(self) -> None:
+        """Let go of the connection that asks about topics."""
+        self._topics.close()
+
+
+def open_transport(url: str, options: Mapping[str, str]) -> KafkaTransport:
+    """Open the transport that a URL names."""
+    return KafkaTransport(url, options)

@@ -1,0 +1,102 @@
+"""Where Kafka is and how to get in: a URL and options become the client's properties; a password never becomes text.
+
+`kafka://host:9092,host2:9092` or `kafka://user:password@host:9093?security.protocol=SASL_SSL`. With a user, TLS and
+PLAIN are the default. Options carry librdkafka's names, with `_` for `.` where an environment cannot hold a dot.
+What the promises stand on cannot be changed by an option.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from eventkit.errors import ConfigurationError
+
+DEFAULT_PORT = 9092
+_OURS = frozenset(
+    {
+        "acks",
+        "allow.auto.create.topics",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "delivery.report.only.error",
+        "delivery.timeout.ms",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.gapless.guarantee",
+        "enable.idempotence",
+        "group.id",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+        "message.timeout.ms",
+        "metadata.broker.list",
+        "partition.assignment.strategy",
+        "partitioner",
+        "request.required.acks",
+        "transactional.id",
+    }
+)
+_SECRET = ("password", "secret", "passphrase", "key.pem")
+_UNDERSCORED = frozenset({"log_level"})
+
+
+class Address:
+    """The brokers and the properties of every client."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        parts = _split(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        self.hosts = ",".join(_with_port(host) for host in hosts.split(",") if host)
+        if not self.hosts or parts.path.strip("/"):
+            raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
+        self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
+
+    def __repr__(self) -> str:
+        return f"Address({self.hosts})"
+
+    def properties(self, error_cb: Callable[[Any], None], **ours: str | float) -> dict[str, Any]:
+        """Return what a client is configured with; in `ours`, `_` stands for `.`, and options win over them."""
+        named: dict[str, Any] = {name.replace("_", "."): value for name, value in ours.items()}
+        given = {name: value for name, value in self._properties.items() if name not in _OURS}
+        base = {"bootstrap.servers": self.hosts, "client.id": "eventkit", "log_level": 0, "error_cb": error_cb}
+        return {**base, **named, **given}
+
+    def safe(self, text: str) -> str:
+        """Return a text without our secrets."""
+        for name, value in self._properties.items():
+            if value and any(word in name for word in _SECRET):
+                text = text.replace(value, "***")
+        return text
+
+
+def _split(url: str) -> Any:  # noqa: ANN401 urllib's own type is generic in a way that says nothing
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the Kafka URL cannot be read ({error}): kafka://host:9092,host2:9092") from None
+
+
+def _with_port(host: str) -> str:
+    return host if host.rpartition("]")[2].count(":") else f"{host}:{DEFAULT_PORT}"
+
+
+def _credentials(text: str) -> dict[str, str]:
+    if not text:
+        return {}
+    user, _, password = text.partition(":")
+    login = {"sasl.username": unquote(user), "sasl.password": unquote(password)}
+    return {"security.protocol": "SASL_SSL", "sasl.mechanisms": "PLAIN", **login}
+
+
+def _checked(options: Mapping[str, str]) -> dict[str, str]:
+    named = {_name(name): value for name, value in options.items()}
+    refused = sorted(_OURS & set(named))
+    if refused:
+        raise ConfigurationError(
+            f"the transport option {refused[0]} is not yours to set: order and durability stand on eventkit's value"
+        )
+    return named
+
+
+def _name(name: str) -> str:
+    lowered = name.lower()
+    return lowered if lowered in _UNDERSCORED else lowered.replace("_", ".")

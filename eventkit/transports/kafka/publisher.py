@@ -1,0 +1,326 @@
+"""Publishes in order: idempotent, gapless, batches in flight, and every message reported by name.
+
+    send -> lane of the key's partition -> client's queue -> delivery callback -> reports
+
+A callback only appends; everything else happens in the caller's thread. The first failure ends the publisher: nothing
+more is produced, and `abandon` has the last word. Belongs to the process that made it.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from eventkit.domain.message import Message
+from eventkit.errors import ConfigurationError
+from eventkit.transports.base import Reports
+from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.failures import Failure, is_permanent, judge
+from eventkit.transports.kafka.lanes import Lane, Lanes
+from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.kafka.topics import Topic, Topics
+from eventkit.transports.kafka.watch import TopicWatch
+
+_PROMISES = {
+    "enable_idempotence": "true",
+    "acks": "all",
+    "enable_gapless_guarantee": "true",
+    "message_timeout_ms": 0,  # a message that times out makes a hole: our own watchdog ends the publisher instead
+    "max_in_flight": 5,
+    "allow_auto_create_topics": "false",
+}
+_LINGER = 5  # milliseconds
+_USUAL_LIMIT = 1_048_588  # Kafka's default of max.message.bytes
+_BATCH = 1_000_000  # bytes; librdkafka's default
+_SAFE_BATCH = 100_000  # bytes, where the limit is not known
+_SPARE = 0.9  # of the limit, so that a batch of two is never refused for its size
+_QUEUE = 100_000  # messages taken over and not reported
+_QUEUE_KB = 131_072
+_SLICE = 0.005  # seconds: how long a poll may hide other news
+_IDLE = 3_600.0  # seconds
+_LAST_WORD, _PURGE, _GOODBYE = 1.0, 2.0, 0.5  # seconds of abandon
+
+
+class KafkaPublisher:
+    """See `Publisher`. `patience`: seconds without a report for a message until everything is given up."""
+
+    def __init__(self, address: Address, topics: Topics, *, patience: float = 30.0, check_topics: float = 30.0) -> None:
+        self._address = address
+        self._news = BrokerNews(address)
+        self._pid = os.getpid()
+        self._clients: dict[int | None, Producer] = {}  # by the topics' limit, for a batch must stay below it
+        self._lanes = Lanes()
+        self._unplaced: dict[str, deque[Message]] = {}  # by topic, until the broker has said what it is
+        self._opened: deque[Lane] = deque()
+        self._unreported: dict[int, None] = {}  # in the order of sending
+        self._arrived: list[int] = []  # confirmed, as the callbacks see it
+        self._confirmed: list[int] = []  # and not handed over yet
+        self._failures: deque[Failure] = deque()
+        self._verdict = Reports()
+        self._patience = patience
+        self._oldest: tuple[int | None, float] = (None, 0.0)
+        self._cooled = time.monotonic()
+        self._watch = TopicWatch(topics, self._client(_USUAL_LIMIT), interval=check_topics)
+        self._watch.start()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Take messages over; wait while too many are unreported."""
+        self._check_process()
+        self._unreported.update(dict.fromkeys([message.tag for message in messages]))
+        self._cool()
+        known, done, failed = self._lanes.known, self._arrived.append, self._fail
+        for message in messages:
+            lane = known.get((message.topic, message.key))
+            if lane is None or not lane.warm:
+                self._queue(lane, message)
+                continue
+            lane.used = True
+            try:
+                lane.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    lane.partition,
+                    partial(_report, done, failed, message.tag),
+                    headers=message.headers,
+                )
+            except Exception as error:  # noqa: BLE001 the client raises what it likes for a message it does not take
+                if not self._retry(lane, message, error):
+                    break
+        self._wait_for_room()
+
+    def reports(self, timeout: float) -> Reports:
+        """Return the news; see `Publisher`."""
+        self._check_process()
+        deadline = time.monotonic() + timeout
+        self._serve(0)
+        while not self._confirmed and not self._ended and (left := deadline - time.monotonic()) > 0:
+            self._serve(left)
+        self._look_at_the_clock()
+        return self._take()
+
+    def abandon(self) -> Reports:
+        """Throw away what was not sent; see `Publisher`."""
+        self._check_process()
+        self._poll_until(_LAST_WORD, lambda: any(map(is_permanent, self._failures)) or self._known_cause)
+        return self._end()
+
+    def close(self, timeout: float) -> Reports:
+        """Wait for what is queued; see `Publisher`."""
+        self._check_process()
+        deadline = time.monotonic() + timeout
+        while self._unreported and not self._ended and time.monotonic() < deadline:
+            self._serve(deadline - time.monotonic())
+        return self._end()
+
+    # the way in
+
+    def _queue(self, lane: Lane | None, message: Message) -> None:
+        """Take the slow way: a key, a topic or a partition is used for the first time."""
+        lane = lane or self._lanes.find(message.topic, message.key)
+        if lane is None:
+            if message.topic not in self._unplaced:
+                self._unplaced[message.topic] = deque()
+                self._watch.want(message.topic)
+            self._unplaced[message.topic].append(message)
+        elif lane.warm:
+            self._produce(lane, message)
+        elif lane.probing:
+            lane.waiting.append(message)
+        else:
+            lane.probing = True
+            self._produce(lane, message, probe=True)
+
+    def _produce(self, lane: Lane, message: Message, *, probe: bool = False) -> None:
+        if self._ended:
+            return
+        done: Any = partial(self._open, lane) if probe else self._arrived.append
+        report = partial(_report, done, self._fail, message.tag)
+        lane.used = True
+        while True:
+            try:
+                lane.produce(message.topic, message.value, message.key, lane.partition, report, headers=message.headers)
+            except BufferError:
+                self._poll(_SLICE)
+                self._look_at_the_clock()
+                if self._ended:
+                    return
+            except Exception as error:  # noqa: BLE001 see send
+                self._refuse(message, error)
+                return
+            else:
+                return
+
+    def _retry(self, lane: Lane, message: Message, error: Exception) -> bool:
+        """Deal with a message that the client did not take; return whether to go on."""
+        if isinstance(error, BufferError):
+            self._produce(lane, message)
+        else:
+            self._refuse(message, error)
+        return not self._ended
+
+    def _refuse(self, message: Message, error: Exception) -> None:
+        if isinstance(error, KafkaException):
+            self._failures.append(Failure(message.tag, message.topic, error.args[0]))
+        else:  # text that is no UTF-8, a header of a wrong type
+            self._verdict.refused[message.tag] = f"the client cannot send it: {error}"
+
+    def _wait_for_room(self) -> None:
+        while len(self._unreported) > _QUEUE and not self._ended:
+            self._serve(_SLICE)
+            self._look_at_the_clock()
+
+    # the way back
+
+    def _open(self, lane: Lane, tag: int) -> None:
+        self._arrived.append(tag)
+        self._opened.append(lane)
+
+    def _fail(self, tag: int, error: KafkaError, topic: str) -> None:
+        self._failures.append(Failure(tag, topic, error))
+
+    @property
+    def _known_cause(self) -> bool:
+        return bool(self._verdict.refused or self._verdict.held)
+
+    @property
+    def _ended(self) -> bool:
+        return bool(self._failures) or self._verdict.failed
+
+    def _serve(self, seconds: float) -> None:
+        """Poll once, and let go on what waited for an answer."""
+        several = len(self._clients) > 1 or self._unplaced
+        self._poll(min(seconds, _SLICE) if several else seconds)
+        self._count()
+        while not self._watch.news.empty():
+            self._place(*self._watch.news.get())
+        while self._opened:
+            lane = self._opened.popleft()
+            lane.probing, lane.warm = False, True
+            while lane.waiting and not self._ended:
+                self._produce(lane, lane.waiting.popleft())
+
+    def _count(self) -> None:
+        """Cross off what is confirmed."""
+        deque(map(self._unreported.pop, self._arrived), maxlen=0)
+        self._confirmed += self._arrived
+        self._arrived.clear()
+
+    def _poll(self, seconds: float) -> None:
+        for client in tuple(self._clients.values()):
+            try:
+                client.poll(seconds)
+            except KafkaException as error:
+                self._verdict.lost = self._verdict.lost or str(error.args[0].str())
+            seconds = 0
+
+    def _place(self, name: str, topic: Topic | str) -> None:
+        if isinstance(topic, str):
+            self._verdict.held[name] = topic
+        elif name in self._unplaced:
+            self._lanes.open(topic, self._client(topic.max_bytes).produce)
+            for message in self._unplaced.pop(name):
+                self._queue(None, message)
+
+    def _look_at_the_clock(self) -> None:
+        """Give up when the oldest unreported message has been so for too long."""
+        now = time.monotonic()
+        tag, since = self._oldest
+        if now - since < min(1.0, self._patience / 4):
+            return
+        self._count()
+        oldest = next(iter(self._unreported), None)
+        if oldest is None or oldest != tag:
+            self._oldest = (oldest, now)
+        elif now - since > self._patience:
+            reason = f", which is away: {self._news.reason}" if self._news.away else ""
+            self._verdict.lost = f"no report for {self._patience:g} s from Kafka at {self._address.hosts}{reason}"
+
+    def _take(self) -> Reports:
+        self._count()
+        confirmed, self._confirmed = self._confirmed, []
+        if confirmed and self._news.away:
+            self._news.back()
+        judge(self._failures, self._verdict)
+        self._failures.clear()
+        verdict = self._verdict
+        return Reports(confirmed, dict(verdict.refused), dict(verdict.held), verdict.lost)
+
+    # the end
+
+    def _poll_until(self, seconds: float, condition: Any) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition() and any(map(len, self._clients.values())) and time.monotonic() < deadline:
+            self._poll(0.02)
+
+    def _end(self) -> Reports:
+        for client in self._clients.values():
+            client.purge(in_queue=True, in_flight=True, blocking=False)
+        self._poll_until(_PURGE, lambda: False)
+        self._watch.stop()
+        farewell = threading.Thread(target=_farewell, args=(self._watch, list(self._clients.values())), daemon=True)
+        self._clients.clear()
+        farewell.start()
+        farewell.join(_GOODBYE)
+        return self._take()
+
+    # the clients
+
+    def _client(self, limit: int | None) -> Producer:
+        if limit not in self._clients:
+            self._clients[limit] = make_producer(self._address, self._news, limit)
+        return self._clients[limit]
+
+    def _cool(self) -> None:
+        now = time.monotonic()
+        if now - self._cooled > _IDLE:
+            self._cooled = now
+            self._lanes.cool()
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise ConfigurationError(
+                f"this Kafka publisher was made in process {self._pid} and is used in its fork {os.getpid()}: "
+                "make one in each process"
+            )
+
+
+def make_producer(address: Address, news: BrokerNews, limit: int | None) -> Producer:
+    """Return a client whose batches stay below a topic's limit, so that a refused batch is one event."""
+    batch = _SAFE_BATCH if limit is None else max(1, min(_BATCH, int(limit * _SPARE)))
+    sizes = {} if limit is None else {"message_max_bytes": max(1_000, limit)}
+    try:
+        return Producer(
+            address.properties(
+                news,
+                **_PROMISES,
+                **sizes,
+                linger_ms=_LINGER,
+                batch_size=batch,
+                queue_buffering_max_messages=_QUEUE,
+                queue_buffering_max_kbytes=_QUEUE_KB,
+            )
+        )
+    except KafkaException as error:
+        raise ConfigurationError(
+            f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
+        ) from None
+
+
+def _report(done: Any, failed: Any, tag: int, error: KafkaError | None, message: Any) -> None:
+    """Take a delivery report: called by the client, from within `poll`; it must not raise, poll or flush."""
+    if error is None:
+        done(tag)
+    else:
+        failed(tag, error, message.topic())
+
+
+def _farewell(watch: TopicWatch, clients: list[Producer]) -> None:
+    watch.join()  # it may be asking through a client
+    for client in clients:
+        client.close()

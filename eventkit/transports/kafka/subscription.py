@@ -1,0 +1,185 @@
+"""One member of a consumer group. Everything that takes partitions away happens inside `receive`.
+
+Cooperative assignment: a member that joins or leaves moves only the partitions that change hands; the others go on,
+and nothing that a member holds unacknowledged there is delivered a second time. Offsets are committed in the
+background after `acknowledge`; a lost commit is a redelivery, no more.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as Delivery
+
+from eventkit.domain.message import Message
+from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
+from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.failures import topic_reason
+from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.progress import Progress
+
+logger = logging.getLogger("eventkit.transports.kafka")
+
+_COMMIT_EVERY = 0.1  # seconds
+_GOODBYE = 4.5  # seconds
+
+
+class Place(NamedTuple):
+    """A delivery's tag."""
+
+    partition: int
+    offset: int
+
+
+class KafkaSubscription:
+    """See `Subscription`."""
+
+    def __init__(self, address: Address, topics: Sequence[str], group: str) -> None:
+        self._address = address
+        self._news = BrokerNews(address)
+        self._group = group
+        self._consumer = _consumer(address, self._news, group)
+        self._assigned: dict[tuple[str, int], Progress] = {}
+        self._batch: list[Delivery] = []
+        self._due: dict[tuple[str, int], int] = {}  # offsets to commit
+        self._committed = 0.0  # when
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something; see `Subscription`."""
+        self._commit()
+        deadline = time.monotonic() + timeout
+        first = self._consumer.poll(timeout)
+        while first is not None and first.error() is not None:
+            self._judge(first.error())
+            first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+        if first is None:
+            return []
+        self._batch = [first]
+        if limit > 1:
+            rest = self._consumer.consume(limit - 1, 0)  # never with a timeout: it would wait for all of them
+            self._batch += [delivery for delivery in rest if self._is_message(delivery)]
+        batch, self._batch = self._batch, []
+        if self._news.away:
+            self._news.back()
+        return self._messages(batch)
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Commit behind what is contiguous; see `Subscription`."""
+        assigned, touched = self._assigned, set()
+        for message in messages:
+            place = (message.topic, message.tag.partition)
+            progress = assigned.get(place)
+            if progress is not None:  # else it was taken away: another member gets it
+                progress.acknowledge(message.tag.offset, message.key)
+                touched.add(place)
+        for place in touched:
+            if assigned[place].advance():
+                self._due[place] = assigned[place].resume or 0
+        self._commit()
+
+    def close(self) -> None:
+        """Commit and leave; see `Subscription`."""
+        leaving = threading.Thread(target=self._leave, name="eventkit leaves a group", daemon=True)
+        leaving.start()
+        leaving.join(_GOODBYE)
+        if leaving.is_alive():
+            logger.warning("group %s: leaving took too long; what was not committed is delivered again", self._group)
+
+    def _leave(self) -> None:
+        try:
+            if self._due:
+                offsets, self._due = _offsets(self._due), {}
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            logger.debug("group %s: the last commit failed: %s", self._group, error)
+        self._consumer.close()
+
+    def _commit(self, *, now: bool = False) -> None:
+        clock = time.monotonic()
+        if not self._due or (clock - self._committed < _COMMIT_EVERY and not now):
+            return
+        offsets, self._due, self._committed = _offsets(self._due), {}, clock
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            logger.debug("group %s: a commit failed: %s", self._group, error)
+
+    def _messages(self, batch: list[Delivery]) -> list[Message]:
+        messages = []
+        for delivery in batch:
+            topic, partition, offset = delivery.topic(), delivery.partition(), delivery.offset()
+            progress = self._assigned.get((topic, partition))
+            if progress is None:
+                continue  # taken away while this batch was gathered
+            key = (delivery.key() or b"").decode("utf-8", "backslashreplace")
+            progress.delivered(offset, key)
+            headers = delivery.headers() or []
+            messages.append(Message(topic, key, delivery.value() or b"", headers, Place(partition, offset)))
+        return messages
+
+    def _is_message(self, delivery: Delivery) -> bool:
+        if delivery.error() is not None:
+            self._judge(delivery.error())
+            return False
+        return True
+
+    def _judge(self, error: KafkaError) -> None:
+        reason = topic_reason(error)
+        if reason is not None:
+            raise TopicUnusable({str(error.str()): reason})
+        text = self._address.safe(error.str())
+        if error.fatal() or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise TransportUnavailable(f"group {self._group!r} cannot read from Kafka at {self._address.hosts}: {text}")
+        logger.log(logging.WARNING if error.code() == KafkaError._MAX_POLL_EXCEEDED else logging.DEBUG, "%s", text)  # noqa: SLF001
+
+    # called by the client, from within poll and consume
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign(partitions)
+        for partition in partitions:
+            self._assigned[partition.topic, partition.partition] = Progress()
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit(now=True)  # it reaches the coordinator before our next request to it
+        self._forget(partitions)
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        gone = {(partition.topic, partition.partition) for partition in partitions}
+        for place in gone:
+            self._assigned.pop(place, None)
+            self._due.pop(place, None)
+        self._batch = [kept for kept in self._batch if (kept.topic(), kept.partition()) not in gone]
+
+
+def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition, offset) for (topic, partition), offset in due.items()]
+
+
+def _consumer(address: Address, news: BrokerNews, group: str) -> Consumer:
+    ours: dict[str, Any] = {
+        "group_id": group,
+        "enable_auto_commit": "false",
+        "enable_auto_offset_store": "false",
+        "auto_offset_reset": "earliest",  # the client's default misses history without a word
+        "check_crcs": "true",
+        "partition_assignment_strategy": "cooperative-sticky",
+        "allow_auto_create_topics": "false",
+        "session_timeout_ms": 10_000,  # a member that was killed is replaced after this
+        "heartbeat_interval_ms": 2_000,
+        "fetch_queue_backoff_ms": 20,
+    }
+    try:
+        return Consumer(address.properties(news, **ours))
+    except KafkaException as error:
+        raise ConfigurationError(
+            f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
+        ) from None

@@ -1,0 +1,197 @@
+"""What the broker says about topics: partitions, identity, the largest message; and making the missing ones.
+
+What a topic was when this process first used it is kept: with another count of partitions keys would move, and one made
+anew is empty, so such a topic is unusable until the process is restarted. Brokers without an admin API (the embedded
+one) are asked for the partitions only.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from eventkit.errors import TopicUnusable, TransportUnavailable
+from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.failures import topic_reason
+from eventkit.transports.kafka.news import BrokerNews
+
+_PATIENCE = 5.0  # seconds a question may take
+_CREATION = 15.0
+
+
+class Topic(NamedTuple):
+    """A topic as this process first saw it."""
+
+    name: str
+    partitions: int
+    id: str | None  # None where the broker does not tell
+    max_bytes: int | None  # max.message.bytes, None where the broker does not tell
+
+
+class Topics:
+    """Questions about topics; safe to use from several threads."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._news = BrokerNews(address)
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._client: AdminClient | None = None
+        self._first: dict[str, Topic] = {}
+        self._has_admin_api: bool | None = None
+
+    def look_up(self, names: Iterable[str]) -> dict[str, Topic | str]:
+        """Return each topic, or the reason why it cannot be used. TransportUnavailable when nobody answers."""
+        with self._lock:
+            try:
+                return {name: self._compare(found) for name, found in self._ask(list(names)).items()}
+            except KafkaException as error:
+                raise self.unavailable(error) from None
+
+    def create(self, names: Sequence[str], *, partitions: int) -> list[str]:
+        """Create the missing topics and return their names."""
+        with self._lock:
+            try:
+                missing = [
+                    name
+                    for name in dict.fromkeys(names)
+                    if name not in self._admin().list_topics(timeout=_PATIENCE).topics
+                ]
+                if not missing:
+                    return []
+                futures = self._admin().create_topics([NewTopic(name, num_partitions=partitions) for name in missing])
+                return [name for name, future in futures.items() if _created(name, future)]
+            except KafkaException as error:
+                raise self.unavailable(error) from None
+
+    def describe_cluster(self) -> str:
+        """Return who answers."""
+        with self._lock:
+            try:
+                brokers = self._admin().list_topics(timeout=_PATIENCE).brokers
+            except KafkaException as error:
+                raise self.unavailable(error) from None
+        return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
+
+    def unavailable(self, error: KafkaException) -> TransportUnavailable:
+        """Return the error that says why nobody answered."""
+        return unavailable(self._address, self._news, self._admin(), error)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._client = None
+
+    def _admin(self) -> AdminClient:
+        if self._client is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._client = AdminClient(self._address.properties(self._news))
+        return self._client
+
+    def _compare(self, found: Topic | str) -> Topic | str:
+        if isinstance(found, str):
+            return found
+        first = self._first.setdefault(found.name, found)
+        if found.partitions != first.partitions:
+            return (
+                f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: keys would "
+                "move and streams lose their order; let its readers catch up, then restart this process"
+            )
+        if found.id != first.id and None not in (found.id, first.id):
+            return (
+                "it was deleted and created again, so what it confirmed before may be gone; "
+                "see what its readers have, then restart this process"
+            )
+        return first
+
+    def _ask(self, names: list[str]) -> dict[str, Topic | str]:
+        if not self._knows_admin_api():
+            return {name: self._partitions_of(name) for name in names}
+        described = self._admin().describe_topics(TopicCollection(names), request_timeout=_PATIENCE)
+        answers = {name: _described(name, future) for name, future in described.items()}
+        new = [name for name, answer in answers.items() if isinstance(answer, Topic) and name not in self._first]
+        limits = self._limits(new)
+        return {
+            name: answer._replace(max_bytes=limits.get(name)) if isinstance(answer, Topic) else answer
+            for name, answer in answers.items()
+        }
+
+    def _knows_admin_api(self) -> bool:
+        """Ask one broker about itself: the embedded one says at once that it does not know this request."""
+        if self._has_admin_api is None:
+            broker = next(iter(self._admin().list_topics(timeout=_PATIENCE).brokers))
+            resource = ConfigResource(ResourceType.BROKER, str(broker))
+            try:
+                self._admin().describe_configs([resource], request_timeout=_PATIENCE)[resource].result()
+            except KafkaException as error:
+                if _code(error) in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
+                    raise
+                self._has_admin_api = _code(error) != KafkaError._UNSUPPORTED_FEATURE  # noqa: SLF001
+            else:
+                self._has_admin_api = True
+        return self._has_admin_api
+
+    def _partitions_of(self, name: str) -> Topic | str:
+        metadata = self._admin().list_topics(name, timeout=_PATIENCE).topics[name]
+        if metadata.error is not None:
+            return topic_reason(metadata.error) or str(metadata.error.str())
+        return Topic(name, len(metadata.partitions), None, None)
+
+    def _limits(self, names: list[str]) -> Mapping[str, int]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin().describe_configs(resources, request_timeout=_PATIENCE)
+        return {resource.name: limit for resource, future in answers.items() if (limit := _limit(future)) is not None}
+
+
+def unavailable(address: Address, news: BrokerNews, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
+    """Return the error that says why nobody answered: the client's own news know more than the question's time limit."""
+    client.poll(0)
+    reason = news.reason or address.safe(error.args[0].str())
+    return TransportUnavailable(
+        f"Kafka at {address.hosts} does not answer: {reason}; is it running, and are EVENTKIT_TRANSPORT_URL and its options right?"
+    )
+
+
+def require(found: Mapping[str, Topic | str]) -> None:
+    """Raise TopicUnusable when a topic cannot be used."""
+    reasons = {name: answer for name, answer in found.items() if isinstance(answer, str)}
+    if reasons:
+        raise TopicUnusable(reasons)
+
+
+def _described(name: str, future: "Future[Any]") -> Topic | str:
+    try:
+        description = future.result()
+    except KafkaException as error:
+        reason = topic_reason(error.args[0])
+        if reason is None:
+            raise
+        return reason
+    return Topic(name, len(description.partitions), str(description.topic_id), None)
+
+
+def _limit(future: "Future[Any]") -> int | None:
+    try:
+        return int(future.result()["max.message.bytes"].value)
+    except (KafkaException, KeyError, TypeError, ValueError):
+        return None  # this user may not read it
+
+
+def _created(name: str, future: "Future[Any]") -> bool:
+    try:
+        future.result(_CREATION)
+    except KafkaException as error:
+        if _code(error) == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        raise TopicUnusable({name: f"it cannot be created: {error.args[0].str()}"}) from None
+    return True
+
+
+def _code(error: KafkaException) -> int:
+    return int(error.args[0].code())
