@@ -7,11 +7,12 @@ One upgrade runs at a time, in one transaction, under an advisory lock: a second
 from functools import partial
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.schema import CreateSchema
 
 from eventkit import config as settings
-from eventkit.storage.migrate import connected, include_only, lock_key, schema_of_config
+from eventkit.errors import EventkitError
+from eventkit.storage.migrate import SCHEMA_OPTION, connected, include_only, lock_key, make_schema, schema_of_config
 from eventkit.storage.tables import VERSION_TABLE, metadata
 
 
@@ -31,23 +32,25 @@ def run(connection: Connection | None, schema: str) -> None:
     with context.begin_transaction():
         if connection:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
-        if connection is None or not connection.dialect.has_schema(
-            connection, schema
-        ):  # an operator may have made it for us
-            context.execute(CreateSchema(schema, if_not_exists=True))
+        make_schema(context.get_context(), schema)
         context.run_migrations()
 
 
 def main() -> None:
-    given = context.config.attributes.get("connection")
-    schema = schema_of_config(context.config, default=settings.load().schema)
+    given = context.config.attributes
+    if SCHEMA_OPTION not in given:
+        given[SCHEMA_OPTION] = context.config.get_main_option(SCHEMA_OPTION) or settings.load().schema
+    schema = schema_of_config(context.config)
     if context.is_offline_mode():
         run(None, schema)
-    elif given is not None:
-        run(given, schema)
+    elif "connection" in given:
+        run(given["connection"], schema)
     else:
         with connected(settings.load().require_database()) as connection:
             run(connection, schema)
 
 
-main()
+try:
+    main()
+except EventkitError as error:
+    raise CommandError(str(error)) from error  # alembic prints it as one sentence

@@ -43,7 +43,7 @@ _ADVICE = (
     (r"no pg_hba.conf entry", "allow this user and address in the server's pg_hba.conf"),
     (r"too many (clients|connections)|connection slots", "raise max_connections or end idle sessions"),
     (
-        r"refused|could not translate|timeout|timed out|No such file|unreachable|starting up|shutting down",
+        r"refused|could not translate|failed to resolve|timeout|timed out|No such file|unreachable|starting up|shutting down",
         "is the server up and the address right?",
     ),
 )
@@ -79,7 +79,7 @@ def connect(
     autocommit: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> psycopg.Connection[Any]:
-    """Open a session `eventkit <name>` with `options` as its settings; check it against `schema` unless that is None."""
+    """Open a session `eventkit <name>` with `options` as settings; check it against `schema` unless that is None."""
     parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}"}
     if options:
         parameters["options"] = _options(str(parameters.get("options") or ""), options)

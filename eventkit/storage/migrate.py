@@ -10,6 +10,7 @@ A service may run our migrations as a branch of its own instead: add the folder 
 """
 
 import io
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from alembic.util import CommandError
 from psycopg import errors
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.schema import CreateSchema
 
 from eventkit.config import check_schema
 from eventkit.errors import ConfigurationError, SchemaMismatch
@@ -30,6 +32,8 @@ from eventkit.storage.session import revision_problem, revisions
 from eventkit.storage.tables import DEFAULT_SCHEMA, REVISIONS, VERSION_TABLE
 
 SCHEMA_OPTION = "eventkit_schema"
+
+_alembic = threading.Lock()  # alembic keeps what it works on in globals of its process
 
 
 def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
@@ -86,11 +90,16 @@ def schema_of(context: MigrationContext) -> str:
     return schema_of_config(context.config)
 
 
-def schema_of_config(config: Config | None, default: str = DEFAULT_SCHEMA) -> str:
+def schema_of_config(config: Config | None) -> str:
     """Return the schema that alembic was told: by us, or as `eventkit_schema` in a service's alembic.ini."""
-    if config is None:
-        return default
-    return check_schema(str(config.attributes.get(SCHEMA_OPTION) or config.get_main_option(SCHEMA_OPTION) or default))
+    told = (config.attributes.get(SCHEMA_OPTION) or config.get_main_option(SCHEMA_OPTION)) if config else None
+    return check_schema(str(told or DEFAULT_SCHEMA))
+
+
+def make_schema(context: MigrationContext, schema: str) -> None:
+    """Create the schema, unless it is there: an operator may have made it for a role that may not create one."""
+    if context.as_sql or context.connection is None or not context.dialect.has_schema(context.connection, schema):
+        context.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def lock_key(schema: str) -> int:
@@ -125,7 +134,8 @@ def _migrating(url: str, schema: str) -> Iterator[Config]:
 @contextmanager
 def _commands() -> Iterator[None]:
     try:
-        yield
+        with _alembic:
+            yield
     except CommandError as error:
         raise ConfigurationError(
             f"alembic refuses: {error}; eventkit's revisions are {', '.join(REVISIONS)}, head and base"

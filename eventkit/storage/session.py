@@ -18,12 +18,10 @@ Another = Callable[[], psycopg.Connection[Any]]
 """Opens one more session at the same address."""
 
 _SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000, pg_backend_pid(),
-                    to_regclass(%(events)s) is not null, to_regclass(%(versions)s) is not null, current_database()"""
+                    to_regclass(%(events)s) is not null, current_database()"""
 
-# The last value is read after the statement's snapshot, so it is never below a position that the snapshot sees.
 IDENTITY = """select s.seqcache, s.seqincrement, s.seqcycle, (select coalesce(max(position), 0) from {s}.events),
-                     case when has_sequence_privilege(s.seqrelid, 'SELECT, USAGE')
-                          then coalesce(pg_sequence_last_value(s.seqrelid), 0) end
+                     case when has_sequence_privilege(s.seqrelid, 'SELECT') then s.seqrelid::regclass::text end
                 from pg_sequence s where s.seqrelid = pg_get_serial_sequence(%(events)s, 'position')::regclass"""
 
 
@@ -43,9 +41,8 @@ def check_session(connection: psycopg.Connection[Any], schema: str, another: Ano
 
 def _check_server(connection: psycopg.Connection[Any], schema: str) -> int:
     """Check the server and the revision; return the number of the process that serves the session."""
-    names = {"events": f'"{schema}".events', "versions": f'"{schema}".{VERSION_TABLE}'}
-    row = connection.execute(_SERVER, names).fetchone()
-    recovering, release, pid, has_events, has_versions, database = row or (True, 0, 0, False, False, "")
+    row = connection.execute(_SERVER, {"events": f'"{schema}".events'}).fetchone()
+    recovering, release, pid, has_events, database = row or (True, 0, 0, False, "")
     if recovering:
         raise NotPrimary(
             f"the server of {database!r} is a standby: eventkit works on the primary alone; correct the URL"
@@ -56,8 +53,8 @@ def _check_server(connection: psycopg.Connection[Any], schema: str) -> int:
         raise SchemaMismatch(
             f"database {database!r} has no eventkit tables in schema {schema!r}: run `eventkit db upgrade`"
         )
-    problem = revision_problem(schema, revisions(connection, schema)) if has_versions else None
-    if problem:
+    at = revisions(connection, schema)  # none where a service's own alembic has run our migrations
+    if at and (problem := revision_problem(schema, at)):
         raise SchemaMismatch(problem)
     return int(pid)
 
@@ -80,8 +77,7 @@ def revision_problem(schema: str, present: list[str]) -> str | None:
             f"{REVISIONS[-1]}: install the version of eventkit that upgraded the database"
         )
     if present != [REVISIONS[-1]]:
-        at = ", ".join(present) or "no revision"
-        return f"schema {schema!r} is at {at}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
+        return f"schema {schema!r} is at {', '.join(present)}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
     return None
 
 
@@ -93,7 +89,10 @@ def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[
         return [
             f"{column} is no identity column: positions would come in any order; restore it as its migration made it"
         ]
-    cache, increment, cycles, highest, last = row
+    cache, increment, cycles, highest, sequence = row
+    last = (
+        _last_drawn(connection, sequence) if sequence else None
+    )  # read after `highest`: whoever wrote that had drawn it
     behind = last is not None and last < highest
     found = {
         f"has a cache of {cache}, which reorders events: run `{alter} set cache 1`": cache != 1,
@@ -102,6 +101,11 @@ def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[
         f"is at {last}, behind the highest position {highest}: run `{alter} restart with {highest + 1}`": behind,
     }
     return [f"the identity of {column} {problem}" for problem, there in found.items() if there]
+
+
+def _last_drawn(connection: psycopg.Connection[Any], sequence: str) -> int:
+    row = connection.execute(f"select last_value - (not is_called)::int from {sequence}").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _is_shared(connection: psycopg.Connection[Any], pid: int, another: Another) -> bool:

@@ -36,7 +36,8 @@ select 'table ' || name, case relpersistence when 'p' then '' else 'unlogged' en
 union all
 select 'comment of ' || name, coalesce(obj_description(oid, 'pg_class'), '') from ours
 union all
-select 'storage of ' || name, coalesce((select string_agg(o, ', ' order by o collate "C") from unnest(reloptions) o), '')
+select 'storage of ' || name,
+       coalesce((select string_agg(o, ', ' order by o collate "C") from unnest(reloptions) o), '')
   from ours
 union all
 select 'column ' || name || '.' || attname,

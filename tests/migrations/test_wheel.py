@@ -1,0 +1,68 @@
+"""An installed package brings its migrations: built as a wheel, unpacked away from the checkout, and used."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from eventkit.storage import migrate, verify
+
+ROOT = migrate.migrations_folder().parent
+BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unpacked wheel; its dependencies come from the environment of the tests."""
+    built, site = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("site")
+    subprocess.run([sys.executable, "-c", BUILD, str(built)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def eventkit(site: Path, *arguments: str, url: str = "") -> str:
+    """Run the command of the unpacked package, in its folder and not the checkout's."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "EVENTKIT_DATABASE_URL": url}
+    command = [
+        sys.executable,
+        "-c",
+        "import eventkit.cli; print(eventkit.cli.__file__, flush=True); eventkit.cli.main()",
+    ]
+    done = subprocess.run([*command, *arguments], cwd=site, env=environment, capture_output=True, text=True, check=True)
+    where, _, printed = done.stdout.partition("\n")
+    assert Path(where).is_relative_to(site)
+    return printed
+
+
+def test_an_installed_wheel_upgrades_a_database(site: Path, empty_database_url: str) -> None:
+    """`eventkit db upgrade`, `current`, `verify` and `downgrade` work without a checkout."""
+    upgraded = eventkit(site, "db", "upgrade", url=empty_database_url)
+    current = eventkit(site, "db", "current", url=empty_database_url)
+    verified = eventkit(site, "db", "verify", url=empty_database_url)
+    differences = verify.differences(empty_database_url, "eventkit")
+    eventkit(site, "db", "downgrade", "base", "--yes", url=empty_database_url)
+
+    assert upgraded == "schema eventkit went from nothing to eventkit_0001\n"
+    assert current == "schema eventkit is at eventkit_0001, the newest\n"
+    assert verified == "schema eventkit is as it must be\n"
+    assert differences == []
+    assert migrate.current(empty_database_url) is None
+
+
+def test_an_installed_wheel_prints_the_statements(site: Path) -> None:
+    """`eventkit db sql` needs neither a checkout nor a database, and prints what a checkout prints."""
+    assert eventkit(site, "db", "sql") == migrate.sql()
+
+
+def test_the_wheel_brings_each_migration_once(site: Path) -> None:
+    """The migrations are inside the package, with nothing left over beside it."""
+    inside = sorted(path.name for path in (site / "eventkit" / "migrations" / "versions").glob("*.py"))
+    here = sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
+
+    assert inside == here
+    assert not (site / "migrations").exists()
