@@ -76,12 +76,12 @@ class StorageError(EventkitError):
 class ConcurrencyError(StorageError):
     """A stream is not at the expected version; nothing of the call was written.
 
-    `expected` is a version, 0 for "no stream". `actual` is the stream's version as this transaction sees it, 0 for "no
+    `expected` is a version, 0 for "no stream", None for any. `actual` is the stream's version as this transaction sees it, 0 for "no
     stream", and None where the isolation level hides it. `transaction_usable` is False where PostgreSQL aborted the
     caller's transaction (REPEATABLE READ and SERIALIZABLE): roll back and start again.
     """
 
-    def __init__(self, stream: str, expected: int, actual: int | None, *, transaction_usable: bool = True) -> None:
+    def __init__(self, stream: str, expected: int | None, actual: int | None, *, transaction_usable: bool = True) -> None:
         """Say the values."""
         self.stream = stream
         self.expected = expected

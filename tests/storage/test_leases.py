@@ -3,9 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import ExitStack, closing
 
-import psycopg
 import pytest
 
 from eventkit.errors import Deposed
@@ -21,19 +20,17 @@ NewLease = Callable[[str], Lease]
 @pytest.fixture
 def new_lease(database_url: str) -> Iterator[NewLease]:
     """Make leases of one name for different owners."""
-    made: list[psycopg.Connection[Any]] = []
+    with ExitStack() as made:
 
-    def make(owner: str) -> Lease:
-        made.append(connect(database_url, name=owner, autocommit=True))
-        return Lease(made[-1], "eventkit", name="relay 0/1", owner=owner)
+        def make(owner: str) -> Lease:
+            connection = made.enter_context(closing(connect(database_url, name=owner, autocommit=True)))
+            return Lease(connection, "eventkit", name="relay 0/1", owner=owner)
 
-    yield make
-    for connection in made:
-        connection.close()
-
+        yield make
 
 
 def never() -> bool:
+    """Nobody asks to stop."""
     return False
 
 

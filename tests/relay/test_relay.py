@@ -1,0 +1,248 @@
+"""The relay process on a real PostgreSQL and a real Apache Kafka.
+
+What is committed arrives, in order, whatever happens.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from eventkit.transports import Transport, open_transport
+from tests.relay.conftest import append
+from tests.relay.process import RelayProcess
+from tests.servers.kafka import KafkaServer
+from tests.waiting import wait_until
+
+Writer = psycopg.Connection[Any]
+
+
+class Topic:
+    """What has arrived in a topic: stream and version of each event, in order of arrival."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.name = name
+        self.arrived: list[tuple[str, int]] = []
+        self._subscription = transport.subscribe([name], f"reader of {name}")
+
+    def has(self, count: int, *, timeout: float = 30) -> list[tuple[str, int]]:
+        """Wait for that many events and return them."""
+        wait_until(lambda: self._read() >= count, timeout=timeout, what=f"{count} events in {self.name}")
+        return self.arrived
+
+    def _read(self) -> int:
+        for message in self._subscription.receive(1_000, 0.05):
+            version = dict(message.headers)["ce_sequence"]
+            self.arrived.append((message.key, int(version)))
+        return len(self.arrived)
+
+    def close(self) -> None:
+        """Leave."""
+        self._subscription.close()
+
+
+@pytest.fixture
+def topic(kafka: KafkaServer, kafka_topic: str) -> Iterator[Topic]:
+    """A fresh topic that is read along."""
+    transport = open_transport(kafka.url)
+    reading = Topic(transport, kafka_topic)
+    yield reading
+    reading.close()
+    transport.close()
+
+
+@pytest.fixture
+def relay(database_url: str, kafka: KafkaServer, tmp_path: Path) -> Iterator[RelayProcess]:
+    """A relay that runs."""
+    with RelayProcess(database_url, kafka.url, tmp_path / "relay.log") as process:
+        yield process
+
+
+@pytest.fixture
+def outbox(writer: Writer) -> Callable[[], int]:
+    """Count what is unsent."""
+
+    def count() -> int:
+        writer.rollback()
+        row = writer.execute("select count(*) from eventkit.outbox").fetchone()
+        writer.rollback()
+        return int(row[0]) if row else -1
+
+    return count
+
+
+def test_what_is_committed_arrives_and_what_is_rolled_back_does_not(
+    writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
+) -> None:
+    """Atomic: published if and only if committed; then nothing is left in the outbox."""
+    append(writer, "order-1", topic=topic.name)
+    writer.rollback()
+    append(writer, "order-2", topic=topic.name)
+    append(writer, "order-2", topic=topic.name)
+    writer.commit()
+
+    assert topic.has(2) == [("order-2", 1), ("order-2", 2)]
+    wait_until(lambda: outbox() == 0, what="an empty outbox")
+    relay.says("holding relay 0/1, epoch 1")
+
+
+def test_an_open_transaction_delays_nobody_but_itself(
+    writer: Writer, database_url: str, topic: Topic, relay: RelayProcess
+) -> None:
+    """No stall: later positions go out at once, the late commit follows."""
+    with psycopg.connect(database_url) as slow:
+        append(slow, "order-slow", topic=topic.name)
+        append(writer, "order-quick", topic=topic.name)
+        writer.commit()
+
+        assert topic.has(1) == [("order-quick", 1)]
+
+    assert topic.has(2) == [("order-quick", 1), ("order-slow", 1)]
+    assert relay.log().count("passed over") == 0
+
+
+def test_the_first_signal_finishes_what_is_in_flight(
+    writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
+) -> None:
+    """A clean end takes less than five seconds, exits with 0 and leaves nothing sent but unsettled."""
+    for number in range(300):
+        append(writer, f"order-{number % 7}", topic=topic.name)
+    writer.commit()
+    topic.has(1)
+    started = time.monotonic()
+
+    relay.signal(signal.SIGTERM)
+
+    assert relay.wait(timeout=5) == 0
+    assert time.monotonic() - started < 5
+    assert len(set(topic.arrived)) + outbox() <= 300
+    with relay:
+        topic.has(300)
+    assert len(topic.arrived) == 300
+
+
+def test_the_second_signal_ends_it_at_once(
+    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess
+) -> None:
+    """Whatever hangs, a second signal is obeyed."""
+    relay.says("holding")
+    with kafka.paused() if hasattr(kafka, "paused") else _paused(kafka):
+        append(writer, "order-1", topic=topic.name)
+        writer.commit()
+        relay.signal(signal.SIGINT)
+        relay.says("once more to end at once")
+
+        relay.signal(signal.SIGINT)
+
+        assert relay.wait(timeout=2) == 128 + signal.SIGINT
+
+
+class _paused:  # noqa: N801 reads as a word where it is used
+    def __init__(self, kafka: KafkaServer) -> None:
+        self._kafka = kafka
+
+    def __enter__(self) -> None:
+        self._kafka.pause()
+
+    def __exit__(self, *_: object) -> None:
+        self._kafka.resume()
+
+
+def test_only_the_stream_of_a_refused_event_is_parked(
+    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
+) -> None:
+    """Isolated: an event that the broker refuses parks its own stream with the reason; the others go on, in order."""
+    relay.says("holding")
+    for number in range(60):
+        text = "x" * 1_200_000 if number == 30 else ""
+        append(writer, f"order-{number % 6}", text=text, topic=topic.name)
+    writer.commit()
+
+    arrived = topic.has(55)
+
+    assert [version for stream, version in dict.fromkeys(arrived) if stream == "order-0"] == [1, 2, 3, 4, 5]
+    for stream in ("order-1", "order-2", "order-3", "order-4", "order-5"):
+        assert [version for name, version in dict.fromkeys(arrived) if name == stream] == list(range(1, 11))
+    row = wait_until(lambda: _parked(writer), what="a dead letter")
+    assert row[:3] == ("order-0", 6, "refused")
+    wait_until(lambda: outbox() == 5, what="the parked stream's five events in the outbox")
+
+
+def test_a_redriven_stream_goes_out_in_order(
+    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
+) -> None:
+    """When the reason is gone and the dead letter with it, the relay sends what has waited."""
+    relay.says("holding")
+    append(writer, "order-0", topic=topic.name, text="x" * 1_200_000)
+    append(writer, "order-0", topic=topic.name)
+    writer.commit()
+    wait_until(lambda: _parked(writer), what="a dead letter", timeout=30)
+    writer.execute("alter table eventkit.events disable trigger user")
+    writer.execute("update eventkit.events set data = '{}' where version = 1")
+    writer.execute("delete from eventkit.dead_letters")
+    writer.commit()
+
+    assert topic.has(2) == [("order-0", 1), ("order-0", 2)]
+
+
+def test_a_missing_topic_is_held_and_the_others_go_on(
+    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess
+) -> None:
+    """A topic that does not exist parks nobody: its events wait in the outbox until it is there."""
+    missing = f"{topic.name}.missing"
+    append(writer, "cart-1", topic=missing)
+    append(writer, "order-1", topic=topic.name)
+    writer.commit()
+
+    assert topic.has(1, timeout=60) == [("order-1", 1)]
+    relay.says(f"topic {missing} is held", timeout=60)
+    assert _parked(writer) is None
+    kafka.create_topic(missing)
+    transport = open_transport(kafka.url)
+    late = Topic(transport, missing)
+    assert late.has(1, timeout=60) == [("cart-1", 1)]
+    late.close()
+    transport.close()
+
+
+def test_a_standby_takes_over_when_the_leader_is_killed(
+    writer: Writer, database_url: str, kafka: KafkaServer, topic: Topic, relay: RelayProcess, tmp_path: Path
+) -> None:
+    """Two relays, one leads; kill it with -9 and the other goes on with no order from anyone."""
+    relay.says("holding")
+    with RelayProcess(database_url, kafka.url, tmp_path / "standby.log") as standby:
+        standby.says("standing by")
+        relay.kill()
+        append(writer, "order-1", topic=topic.name)
+        writer.commit()
+
+        assert topic.has(1) == [("order-1", 1)]
+        standby.says("holding relay 0/1, epoch 2")
+
+
+def test_relays_of_parts_share_the_streams(
+    writer: Writer, database_url: str, kafka: KafkaServer, topic: Topic, tmp_path: Path
+) -> None:
+    """Two active relays, each with its half of the shards, send everything once, in order per stream."""
+    with (
+        RelayProcess(database_url, kafka.url, tmp_path / "0.log", "--part", "0/2"),
+        RelayProcess(database_url, kafka.url, tmp_path / "1.log", "--part", "1/2"),
+    ):
+        for number in range(200):
+            append(writer, f"order-{number % 8}", topic=topic.name, shard=number % 8)
+            writer.commit()
+
+        arrived = topic.has(200)
+
+    for stream in {stream for stream, _ in arrived}:
+        assert [version for name, version in arrived if name == stream] == list(range(1, 26))
+
+
+def _parked(writer: Writer) -> tuple[Any, ...] | None:
+    row = writer.execute("select stream, version, cause, error from eventkit.dead_letters").fetchone()
+    writer.rollback()
+    return row
