@@ -1,9 +1,9 @@
-"""The seam to the brokers, and the contract that every transport keeps (tests/transports/contract.py holds each one to it).
+"""The seam to the brokers, and the contract that every transport keeps (tests/transports/contract.py holds them to it).
 
 Order: messages with one key arrive in the order in which one publisher was given them.
-Durability: a confirmed message survives the broker's crash. Redelivery: what was not acknowledged is delivered again, to this
-member of the group or to another. Partial failure: each message is accounted for by itself.
-What a broker cannot do is a flag of the closed list `Flag`; order, redelivery, partial failure and durability are not on it.
+Durability: a confirmed message survives the broker's crash. Redelivery: what was not acknowledged is delivered again,
+to this member of the group or to another. Partial failure: each message is accounted for by itself.
+What a broker cannot do is a flag of the closed list `Flag`; those four are not on it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +109,7 @@ class Transport(Protocol):
         """Create the topics that are missing and return their names."""
 
     def check(self) -> str:
-        """Return a line that names the broker and its version, or raise TransportUnavailable."""
+        """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -127,7 +127,7 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
     module = _MODULES.get(scheme)
     if module is None:
         known = ", ".join(f"{name}://" for name in _MODULES)
-        msg = f"transport URL {url.split('@')[-1]!r} has the scheme {scheme!r}; known are {known}"
+        msg = f"transport URL {url.rpartition('@')[2]!r} has the scheme {scheme!r}; known are {known}"
         raise ConfigurationError(msg)
     opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
     return opener(url, options or {})

@@ -1,4 +1,4 @@
-"""How far one member of a group is in one partition: what was delivered, what was acknowledged, and the offset to resume at.
+"""How far one member of a group is in one partition: delivered, acknowledged, and the offset to resume at.
 
 Acknowledging a message covers the earlier ones of its key, never those of other keys, so the place to resume at is the
 first message that nobody acknowledged. Memory grows with what is delivered beyond that place.

@@ -12,7 +12,7 @@ from eventkit.transports.base import Flag
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.kafka.subscription import KafkaSubscription
-from eventkit.transports.kafka.topics import Topics, require
+from eventkit.transports.kafka.topics import Topics
 
 
 class KafkaTransport:
@@ -30,7 +30,7 @@ class KafkaTransport:
 
     def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
-        require(self._topics.look_up(topics))
+        self._topics.require(topics)
         return KafkaSubscription(self._address, topics, group)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:

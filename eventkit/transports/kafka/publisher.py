@@ -7,14 +7,13 @@ more is produced, and `abandon` has the last word. Belongs to the process that m
 """
 
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as Delivery
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError
@@ -23,27 +22,16 @@ from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import Failure, is_permanent, judge
 from eventkit.transports.kafka.lanes import Lane, Lanes
 from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.kafka.producer import QUEUE, USUAL_LIMIT, leave, make_producer
 from eventkit.transports.kafka.topics import Topic, Topics
 from eventkit.transports.kafka.watch import TopicWatch
 
-_PROMISES = {
-    "enable_idempotence": "true",
-    "acks": "all",
-    "enable_gapless_guarantee": "true",
-    "message_timeout_ms": 0,  # a message that times out makes a hole: our own watchdog ends the publisher instead
-    "max_in_flight": 5,
-    "allow_auto_create_topics": "false",
-}
-_LINGER = 5  # milliseconds
-_USUAL_LIMIT = 1_048_588  # Kafka's default of max.message.bytes
-_BATCH = 1_000_000  # bytes; librdkafka's default
-_SAFE_BATCH = 100_000  # bytes, where the limit is not known
-_SPARE = 0.9  # of the limit, so that a batch of two is never refused for its size
-_QUEUE = 100_000  # messages taken over and not reported
-_QUEUE_KB = 131_072
+Done = Callable[[int], None]
+Failed = Callable[[int, KafkaError, str | None], None]
+
 _SLICE = 0.005  # seconds: how long a poll may hide other news
 _IDLE = 3_600.0  # seconds
-_LAST_WORD, _PURGE, _GOODBYE = 1.0, 2.0, 0.5  # seconds of abandon
+_LAST_WORD, _PURGE = 1.0, 2.0  # seconds of abandon
 
 
 class KafkaPublisher:
@@ -61,11 +49,12 @@ class KafkaPublisher:
         self._arrived: list[int] = []  # confirmed, as the callbacks see it
         self._confirmed: list[int] = []  # and not handed over yet
         self._failures: deque[Failure] = deque()
+        self._cause_is_named = False  # by the broker, in a report
         self._verdict = Reports()
         self._patience = patience
         self._oldest: tuple[int | None, float] = (None, 0.0)
         self._cooled = time.monotonic()
-        self._watch = TopicWatch(topics, self._client(_USUAL_LIMIT), interval=check_topics)
+        self._watch = TopicWatch(topics, self._client(USUAL_LIMIT), interval=check_topics)
         self._watch.start()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -107,7 +96,7 @@ class KafkaPublisher:
     def abandon(self) -> Reports:
         """Throw away what was not sent; see `Publisher`."""
         self._check_process()
-        self._poll_until(_LAST_WORD, lambda: any(map(is_permanent, self._failures)) or self._known_cause)
+        self._poll_until(_LAST_WORD, lambda: self._cause_is_named)  # a fatal error may come before its cause
         return self._end()
 
     def close(self, timeout: float) -> Reports:
@@ -139,7 +128,7 @@ class KafkaPublisher:
     def _produce(self, lane: Lane, message: Message, *, probe: bool = False) -> None:
         if self._ended:
             return
-        done: Any = partial(self._open, lane) if probe else self._arrived.append
+        done: Done = partial(self._open, lane) if probe else self._arrived.append
         report = partial(_report, done, self._fail, message.tag)
         lane.used = True
         while True:
@@ -171,7 +160,7 @@ class KafkaPublisher:
             self._verdict.refused[message.tag] = f"the client cannot send it: {error}"
 
     def _wait_for_room(self) -> None:
-        while len(self._unreported) > _QUEUE and not self._ended:
+        while len(self._unreported) > QUEUE and not self._ended:
             self._serve(_SLICE)
             self._look_at_the_clock()
 
@@ -181,12 +170,10 @@ class KafkaPublisher:
         self._arrived.append(tag)
         self._opened.append(lane)
 
-    def _fail(self, tag: int, error: KafkaError, topic: str) -> None:
-        self._failures.append(Failure(tag, topic, error))
-
-    @property
-    def _known_cause(self) -> bool:
-        return bool(self._verdict.refused or self._verdict.held)
+    def _fail(self, tag: int, error: KafkaError, topic: str | None) -> None:
+        failure = Failure(tag, topic or "", error)
+        self._failures.append(failure)
+        self._cause_is_named = self._cause_is_named or is_permanent(failure)
 
     @property
     def _ended(self) -> bool:
@@ -253,7 +240,7 @@ class KafkaPublisher:
 
     # the end
 
-    def _poll_until(self, seconds: float, condition: Any) -> None:
+    def _poll_until(self, seconds: float, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds
         while not condition() and any(map(len, self._clients.values())) and time.monotonic() < deadline:
             self._poll(0.02)
@@ -263,10 +250,8 @@ class KafkaPublisher:
             client.purge(in_queue=True, in_flight=True, blocking=False)
         self._poll_until(_PURGE, lambda: False)
         self._watch.stop()
-        farewell = threading.Thread(target=_farewell, args=(self._watch, list(self._clients.values())), daemon=True)
+        leave(self._clients.values(), self._watch)
         self._clients.clear()
-        farewell.start()
-        farewell.join(_GOODBYE)
         return self._take()
 
     # the clients
@@ -290,37 +275,9 @@ class KafkaPublisher:
             )
 
 
-def make_producer(address: Address, news: BrokerNews, limit: int | None) -> Producer:
-    """Return a client whose batches stay below a topic's limit, so that a refused batch is one event."""
-    batch = _SAFE_BATCH if limit is None else max(1, min(_BATCH, int(limit * _SPARE)))
-    sizes = {} if limit is None else {"message_max_bytes": max(1_000, limit)}
-    try:
-        return Producer(
-            address.properties(
-                news,
-                **_PROMISES,
-                **sizes,
-                linger_ms=_LINGER,
-                batch_size=batch,
-                queue_buffering_max_messages=_QUEUE,
-                queue_buffering_max_kbytes=_QUEUE_KB,
-            )
-        )
-    except KafkaException as error:
-        raise ConfigurationError(
-            f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
-        ) from None
-
-
-def _report(done: Any, failed: Any, tag: int, error: KafkaError | None, message: Any) -> None:
+def _report(done: Done, failed: Failed, tag: int, error: KafkaError | None, message: Delivery) -> None:
     """Take a delivery report: called by the client, from within `poll`; it must not raise, poll or flush."""
     if error is None:
         done(tag)
     else:
         failed(tag, error, message.topic())
-
-
-def _farewell(watch: TopicWatch, clients: list[Producer]) -> None:
-    watch.join()  # it may be asking through a client
-    for client in clients:
-        client.close()

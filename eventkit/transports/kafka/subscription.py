@@ -55,8 +55,7 @@ class KafkaSubscription:
         self._commit()
         deadline = time.monotonic() + timeout
         first = self._consumer.poll(timeout)
-        while first is not None and first.error() is not None:
-            self._judge(first.error())
+        while first is not None and not self._is_message(first):
             first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
         if first is None:
             return []
@@ -113,26 +112,26 @@ class KafkaSubscription:
     def _messages(self, batch: list[Delivery]) -> list[Message]:
         messages = []
         for delivery in batch:
-            topic, partition, offset = delivery.topic(), delivery.partition(), delivery.offset()
+            topic, partition, offset = _place(delivery)
             progress = self._assigned.get((topic, partition))
             if progress is None:
                 continue  # taken away while this batch was gathered
             key = (delivery.key() or b"").decode("utf-8", "backslashreplace")
             progress.delivered(offset, key)
-            headers = delivery.headers() or []
+            headers: Any = delivery.headers() or []  # a list, whatever else the client's types say
             messages.append(Message(topic, key, delivery.value() or b"", headers, Place(partition, offset)))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
-        if delivery.error() is not None:
-            self._judge(delivery.error())
-            return False
-        return True
+        error = delivery.error()
+        if error is not None:
+            self._judge(error, delivery.topic())
+        return error is None
 
-    def _judge(self, error: KafkaError) -> None:
+    def _judge(self, error: KafkaError, topic: str | None) -> None:
         reason = topic_reason(error)
         if reason is not None:
-            raise TopicUnusable({str(error.str()): reason})
+            raise TopicUnusable({topic or "of this subscription": reason})
         text = self._address.safe(error.str())
         if error.fatal() or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise TransportUnavailable(f"group {self._group!r} cannot read from Kafka at {self._address.hosts}: {text}")
@@ -158,6 +157,10 @@ class KafkaSubscription:
             self._assigned.pop(place, None)
             self._due.pop(place, None)
         self._batch = [kept for kept in self._batch if (kept.topic(), kept.partition()) not in gone]
+
+
+def _place(delivery: Any) -> tuple[str, int, int]:  # noqa: ANN401 the client's type has None for what is always there
+    return delivery.topic(), delivery.partition(), delivery.offset()
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:

@@ -8,11 +8,13 @@ one) are asked for the partitions only.
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
 
 from eventkit.errors import TopicUnusable, TransportUnavailable
 from eventkit.transports.kafka.address import Address
@@ -32,6 +34,13 @@ class Topic(NamedTuple):
     max_bytes: int | None  # max.message.bytes, None where the broker does not tell
 
 
+class Answer(Protocol):
+    """A future of the client's."""
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 what was asked for
+        """Wait for it."""
+
+
 class Topics:
     """Questions about topics; safe to use from several threads."""
 
@@ -45,12 +54,14 @@ class Topics:
         self._has_admin_api: bool | None = None
 
     def look_up(self, names: Iterable[str]) -> dict[str, Topic | str]:
-        """Return each topic, or the reason why it cannot be used. TransportUnavailable when nobody answers."""
-        with self._lock:
-            try:
-                return {name: self._compare(found) for name, found in self._ask(list(names)).items()}
-            except KafkaException as error:
-                raise self.unavailable(error) from None
+        """Return each topic, or why it cannot be written to (any more). TransportUnavailable when nobody answers."""
+        return {name: self._compare(answer) for name, answer in self._answers(names).items()}
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise TopicUnusable when one cannot be read."""
+        reasons = {name: answer for name, answer in self._answers(names).items() if isinstance(answer, str)}
+        if reasons:
+            raise TopicUnusable(reasons)
 
     def create(self, names: Sequence[str], *, partitions: int) -> list[str]:
         """Create the missing topics and return their names."""
@@ -66,7 +77,7 @@ class Topics:
                 futures = self._admin().create_topics([NewTopic(name, num_partitions=partitions) for name in missing])
                 return [name for name, future in futures.items() if _created(name, future)]
             except KafkaException as error:
-                raise self.unavailable(error) from None
+                raise self._unavailable(error) from None
 
     def describe_cluster(self) -> str:
         """Return who answers."""
@@ -74,10 +85,10 @@ class Topics:
             try:
                 brokers = self._admin().list_topics(timeout=_PATIENCE).brokers
             except KafkaException as error:
-                raise self.unavailable(error) from None
+                raise self._unavailable(error) from None
         return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
 
-    def unavailable(self, error: KafkaException) -> TransportUnavailable:
+    def _unavailable(self, error: KafkaException) -> TransportUnavailable:
         """Return the error that says why nobody answered."""
         return unavailable(self._address, self._news, self._admin(), error)
 
@@ -92,14 +103,21 @@ class Topics:
             self._client = AdminClient(self._address.properties(self._news))
         return self._client
 
+    def _answers(self, names: Iterable[str]) -> dict[str, Topic | str]:
+        with self._lock:
+            try:
+                return self._ask(list(dict.fromkeys(names)))
+            except KafkaException as error:
+                raise self._unavailable(error) from None
+
     def _compare(self, found: Topic | str) -> Topic | str:
         if isinstance(found, str):
             return found
         first = self._first.setdefault(found.name, found)
         if found.partitions != first.partitions:
             return (
-                f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: keys would "
-                "move and streams lose their order; let its readers catch up, then restart this process"
+                f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: keys "
+                "would move and streams lose their order; let its readers catch up, then restart this process"
             )
         if found.id != first.id and None not in (found.id, first.id):
             return (
@@ -150,22 +168,16 @@ class Topics:
 
 
 def unavailable(address: Address, news: BrokerNews, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
-    """Return the error that says why nobody answered: the client's own news know more than the question's time limit."""
+    """Return the error that says why nobody answered; the client's own news know more than "timed out"."""
     client.poll(0)
     reason = news.reason or address.safe(error.args[0].str())
     return TransportUnavailable(
-        f"Kafka at {address.hosts} does not answer: {reason}; is it running, and are EVENTKIT_TRANSPORT_URL and its options right?"
+        f"Kafka at {address.hosts} does not answer: {reason}; "
+        "is it running, and are EVENTKIT_TRANSPORT_URL and its options right?"
     )
 
 
-def require(found: Mapping[str, Topic | str]) -> None:
-    """Raise TopicUnusable when a topic cannot be used."""
-    reasons = {name: answer for name, answer in found.items() if isinstance(answer, str)}
-    if reasons:
-        raise TopicUnusable(reasons)
-
-
-def _described(name: str, future: "Future[Any]") -> Topic | str:
+def _described(name: str, future: Answer) -> Topic | str:
     try:
         description = future.result()
     except KafkaException as error:
@@ -176,14 +188,14 @@ def _described(name: str, future: "Future[Any]") -> Topic | str:
     return Topic(name, len(description.partitions), str(description.topic_id), None)
 
 
-def _limit(future: "Future[Any]") -> int | None:
+def _limit(future: Answer) -> int | None:
     try:
         return int(future.result()["max.message.bytes"].value)
     except (KafkaException, KeyError, TypeError, ValueError):
         return None  # this user may not read it
 
 
-def _created(name: str, future: "Future[Any]") -> bool:
+def _created(name: str, future: Answer) -> bool:
     try:
         future.result(_CREATION)
     except KafkaException as error:

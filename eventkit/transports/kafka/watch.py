@@ -1,7 +1,7 @@
-"""A thread beside each publisher that asks the broker about topics, so that the publisher itself never waits for an answer.
+"""A thread beside each publisher that asks the broker about topics, so that the publisher never waits for an answer.
 
 It asks about a topic at its first use and about all of them again now and then: the broker itself says nothing when a
-topic gets another count of partitions or is made anew. It begins with a question to the producer, which makes it connect.
+topic gets another count of partitions or is made anew. It begins with a question to the producer, to make it connect.
 """
 
 import logging
