@@ -76,12 +76,15 @@ class StorageError(EventkitError):
 class ConcurrencyError(StorageError):
     """A stream is not at the expected version; nothing of the call was written.
 
-    `expected` is a version, 0 for "no stream", None for any. `actual` is the stream's version as this transaction sees it, 0 for "no
-    stream", and None where the isolation level hides it. `transaction_usable` is False where PostgreSQL aborted the
-    caller's transaction (REPEATABLE READ and SERIALIZABLE): roll back and start again.
+    `expected` is a version, 0 for "no stream", None for any. `actual` is the stream's version as this transaction sees
+    it, 0 for "no stream", and None where it changed meanwhile or the isolation level hides it. `transaction_usable` is
+    False where PostgreSQL aborted the caller's transaction (REPEATABLE READ, SERIALIZABLE): roll back and start again;
+    `stream` then names all streams of the call, and any of them may be the one.
     """
 
-    def __init__(self, stream: str, expected: int | None, actual: int | None, *, transaction_usable: bool = True) -> None:
+    def __init__(
+        self, stream: str, expected: int | None, actual: int | None, *, transaction_usable: bool = True
+    ) -> None:
         """Say the values."""
         self.stream = stream
         self.expected = expected
@@ -91,7 +94,7 @@ class ConcurrencyError(StorageError):
 
     def __str__(self) -> str:
         """Put the values into a sentence."""
-        wanted = f"at version {self.expected}" if self.expected else "not to exist"
+        wanted = {None: "to stay as it was", 0: "not to exist"}.get(self.expected, f"at version {self.expected}")
         seen = {None: "another transaction changed it", 0: "it does not exist"}.get(
             self.actual, f"it is at version {self.actual}"
         )

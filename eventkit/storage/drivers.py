@@ -1,0 +1,159 @@
+"""Runs steps (generators that yield statements and receive rows) on whatever connection a service has.
+
+Taken are Session, Connection, AsyncSession and AsyncConnection of SQLAlchemy over psycopg, scoped sessions,
+psycopg.Connection and psycopg.AsyncConnection. Everything else is refused in a sentence. The caller owns the
+transaction: nothing here begins, commits or rolls back. Before an append, a Session that autoflushes flushes, as before
+a query: its rows are locked first, the streams after them.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import psycopg
+import sqlalchemy
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+from sqlalchemy.exc import DBAPIError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+
+from eventkit.errors import UnsupportedConnection
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Statement = tuple[str, dict[str, Any] | None]
+Steps = Generator[Statement, list[Row], T]
+Execute = Callable[[str, dict[str, Any] | None], list[Row]]
+
+Synchronous = sqlalchemy.Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
+Asynchronous = AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
+_SYNC = (sqlalchemy.Connection, Session, scoped_session, psycopg.Connection)
+_ASYNC = (AsyncConnection, AsyncSession, async_scoped_session, psycopg.AsyncConnection)
+_TAKEN = (
+    "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg://, "
+    "psycopg.Connection or psycopg.AsyncConnection"
+)
+
+
+class Door(NamedTuple):
+    """How a public function reaches the database: its name, whether it writes, which of a Session's binds it takes."""
+
+    name: str
+    writes: bool
+    bind_arguments: Mapping[str, Any] | None
+
+    def check(self, connection: object) -> None:
+        """Refuse what is no synchronous connection."""
+        if not isinstance(connection, _SYNC):
+            raise _refused(connection, f"{self.name}_async", _ASYNC)
+
+    def check_async(self, connection: object) -> None:
+        """Refuse what is no asynchronous connection."""
+        if not isinstance(connection, _ASYNC):
+            raise _refused(connection, self.name, _SYNC)
+
+    def run(self, connection: Synchronous, steps: Steps[T]) -> T:
+        """Run steps on a synchronous connection."""
+        execute = self._execute(connection)
+        try:
+            statement = next(steps)
+            while True:
+                statement = _next(steps, statement, execute)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def run_async(self, connection: Asynchronous, steps: Steps[T]) -> T:
+        """Run steps on an asynchronous connection."""
+        self.check_async(connection)
+        if not isinstance(connection, psycopg.AsyncConnection):
+            return await connection.run_sync(self.run, steps)  # type: ignore[union-attr] # the scoped one proxies it
+        self._check_transaction(connection)
+        try:
+            statement = next(steps)
+            while True:
+                cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+                try:
+                    await cursor.execute(*statement)
+                    rows = await cursor.fetchall() if cursor.description else []
+                except psycopg.Error as error:
+                    statement = steps.throw(error)
+                else:
+                    statement = steps.send(rows)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _execute(self, connection: Synchronous) -> Execute:
+        self.check(connection)
+        if isinstance(connection, psycopg.Connection):
+            self._check_transaction(connection)
+            return _on_psycopg(connection)
+        if isinstance(connection, scoped_session):
+            connection = cast("Session", connection())
+        if isinstance(connection, Session):
+            connection = self._of_session(connection)
+        return self._on_sqlalchemy(connection)
+
+    def _of_session(self, session: Session) -> sqlalchemy.Connection:
+        if self.writes and session.autoflush and not session._flushing:  # noqa: SLF001 as autoflush itself asks
+            session.flush()
+        try:
+            return session.connection(dict(self.bind_arguments) if self.bind_arguments else None)
+        except UnboundExecutionError as error:
+            raise UnsupportedConnection(
+                f"{self.name}: this Session cannot tell which of its binds holds eventkit's tables ({error}): "
+                'say it with EventStore(…, bind_arguments={"mapper": YourModel}) or {"bind": engine}'
+            ) from error
+
+    def _on_sqlalchemy(self, connection: sqlalchemy.Connection) -> Execute:
+        dialect = connection.dialect
+        if dialect.driver != "psycopg" or dialect.name != "postgresql":
+            raise UnsupportedConnection(
+                f"{self.name} does not take {dialect.name}+{dialect.driver}: make the engine with a URL of postgresql+psycopg://"
+            )
+        self._check_transaction(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
+        return _on_driver(connection)
+
+    def _check_transaction(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+        """Refuse to write where each statement commits itself: events would not belong to the caller's transaction."""
+        if self.writes and connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            raise UnsupportedConnection(
+                f"{self.name}: this connection is in autocommit, outside of a transaction, so events could not be "
+                "written together with your own rows: begin a transaction (psycopg: `with connection.transaction():`; "
+                "SQLAlchemy: another isolation level)"
+            )
+
+
+def _next(steps: Steps[Any], statement: Statement, execute: Execute) -> Statement:
+    try:
+        rows = execute(*statement)
+    except (psycopg.Error, DBAPIError) as error:
+        return steps.throw(error)
+    return steps.send(rows)
+
+
+def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
+    def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
+        cursor.execute(text, params)
+        return cursor.fetchall() if cursor.description else []
+
+    return execute
+
+
+def _on_driver(connection: sqlalchemy.Connection) -> Execute:
+    def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
+        result = connection.exec_driver_sql(text, params)
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+    return execute
+
+
+def _refused(connection: object, other: str, others: tuple[type, ...]) -> UnsupportedConnection:
+    kind = type(connection)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(connection, others):
+        wait = "await " if other.endswith("_async") else ""
+        return UnsupportedConnection(f"a {name} is {'a' if wait else 'no'}synchronous: call `{wait}{other}(…)` with it")
+    return UnsupportedConnection(f"a {name} ({connection!r:.100}) cannot be used here: give it a {_TAKEN}")
