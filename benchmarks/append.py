@@ -1,0 +1,3 @@
+"""How fast appends go beside the same rows written by hand, in alternating rounds."""
+NOTES = ()
+class AppendRun: ...

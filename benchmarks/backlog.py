@@ -1,0 +1,91 @@
+"""A backlog of events, written on the server by SQL: the rows that `append` writes, in streams, events and outbox."""
+
+from typing import Any
+from zlib import crc32
+
+import psycopg
+
+from eventkit.storage.tables import SHARDS
+
+TOPIC = "bench.order"
+PARTITIONS = 6
+
+_INSERT = """
+with s as materialized (
+  select * from unnest(%(streams)s::text[], %(shards)s::smallint[]) with ordinality s(stream, shard, nth)
+), raised as (
+  insert into eventkit.streams as t (stream, version) select stream, %(each)s from s
+  on conflict (stream) do update set version = t.version + excluded.version returning stream, version
+), e as (
+  insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
+  select gen_random_uuid(), 'bench', stream, version - %(each)s + n, 'OrderPlaced', 1,
+         jsonb_build_object('customer', 'customer-' || nth, 'total', '12.50', 'note', rpad('', %(note)s, 'word ')), '{}'
+    from raised join s using (stream) cross join generate_series(1, %(each)s) n
+   order by n, nth
+  returning position, stream, data
+)
+insert into eventkit.outbox (position, topic, shard, bytes)
+select position, %(topic)s, shard, octet_length(data::text) + 2 from e join s using (stream)
+"""
+
+_REFILL = """
+insert into eventkit.outbox (position, topic, shard, bytes)
+select e.position, %(topic)s, s.shard, octet_length(e.data::text) + 2
+  from eventkit.events e join unnest(%(streams)s::text[], %(shards)s::smallint[]) s(stream, shard) using (stream)
+ order by e.position desc limit %(events)s
+"""
+
+
+class Backlog:
+    """The outbox of one database, filled again and again with the same number of events."""
+
+    def __init__(self, url: str, *, events: int, streams: int, size: int) -> None:
+        """Write nothing yet; `size` is that of an event's data as JSON."""
+        streams = min(streams, events)
+        names = [f"order-{number}" for number in range(1, streams + 1)]
+        self.each = events // streams
+        self.events = self.each * streams
+        self._places: dict[str, Any] = {
+            "streams": names,
+            "shards": [crc32(name.encode()) % SHARDS for name in names],
+            "topic": TOPIC,
+        }
+        self._note = max(0, size - len('{"note": "", "total": "12.50", "customer": "customer-500"}'))
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def append(self, each: int | None = None) -> None:
+        """Append new events, all in one transaction; `each` to a stream."""
+        self._connection.execute(_INSERT, {**self._places, "each": each or self.each, "note": self._note})
+
+    def refill(self) -> None:
+        """Put the latest events into the outbox again, as if they had never been sent."""
+        self._connection.execute(_REFILL, {**self._places, "events": self.events})
+
+    def settle_down(self) -> None:
+        """Leave nothing of the filling for the server to do while something is measured."""
+        self._connection.execute("vacuum (analyze) eventkit.streams, eventkit.events, eventkit.outbox")
+        self._connection.execute("checkpoint")
+
+    def last(self) -> int:
+        """Return the highest position in the outbox, 0 when it is empty."""
+        return int(self._one("select coalesce(max(position), 0) from eventkit.outbox"))
+
+    def has(self, position: int) -> bool:
+        """Return whether a position is in the outbox: a look by key, which costs next to nothing."""
+        return bool(self._one("select exists (select from eventkit.outbox where position = %s)", position))
+
+    def size(self) -> int:
+        """Return how many events are in the outbox."""
+        return int(self._one("select count(*) from eventkit.outbox"))
+
+    def epoch(self) -> int:
+        """Return how often the relay's lease was taken."""
+        return int(self._one("select coalesce(max(epoch), 0) from eventkit.leases"))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 a database's value
+        row = self._connection.execute(query.encode(), values).fetchone()
+        return row[0] if row else None

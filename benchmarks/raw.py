@@ -1,0 +1,96 @@
+"""The parts the relay is made of, bare, each in a process of its own: `python -m benchmarks.raw read | produce`.
+
+    read DATABASE                        page through the pending events, 10,000 rows a statement
+    produce DATABASE BROKER TOPIC        send the relay's exact keys, values and headers
+
+Each prints its sample as JSON.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+from confluent_kafka import KafkaError, Producer
+
+from benchmarks.measure import Meter, Sample
+from eventkit.domain.message import Message
+from eventkit.storage.outbox import message
+
+_PAGE = 10_000
+_READ = b"""
+select e.position, o.topic, e.stream, e.version::text, e.id::text, e.source, e.type,
+       nullif(e.schema_version, 1)::text, btrim(to_json(e.recorded_at)::text, '"'),
+       nullif(e.metadata::text, '{}'), e.data::text
+  from eventkit.outbox o join eventkit.events e using (position)
+ where position > %s order by position limit 10000
+"""
+_CLIENT = {  # as the relay's
+    "enable.idempotence": "true",
+    "acks": "all",
+    "enable.gapless.guarantee": "true",
+    "message.timeout.ms": 0,
+    "max.in.flight": 5,
+    "linger.ms": 5,
+    "batch.size": 943_000,
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 131_072,
+    "partitioner": "murmur2_random",
+}
+_WARM = 1_000  # messages sent before the clock starts
+
+
+def read(url: str) -> Sample:
+    """Read everything that is pending."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        next(_pages(connection), None)
+        meter, began, count = Meter(), time.perf_counter(), 0
+        for rows in _pages(connection):
+            count += len(rows)
+        return meter.sample(count, time.perf_counter() - began)
+
+
+def produce(url: str, bootstrap: str, topic: str) -> Sample:
+    """Send everything that is pending; its messages are made before the clock starts."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        messages = [message(row) for rows in _pages(connection) for row in rows]
+    producer = Producer({"bootstrap.servers": bootstrap, **_CLIENT})
+    _send(producer, topic, messages[:_WARM])
+    meter, began = Meter(), time.perf_counter()
+    confirmed = _send(producer, topic, messages)
+    return meter.sample(confirmed, time.perf_counter() - began)
+
+
+def _send(producer: Producer, topic: str, messages: list[Message]) -> int:
+    confirmed = 0
+
+    def report(error: KafkaError | None, _: object) -> None:
+        nonlocal confirmed
+        confirmed += error is None
+
+    for number, each in enumerate(messages):
+        while True:
+            try:
+                producer.produce(topic, each.value, each.key, headers=each.headers, on_delivery=report)
+                break
+            except BufferError:
+                producer.poll(0.005)
+        if not number % 1_000:
+            producer.poll(0)
+    producer.flush()
+    return confirmed
+
+
+def _pages(connection: psycopg.Connection[Any]) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = connection.cursor(binary=True)
+    position = 0
+    while rows := cursor.execute(_READ, [position], prepare=True).fetchall():
+        yield rows
+        position = rows[-1][0]
+
+
+if __name__ == "__main__":
+    contestant = {"read": read, "produce": produce}[sys.argv[1]]
+    print(msgspec.json.encode(contestant(*sys.argv[2:])).decode())

@@ -1,0 +1,152 @@
+"""How fast the relay drains a backlog to Kafka, beside reading it and producing it bare, in alternating rounds.
+
+The limit on shared cores is reading and producing one after the other with nothing lost between:
+1 / (1/raw read + 1/raw produce), both of the same round.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
+from benchmarks.measure import Meter, Rounds, Sample
+from benchmarks.servers import Kafka
+
+RELAY, STARTING, READ, PRODUCE = "relay", "relay, starting on it", "raw read", "raw produce"
+NOTES = (
+    "relay: `eventkit relay run`, warm; from the commit of the backlog to the empty outbox (read, published, settled)",
+    "relay, starting on it: the backlog is there first; from the moment its lease is taken to the empty outbox",
+    "raw read: the same columns, 10,000 rows a statement; raw produce: the relay's keys, values and headers, made before "
+    "the clock starts, acks=all, idempotent, a report for each, warm",
+    "limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of the process alone",
+)
+_DEADLINE = 600.0
+_RAW = "bench.raw"
+_TICK = 0.003
+
+
+class RelayRun:
+    """Rounds over one database and one broker."""
+
+    def __init__(self, database_url: str, kafka: Kafka, backlog: Backlog) -> None:
+        """Make the topics."""
+        self._database_url = database_url
+        self._kafka = kafka
+        self._backlog = backlog
+        self._sent = 0
+        self.rounds = Rounds()
+        self.settled_all = True
+        for topic in (TOPIC, _RAW):
+            kafka.create_topic(topic, PARTITIONS)
+
+    def round(self) -> None:
+        """Let every contestant run once."""
+        self.rounds.add(RELAY, self._warm_relay())
+        self._backlog.refill()
+        self._backlog.settle_down()
+        self.rounds.add(READ, self._raw("read"))
+        self.rounds.add(PRODUCE, self._raw("produce", self._kafka.bootstrap, _RAW))
+        self.rounds.add(STARTING, self._starting_relay())
+        self.settled_all = self.settled_all and self._in_topic() >= self._sent
+
+    def limits(self) -> list[float]:
+        """Return the limit of each round."""
+        return [
+            1 / (1 / read + 1 / produce)
+            for read, produce in zip(self.rounds.rates(READ), self.rounds.rates(PRODUCE), strict=True)
+        ]
+
+    def ratio(self, contestant: str) -> float:
+        """Return the median ratio of a contestant to the limit of its round."""
+        return median(
+            rate / limit for rate, limit in zip(self.rounds.rates(contestant), self.limits(), strict=True)
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "relay_events_per_second": self.rounds.rate(RELAY),
+            "relay_starting_events_per_second": self.rounds.rate(STARTING),
+            "raw_produce_events_per_second": self.rounds.rate(PRODUCE),
+            "raw_read_events_per_second": self.rounds.rate(READ),
+            "ratio_to_limit": self.ratio(RELAY),
+            "ratio_to_limit_starting": self.ratio(STARTING),
+            "settled_all": self.settled_all,
+        }
+
+    def _warm_relay(self) -> Sample:
+        with self._relay() as process:
+            self._backlog.append(each=1)
+            self._wait(self._backlog.last())
+            self._sent += self._backlog.size()
+            meter = Meter(process.pid)
+            self._backlog.append()
+            began = time.perf_counter()
+            return self._drained(meter, began)
+
+    def _starting_relay(self) -> Sample:
+        epoch = self._backlog.epoch()
+        with self._relay() as process:
+            while self._backlog.epoch() == epoch:
+                self._check(process)
+            meter = Meter(process.pid)
+            return self._drained(meter, time.perf_counter())
+
+    def _drained(self, meter: Meter, began: float) -> Sample:
+        self._wait(self._backlog.last())
+        sample = meter.sample(self._backlog.events, time.perf_counter() - began)
+        self._sent += self._backlog.events
+        self.settled_all = self.settled_all and self._backlog.size() == 0
+        return sample
+
+    def _wait(self, last: int) -> None:
+        deadline = time.monotonic() + _DEADLINE
+        while self._backlog.has(last) or self._backlog.size():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._backlog.size()} events are still in the outbox after {_DEADLINE:g} s")
+            time.sleep(_TICK)
+
+    @contextmanager
+    def _relay(self) -> Iterator[subprocess.Popen[bytes]]:
+        environment = {
+            **os.environ,
+            "EVENTKIT_DATABASE_URL": self._database_url,
+            "EVENTKIT_TRANSPORT_URL": f"kafka://{self._kafka.bootstrap}",
+        }
+        command = [sys.executable, "-m", "eventkit.cli", "relay", "run"]
+        process = subprocess.Popen(command, env=environment)
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            if process.wait(10):
+                raise RuntimeError(f"the relay ended with exit code {process.returncode}: see its log above")
+        finally:
+            process.kill()
+            process.wait()
+
+    @staticmethod
+    def _check(process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is not None:
+            raise RuntimeError(f"the relay ended with exit code {process.returncode} before it began: see its log above")
+
+    def _raw(self, name: str, *arguments: str) -> Sample:
+        command = [sys.executable, "-m", "benchmarks.raw", name, self._database_url, *arguments]
+        done = subprocess.run(command, check=True, capture_output=True)
+        return msgspec.json.decode(done.stdout, type=Sample)
+
+    def _in_topic(self) -> int:
+        consumer = Consumer({"bootstrap.servers": self._kafka.bootstrap, "group.id": "bench"})
+        try:
+            ends = [consumer.get_watermark_offsets(TopicPartition(TOPIC, number)) for number in range(PARTITIONS)]
+            return sum(high - low for low, high in ends)
+        finally:
+            consumer.close()
