@@ -29,7 +29,8 @@ class Crew:
         """Start none yet."""
         self._servers = servers
         self._spawn = get_context("spawn")
-        self._go, self._stop = self._spawn.Event(), self._spawn.Event()
+        self._stop = self._spawn.Event()
+        self._allowed = self._spawn.Value("d", 0.0, lock=False)
         self._tallies = [self._spawn.Array("q", 4, lock=False) for _ in range(WRITERS)]
         self._distinct = self._spawn.Value("q", 0)
         self._processes: dict[str, BaseProcess] = {}
@@ -50,14 +51,14 @@ class Crew:
             process.join()
 
     def start(self, flights: list[Flight], *, rate: float) -> None:
-        """Start all; the writers wait for `go`."""
+        """Start all; the writers wait until they are allowed to write."""
         self._findings = self._start_reader()
         samples = [self._start_writer(number, flights[number::WRITERS], rate) for number in range(WRITERS)]
         self._timed = self._start_watcher(samples)
 
-    def go(self) -> None:
-        """Let the writers begin."""
-        self._go.set()
+    def allow(self, part: float) -> None:
+        """Let the writers record this part of their flights, from 0 to 1."""
+        self._allowed.value = part
 
     def check(self) -> None:
         """Raise if a process has failed."""
@@ -91,7 +92,9 @@ class Crew:
     def _start_writer(self, number: int, flights: list[Flight], rate: float) -> Connection:
         samples, end = self._spawn.Pipe(duplex=False)
         share = writers.Share(self._servers.sqlalchemy_url, flights, WRITERS / rate if rate else 0)
-        self._run(f"writer {number + 1}", writers.write, share, writers.Wires(self._go, self._tallies[number], end))
+        self._run(
+            f"writer {number + 1}", writers.write, share, writers.Wires(self._allowed, self._tallies[number], end)
+        )
         end.close()
         return samples
 

@@ -15,6 +15,7 @@ from eventkit.errors import EventkitError
 from examples.flights.servers import Servers
 
 CHECKOUT = Path(__file__).parents[2]
+OPTION = "EVENTKIT_TRANSPORT_OPTION_"
 EVENTKIT = (sys.executable, "-m", "eventkit.cli")
 RELAY = (*EVENTKIT, "relay", "run")
 PROJECTOR = (*EVENTKIT, "projector", "run", "examples.flights.read_models:projections")
@@ -29,7 +30,9 @@ class Processes:
 
     def __init__(self, servers: Servers) -> None:
         """Start none yet."""
+        timeouts = {f"{OPTION}session_timeout_ms": servers.session_timeout_ms, f"{OPTION}heartbeat_interval_ms": 500}
         self._environment = {**os.environ, **servers.environment, "PYTHONPATH": str(CHECKOUT)}
+        self._environment |= {name: str(value) for name, value in timeouts.items()}
         self._commands: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, int] = {}
 
@@ -76,6 +79,10 @@ class Processes:
                     f"the {name} did not end within {timeout} s of SIGTERM; its log ends:\n{tail(self._log(name))}"
                 )
         self._running.clear()
+
+    def logs(self) -> str:
+        """Return how each process's log ends."""
+        return "\n".join(f"--- the log of the {name} ends:\n{tail(self._log(name))}" for name in self._commands)
 
     def _log(self, name: str) -> Path:
         return self._guard.folder / f"{name}.log"

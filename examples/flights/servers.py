@@ -22,6 +22,11 @@ from examples.flights.events import RUN, flights
 from examples.flights.read_models import ReadModel, projections
 from examples.flights.service import ServiceTable
 
+SHORT, KAFKAS_SHORTEST = (
+    2_000,
+    6_000,
+)  # milliseconds; the embedded broker takes any, Kafka no less unless told otherwise
+
 
 @dataclass(frozen=True)
 class Servers:
@@ -34,6 +39,7 @@ class Servers:
     transport_options: dict[str, str]
     transport: str  # for the screen
     topic: str
+    session_timeout_ms: int  # after which a killed projector's partitions go to the next
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -67,6 +73,7 @@ def servers(*, partitions: int) -> Iterator[Servers]:
             transport_options=dict(settings.transport_options),
             transport=transport,
             topic=topic,
+            session_timeout_ms=KAFKAS_SHORTEST if os.environ.get("EVENTKIT_TRANSPORT_URL") else SHORT,
         )
         stack.enter_context(_tables(found))
         yield found

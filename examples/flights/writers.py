@@ -7,10 +7,9 @@ transaction the latency watcher is told when `commit()` had returned.
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import create_engine
@@ -22,11 +21,12 @@ from examples.flights.raw_data import Flight
 from examples.flights.service import record
 
 if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import SynchronizedArray
+    from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
 
 STEPWISE_EVERY = 20
 ROLLED_BACK_EVERY = 25
 SAMPLED_EVERY = 10
+HELD_BACK = 0.01  # seconds between two looks at what is allowed
 STEPS_WAITING = 10  # a step is recorded when this many wait behind it
 
 
@@ -59,7 +59,7 @@ class Share:
 class Wires:
     """A writer's connections to the rest of the demo."""
 
-    go: Event
+    allowed: "Synchronized[float]"  # the part of the flights that may be recorded by now, from 0 to 1
     tally: "SynchronizedArray[int]"  # flights begun, events committed, transactions committed, rolled back
     samples: Connection
 
@@ -70,21 +70,22 @@ def write(share: Share, wires: Wires) -> None:
     with Session(create_engine(share.database_url)) as session:
         session.connection()
         session.rollback()
-        wires.go.wait()
         writer = Writer(session, wires)
-        for flight in paced(share.flights, share.seconds_per_flight):
+        for flight in paced(share, wires.allowed):
             writer.take(flight)
         writer.finish()
 
 
-def paced(flights: Iterable[Flight], seconds_each: float) -> Iterable[Flight]:
-    """Yield flights at an even pace, late ones at once."""
-    start = time.monotonic()
-    for number, flight in enumerate(flights):
-        early = start + number * seconds_each - time.monotonic()
-        if early > 0:
-            time.sleep(early)
+def paced(share: Share, allowed: "Synchronized[float]") -> Iterator[Flight]:
+    """Yield flights at an even pace, late ones at once, and none beyond the allowed part of them."""
+    due = time.monotonic()
+    for number, flight in enumerate(share.flights):
+        while number >= allowed.value * len(share.flights):
+            time.sleep(HELD_BACK)
+            due = time.monotonic()
+        time.sleep(max(0.0, due - time.monotonic()))
         yield flight
+        due += share.seconds_per_flight
 
 
 @dataclass
