@@ -13,12 +13,15 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 from psycopg.adapt import PyFormat
-from sqlalchemy import ARRAY, Column, String, Table, UniqueConstraint
+from sqlalchemy import ARRAY, Column, Float, String, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 
 from eventkit.errors import ProjectionError
 
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+_FLOAT8, _NUMERIC = 701, 1700
 
 
 class Delete(Enum):
@@ -37,20 +40,17 @@ class RowTable:
         """Check that the key is unique and that new rows have all they need."""
         self.table = table
         self.key = tuple(key)
-        self._columns = [
-            column
-            for column in table.columns
-            if column.computed is None and (column.identity is None or column.key in self.key)
-        ]
-        self._values = [column for column in self._columns if column.key not in self.key]
+        rest = [column for column in table.columns if column.key not in self.key]
+        self._values = [column for column in rest if column.computed is None and column.identity is None]
         self._preset = [
             column for column in self._values if column.default is not None and not column.default.is_sequence
         ]
         self._check()
+        self._columns = [*self._of_key(), *self._values]
         self._out = [_processor(column, "bind") for column in self._columns]
         self._in = [_processor(column, "result") for column in self._columns]
         self.row: type = make_dataclass(
-            f"{table.name}_row", [column.key for column in self._columns], slots=True, eq=False
+            f"{table.name}_row", [*(column.key for column in self._columns), "_loaded"], slots=True, eq=False
         )
         self._statements: dict[str, tuple[sql.Composed, ...]] = {}
 
@@ -70,8 +70,8 @@ class RowTable:
                 f"{len(keys)} keys of table {name!r} have {len(found)} rows: two keys are one row to PostgreSQL"
             )
         if not any(self._in):
-            return {keys[place - 1]: self.row(*values) for place, *values in found}
-        return {keys[place - 1]: self.row(*_convert(self._in, values)) for place, *values in found}
+            return {keys[place - 1]: self._row(values) for place, *values in found}
+        return {keys[place - 1]: self._row(_convert(self._in, values)) for place, *values in found}
 
     def write(self, connection: psycopg.Connection[Any], name: str, rows: dict[Any, Any]) -> None:
         """Write changed rows back and delete those that are None; all are locked."""
@@ -79,10 +79,16 @@ class RowTable:
         kept = {key: row for key, row in rows.items() if row is not None}
         if gone:
             connection.execute(self._sql(name)[2], self._arrays(connection, self._of_key(), self._key_columns(gone)))
+        for row in kept.values():
+            if (changed := tuple(getattr(row, column) for column in self.key)) != row._loaded:  # noqa: SLF001 our own class
+                raise ProjectionError(f"a handler changed the key of a row of {name!r} from {row._loaded} to {changed}")  # noqa: SLF001
         if kept and self._values:
             by_column = [[getattr(row, column.key) for row in kept.values()] for column in self._values]
             columns = [*self._key_columns(list(kept)), *by_column]
             connection.execute(self._sql(name)[3], self._arrays(connection, [*self._of_key(), *self._values], columns))
+
+    def _row(self, values: Sequence[Any]) -> Any:  # noqa: ANN401 a class made for the table
+        return self.row(*values, tuple(values[: len(self.key)]))
 
     def exists(self, connection: psycopg.Connection[Any], name: str) -> bool:
         """Return whether the table is there, as this session sees names."""
@@ -130,6 +136,8 @@ class RowTable:
         process = self._out[self._columns.index(column)]
         if process is not None:
             values = [value if value is None else process(value) for value in values]
+        if len({type(value) for value in values if value is not None}) > 1:  # the driver takes arrays of one type
+            values = [value if value is None else _written(value) for value in values]
         if isinstance(column.type, ARRAY):  # unnest would take an array of arrays apart
             return [value if value is None else _literal(connection, value) for value in values]
         return values if isinstance(values, list) else list(values)
@@ -220,11 +228,16 @@ def _uniques(table: Table) -> list[set[str]]:
 def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:
     """Return what SQLAlchemy does to a value of this column on its way, so that its types keep their meaning."""
     kind = column.type.dialect_impl(_DIALECT)
-    return kind.bind_processor(_DIALECT) if way == "bind" else kind.result_processor(_DIALECT, None)
+    oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # what the driver says of a column; only numbers are asked
+    return kind.bind_processor(_DIALECT) if way == "bind" else kind.result_processor(_DIALECT, oid)
 
 
 def _convert(processors: Sequence[Callable[[Any], Any] | None], values: Sequence[Any]) -> list[Any]:
     return [process(value) if process else value for process, value in zip(processors, values, strict=True)]
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 a value of the user's column
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _literal(connection: psycopg.Connection[Any], value: Any) -> str:  # noqa: ANN401 a value of the user's column

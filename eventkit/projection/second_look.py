@@ -69,7 +69,7 @@ class SecondLook:
         with self._applying.workspace.transaction() as connection:
             live = self._applying.fence(connection)
             checkpoint = self._applying.checkpoints.lock(connection, live.generation, run.stream)
-            if checkpoint.version != culprit.version - 1:
+            if not right_below(checkpoint, culprit):
                 return run
             behind = [arrival for arrival in run.arrivals if arrival.version > culprit.version]
             letters = [letter(culprit, *why, attempts), *(waiting(arrival, culprit) for arrival in behind)]
@@ -217,6 +217,11 @@ def sift(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Sifted:
         else:
             sifted.fresh.append(arrival)
     return sifted
+
+
+def right_below(checkpoint: Checkpoint, culprit: Arrival) -> bool:
+    """Whether an event is still the next of its stream: only then may it be parked."""
+    return checkpoint.version == culprit.version - 1
 
 
 def following(version: int, fresh: Sequence[Arrival]) -> list[Arrival]:

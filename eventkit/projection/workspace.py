@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
 from eventkit.errors import ProjectionError
@@ -42,13 +43,27 @@ class Workspace:
         try:
             yield self.connection
             self._ours = True
+            self._check()
             # crash point: applied, not committed -> delivered again, applied then
             ending.commit()
         except BaseException:
             self._ours = True
-            with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more
-                ending.rollback()
+            self._rollback()
             raise
+
+    def _rollback(self) -> None:
+        with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more
+            if self._sqlalchemy is not None and self._sqlalchemy.in_transaction():
+                self._sqlalchemy.rollback()
+        with suppress(psycopg.Error):  # SQLAlchemy does nothing where a handler has tried to end the transaction
+            self.connection.rollback()
+
+    def _check(self) -> None:
+        """Refuse to commit where there is nothing to commit: PostgreSQL answers COMMIT with ROLLBACK, and no error."""
+        if self.connection.info.transaction_status != TransactionStatus.INTRANS:
+            raise ProjectionError(
+                "the transaction is aborted or was ended inside: a handler has swallowed a database error; use a savepoint"
+            )
 
     def close(self) -> None:
         """Let go of the connection; an open transaction is rolled back."""

@@ -1,0 +1,107 @@
+"""What would be wrong without this or that lock or comparison: each mutant must be caught by the test that the real code passes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from eventkit.projection import culprit, second_look
+from eventkit.projection.applying import Applying, Stopped
+from eventkit.projection.arrival import Run
+from eventkit.projection.counters import Counters
+from eventkit.projection.rows import RowTable
+from eventkit.storage import checkpoints
+from tests.projection.attack import attack
+from tests.projection.shop import letters
+from tests.projection.test_parking import test_a_stream_is_parked_only_right_below_the_failing_event as parking_compares
+
+ROUNDS = 12
+
+Patch = pytest.MonkeyPatch
+
+
+def compare_below(patch: Patch) -> None:
+    """Advance whenever the version grows, instead of exactly from the version before."""
+    wrong = checkpoints.ADVANCE.replace(
+        "(k.stream, k.version + 1) in (select s, f from x)", "k.version < excluded.version"
+    )
+    assert wrong != checkpoints.ADVANCE
+    patch.setattr(checkpoints, "ADVANCE", wrong)
+
+
+def rows_before_checkpoint(patch: Patch) -> None:
+    """Read the rows before the checkpoints are locked."""
+
+    def apply(self: Applying, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
+        del done, position
+        with self.workspace.transaction() as connection:
+            live = self.fence(connection)
+            found = connection.execute("select customer, orders, amount from totals").fetchall()
+            early = {row[0]: row for row in found}
+            advanced = self.checkpoints.advance(connection, live.generation, [run.span() for run in runs])
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(RowTable, "load", lambda table, *_: _Rows(table, early))
+                self.fold(live, [a for run in runs if run.stream in advanced for a in run.arrivals], Counters())
+        return [Stopped(run, None) for run in runs if run.stream not in advanced]
+
+    patch.setattr(Applying, "apply", apply)
+
+
+class _Rows(dict[Any, Any]):
+    """Rows as they were read, new ones for those that were not there."""
+
+    def __init__(self, table: RowTable, found: dict[Any, tuple[Any, ...]]) -> None:
+        super().__init__()
+        self._table, self._found = table, found
+
+    def __missing__(self, key: Any) -> Any:
+        self[key] = self._table.row(*self._found.get(key, (key, 0, 0)), (key,))
+        return self[key]
+
+
+def _created(self: RowTable, connection: psycopg.Connection[Any], name: str, keys: Sequence[Any]) -> None:
+    del self, name
+    connection.execute(
+        "insert into totals select k, 0, 0 from unnest(%s::text[]) k order by 1 on conflict do nothing", (keys,)
+    )
+
+
+def _loading(suffix: str) -> Callable[..., _Rows]:
+    def load(self: RowTable, connection: psycopg.Connection[Any], name: str, keys: Sequence[Any]) -> _Rows:
+        del name
+        statement = f"select customer, orders, amount from totals where customer = any(%s) order by 1 {suffix}"
+        return _Rows(self, {row[0]: row for row in connection.execute(statement.encode(), (keys,))})
+
+    return load
+
+
+def rows_unlocked(patch: Patch) -> None:
+    """Create missing rows, and read them without a lock."""
+    patch.setattr(RowTable, "lock", _created)
+    patch.setattr(RowTable, "load", _loading(""))
+
+
+def rows_created_then_locked(patch: Patch) -> None:
+    """Create missing rows, then `for update`: another process's handler deletes in between."""
+    patch.setattr(RowTable, "lock", _created)
+    patch.setattr(RowTable, "load", _loading("for update"))
+
+
+@pytest.mark.parametrize("mutate", [compare_below, rows_before_checkpoint, rows_unlocked, rows_created_then_locked])
+def test_a_mutant_is_caught(url: str, mutate: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    """Two processes make the read model wrong, in one of a dozen rounds at the latest."""
+    mutate(monkeypatch)
+
+    assert any(attack(url, seed) for seed in range(ROUNDS))
+
+
+def test_parking_without_comparing_the_version_is_caught(url: str, monkeypatch: Patch) -> None:
+    """A zombie would park a stream whose event another process has applied."""
+    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(second_look, "right_below", lambda *_: True)
+
+    with pytest.raises(AssertionError):
+        parking_compares(url)
+
+    assert letters(url) != []
