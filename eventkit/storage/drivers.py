@@ -21,7 +21,7 @@ from eventkit.errors import UnsupportedConnection
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-Statement = tuple[str, dict[str, Any] | None]
+Statement = tuple[str, dict[str, Any] | None]  # without parameters: a command, which returns no rows
 Steps = Generator[Statement, list[Row], T]
 Execute = Callable[[str, dict[str, Any] | None], list[Row]]
 
@@ -75,7 +75,7 @@ class Door(NamedTuple):
                 cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
                 try:
                     await cursor.execute(*statement)
-                    rows = await cursor.fetchall() if cursor.description else []
+                    rows = await cursor.fetchall() if statement[1] is not None else []
                 except psycopg.Error as error:
                     statement = steps.throw(error)
                 else:
@@ -137,7 +137,7 @@ def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
         cursor.execute(text, params)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if params is not None else []
 
     return execute
 

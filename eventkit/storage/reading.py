@@ -36,7 +36,8 @@ _BACKWARDS = f"""select {_COLUMNS} from {{s}}.events
 # What is above the cursor and what has appeared in the gaps, in one snapshot; the first row tells of the statement.
 _FORWARDS = f"""select 0::bigint,
        ({HOLDERS} and pid is distinct from pg_backend_pid()),
-       current_setting('transaction_isolation'), pg_is_in_recovery()::int, null, null, null, null::smallint, null, null, null
+       current_setting('transaction_isolation'), pg_is_in_recovery()::int,
+       null, null, null, null::smallint, null, null, null
 union all
 (select {_COLUMNS} from {{s}}.events where position > %(cursor)s::bigint order by position limit %(above)s::int)
 union all
