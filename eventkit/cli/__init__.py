@@ -1,6 +1,6 @@
 """The `eventkit` command: the one place that puts the parts together, thin, and loading only what a command needs.
 
-Every command gets its `Settings` by `click.pass_obj` and lives in the module of its name, as `command`. An error of ours
+Every command gets its `Settings` by `click.pass_obj` and is `command` in the module of its name. An error of ours
 is printed here and only here, as one sentence on stderr; the exit code is 2 where a setting or the usage is wrong, 1
 where the world is not as it must be.
 """

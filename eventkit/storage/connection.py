@@ -43,12 +43,13 @@ _ADVICE = (
     (r"no pg_hba.conf entry", "allow this user and address in the server's pg_hba.conf"),
     (r"too many (clients|connections)|connection slots", "raise max_connections or end idle sessions"),
     (
-        r"refused|could not translate|failed to resolve|timeout|timed out|No such file|unreachable|starting up|shutting down",
+        r"refused|could not translate|failed to resolve|time(d )?out|No such file|unreachable|ing (up|down)",
         "is the server up and the address right?",
     ),
 )
 _NO_SUCH_THING = "PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
-_POOLER = r"unsupported startup parameter"
+_SET = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) s(name, value)"
+_POOLER = r"unsupported (options )?startup parameter"
 _READ_ONLY = r"session is read-only|hot standby|read-only transaction"
 
 _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
@@ -81,16 +82,16 @@ def connect(
 ) -> psycopg.Connection[Any]:
     """Open a session `eventkit <name>` with `options` as settings; check it against `schema` unless that is None."""
     parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}"}
-    if options:
-        parameters["options"] = _options(str(parameters.get("options") or ""), options)
     try:
         connection = psycopg.connect(make_conninfo("", **parameters), autocommit=True)
     except psycopg.Error as error:
         raise _refused(error, parameters) from error
     try:
-        if schema is not None:
-            with database_errors():
+        with database_errors():
+            if schema is not None:
                 check_session(connection, schema, lambda: connect(url, name=name, schema=None, autocommit=True))
+            if options:  # not among the connection's parameters, which poolers drop or refuse
+                connection.execute(_SET, [list(options), list(options.values())])
         connection.autocommit = autocommit
     except BaseException:
         connection.close()
@@ -173,12 +174,3 @@ def first_line(error: BaseException) -> str:
     text = re.sub(r"^connection (failed|is bad): ", "", lines[0] if lines else type(error).__name__)
     text = re.sub(r'^connection to server (at|on) ".*?"(, port \d+)? failed: ', "", text)
     return re.sub(r"^(FATAL|ERROR): +", "", text).rstrip(".")
-
-
-def _options(given: str, options: Mapping[str, str]) -> str:
-    ours = [f"-c {name}={_escaped(value)}" for name, value in options.items()]
-    return " ".join([given, *ours]).strip()
-
-
-def _escaped(value: str) -> str:
-    return re.sub(r"([\\ ])", r"\\\1", value)

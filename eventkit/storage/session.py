@@ -77,7 +77,8 @@ def revision_problem(schema: str, present: list[str]) -> str | None:
             f"{REVISIONS[-1]}: install the version of eventkit that upgraded the database"
         )
     if present != [REVISIONS[-1]]:
-        return f"schema {schema!r} is at {', '.join(present)}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
+        at = ", ".join(present)
+        return f"schema {schema!r} is at {at}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
     return None
 
 

@@ -42,7 +42,7 @@ begin
     return null;
   end if;
   raise exception using
-    errcode = 'insufficient_privilege',
+    errcode = 'restrict_violation',
     message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
     hint = 'only the role {MAINTENANCE_ROLE} may, after "set role {MAINTENANCE_ROLE}"; an operator creates it';
 end

@@ -79,7 +79,7 @@ begin
     return null;
   end if;
   raise exception using
-    errcode = 'insufficient_privilege',
+    errcode = 'restrict_violation',
     message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
     hint = 'only the role eventkit_maintenance may, after "set role eventkit_maintenance"; an operator creates it';
 end

@@ -137,7 +137,7 @@ def test_our_migrations_run_as_a_branch_of_a_service_s_own(
 
 
 def test_plain_alembic_works_from_a_checkout(empty_database_url: str) -> None:
-    """`alembic upgrade head` at the top of a checkout takes the database from the settings, and `alembic check` is content."""
+    """`alembic upgrade head` at the top of a checkout takes its database from the settings; `alembic check` agrees."""
     run("alembic", "upgrade", "head", folder=ROOT, EVENTKIT_DATABASE_URL=empty_database_url)
 
     assert verify.differences(empty_database_url, "eventkit") == []

@@ -1,0 +1,119 @@
+"""A standby and a pooler that shares sessions are refused: the one reorders events, the other breaks locks."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.errors import NotPrimary
+from eventkit.storage import migrate
+from eventkit.storage.connection import connect
+from eventkit.storage.session import check_session
+from tests.waiting import wait_until
+
+POOLER = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {folder}/users
+pool_mode = {mode}
+ignore_startup_parameters = extra_float_digits
+{user}
+"""
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A folder that another user can reach: neither server runs as root."""
+    folder = Path(tempfile.mkdtemp(prefix="eventkit-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def standby(room: Path) -> Iterator[str]:
+    """The address of a server in recovery, with our tables in it."""
+    with EmbeddedPostgres(data=room / "data") as primary:
+        migrate.upgrade(primary.url)
+    (room / "data" / "standby.signal").touch()
+    with EmbeddedPostgres(data=room / "data") as server:
+        yield server.url
+
+
+def pooled(url: str, folder: Path, mode: str) -> contextlib.AbstractContextManager[str]:
+    """Lend the address of a PgBouncer before a database; a machine without it skips, and says how to get it."""
+    program = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+    if program is None:
+        advice = "PgBouncer is not on this machine: install it (Debian: `apt-get install pgbouncer`)"
+        (pytest.fail if os.environ.get("EVENTKIT_REQUIRE_SERVERS") == "1" else pytest.skip)(advice)
+    return _pooled(program, url, folder, mode)
+
+
+@contextlib.contextmanager
+def _pooled(program: str, url: str, folder: Path, mode: str) -> Iterator[str]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    user = "user = nobody" if os.geteuid() == 0 else ""
+    settings = POOLER.format(server=urlsplit(url).port, port=port, folder=folder, mode=mode, user=user)
+    (folder / "pgbouncer.ini").write_text(settings)
+    (folder / "users").write_text('"postgres" ""\n')
+    process = subprocess.Popen([program, str(folder / "pgbouncer.ini")], stderr=subprocess.DEVNULL)
+    address = url.replace(f":{urlsplit(url).port}/", f":{port}/")
+    try:
+        wait_until(lambda: answers(address), what="PgBouncer to answer")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def answers(url: str) -> bool:
+    """Return whether a session can be opened."""
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
+        return True
+    return False
+
+
+def test_a_standby_is_refused(standby: str) -> None:
+    """A new session does not come about, and the message says that eventkit works on the primary."""
+    with pytest.raises(NotPrimary, match=r"127\.0\.0\.1:\d+.* is a standby.*on the primary alone; correct the URL"):
+        connect(standby, name="test")
+
+
+def test_an_open_session_on_a_standby_is_refused(standby: str) -> None:
+    """A session that came about in another way, or before the server lost its rank, is refused when it is checked."""
+    with psycopg.connect(standby, autocommit=True) as session, pytest.raises(NotPrimary, match="is a standby"):
+        check_session(session, "eventkit")
+
+
+def test_a_pooler_that_shares_sessions_is_refused(database_url: str, room: Path) -> None:
+    """Behind PgBouncer in transaction mode a lease would be worth nothing."""
+    with (
+        pooled(database_url, room, "transaction") as url,
+        pytest.raises(NotPrimary, match=r"is a pooler that shares sessions.*connect to PostgreSQL directly"),
+    ):
+        connect(url, name="test")
+
+
+def test_a_pooler_that_keeps_sessions_apart_is_taken(database_url: str, room: Path) -> None:
+    """PgBouncer in session mode is as good as PostgreSQL, settings included."""
+    with (
+        pooled(database_url, room, "session") as url,
+        connect(url, name="test", options={"work_mem": "9MB"}) as session,
+    ):
+        assert session.execute("show work_mem").fetchone() == ("9MB",)
