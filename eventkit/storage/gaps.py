@@ -38,9 +38,10 @@ class Group:
         self.awake |= other.awake
         self.reads = min(self.reads, other.reads)
         if len(self.positions) > _SET_LIMIT or len(self.spans) > 1:
-            self._collapse()
+            self.collapse()
 
-    def _collapse(self) -> None:
+    def collapse(self) -> None:
+        """Become one span."""
         lows = [low for low, _ in self.spans] + [position - 1 for position in self.positions]
         highs = [high for _, high in self.spans] + list(self.positions)
         self.positions, self.spans = set(), [(min(lows), max(highs))]
@@ -72,6 +73,8 @@ class Gaps:
     def add(self, holders: Holders, *, positions: Iterable[int] = (), span: tuple[int, int] | None = None) -> None:
         """Remember what one statement did not see; it is read at least once more."""
         group = Group(holders, set(positions), [span] if span else [])
+        if len(group.positions) > _SET_LIMIT:
+            group.collapse()
         if group.positions or group.spans:
             self._groups.append(group)
 
@@ -96,6 +99,13 @@ class Gaps:
         for group in lost:
             group.awake = True
         return bool(lost)
+
+    def torn(self, before: Holders, after: Holders) -> bool:
+        """Return whether an owner of a span's positions may have ended between two pages of one read.
+
+        Its earlier events would be on a page that was read before it committed, its later ones on this.
+        """
+        return any(group.awake and group.spans and not group.holders & before <= after for group in self._groups)
 
     def seen(self, positions: Iterable[int]) -> None:
         """Forget positions that have appeared."""

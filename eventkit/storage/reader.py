@@ -130,9 +130,10 @@ class Reader:
             if page.server != self._server:
                 msg = "the PostgreSQL server was restarted: what was known about its gaps is void, reading starts again"
                 raise DatabaseUnavailable(msg)
-            if not self._gaps.woken(page.holders):
+            torn = self._resume is not None and self._gaps.torn(self._before, page.holders)
+            if not self._gaps.woken(page.holders) and not torn:
                 return self._take(page)
-            self._resume = None  # the rows are thrown away: a sleeping group may own what should come before them
+            self._resume = None  # the rows are thrown away: who has just ended may own what should come before them
 
     def sweep(self, in_flight: Collection[int]) -> int:
         """Return how many rows below the cursor are neither in flight nor a known gap.
