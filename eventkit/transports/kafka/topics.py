@@ -7,6 +7,7 @@ one) are asked for the partitions only.
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from eventkit.transports.kafka.news import BrokerNews
 
 _PATIENCE = 5.0  # seconds a question may take
 _CREATION = 15.0
+_LOOK = 0.02
 
 
 class Topic(NamedTuple):
@@ -64,20 +66,27 @@ class Topics:
             raise TopicUnusable(reasons)
 
     def create(self, names: Sequence[str], *, partitions: int) -> list[str]:
-        """Create the missing topics and return their names."""
+        """Create the missing topics, wait until the broker knows them, and return their names."""
         with self._lock:
             try:
+                known = self._admin().list_topics(timeout=_PATIENCE).topics
                 missing = [
-                    name
-                    for name in dict.fromkeys(names)
-                    if name not in self._admin().list_topics(timeout=_PATIENCE).topics
+                    NewTopic(name, num_partitions=partitions) for name in dict.fromkeys(names) if name not in known
                 ]
-                if not missing:
-                    return []
-                futures = self._admin().create_topics([NewTopic(name, num_partitions=partitions) for name in missing])
-                return [name for name, future in futures.items() if _created(name, future)]
+                futures = self._admin().create_topics(missing) if missing else {}
+                created = [name for name, future in futures.items() if _created(name, future)]
+                self._await(created)
             except KafkaException as error:
                 raise self._unavailable(error) from None
+        return created
+
+    def _await(self, names: Sequence[str]) -> None:
+        """Wait until they are visible: the controller confirms a topic before every broker has heard of it."""
+        deadline = time.monotonic() + _CREATION
+        while any(isinstance(answer, str) for answer in self._ask(list(names)).values()):
+            if time.monotonic() > deadline:
+                raise TopicUnusable(dict.fromkeys(names, f"created, and not visible within {_CREATION:g} s"))
+            time.sleep(_LOOK)
 
     def describe_cluster(self) -> str:
         """Return who answers."""
@@ -116,8 +125,8 @@ class Topics:
         first = self._first.setdefault(found.name, found)
         if found.partitions != first.partitions:
             return (
-                f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: keys "
-                "would move and streams lose their order; let its readers catch up, then restart this process"
+                f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: "
+                "keys would move and streams lose their order; let its readers catch up, then restart this process"
             )
         if found.id != first.id and None not in (found.id, first.id):
             return (
@@ -127,6 +136,8 @@ class Topics:
         return first
 
     def _ask(self, names: list[str]) -> dict[str, Topic | str]:
+        if not names:
+            return {}
         if not self._knows_admin_api():
             return {name: self._partitions_of(name) for name in names}
         described = self._admin().describe_topics(TopicCollection(names), request_timeout=_PATIENCE)

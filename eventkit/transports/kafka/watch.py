@@ -66,6 +66,9 @@ class TopicWatch(threading.Thread):
         while names and not self._stopped.is_set():
             try:
                 answers = self._topics.look_up(names)
+                if any(isinstance(answer, str) for answer in answers.values()):
+                    self._stopped.wait(_AGAIN)  # a new topic is not known to every broker at once
+                    answers = self._topics.look_up(names)
             except TransportError as error:
                 logger.debug("no answer about topics %s: %s", names, error)
                 self._stopped.wait(_AGAIN)

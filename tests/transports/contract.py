@@ -1,0 +1,442 @@
+"""The contract that every transport keeps (`eventkit/transports/base.py`), as tests to inherit.
+
+A transport's own test file subclasses `TransportContract` and gives two fixtures: `transport`, and `refuser`, which
+makes a topic in which messages with a value of 30,000 characters are refused and smaller ones taken.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from eventkit.domain.message import Message
+from eventkit.errors import TopicUnusable
+from eventkit.transports import Transport
+from tests.transports.traffic import (
+    await_reports,
+    deliver,
+    in_order,
+    message,
+    messages,
+    number,
+    numbers_by_key,
+    read,
+    read_until,
+    whole_story,
+)
+
+TOO_LARGE = 30_000
+Refuser = Callable[[], str]
+
+
+def fresh(what: str) -> str:
+    """Return a name that nobody has used."""
+    return f"{what}.{uuid.uuid4().hex[:12]}"
+
+
+class TransportContract:
+    """What a service may count on, whatever the broker."""
+
+    @pytest.fixture
+    def topic(self, transport: Transport) -> str:
+        """A fresh topic of six partitions."""
+        return transport.create_topics([fresh("contract")], partitions=6)[0]
+
+    @pytest.fixture
+    def group(self) -> str:
+        """A fresh group's name."""
+        return fresh("group")
+
+    @pytest.fixture
+    def published(self, transport: Transport, topic: str) -> Iterator[list[Message]]:
+        """A thousand messages of ten keys, confirmed."""
+        publisher = transport.publisher()
+        batch = messages(topic, 1_000)
+        assert sorted(deliver(publisher, batch).confirmed) == list(range(1_000))
+        yield batch
+        publisher.close(1)
+
+    def test_every_message_is_reported_once_by_its_tag(self, transport: Transport, topic: str) -> None:
+        """What the broker has made durable is confirmed, each message by itself and once."""
+        publisher = transport.publisher()
+
+        reports = deliver(publisher, messages(topic, 2_500, keys=100))
+
+        assert sorted(reports.confirmed) == list(range(2_500))
+        assert not reports.failed
+        assert publisher.close(1).confirmed == []
+
+    def test_a_key_arrives_in_the_order_of_sending(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """One key's messages arrive in the order in which one publisher was given them."""
+        subscription = transport.subscribe([topic], group)
+
+        received = read(subscription, len(published))
+
+        assert in_order(received)
+        assert sorted(map(number, received)) == list(range(len(published)))
+        subscription.close()
+
+    def test_what_is_sent_arrives_unchanged(self, transport: Transport, topic: str, group: str) -> None:
+        """Keys and headers in any language, an empty payload and one of 900 KB arrive as they were."""
+        headers: list[tuple[str, str | bytes]] = [("ce_type", "Bestellt"), ("ce_metadata", '{"naïve":"日本"}')]
+        sent = [
+            Message(topic, "ørder-日本-🛩", '{"größe":1}', headers, 1),
+            Message(topic, "empty-1", b"", headers, 2),
+            Message(topic, "big-1", b"\x00\xff" * 450_000, headers, 3),
+        ]
+        publisher, subscription = transport.publisher(), transport.subscribe([topic], group)
+
+        assert sorted(deliver(publisher, sent).confirmed) == [1, 2, 3]
+        received = {each.key: each for each in read(subscription, 3)}
+
+        for each in sent:
+            assert _bytes(received[each.key].value) == _bytes(each.value)
+            assert [(name, _bytes(value)) for name, value in received[each.key].headers] == [
+                (name, _bytes(value)) for name, value in headers
+            ]
+        publisher.close(1)
+        subscription.close()
+
+    def test_each_group_gets_everything(self, transport: Transport, topic: str, published: list[Message]) -> None:
+        """Groups do not take messages from each other, and a later one finds what was before it."""
+        for group in (fresh("group"), fresh("group")):
+            subscription = transport.subscribe([topic], group)
+
+            received = read(subscription, len(published))
+
+            assert sorted(map(number, received)) == list(range(len(published)))
+            subscription.close()
+
+    def test_the_members_of_a_group_share_the_keys(self, transport: Transport, topic: str, group: str) -> None:
+        """Two members get every message between them, and a key is with one of them only."""
+        publisher = transport.publisher()
+        members = [transport.subscribe([topic], group) for _ in range(2)]
+        found: list[list[Message]] = [[], []]
+        for tag in range(10_000):  # until both have their share
+            deliver(publisher, messages(topic, 20, keys=20, start=tag * 20))
+            for member, messages_ in zip(members, found, strict=True):
+                batch = member.receive(100, 0.05)
+                member.acknowledge(batch)
+                messages_ += batch
+            if all(found):
+                break
+        start = 1_000_000
+        deliver(publisher, messages(topic, 400, keys=20, start=start))
+
+        parts: list[list[Message]] = [[], []]
+        read_until(
+            _Both(members, parts),  # type: ignore[arg-type]
+            lambda _: sum(number(each) >= start for part in parts for each in part) >= 400,
+        )
+
+        late = [{each.key for each in part if number(each) >= start} for part in parts]
+        assert all(late)
+        assert not late[0] & late[1]
+        assert all(in_order(part) for part in parts)
+        publisher.close(1)
+        for member in members:
+            member.close()
+
+    def test_what_was_not_acknowledged_is_delivered_again(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """A member that leaves without acknowledging has taken nothing away."""
+        first = transport.subscribe([topic], group)
+        read(first, len(published), acknowledge=False)
+        first.close()
+
+        second = transport.subscribe([topic], group)
+        received = read(second, len(published))
+
+        assert in_order(received)
+        assert sorted(map(number, received)) == list(range(len(published)))
+        second.close()
+
+    def test_what_was_acknowledged_is_not_delivered_again(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """A group goes on behind what it has acknowledged."""
+        first = transport.subscribe([topic], group)
+        read(first, len(published))
+        first.close()
+        publisher = transport.publisher()
+        deliver(publisher, messages(topic, 10, start=5_000))
+
+        second = transport.subscribe([topic], group)
+        received = read(second, 10)
+
+        assert sorted(map(number, received)) == list(range(5_000, 5_010))
+        publisher.close(1)
+        second.close()
+
+    def test_one_unacknowledged_message_comes_again_even_if_later_ones_are_acknowledged(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """Acknowledging covers a message's own key, never another one's."""
+        first = transport.subscribe([topic], group)
+        received = read(first, len(published), acknowledge=False)
+        left_out = {number(each) for each in received if each.key == "order-3"}
+        first.acknowledge([each for each in received if number(each) not in left_out])
+        first.close()
+
+        second = transport.subscribe([topic], group)
+        again = read_until(second, lambda found: left_out <= set(map(number, found)))
+
+        assert numbers_by_key(again)["order-3"] == sorted(left_out)
+        second.close()
+
+    def test_the_last_of_a_key_covers_the_earlier_ones(self, transport: Transport, topic: str, group: str) -> None:
+        """Acknowledging a message acknowledges the earlier ones of its key."""
+        publisher = transport.publisher()
+        deliver(publisher, [message(topic, "order-1", tag) for tag in range(50)])
+        first = transport.subscribe([topic], group)
+        received = read(first, 50, acknowledge=False)
+        first.acknowledge(received[-1:])
+        first.close()
+        deliver(publisher, [message(topic, "order-1", 99)])
+
+        second = transport.subscribe([topic], group)
+
+        assert [number(each) for each in read(second, 1)] == [99]
+        publisher.close(1)
+        second.close()
+
+    def test_a_member_that_joins_takes_nothing_away_during_a_batch(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """Shares change only while a member receives: what is in its hands stays its own until then."""
+        first = transport.subscribe([topic], group)
+        in_hand = read(first, len(published), acknowledge=False)
+
+        second = transport.subscribe([topic], group)
+        early = second.receive(100, 1.0)
+        first.acknowledge(in_hand)
+        late = _receive_both(first, second)
+
+        assert early == []
+        assert late == []
+        first.close()
+        second.close()
+
+    def test_a_member_that_leaves_hands_its_keys_over_in_order(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """The keys of a member that leaves go to another, from the first unacknowledged message on, in order."""
+        first = transport.subscribe([topic], group)
+        second = transport.subscribe([topic], group)
+        handled = read(first, 100, limit=100)
+        first.receive(100, 0.1)  # and never acknowledges them
+
+        first.close()
+        missing = {number(each) for each in published} - {number(each) for each in handled}
+        rest = read_until(second, lambda found: missing <= set(map(number, found)))
+
+        assert in_order(rest)
+        second.close()
+
+    def test_a_slow_reader_loses_nothing(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """A reader that takes a few messages at a time gets all of them."""
+        subscription = transport.subscribe([topic], group)
+
+        received = read(subscription, len(published), limit=7)
+
+        assert sorted(map(number, received)) == list(range(len(published)))
+        assert in_order(received)
+        subscription.close()
+
+    def test_receive_keeps_to_its_limit_and_to_its_time(
+        self, transport: Transport, topic: str, group: str, published: list[Message]
+    ) -> None:
+        """At most `limit` messages come at a time, and nothing comes after the time-out when nothing is there."""
+        subscription = transport.subscribe([topic], group)
+        batches = []
+        while sum(map(len, batches)) < len(published):
+            batches.append(subscription.receive(64, 1.0))
+
+        assert max(map(len, batches)) <= 64
+        assert subscription.receive(64, 0.05) == []
+        subscription.close()
+
+    def test_a_refused_message_is_named_and_nothing_of_its_key_passes_it(
+        self, transport: Transport, refuser: Refuser, group: str
+    ) -> None:
+        """The refused message is reported by tag with a reason; those before it arrive, later ones of its key do not."""
+        topic = refuser()
+        publisher = transport.publisher()
+        before = deliver(publisher, [message(topic, "order-1", tag) for tag in range(10)])
+        culprit = message(topic, "order-1", 10, size=TOO_LARGE)
+
+        story = whole_story(
+            publisher,
+            deliver(publisher, [culprit, *(message(topic, "order-1", tag) for tag in range(11, 500))]),
+        )
+
+        assert sorted(before.confirmed) == list(range(10))
+        assert story.refused.keys() == {10}
+        assert story.refused[10]
+        assert story.confirmed == []
+        assert _all_numbers(transport, topic, group) == list(range(10))
+
+    def test_the_first_message_of_a_key_can_be_refused_too(
+        self, transport: Transport, refuser: Refuser, group: str
+    ) -> None:
+        """Nothing passes a refused message, also where this publisher has sent nothing before."""
+        topic = refuser()
+        publisher = transport.publisher()
+        batch = [
+            message(topic, "order-1", 1, size=TOO_LARGE),
+            *(message(topic, "order-1", tag) for tag in range(2, 300)),
+        ]
+
+        story = whole_story(publisher, deliver(publisher, batch))
+
+        assert story.refused.keys() == {1}
+        assert _all_numbers(transport, topic, group) == []
+
+    def test_a_new_publisher_goes_on_where_the_failed_one_was(
+        self, transport: Transport, refuser: Refuser, group: str
+    ) -> None:
+        """After a refusal everything but the culprit can be sent anew, and arrives."""
+        topic = refuser()
+        failed = transport.publisher()
+        batch = messages(topic, 200, keys=20)
+        batch[50] = message(topic, "order-10", 50, size=TOO_LARGE)
+        story = whole_story(failed, deliver(failed, batch))
+        publisher = transport.publisher()
+
+        rest = [each for each in batch if each.tag not in {*story.confirmed, *story.refused}]
+        reports = deliver(publisher, rest)
+
+        assert sorted({*story.confirmed, *reports.confirmed}) == [tag for tag in range(200) if tag != 50]
+        subscription = transport.subscribe([topic], group)
+        wanted = set(range(200)) - {50}
+        received = read_until(subscription, lambda found: wanted <= set(map(number, found)))
+        assert _first_deliveries_in_order(received)
+        publisher.close(1)
+        subscription.close()
+
+    def test_a_missing_topic_is_held_and_its_events_are_innocent(self, transport: Transport) -> None:
+        """A publisher names a missing topic with a reason, and refuses no event for it."""
+        publisher = transport.publisher()
+        missing = fresh("missing")
+
+        story = whole_story(publisher, deliver(publisher, messages(missing, 5)))
+
+        assert story.held.keys() == {missing}
+        assert "create" in story.held[missing]
+        assert story.refused == {}
+        assert story.confirmed == []
+
+    def test_a_missing_topic_cannot_be_subscribed(self, transport: Transport, topic: str, group: str) -> None:
+        """A subscription says at once which topics are missing."""
+        missing = fresh("missing")
+
+        with pytest.raises(TopicUnusable, match=missing) as caught:
+            transport.subscribe([topic, missing], group)
+
+        assert caught.value.reasons.keys() == {missing}
+
+    def test_topics_are_created_once(self, transport: Transport) -> None:
+        """Creating names what was missing, and what exists is left alone."""
+        name = fresh("contract")
+
+        assert transport.create_topics([name], partitions=3) == [name]
+        assert transport.create_topics([name], partitions=3) == []
+
+    def test_close_flushes(self, transport: Transport, topic: str, group: str) -> None:
+        """What was sent before `close` is confirmed by it, and is there."""
+        publisher = transport.publisher()
+        publisher.send(messages(topic, 3_000, keys=50))
+
+        reports = publisher.close(20)
+
+        assert not reports.failed
+        assert sorted(reports.confirmed) == list(range(3_000))
+        assert _all_numbers(transport, topic, group) == list(range(3_000))
+
+    def test_stragglers_of_an_abandoned_publisher_are_duplicates_only(
+        self, transport: Transport, topic: str, group: str
+    ) -> None:
+        """What an abandoned publisher had sent may come late, but the first deliveries of a key stay in order."""
+        abandoned = transport.publisher()
+        deliver(abandoned, messages(topic, 10))
+        batch = messages(topic, 5_000, start=10)
+        abandoned.send(batch)
+        known = set(abandoned.abandon().confirmed)
+        publisher = transport.publisher()
+
+        reports = deliver(publisher, [each for each in batch if each.tag not in known])
+
+        assert known | set(reports.confirmed) == set(range(10, 5_010))
+        subscription = transport.subscribe([topic], group)
+        received = read_until(subscription, lambda found: set(map(number, found)) == set(range(5_010)))
+        assert _first_deliveries_in_order(received)
+        publisher.close(1)
+        subscription.close()
+
+    def test_more_is_taken_than_any_queue_holds(self, transport: Transport, topic: str) -> None:
+        """`send` waits instead of growing without bound, and loses nothing."""
+        publisher = transport.publisher()
+        count = 150_000
+
+        publisher.send(messages(topic, count, keys=500))
+        reports = await_reports(publisher, count, timeout=60)
+
+        assert len(reports.confirmed) == count
+        assert not reports.failed
+        publisher.close(1)
+
+    def test_check_names_the_broker(self, transport: Transport) -> None:
+        """`check` answers with a line about the broker."""
+        assert transport.check()
+
+
+class _Both:
+    """Two members read in turn, as if they were one."""
+
+    def __init__(self, members: list[object], parts: list[list[Message]]) -> None:
+        self._members = members
+        self._parts = parts
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        for member, part in zip(self._members, self._parts, strict=True):
+            batch = member.receive(limit, timeout)  # type: ignore[attr-defined]
+            member.acknowledge(batch)  # type: ignore[attr-defined]
+            part += batch
+        return []
+
+    def acknowledge(self, messages: list[Message]) -> None:
+        pass
+
+
+def _receive_both(first: object, second: object) -> list[Message]:
+    parts: list[list[Message]] = [[], []]
+    both = _Both([first, second], parts)
+    for _ in range(10):
+        both.receive(100, 0.2)
+    return [*parts[0], *parts[1]]
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _all_numbers(transport: Transport, topic: str, group: str) -> list[int]:
+    """Return everything in a topic, once a message sent now has arrived in each of its partitions."""
+    publisher = transport.publisher()
+    marks = [message(topic, f"mark-{tag}", tag) for tag in range(10**9, 10**9 + 100)]
+    assert len(deliver(publisher, marks).confirmed) == len(marks)
+    publisher.close(1)
+    subscription = transport.subscribe([topic], group)
+    wanted = {mark.tag for mark in marks}
+    received = read_until(subscription, lambda found: wanted <= set(map(number, found)))
+    subscription.close()
+    return sorted(number(each) for each in received if number(each) < 10**9)
+
+
+def _first_deliveries_in_order(received: list[Message]) -> bool:
+    return all(list(dict.fromkeys(each)) == sorted(set(each)) for each in numbers_by_key(received).values())

@@ -1,0 +1,419 @@
+"""Kafka keeps the contract, on a real Apache Kafka; and what only a server can do to a publisher and a subscription."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+from confluent_kafka.cimpl import NewPartitions
+
+from eventkit.domain.message import Message
+from eventkit.embedded.kafka import EmbeddedKafka
+from eventkit.errors import ConfigurationError, TransportUnavailable
+from eventkit.transports import open_transport
+from eventkit.transports.kafka import KafkaTransport
+from eventkit.transports.kafka.partition import murmur2, partition_of
+from eventkit.transports.kafka.publisher import KafkaPublisher
+from tests.servers.kafka import GivenKafka, KafkaServer
+from tests.transports.contract import Refuser, TransportContract, fresh
+from tests.transports.traffic import (
+    await_reports,
+    deliver,
+    in_order,
+    message,
+    messages,
+    number,
+    numbers_by_key,
+    read,
+    read_until,
+    whole_story,
+)
+from tests.waiting import wait_until
+
+Kafka = KafkaServer | GivenKafka
+LIMIT = 20_000
+
+
+@pytest.fixture
+def transport(kafka: Kafka) -> Iterator[KafkaTransport]:
+    """A transport to the session's Kafka."""
+    transport = KafkaTransport(kafka.url, {})
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def small_topic(kafka: Kafka) -> str:
+    """A topic of two partitions that takes 20,000 bytes at a time."""
+    name = fresh("small")
+    kafka.create_topic(name, partitions=2, max_message_bytes=LIMIT)
+    return name
+
+
+@pytest.fixture
+def refuser(kafka: Kafka) -> Refuser:
+    """A topic that refuses what is too large."""
+
+    def make() -> str:
+        name = fresh("small")
+        kafka.create_topic(name, max_message_bytes=LIMIT)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[KafkaServer]:
+    """A Kafka of this test's own, to kill and to pause."""
+    with KafkaServer(heap="512m") as server:
+        yield server
+
+
+class TestKafka(TransportContract):
+    """`kafka://host:port`."""
+
+
+def test_the_partition_of_a_key_is_that_of_the_java_client() -> None:
+    """The hash agrees with Apache Kafka's own test vectors."""
+    vectors = {
+        b"21": -973932308,
+        b"foobar": -790332482,
+        b"a-little-bit-long-string": -985981536,
+        b"a-little-bit-longer-string": -1486304829,
+        b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+        b"abc": 479470107,
+    }
+
+    assert {data: murmur2(data) for data in vectors} == {data: value & 0xFFFFFFFF for data, value in vectors.items()}
+
+
+def test_messages_are_in_the_partition_that_every_other_client_expects(transport: KafkaTransport, kafka: Kafka) -> None:
+    """librdkafka's own murmur2 partitioner sends every key to the partition that we compute."""
+    topic = transport.create_topics([fresh("keys")], partitions=7)[0]
+    keys = ["order-1", "ørder-日本", "x", "", "order-" + "9" * 190]
+    seen: dict[str, int] = {}
+    other = Producer({"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random"})
+    for key in filter(None, keys):
+        other.produce(topic, b"", key=key, on_delivery=lambda _, m: seen.update({m.key().decode(): m.partition()}))
+    other.flush(10)
+
+    assert seen == {key: partition_of(key, 7) for key in filter(None, keys)}
+
+
+def test_a_message_that_only_the_broker_finds_too_large_stops_its_partition(
+    transport: KafkaTransport, small_topic: str
+) -> None:
+    """On a warm partition with batches in flight, the log ends right before the culprit, and the culprit alone is named."""
+    publisher = transport.publisher()
+    deliver(publisher, [message(small_topic, "order-1", tag) for tag in range(10)])
+    culprit = message(small_topic, "order-1", 500, size=LIMIT - 20)  # the client's count leaves out the batch's frame
+    batch = [message(small_topic, "order-1", tag, size=200) for tag in range(10, 2_000)]
+    batch[490] = culprit
+
+    story = whole_story(publisher, deliver(publisher, batch))
+
+    assert story.refused.keys() == {500}
+    log = _log(transport, small_topic)["order-1"]
+    assert log == list(range(len(log)))
+    assert set(story.confirmed) <= set(log)
+    assert len(log) <= 500
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
+    transport: KafkaTransport, small_topic: str, attempt: int
+) -> None:
+    """The first event of a partition goes alone: what follows a refused one never reaches the log."""
+    publisher = transport.publisher()
+    culprit = message(small_topic, "order-1", 0, size=LIMIT - 20)
+
+    story = whole_story(
+        publisher,
+        deliver(publisher, [culprit, *(message(small_topic, "order-1", tag, size=500) for tag in range(1, 500))]),
+    )
+
+    assert story.refused.keys() == {0}, attempt
+    assert story.confirmed == []
+    assert _log(transport, small_topic) == {}
+
+
+def test_one_refused_message_among_thousands_is_the_only_suspect(transport: KafkaTransport, small_topic: str) -> None:
+    """A batch stays below the topic's limit, so that a refusal blames one event, not the whole batch."""
+    publisher = transport.publisher()
+    batch = messages(small_topic, 5_000, keys=100, size=100)
+    batch[3_000] = message(small_topic, "order-0", 3_000, size=LIMIT - 20)
+
+    story = whole_story(publisher, deliver(publisher, batch))
+
+    assert story.refused.keys() == {3_000}
+
+
+def test_cold_partitions_warm_up_together(transport: KafkaTransport) -> None:
+    """Thousands of new keys cost a round trip a partition, all at once, not one a key."""
+    topic = transport.create_topics([fresh("cold")], partitions=24)[0]
+    publisher = transport.publisher()
+
+    reports = deliver(publisher, messages(topic, 5_000, keys=5_000))
+
+    assert len(reports.confirmed) == 5_000
+    publisher.close(1)
+
+
+def test_a_long_idle_partition_is_cold_again(transport: KafkaTransport, small_topic: str) -> None:
+    """After an hour without messages the broker may have forgotten the producer: the first event goes alone again."""
+    publisher = transport.publisher()
+    deliver(publisher, [message(small_topic, "order-1", 0)])
+    publisher._lanes.cool()
+    publisher._lanes.cool()  # an hour and another one later
+
+    publisher.send([message(small_topic, "order-1", tag) for tag in range(1, 4)])
+    lane = publisher._lanes.find(small_topic, "order-1")
+
+    assert lane is not None
+    assert (lane.probing, len(lane.waiting)) == (True, 2)
+    assert sorted(await_reports(publisher, 3).confirmed) == [1, 2, 3]
+    publisher.close(1)
+
+
+def test_more_partitions_hold_the_topic(transport: KafkaTransport, kafka: Kafka) -> None:
+    """With another count keys would move: the topic is held with a sentence, in this publisher and in the next."""
+    topic = transport.create_topics([fresh("grown")], partitions=2)[0]
+    publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
+    deliver(publisher, messages(topic, 10))
+    kafka.admin().create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+
+    story = wait_until(lambda: (reports := publisher.reports(0.2)).failed and reports)
+    assert story
+    again = whole_story(transport.publisher(), deliver(transport.publisher(), messages(topic, 1)))
+
+    assert "3 partitions" in story.held[topic]
+    assert "3 partitions" in again.held[topic]
+    publisher.abandon()
+
+
+def test_a_topic_made_anew_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
+    """A topic that was deleted and created again lost what it had confirmed: it is held with a sentence."""
+    topic = transport.create_topics([fresh("anew")], partitions=2)[0]
+    publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
+    deliver(publisher, messages(topic, 10))
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, partitions=2)
+
+    story = wait_until(lambda: (reports := publisher.reports(0.2)).failed and reports)
+
+    assert story
+    assert story.held.keys() == {topic}
+    publisher.abandon()
+
+
+def test_a_topic_that_may_not_be_written_is_held(own_kafka_with_acls: KafkaServer) -> None:
+    """A refused authorization is of the topic: no event is blamed."""
+    transport = KafkaTransport(own_kafka_with_acls.url, {})
+    topic = transport.create_topics([fresh("forbidden")], partitions=2)[0]
+    publisher = transport.publisher()
+    deliver(publisher, messages(topic, 100))
+    _forbid_writing(own_kafka_with_acls, topic)
+
+    wait_until(lambda: deliver(publisher, messages(topic, 1_000, start=100)).failed, what="the refusal")
+    story = whole_story(publisher, publisher.reports(0))
+
+    assert story.held.keys() == {topic}
+    assert story.refused == {}
+
+
+@pytest.fixture
+def own_kafka_with_acls() -> Iterator[KafkaServer]:
+    """A Kafka that allows everything that no rule forbids."""
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    with KafkaServer(heap="512m", properties=rules) as server:
+        yield server
+
+
+def test_a_broker_killed_and_restarted_loses_nothing_confirmed(own_kafka: KafkaServer) -> None:
+    """The publisher goes on by itself, in order and without repeating, when a killed broker is back."""
+    transport = KafkaTransport(own_kafka.url, {})
+    topic = transport.create_topics([fresh("killed")], partitions=3)[0]
+    publisher = transport.publisher()
+    deliver(publisher, messages(topic, 1_000))
+
+    publisher.send(messages(topic, 20_000, start=1_000))
+    own_kafka.kill()
+    silent = publisher.reports(0.5)
+    own_kafka.start()
+    rest = await_reports(publisher, 20_000 - len(silent.confirmed), timeout=25)
+
+    assert not silent.failed
+    assert sorted(silent.confirmed + rest.confirmed) == list(range(1_000, 21_000))
+    assert {key: list(dict.fromkeys(log)) for key, log in _log(transport, topic).items()} == numbers_by_key(
+        messages(topic, 21_000)
+    )
+    publisher.close(1)
+
+
+def test_a_silent_broker_is_given_up_within_the_patience(own_kafka: KafkaServer) -> None:
+    """A hung broker ends the publisher, and neither `send`, `abandon` nor `close` hangs with it."""
+    transport = KafkaTransport(own_kafka.url, {})
+    topic = transport.create_topics([fresh("hung")], partitions=3)[0]
+    publisher = KafkaPublisher(transport._address, transport._topics, patience=2)
+    deliver(publisher, messages(topic, 100))
+    own_kafka.pause()
+
+    publisher.send(messages(topic, 250_000, start=100))  # more than is taken over
+    reports = wait_until(lambda: (known := publisher.reports(0.2)).failed and known)
+
+    assert reports
+    assert "no report for 2 s" in str(reports.lost)
+    assert reports.refused == reports.held == {}
+    wait_until(lambda: publisher.abandon() is not None, timeout=4)
+    own_kafka.resume()
+
+
+def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: KafkaServer) -> None:
+    """A publisher that was made while nothing answered sends what it was given as soon as something does."""
+    topic = fresh("later")
+    own_kafka.create_topic(topic)
+    own_kafka.kill()
+    transport = KafkaTransport(own_kafka.url, {})
+    publisher = transport.publisher()
+
+    publisher.send(messages(topic, 100))
+    assert publisher.reports(1.0) == publisher.reports(0)
+    own_kafka.start()
+
+    assert sorted(await_reports(publisher, 100).confirmed) == list(range(100))
+    publisher.close(1)
+
+
+def test_a_member_killed_with_9_leaves_its_messages_to_the_others(transport: KafkaTransport, kafka: Kafka) -> None:
+    """What a killed member held comes to another one after the session's time-out."""
+    topic = transport.create_topics([fresh("member")], partitions=6)[0]
+    group = fresh("group")
+    publisher = transport.publisher()
+    deliver(publisher, messages(topic, 500))
+    command = [sys.executable, "-m", "tests.transports.member", kafka.url, topic, group]
+    victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert victim.stdout
+    while int(victim.stdout.readline() or 500) < 500:
+        pass
+    victim.kill()
+    victim.wait()
+
+    survivor = transport.subscribe([topic], group)
+    received = read(survivor, 500)
+
+    assert sorted(map(number, received)) == list(range(500))
+    assert in_order(received)
+    publisher.close(1)
+    survivor.close()
+
+
+def test_the_embedded_broker_will_do(embedded_kafka: EmbeddedKafka) -> None:
+    """A broker without an admin API publishes and delivers, without waiting for answers that never come."""
+    topic = fresh("embedded")
+    embedded_kafka.create_topic(topic, 4)
+    transport = open_transport(embedded_kafka.url)
+    publisher = transport.publisher()
+
+    reports = deliver(publisher, messages(topic, 1_000))
+    received = read(transport.subscribe([topic], "readers"), 1_000)
+
+    assert sorted(reports.confirmed) == list(range(1_000))
+    assert in_order(received)
+    publisher.close(1)
+
+
+def test_foreign_messages_without_key_value_and_headers_are_delivered(transport: KafkaTransport, kafka: Kafka) -> None:
+    """Whatever stands in a topic reaches the reader, who can tell that it is no event of ours."""
+    topic = transport.create_topics([fresh("foreign")], partitions=1)[0]
+    foreign = Producer({"bootstrap.servers": kafka.bootstrap})
+    foreign.produce(topic, None)
+    foreign.produce(topic, b"{}", key=b"\xff\xfe", headers=[("h", None)])
+    foreign.flush(10)
+    subscription = transport.subscribe([topic], fresh("group"))
+
+    received = read_until(subscription, lambda found: len(found) == 2)
+
+    assert [(each.key, each.value) for each in received] == [("", b""), ("\\xff\\xfe", b"{}")]
+    subscription.close()
+
+
+def test_a_message_the_client_cannot_encode_is_refused(transport: KafkaTransport) -> None:
+    """A text that is no UTF-8 is that event's fault."""
+    topic = transport.create_topics([fresh("broken")], partitions=1)[0]
+    publisher = transport.publisher()
+
+    story = whole_story(publisher, deliver(publisher, [Message(topic, "order-1", "\ud800", [], 1)]))
+
+    assert story.refused.keys() == {1}
+
+
+def test_nobody_at_the_address_is_said_in_a_sentence() -> None:
+    """Checking and subscribing say who does not answer, and where to look."""
+    transport = open_transport("kafka://127.0.0.1:1")
+
+    with pytest.raises(
+        TransportUnavailable, match=r"Kafka at 127\.0\.0\.1:1 does not answer: .*EVENTKIT_TRANSPORT_URL"
+    ):
+        transport.check()
+
+
+def test_no_password_is_ever_shown() -> None:
+    """Neither errors nor representations hold the password of the URL or the options."""
+    transport = KafkaTransport("kafka://anna:s3cret@127.0.0.1:1", {"ssl_key_password": "hidden"})
+
+    assert transport._address.properties(print)["sasl.password"] == "s3cret"
+    assert transport._address.properties(print)["ssl.key.password"] == "hidden"
+    assert "s3cret" not in repr(transport._address)
+    assert transport._address.safe("wrong: s3cret, hidden") == "wrong: ***, ***"
+
+
+@pytest.mark.parametrize("name", ["acks", "enable_idempotence", "message.timeout.ms", "Group.Id"])
+def test_what_the_promises_stand_on_is_no_option(name: str) -> None:
+    """An option that would break order or durability is refused by name."""
+    with pytest.raises(ConfigurationError, match=name.lower().replace("_", r"\.")):
+        open_transport("kafka://localhost", {name: "1"})
+
+
+def test_an_option_that_the_client_does_not_know_is_named() -> None:
+    """A typing error in an option is a configuration error."""
+    with pytest.raises(ConfigurationError, match=r"linger\.msec"):
+        open_transport("kafka://localhost", {"linger.msec": "1"}).publisher()
+
+
+@pytest.mark.parametrize("url", ["kafka://", "kafka://host/topic"])
+def test_a_url_without_brokers_or_with_a_path_is_refused(url: str) -> None:
+    """A Kafka URL names brokers, nothing else."""
+    with pytest.raises(ConfigurationError, match="kafka://host:9092"):
+        open_transport(url)
+
+
+def _log(transport: KafkaTransport, topic: str) -> dict[str, list[int]]:
+    """Return what is in a topic, by key, read to its end from outside."""
+    consumer = transport._topics  # the same brokers
+    subscription = transport.subscribe([topic], fresh("log"))
+    reader = subscription._consumer
+    partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+    ends = {number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in partitions}
+    assert consumer is not None
+    received = read(subscription, sum(ends.values()))
+    subscription.close()
+    return numbers_by_key(received)
+
+
+def _forbid_writing(server: KafkaServer, topic: str) -> None:
+    rule = AclBinding(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        "User:ANONYMOUS",
+        "*",
+        AclOperation.WRITE,
+        AclPermissionType.DENY,
+    )
+    for future in server.admin().create_acls([rule]).values():
+        future.result(10)
