@@ -1,5 +1,6 @@
 """The reader against every schedule that hypothesis can think of, in a world that keeps PostgreSQL's order of things."""
 
+import random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from eventkit.storage.reader import Reader
 from tests.storage.world import Transaction, World
 
 STREAMS = ("a", "b", "c")
+KINDS = (0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8)
 STEPS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 5), st.integers(0, 2)), max_size=5)
 
 
@@ -132,5 +134,40 @@ class Schedules(RuleBasedStateMachine):
         assert self.reader.floor() == self.reader.cursor
 
 
+class Storm(Schedules):
+    """The same, driven by chance: many more schedules a second, each restart beside a backlog."""
+
+    def __init__(self, seed: int) -> None:
+        """Choose the schedule by its number."""
+        super().__init__()
+        self.chance = random.Random(seed)
+
+    def run(self, steps: int) -> None:
+        """Live through one schedule."""
+        dice = self.chance.randint
+        self.begin(dice(1, 4), dice(1, 4), (dice(1, 12), dice(1, 6), dice(1, 4)))
+        for _ in range(steps):
+            self.writers(self.draw(6))
+            for _ in range(dice(0, 2)):
+                self.read(self.draw(3))
+            self.settle(dice(0, 3))
+            if dice(0, 7) == 0:
+                self.restart(self.draw(2))
+            self.in_order()
+        self.teardown()
+
+    def draw(self, most: int) -> list[tuple[int, int, int]]:
+        """Choose what writers do."""
+        dice = self.chance.randint
+        return [(self.chance.choice(KINDS), dice(0, 5), dice(0, 2)) for _ in range(dice(0, most))]
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_storm_of_schedules_loses_and_reorders_nothing(block: int) -> None:
+    """Two thousand schedules of forty steps with restarts: each stream arrives whole and in order."""
+    for seed in range(block * 500, block * 500 + 500):
+        Storm(seed).run(steps=40)
+
+
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestSchedules.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
