@@ -4,7 +4,6 @@ Several processes share the work: by consumer group from a broker; from the stor
 """
 
 import threading
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,8 @@ from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from eventkit.worker import Stop
 
 _EXAMPLES = """\b

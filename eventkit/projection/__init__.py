@@ -1,1 +1,1 @@
-"""Read models: functions that fold events (projections), and the process that runs them so that each event takes effect once."""
+"""Read models: functions that fold events, and the process that runs them so that each event takes effect once."""

@@ -1,7 +1,7 @@
-"""The transaction of a batch: the fence, the checkpoints in order of stream, then what the projection does with the events that advanced.
+"""The transaction of a batch: the fence, the checkpoints in order of stream, then the fold of what advanced.
 
-Only streams whose checkpoint is exactly below their run are applied; the others are returned with the checkpoint that stopped them.
-A process whose declared version is not the live one applies nothing.
+Only streams whose checkpoint is exactly below their run are applied; the others are returned with the checkpoint that
+stopped them. A process whose declared version is not the live one applies nothing.
 """
 
 from collections.abc import Sequence
@@ -55,12 +55,18 @@ class Applying:
             )
         if live.declared_version != self.projection.version:
             name, here, there = self.projection.name, self.projection.version, live.declared_version
-            msg = f"projection {name!r} is declared with version {here}, live is version {there}: run the code of version {there}, or rebuild it"
+            msg = (
+                f"projection {name!r} is declared with version {here}, live is version {there}: "
+                f"run the code of version {there}, or rebuild it"
+            )
             raise VersionMismatch(msg)
         return live
 
     def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
-        """Apply whole runs, one a stream, in one transaction; add to `done` what was committed; return the runs that did not advance."""
+        """Apply whole runs, one a stream, in one transaction; return those that did not advance.
+
+        What was committed is added to `done`.
+        """
         counted = Counters()
         saved = self.saved
         with self.workspace.transaction() as connection:

@@ -59,7 +59,7 @@ class Run(msgspec.Struct, gc=False):
         return Run(self.stream, [arrival for arrival in self.arrivals if arrival.version > version], self.whole)
 
     def contains(self, version: int, event_id: UUID | None) -> bool:
-        """Whether a whole run has this event, or begins after its version's successor could: then it may be a fork, or a gap."""
+        """Whether a whole run has this event, or is older; where it has not, it is a gap or a fork."""
         place = version - self.arrivals[0].version
         if place >= len(self.arrivals):
             return True  # all of it is older
@@ -80,7 +80,7 @@ def gather(messages: Iterable[Message], *, from_store: bool = False) -> Batch:
     malformed: list[tuple[Message, str]] = []
     for message in messages:
         try:
-            version = int(header(message, "ce_sequence", 5))  # type: ignore[arg-type]  # None is a TypeError, caught below
+            version = int(header(message, "ce_sequence", 5))  # type: ignore[arg-type]  # None is caught below
         except (TypeError, ValueError):
             malformed.append((message, "header ce_sequence is missing or no number"))
             continue

@@ -1,7 +1,7 @@
-"""Whose fault an error is: the event's (retry, then park), another transaction's (again), the server's (reconnect), or the set-up's (stop).
+"""Whose fault an error is: the event's (park), another transaction's (again), the server's or set-up's (stop).
 
-An innocent event must never be parked: a deadlock, a serialization failure, a lock timeout, a lost connection, a full disk or a missing
-table say nothing about it.
+An innocent event must never be parked: a deadlock, a serialization failure, a lock timeout, a lost connection, a full
+disk or a missing table say nothing about it.
 """
 
 from enum import Enum, auto

@@ -1,6 +1,7 @@
 """What a projector has done since it started: counted when it is committed, never before."""
 
 from dataclasses import asdict, dataclass, fields
+from typing import Self
 
 
 @dataclass(slots=True)
@@ -13,7 +14,7 @@ class Counters:
     parked: int = 0  # kept as dead letters, those behind a parked event included
     repaired: int = 0  # missing in the transport, taken from the store
 
-    def __iadd__(self, other: "Counters") -> "Counters":
+    def __iadd__(self, other: "Counters") -> Self:
         """Add what a transaction has done."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))

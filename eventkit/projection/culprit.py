@@ -1,12 +1,14 @@
-"""Applies runs of events whatever they do: finds the event that fails, by halves, first by stream, then within its stream.
+"""Applies runs of events whatever they do: finds the event that fails, by halves, by stream, then within its stream.
 
-No savepoints: one a stream trebles the cost of all, while failures are rare. A failed transaction is rolled back and all it loaded is forgotten.
-What fails alone is tried again with a growing pause, then parked with its stream; what is another transaction's or the server's fault never is.
+No savepoints: one a stream trebles the cost of all, while failures are rare. A failed transaction is rolled back and
+all it loaded is forgotten. What fails alone is tried again with a growing pause, then parked with its stream; what is
+another transaction's or the server's fault never is.
 """
 
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from eventkit.errors import DatabaseUnavailable
@@ -24,7 +26,7 @@ ATTEMPTS = 3  # at an event that fails, before its stream is parked
 RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown away
 
 
-class Failed(Exception):  # noqa: N818 not an error of ours: it carries one of the handlers'
+class Failed(Exception):  # not an error of ours: it carries one of the handlers'
     """A transaction was rolled back for something an event did."""
 
     def __init__(self, error: Exception) -> None:
@@ -56,9 +58,10 @@ class Culprits:
         left: Run | None = run
         limit, attempts = PAGE, 0
         while left is not None:
-            current, size = left, limit
+            current = left
+            looking = partial(self._second.look, current, done, limit=limit, redrive=redrive)
             try:
-                left = self.again(lambda: self._second.look(current, done, limit=size, redrive=redrive))
+                left = self.again(looking)
                 limit, attempts = min(PAGE, 2 * limit), 0
             except Failed as failure:
                 if len(self._second.trying) != 1:
@@ -70,7 +73,7 @@ class Culprits:
                     limit, attempts = PAGE, 0
 
     def again(self, work: Callable[[], T]) -> T:
-        """Do something in a transaction; again after a deadlock and the like, which is nobody's fault. Failed when an event is to blame."""
+        """Do something in a transaction; again after a deadlock and the like. Failed when an event is to blame."""
         for attempt in range(1, RIVALS + 1):
             try:
                 return work()
@@ -96,7 +99,7 @@ class Culprits:
     def _halve(
         self, runs: Sequence[Run], done: Counters, *, position: int | None = None
     ) -> tuple[list[Run], list[Run]]:
-        """Apply runs; by halves where they fail together. Return those for a second look, and those of which a part was applied before."""
+        """Apply runs, by halves where they fail; return those for a second look, and what follows their checkpoints."""
         if not runs:
             return [], []
         try:
@@ -144,4 +147,4 @@ def sort_out(stopped: Iterable[Stopped], done: Counters) -> tuple[list[Run], lis
 
 
 def _backoff(attempt: int) -> float:
-    return 0.1 * 4 ** (min(attempt, 4) - 1) * random.uniform(0.5, 1.0)  # noqa: S311 jitter needs no secrecy
+    return float(0.1 * 4 ** (min(attempt, 4) - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 jitter needs no secrecy

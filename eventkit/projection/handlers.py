@@ -16,6 +16,7 @@ from eventkit.errors import ProjectionError
 from eventkit.projection.arrival import Arrival, Raw
 
 Function = Callable[..., object]
+Key = Callable[[Any, Envelope[Any] | None], Any]
 _COMMON_HEADERS = 7  # what every event has: more headers mean a schema version or metadata
 
 
@@ -26,7 +27,7 @@ class Handler(msgspec.Struct, frozen=True):
     type: str
     function: Function
     takes_envelope: bool
-    key: Callable[[Any, Envelope[Any] | None], Any] | None = None  # the row's key, of a table projection
+    key: Key | None = None  # the row's key, of a table projection
 
 
 class Step(msgspec.Struct, gc=False):
@@ -50,7 +51,7 @@ class Handlers:
         """Return each handler once."""
         return iter({(handler.source, handler.type): handler for handler in self._by_kind.values()}.values())
 
-    def add(self, cls: type, function: Function, *, takes_envelope: bool, key: Any = None) -> None:
+    def add(self, cls: type, function: Function, *, takes_envelope: bool, key: Key | None = None) -> None:
         """Register the one handler of an event class."""
         kind = self._catalog.type_of(cls)
         if (kind.source, kind.name) in self._by_kind:
@@ -62,7 +63,7 @@ class Handlers:
         self._by_kind[kind.source.encode(), kind.name.encode()] = handler  # as some transports give them
 
     def decode(self, arrival: Arrival) -> Step | None:
-        """Decode an event for its handler; None when there is none. UndecodableEvent and NewerSchema say what is wrong with it."""
+        """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done."""
         handler = self._by_kind.get(arrival.kind)
         if handler is None:
             return None
@@ -93,6 +94,7 @@ def takes_envelope(function: Function, *, plain: int, projection: str) -> bool:
     if count not in (plain, plain + 1):
         name = getattr(function, "__name__", repr(function))
         raise ProjectionError(
-            f"{name} of projection {projection!r} takes {count} arguments; it must take {plain}, or {plain + 1} with the envelope"
+            f"{name} of projection {projection!r} takes {count} arguments; "
+            f"it must take {plain}, or {plain + 1} with the envelope"
         )
     return count == plain + 1

@@ -11,7 +11,7 @@ from eventkit.projection.projection import Projection
 
 
 def load_projections(paths: Iterable[str]) -> list[Projection]:
-    """Return the projections at these paths, each a projection or a sequence of them; the working directory is on the path."""
+    """Return the projections at these paths, each a projection or a sequence of them."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     found = [projection for path in paths for projection in _load(path)]
@@ -31,12 +31,12 @@ def _load(path: str) -> list[Projection]:
         if not hasattr(value, name):
             raise ProjectionError(f"projection {path!r} cannot be loaded: {module_name} has no {attribute!r}")
         value = getattr(value, name)
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    for item in values:
-        if not isinstance(item, Projection):
-            kind = type(item).__name__
-            raise ProjectionError(f"{path!r} is a {kind}, not a TableProjection, a SqlProjection or a sequence of them")
-    return values
+    values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    found = [item for item in values if isinstance(item, Projection)]
+    if len(found) != len(values) or not found:
+        what = "an empty sequence" if not values else f"a {type(value).__name__}"
+        raise ProjectionError(f"{path!r} is {what}, not a TableProjection, a SqlProjection or a sequence of them")
+    return found
 
 
 def _module(path: str, name: str) -> object:

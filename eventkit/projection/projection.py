@@ -1,7 +1,7 @@
-"""What a projection is: a name, a declared version, handlers by event class, and a way to apply decoded events in a transaction.
+"""What a projection is: a name, a declared version, handlers by event class, and a way to apply decoded events.
 
-`TableProjection` (table.py) folds events into rows of one table: the fast and simple kind. `SqlProjection` (sql.py) runs statements of its own.
-Both are declared at import time and hold no connection; the `Projector` runs them.
+`TableProjection` (table.py) folds events into rows of one table: the fast and simple kind. `SqlProjection` (sql.py)
+runs statements of its own. Both are declared at import time and hold no connection; the `Projector` runs them.
 """
 
 import re
@@ -26,9 +26,10 @@ class Projection:
     needs_sqlalchemy = False
 
     def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
-        """Declare a projection; raise `version` when its fold changes, so that it asks for a rebuild instead of mixing two folds.
+        """Declare a projection; raise `version` when its fold changes: it then asks for a rebuild, and mixes no folds.
 
-        `categories` are the categories of streams that it reads from the transport: those of its catalog's topics unless given.
+        `categories` are the categories of streams that it reads from the transport: those of its catalog's topics
+        unless given.
         """
         if not _NAME.fullmatch(name):
             raise ProjectionError(

@@ -1,16 +1,18 @@
-"""Runs a projection: receive a batch, apply it in one transaction, take a second look at what did not advance, acknowledge.
+"""Runs a projection: receive, apply in one transaction, take a second look at what did not advance, acknowledge.
 
     source --receive--> runs of streams --apply--> read model + checkpoints --acknowledge--> source
                              |  did not advance, or failed (found by halves)
                              +--> second look: dropped, repaired, applied, or parked with its stream
 
-A message is acknowledged when its effect, its dead letter or the fact that it is a duplicate is committed: whatever dies before is delivered
-again, and its checkpoint says what has been done. Called by the `eventkit projector` command; one projector is used by one thread.
+A message is acknowledged when its effect, its dead letter or the fact that it is a duplicate is committed: whatever
+dies before is delivered again, and its checkpoint says what has been done. Called by the `eventkit projector` command;
+one projector is used by one thread.
 """
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
@@ -91,7 +93,7 @@ class Projector:
         return len(messages)
 
     def apply(self, messages: Sequence[Message], *, position: int | None = None) -> None:
-        """Give each message its effect, a place among the dead letters, or nothing if it had it before; committed on return.
+        """Give each message its effect, or a place among the dead letters, or nothing if it had it before; and commit.
 
         `position` is where the store is to be read from after these messages, where they came from it.
         """
@@ -117,7 +119,7 @@ class Projector:
             self._culprits.look(Run(stream, []), self.counters)
 
     def redrive(self, stream: str) -> bool:
-        """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, with the new reason."""
+        """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, and says why."""
         self._culprits.look(Run(stream, []), self.counters, redrive=True)
         return stream not in self._culprits.certainly(self._second.parked)
 
@@ -128,9 +130,7 @@ class Projector:
                 Letter(0, _digest(message), "", "malformed", reason, 1, message)
             )
         for key, letters in by_key.items():
-            self._culprits.certainly(
-                lambda key=key, letters=letters: self._second.keep_malformed(key, letters, self.counters)
-            )  # type: ignore[misc]
+            self._culprits.certainly(partial(self._second.keep_malformed, key, letters, self.counters))
 
 
 def _digest(message: Message) -> UUID:

@@ -1,8 +1,9 @@
 """The rows of a table projection: locked in order of key, then read in a statement of their own, written back in one.
 
-Several processes may fold into one row. So a row is created or locked by an upsert whose WHERE is false (which locks, and changes nothing),
-and read only by the next statement, whose snapshot sees what the previous holder committed. Creating what is missing and then
-`select ... for update` would lose an update where a handler deletes. The table is the user's; its columns' defaults make new rows.
+Several processes may fold into one row. So a row is created or locked by an upsert whose WHERE is false (which locks,
+and changes nothing), and read only by the next statement, whose snapshot sees what the previous holder committed.
+Creating what is missing and then `select ... for update` would lose an update where a handler deletes. The table is the
+user's; its columns' defaults make new rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -80,8 +81,9 @@ class RowTable:
         if gone:
             connection.execute(self._sql(name)[2], self._arrays(connection, self._of_key(), self._key_columns(gone)))
         for row in kept.values():
-            if (changed := tuple(getattr(row, column) for column in self.key)) != row._loaded:  # noqa: SLF001 our own class
-                raise ProjectionError(f"a handler changed the key of a row of {name!r} from {row._loaded} to {changed}")  # noqa: SLF001
+            before, now = row._loaded, tuple(getattr(row, column) for column in self.key)  # noqa: SLF001 our class
+            if now != before:
+                raise ProjectionError(f"a handler changed the key of a row of {name!r} from {before} to {now}")
         if kept and self._values:
             by_column = [[getattr(row, column.key) for row in kept.values()] for column in self._values]
             columns = [*self._key_columns(list(kept)), *by_column]
@@ -102,7 +104,8 @@ class RowTable:
         missing = [name for name in self.key if name not in self.table.columns]
         if missing:
             raise ProjectionError(
-                f"table {table!r} has no column {missing[0]!r}, which is to be the key; it has {', '.join(self.table.columns.keys())}"
+                f"table {table!r} has no column {missing[0]!r}, which is to be the key; "
+                f"it has {', '.join(self.table.columns.keys())}"
             )
         if not any(set(self.key) == unique for unique in _uniques(self.table)):
             raise ProjectionError(
@@ -159,7 +162,8 @@ class RowTable:
             for column in keys
         )
         lock = sql.SQL(
-            "insert into {t} as t ({new}) select * from {given} order by {order} on conflict ({key}) do update set {first} = excluded.{first} where false"
+            "insert into {t} as t ({new}) select * from {given} order by {order} "
+            "on conflict ({key}) do update set {first} = excluded.{first} where false"
         )
         load = sql.SQL("select k.place, {all} from {given} join {t} t on {match}")
         write = sql.SQL("update {t} t set {changes} from {given} where {match}")
@@ -205,7 +209,7 @@ def _name(column: Column[Any]) -> sql.Identifier:
 
 
 def _type(column: Column[Any]) -> str:
-    """Return the type to cast to; a cast to varchar(n) would cut silently, so text goes as text and the assignment checks it."""
+    """Return the type to cast to: text for varchar(n), to which a cast would cut silently; the assignment checks it."""
     native = getattr(column.type, "native_enum", False)
     return "text" if isinstance(column.type, String) and not native else column.type.compile(_DIALECT)
 

@@ -1,7 +1,7 @@
 """One projection with all that it needs, term after term: connects, subscribes, runs, and lets go of everything.
 
-A term ends when it is asked to, when it was idle for long enough, when the store has a new category to subscribe to, or with an error,
-after which the next term begins from nothing. Called by `eventkit.worker.supervise`.
+A term ends when it is asked to, when it was idle for long enough, when the store has a new category to subscribe to, or
+with an error, after which the next term begins from nothing. Called by `eventkit.worker.supervise`.
 """
 
 import logging
@@ -121,7 +121,7 @@ class Running:
         stack.callback(transport.close)
         if Flag.ONE_PROCESS in transport.flags:
             raise ConfigurationError(
-                f"transport {url.split('://')[0]!r} stays within one process, so a projector process would hear nothing: "
+                f"transport {url.split('://')[0]!r} stays within one process: another one would hear nothing; "
                 "use kafka://, or run the projector with --from store"
             )
         source = TransportSource(transport.subscribe(topics, self._wanted.group or self._projection.name))
@@ -134,7 +134,7 @@ class Running:
         return bool(self._wanted.topics or self._projection.categories)
 
     def _topics(self) -> list[str]:
-        """Return the topics to read: those given, those of the projection's categories, or those that the store's streams go to."""
+        """Return the topics given, those of the projection's categories, or those that the store's streams go to."""
         catalog = self._projection.catalog
         if self._wanted.topics:
             return sorted(set(self._wanted.topics))

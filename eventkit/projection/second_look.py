@@ -1,8 +1,9 @@
 """A second look at a stream that did not advance, in a transaction of its own, under its checkpoint's lock.
 
-What is at or below the checkpoint is dropped (another id in its place is a fork), what is missing is read from the store, the rest is applied.
-What cannot go on is parked with its stream, and what comes later is kept behind it, in order; a redrive applies it, in order.
-A stream that is parked for a gap alone goes on by itself once the missing events are there.
+What is at or below the checkpoint is dropped (another id in its place is a fork), what is missing is read from the
+store, the rest is applied. What cannot go on is parked with its stream, and what comes later is kept behind it, in
+order; a redrive applies it, in order. A stream that is parked for a gap alone goes on by itself once the missing events
+are there.
 """
 
 import logging
@@ -63,7 +64,8 @@ class SecondLook:
     def park(self, culprit: Arrival, run: Run, why: tuple[str, str], done: Counters, *, attempts: int) -> Run | None:
         """Park a stream at an event that fails; its run waits behind it. `why` is cause and error.
 
-        Where the checkpoint is not right below the event, another process has applied it or parked it: return the run to be looked at again.
+        Where the checkpoint is not right below the event, another process has applied it or parked it: return the run
+        to be looked at again.
         """
         counted = Counters()
         with self._applying.workspace.transaction() as connection:
@@ -167,11 +169,14 @@ class SecondLook:
         """Return the letters of a stream that cannot go on; none while it can."""
         fork = sifted.fork
         if fork is not None and not rest:
-            error = f"version {fork.version} is taken by another event: {fork.uuid} came, {checkpoint.event_id} is applied up to {checkpoint.version}"
+            error = f"version {fork.version} is {checkpoint.event_id}, then {fork.uuid} came with the same version"
             return [letter(fork, FORK, error, 1), *(waiting(arrival, fork) for arrival in sifted.after)]
         if rest and not ready:
             low, high = checkpoint.version + 1, rest[0].version - 1
-            error = f"versions {low} to {high} of {checkpoint.stream} are missing, in the transport and in the store (--store-url names another)"
+            error = (
+                f"versions {low} to {high} of {checkpoint.stream} are missing, in the transport and in the store "
+                "(--store-url names another)"
+            )
             return [
                 letter(rest[0], GAP, error, 1),
                 *(waiting(arrival, rest[0]) for arrival in [*rest[1:], *_fork(sifted)]),

@@ -1,7 +1,7 @@
 """Where a projector's messages come from: a transport, or the event store alone.
 
-A source gives batches, bounded by number, size and time, and is told what was committed. Offsets and positions only say where to start
-reading: what has been applied is in the checkpoints.
+A source gives batches, bounded by number, size and time, and is told what was committed. Offsets and positions only say
+where to start reading: what has been applied is in the checkpoints.
 """
 
 import time

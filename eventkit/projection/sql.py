@@ -1,7 +1,8 @@
 """SQL projections: functions over a SQLAlchemy Connection, for one event or for a run of events of one type.
 
-Their statements run in the batch's transaction, which commits them together with the checkpoints. Where several streams change one row,
-the statements must be right under READ COMMITTED: `set total = total + :x`, not a value that was read before without a lock.
+Their statements run in the batch's transaction, which commits them together with the checkpoints. Where several streams
+change one row, the statements must be right under READ COMMITTED: `set total = total + :x`, not a value that was read
+before without a lock.
 """
 
 from collections.abc import Callable, Sequence

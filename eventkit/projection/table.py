@@ -1,6 +1,7 @@
 """Table projections: each event changes one row, named by a key that follows from the event alone.
 
-The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one statement.
+The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one
+statement.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +29,8 @@ class TableProjection(Projection):
         def placed(row: CustomerTotals, event: OrderPlaced) -> None:
             row.orders += 1
 
-    A handler takes the row (loaded, or new with the table's defaults) and the event, and the envelope if it wants; it returns DELETE
-    to delete the row. A handler must depend on nothing else, and change nothing else.
+    A handler takes the row (loaded, or new with the table's defaults) and the event, and the envelope if it wants; it
+    returns DELETE to delete the row. A handler must depend on nothing else, and change nothing else.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class TableProjection(Projection):
     def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
         """Register the handler of an event class.
 
-        The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it takes two).
+        The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it
+        takes two).
         """
 
         def register(function: F) -> F:
@@ -71,7 +73,8 @@ class TableProjection(Projection):
         if not self.rows.exists(connection, self.table_name or ""):
             table = self.rows.table.fullname
             raise ProjectionError(
-                f"table {table!r} of projection {self.name!r} does not exist in this database: create it (your own migrations do)"
+                f"table {table!r} of projection {self.name!r} does not exist in this database: "
+                "create it, its migrations are yours"
             )
 
     def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
@@ -92,7 +95,7 @@ class TableProjection(Projection):
                 rows[key] = None
         self.rows.write(connection, name, rows)
 
-    def _again(self, connection: psycopg.Connection[Any], name: str, key: Any) -> Any:  # noqa: ANN401 the user's key and row
+    def _again(self, connection: psycopg.Connection[Any], name: str, key: Any) -> Any:  # noqa: ANN401 the user's
         self.rows.write(connection, name, {key: None})
         self.rows.lock(connection, name, [key])
         return self.rows.load(connection, name, [key])[key]
@@ -100,8 +103,10 @@ class TableProjection(Projection):
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         key = step.handler.key(step.event, step.envelope) if step.handler.key else None
         if key is None or (type(key) is tuple and None in key):
-            msg = f"{step.handler.type} has the key {key!r} in projection {self.name!r}: a row needs a value for {', '.join(self.rows.key)}"
-            raise ProjectionError(msg)
+            raise ProjectionError(
+                f"{step.handler.type} has the key {key!r} in projection {self.name!r}: "
+                f"a row needs a value for {', '.join(self.rows.key)}"
+            )
         return key
 
     def _key(self, cls: type, key: Callable[..., Any] | None) -> Callable[[Any, Envelope[Any] | None], Any]:
@@ -109,8 +114,10 @@ class TableProjection(Projection):
             return _uniform_key(key)
         missing = [name for name in self.rows.key if name not in _fields(cls)]
         if missing:
-            msg = f"{cls.__name__} has no field {missing[0]!r}, the key of projection {self.name!r}: give `on` a `key=` that makes it of the event"
-            raise ProjectionError(msg)
+            raise ProjectionError(
+                f"{cls.__name__} has no field {missing[0]!r}, the key of projection {self.name!r}: "
+                "give `on` a `key=` that makes it of the event"
+            )
         return _uniform_key(attrgetter(*self.rows.key))
 
 

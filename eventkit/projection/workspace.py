@@ -1,7 +1,7 @@
 """The projector's connection and its transactions: READ COMMITTED, committed or forgotten whole.
 
-SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit it nor roll it back: that would part the
-read model from its checkpoints.
+SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit it nor roll it back: that
+would part the read model from its checkpoints.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Workspace:
 
     def _rollback(self) -> None:
         with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more
-            if self._sqlalchemy is not None and self._sqlalchemy.in_transaction():
+            if self._sqlalchemy is not None and self._sqlalchemy.get_transaction() is not None:
                 self._sqlalchemy.rollback()
         with suppress(psycopg.Error):  # SQLAlchemy does nothing where a handler has tried to end the transaction
             self.connection.rollback()
@@ -62,7 +62,8 @@ class Workspace:
         """Refuse to commit where there is nothing to commit: PostgreSQL answers COMMIT with ROLLBACK, and no error."""
         if self.connection.info.transaction_status != TransactionStatus.INTRANS:
             raise ProjectionError(
-                "the transaction is aborted or was ended inside: a handler has swallowed a database error; use a savepoint"
+                "the transaction is aborted, or was ended inside: a handler has swallowed a database error "
+                "(it may use a savepoint)"
             )
 
     def close(self) -> None:

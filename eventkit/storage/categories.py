@@ -1,4 +1,4 @@
-"""The categories of streams that an event store has, and whose events they are: what a projector subscribes to unless it is told.
+"""The categories of streams that an event store has, and whose events they are: what a projector subscribes to.
 
 A loose scan over the streams' primary key: one step a category, however many streams there are.
 """
@@ -10,9 +10,11 @@ import psycopg
 
 from eventkit.storage.connection import database_errors
 
-# By the primary key; "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
+# By the primary key; "." is the character after the "-" that ends a category, so "order." is above every stream of
+# "order".
 _NEXT = """
-select split_part(s.stream, '-', 1), e.source from {s}.streams s join {s}.events e on e.stream = s.stream and e.version = 1
+select split_part(s.stream, '-', 1), e.source
+  from {s}.streams s join {s}.events e on e.stream = s.stream and e.version = 1
  where s.stream >= %s order by s.stream limit 1
 """
 

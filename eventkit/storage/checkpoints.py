@@ -1,8 +1,9 @@
-"""How far each generation of a projection has applied each stream; advanced in the transaction that changes the read model.
+"""How far each generation of a projection has applied each stream; advanced together with the read model.
 
-The compare-and-set on the version is what makes an event take effect once: a duplicate, a gap, a parked stream and a process that was
-thought dead all fail to advance. Every function runs in the caller's READ COMMITTED transaction and takes checkpoints in order of stream
-(`collate "C"`), so that two processes cannot deadlock on them. Called by `eventkit.projection` alone.
+The compare-and-set on the version is what makes an event take effect once: a duplicate, a gap, a parked stream and a
+process that was thought dead all fail to advance. Every function runs in the caller's READ COMMITTED transaction and
+takes checkpoints in order of stream (`collate "C"`), so that two processes cannot deadlock on them. Called by
+`eventkit.projection` alone.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-# Locks each checkpoint it touches, in order of stream; one index look-up a stream. `exists` is true only for rows that can't go away under the
-# projection's fence, so that a run from a version above 1 never creates a checkpoint. The WHERE compares with the run's *first* version:
-# `k.version < excluded.version` would skip over holes.
+# Locks each checkpoint it touches, in order of stream; one index look-up a stream. `exists` is true only for rows that
+# can't go away under the projection's fence, so that a run from a version above 1 never creates a checkpoint. The WHERE
+# compares with the run's *first* version: `k.version < excluded.version` would skip over holes.
 ADVANCE = """
-with x as materialized (select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[]) x(s, f, l, i))
+with x as materialized (
+  select * from unnest(%(streams)b::text[], %(firsts)b::int[], %(lasts)b::int[], %(ids)b::uuid[]) x(s, f, l, i)
+)
 insert into {s}.checkpoints as k (generation, stream, version, event_id)
 select %(generation)s, s, l, i from x
  where f = 1 or exists (select from {s}.checkpoints c where c.generation = %(generation)s and c.stream = x.s)
@@ -81,8 +84,7 @@ class Checkpoints:
         connection.execute(self._sql(_CREATE), (generation, stream))
         row = connection.execute(self._sql(_LOCK), (generation, stream)).fetchone()
         if row is None:
-            msg = f"the checkpoint of stream {stream!r}, generation {generation}, was deleted under the projection's fence"
-            raise RuntimeError(msg)
+            raise RuntimeError(f"checkpoint {generation}, {stream!r} was deleted under the projection's fence")
         return Checkpoint(*row)
 
     def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:

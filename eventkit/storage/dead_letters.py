@@ -1,7 +1,8 @@
-"""Events that could not be applied, and those that wait behind them, in order; written and taken under the stream's checkpoint lock.
+"""Events that could not be applied, and those that wait behind them; handled under the stream's checkpoint lock.
 
-A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with the code of that day.
-Keeping a letter twice is keeping it once: a redelivery finds it there. Called by `eventkit.projection`; the relay parks by positions alone.
+A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with
+the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Called by
+`eventkit.projection`; the relay parks by positions alone.
 """
 
 import json
@@ -16,13 +17,16 @@ from eventkit.domain.message import Message
 
 BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
 
-# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they are.
+# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they
+# are.
 _KEEP = """
 insert into {s}.dead_letters as d (parked_by, stream, version, event_id, type, cause, error, attempts, event, data)
-select %(parked_by)s, %(stream)s, * from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[], %(errors)s::text[],
-                                                %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
+select %(parked_by)s, %(stream)s, *
+  from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
+              %(errors)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
 on conflict (parked_by, stream, version, event_id) do update
-   set cause = excluded.cause, error = excluded.error, attempts = d.attempts + excluded.attempts where excluded.cause <> 'behind'
+   set cause = excluded.cause, error = excluded.error, attempts = d.attempts + excluded.attempts
+ where excluded.cause <> 'behind'
 returning xmax = 0
 """
 _LOAD = """select id, version, cause, event, data from {s}.dead_letters
@@ -34,7 +38,7 @@ _HELD = """select stream from {s}.dead_letters where parked_by = %s and version 
 
 
 class Letter(msgspec.Struct):
-    """An event to be kept; `cause` is why: failed, undecodable, newer schema, fork, gap, malformed, or behind (another letter)."""
+    """An event to be kept; `cause`: failed, undecodable, newer schema, fork, gap, malformed, or behind (another)."""
 
     version: int
     event_id: UUID

@@ -1,6 +1,7 @@
-"""All events as a source of the reader (`eventkit.storage.reader`): the store read in order of position, under concurrent writers.
+"""All events as a source of the reader: the store read in order of position, under concurrent writers.
 
-Nothing leaves `events`, so where the reader looks at a span again it may return what it returned before; who reads must know what it has.
+Nothing leaves `events`, so where the reader looks at a span again it may return what it returned before; who reads must
+know what it has.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""One stream's events by version, read where the event store is: what a transport has lost, or not kept, is repaired from here.
+"""One stream's events by version, read where the event store is: what a transport has lost is repaired from here.
 
-The store's tables are in every database that holds read models, empty where the store is elsewhere: then a URL names the store's database.
-Only the primary is asked; a standby shows commits in another order.
+The store's tables are in every database that holds read models, empty where the store is elsewhere: then a URL names
+the store's database. Only the primary is asked; a standby shows commits in another order.
 """
 
 import logging
@@ -30,7 +30,7 @@ class History(Protocol):
     """Where missing events are read."""
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
-        """Return a stream's events between two versions, tagged with their positions; none where the store can't be reached."""
+        """Return a stream's events between two versions, tagged with positions; none where the store is away."""
 
     def close(self) -> None:
         """Let go of connections."""

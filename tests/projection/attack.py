@@ -1,18 +1,18 @@
-"""Two processes over one read model: shared rows, deleting handlers, rewinds, duplicates, batches cut anywhere, and a zombie's batches.
+"""Two processes over one read model: shared rows, deleting handlers, rewinds, batches cut anywhere, and zombies.
 
-Each process reads half of the streams, as in a consumer group, and now and then some of the other's, as after a rebalance that it has
-not noticed. `attack` returns what is wrong at the end; the mutants of test_mutants.py must give it something to return.
+Each process reads half of the streams, as in a consumer group, and now and then some of the other's, as after a
+rebalance that it has not noticed. `attack` returns what is wrong at the end; the mutants of test_mutants.py must give
+it something to return.
 """
 
 import random
 import threading
 from collections import Counter
-from typing import Any
 
 from eventkit.domain.message import Message
 from eventkit.projection.rows import DELETE
 from eventkit.projection.table import TableProjection
-from tests.projection.shop import TOTALS, Ordered, checkpoints, letters, message, projector, rows, shop, store
+from tests.projection.shop import TOTALS, Ordered, Total, checkpoints, letters, message, projector, rows, shop, store
 
 STREAMS, EVENTS, CUSTOMERS = 10, 40, 4
 
@@ -22,7 +22,7 @@ def balances() -> TableProjection:
     projection = TableProjection("balances", shop, table=TOTALS, key="customer")
 
     @projection.on(Ordered)
-    def ordered(row: Any, event: Ordered) -> object:
+    def ordered(row: Total, event: Ordered) -> object:
         row.amount += event.amount
         return DELETE if row.amount == 0 else None
 

@@ -1,10 +1,10 @@
-"""A small shop for the projector's tests: events, messages of them as they come off the wire, a read model keyed by many streams, a projector."""
+"""A small shop for the projector's tests: events, their messages off the wire, a read model, and a projector for it."""
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from sqlalchemy import Column, Integer, MetaData, Table, Text
@@ -48,6 +48,14 @@ class Noted:
     text: str = ""
 
 
+class Total(Protocol):
+    """A row of the read model."""
+
+    customer: str
+    orders: int
+    amount: int
+
+
 TOTALS = Table(
     "totals",
     MetaData(),
@@ -63,14 +71,14 @@ def totals(name: str = "totals", *, version: int = 1) -> TableProjection:
     projection = TableProjection(name, shop, table=TOTALS, key="customer", version=version)
 
     @projection.on(Ordered)
-    def ordered(row: Any, event: Ordered) -> None:
+    def ordered(row: Total, event: Ordered) -> None:
         if event.amount < 0:
             raise ValueError(f"{event.customer} ordered for {event.amount}")
         row.orders += 1
         row.amount += event.amount
 
     @projection.on(Left)
-    def left(row: Any, event: Left) -> object:
+    def left(row: Total, event: Left) -> object:
         del row, event
         return DELETE
 
@@ -115,8 +123,8 @@ def store(url: str, messages: Iterable[Message]) -> None:
                     item.key,
                     headers["ce_sequence"],
                     headers["ce_type"],
-                    bytes(item.value).decode(),
-                ),  # type: ignore[arg-type]
+                    item.value if isinstance(item.value, str) else item.value.decode(),
+                ),
             )
 
 

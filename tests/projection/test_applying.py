@@ -2,6 +2,7 @@
 
 import uuid
 
+import psycopg
 import pytest
 
 from eventkit.errors import VersionMismatch
@@ -190,7 +191,5 @@ def test_a_version_that_goes_live_stops_the_older_process_at_its_next_batch(url:
 
 def rows_changed(url: str, statement: str) -> None:
     """Change something behind the projector's back."""
-    import psycopg
-
     with psycopg.connect(url) as connection:
         connection.execute(statement.encode())

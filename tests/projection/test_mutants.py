@@ -1,4 +1,4 @@
-"""What would be wrong without this or that lock or comparison: each mutant must be caught by the test that the real code passes."""
+"""Wrong locks and comparisons: each mutant must be caught by the very test that the real code passes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +55,7 @@ class _Rows(dict[Any, Any]):
         super().__init__()
         self._table, self._found = table, found
 
-    def __missing__(self, key: Any) -> Any:
+    def __missing__(self, key: str) -> object:
         self[key] = self._table.row(*self._found.get(key, (key, 0, 0)), (key,))
         return self[key]
 

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -34,7 +34,7 @@ from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError, UnknownEventType
 from eventkit.projection.rows import DELETE
 from eventkit.projection.table import TableProjection
-from tests.projection.shop import TOTALS, Ordered, apply, letters, message, orders, rows, shop
+from tests.projection.shop import TOTALS, Ordered, Total, apply, letters, message, orders, rows, shop
 
 
 class Size(enum.Enum):
@@ -73,6 +73,21 @@ BOARD = Table(
 )
 
 
+class Board(Protocol):
+    """A row of it."""
+
+    origin: str
+    day: date
+    flights: int
+    delay: Decimal | int
+    size: Size
+    tags: list[str]
+    grid: list[list[int]] | None
+    more: dict[str, Any]
+    seen: datetime
+    order_: str | None
+
+
 @pytest.fixture
 def board_url(database_url: str) -> str:
     """A database with a table of many types."""
@@ -89,7 +104,7 @@ def test_a_key_may_be_several_columns_and_rows_keep_their_types(board_url: str) 
     board = TableProjection("board", shop, table=BOARD, key=("origin", "day"))
 
     @board.on(Flown)
-    def flown(row: Any, event: Flown, envelope: Envelope[Flown]) -> None:
+    def flown(row: Board, event: Flown, envelope: Envelope[Flown]) -> None:
         row.flights += 1
         row.delay += event.delay
         row.size = Size.LARGE if row.flights > 1 else row.size
@@ -124,7 +139,7 @@ def test_a_key_may_be_several_columns_and_rows_keep_their_types(board_url: str) 
 def test_a_text_that_is_too_long_for_its_column_is_not_cut(board_url: str) -> None:
     """It parks its stream, as any value the table refuses."""
     board = TableProjection("board", shop, table=BOARD, key=("origin", "day"))
-    board.on(Flown)(lambda row, event: None)
+    board.on(Flown)(lambda _row, _event: None)
 
     apply(board_url, [message("flight-1", 1, Flown("LONG", date(2013, 1, 1), Decimal(1)))], projection=board)
 
@@ -137,7 +152,7 @@ def test_a_batch_may_set_numbers_of_several_types_in_one_column(board_url: str) 
     board = TableProjection("board", shop, table=BOARD, key=("origin", "day"))
 
     @board.on(Flown)
-    def flown(row: Any, event: Flown) -> None:
+    def flown(row: Board, event: Flown) -> None:
         row.delay = int(event.delay) if event.origin == "JFK" else event.delay
         row.flights = event.origin == "JFK" or 7
 
@@ -153,7 +168,7 @@ def test_a_deleted_row_begins_anew_with_the_databases_defaults(board_url: str) -
     board = TableProjection("board", shop, table=BOARD, key=("origin", "day"))
 
     @board.on(Flown)
-    def flown(row: Any, event: Flown) -> object:
+    def flown(row: Board, event: Flown) -> object:
         row.flights += 1
         row.tags = ["x"]
         return DELETE if event.delay else None
@@ -172,7 +187,7 @@ def test_a_key_may_be_made_of_the_event_and_of_the_envelope(url: str) -> None:
     projection = TableProjection("totals", shop, table=TOTALS, key="customer")
 
     @projection.on(Ordered, key=lambda event, envelope: f"{envelope.stream.category} {event.customer}")
-    def ordered(row: Any, event: Ordered) -> None:
+    def ordered(row: Total, _event: Ordered) -> None:
         row.orders += 1
 
     apply(url, orders("order-1", 2), projection=projection)
@@ -184,7 +199,7 @@ def test_the_envelope_says_where_and_when(url: str) -> None:
     """Handlers that take it get times, versions and metadata."""
     seen: list[Envelope[Ordered]] = []
     projection = TableProjection("totals", shop, table=TOTALS, key="customer")
-    projection.on(Ordered)(lambda row, event, envelope: seen.append(envelope))
+    projection.on(Ordered)(lambda _row, _event, envelope: seen.append(envelope))
 
     apply(url, [message("order-1", 1, Ordered("ann", 1), ce_correlationid="story")], projection=projection)
 
@@ -197,7 +212,7 @@ def test_a_handler_that_changes_its_rows_key_fails(url: str) -> None:
     projection = TableProjection("totals", shop, table=TOTALS, key="customer")
 
     @projection.on(Ordered)
-    def ordered(row: Any, event: Ordered) -> None:
+    def ordered(row: Total, _event: Ordered) -> None:
         row.customer = "bob"
 
     apply(url, orders("order-1", 1), projection=projection)
@@ -210,8 +225,8 @@ def test_a_misspelt_column_fails(url: str) -> None:
     projection = TableProjection("totals", shop, table=TOTALS, key="customer")
 
     @projection.on(Ordered)
-    def ordered(row: Any, event: Ordered) -> None:
-        row.oders = 1
+    def ordered(row: Total, _event: Ordered) -> None:
+        row.oders = 1  # type: ignore[attr-defined]
 
     apply(url, orders("order-1", 1), projection=projection)
 
@@ -237,16 +252,16 @@ def test_declarations_that_cannot_work_are_refused_with_the_reason() -> None:
 def test_handlers_that_cannot_work_are_refused_with_the_reason() -> None:
     """A missing key field, a second handler, a wrong number of arguments, an unknown class."""
     totals = TableProjection("t", shop, table=TOTALS, key="customer")
-    totals.on(Ordered)(lambda row, event: None)
+    totals.on(Ordered)(lambda _row, _event: None)
 
     with pytest.raises(ProjectionError, match="Flown has no field 'customer'"):
-        totals.on(Flown)(lambda row, event: None)
+        totals.on(Flown)(lambda _row, _event: None)
     with pytest.raises(ProjectionError, match="two handlers for Ordered"):
-        totals.on(Ordered)(lambda row, event: None)
+        totals.on(Ordered)(lambda _row, _event: None)
     with pytest.raises(ProjectionError, match="takes 1 arguments"):
-        totals.on(Flown, key=lambda event: "x")(lambda row: None)
+        totals.on(Flown, key=lambda _event: "x")(lambda _row: None)
     with pytest.raises(UnknownEventType):
-        totals.on(int, key=lambda event: "x")(lambda row, event: None)
+        totals.on(int, key=lambda _event: "x")(lambda _row, _event: None)
 
 
 def test_the_tables_name_is_read_behind_the_fence(url: str) -> None:
