@@ -39,11 +39,12 @@ def command() -> None:
 @click.pass_obj
 def run(settings: Settings, part: str) -> None:
     """Publish events until told to stop, in order per stream, each at least once."""
+    from eventkit.cli.reach import reach_database, reach_transport
     from eventkit.relay import Part, Relay
     from eventkit.storage.connection import connect
     from eventkit.storage.outbox import READING
     from eventkit.transports import Flag, open_transport
-    from eventkit.worker import Stop, supervise
+    from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
     number, of = _part(part)
     url = settings.require_database()
@@ -53,6 +54,8 @@ def run(settings: Settings, part: str) -> None:
             "this transport does not leave its process, so a relay process has nobody to send to: "
             "run eventkit.relay.Relay inside the service, or use kafka://host:9092"
         )
+    reach_database(settings)
+    reach_transport(transport)
     stop = Stop()
     stop.on_signals()
     relay = Relay(
@@ -62,6 +65,7 @@ def run(settings: Settings, part: str) -> None:
         owner=f"{socket.gethostname()}:{os.getpid()}",
         part=Part(number=number, of=of),
     )
+    collect_garbage_rarely()
     supervise(relay.run, stop, name="relay")
     transport.close()
     logger.info("stopped: %d events published and settled by this process", relay.settled)

@@ -19,11 +19,32 @@ from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")
 
-_BUSY, _IDLE, _GROWTH = 0.001, 0.05, 1.4  # seconds between reads: shortest, longest, and the step between them
+_BUSY, _IDLE, _GROWTH = 0.001, 0.05, 1.4  # seconds between reads: shortest, longest; and the step between
 _REPORTS = 0.001  # seconds to wait for a report before looking for the next page
+_SILENCE = 3.0  # seconds without an acknowledgement until it is said
 _DRAIN = 3.0  # seconds for what is in flight at the end
 _LOOK = 1.0  # seconds between two looks at what is parked and held
 _SWEEP = 300.0  # seconds between two looks for what was passed over
+
+
+class Silence:
+    """Says when the broker acknowledges nothing for a while, and when it does again; a client may say nothing itself."""
+
+    def __init__(self) -> None:
+        """Begin to listen."""
+        self._heard = time.monotonic()
+        self._told = False
+
+    def listen(self, outstanding: int, *, heard: bool) -> None:
+        """Take note of whether something was heard, or nothing is owed."""
+        now = time.monotonic()
+        if heard:
+            if self._told:
+                logger.info("the broker acknowledges again after %.0f s", now - self._heard)
+            self._heard, self._told = now, False
+        elif now - self._heard > _SILENCE and not self._told:
+            logger.warning("the broker is away or slow: %d events wait to be acknowledged; trying on", outstanding)
+            self._told = True
 
 
 class Pipeline:
@@ -98,7 +119,7 @@ class Pipeline:
         self._ending.set()
 
     def _publish(self, goes_on: Callable[[], bool]) -> Reports | None:
-        outstanding = 0
+        outstanding, silence = 0, Silence()
         while goes_on() and not self._ending.is_set():
             rows = self._next_page(wait=not outstanding)
             if rows:
@@ -108,6 +129,7 @@ class Pipeline:
             outstanding -= self._hand_over(reports)
             if reports.failed:
                 return reports
+            silence.listen(outstanding, heard=bool(reports.confirmed) or not outstanding)
         return self._drain(outstanding)
 
     def _drain(self, outstanding: int) -> Reports | None:

@@ -6,6 +6,7 @@ What is committed arrives, in order, whatever happens.
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ class Topic:
     def close(self) -> None:
         """Leave."""
         self._subscription.close()
+
+
+@contextmanager
+def paused(kafka: KafkaServer) -> Iterator[None]:
+    """Stop the broker's process for a while."""
+    kafka.pause()
+    try:
+        yield
+    finally:
+        kafka.resume()
 
 
 @pytest.fixture
@@ -130,7 +141,7 @@ def test_the_second_signal_ends_it_at_once(
 ) -> None:
     """Whatever hangs, a second signal is obeyed."""
     relay.says("holding")
-    with kafka.paused() if hasattr(kafka, "paused") else _paused(kafka):
+    with paused(kafka):
         append(writer, "order-1", topic=topic.name)
         writer.commit()
         relay.signal(signal.SIGINT)
@@ -141,19 +152,8 @@ def test_the_second_signal_ends_it_at_once(
         assert relay.wait(timeout=2) == 128 + signal.SIGINT
 
 
-class _paused:  # noqa: N801 reads as a word where it is used
-    def __init__(self, kafka: KafkaServer) -> None:
-        self._kafka = kafka
-
-    def __enter__(self) -> None:
-        self._kafka.pause()
-
-    def __exit__(self, *_: object) -> None:
-        self._kafka.resume()
-
-
 def test_only_the_stream_of_a_refused_event_is_parked(
-    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
+    writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
 ) -> None:
     """Isolated: an event that the broker refuses parks its own stream with the reason; the others go on, in order."""
     relay.says("holding")
@@ -168,13 +168,12 @@ def test_only_the_stream_of_a_refused_event_is_parked(
     for stream in ("order-1", "order-2", "order-3", "order-4", "order-5"):
         assert [version for name, version in dict.fromkeys(arrived) if name == stream] == list(range(1, 11))
     row = wait_until(lambda: _parked(writer), what="a dead letter")
+    assert row is not None
     assert row[:3] == ("order-0", 6, "refused")
     wait_until(lambda: outbox() == 5, what="the parked stream's five events in the outbox")
 
 
-def test_a_redriven_stream_goes_out_in_order(
-    writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
-) -> None:
+def test_a_redriven_stream_goes_out_in_order(writer: Writer, topic: Topic, relay: RelayProcess) -> None:
     """When the reason is gone and the dead letter with it, the relay sends what has waited."""
     relay.says("holding")
     append(writer, "order-0", topic=topic.name, text="x" * 1_200_000)

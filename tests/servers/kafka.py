@@ -116,6 +116,8 @@ class KafkaServer(Topics):
         """Start the broker, on the same port and data as before if it ran before, and return when it answers."""
         if self._guard is None:
             self._prepare()
+        elif self._running_guard.running(self.pid):
+            return self
         try:
             self.pid = self._running_guard.spawn(self._java("kafka.Kafka", str(self._folder / "server.properties")))
             self._await_answer()

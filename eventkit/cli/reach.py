@@ -1,0 +1,22 @@
+"""What a long-running command does first: reach what it needs, so that a wrong setting ends it with one sentence.
+
+Later, a database or a broker that goes away is waited for (`eventkit.worker.supervise`).
+"""
+
+import logging
+
+from eventkit.config import Settings
+from eventkit.storage.connection import connect
+from eventkit.transports import Transport
+
+logger = logging.getLogger("eventkit")
+
+
+def reach_database(settings: Settings) -> None:
+    """Connect once and check the tables; raise what is wrong."""
+    connect(settings.require_database(), name="check", schema=settings.schema).close()
+
+
+def reach_transport(transport: Transport) -> None:
+    """Ask the broker who it is; TransportUnavailable when nobody answers."""
+    logger.info("%s", transport.check())

@@ -1,0 +1,113 @@
+"""What the relay says and does when something it needs is wrong, away, or comes back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.storage.migrate import upgrade
+from eventkit.transports import open_transport
+from tests.relay.conftest import append
+from tests.relay.process import RelayProcess
+from tests.relay.test_relay import Topic
+from tests.servers.kafka import KafkaServer
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server that the test may crash."""
+    with EmbeddedPostgres() as server:
+        upgrade(server.url)
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (f"postgresql://postgres@{NOBODY}/postgres", "cannot be reached"),
+        ("mysql://somewhere/shop", "scheme 'mysql'"),
+    ],
+)
+def test_a_database_that_cannot_be_used_ends_it_with_a_sentence(url: str, words: str, tmp_path: Path) -> None:
+    """At the start nothing is waited for: a wrong address is said, and the exit code is not zero."""
+    with RelayProcess(url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
+        assert relay.wait(timeout=20) != 0
+
+    assert words in relay.log()
+    assert "Traceback" not in relay.log()
+
+
+def test_a_database_without_tables_ends_it_with_a_sentence(empty_database_url: str, tmp_path: Path) -> None:
+    """Migrations that were not run are said, with the command that runs them."""
+    with RelayProcess(empty_database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
+        assert relay.wait(timeout=20) == 1
+
+    assert "eventkit db upgrade" in relay.log()
+
+
+def test_a_broker_that_does_not_answer_ends_it_with_a_sentence(database_url: str, tmp_path: Path) -> None:
+    """A wrong broker address is said at the start."""
+    with RelayProcess(database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
+        assert relay.wait(timeout=30) == 1
+
+    assert "does not answer" in relay.log()
+    assert "Traceback" not in relay.log()
+
+
+def test_the_local_transport_is_refused(database_url: str, tmp_path: Path) -> None:
+    """`local` never leaves its process, so a relay process has nobody to send to."""
+    with RelayProcess(database_url, "local://shop", tmp_path / "log") as relay:
+        assert relay.wait(timeout=20) == 2
+
+    assert "does not leave its process" in relay.log()
+
+
+def test_it_goes_on_when_the_database_is_back(
+    own_postgres: EmbeddedPostgres, kafka: KafkaServer, kafka_topic: str, tmp_path: Path
+) -> None:
+    """A crash of the database is waited out: no restart of the relay, nothing lost."""
+    transport = open_transport(kafka.url)
+    topic = Topic(transport, kafka_topic)
+    with RelayProcess(own_postgres.url, kafka.url, tmp_path / "log") as relay:
+        _append_one(own_postgres, "order-1", kafka_topic)
+        topic.has(1)
+        own_postgres.crash()
+        relay.says("relay waits")
+        own_postgres.restart()
+        _append_one(own_postgres, "order-2", kafka_topic)
+
+        assert topic.has(2) == [("order-1", 1), ("order-2", 1)]
+        assert "Traceback" not in relay.log()
+    topic.close()
+    transport.close()
+
+
+def test_it_goes_on_when_the_broker_is_back(database_url: str, tmp_path: Path) -> None:
+    """A broker killed with -9 is waited out: what was appended meanwhile arrives when it is there again."""
+    with KafkaServer().start() as broker, psycopg.connect(database_url) as writer:
+        broker.create_topic("shop.order")
+        with RelayProcess(database_url, broker.url, tmp_path / "log") as relay:
+            append(writer, "order-1")
+            writer.commit()
+            relay.says("holding")
+            broker.kill()
+            for _ in range(3):
+                append(writer, "order-1")
+            writer.commit()
+            relay.says("the broker is away")
+            broker.start()
+            transport = open_transport(broker.url)
+            topic = Topic(transport, "shop.order")
+
+            assert list(dict.fromkeys(topic.has(4, timeout=90))) == [("order-1", version) for version in (1, 2, 3, 4)]
+            topic.close()
+            transport.close()
+
+
+def _append_one(server: EmbeddedPostgres, stream: str, topic: str) -> None:
+    with psycopg.connect(server.url) as writer:
+        append(writer, stream, topic=topic)
