@@ -28,7 +28,7 @@ _SWEEP = 300.0  # seconds between two looks for what was passed over
 
 
 class Silence:
-    """Says when the broker acknowledges nothing for a while, and when it does again; a client may say nothing itself."""
+    """Says when the broker acknowledges nothing for a while, and when it does again: a client may say nothing."""
 
     def __init__(self) -> None:
         """Begin to listen."""
