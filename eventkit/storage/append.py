@@ -78,20 +78,22 @@ def append_steps(sql: AppendSql, topics: Topics, entries: list[Entry], *, repeat
 
 def _guarded(sql: AppendSql, statement: Statement, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
     yield sql.savepoint, None
+    duplicate: Exception | None = None
     try:
         rows = yield statement
-        wrong = _unexpected(entries, rows)
     except (psycopg.Error, DBAPIError) as error:
         if not repeatable or _constraint(error) != sql.unique_id:
             raise
-        rows, wrong = [], entries
-    if not wrong:
+        duplicate = error
+    if duplicate is None and not (wrong := _unexpected(entries, rows)):
         yield sql.release, None
         return _appended(entries, rows)
     yield sql.rollback, None
     yield sql.release, None
     if repeatable and (known := (yield sql.places, _ids(entries))):
         return _repeated(entries, known)
+    if duplicate:  # committed since this transaction's snapshot was taken
+        raise duplicate
     if len(entries) > 1:  # the rows were locked and all came back: these are the versions
         raise _conflict(wrong[0], [(stream, version - _count(entries, stream)) for stream, version, *_ in rows])
     raise _conflict(wrong[0], (yield sql.versions, _names(entries)))

@@ -35,7 +35,7 @@ _ONE = """with s as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select position, %(topic)s::text, %(shard)s::smallint, %(bytes)s::int from e
 )
-select null, version, position, {durable} from e"""
+select %(stream)s::text, version, position, {durable} from e"""
 
 _ONE_LOCKS = (
     """insert into {s}.streams as t (stream, version) values (%(stream)s::text, 1)
