@@ -108,6 +108,9 @@ class Transport(Protocol):
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create the topics that are missing and return their names."""
 
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many partitions (or shards) each topic has; TopicUnusable when one is missing."""
+
     def check(self) -> str:
         """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable."""
 

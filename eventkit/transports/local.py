@@ -193,9 +193,7 @@ class LocalTransport:
 
     def subscribe(self, topics: Sequence[str], group: str) -> LocalSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
-        missing = {topic: _MISSING for topic in topics if topic not in self._broker.topics}
-        if missing:
-            raise TopicUnusable(missing)
+        self.partitions(topics)
         return LocalSubscription(self._broker, topics, group)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
@@ -204,6 +202,13 @@ class LocalTransport:
             missing = [topic for topic in dict.fromkeys(topics) if topic not in self._broker.topics]
             self._broker.topics.update({topic: [[] for _ in range(partitions)] for topic in missing})
             return missing
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has."""
+        missing = {topic: _MISSING for topic in topics if topic not in self._broker.topics}
+        if missing:
+            raise TopicUnusable(missing)
+        return {topic: len(self._broker.topics[topic]) for topic in topics}
 
     def check(self) -> str:
         """Say that it is here."""

@@ -5,13 +5,13 @@ makes a topic in which messages with a value of 30,000 characters are refused an
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable
-from eventkit.transports import Transport
+from eventkit.transports import Subscription, Transport
 from tests.transports.traffic import (
     await_reports,
     deliver,
@@ -116,10 +116,10 @@ class TransportContract:
         found: list[list[Message]] = [[], []]
         for tag in range(10_000):  # until both have their share
             deliver(publisher, messages(topic, 20, keys=20, start=tag * 20))
-            for member, messages_ in zip(members, found, strict=True):
+            for member, part in zip(members, found, strict=True):
                 batch = member.receive(100, 0.05)
                 member.acknowledge(batch)
-                messages_ += batch
+                part.extend(batch)
             if all(found):
                 break
         start = 1_000_000
@@ -127,7 +127,7 @@ class TransportContract:
 
         parts: list[list[Message]] = [[], []]
         read_until(
-            _Both(members, parts),  # type: ignore[arg-type]
+            _Both(members, parts),
             lambda _: sum(number(each) >= start for part in parts for each in part) >= 400,
         )
 
@@ -253,8 +253,8 @@ class TransportContract:
     ) -> None:
         """At most `limit` messages come at a time, and nothing comes after the time-out when nothing is there."""
         subscription = transport.subscribe([topic], group)
-        batches = []
-        while sum(map(len, batches)) < len(published):
+        batches: list[list[Message]] = []
+        while sum(len(batch) for batch in batches) < len(published):
             batches.append(subscription.receive(64, 1.0))
 
         assert max(map(len, batches)) <= 64
@@ -264,7 +264,7 @@ class TransportContract:
     def test_a_refused_message_is_named_and_nothing_of_its_key_passes_it(
         self, transport: Transport, refuser: Refuser, group: str
     ) -> None:
-        """The refused message is reported by tag with a reason; those before it arrive, later ones of its key do not."""
+        """The refused message is reported by tag with a reason; those before it arrive, later ones of its key don't."""
         topic = refuser()
         publisher = transport.publisher()
         before = deliver(publisher, [message(topic, "order-1", tag) for tag in range(10)])
@@ -398,22 +398,25 @@ class TransportContract:
 class _Both:
     """Two members read in turn, as if they were one."""
 
-    def __init__(self, members: list[object], parts: list[list[Message]]) -> None:
+    def __init__(self, members: list[Subscription], parts: list[list[Message]]) -> None:
         self._members = members
         self._parts = parts
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         for member, part in zip(self._members, self._parts, strict=True):
-            batch = member.receive(limit, timeout)  # type: ignore[attr-defined]
-            member.acknowledge(batch)  # type: ignore[attr-defined]
-            part += batch
+            batch = member.receive(limit, timeout)
+            member.acknowledge(batch)
+            part.extend(batch)
         return []
 
-    def acknowledge(self, messages: list[Message]) -> None:
-        pass
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """They are acknowledged."""
+
+    def close(self) -> None:
+        """The members close themselves."""
 
 
-def _receive_both(first: object, second: object) -> list[Message]:
+def _receive_both(first: Subscription, second: Subscription) -> list[Message]:
     parts: list[list[Message]] = [[], []]
     both = _Both([first, second], parts)
     for _ in range(10):

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
 from eventkit.domain.message import Message
@@ -34,6 +37,7 @@ from tests.waiting import wait_until
 
 Kafka = KafkaServer | GivenKafka
 LIMIT = 20_000
+SLOW_START = 120.0  # seconds: a JVM on a busy machine
 
 
 @pytest.fixture
@@ -64,10 +68,14 @@ def refuser(kafka: Kafka) -> Refuser:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_kafka() -> Iterator[KafkaServer]:
-    """A Kafka of this test's own, to kill and to pause."""
-    with KafkaServer(heap="512m") as server:
+    """A Kafka of this module's own, to kill, to pause and to forbid things; whoever breaks it mends it."""
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    with KafkaServer(heap="512m", properties=rules) as server:
         yield server
 
 
@@ -90,13 +98,13 @@ def test_the_partition_of_a_key_is_that_of_the_java_client() -> None:
 
 
 def test_messages_are_in_the_partition_that_every_other_client_expects(transport: KafkaTransport, kafka: Kafka) -> None:
-    """librdkafka's own murmur2 partitioner sends every key to the partition that we compute."""
+    """The client's own murmur2 partitioner sends every key to the partition that we compute."""
     topic = transport.create_topics([fresh("keys")], partitions=7)[0]
     keys = ["order-1", "ørder-日本", "x", "", "order-" + "9" * 190]
     seen: dict[str, int] = {}
     other = Producer({"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random"})
     for key in filter(None, keys):
-        other.produce(topic, b"", key=key, on_delivery=lambda _, m: seen.update({m.key().decode(): m.partition()}))
+        other.produce(topic, b"", key=key, on_delivery=lambda _, m: seen.update(_where(m)))
     other.flush(10)
 
     assert seen == {key: partition_of(key, 7) for key in filter(None, keys)}
@@ -105,7 +113,7 @@ def test_messages_are_in_the_partition_that_every_other_client_expects(transport
 def test_a_message_that_only_the_broker_finds_too_large_stops_its_partition(
     transport: KafkaTransport, small_topic: str
 ) -> None:
-    """On a warm partition with batches in flight, the log ends right before the culprit, and the culprit alone is named."""
+    """On a warm partition with batches in flight, the log ends before the culprit, which alone is named."""
     publisher = transport.publisher()
     deliver(publisher, [message(small_topic, "order-1", tag) for tag in range(10)])
     culprit = message(small_topic, "order-1", 500, size=LIMIT - 20)  # the client's count leaves out the batch's frame
@@ -182,7 +190,8 @@ def test_more_partitions_hold_the_topic(transport: KafkaTransport, kafka: Kafka)
     topic = transport.create_topics([fresh("grown")], partitions=2)[0]
     publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
     deliver(publisher, messages(topic, 10))
-    kafka.admin().create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+    admin = kafka.admin()
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
 
     story = wait_until(lambda: (reports := publisher.reports(0.2)).failed and reports)
     assert story
@@ -208,13 +217,13 @@ def test_a_topic_made_anew_is_held(transport: KafkaTransport, kafka: Kafka) -> N
     publisher.abandon()
 
 
-def test_a_topic_that_may_not_be_written_is_held(own_kafka_with_acls: KafkaServer) -> None:
+def test_a_topic_that_may_not_be_written_is_held(own_kafka: KafkaServer) -> None:
     """A refused authorization is of the topic: no event is blamed."""
-    transport = KafkaTransport(own_kafka_with_acls.url, {})
+    transport = KafkaTransport(own_kafka.url, {})
     topic = transport.create_topics([fresh("forbidden")], partitions=2)[0]
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 100))
-    _forbid_writing(own_kafka_with_acls, topic)
+    _forbid_writing(own_kafka, topic)
 
     wait_until(lambda: deliver(publisher, messages(topic, 1_000, start=100)).failed, what="the refusal")
     story = whole_story(publisher, publisher.reports(0))
@@ -223,35 +232,22 @@ def test_a_topic_that_may_not_be_written_is_held(own_kafka_with_acls: KafkaServe
     assert story.refused == {}
 
 
-@pytest.fixture
-def own_kafka_with_acls() -> Iterator[KafkaServer]:
-    """A Kafka that allows everything that no rule forbids."""
-    rules = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-    }
-    with KafkaServer(heap="512m", properties=rules) as server:
-        yield server
-
-
 def test_a_broker_killed_and_restarted_loses_nothing_confirmed(own_kafka: KafkaServer) -> None:
     """The publisher goes on by itself, in order and without repeating, when a killed broker is back."""
     transport = KafkaTransport(own_kafka.url, {})
     topic = transport.create_topics([fresh("killed")], partitions=3)[0]
-    publisher = transport.publisher()
+    publisher = KafkaPublisher(transport._address, transport._topics, patience=SLOW_START)
     deliver(publisher, messages(topic, 1_000))
 
     publisher.send(messages(topic, 20_000, start=1_000))
     own_kafka.kill()
     silent = publisher.reports(0.5)
     own_kafka.start()
-    rest = await_reports(publisher, 20_000 - len(silent.confirmed), timeout=25)
+    rest = await_reports(publisher, 20_000 - len(silent.confirmed), timeout=SLOW_START)
 
     assert not silent.failed
     assert sorted(silent.confirmed + rest.confirmed) == list(range(1_000, 21_000))
-    assert {key: list(dict.fromkeys(log)) for key, log in _log(transport, topic).items()} == numbers_by_key(
-        messages(topic, 21_000)
-    )
+    assert _log(transport, topic) == numbers_by_key(messages(topic, 21_000))
     publisher.close(1)
 
 
@@ -268,8 +264,10 @@ def test_a_silent_broker_is_given_up_within_the_patience(own_kafka: KafkaServer)
 
     assert reports
     assert "no report for 2 s" in str(reports.lost)
-    assert reports.refused == reports.held == {}
-    wait_until(lambda: publisher.abandon() is not None, timeout=4)
+    assert not (reports.refused or reports.held)
+    started = time.monotonic()
+    publisher.abandon()
+    assert time.monotonic() - started < 4
     own_kafka.resume()
 
 
@@ -279,13 +277,13 @@ def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: Ka
     own_kafka.create_topic(topic)
     own_kafka.kill()
     transport = KafkaTransport(own_kafka.url, {})
-    publisher = transport.publisher()
+    publisher = KafkaPublisher(transport._address, transport._topics, patience=SLOW_START)
 
     publisher.send(messages(topic, 100))
     assert publisher.reports(1.0) == publisher.reports(0)
     own_kafka.start()
 
-    assert sorted(await_reports(publisher, 100).confirmed) == list(range(100))
+    assert sorted(await_reports(publisher, 100, timeout=SLOW_START).confirmed) == list(range(100))
     publisher.close(1)
 
 
@@ -392,14 +390,16 @@ def test_a_url_without_brokers_or_with_a_path_is_refused(url: str) -> None:
         open_transport(url)
 
 
+def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type has None for what is always there
+    return {delivery.key().decode(): delivery.partition()}
+
+
 def _log(transport: KafkaTransport, topic: str) -> dict[str, list[int]]:
     """Return what is in a topic, by key, read to its end from outside."""
-    consumer = transport._topics  # the same brokers
     subscription = transport.subscribe([topic], fresh("log"))
     reader = subscription._consumer
     partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
     ends = {number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in partitions}
-    assert consumer is not None
     received = read(subscription, sum(ends.values()))
     subscription.close()
     return numbers_by_key(received)
@@ -415,5 +415,6 @@ def _forbid_writing(server: KafkaServer, topic: str) -> None:
         AclOperation.WRITE,
         AclPermissionType.DENY,
     )
-    for future in server.admin().create_acls([rule]).values():
+    admin = server.admin()
+    for future in admin.create_acls([rule]).values():
         future.result(10)

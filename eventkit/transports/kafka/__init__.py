@@ -30,12 +30,16 @@ class KafkaTransport:
 
     def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
-        self._topics.require(topics)
+        self.partitions(topics)
         return KafkaSubscription(self._address, topics, group)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""
         return self._topics.create(topics, partitions=partitions)
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many partitions each topic has."""
+        return {topic.name: topic.partitions for topic in self._topics.require(topics)}
 
     def check(self) -> str:
         """Return who answers; Kafka does not tell its release."""

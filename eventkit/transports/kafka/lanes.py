@@ -13,6 +13,8 @@ from eventkit.domain.message import Message
 from eventkit.transports.kafka.partition import partition_of
 from eventkit.transports.kafka.topics import Topic
 
+Queue = deque[Message]
+
 _KEYS = 200_000  # keys whose lane is remembered
 
 
@@ -27,7 +29,7 @@ class Lane:
         self.warm = False
         self.probing = False  # its first message is under way
         self.used = True
-        self.waiting: deque[Message] = deque()
+        self.waiting = Queue()
 
     @property
     def idle(self) -> bool:

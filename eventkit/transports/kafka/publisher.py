@@ -6,6 +6,7 @@ A callback only appends; everything else happens in the caller's thread. The fir
 more is produced, and `abandon` has the last word. Belongs to the process that made it.
 """
 
+import math
 import os
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from eventkit.transports.kafka.lanes import Lane, Lanes
 from eventkit.transports.kafka.news import BrokerNews
 from eventkit.transports.kafka.producer import QUEUE, USUAL_LIMIT, leave, make_producer
 from eventkit.transports.kafka.topics import Topic, Topics
+from eventkit.transports.kafka.unreported import Unreported
 from eventkit.transports.kafka.watch import TopicWatch
 
 Done = Callable[[int], None]
@@ -45,14 +47,11 @@ class KafkaPublisher:
         self._lanes = Lanes()
         self._unplaced: dict[str, deque[Message]] = {}  # by topic, until the broker has said what it is
         self._opened: deque[Lane] = deque()
-        self._unreported: dict[int, None] = {}  # in the order of sending
-        self._arrived: list[int] = []  # confirmed, as the callbacks see it
-        self._confirmed: list[int] = []  # and not handed over yet
+        self._unreported = Unreported(patience)
         self._failures: deque[Failure] = deque()
         self._cause_is_named = False  # by the broker, in a report
         self._verdict = Reports()
         self._patience = patience
-        self._oldest: tuple[int | None, float] = (None, 0.0)
         self._cooled = time.monotonic()
         self._watch = TopicWatch(topics, self._client(USUAL_LIMIT), interval=check_topics)
         self._watch.start()
@@ -60,9 +59,9 @@ class KafkaPublisher:
     def send(self, messages: Sequence[Message]) -> None:
         """Take messages over; wait while too many are unreported."""
         self._check_process()
-        self._unreported.update(dict.fromkeys([message.tag for message in messages]))
+        self._unreported.add([message.tag for message in messages])
         self._cool()
-        known, done, failed = self._lanes.known, self._arrived.append, self._fail
+        known, done, failed = self._lanes.known, self._unreported.arrived.append, self._fail
         for message in messages:
             lane = known.get((message.topic, message.key))
             if lane is None or not lane.warm:
@@ -88,7 +87,7 @@ class KafkaPublisher:
         self._check_process()
         deadline = time.monotonic() + timeout
         self._serve(0)
-        while not self._confirmed and not self._ended and (left := deadline - time.monotonic()) > 0:
+        while not self._unreported.confirmed and not self._ended and (left := deadline - time.monotonic()) > 0:
             self._serve(left)
         self._look_at_the_clock()
         return self._take()
@@ -128,7 +127,7 @@ class KafkaPublisher:
     def _produce(self, lane: Lane, message: Message, *, probe: bool = False) -> None:
         if self._ended:
             return
-        done: Done = partial(self._open, lane) if probe else self._arrived.append
+        done: Done = partial(self._open, lane) if probe else self._unreported.arrived.append
         report = partial(_report, done, self._fail, message.tag)
         lane.used = True
         while True:
@@ -167,7 +166,7 @@ class KafkaPublisher:
     # the way back
 
     def _open(self, lane: Lane, tag: int) -> None:
-        self._arrived.append(tag)
+        self._unreported.arrived.append(tag)
         self._opened.append(lane)
 
     def _fail(self, tag: int, error: KafkaError, topic: str | None) -> None:
@@ -183,7 +182,7 @@ class KafkaPublisher:
         """Poll once, and let go on what waited for an answer."""
         several = len(self._clients) > 1 or self._unplaced
         self._poll(min(seconds, _SLICE) if several else seconds)
-        self._count()
+        self._unreported.count()
         while not self._watch.news.empty():
             self._place(*self._watch.news.get())
         while self._opened:
@@ -192,16 +191,10 @@ class KafkaPublisher:
             while lane.waiting and not self._ended:
                 self._produce(lane, lane.waiting.popleft())
 
-    def _count(self) -> None:
-        """Cross off what is confirmed."""
-        deque(map(self._unreported.pop, self._arrived), maxlen=0)
-        self._confirmed += self._arrived
-        self._arrived.clear()
-
     def _poll(self, seconds: float) -> None:
         for client in tuple(self._clients.values()):
             try:
-                client.poll(seconds)
+                client.poll(math.ceil(seconds * 1000) / 1000)  # whole milliseconds: the client waits none for less than one
             except KafkaException as error:
                 self._verdict.lost = self._verdict.lost or str(error.args[0].str())
             seconds = 0
@@ -215,22 +208,12 @@ class KafkaPublisher:
                 self._queue(None, message)
 
     def _look_at_the_clock(self) -> None:
-        """Give up when the oldest unreported message has been so for too long."""
-        now = time.monotonic()
-        tag, since = self._oldest
-        if now - since < min(1.0, self._patience / 4):
-            return
-        self._count()
-        oldest = next(iter(self._unreported), None)
-        if oldest is None or oldest != tag:
-            self._oldest = (oldest, now)
-        elif now - since > self._patience:
+        if self._unreported.is_stuck():
             reason = f", which is away: {self._news.reason}" if self._news.away else ""
             self._verdict.lost = f"no report for {self._patience:g} s from Kafka at {self._address.hosts}{reason}"
 
     def _take(self) -> Reports:
-        self._count()
-        confirmed, self._confirmed = self._confirmed, []
+        confirmed = self._unreported.take()
         if confirmed and self._news.away:
             self._news.back()
         judge(self._failures, self._verdict)

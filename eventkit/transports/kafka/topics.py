@@ -59,11 +59,13 @@ class Topics:
         """Return each topic, or why it cannot be written to (any more). TransportUnavailable when nobody answers."""
         return {name: self._compare(answer) for name, answer in self._answers(names).items()}
 
-    def require(self, names: Iterable[str]) -> None:
-        """Raise TopicUnusable when one cannot be read."""
-        reasons = {name: answer for name, answer in self._answers(names).items() if isinstance(answer, str)}
+    def require(self, names: Iterable[str]) -> list[Topic]:
+        """Return the topics as they are; TopicUnusable when one cannot be read."""
+        answers = self._answers(names)
+        reasons = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         if reasons:
             raise TopicUnusable(reasons)
+        return [answer for answer in answers.values() if isinstance(answer, Topic)]
 
     def create(self, names: Sequence[str], *, partitions: int) -> list[str]:
         """Create the missing topics, wait until the broker knows them, and return their names."""
