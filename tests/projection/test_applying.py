@@ -6,6 +6,8 @@ import psycopg
 import pytest
 
 from eventkit.errors import VersionMismatch
+from eventkit.storage.connection import connect
+from eventkit.storage.history import RemoteHistory
 from tests.projection.shop import (
     Left,
     Noted,
@@ -20,6 +22,7 @@ from tests.projection.shop import (
     store,
     totals,
 )
+from tests.servers.postgres import PostgresServer
 
 
 def test_events_of_many_streams_are_folded_into_their_rows(url: str) -> None:
@@ -187,6 +190,27 @@ def test_a_version_that_goes_live_stops_the_older_process_at_its_next_batch(url:
             running.apply(orders("order-1", 2))
 
     assert rows(url) == [("ann", 1, 1)]
+
+
+def test_the_store_may_be_in_another_database(url: str, postgres: PostgresServer) -> None:
+    """A gap is repaired through a connection of its own; a store that is away holds the stream, and stops nobody."""
+    elsewhere = postgres.fresh()
+    events = orders("order-1", 4)
+    store(elsewhere, events)
+    history = RemoteHistory(lambda: connect(elsewhere, name="repair", autocommit=True), "eventkit")
+    away = RemoteHistory(lambda: connect(elsewhere + "_gone", name="repair", autocommit=True), "eventkit")
+
+    with projector(url, history=away) as running:
+        running.apply([*events[3:], *orders("order-2", 1)])
+    held = letters(url)
+    with projector(url, history=history):
+        pass  # looks at what is held when it starts
+
+    history.close()
+    postgres.drop(elsewhere)
+    assert held == [("order-1", 4, "gap")]
+    assert rows(url) == [("ann", 5, 5)]
+    assert letters(url) == []
 
 
 def rows_changed(url: str, statement: str) -> None:

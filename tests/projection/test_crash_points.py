@@ -55,7 +55,7 @@ def test_parked_not_committed(url: str) -> None:
 
 def _die(url: str, point: str) -> None:
     """Let a process apply the batch and die with -9 at a crash point."""
-    child = subprocess.run(  # noqa: S603 our own module
+    child = subprocess.run(
         [sys.executable, "-m", "tests.projection.test_crash_points", url, point], cwd=ROOT, check=False, timeout=60
     )
     assert child.returncode == -9
@@ -66,7 +66,7 @@ def _kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), 9)
 
     if point == "applied_not_committed":
-        check = Workspace._check  # noqa: SLF001 the step right before the commit
+        check = Workspace._check
 
         def die_when_applied(self: Workspace) -> None:
             check(self)

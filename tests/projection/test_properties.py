@@ -1,4 +1,4 @@
-"""Whatever is delivered, in whatever batches: the read model is the fold of the events, and at every moment of a prefix of each stream."""
+"""Whatever is delivered, in whatever batches: the read model is at every moment the fold of a prefix of each stream."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""`eventkit projector run`: from Kafka and from the store alone, several at once, and every way it can be asked in vain."""
+"""`eventkit projector run`: from Kafka and from the store alone, several at once, and every way to ask in vain."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def environment(url: str, **others: str) -> dict[str, str]:
 
 def run(url: str, *arguments: str, **others: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(  # noqa: S603 our own command
+    return subprocess.run(
         command(*arguments),
         env=environment(url, **others),
         cwd=ROOT,
@@ -50,7 +50,7 @@ def run(url: str, *arguments: str, **others: str) -> subprocess.CompletedProcess
 @contextmanager
 def running(settings: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command beside the test."""
-    with subprocess.Popen(  # noqa: S603 our own command
+    with subprocess.Popen(
         command(*arguments), env=dict(settings), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
@@ -182,8 +182,13 @@ def publish(kafka: KafkaServer | GivenKafka, topic: str, messages: list[Message]
     for tag, item in enumerate(messages):
         item.topic, item.tag = topic, tag
     publisher.send(messages)
-    confirmed: list[int] = []
-    wait_until(lambda: confirmed.extend(publisher.reports(1).confirmed) or len(confirmed) == len(messages), timeout=30)
+    missing = set(range(len(messages)))
+
+    def all_confirmed() -> bool:
+        missing.difference_update(publisher.reports(1).confirmed)
+        return not missing
+
+    wait_until(all_confirmed, timeout=30)
     publisher.close(5)
     transport.close()
 
