@@ -5,14 +5,14 @@ epoch `for share` in their own statement, so a deposed relay changes nothing. Bo
 connection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.domain.message import Message, message_of
+from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
 from eventkit.storage.connection import database_errors
 from eventkit.storage.reader import Ask, Horizon, Page, Row
@@ -22,6 +22,7 @@ PARKED_BY = "relay"
 # PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
 # statistics say.
 READING = {
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
@@ -31,10 +32,20 @@ READING = {
     "synchronous_commit": "on",
 }
 
-HOLDERS = """select coalesce(string_agg(virtualtransaction, ','), '') from pg_locks
-              where locktype = 'relation' and relation = '{s}.events'::regclass
-                and granted and mode = 'RowExclusiveLock'
-                and database = (select oid from pg_database where datname = current_database())"""
+# A commit clears the virtual id (`n/0`) as it becomes visible, and lets the lock go a moment later. COMMIT PREPARED keeps
+# the id until the lock goes: a prepared transaction that this snapshot sees gets a `/0` here, or a next version of its
+# stream could be read while it still seems open. Its transaction id is that of the lock on it, counted from the
+# snapshot's; every `transactionid` lock is looked at, since PREPARE hands the locks over one by one.
+HOLDERS = """select coalesce(string_agg(name, ','), '') from (
+  select virtualtransaction || case when bool_or(pid is null) and coalesce(pg_visible_in_snapshot((
+           ((min(transactionid::text::bigint) - min(here) + 2147483648) & 4294967295) - 2147483648 + min(here)
+         )::text::xid8, pg_current_snapshot()), true) then '/0' else '' end as name
+    from pg_locks, (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as here) xmax
+   where granted and (locktype = 'transactionid' and mode = 'ExclusiveLock'
+      or locktype = 'relation' and mode = 'RowExclusiveLock' and relation = '{s}.events'::regclass
+         and database = (select oid from pg_database where datname = current_database()))
+   group by virtualtransaction having bool_or(locktype = 'relation')) holders"""
+OTHERS = HOLDERS.replace("where granted", "where granted and pid is distinct from pg_backend_pid()")
 
 SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
 
@@ -97,7 +108,7 @@ _FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch
 
 _SETTLE = (
     _FENCE
-    + """, gone as (delete from {s}.outbox where position = any(%(positions)s) and exists (select from fence))
+    + """, gone as (delete from {s}.outbox where position = any(%(positions)s::bigint[]) and exists (select from fence))
 select exists (select from fence)"""
 )
 
@@ -168,7 +179,7 @@ class Settlement:
 
     def settle(self, positions: Sequence[int]) -> None:
         """Delete what the transport has acknowledged; one statement, idempotent."""
-        self._write(_SETTLE, {"positions": list(positions)})
+        self._write(_SETTLE, {"positions": _array(positions)})
         self.settled += len(positions)
 
     def park(self, position: int, error: str) -> None:
@@ -205,10 +216,10 @@ def fetch_page(cursor: psycopg.Cursor[Any], statement: str, ask: Ask, extra: Map
         **extra,
         "cursor": ask.cursor,
         "above": ask.limit if ask.above else 0,
-        "positions": ask.positions,
+        "positions": _array(ask.positions),
         "lows": [low for low, _ in ask.spans],
         "highs": [high for _, high in ask.spans],
-        "in_flight": ask.in_flight,
+        "in_flight": _array(ask.in_flight),
         "limit": ask.limit,
         "max_bytes": ask.max_bytes,
     }
@@ -239,8 +250,19 @@ def encoded(row: Row) -> EncodedEvent:
 
 
 def message(row: Row) -> Message:
-    """Put a row on the wire, tagged with its position."""
-    return message_of(encoded(row), row[1], tag=row[0])
+    """Put a row on the wire, tagged with its position.
+
+    An event without metadata, in its first schema, takes the short way: no encoded event is made of it.
+    """
+    position, topic, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
+    if metadata is not None or schema_version is not None:
+        return message_of(encoded(row), topic, tag=position)
+    return Message(topic, stream, data, plain_headers(event_id, source, event_type, time, version), position)
+
+
+# psycopg looks at every item of a list; written by hand, thousands of positions cost next to nothing.
+def _array(positions: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, positions)) + "}"
 
 
 def _set_metadata(event: EncodedEvent, metadata: str) -> None:

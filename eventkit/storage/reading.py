@@ -18,7 +18,7 @@ from eventkit.storage.append_sql import array, quoted
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 from eventkit.storage.gaps import Holders, missing
-from eventkit.storage.outbox import HOLDERS, encoded, split_holders
+from eventkit.storage.outbox import OTHERS, encoded, split_holders
 
 _COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -35,7 +35,7 @@ _BACKWARDS = f"""select {_COLUMNS} from {{s}}.events
 
 # What is above the cursor and what has appeared in the gaps, in one snapshot; the first row tells of the statement.
 _FORWARDS = f"""select 0::bigint,
-       ({HOLDERS} and pid is distinct from pg_backend_pid()),
+       ({OTHERS}),
        current_setting('transaction_isolation'), pg_is_in_recovery()::int,
        null, null, null, null::smallint, null, null, null
 union all
