@@ -20,7 +20,7 @@ from eventkit.transports.kafka import KafkaTransport
 from eventkit.transports.kafka.partition import murmur2, partition_of
 from eventkit.transports.kafka.publisher import KafkaPublisher
 from tests.servers.kafka import GivenKafka, KafkaServer
-from tests.transports.contract import Refuser, TransportContract, fresh
+from tests.transports.contract import TOO_LARGE, Refuser, TransportContract, fresh
 from tests.transports.traffic import (
     await_reports,
     deliver,
@@ -44,6 +44,14 @@ SLOW_START = 120.0  # seconds: a JVM on a busy machine
 def transport(kafka: Kafka) -> Iterator[KafkaTransport]:
     """A transport to the session's Kafka."""
     transport = KafkaTransport(kafka.url, {})
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def unchecked(kafka: Kafka) -> Iterator[KafkaTransport]:
+    """A transport whose client lets pass what is too large, so that the broker has to refuse it."""
+    transport = KafkaTransport(kafka.url, {"message.max.bytes": "1000000"})
     yield transport
     transport.close()
 
@@ -111,19 +119,20 @@ def test_messages_are_in_the_partition_that_every_other_client_expects(transport
 
 
 def test_a_message_that_only_the_broker_finds_too_large_stops_its_partition(
-    transport: KafkaTransport, small_topic: str
+    unchecked: KafkaTransport, small_topic: str
 ) -> None:
     """On a warm partition with batches in flight, the log ends before the culprit, which alone is named."""
-    publisher = transport.publisher()
+    publisher = unchecked.publisher()
     deliver(publisher, [message(small_topic, "order-1", tag) for tag in range(10)])
-    culprit = message(small_topic, "order-1", 500, size=LIMIT - 20)  # the client's count leaves out the batch's frame
+    culprit = message(small_topic, "order-1", 500, size=TOO_LARGE)
     batch = [message(small_topic, "order-1", tag, size=200) for tag in range(10, 2_000)]
     batch[490] = culprit
 
     story = whole_story(publisher, deliver(publisher, batch))
 
     assert story.refused.keys() == {500}
-    log = _log(transport, small_topic)["order-1"]
+    assert story.refused[500].startswith("Broker:")
+    log = _log(unchecked, small_topic)["order-1"]
     assert log == list(range(len(log)))
     assert set(story.confirmed) <= set(log)
     assert len(log) <= 500
@@ -131,11 +140,11 @@ def test_a_message_that_only_the_broker_finds_too_large_stops_its_partition(
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
-    transport: KafkaTransport, small_topic: str, attempt: int
+    unchecked: KafkaTransport, small_topic: str, attempt: int
 ) -> None:
     """The first event of a partition goes alone: what follows a refused one never reaches the log."""
-    publisher = transport.publisher()
-    culprit = message(small_topic, "order-1", 0, size=LIMIT - 20)
+    publisher = unchecked.publisher()
+    culprit = message(small_topic, "order-1", 0, size=TOO_LARGE)
 
     story = whole_story(
         publisher,
@@ -143,19 +152,21 @@ def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
     )
 
     assert story.refused.keys() == {0}, attempt
+    assert story.refused[0].startswith("Broker:")
     assert story.confirmed == []
-    assert _log(transport, small_topic) == {}
+    assert _log(unchecked, small_topic) == {}
 
 
-def test_one_refused_message_among_thousands_is_the_only_suspect(transport: KafkaTransport, small_topic: str) -> None:
+def test_one_refused_message_among_thousands_is_the_only_suspect(unchecked: KafkaTransport, small_topic: str) -> None:
     """A batch stays below the topic's limit, so that a refusal blames one event, not the whole batch."""
-    publisher = transport.publisher()
+    publisher = unchecked.publisher()
     batch = messages(small_topic, 5_000, keys=100, size=100)
-    batch[3_000] = message(small_topic, "order-0", 3_000, size=LIMIT - 20)
+    batch[3_000] = message(small_topic, "order-1", 3_000, size=TOO_LARGE)
 
     story = whole_story(publisher, deliver(publisher, batch))
 
     assert story.refused.keys() == {3_000}
+    assert story.refused[3_000].startswith("Broker:")
 
 
 def test_cold_partitions_warm_up_together(transport: KafkaTransport) -> None:
