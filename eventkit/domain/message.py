@@ -29,17 +29,26 @@ class Message(msgspec.Struct, gc=False):
     tag: Any = None
 
 
+_SPECVERSION = ("ce_specversion", "1.0")
+_CONTENT_TYPE = ("content-type", "application/json")
+
+
+def plain_headers(event_id: str, source: str, event_type: str, time: str, version: str) -> Headers:
+    """Return the headers that every event has, in the order in which they are sent; nearly all events have no other."""
+    return [
+        _SPECVERSION,
+        ("ce_id", event_id),
+        ("ce_source", source),
+        ("ce_type", event_type),
+        ("ce_time", time),
+        ("ce_sequence", version),
+        _CONTENT_TYPE,
+    ]
+
+
 def headers_of(event: EncodedEvent) -> Headers:
     """Return the headers of an event, in the order in which they are sent."""
-    headers: Headers = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", event.id),
-        ("ce_source", event.source),
-        ("ce_type", event.type),
-        ("ce_time", event.time),
-        ("ce_sequence", str(event.version)),
-        ("content-type", "application/json"),
-    ]
+    headers = plain_headers(event.id, event.source, event.type, event.time, str(event.version))
     if event.schema_version > 1:
         headers.append(("ce_dataschemaversion", str(event.schema_version)))
     if event.correlation_id is not None:
