@@ -66,8 +66,10 @@ class Door(NamedTuple):
     async def run_async(self, connection: Asynchronous, steps: Steps[T]) -> T:
         """Run steps on an asynchronous connection."""
         self.check_async(connection)
-        if not isinstance(connection, psycopg.AsyncConnection):
-            return await connection.run_sync(self.run, steps)  # type: ignore[union-attr] # the scoped one proxies it
+        if isinstance(connection, async_scoped_session):
+            connection = cast("AsyncSession", connection())
+        if isinstance(connection, AsyncSession | AsyncConnection):
+            return await connection.run_sync(self.run, steps)
         self._check_transaction(connection)
         try:
             statement = next(steps)

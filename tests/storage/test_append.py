@@ -164,7 +164,7 @@ def test_the_connections_own_factories_do_not_matter(connection: Connection) -> 
 
 
 def test_numbers_of_any_size_use_one_prepared_statement(connection: Connection) -> None:
-    """psycopg types numbers by size; ours prepares the statement once."""
+    """The driver types numbers by size; ours prepares the statement once."""
     for n in range(12):
         store.append(connection, ORDER, Placed(n, "x" * 10 ** (n % 6)))
 

@@ -1,4 +1,4 @@
-"""What goes wrong between transactions, and what the caller is told: isolation, deadlock, timeouts, lost connections."""
+"""What goes wrong between transactions, and what the caller is told: isolation, deadlock, timeout, lost connection."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -34,12 +34,16 @@ def wait_for_lock(database_url: str) -> Iterator[Callable[[str], None]]:
     """Wait until a session waits for a lock."""
     asks = "select 1 from pg_stat_activity where application_name = %s and wait_event_type = 'Lock'"
     with psycopg.connect(database_url, autocommit=True) as watch:
-        yield lambda name: wait_until(lambda: bool(watch.execute(asks, (name,)).fetchone()), what=f"{name} to wait")
+
+        def wait(name: str) -> None:
+            wait_until(lambda: watch.execute(asks, (name,)).fetchone(), what=f"{name} to wait")
+
+        yield wait
 
 
 @pytest.mark.both_postgres
 def test_of_many_writers_that_expect_a_version_one_wins(database_url: str) -> None:
-    """Eight threads race for each version: every version is written once, every loser is told the version that is there."""
+    """Eight threads race for each version: it is written once, every loser is told the version that is there."""
     won: list[int] = []
     told: list[int | None] = []
     start = threading.Barrier(8)
@@ -106,11 +110,9 @@ def test_a_lost_race_under_stricter_isolation_says_that_the_transaction_is_over(
         connection.execute("select count(*) from eventkit.events")
         store.append(other, ORDER, Placed(7))
         other.commit()
+        more = [Append(OTHER, [Placed()])] if many else []
         with pytest.raises(ConcurrencyError, match="retry it whole") as caught:
-            if many:
-                store.append_many(connection, [Append(OTHER, [Placed()]), Append(ORDER, [Placed()], expected=expected)])
-            else:
-                store.append(connection, ORDER, Placed(9), expected=expected)
+            store.append_many(connection, [*more, Append(ORDER, [Placed(9)], expected=expected)])
         connection.rollback()
         store.append(connection, ORDER, Placed(9), expected=present + 1)
 
@@ -237,5 +239,5 @@ def test_tables_changed_by_hand_are_named(connection: Connection) -> None:
     store.append(connection, ORDER, Placed())
     connection.execute("update eventkit.streams set version = 0")
 
-    with pytest.raises(StorageError, match="changed? by hand|change by hand"):
+    with pytest.raises(StorageError, match="change by hand"):
         store.append(connection, ORDER, Placed())
