@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 KILLS = ((0.25, "relay"), (0.45, "projector"), (0.65, "relay"))  # when so much is written
 MARGIN = 0.19  # of the flights may be written while others take a victim's place
 GLANCE = 0.1  # seconds between two looks at everything
-START = 15.0  # seconds for the first flight to come through
+START = 60.0  # seconds for the first flight to come through
 STANDSTILL = 30.0  # seconds without any progress, after which what is missing counts as lost
 
 
