@@ -1,1 +1,4 @@
-"""How fast it is, beside what the parts can do at all: each run starts its own servers and says what a figure includes."""
+"""How fast it is, beside what the parts can do at all.
+
+Each run starts its own servers and says what a figure includes.
+"""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks relay | append`: measured beside the limit of this machine, on real servers.
+"""`python -m benchmarks relay | append | consume`: measured beside the limit of this machine, on real servers.
 
 Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given, alternates the
 contestants in one run, prints a table, and with --json one object on the last line.
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import append as appending
+from benchmarks import consume as consuming
 from benchmarks import relay as relaying
 from benchmarks import servers
 from benchmarks.backlog import Backlog
@@ -26,7 +27,7 @@ def common(command: Command) -> Command:
     """Add the options that every run has."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."),
-        click.option("--rounds", type=click.IntRange(1), default=3, show_default=True),
+        click.option("--rounds", type=click.IntRange(1), default=5, show_default=True),
         click.option("--database-url", help="Use this server, as a role that may create databases."),
         click.option("--postgres", type=click.Choice(["15", "18"]), help="Start this release."),
     ):
@@ -65,7 +66,7 @@ def relay(  # noqa: PLR0913 one parameter an option
             run.round()
         backlog.close()
         title = f"drain of {backlog.events:,} events to {kafka.version}, PostgreSQL {version}, {_machine()}"
-        show(run.rounds.table(title, "of limit", run.ratio), console, *relaying.NOTES)
+        show(run.rounds.table(title, "of limit", run.ratio), console, relaying.NOTES)
     if as_json:
         last_line(run.figures())
 
@@ -86,7 +87,35 @@ def append(
                 run.round()
         for case in run.cases:
             show(run.table(case, f"PostgreSQL {version}, {_machine()}"), console)
-        console.print(*appending.NOTES, sep="\n", style="dim", highlight=False)
+        console.print(appending.NOTES, style="dim", highlight=False)
+    if as_json:
+        last_line(run.figures())
+
+
+@main.command()
+@common
+@click.option("--transport-url", help="Use this Kafka: kafka://host:9092.")
+@click.option("--events", type=click.IntRange(1), default=300_000, show_default=True)
+@click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True, help="A hundred times that: cold.")
+def consume(  # noqa: PLR0913 one parameter an option
+    *,
+    as_json: bool,
+    rounds: int,
+    database_url: str | None,
+    postgres: str | None,
+    transport_url: str | None,
+    events: int,
+    streams: int,
+) -> None:
+    """Follow a topic with projectors."""
+    console = Console(stderr=as_json)
+    with servers.database(database_url, _release(postgres)) as (url, version), servers.broker(transport_url) as kafka:
+        run = consuming.ConsumeRun(url, kafka, events=events, streams=streams)
+        for _ in track(range(rounds), "rounds", console=console):
+            run.round()
+        run.close()
+        title = f"{run.hot.events:,} events from {kafka.version}, PostgreSQL {version}, {_machine()}"
+        show(run.rounds.table(title, "of bare", run.ratio), console, consuming.NOTES)
     if as_json:
         last_line(run.figures())
 

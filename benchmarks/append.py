@@ -1,3 +1,126 @@
-"""How fast appends go beside the same rows written by hand, in alternating rounds."""
-NOTES = ()
-class AppendRun: ...
+"""How many events a second can be appended, beside the same rows written by hand, in alternating rounds.
+
+The writers are processes that live through the whole run; each is told a way, a batch and when to begin and to end.
+"""
+
+import multiprocessing
+import random
+import time
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+import msgspec
+from rich.table import Table
+
+from benchmarks.measure import Meter, Rounds, Sample
+from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PSYCOPG, SESSION, WAYS
+
+NOTES = """\
+one transaction: encode, write the rows in streams, events and outbox in one statement, commit; to one of 1,000
+  streams at random, events of 200 bytes
+by hand: no checks, one statement without expectations; CPU seconds of all writers together, peak MB of the largest"""
+_STREAMS = 1_000
+_WARM = 20  # transactions before the clock starts
+_HEAD_START = 0.05  # seconds until all writers have heard when to begin
+_LIMITS = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION}
+
+
+class Case(msgspec.Struct, frozen=True):
+    """How many writers, and how many events to a transaction."""
+
+    processes: int
+    batch: int
+
+    def __str__(self) -> str:
+        """Say it."""
+        return f"{self.processes} writers, {self.batch} to a transaction"
+
+
+class AppendRun:
+    """Rounds over one database."""
+
+    def __init__(self, url: str, *, processes: int, seconds: float) -> None:
+        """Choose the cases up to a number of processes."""
+        counts = [count for count in (1, 4) if count < processes]
+        self.cases = [Case(count, 1) for count in (*counts, processes)] + [Case(1, 10), Case(1, 500)]
+        self._most = Case(processes, 1)
+        self._order = list(WAYS)
+        self._seconds = seconds
+        self._url = url
+        self._rounds = {case: Rounds() for case in self.cases}
+        self._writers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+
+    def __enter__(self) -> Self:
+        """Start the writers."""
+        context = multiprocessing.get_context("spawn")
+        for _ in range(self._most.processes):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=write, args=(theirs, self._url), daemon=True)
+            process.start()
+            self._writers.append((process, ours))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End them."""
+        for process, pipe in self._writers:
+            pipe.send(None)
+            process.join(10)
+
+    def round(self) -> None:
+        """Let every way run once in every case."""
+        self._order.reverse()
+        for case in self.cases:
+            for way in self._order:
+                self._rounds[case].add(way, self._measure(way, case))
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `--json` prints: the ratios with the most processes, one event a transaction."""
+        rounds = self._rounds[self._most]
+        return {
+            "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),
+            "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
+            "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
+            "append_session_events_per_second": rounds.rate(SESSION),
+            "processes": self._most.processes,
+        }
+
+    def table(self, case: Case, where: str) -> Table:
+        """Return the figures of a case."""
+        rounds = self._rounds[case]
+        return rounds.table(f"{case}, {where}", "to by hand", lambda way: rounds.ratio(way, _LIMITS.get(way, way)))
+
+    def _measure(self, way: str, case: Case) -> Sample:
+        pipes = [pipe for _, pipe in self._writers[: case.processes]]
+        for pipe in pipes:
+            pipe.send((way, case.batch))
+        for pipe in pipes:
+            pipe.recv()  # it is warm
+        begin = time.monotonic() + _HEAD_START
+        for pipe in pipes:
+            pipe.send((begin, begin + self._seconds))
+        samples: list[Sample] = [pipe.recv() for pipe in pipes]
+        return Sample(
+            sum(sample.events for sample in samples),
+            self._seconds,
+            sum(sample.cpu_seconds for sample in samples),
+            max(sample.memory_mb for sample in samples),
+        )
+
+
+def write(pipe: Connection, url: str) -> None:
+    """Be a writer: append as told until told no more."""
+    while told := pipe.recv():
+        way, batch = told
+        with ExitStack() as open_:
+            append = WAYS[way](url, open_)
+            for _ in range(_WARM):
+                append(str(random.randrange(_STREAMS)), batch)
+            pipe.send("warm")
+            begin, end = pipe.recv()
+            time.sleep(max(0, begin - time.monotonic()))
+            meter, events = Meter(), 0
+            while time.monotonic() < end:
+                append(str(random.randrange(_STREAMS)), batch)
+                events += batch
+            pipe.send(meter.sample(events, end - begin))

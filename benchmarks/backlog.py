@@ -43,26 +43,27 @@ class Backlog:
         """Write nothing yet; `size` is that of an event's data as JSON."""
         streams = min(streams, events)
         names = [f"order-{number}" for number in range(1, streams + 1)]
-        self.each = events // streams
-        self.events = self.each * streams
+        self._each = events // streams
+        self.events = self._each * streams
         self._places: dict[str, Any] = {
             "streams": names,
             "shards": [crc32(name.encode()) % SHARDS for name in names],
             "topic": TOPIC,
         }
         self._note = max(0, size - len('{"note": "", "total": "12.50", "customer": "customer-500"}'))
+        self._filled = False
         self._connection = psycopg.connect(url, autocommit=True)
 
-    def append(self, each: int | None = None) -> None:
-        """Append new events, all in one transaction; `each` to a stream."""
-        self._connection.execute(_INSERT, {**self._places, "each": each or self.each, "note": self._note})
+    def fill(self) -> None:
+        """Fill the outbox: with new events, and from then on with the same ones again, as if they had not been sent.
 
-    def refill(self) -> None:
-        """Put the latest events into the outbox again, as if they had never been sent."""
-        self._connection.execute(_REFILL, {**self._places, "events": self.events})
-
-    def settle_down(self) -> None:
-        """Leave nothing of the filling for the server to do while something is measured."""
+        Leaves nothing of the filling for the server to do while something is measured.
+        """
+        if self._filled:
+            self._connection.execute(_REFILL, {**self._places, "events": self.events})
+        else:
+            self._connection.execute(_INSERT, {**self._places, "each": self._each, "note": self._note})
+        self._filled = True
         self._connection.execute("vacuum (analyze) eventkit.streams, eventkit.events, eventkit.outbox")
         self._connection.execute("checkpoint")
 

@@ -71,9 +71,10 @@ def _send(producer: Producer, topic: str, messages: list[Message]) -> int:
         confirmed += error is None
 
     for number, each in enumerate(messages):
+        headers: Any = each.headers
         while True:
             try:
-                producer.produce(topic, each.value, each.key, headers=each.headers, on_delivery=report)
+                producer.produce(topic, each.value, each.key, headers=headers, on_delivery=report)
                 break
             except BufferError:
                 producer.poll(0.005)
@@ -92,5 +93,4 @@ def _pages(connection: psycopg.Connection[Any]) -> Iterator[list[tuple[Any, ...]
 
 
 if __name__ == "__main__":
-    contestant = {"read": read, "produce": produce}[sys.argv[1]]
-    print(msgspec.json.encode(contestant(*sys.argv[2:])).decode())
+    print(msgspec.json.encode(produce(*sys.argv[2:]) if sys.argv[1] == "produce" else read(*sys.argv[2:])).decode())

@@ -1,0 +1,44 @@
+"""Every benchmark runs, in a form too small to measure anything, and prints every figure."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers.kafka import GivenKafka, KafkaServer
+from tests.servers.postgres import PostgresServer
+
+
+def figures(*arguments: str) -> dict[str, float]:
+    """Run a benchmark and return its last line."""
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--json", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.timeout(250)
+def test_the_relay_run_prints_its_rate_beside_the_raw_parts(
+    postgres: PostgresServer, kafka: KafkaServer | GivenKafka
+) -> None:
+    """All of a backlog is settled and in the topic, and there is a figure for each contestant."""
+    given = ("--database-url", postgres.url, "--transport-url", kafka.url)
+
+    found = figures("relay", *given, "--events", "2000", "--streams", "50")
+
+    assert found.pop("settled_all") is True
+    assert set(found) == {
+        "relay_events_per_second", "raw_produce_events_per_second", "raw_read_events_per_second", "ratio_to_limit",
+    }  # fmt: skip
+    assert min(found.values()) > 0
+
+
+@pytest.mark.timeout(250)
+def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand(postgres: PostgresServer) -> None:
+    """There is a ratio for a psycopg connection and one for a Session."""
+    found = figures("append", "--database-url", postgres.url, "--processes", "2", "--seconds", "0.2")
+
+    assert {"append_ratio_to_psycopg", "append_ratio_to_session"} <= set(found)
+    assert min(found.values()) > 0
