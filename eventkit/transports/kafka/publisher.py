@@ -61,6 +61,9 @@ class KafkaPublisher:
         self._check_process()
         self._unreported.add([message.tag for message in messages])
         self._cool()
+        self._serve(0)
+        if self._ended:
+            return  # what is not produced is in no report
         known, done, failed = self._lanes.known, self._unreported.arrived.append, self._fail
         for message in messages:
             lane = known.get((message.topic, message.key))
@@ -194,7 +197,7 @@ class KafkaPublisher:
     def _poll(self, seconds: float) -> None:
         for client in tuple(self._clients.values()):
             try:
-                client.poll(math.ceil(seconds * 1000) / 1000)  # whole milliseconds: the client waits none for less than one
+                client.poll(math.ceil(seconds * 1000) / 1000)  # below 1 ms it would not wait
             except KafkaException as error:
                 self._verdict.lost = self._verdict.lost or str(error.args[0].str())
             seconds = 0
