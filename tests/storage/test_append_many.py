@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import psycopg
@@ -177,11 +177,11 @@ def test_one_statement_is_one_round_trip(connection: Connection) -> None:
     sent: list[object] = []
     wait = connection.wait
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        sent.append(arguments)
-        return wait(*arguments, **options)
+    def counted(generator: Generator[Any, Any, object], interval: float = 0.1) -> object:
+        sent.append(generator)
+        return wait(generator, interval)
 
-    connection.wait = counted  # type: ignore[method-assign]
+    connection.wait = counted  # type: ignore[method-assign, assignment]
     store.append_many(connection, [Append(shop.stream("cart", n), [Placed(), Placed()]) for n in range(20)])
     store.append(connection, ORDER, *[Placed()] * 20, expected=NO_STREAM)
     store.append(connection, ORDER, Placed(), expected=20)

@@ -1,7 +1,7 @@
 """Reading a stream and everything, forwards and backwards, in batches that never hold it whole."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import psycopg
 import pytest
@@ -9,6 +9,14 @@ from psycopg import Connection, IsolationLevel
 
 from eventkit.errors import InvalidEvent, InvalidStreamId, UnsupportedConnection
 from tests.storage.shop import ORDER, OTHER, Placed, order, store
+
+
+class Options(TypedDict, total=False):
+    """What can be said of a reading."""
+
+    after: int
+    backwards: bool
+    limit: int
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def test_a_stream_is_read_in_order_whatever_the_batch(connection: Connection, ba
         store.append(connection, ORDER, Placed(n))
         store.append(connection, OTHER, Placed(-n))
 
-    def versions(**options: Any) -> list[int]:
+    def versions(**options: Unpack[Options]) -> list[int]:
         return [envelope.event.n for envelope in store.read_stream(connection, ORDER, batch=batch, **options)]
 
     assert versions() == [1, 2, 3, 4, 5, 6, 7]
@@ -46,7 +54,7 @@ def test_everything_is_read_in_order_of_position(connection: Connection, batch: 
         store.append(connection, ORDER, Placed(0), Placed(0))
         connection.rollback()
 
-    def numbers(**options: Any) -> list[int]:
+    def numbers(**options: Unpack[Options]) -> list[int]:
         return [envelope.event.n for envelope in store.read_all(connection, batch=batch, **options)]
 
     positions = [envelope.position for envelope in store.read_all(connection, batch=batch)]
