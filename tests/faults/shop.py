@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit import Append, Appended, Catalog, EventStore
+from eventkit import Appended, Catalog, EventStore
 from eventkit.storage.connection import connect
 from eventkit.storage.outbox import READING
 
@@ -33,11 +33,6 @@ def order(key: str | int) -> str:
 def note(connection: psycopg.Connection[Any], key: str | int, count: int = 1) -> Appended:
     """Append events to an order's stream; the caller commits."""
     return store.append(connection, order(key), *(Noted(number) for number in range(count)))
-
-
-def note_all(connection: psycopg.Connection[Any], keys: list[int], count: int = 1) -> list[Appended]:
-    """Append events to several streams in one statement."""
-    return store.append_many(connection, [Append(order(key), [Noted(n) for n in range(count)]) for key in keys])
 
 
 def reading(url: str) -> psycopg.Connection[Any]:

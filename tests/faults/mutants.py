@@ -1,0 +1,181 @@
+"""Readers that are wrong, each in one way: what the field does instead, and this reader without one of its rules.
+
+None of it is reachable from production code. Each has `read`, which publishes nothing but returns rows, as Reader does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.append_sql import AppendSql
+from eventkit.storage.gaps import Gaps, Holders
+from eventkit.storage.outbox import HOLDERS, Outbox, split_holders
+from eventkit.storage.reader import Ask, Page, Reader, Row
+
+Connection = psycopg.Connection[Any]
+
+_PENDING = """select o.position, o.topic, e.stream, e.version, e.id::text
+                from eventkit.outbox o join eventkit.events e using (position)"""
+_XID = "o.xmin::text::bigint"
+_BELOW = f"{_XID} < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+
+
+class ByPosition:
+    """`position > cursor`: a lower position that commits later is never read."""
+
+    where = "o.position > {cursor}"
+    order = "o.position"
+
+    def __init__(self, connection: Connection) -> None:
+        """Read with an autocommit connection."""
+        self._connection = connection
+        self.cursor: tuple[int, int] = (0, 0)
+
+    def read(self) -> list[Row]:
+        """Return what is above the cursor."""
+        where = self.where.format(cursor=self.cursor[1], xid=self.cursor[0])
+        query = f"{_PENDING} where {where} order by {self.order}"
+        rows = self._connection.execute(query).fetchall()
+        if rows:
+            self._move(rows[-1])
+        return rows
+
+    def _move(self, row: Row) -> None:
+        self.cursor = (0, row[0])
+
+
+class WaitingAtAGap(ByPosition):
+    """Stops at a gap three reads long, then skips it."""
+
+    patience = 3
+
+    def __init__(self, connection: Connection) -> None:
+        """Have waited for nothing."""
+        super().__init__(connection)
+        self._waited = 0
+
+    def read(self) -> list[Row]:
+        """Return what follows without a gap, or after a while anyway."""
+        before = self.cursor
+        rows = super().read()
+        if rows and rows[0][0] > before[1] + 1 and self._waited < self.patience:
+            self._waited += 1
+            self.cursor = before
+            return []
+        self._waited = 0
+        return rows
+
+
+class ByTransactionId(ByPosition):
+    """The popular recipe: below the oldest open transaction, ordered by (transaction id, position)."""
+
+    where = f"{_BELOW} and ({_XID}, o.position) > ({{xid}}, {{cursor}})"
+    order = f"{_XID}, o.position"
+
+    def _move(self, row: Row) -> None:
+        found = self._connection.execute(f"select {_XID} from eventkit.outbox o where position = %s", (row[0],))
+        self.cursor = ((found.fetchone() or (0,))[0], row[0])
+
+
+class ByPositionBelowTheOldest(ByPosition):
+    """Below the oldest open transaction, with a cursor on position."""
+
+    where = f"{_BELOW} and o.position > {{cursor}}"
+
+
+class Unproven(Reader):
+    """Drops a gap after one more read, whoever may own it."""
+
+    def start_pending(self) -> None:
+        """Start with gaps that believe in nobody."""
+        super().start_pending()
+        self._gaps = Credulous(self._gaps.holders)
+
+
+class Credulous(Gaps):
+    """Every group is without holders."""
+
+    def add(self, holders: Holders, **what: Any) -> None:  # noqa: ANN401, ARG002 the signature of what it breaks
+        """Remember a gap and forget its owners."""
+        super().add(frozenset(), **what)
+
+
+class HoldersFirst(Outbox):
+    """Reads the list of holders before the snapshot; `between` happens in between."""
+
+    between: Callable[[], None] = staticmethod(lambda: None)
+
+    def fetch(self, ask: Ask) -> Page:
+        """Answer with a list that is too old."""
+        query = f"select ({HOLDERS.format(s=self._schema)})"
+        row = self._connection.execute(query).fetchone() or ("",)
+        self.between()
+        page = super().fetch(ask)
+        return Page(page.rows, split_holders(row[0]), page.complete, page.server)
+
+
+class StartAtWhatWasRead(Reader):
+    """Takes the holders before the first read, and that read's last position as the cursor; `between` is in between."""
+
+    between: Callable[[], None] = staticmethod(lambda: None)
+
+    def start_pending(self) -> None:
+        """Start with a cursor that the list knows nothing of."""
+        horizon = self._source.horizon()
+        self.between()
+        later = self._source.horizon()
+        self._cursor, self._server = later.position, later.server
+        self._gaps = Gaps(horizon.holders)
+        self._gaps.add(horizon.holders, span=(0, later.position))
+
+
+class Forgetful(Reader):
+    """Keeps its memory across a restart of the server: `reconnect` gives it another connection."""
+
+    def reconnect(self, source: Outbox) -> None:
+        """Go on as if nothing had happened."""
+        self._source = source
+        self._server = source.horizon().server
+
+
+class Torn(Reader):
+    """Takes the pages of a span from whatever snapshots they come."""
+
+    def start_pending(self) -> None:
+        """Start with gaps that never notice."""
+        super().start_pending()
+        self._gaps.torn = lambda before, after: False  # type: ignore[method-assign]  # noqa: ARG005 as what it replaces
+
+
+class Oversleeping(Reader):
+    """Never reads a sleeping group before what is above the cursor."""
+
+    def start_pending(self) -> None:
+        """Start with gaps that wake up a read too late."""
+        super().start_pending()
+        gaps = self._gaps
+        woken = gaps.woken
+        gaps.woken = lambda after: woken(after) and False  # type: ignore[method-assign]
+
+
+class NotDurable(Outbox):
+    """Publishes what is visible, durable or not."""
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        """Leave the barrier out of the statement."""
+        super().__init__(connection, schema)
+        barrier = "pg_logical_emit_message(true, 'eventkit', '')::text"
+        assert barrier in self._fetch
+        self._fetch = self._fetch.replace(barrier, "''")
+
+
+class Unordered(AppendSql):
+    """Draws positions in whatever order the join hands the events over."""
+
+    def __init__(self, schema: str) -> None:
+        """Leave `order by` out of the statement."""
+        super().__init__(schema)
+        assert all("order by d.ord" in statement for statement in self.many)
+        self.many = tuple(statement.replace("order by d.ord", "") for statement in self.many)
+        self.many_any = self.many[0]
