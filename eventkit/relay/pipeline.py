@@ -19,7 +19,9 @@ from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")
 
-_BUSY, _IDLE, _GROWTH = 0.001, 0.05, 1.4  # seconds between reads: shortest, longest; and the step between
+_BUSY, _IDLE, _GROWTH = 0.002, 0.05, 1.4  # seconds between reads: shortest, longest; and the step between
+_MANY = 500  # rows of a page after which the next is read without a pause
+_GATHER = 0.005  # seconds between two settlements: a commit for many costs as much as for one
 _REPORTS = 0.001  # seconds to wait for a report before looking for the next page
 _SILENCE = 3.0  # seconds without an acknowledgement until it is said
 _DRAIN = 3.0  # seconds for what is in flight at the end
@@ -109,9 +111,9 @@ class Pipeline:
                 self._flight.add(rows)
                 self._pages.put(rows)
                 wait = _BUSY
-                continue
-            self._ending.wait(wait)
-            wait = min(wait * _GROWTH, _IDLE)
+            if len(rows) < _MANY:
+                self._ending.wait(wait)
+                wait = min(wait * _GROWTH, _IDLE)
             if time.monotonic() > sweep:
                 sweep = time.monotonic() + _SWEEP
                 if self._reader.sweep(self._flight.positions()):
@@ -172,3 +174,4 @@ class Pipeline:
                 self._settlement.settle(positions)
                 self._owed.difference_update(positions)
                 self._flight.remove(positions)
+                self._ending.wait(_GATHER)
