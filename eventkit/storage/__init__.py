@@ -1,1 +1,1 @@
-"""The only room that writes SQL of ours: PostgreSQL tables, appending, reading, the outbox, leases, checkpoints, dead letters."""
+"""The only room that writes SQL of ours: tables, appending, reading, the outbox, leases, checkpoints, dead letters."""
