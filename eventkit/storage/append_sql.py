@@ -124,7 +124,7 @@ class AppendSql:
 def statement_of(sql: AppendSql, topics: Topics, entries: list[Entry]) -> Statement:
     """Return the statement that appends these entries, and its parameters."""
     if len(entries) > 1:
-        return sql.many_any, _many(topics, sorted(entries))
+        return sql.many_any, _many(topics, entries)
     entry = entries[0]
     single = len(entry.events) == 1
     kind = 0 if entry.expected is None else 1 if entry.expected == 0 else 2

@@ -35,10 +35,14 @@ def test_positions_ascend_with_versions_in_every_stream_of_a_call(connection: Co
     assert [envelope.event.n for envelope in store.read_stream(connection, order(7))] == [0, 1, 2, 3] * 10
 
 
-@pytest.mark.parametrize("plan", ["enable_hashjoin", "enable_mergejoin", "enable_nestloop", "enable_sort"])
-def test_positions_ascend_under_any_plan(connection: Connection, plan: str) -> None:
-    """Whatever join the planner takes."""
-    connection.execute(f"set {plan} = off")
+@pytest.mark.both_postgres
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("without", ["enable_hashjoin", "enable_mergejoin", "enable_nestloop", "enable_sort"])
+def test_positions_ascend_under_any_plan(connection: Connection, mode: str, without: str) -> None:
+    """Whatever join the planner takes; a prepared statement's generic plan hashes the events, and reverses them."""
+    connection.execute(f"set plan_cache_mode = {mode}")
+    connection.execute(f"set {without} = off")
+    connection.prepare_threshold = 0
 
     store.append_many(connection, [Append(order(n), [Placed(v) for v in range(4)]) for n in reversed(range(50))])
     store.append(connection, order(0), *[Placed(v) for v in range(200)])
