@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions
@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewPartitions
 from eventkit.domain.message import Message
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.errors import ConfigurationError, TransportUnavailable
-from eventkit.transports import Reports, open_transport
+from eventkit.transports import Reports, Transport, open_transport
 from eventkit.transports.kafka import KafkaTransport
 from eventkit.transports.kafka.partition import murmur2, partition_of
 from eventkit.transports.kafka.publisher import KafkaPublisher
@@ -37,6 +37,8 @@ from tests.waiting import wait_until
 
 Kafka = KafkaServer | GivenKafka
 LIMIT = 20_000
+OFFSET_COMMIT = 8  # Kafka's number of the request
+REBALANCE_IN_PROGRESS = 27
 SLOW_START = 120.0  # seconds: a JVM on a busy machine
 
 
@@ -341,6 +343,25 @@ def test_the_embedded_broker_will_do(embedded_kafka: EmbeddedKafka) -> None:
     publisher.close(1)
 
 
+def test_a_commit_that_the_broker_refuses_is_made_again(embedded_kafka: EmbeddedKafka) -> None:
+    """While a group is being shared anew the broker takes no commits; what was acknowledged stays so."""
+    topic, group = fresh("embedded"), fresh("group")
+    embedded_kafka.create_topic(topic, 1)
+    transport = open_transport(embedded_kafka.url)
+    publisher = transport.publisher()
+    deliver(publisher, messages(topic, 10))
+    first = transport.subscribe([topic], group)
+    received = read(first, 10, acknowledge=False)
+    embedded_kafka.push_request_errors(OFFSET_COMMIT, [REBALANCE_IN_PROGRESS])
+
+    first.acknowledge(received)
+    wait_until(lambda: first.receive(1, 0.05) == [] and _committed(transport, topic, group) == 10)
+    deliver(publisher, messages(topic, 1, start=10))
+
+    assert [number(each) for each in read(first, 1)] == [10]
+    publisher.close(1)
+
+
 def test_foreign_messages_without_key_value_and_headers_are_delivered(transport: KafkaTransport, kafka: Kafka) -> None:
     """Whatever stands in a topic reaches the reader, who can tell that it is no event of ours."""
     topic = transport.create_topics([fresh("foreign")], partitions=1)[0]
@@ -419,6 +440,12 @@ def _is_dead(client: Producer, topic: str) -> bool:
         return bool(error.args[0].code() == KafkaError._FATAL)
     client.poll(0.01)
     return False
+
+
+def _committed(transport: Transport, topic: str, group: str) -> int:
+    assert isinstance(transport, KafkaTransport)
+    onlooker = Consumer({**transport._address.properties(print), "group.id": group})
+    return onlooker.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
 
 
 def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type has None for what is always there

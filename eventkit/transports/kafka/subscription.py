@@ -8,7 +8,7 @@ background after `acknowledge`; a lost commit is a redelivery, no more.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -25,6 +25,7 @@ logger = logging.getLogger("eventkit.transports.kafka")
 
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
+_TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
 
 
 class Place(NamedTuple):
@@ -41,7 +42,7 @@ class KafkaSubscription:
         self._address = address
         self._news = BrokerNews(address)
         self._group = group
-        self._consumer = _consumer(address, self._news, group)
+        self._consumer = _consumer(address, self._news, group, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], Progress] = {}
         self._batch: list[Delivery] = []
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
@@ -91,12 +92,15 @@ class KafkaSubscription:
             logger.warning("group %s: leaving took too long; what was not committed is delivered again", self._group)
 
     def _leave(self) -> None:
-        try:
-            if self._due:
-                offsets, self._due = _offsets(self._due), {}
-                self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            logger.debug("group %s: the last commit failed: %s", self._group, error)
+        for _ in range(_TRIES):
+            if not self._due:
+                break
+            try:
+                self._consumer.commit(offsets=_offsets(self._due), asynchronous=False)
+                self._due = {}
+            except KafkaException as error:  # while the group is being shared anew, it takes none
+                logger.debug("group %s: the last commit failed: %s", self._group, error)
+                time.sleep(_RETRY)
         self._consumer.close()
 
     def _commit(self, *, now: bool = False) -> None:
@@ -144,6 +148,14 @@ class KafkaSubscription:
         for partition in partitions:
             self._assigned[partition.topic, partition.partition] = Progress()
 
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """Commit again later what was not taken: while a group is being shared anew, the broker refuses."""
+        for partition in partitions:
+            place = (partition.topic, partition.partition)
+            progress = self._assigned.get(place)
+            if (error or partition.error) and progress is not None and progress.resume is not None:
+                self._due[place] = progress.resume
+
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit(now=True)  # it reaches the coordinator before our next request to it
         self._forget(partitions)
@@ -167,7 +179,7 @@ def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in due.items()]
 
 
-def _consumer(address: Address, news: BrokerNews, group: str) -> Consumer:
+def _consumer(address: Address, news: BrokerNews, group: str, *, on_commit: Callable[..., None]) -> Consumer:
     ours: dict[str, Any] = {
         "group_id": group,
         "enable_auto_commit": "false",
@@ -181,7 +193,7 @@ def _consumer(address: Address, news: BrokerNews, group: str) -> Consumer:
         "fetch_queue_backoff_ms": 20,
     }
     try:
-        return Consumer(address.properties(news, **ours))
+        return Consumer({**address.properties(news, **ours), "on_commit": on_commit})
     except KafkaException as error:
         raise ConfigurationError(
             f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
