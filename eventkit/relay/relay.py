@@ -17,7 +17,7 @@ import psycopg
 from eventkit.relay.leader import Leader
 from eventkit.relay.publishing import Publishing
 from eventkit.storage.leases import Lease
-from eventkit.storage.outbox import Settlement
+from eventkit.storage.outbox import Outbox, Settlement
 from eventkit.transports import Transport
 from eventkit.worker import Stop
 
@@ -51,6 +51,7 @@ class Relay:
         self._owner = owner
         self._part = part or Part()
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
+        self._server = ""
         self.settled = 0  # events, by this process
 
     def run(self, stop: Stop) -> None:
@@ -72,6 +73,7 @@ class Relay:
     def _lead(self, lease: Lease, publishing: Publishing, stop: Stop) -> None:
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
             settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
+            self._forget_another_server(Outbox(reading, self._schema).horizon().server)
             leader = Leader(publishing, settlement, lease, owed=self._owed)
             leader.settle_owed()
             try:
@@ -79,3 +81,9 @@ class Relay:
                     leader.work(reading, self._schema, (self._part.number, self._part.of), stop)
             finally:
                 self.settled += settlement.settled
+
+    def _forget_another_server(self, server: str) -> None:
+        """Settle nothing that another server owed: after a failover a position may belong to another event."""
+        if server != self._server:
+            self._owed.clear()
+        self._server = server

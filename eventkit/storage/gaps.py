@@ -8,7 +8,7 @@ earlier list is fully visible in it or rolled back.
 Gaps are kept in groups by the holders that could own them. A group whose holders all live *sleeps* and costs nothing.
 A group that has lost one is read again before anything newer is taken, otherwise version n+1 of a stream could come
 before n. A group without holders was read after the last of them ended: what is still missing was rolled back.
-docs/decisions/0003 has the proof.
+docs/decisions/0009 has the proof.
 """
 
 from collections.abc import Iterable, Iterator

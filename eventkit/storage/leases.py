@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.errors import DatabaseUnavailable, Deposed
+from eventkit.errors import Deposed, StorageError
 from eventkit.storage.connection import database_errors
 
 logger = logging.getLogger("eventkit.lease")
@@ -85,7 +85,7 @@ class Lease:
         try:
             with database_errors():
                 self._execute(_RELEASE)
-        except DatabaseUnavailable:
+        except StorageError:
             logger.debug("lease %s could not be released, it runs out by itself", self.name)
         finally:
             self._connection.close()
@@ -130,7 +130,7 @@ class Lease:
             try:
                 with database_errors():
                     renewed = self._execute(_RENEW, epoch=self.epoch).rowcount == 1
-            except DatabaseUnavailable as error:
+            except StorageError as error:  # also a primary that has become a standby
                 logger.warning("lease %s could not be renewed: %s", self.name, error)
                 renewed = False
             if not renewed:

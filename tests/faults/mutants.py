@@ -171,11 +171,11 @@ class NotDurable(Outbox):
 
 
 class Unordered(AppendSql):
-    """Draws positions in whatever order the join hands the events over."""
+    """Draws positions in an order that the join may hand the events over in, for today's plans it is not always."""
 
     def __init__(self, schema: str) -> None:
-        """Leave `order by` out of the statement."""
+        """Take the last event first."""
         super().__init__(schema)
         assert all("order by d.ord" in statement for statement in self.many)
-        self.many = tuple(statement.replace("order by d.ord", "") for statement in self.many)
+        self.many = tuple(statement.replace("order by d.ord", "order by d.ord desc") for statement in self.many)
         self.many_any = self.many[0]

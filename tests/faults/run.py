@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
@@ -89,10 +90,10 @@ def arrivals(kafka: Kafka, topic: str) -> Iterator[Arrival]:
                 for message in consumer.consume(5_000, 0.2):
                     assert message.error() is None, message.error()
                     at = (message.offset() or 0) + 1
-                    yield _arrival(message.key() or b"", dict(message.headers() or []))
+                    yield _arrival(message.key() or b"", dict(message.headers() or {}))
     finally:
         consumer.close()
 
 
-def _arrival(key: bytes, headers: dict[str, bytes]) -> Arrival:
+def _arrival(key: bytes, headers: dict[str, Any]) -> Arrival:
     return Arrival(key.decode(), int(headers["ce_sequence"]), headers["ce_id"].decode())

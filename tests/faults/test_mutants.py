@@ -124,7 +124,7 @@ def overtaking(hand: Hand, make: Make) -> Verdict:
 
     source = reader._source
     if isinstance(source, mutants.HoldersFirst):
-        source.between = overtake  # type: ignore[method-assign]
+        source.between = overtake
     else:
         overtake()
     hand.read(reader)
@@ -139,7 +139,7 @@ def starting(hand: Hand, make: Make) -> Verdict:
         note(late, 1)
         hand.commit(2)
 
-    mutants.StartAtWhatWasRead.between = staticmethod(meanwhile)  # type: ignore[assignment]
+    mutants.StartAtWhatWasRead.between = staticmethod(meanwhile)
     reader = make(hand.reading())
     if not hand.opened[0].info.transaction_status:
         meanwhile()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Self
 
 import psycopg
 
@@ -29,7 +30,7 @@ class Trouble:
         self._threads = [threading.Thread(target=work) for work in (self._backends, self._processes)]
         self.counts: Counter[str] = Counter()
 
-    def __enter__(self) -> "Trouble":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

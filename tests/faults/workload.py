@@ -25,6 +25,7 @@ NAME = "eventkit fault writer"
 ISOLATION = ["", "", "", "", "", "", "", "", "isolation level repeatable read", "isolation level serializable"]
 
 Connection = psycopg.Connection[Any]
+Kind = Callable[[Connection], None]
 
 
 class Writer:
@@ -38,7 +39,7 @@ class Writer:
         self._catalog.event(Noted)
         self._store = EventStore(self._catalog)
         self._seed = seed
-        self._kinds: list[tuple[int, Callable[[Connection], None]]] = [
+        self._kinds: list[tuple[int, Kind]] = [
             (20, self.plain),
             (15, self.early),
             (15, self.late),
@@ -150,7 +151,8 @@ class Writer:
 
 def finish(url: str, *, after: float = 0.0, rolled_back: float = 0.2) -> None:
     """End what has been prepared for longer than `after` seconds, some of it by a rollback."""
-    older = "select gid from pg_prepared_xacts where database = current_database() and prepared < now() - %s * interval '1 s'"
+    older = """select gid from pg_prepared_xacts
+                where database = current_database() and prepared < now() - %s * interval '1 s'"""
     with psycopg.connect(url, autocommit=True) as connection:
         for (name,) in connection.execute(older, (after,)).fetchall():
             ending = "rollback" if random.random() < rolled_back else "commit"

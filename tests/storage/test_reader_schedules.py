@@ -1,4 +1,4 @@
-"""The reader against every schedule that hypothesis can think of, in a world that keeps PostgreSQL's order of things."""
+"""The reader against every schedule that chance can think of, in a world that keeps PostgreSQL's order of things."""
 
 import random
 from typing import Any
@@ -75,7 +75,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(meanwhile=STEPS)
     def restart(self, meanwhile: list[tuple[int, int, int]]) -> None:
         """Start again, as after a kill."""
-        self.world.meanwhile = lambda: [self.act(*step) for step in meanwhile] and None
+        self.world.meanwhile = lambda: self.writers(meanwhile)
         self.start()
         self.world.meanwhile = lambda: None
 
@@ -89,7 +89,7 @@ class Schedules(RuleBasedStateMachine):
             lambda: self.world.append(transaction, STREAMS[stream]),
             lambda: self.world.append(transaction, STREAMS[stream], which + 1),
             lambda: self.world.commit(transaction),
-            lambda: (self.world.commit(transaction), self.world.unlock(transaction)),
+            lambda: self.end(transaction),
             lambda: self.world.unlock(transaction),
             lambda: self.world.savepoint(transaction) if stream else self.world.back(transaction),
             lambda: self.world.abort(transaction) if stream else self.world.skip(which),
@@ -97,13 +97,17 @@ class Schedules(RuleBasedStateMachine):
         ]
         doing[kind - 1]()
 
+    def end(self, transaction: Transaction) -> None:
+        """Commit and let the lock go."""
+        self.world.commit(transaction)
+        self.world.unlock(transaction)
+
     def straddle(self, transaction: Transaction, stream: str, other: str) -> None:
         """Append on both sides of another's commit."""
         self.world.append(transaction, stream)
         between = self.world.begin()
         self.world.append(between, other)
-        self.world.commit(between)
-        self.world.unlock(between)
+        self.end(between)
         self.world.append(transaction, stream)
 
     def take(self, rows: list[reader.Row]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from eventkit.storage.reader import Ask, Horizon, Page, Row
 
 TOPIC = "topic"
+Act = Callable[[], None]
 
 
 @dataclass
@@ -39,7 +40,7 @@ class World:
         self.owners: dict[str, Transaction] = {}  # who has locked a stream's row
         self.committed: dict[int, Row] = {}
         self.outbox: set[int] = set()
-        self.meanwhile: Callable[[], None] = lambda: None
+        self.meanwhile: Act = lambda: None
         self._began = 0
 
     def begin(self) -> Transaction:

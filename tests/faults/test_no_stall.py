@@ -1,0 +1,16 @@
+"""No stall: what is open, forgotten or dead in the database delays nobody's events but its own."""
+
+import pytest
+
+from tests.faults.no_stall import measure
+from tests.servers.postgres import PostgresServer
+
+
+@pytest.mark.both_postgres
+def test_a_poll_costs_the_same_beside_everything_that_stalls_others(postgres: PostgresServer) -> None:
+    """Within 1.5 times, also after a restart amid all that; each event is there at the first poll after its commit."""
+    polls = measure(postgres)
+    print(polls, f"ratio {polls.ratio:.2f}")  # noqa: T201 the figure, with -s
+
+    assert polls.ratio < 1.5, polls
+    assert polls.late == [1, 1, 2]
