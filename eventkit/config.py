@@ -81,7 +81,7 @@ def has_password(url: str) -> bool:
     names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
     return (
         ":" in parts.netloc.rpartition("@")[0]
-        or any("password" in name for name in names)
+        or any(map(_is_secret, names))
         or _looks_unescaped(parts.path)
     )
 
@@ -89,6 +89,11 @@ def has_password(url: str) -> bool:
 def without_password(url: str) -> str:
     """Return an address that may be shown."""
     return re.sub(r"(//[^:@/]*):.*@", rf"\1:{_HIDDEN}@", re.sub(r"(?i)(password=)[^&]*", rf"\1{_HIDDEN}", url))
+
+
+def _is_secret(option: str) -> bool:
+    name = option.lower().replace("_", ".")
+    return any(word in name for word in ("password", "passphrase", "secret", "key.pem"))
 
 
 def _looks_unescaped(path: str) -> bool:
@@ -153,7 +158,7 @@ def _check_file(path: Path, values: dict[str, Any]) -> None:
             f"{path}: {wrong[0] if wrong else 'transport_options'} has the wrong type: text, and a table of options"
         )
     _refuse_passwords({name: values[name] for name in _NAMES if name in values}, f"{path}, a file that is shared")
-    secret = [name for name in values.get("transport_options", {}) if "password" in name.lower()]
+    secret = [name for name in values.get("transport_options", {}) if _is_secret(name)]
     if secret:
         raise ConfigurationError(
             f"{path} has the password {secret[0]}: set {OPTION_PREFIX}{secret[0]} in the environment instead"
@@ -164,9 +169,8 @@ def _refuse_passwords(values: Mapping[str, str], where: str) -> None:
     for name, value in values.items():
         if name.endswith("_url") and has_password(value):
             instead = f"set {PREFIX}{name.upper()} in the environment instead"
-            raise ConfigurationError(
-                f"{name} has a password in {where}: {instead}, or PGPASSWORD or ~/.pgpass for PostgreSQL"
-            )
+            other = ", or PGPASSWORD or ~/.pgpass" if name == "database_url" else ""
+            raise ConfigurationError(f"{name} has a password in {where}: {instead}{other}")
 
 
 def _text(value: object) -> str:

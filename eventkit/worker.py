@@ -4,6 +4,7 @@ The first SIGINT or SIGTERM asks for a clean end, the second ends the process at
 is.
 """
 
+import _thread
 import gc
 import logging
 import os
@@ -30,6 +31,7 @@ class Stop:
     def __init__(self) -> None:
         """Ask for nothing yet."""
         self._event = threading.Event()
+        self._heard = False  # a signal
 
     def set(self) -> None:
         """Ask for it."""
@@ -49,10 +51,12 @@ class Stop:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self.is_set():
+        if self._heard or self.is_set():
             os._exit(128 + number)  # clean-up may be what hangs
+        self._heard = True
         os.write(2, f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once\n".encode())
-        self.set()
+        # The handler may have interrupted this very thread within `wait`, which holds the event's lock.
+        _thread.start_new_thread(self.set, ())
 
 
 def collect_garbage_rarely() -> None:

@@ -22,7 +22,7 @@ def command() -> None:
     """Create, upgrade and check the tables."""
 
 
-@command.command()
+@command.command(epilog=_EXAMPLES, short_help="Create the tables, or bring them up to date.")
 @click.argument("revision", default="head")
 @_JSON
 @click.pass_obj
@@ -38,7 +38,7 @@ def upgrade(settings: Settings, revision: str, *, as_json: bool) -> None:
     _tell_move(settings, before, as_json=as_json)
 
 
-@command.command()
+@command.command(epilog=_EXAMPLES, short_help="Undo migrations.")
 @click.argument("revision", default="-1")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
@@ -62,7 +62,7 @@ def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) ->
     _tell_move(settings, before, as_json=as_json)
 
 
-@command.command()
+@command.command(epilog=_EXAMPLES, short_help="Print the revision; exit 1 unless it is the newest.")
 @_JSON
 @click.pass_obj
 def current(settings: Settings, *, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def current(settings: Settings, *, as_json: bool) -> None:
     raise SystemExit(at != REVISIONS[-1])
 
 
-@command.command()
+@command.command(epilog=_EXAMPLES, short_help="Name what differs; exit 1 if anything does.")
 @_JSON
 @click.pass_obj
 def verify(settings: Settings, *, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def verify(settings: Settings, *, as_json: bool) -> None:
     raise SystemExit(bool(found))
 
 
-@command.command()
+@command.command(epilog=_EXAMPLES, short_help="Print the statements of an upgrade.")
 @click.argument("revision", default="head")
 @click.pass_obj
 def sql(settings: Settings, revision: str) -> None:

@@ -3,18 +3,18 @@
 Several processes share the work: by consumer group from a broker; from the store one works and the others stand by.
 """
 
-import threading
 from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.topics import checked
 from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from eventkit.projection.running import Wanted
 
-    from eventkit.worker import Stop
+_ADVICE = "a projector process would hear nothing: use kafka://host:9092, or --from store, which needs no broker"
 
 _EXAMPLES = """\b
 Examples:
@@ -30,7 +30,7 @@ def command() -> None:
     """Keep read models up to date."""
 
 
-@command.command(epilog=_EXAMPLES)
+@command.command(epilog=_EXAMPLES, short_help="Run projections until told to stop.")
 @click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
 @click.option(
     "--from",
@@ -41,7 +41,9 @@ def command() -> None:
     help="Read the broker's topics, or the event store's tables (no broker at all).",
 )
 @click.option("--group", metavar="NAME", help="The consumer group (default: the projection's name).")
-@click.option("--topic", "topics", multiple=True, metavar="NAME", help="Read this topic; may be repeated.")
+@click.option(
+    "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
+)
 @click.option("--store-url", metavar="URL", help="The event store, where it is not in the read models' database.")
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
 @click.pass_obj
@@ -59,47 +61,51 @@ def run(  # noqa: PLR0913 one parameter an option
 
     A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
     """
+    from eventkit.cli.process import at_start, together
+    from eventkit.cli.reach import reach_database
     from eventkit.projection.loading import load_projections
     from eventkit.projection.running import Running, Wanted
     from eventkit.worker import Stop, supervise
 
-    settings.require_database()
-    if origin == "transport":
-        settings.require_transport()
-    if store_url and has_password(store_url):
-        raise ConfigurationError(
-            "--store-url holds a password, which every user of this machine can see: use ~/.pgpass"
-        )
-    wanted = Wanted(origin == "store", group, topics, store_url, until_idle)
     stop = Stop()
     stop.on_signals()
+    settings.require_database()
+    wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle))
+    runnings = [(item.name, Running(item, settings, wanted)) for item in load_projections(paths)]
+
+    def reach() -> None:
+        reach_database(settings)
+        if not wanted.from_store:
+            _reach_broker(settings)
+        for _, running in runnings:
+            running.reach()
+
+    if not at_start(reach, stop):
+        return
     together(
         [
-            lambda stop, item=item: supervise(  # type: ignore[misc]
-                Running(item, settings, wanted).work, stop, name=f"projector {item.name}"
+            lambda stop, name=name, running=running: supervise(  # type: ignore[misc]
+                running.work, stop, name=f"projector {name}"
             )
-            for item in load_projections(paths)
+            for name, running in runnings
         ],
         stop,
     )
 
 
-def together(workers: "Sequence[Callable[[Stop], None]]", stop: "Stop") -> None:
-    """Run each on a thread of its own; the first error stops all and is raised."""
-    errors: list[BaseException] = []
+def _wanted(wanted: "Wanted") -> "Wanted":
+    if wanted.from_store and (wanted.topics or wanted.group):
+        raise ConfigurationError("--topic and --group say what to read from a broker: leave them out with --from store")
+    if wanted.store_url and has_password(wanted.store_url):
+        raise ConfigurationError(
+            "--store-url holds a password, which every user of this machine can see: use ~/.pgpass"
+        )
+    return wanted
 
-    def guarded(work: "Callable[[Stop], None]") -> None:
-        try:
-            work(stop)
-        except BaseException as error:  # noqa: BLE001 raised again below, on the main thread
-            errors.append(error)
-            stop.set()
 
-    threads = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)  # a signal is heard between two waits
-    if errors:
-        raise errors[0]
+def _reach_broker(settings: Settings) -> None:
+    from eventkit.cli.reach import open_broker, reach_transport
+
+    transport = open_broker(settings, _ADVICE)
+    reach_transport(transport)
+    transport.close()

@@ -6,10 +6,19 @@ Later, a database or a broker that goes away is waited for (`eventkit.worker.sup
 import logging
 
 from eventkit.config import Settings
+from eventkit.errors import ConfigurationError
 from eventkit.storage.connection import connect
-from eventkit.transports import Transport
+from eventkit.transports import Flag, Transport, open_transport
 
 logger = logging.getLogger("eventkit")
+
+
+def open_broker(settings: Settings, advice: str) -> Transport:
+    """Open the transport that the settings name; refuse one that never leaves its process, with the advice given."""
+    transport = open_transport(settings.require_transport(), settings.transport_options)
+    if Flag.ONE_PROCESS in transport.flags:
+        raise ConfigurationError(f"this transport does not leave its process, so {advice}")
+    return transport
 
 
 def reach_database(settings: Settings) -> None:

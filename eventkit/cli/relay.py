@@ -15,6 +15,7 @@ from eventkit.errors import ConfigurationError
 logger = logging.getLogger("eventkit.relay")
 
 _MOST = 256  # shares: the outbox has as many shards
+_ADVICE = "a relay process has nobody to send to: run eventkit.relay.Relay inside the service, or use kafka://host:9092"
 
 _EXAMPLES = """\b
 Examples:
@@ -27,37 +28,37 @@ The first SIGINT or SIGTERM finishes what is in flight, the second ends at once.
 """
 
 
-@click.group(name="relay")
+@click.group(name="relay", epilog=_EXAMPLES)
 def command() -> None:
     """Send what is in the outbox to the broker."""
 
 
-@command.command(epilog=_EXAMPLES)
+@command.command(epilog=_EXAMPLES, short_help="Publish events until told to stop.")
 @click.option(
     "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
 )
 @click.pass_obj
 def run(settings: Settings, part: str) -> None:
     """Publish events until told to stop, in order per stream, each at least once."""
-    from eventkit.cli.reach import reach_database, reach_transport
+    from eventkit.cli.process import at_start, together
+    from eventkit.cli.reach import open_broker, reach_database, reach_transport
     from eventkit.relay import Part, Relay
     from eventkit.storage.connection import connect
     from eventkit.storage.outbox import READING
-    from eventkit.transports import Flag, open_transport
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
-    number, of = _part(part)
-    url = settings.require_database()
-    transport = open_transport(settings.require_transport(), settings.transport_options)
-    if Flag.ONE_PROCESS in transport.flags:
-        raise ConfigurationError(
-            "this transport does not leave its process, so a relay process has nobody to send to: "
-            "run eventkit.relay.Relay inside the service, or use kafka://host:9092"
-        )
-    reach_database(settings)
-    reach_transport(transport)
     stop = Stop()
     stop.on_signals()
+    number, of = _part(part)
+    url = settings.require_database()
+    transport = open_broker(settings, _ADVICE)
+
+    def reach() -> None:
+        reach_database(settings)
+        reach_transport(transport)
+
+    if not at_start(reach, stop):
+        return
     relay = Relay(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=READING),
         transport,
@@ -66,7 +67,7 @@ def run(settings: Settings, part: str) -> None:
         part=Part(number=number, of=of),
     )
     collect_garbage_rarely()
-    supervise(relay.run, stop, name="relay")
+    together([lambda stop: supervise(relay.run, stop, name="relay")], stop)
     transport.close()
     logger.info("stopped: %d events published and settled by this process", relay.settled)
 

@@ -3,18 +3,23 @@
 A topic's number of partitions decides where a stream's events go, so it is chosen once, before the first event.
 """
 
+import json
+
 import click
 
 from eventkit.config import Settings
-from eventkit.errors import ConfigurationError
+from eventkit.errors import CatalogError
 from eventkit.transports import Transport
 
 _PARTITIONS = 6
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 
 _EXAMPLES = """\b
 Examples:
   eventkit topics create shop.order shop.payment --partitions 12
   eventkit topics check shop.order
+  eventkit topics check shop.order --json
 
 A catalog `shop` sends the events of streams `order-...` to the topic `shop.order`, unless it says otherwise.
 """
@@ -25,8 +30,18 @@ def command() -> None:
     """Create and check the broker's topics."""
 
 
-@command.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def checked(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what no broker takes as a topic's name; drop what is named twice."""
+    from eventkit.domain.catalog import check_topic
+
+    try:
+        return tuple(dict.fromkeys(map(check_topic, names)))
+    except CatalogError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+@command.command(epilog=_EXAMPLES)
+@click.argument("names", nargs=-1, required=True, callback=checked, metavar="NAME...")
 @click.option(
     "--partitions",
     type=click.IntRange(min=1),
@@ -34,34 +49,37 @@ def command() -> None:
     show_default=True,
     help="How many readers can share the work; not to be changed later.",
 )
+@_JSON
 @click.pass_obj
-def create(settings: Settings, names: tuple[str, ...], partitions: int) -> None:
+def create(settings: Settings, names: tuple[str, ...], partitions: int, *, as_json: bool) -> None:
     """Create the topics that are missing."""
     transport = _transport(settings)
     created = transport.create_topics(names, partitions=partitions)
-    for name in dict.fromkeys(names):
-        click.echo(f"{name}: {f'created with {partitions} partitions' if name in created else 'is already there'}")
+    there = transport.partitions(names)
+    if as_json:
+        click.echo(json.dumps({"created": created, "topics": there}))
+    else:
+        for name, count in there.items():
+            click.echo(f"{name}: {f'created with {count} partitions' if name in created else 'is already there'}")
     transport.close()
 
 
-@command.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@command.command(epilog=_EXAMPLES, short_help="Ask whether broker and topics are there.")
+@click.argument("names", nargs=-1, callback=checked, metavar="[NAME...]")
+@_JSON
 @click.pass_obj
-def check(settings: Settings, names: tuple[str, ...]) -> None:
+def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
     """Say whether the broker answers and the topics named are there; exit 1 if not."""
     transport = _transport(settings)
-    click.echo(transport.check())
-    for name, partitions in transport.partitions(names).items():
-        click.echo(f"{name}: {partitions} partitions")
+    broker, there = transport.check(), transport.partitions(names)
+    if as_json:
+        click.echo(json.dumps({"broker": broker, "topics": there}))
+    else:
+        click.echo("\n".join([broker, *(f"{name}: {count} partitions" for name, count in there.items())]))
     transport.close()
 
 
 def _transport(settings: Settings) -> Transport:
-    from eventkit.transports import Flag, open_transport
+    from eventkit.cli.reach import open_broker
 
-    transport = open_transport(settings.require_transport(), settings.transport_options)
-    if Flag.ONE_PROCESS in transport.flags:
-        raise ConfigurationError(
-            "this transport does not leave its process, so there is no broker to ask: use kafka://host:9092"
-        )
-    return transport
+    return open_broker(settings, "there is no broker to ask: use kafka://host:9092")

@@ -57,7 +57,7 @@ class Catalog:
             name, _NAME, "catalog name", "1 to 64 of a-z, 0-9, `_`, `-` and `.`, beginning with a letter"
         )
         self.max_bytes = max_bytes
-        self._topics = {_category(category): _checked_topic(topic) for category, topic in (topics or {}).items()}
+        self._topics = {_category(category): check_topic(topic) for category, topic in (topics or {}).items()}
         self._types: dict[tuple[str, str], EventType] = {}
         self._classes: dict[type, EventType] = {}
         self._codecs: dict[type, Codec] = {}
@@ -199,7 +199,8 @@ def _category(category: object) -> str:
         raise CatalogError(str(error)) from error
 
 
-def _checked_topic(topic: object) -> str:
+def check_topic(topic: object) -> str:
+    """Return a topic's name, or refuse it."""
     return _checked(topic, _TOPIC, "topic", "1 to 249 of A-Z, a-z, 0-9, `.`, `_` and `-`, not beginning with a dot")
 
 

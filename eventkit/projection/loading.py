@@ -24,7 +24,7 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
 
 def _load(path: str) -> list[Projection]:
     module_name, _, attribute = path.partition(":")
-    if not module_name or not attribute:
+    if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
         raise ConfigurationError(f"projection path {path!r} must look like package.module:projection")
     value: object = _module(path, module_name)
     for name in attribute.split("."):
@@ -44,9 +44,14 @@ def _module(path: str, name: str) -> object:
         return importlib.import_module(name)
     except EventkitError:
         raise
+    except SyntaxError as error:
+        what = f"{error.msg} ({error.filename}, line {error.lineno})"
+        raise ProjectionError(f"projection {path!r} cannot be loaded: its code cannot be read: {what}") from error
     except ModuleNotFoundError as error:
         where = f"no module {error.name!r} in {Path.cwd()} or on the Python path"
         raise ProjectionError(f"projection {path!r} cannot be loaded: {where}") from error
+    except SystemExit as error:
+        raise ProjectionError(f"projection {path!r} cannot be loaded: importing {name} ends the process") from error
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"

@@ -60,10 +60,13 @@ class Projector:
 
         Return how far the store has been read.
         """
-        live = self._culprits.certainly(self._applying.register)
-        self._applying.saved = live.position
+        position = self._applying.saved = self.register()
         self.look_at_held()
-        return live.position
+        return position
+
+    def register(self) -> int:
+        """Register the projection, check its version and its table; return how far the store has been read."""
+        return self._culprits.certainly(self._applying.register).position
 
     def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
         """Work until `stop` is set or `goes_on` says no; report now and then."""

@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.errors import ConfigurationError
+from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.counters import Counters
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
@@ -27,7 +27,7 @@ from eventkit.storage.connection import connect
 from eventkit.storage.history import History, OwnHistory, RemoteHistory
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import READING
-from eventkit.transports.base import Flag, open_transport
+from eventkit.transports.base import Transport, open_transport
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
@@ -52,9 +52,19 @@ class Running:
     def __init__(self, projection: Projection, settings: Settings, wanted: Wanted) -> None:
         """Connect to nothing yet."""
         self.counters = Counters()
+        self._waits = False  # for a first topic
         self._projection = projection
         self._settings = settings
         self._wanted = wanted
+
+    def reach(self) -> None:
+        """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
+        with ExitStack() as stack:
+            self._projector(stack, Stop()).register()
+            if self._wanted.store_url:
+                self._reach_store(self._wanted.store_url)
+            if not self._wanted.from_store:
+                self._transport(stack).partitions(self._topics())
 
     def work(self, stop: Stop) -> None:
         """Run terms until one is the last."""
@@ -64,22 +74,36 @@ class Running:
     def _term(self, stop: Stop) -> bool:
         """Return whether another term shall follow."""
         with ExitStack() as stack:
-            connection = self._connect("projector", self._settings.require_database())
-            workspace = Workspace(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
-            stack.callback(workspace.close)
-            history = self._history(connection)
-            stack.callback(history.close)
-            projector = Projector(self._projection, workspace, history=history, schema=self._settings.schema, stop=stop)
-            projector.counters = self.counters
+            projector = self._projector(stack, stop)
             position = projector.start()
             if self._wanted.from_store:
                 return self._from_store(projector, position, stack)
             return self._from_transport(projector, stack)
 
+    def _projector(self, stack: ExitStack, stop: Stop) -> Projector:
+        connection = self._connect("projector", self._settings.require_database())
+        workspace = Workspace(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
+        stack.callback(workspace.close)
+        history = self._history(connection)
+        stack.callback(history.close)
+        projector = Projector(self._projection, workspace, history=history, schema=self._settings.schema, stop=stop)
+        projector.counters = self.counters
+        return projector
+
+    def _reach_store(self, url: str) -> None:
+        try:
+            self._connect("projector reader", url, autocommit=True).close()
+        except DatabaseUnavailable as error:
+            if self._wanted.from_store:
+                raise
+            logger.warning("projector %s cannot repair gaps until the store is there: %s", self._projection.name, error)
+
     def _from_transport(self, projector: Projector, stack: ExitStack) -> bool:
         topics = self._topics()
         if not topics:
-            logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
+            if not self._waits:
+                logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
+            self._waits = True
             return not projector.stop.wait(_LOOK / 5) and self._wanted.until_idle is None
         source = self._subscribe(topics, stack)
         looked = time.monotonic()
@@ -116,18 +140,16 @@ class Running:
         return False
 
     def _subscribe(self, topics: list[str], stack: ExitStack) -> Source:
-        url = self._settings.require_transport()
-        transport = open_transport(url, self._settings.transport_options)
-        stack.callback(transport.close)
-        if Flag.ONE_PROCESS in transport.flags:
-            raise ConfigurationError(
-                f"transport {url.split('://')[0]!r} stays within one process: another one would hear nothing; "
-                "use kafka://, or run the projector with --from store"
-            )
+        transport = self._transport(stack)
         source = TransportSource(transport.subscribe(topics, self._wanted.group or self._projection.name))
         stack.callback(source.close)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
+
+    def _transport(self, stack: ExitStack) -> Transport:
+        transport = open_transport(self._settings.require_transport(), self._settings.transport_options)
+        stack.callback(transport.close)
+        return transport
 
     def _told(self) -> bool:
         """Whether the topics do not depend on what the store has."""

@@ -130,7 +130,8 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
     module = _MODULES.get(scheme)
     if module is None:
         known = ", ".join(f"{name}://" for name in _MODULES)
-        msg = f"transport URL {url.rpartition('@')[2]!r} has the scheme {scheme!r}; known are {known}"
+        # Without the URL: where it is mangled, nobody can tell what of it is a password.
+        msg = f"the transport URL has the scheme {scheme!r}; known are {known}, as in kafka://host:9092"
         raise ConfigurationError(msg)
     opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
     return opener(url, options or {})

@@ -227,5 +227,5 @@ def test_a_local_transport_and_passwords_on_the_command_line_are_refused(url: st
     password = run(url, f"{MODELS}:totals", "--from", "store", "--store-url", "postgresql://a:secret@localhost/b")
 
     assert local.returncode == password.returncode == 2
-    assert "stays within one process" in local.stderr
+    assert "does not leave its process" in local.stderr
     assert "secret" not in password.stderr

@@ -5,6 +5,7 @@ PLAIN are the default. Options carry librdkafka's names, with `_` for `.` where 
 What the promises stand on cannot be changed by an option.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -36,6 +37,7 @@ _OURS = frozenset(
     }
 )
 _SECRET = ("password", "secret", "passphrase", "key.pem")
+_PORT = re.compile(r":[1-9][0-9]{0,4}$")
 _UNDERSCORED = frozenset({"log_level"})
 
 
@@ -48,6 +50,9 @@ class Address:
         self.hosts = ",".join(_with_port(host) for host in hosts.split(",") if host)
         if not self.hosts or parts.path.strip("/"):
             raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
+        wrong = [host for host in self.hosts.split(",") if not _PORT.search(host)]
+        if wrong:
+            raise ConfigurationError(f"{wrong[0]!r} in the Kafka URL has no number as its port: kafka://host:9092")
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
 
     def __repr__(self) -> str:

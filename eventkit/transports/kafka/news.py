@@ -21,10 +21,14 @@ _GONE = frozenset(
 
 
 class BrokerNews:
-    """One client's news; called by the client with an error, from within `poll`. Never raises."""
+    """One client's news; called by the client with an error, from within `poll`. Never raises.
 
-    def __init__(self, address: Address) -> None:
+    `aloud` is False where somebody waits for the client's answer, and is told by an exception.
+    """
+
+    def __init__(self, address: Address, *, aloud: bool = True) -> None:
         self._address = address
+        self._level = logging.WARNING if aloud else logging.DEBUG
         self._told = 0.0
         self.away = False
         self.reason = ""
@@ -39,7 +43,7 @@ class BrokerNews:
             self.reason = self._address.safe(error.str())
         now = time.monotonic()
         if not self.away or now - self._told > _REPEAT:
-            logger.warning("Kafka at %s is away: %s; trying again", self._address.hosts, self.reason)
+            logger.log(self._level, "Kafka at %s is away: %s; trying again", self._address.hosts, self.reason)
             self._told = now
         self.away = True
 

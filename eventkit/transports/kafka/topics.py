@@ -48,7 +48,7 @@ class Topics:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._news = BrokerNews(address)
+        self._news = BrokerNews(address, aloud=False)
         self._lock = threading.Lock()
         self._pid = 0
         self._client: AdminClient | None = None
@@ -75,12 +75,17 @@ class Topics:
                 missing = [
                     NewTopic(name, num_partitions=partitions) for name in dict.fromkeys(names) if name not in known
                 ]
-                futures = self._admin().create_topics(missing) if missing else {}
-                created = [name for name, future in futures.items() if _created(name, future)]
+                created = self._create(missing)
                 self._await(created)
             except KafkaException as error:
                 raise self._unavailable(error) from None
         return created
+
+    def _create(self, missing: list[NewTopic]) -> list[str]:
+        if not missing or not self._knows_admin_api():
+            return [topic.topic for topic in missing]  # such a broker makes a topic when it is asked about it
+        futures = self._admin().create_topics(missing)
+        return [name for name, future in futures.items() if _created(name, future)]
 
     def _await(self, names: Sequence[str]) -> None:
         """Wait until they are visible: the controller confirms a topic before every broker has heard of it."""
@@ -211,6 +216,8 @@ def _limit(future: Answer) -> int | None:
 def _created(name: str, future: Answer) -> bool:
     try:
         future.result(_CREATION)
+    except TimeoutError:
+        raise TopicUnusable({name: f"the broker did not answer its creation within {_CREATION:g} s"}) from None
     except KafkaException as error:
         if _code(error) == KafkaError.TOPIC_ALREADY_EXISTS:
             return False

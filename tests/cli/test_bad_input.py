@@ -1,0 +1,343 @@
+"""Everything wrong that a person can give to a command: one sentence that says what to do, and a non-zero exit.
+
+Elsewhere: settings and their file (test_settings), the `db` commands (test_db), topics on Kafka (test_topics), each
+refusal of a connection (storage/test_connection, test_standby_and_pooler), drivers and asynchronous sessions
+(storage/test_append_connections), bad events (domain/), what goes away while a relay runs, and a refused event
+(relay/test_absence, test_relay), events a projection cannot apply (projection/test_parking), broken read models and
+`--from store` (projection/test_running). Signals: test_signals.
+"""
+
+import logging
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from eventkit.cli import main
+from eventkit.embedded.kafka import EmbeddedKafka
+from eventkit.embedded.postgres import EmbeddedPostgres
+from tests.projection.shop import CREATE
+from tests.servers.kafka import GivenKafka, KafkaServer
+
+SECRET = "hush-7f3a"
+NOBODY = "127.0.0.1:1"
+MODEL = "tests.projection.read_models:totals"
+RELAY = ("relay", "run")
+PROJECTOR = ("projector", "run", MODEL)
+FROM_STORE = (*PROJECTOR, "--from", "store")
+RUNS = pytest.mark.parametrize("command", [RELAY, PROJECTOR, FROM_STORE], ids=["relay", "projector", "from store"])
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in this process, without settings of its own; give signals, logging and modules back as they were."""
+    for name in ("DATABASE_URL", "TRANSPORT_URL", "SCHEMA"):
+        monkeypatch.delenv(f"EVENTKIT_{name}", raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root, path, modules = logging.getLogger(), sys.path[:], set(sys.modules)
+    logged = root.handlers[:], root.level
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    root.handlers[:], root.level = logged
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("play_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database with eventkit's tables and the read model's."""
+    change(database_url, CREATE)
+    return database_url
+
+
+@pytest.fixture
+def broker(embedded_kafka: EmbeddedKafka) -> str:
+    """A broker that answers."""
+    return embedded_kafka.url
+
+
+def change(url: str, statement: str) -> None:
+    """Change the database as an operator would."""
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(statement.encode())
+
+
+def refused(*arguments: str, code: int = 1, database: str = "", transport: str = "", **environment: str) -> str:
+    """Run the command in vain; return its one sentence."""
+    settings = {"EVENTKIT_DATABASE_URL": database, "EVENTKIT_TRANSPORT_URL": transport, **environment}
+    result = CliRunner().invoke(main, arguments, env=settings)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    assert SECRET not in result.output
+    said = [line for line in result.stderr.splitlines() if " INFO " not in line]
+    assert len(said) == 1, result.stderr
+    assert said[0].startswith("eventkit: ")
+    return said[0].removeprefix("eventkit: ")
+
+
+def misused(*arguments: str) -> str:
+    """Use the command in a way it does not know; return what is said below the usage."""
+    result = CliRunner().invoke(main, arguments, prog_name="eventkit")
+    assert result.exit_code == 2
+    assert "Usage: eventkit" in result.stderr
+    assert "--help' for help" in result.stderr
+    return result.stderr.splitlines()[-1]
+
+
+@RUNS
+def test_no_database_is_asked_for(command: tuple[str, ...]) -> None:
+    """The sentence has the setting to make."""
+    said = refused(*command, code=2, transport=f"kafka://{NOBODY}")
+
+    assert said.startswith("no database is given: set EVENTKIT_DATABASE_URL=postgresql://")
+
+
+@pytest.mark.parametrize("command", [RELAY, PROJECTOR], ids=["relay", "projector"])
+def test_no_broker_is_asked_for(command: tuple[str, ...], url: str) -> None:
+    """The sentence has the setting to make."""
+    said = refused(*command, code=2, database=url)
+
+    assert said.startswith("no transport is given: set EVENTKIT_TRANSPORT_URL=kafka://")
+
+
+@RUNS
+@pytest.mark.parametrize(
+    ("address", "said", "code"),
+    [
+        (f"postgresql://me:{SECRET}@{NOBODY}/shop", "is the server up and the address right?", 1),
+        (f"mysql://me:{SECRET}@{NOBODY}/shop", "eventkit speaks to PostgreSQL through psycopg", 2),
+        (f"postgresql+asyncpg://me:{SECRET}@{NOBODY}/shop", "eventkit speaks to PostgreSQL through psycopg", 2),
+        (f"postgresql://me:{SECRET}@host:port/shop", "the database URL cannot be read", 2),
+        (f"me:{SECRET}", "eventkit speaks to PostgreSQL through psycopg", 2),
+    ],
+)
+def test_a_database_address_that_leads_nowhere(
+    command: tuple[str, ...], address: str, said: str, code: int, broker: str
+) -> None:
+    """Every command that runs ends at once, and shows no password."""
+    assert said in refused(*command, code=code, database=address, transport=broker)
+
+
+@RUNS
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("drop schema eventkit cascade", "run `eventkit db upgrade`"),
+        ("update eventkit.alembic_version set version_num = 'eventkit_9999'", "install the version of eventkit"),
+        ("alter table eventkit.events alter column position set cache 10", "set cache 1`"),
+        ("alter database current set default_transaction_read_only = on", "a standby, or read-only"),
+    ],
+    ids=["migrations not run", "schema newer", "sequence with a cache", "standby"],
+)
+def test_a_database_that_is_not_as_it_must_be(
+    command: tuple[str, ...], statement: str, said: str, url: str, broker: str
+) -> None:
+    """What every process must not work on, none starts on; nothing is changed."""
+    change(url, statement.replace("database current", f"database {url.rpartition('/')[2]}"))
+
+    assert said in refused(*command, database=url, transport=broker)
+
+
+@RUNS
+def test_a_wrong_password_is_said_and_not_shown(command: tuple[str, ...], guarded: str, broker: str) -> None:
+    """It says where a password comes from."""
+    said = refused(*command, database=guarded.replace("postgres@", f"shop:{SECRET}@"), transport=broker)
+
+    assert "check the user and the password (PGPASSWORD, ~/.pgpass)" in said
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    """A server that asks the role `shop` for a password."""
+    with EmbeddedPostgres(durable=False) as server:
+        change(server.url, "create role shop login password 'right'")
+        with psycopg.connect(server.url, autocommit=True) as session:
+            row: Any = session.execute("show hba_file").fetchone()
+            rules = "host all shop 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust"
+            session.execute(f"copy (select regexp_split_to_table($$ {rules}$$, '\n')) to '{row[0]}'".encode())
+            session.execute("select pg_reload_conf()")
+        yield server.url
+
+
+@pytest.mark.parametrize("command", [RELAY, PROJECTOR], ids=["relay", "projector"])
+@pytest.mark.parametrize(
+    ("address", "said", "code"),
+    [
+        (f"kafka://{NOBODY}", f"Kafka at {NOBODY} does not answer", 1),
+        (f"kafka://me:{SECRET}@{NOBODY}", "are EVENTKIT_TRANSPORT_URL and its options right?", 1),
+        ("kafka://localhost:abc", "has no number as its port", 2),
+        ("kafka://", "a Kafka URL names brokers", 2),
+        (f"amqp://me:{SECRET}@host", "known are kafka://, local://", 2),
+        (f"me:{SECRET}", "known are kafka://, local://", 2),
+        ("local://shop", "does not leave its process", 2),
+        ("kafka://h?acks=1", "the transport option acks is not yours to set", 2),
+    ],
+)
+def test_a_broker_address_that_leads_nowhere(
+    command: tuple[str, ...], address: str, said: str, code: int, url: str
+) -> None:
+    """Every command that needs a broker ends at once, and shows no password."""
+    assert said in refused(*command, code=code, database=url, transport=address)
+
+
+def test_a_projector_whose_topic_is_missing_says_how_to_create_it(url: str, kafka: KafkaServer | GivenKafka) -> None:
+    """It would wait for ever for a topic that nobody makes."""
+    topic = f"shop.{uuid.uuid4().hex[:8]}"
+
+    said = refused(*PROJECTOR, "--topic", topic, database=url, transport=kafka.url)
+
+    assert said.startswith(f"topic {topic!r}: the broker does not know it: create it with `eventkit topics create`")
+
+
+def test_a_projectors_table_is_asked_for_before_it_runs(database_url: str, broker: str) -> None:
+    """The sentence says whose the table is."""
+    said = refused(*PROJECTOR, database=database_url, transport=broker)
+
+    assert said.startswith("table 'totals' of projection 'totals' does not exist in this database")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import play_nowhere", "no module 'play_nowhere'"),
+        ("def x(:", "its code cannot be read: invalid syntax"),
+        ("raise SystemExit(0)", "importing play_broken ends the process"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise ValueError('one\\ntwo')", "ValueError: one two"),
+        ("from eventkit import Catalog; Catalog('Bad Name')", "'Bad Name' breaks the rule"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """The cause and its place, on one line, whatever the module does."""
+    (tmp_path / "play_broken.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+
+    assert said in refused("projector", "run", "play_broken:model", "--from", "store", database=url)
+
+
+@pytest.mark.parametrize("path", ["model", ":model", "module:", ".module:model", "a..b:model", "a b:c", "a:b:c"])
+def test_a_path_that_is_none(path: str, url: str) -> None:
+    """The sentence shows how one looks."""
+    said = refused("projector", "run", path, "--from", "store", code=2, database=url)
+
+    assert said == f"projection path {path!r} must look like package.module:projection"
+
+
+def test_two_projections_of_one_name(url: str) -> None:
+    """They would share their checkpoints."""
+    said = refused(*FROM_STORE, MODEL, code=2, database=url)
+
+    assert said == "two projections are named 'totals': each needs a name of its own"
+
+
+def test_options_that_say_nothing_together(url: str) -> None:
+    """An option that would be ignored is refused."""
+    for option in ("--topic", "--group"):
+        said = refused(*FROM_STORE, option, "shop.order", code=2, database=url)
+
+        assert "leave them out with --from store" in said
+
+
+def test_a_wrong_store_is_refused(url: str, empty_database_url: str, broker: str) -> None:
+    """A store that is no store is a mistake, also where it is only for repairs."""
+    wrong = refused(*PROJECTOR, "--store-url", "mysql://host/shop", code=2, database=url, transport=broker)
+    empty = refused(*PROJECTOR, "--store-url", empty_database_url, database=url, transport=broker)
+
+    assert "eventkit speaks to PostgreSQL" in wrong
+    assert "no eventkit tables" in empty
+
+
+def test_a_store_that_is_away_is_only_missed(url: str, broker: str) -> None:
+    """Events come from the broker: the projector works, and says what it cannot do."""
+    arguments = (*PROJECTOR, "--topic", "shop.order", "--until-idle", "0.1")
+    store = ("--store-url", f"postgresql://postgres@{NOBODY}/shop")
+    settings = {"EVENTKIT_DATABASE_URL": url, "EVENTKIT_TRANSPORT_URL": broker}
+
+    result = CliRunner().invoke(main, [*arguments, *store], env=settings)
+
+    assert result.exit_code == 0, result.output
+    assert "projector totals cannot repair gaps until the store is there" in result.stderr
+
+
+@pytest.mark.parametrize("part", ["2/2", "x", "1", "-1/2", "0/0", "0/257", "1/2/3", ""])
+def test_a_share_that_is_none(part: str) -> None:
+    """The sentence shows how one looks."""
+    assert "it looks like 0/2 and 1/2" in refused("relay", "run", "--part", part, code=2)
+
+
+@pytest.mark.parametrize("name", ["database", "transport"])
+def test_a_password_in_an_option_is_refused(name: str) -> None:
+    """Whoever may list processes would see it; the sentence says where it belongs."""
+    for address in (f"scheme://me:{SECRET}@host", f"scheme://host?sasl.oauthbearer.client.secret={SECRET}"):
+        said = refused(f"--{name}-url", address, *RELAY, code=2)
+
+        assert f"set EVENTKIT_{name.upper()}_URL in the environment instead" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus"], "No such command 'bogus'."),
+        (["db", "bogus"], "No such command 'bogus'."),
+        (["relay", "run", "--bogus"], "No such option '--bogus'."),
+        (["relay", "run", "extra"], "unexpected extra argument (extra)"),
+        (["projector", "run"], "Missing argument 'PACKAGE.MODULE:PROJECTION...'."),
+        (["projector", "run", MODEL, "--from", "nowhere"], "'nowhere' is not one of 'transport', 'store'."),
+        (["projector", "run", MODEL, "--topic", ""], "topic '' breaks the rule"),
+        (["topics", "create"], "Missing argument 'NAME...'."),
+        (["topics", "create", "bad name!"], "topic 'bad name!' breaks the rule"),
+        (["topics", "create", "a", "--partitions", "0"], "0 is not in the range x>=1."),
+        (["--log-format", "xml", "relay", "run"], "'xml' is not one of 'text', 'json'."),
+    ],
+)
+def test_wrong_usage_is_shown_the_right_one(arguments: list[str], said: str) -> None:
+    """The mistake is named, with the way to the help."""
+    assert said in misused(*arguments)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "db",
+        "db upgrade",
+        "db current",
+        "db verify",
+        "db sql",
+        "relay",
+        "relay run",
+        "projector run",
+        "topics create",
+        "topics check",
+    ],
+)
+def test_every_help_has_examples(line: str) -> None:
+    """What to type is there to be copied; no summary is cut off."""
+    shown = CliRunner().invoke(main, [*line.split(), "--help"], prog_name="eventkit")
+
+    assert shown.exit_code == 0
+    assert f"eventkit {line}".rstrip() in shown.output.partition("Examples:")[2]
+    assert not [line for line in shown.output.splitlines() if line.endswith("...") and line.startswith("  ")]
+
+
+def test_the_embedded_broker_makes_topics_when_asked(broker: str) -> None:
+    """First steps work as on Kafka; the number of partitions is what the broker made of it."""
+    settings = {"EVENTKIT_TRANSPORT_URL": broker}
+    created = CliRunner().invoke(main, ["topics", "create", "shop.order"], env=settings)
+    again = CliRunner().invoke(main, ["topics", "create", "shop.order", "--json"], env=settings)
+    checked = CliRunner().invoke(main, ["topics", "check", "shop.order", "--json"], env=settings)
+
+    assert created.output == "shop.order: created with 4 partitions\n"
+    assert again.output == '{"created": [], "topics": {"shop.order": 4}}\n'
+    assert '"topics": {"shop.order": 4}}' in checked.output
