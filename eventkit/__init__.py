@@ -18,8 +18,11 @@ from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (
+    AppendDeadlock,
     CatalogError,
     ConcurrencyError,
+    DatabaseUnavailable,
+    DuplicateEventId,
     EventkitError,
     EventTooLarge,
     InvalidEvent,
@@ -27,6 +30,7 @@ from eventkit.errors import (
     NewerSchema,
     UndecodableEvent,
     UnknownEventType,
+    UnsupportedConnection,
 )
 
 if TYPE_CHECKING:
@@ -38,10 +42,13 @@ __all__ = [
     "ANY",
     "NO_STREAM",
     "Append",
+    "AppendDeadlock",
     "Appended",
     "Catalog",
     "CatalogError",
     "ConcurrencyError",
+    "DatabaseUnavailable",
+    "DuplicateEventId",
     "Encoded",
     "EncodedEvent",
     "Envelope",
@@ -58,6 +65,7 @@ __all__ = [
     "TableProjection",
     "UndecodableEvent",
     "UnknownEventType",
+    "UnsupportedConnection",
 ]
 
 _AT_FIRST_USE = {

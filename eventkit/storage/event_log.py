@@ -8,9 +8,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.outbox import _EVENT as EVENT
-from eventkit.storage.outbox import _FETCH as FETCH
-from eventkit.storage.outbox import fetch_page, read_horizon
+from eventkit.storage.outbox import EVENT, FETCH, fetch_page, read_horizon
 from eventkit.storage.reader import Ask, Horizon, Page
 
 # The compressed size is near enough for a bound, and reading it fetches no large value.

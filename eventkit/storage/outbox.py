@@ -30,11 +30,12 @@ READING = {
     "jit": "off",
     "work_mem": "64MB",
     "synchronous_commit": "on",
+    "TimeZone": "UTC",  # an event's time travels in UTC
 }
 
-# A commit clears the virtual id (`n/0`) as it becomes visible, and lets the lock go a moment later. COMMIT PREPARED keeps
-# the id until the lock goes: a prepared transaction that this snapshot sees gets a `/0` here, or a next version of its
-# stream could be read while it still seems open. Its transaction id is that of the lock on it, counted from the
+# A commit clears the virtual id (`n/0`) as it becomes visible, and lets the lock go a moment later. COMMIT PREPARED
+# keeps the id until the lock goes: a prepared transaction that this snapshot sees gets a `/0` here, or a next version
+# of its stream could be read while it still seems open. Its transaction id is that of the lock on it, counted from the
 # snapshot's; every `transactionid` lock is looked at, since PREPARE hands the locks over one by one.
 HOLDERS = """select coalesce(string_agg(name, ','), '') from (
   select virtualtransaction || case when bool_or(pid is null) and coalesce(pg_visible_in_snapshot((
@@ -51,7 +52,7 @@ SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
 
 _HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
 
-_EVENT = (
+EVENT = (
     "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, "
     "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
 )
@@ -61,7 +62,7 @@ _EVENT = (
 # The running sum bounds the bytes before any large value is fetched. A commit with synchronous_commit = off is visible
 # before it is durable: where the log is not flushed as far as it is written, the first row's `pg_logical_emit_message`
 # makes this very statement a synchronous commit, which flushes it.
-_FETCH = (
+FETCH = (
     """with found as (
   (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
     order by e.position limit %(above)s)
@@ -91,7 +92,7 @@ select position, topic, stream, version::text, id::text, source, type, nullif(sc
 )
 
 _OF_OUTBOX = {
-    "event": _EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
+    "event": EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
     "pending_of_event": """left join lateral (select o.topic, o.bytes from {s}.outbox o
        where o.position = e.position and {wanted} offset 0) o on true""",
     "span": """{s}.outbox o cross join lateral (select * from {s}.events x where x.position = o.position offset 0) e
@@ -151,7 +152,7 @@ class Outbox:
         }
         wanted = _WANTED if scope.of == 1 else f"o.shard %% {int(scope.of)} = {int(scope.part)} and {_WANTED}"
         parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
-        self._fetch = _FETCH.format(s=self._schema, **parts)
+        self._fetch = FETCH.format(s=self._schema, **parts)
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and who may own lower ones that are not."""

@@ -4,9 +4,11 @@ All tables live in a PostgreSQL schema of their own (`eventkit` unless configure
 row without the code: each table says what one row is.
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    event,
     func,
     text,
 )
@@ -48,6 +51,8 @@ begin
 end
 """
 APPEND_ONLY = "events_append_only"
+
+STORAGE = "storage"  # key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
 
 # The outbox is filled and emptied all day: vacuum by the number of its dead rows, at full speed, whatever its size.
 _OUTBOX_STORAGE = {
@@ -80,7 +85,16 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _store(tables)
     _relay(tables)
     _projections(tables)
+    for table in tables.sorted_tables:
+        _store_as(table, table.info.get(STORAGE, {}))
     return tables
+
+
+def _store_as(table: Table, parameters: Mapping[str, str]) -> None:
+    """Set storage parameters when the table is created without migrations."""
+    if parameters:
+        settings = ", ".join(f"{name} = {value}" for name, value in parameters.items())
+        event.listen(table, "after_create", DDL(f"alter table %(fullname)s set ({settings})"))  # type: ignore[no-untyped-call]
 
 
 def _store(tables: MetaData) -> None:
@@ -90,7 +104,7 @@ def _store(tables: MetaData) -> None:
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
         comment="A stream and its current version.",
-        postgresql_with=_UPDATED_STORAGE,
+        info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
         "events",
@@ -120,7 +134,7 @@ def _relay(tables: MetaData) -> None:
         Column("shard", SmallInteger, nullable=False),
         Column("bytes", Integer, nullable=False),
         comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
-        postgresql_with=_OUTBOX_STORAGE,
+        info={STORAGE: _OUTBOX_STORAGE},
     )
     Table(
         "leases",
@@ -154,7 +168,7 @@ def _projections(tables: MetaData) -> None:
         Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
-        postgresql_with=_UPDATED_STORAGE,
+        info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
         "dead_letters",

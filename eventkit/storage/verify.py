@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from eventkit.config import check_schema
 from eventkit.storage.connection import connect, database_errors
 from eventkit.storage.session import identity_problems, revision_problem, revisions
-from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, VERSION_TABLE, metadata
+from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, STORAGE, VERSION_TABLE, metadata
 
 Facts = dict[str, str]
 
@@ -130,7 +130,7 @@ def _plain(fact: str) -> str:
 
 
 def _table(table: Table) -> Iterator[tuple[str, str]]:
-    options = table.dialect_options["postgresql"]["with"] or {}
+    options = table.info.get(STORAGE, {})
     yield f"table {table.name}", ""
     yield f"comment of {table.name}", table.comment or ""
     yield f"storage of {table.name}", ", ".join(sorted(f"{name}={value}" for name, value in options.items()))

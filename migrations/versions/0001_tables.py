@@ -17,7 +17,11 @@ depends_on = None
 C_TEXT = sa.Text(collation="C")
 TIME = sa.DateTime(timezone=True)
 NOW = sa.text("clock_timestamp()")
-UPDATED = {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
+UPDATED = "fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
+EMPTIED = (
+    "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0, "
+    "autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000"
+)
 
 
 def upgrade() -> None:
@@ -30,6 +34,8 @@ def upgrade() -> None:
     _relay(schema)
     _projections(schema)
     _dead_letters(schema)
+    for table, storage in (("streams", UPDATED), ("outbox", EMPTIED), ("checkpoints", UPDATED)):
+        op.execute(f'alter table "{schema}".{table} set ({storage})')
 
 
 def downgrade() -> None:
@@ -47,7 +53,6 @@ def _store(schema: str) -> None:
         sa.PrimaryKeyConstraint("stream", name="streams_pkey"),
         schema=schema,
         comment="A stream and its current version.",
-        postgresql_with=UPDATED,
     )
     op.create_table(
         "events",
@@ -99,13 +104,6 @@ def _relay(schema: str) -> None:
         sa.PrimaryKeyConstraint("position", name="outbox_pkey"),
         schema=schema,
         comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
-        postgresql_with={
-            "autovacuum_vacuum_scale_factor": "0.0",
-            "autovacuum_vacuum_threshold": "10000",
-            "autovacuum_vacuum_cost_delay": "0",
-            "autovacuum_analyze_scale_factor": "0.0",
-            "autovacuum_analyze_threshold": "50000",
-        },
     )
     op.create_table(
         "leases",
@@ -143,7 +141,6 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
-        postgresql_with=UPDATED,
     )
 
 
