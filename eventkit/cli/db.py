@@ -11,6 +11,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _EXAMPLES = """\b
 Examples:
   eventkit db upgrade
+  eventkit db current
   eventkit db verify
   eventkit db sql | psql "$EVENTKIT_DATABASE_URL"
   eventkit --schema other db current --json
