@@ -7,19 +7,28 @@ a query: its rows are locked first, the streams after them.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
 import sqlalchemy
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError, UnboundExecutionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from eventkit.errors import UnsupportedConnection
 
 T = TypeVar("T")
+
+try:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+except ImportError:  # no greenlet (the extra `asyncio`), so there are none to be handed
+
+    class _None(Generic[T]):
+        """Stands for a class that nothing can be of."""
+
+    AsyncConnection = AsyncSession = async_scoped_session = _None  # type: ignore[misc, assignment]
+
 Row = tuple[Any, ...]
 Statement = tuple[str, dict[str, Any] | None]  # without parameters: a command, which returns no rows
 Steps = Generator[Statement, list[Row], T]

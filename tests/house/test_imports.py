@@ -22,3 +22,15 @@ def test_every_public_name_is_there() -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_every_public_name_is_there_without_greenlet() -> None:
+    """Without the extra `asyncio` there are no async sessions, and everything else is as it is with it."""
+    program = (
+        "import sys; sys.modules['greenlet'] = None; import eventkit; "
+        "print([name for name in eventkit.__all__ if not hasattr(eventkit, name)])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ran.stdout.strip() == "[]", ran.stderr
