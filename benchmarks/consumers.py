@@ -1,0 +1,171 @@
+"""The consumers, each in a process of its own.
+
+`python -m benchmarks.consumers CONTESTANT DATABASE BROKER TOPIC GROUP EVENTS`
+
+    bare          consume by 4,000, and read key, value and headers of each message
+    subscription  the transport's subscription alone
+    table | shared | sql    a projector with that projection
+
+With EVENTS 0 it shares the topic with others, and ends when nothing has come for a while. The clock runs from the first
+message to the end of the last batch. Prints its `Lap` as JSON.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+from confluent_kafka import Consumer
+
+from benchmarks.measure import Meter, Sample
+from benchmarks.orders import PROJECTIONS
+from eventkit.domain.message import Message
+from eventkit.projection.projector import Projector
+from eventkit.projection.sources import LIMIT, WAIT, Source, TransportSource
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.connection import connect
+from eventkit.storage.history import OwnHistory
+from eventkit.transports.base import open_transport
+from eventkit.worker import collect_garbage_rarely
+
+IDLE = 3.0  # seconds without a message, after which a group has read everything
+DEADLINE = 300.0  # seconds to wait for a first message
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What is read."""
+
+    bootstrap: str
+    topic: str
+    group: str
+
+
+class Lap(msgspec.Struct, frozen=True):
+    """One process: what it measured, and when on the machine's monotonic clock."""
+
+    sample: Sample
+    began: float
+    ended: float
+
+
+class Clock:
+    """Counts from the first message on."""
+
+    def __init__(self, events: int) -> None:
+        """Wait for the first of so many."""
+        self._events = events
+        self._count = 0
+        self._began = self._ended = time.monotonic()
+        self._idle_from = self._began + DEADLINE
+        self._meter = Meter()
+
+    def received(self, count: int) -> None:
+        """Start, where these are the first."""
+        if count and not self._count:
+            self._began, self._meter = time.monotonic(), Meter()
+
+    def done(self, count: int) -> bool:
+        """Count what was done, and return whether that was all."""
+        now = time.monotonic()
+        self._count += count
+        if count:
+            self._ended, self._idle_from = now, now + IDLE
+            self._sample = self._meter.sample(self._count, max(now - self._began, 1e-9))
+        if now > self._idle_from and self._events:
+            raise TimeoutError(f"{self._count} of {self._events} messages came, then none for {IDLE:g} s")
+        return (bool(self._events) and self._count >= self._events) or now > self._idle_from
+
+    def lap(self) -> Lap:
+        """Return what was measured."""
+        return Lap(self._sample, self._began, self._ended)
+
+
+class Timed:
+    """A source that tells the clock."""
+
+    position = None
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        """Stand before a source."""
+        self._source = source
+        self._clock = clock
+
+    def receive(self) -> list[Message]:
+        """Receive."""
+        messages = self._source.receive()
+        self._clock.received(len(messages))
+        return messages
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge."""
+        self._source.acknowledge(messages)
+
+    def close(self) -> None:
+        """Close."""
+        self._source.close()
+
+
+def bare(place: Place, clock: Clock) -> None:
+    """Consume with the client alone."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": place.bootstrap,
+            "group.id": place.group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([place.topic])
+    count = 0
+    while not clock.done(count):
+        batch = consumer.consume(LIMIT, WAIT)
+        clock.received(len(batch))
+        for message in batch:
+            message.key(), message.value(), message.headers()
+        count = len(batch)
+    consumer.close()
+
+
+def subscription(source: Source, clock: Clock) -> None:
+    """Receive and acknowledge, and do nothing with it."""
+    count = 0
+    while not clock.done(count):
+        messages = source.receive()
+        source.acknowledge(messages)
+        count = len(messages)
+    source.close()
+
+
+def projector(database: str, name: str, source: Source, clock: Clock) -> None:
+    """Project, as `eventkit projector run` does it."""
+    projection = PROJECTIONS[name]
+    connection = connect(database, name="bench", autocommit=False, options={"lock_timeout": "10s", "jit": "off"})
+    workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+    running = Projector(projection, workspace, history=OwnHistory(connection, "eventkit"))
+    running.start()
+    count = 0
+    while not clock.done(count):
+        count = running.step(source)
+    source.close()
+    workspace.close()
+
+
+def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
+    """Let one contestant run."""
+    collect_garbage_rarely()
+    clock = Clock(events)
+    if contestant == "bare":
+        bare(place, clock)
+        return clock.lap()
+    transport = open_transport(f"kafka://{place.bootstrap}")
+    source = Timed(TransportSource(transport.subscribe([place.topic], place.group)), clock)
+    if contestant == "subscription":
+        subscription(source, clock)
+    else:
+        projector(database, contestant, source, clock)
+    return clock.lap()
+
+
+if __name__ == "__main__":
+    name, url, broker, wanted, member_of, number = sys.argv[1:]
+    print(msgspec.json.encode(run(name, url, Place(broker, wanted, member_of), events=int(number))).decode())
