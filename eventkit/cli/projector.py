@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913 one parameter an option
     from eventkit.cli.reach import reach_database
     from eventkit.projection.loading import load_projections
     from eventkit.projection.running import Running, Wanted
-    from eventkit.worker import Stop, supervise
+    from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
     stop = Stop()
     stop.on_signals()
@@ -82,6 +82,7 @@ def run(  # noqa: PLR0913 one parameter an option
 
     if not at_start(reach, stop):
         return
+    collect_garbage_rarely()
     together(
         [
             lambda stop, name=name, running=running: supervise(  # type: ignore[misc]

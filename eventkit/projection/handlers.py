@@ -46,6 +46,7 @@ class Handlers:
         self._projection = projection
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
+        self._decoders: dict[int, Callable[[bytes | str], Any]] = {}  # by the handler's id
 
     def __iter__(self) -> Iterator[Handler]:
         """Return each handler once."""
@@ -70,9 +71,17 @@ class Handlers:
         if handler.takes_envelope:
             envelope = self._catalog.decode(encoded(arrival))
             return Step(handler, envelope.event, envelope)
-        schema_version = 1 if len(arrival.message.headers) == _COMMON_HEADERS else encoded(arrival).schema_version
+        if len(arrival.message.headers) == _COMMON_HEADERS:
+            decode = self._decoders.get(id(handler)) or self._decoder(handler)
+            return Step(handler, decode(arrival.message.value), None)
+        schema_version = encoded(arrival).schema_version
         event = self._catalog.decode_data(handler.source, handler.type, schema_version, arrival.message.value)
         return Step(handler, event, None)
+
+    def _decoder(self, handler: Handler) -> Callable[[bytes | str], Any]:
+        """Look a decoder up once: not when the handler is declared, where a class named in the event may be missing."""
+        decode = self._decoders[id(handler)] = self._catalog.decoder(handler.source, handler.type, 1)
+        return decode
 
 
 def encoded(arrival: Arrival) -> EncodedEvent:

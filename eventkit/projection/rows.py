@@ -18,6 +18,7 @@ from sqlalchemy import ARRAY, Column, Float, String, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 
 from eventkit.errors import ProjectionError
+from eventkit.storage.arrays import plain_array, text_array
 
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
@@ -135,11 +136,18 @@ class RowTable:
             for column, column_values in zip(columns, values, strict=True)
         ]
 
-    def _array(self, connection: psycopg.Connection[Any], column: Column[Any], values: Sequence[Any]) -> list[Any]:
+    def _array(
+        self, connection: psycopg.Connection[Any], column: Column[Any], values: Sequence[Any]
+    ) -> list[Any] | str:
         process = self._out[self._columns.index(column)]
         if process is not None:
             values = [value if value is None else process(value) for value in values]
-        if len({type(value) for value in values if value is not None}) > 1:  # the driver takes arrays of one type
+        types = set(map(type, values)) - {type(None)}
+        if types == {str}:
+            return text_array(values)
+        if types == {int}:
+            return plain_array(values)
+        if len(types) > 1:  # the driver takes arrays of one type
             values = [value if value is None else _written(value) for value in values]
         if isinstance(column.type, ARRAY):  # unnest would take an array of arrays apart
             return [value if value is None else _literal(connection, value) for value in values]

@@ -13,12 +13,14 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from eventkit.storage.arrays import plain_array, text_array
+
 # Locks each checkpoint it touches, in order of stream; one index look-up a stream. `exists` is true only for rows that
 # can't go away under the projection's fence, so that a run from a version above 1 never creates a checkpoint. The WHERE
 # compares with the run's *first* version: `k.version < excluded.version` would skip over holes.
 ADVANCE = """
 with x as materialized (
-  select * from unnest(%(streams)b::text[], %(firsts)b::int[], %(lasts)b::int[], %(ids)b::uuid[]) x(s, f, l, i)
+  select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[]) x(s, f, l, i)
 )
 insert into {s}.checkpoints as k (generation, stream, version, event_id)
 select %(generation)s, s, l, i from x
@@ -65,10 +67,10 @@ class Checkpoints:
         """Advance each stream that is exactly below its span and not parked, all in one statement; return those."""
         params = {
             "generation": generation,
-            "streams": [span.stream for span in spans],
-            "firsts": [span.first for span in spans],
-            "lasts": [span.last for span in spans],
-            "ids": [span.id for span in spans],
+            "streams": text_array([span.stream for span in spans]),
+            "firsts": plain_array([span.first for span in spans]),
+            "lasts": plain_array([span.last for span in spans]),
+            "ids": plain_array([span.id.hex for span in spans]),
         }
         return {stream for (stream,) in connection.execute(self._sql(ADVANCE), params)}
 
