@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Delivery
@@ -25,14 +25,8 @@ logger = logging.getLogger("eventkit.transports.kafka")
 
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
+_CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
 _TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
-
-
-class Place(NamedTuple):
-    """A delivery's tag."""
-
-    partition: int
-    offset: int
 
 
 class KafkaSubscription:
@@ -44,7 +38,7 @@ class KafkaSubscription:
         self._group = group
         self._consumer = _consumer(address, self._news, group, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], Progress] = {}
-        self._batch: list[Delivery] = []
+        self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # when
         self._consumer.subscribe(
@@ -60,27 +54,27 @@ class KafkaSubscription:
             first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
         if first is None:
             return []
-        self._batch = [first]
-        if limit > 1:
-            rest = self._consumer.consume(limit - 1, 0)  # never with a timeout: it would wait for all of them
-            self._batch += [delivery for delivery in rest if self._is_message(delivery)]
-        batch, self._batch = self._batch, []
         if self._news.away:
             self._news.back()
-        return self._messages(batch)
+        self._received, deliveries = [], [first]
+        while deliveries:
+            self._received += self._messages(deliveries)
+            wanted = min(limit - len(self._received), _CHUNK)
+            # never with a timeout: it would wait for all of them
+            deliveries = self._consumer.consume(wanted, 0) if wanted else []
+        received, self._received = self._received, []
+        return received
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Commit behind what is contiguous; see `Subscription`."""
-        assigned, touched = self._assigned, set()
+        touched = set()
         for message in messages:
-            place = (message.topic, message.tag.partition)
-            progress = assigned.get(place)
-            if progress is not None:  # else it was taken away: another member gets it
-                progress.acknowledge(message.tag.offset, message.key)
-                touched.add(place)
-        for place in touched:
-            if assigned[place].advance():
-                self._due[place] = assigned[place].resume or 0
+            progress, offset = message.tag
+            progress.acknowledge(offset, message.key)
+            touched.add(progress)
+        for place, progress in self._assigned.items():  # what was taken away is not there: another member gets it
+            if progress in touched and progress.advance():
+                self._due[place] = progress.resume or 0
         self._commit()
 
     def close(self) -> None:
@@ -113,17 +107,17 @@ class KafkaSubscription:
         except KafkaException as error:
             logger.debug("group %s: a commit failed: %s", self._group, error)
 
-    def _messages(self, batch: list[Delivery]) -> list[Message]:
-        messages = []
-        for delivery in batch:
-            topic, partition, offset = _place(delivery)
-            progress = self._assigned.get((topic, partition))
-            if progress is None:
-                continue  # taken away while this batch was gathered
+    def _messages(self, deliveries: list[Any]) -> list[Message]:  # Any: the client's types say None everywhere
+        messages, assigned = [], self._assigned
+        for delivery in deliveries:
+            topic = delivery.topic()
+            progress = assigned.get((topic, delivery.partition()))
+            if not self._is_message(delivery) or progress is None:
+                continue  # news, or not ours any more
             key = (delivery.key() or b"").decode("utf-8", "backslashreplace")
+            offset = delivery.offset()
             progress.delivered(offset, key)
-            headers: Any = delivery.headers() or []  # a list, whatever else the client's types say
-            messages.append(Message(topic, key, delivery.value() or b"", headers, Place(partition, offset)))
+            messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], (progress, offset)))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
@@ -168,11 +162,8 @@ class KafkaSubscription:
         for place in gone:
             self._assigned.pop(place, None)
             self._due.pop(place, None)
-        self._batch = [kept for kept in self._batch if (kept.topic(), kept.partition()) not in gone]
-
-
-def _place(delivery: Any) -> tuple[str, int, int]:  # noqa: ANN401 the client's type has None for what is always there
-    return delivery.topic(), delivery.partition(), delivery.offset()
+        kept = set(self._assigned.values())
+        self._received = [message for message in self._received if message.tag[0] in kept]
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
