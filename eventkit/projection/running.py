@@ -32,7 +32,8 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
 
-_SESSION = {"lock_timeout": "10s", "jit": "off"}  # a lock that long is somebody's mistake: said, and tried again
+# A lock that long is somebody's mistake: said, and tried again.
+_SESSION = {"lock_timeout": "10s", "jit": "off", "TimeZone": "UTC"}
 _LOOK = 5.0  # seconds between looks for categories that the store did not have before
 
 
