@@ -79,11 +79,7 @@ def has_password(url: str) -> bool:
     except ValueError:
         return "@" in url
     names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
-    return (
-        ":" in parts.netloc.rpartition("@")[0]
-        or any(map(_is_secret, names))
-        or _looks_unescaped(parts.path)
-    )
+    return ":" in parts.netloc.rpartition("@")[0] or any(map(_is_secret, names)) or _looks_unescaped(parts.path)
 
 
 def without_password(url: str) -> str:
