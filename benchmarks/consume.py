@@ -33,7 +33,7 @@ BARE, TUNED, SUBSCRIPTION, TABLE, COLD, SHARED, PAIR, SQL = (
     "SQL projection",
 )
 NOTES = """\
-bare consume: the client's consume() by 4,000 with its default settings, reading key, value and headers; commits nothing.
+bare consume: the client's consume() by 4,000 with its defaults, reading key, value and headers; commits nothing.
 With a full queue the client then pauses its fetching for a second (fetch.queue.backoff.ms), so this is no upper limit:
 bare consume, tuned: the same with our subscription's fetch settings, the real limit of the client
 subscription: eventkit's subscription alone: messages made and acknowledged, offsets committed
