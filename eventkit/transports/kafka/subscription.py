@@ -8,7 +8,7 @@ background after `acknowledge`; a lost commit is a redelivery, no more.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -32,11 +32,12 @@ _TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
 class KafkaSubscription:
     """See `Subscription`."""
 
-    def __init__(self, address: Address, topics: Sequence[str], group: str) -> None:
+    def __init__(self, address: Address, topics: Sequence[str], group: str, *, fetch_wait_ms: int = 500) -> None:
         self._address = address
         self._news = BrokerNews(address)
         self._group = group
-        self._consumer = _consumer(address, self._news, group, on_commit=self._on_commit)
+        ours = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
+        self._consumer = _consumer(address, self._news, ours, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], Progress] = {}
         self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
@@ -170,9 +171,11 @@ def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in due.items()]
 
 
-def _consumer(address: Address, news: BrokerNews, group: str, *, on_commit: Callable[..., None]) -> Consumer:
-    ours: dict[str, Any] = {
-        "group_id": group,
+def _consumer(
+    address: Address, news: BrokerNews, given: Mapping[str, Any], *, on_commit: Callable[..., None]
+) -> Consumer:
+    ours = {
+        **given,
         "enable_auto_commit": "false",
         "enable_auto_offset_store": "false",
         "auto_offset_reset": "earliest",  # the client's default misses history without a word
