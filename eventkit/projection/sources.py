@@ -19,6 +19,7 @@ from eventkit.transports.base import Subscription
 LIMIT = 4_000  # messages in a batch
 MAX_BYTES = 8_000_000
 GATHERING = 0.05  # seconds that a batch may take to fill, while messages keep coming
+FEW, PAUSE = 100, 0.005  # after a batch of few messages a pause, in seconds, for more to come: a commit costs more
 WAIT = 0.2  # seconds to wait for the first message, so that a request to stop is soon heard
 _SHORTEST, _LONGEST = 0.001, 0.03  # seconds between two looks into the store
 
@@ -49,9 +50,12 @@ class TransportSource:
         """Take over a subscription."""
         self._subscription = subscription
         self._limit = limit
+        self._few = False
 
     def receive(self) -> list[Message]:
         """Return what is there at once; go on while more keeps coming."""
+        if self._few:
+            time.sleep(PAUSE)
         messages = self._subscription.receive(self._limit, WAIT)
         deadline = time.monotonic() + GATHERING
         size = _size(messages)
@@ -61,6 +65,7 @@ class TransportSource:
                 break
             messages += more
             size += _size(more)
+        self._few = 0 < len(messages) < FEW
         return messages
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

@@ -91,7 +91,7 @@ class Crew:
 
     def _start_writer(self, number: int, flights: list[Flight], rate: float) -> Connection:
         samples, end = self._spawn.Pipe(duplex=False)
-        share = writers.Share(self._servers.sqlalchemy_url, flights, WRITERS / rate if rate else 0)
+        share = writers.Share(self._servers.psycopg_url, flights, WRITERS / rate if rate else 0)
         self._run(
             f"writer {number + 1}", writers.write, share, writers.Wires(self._allowed, self._tallies[number], end)
         )

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 from rich.console import Console
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
 
 from eventkit.storage.connection import connect
 from examples.flights import expected, report
@@ -145,9 +144,8 @@ class Demo:
 
     def _first_comes_through(self) -> None:
         """Record one flight and wait for it: from then on relay and projector are up."""
-        with Session(create_engine(self._place.sqlalchemy_url)) as session:
-            record(session, self._first.id, self._first.facts)
-            session.commit()
+        with psycopg.connect(self._place.psycopg_url) as connection:
+            record(connection, self._first.id, self._first.facts)
         if not self._wait(lambda: self._state.applied() >= len(self._first.facts), START):
             raise DemoFailed(f"no read model had the first flight within {START:.0f} s\n{self._processes.logs()}")
 

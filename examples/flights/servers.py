@@ -47,6 +47,11 @@ class Servers:
         return make_url(self.database_url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     @property
+    def psycopg_url(self) -> str:
+        """The database as psycopg wants it."""
+        return make_url(self.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @property
     def environment(self) -> dict[str, str]:
         """The settings for `eventkit relay run` and `eventkit projector run`."""
         return {

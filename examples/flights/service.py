@@ -3,8 +3,11 @@
 This is all that a service author writes: change your rows, append your events, and commit both or neither.
 """
 
+from typing import Any
+
+import psycopg
 from sqlalchemy import MetaData
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from eventkit import NO_STREAM, Appended, EventStore
 from eventkit.config import load
@@ -38,25 +41,36 @@ class FlightState(ServiceTable):
     departure_delay: Mapped[int | None]
     arrival_delay: Mapped[int | None]
 
-    def note(self, fact: Fact) -> None:
-        """Bring the row up to what happened."""
+
+# What is not told stays as it was: a flight's steps may come one by one.
+_CHANGE = f"""
+insert into {RUN}.flights as f (flight, status, departure_delay, arrival_delay)
+values (%(flight)s, %(status)s, %(departure_delay)s, %(arrival_delay)s)
+on conflict (flight) do update set status = excluded.status,
+   departure_delay = coalesce(excluded.departure_delay, f.departure_delay),
+   arrival_delay = coalesce(excluded.arrival_delay, f.arrival_delay)
+"""
+
+
+def state_after(facts: tuple[Fact, ...]) -> dict[str, str | int | None]:
+    """Return what the facts say of a flight's row."""
+    state: dict[str, str | int | None] = {"departure_delay": None, "arrival_delay": None}
+    for fact in facts:
         match fact:
             case FlightScheduled():
-                self.status = "scheduled"
+                state["status"] = "scheduled"
             case FlightDeparted(delay=delay):
-                self.status, self.departure_delay = "departed", delay
+                state |= {"status": "departed", "departure_delay": delay}
             case FlightArrived(delay=delay):
-                self.status, self.arrival_delay = "arrived", delay
+                state |= {"status": "arrived", "arrival_delay": delay}
             case FlightDiverted():
-                self.status = "diverted"
+                state["status"] = "diverted"
             case FlightCancelled():
-                self.status = "cancelled"
+                state["status"] = "cancelled"
+    return state
 
 
-def record(session: Session, flight: str, facts: tuple[Fact, ...], *, after: int = 0) -> Appended:
+def record(connection: psycopg.Connection[Any], flight: str, facts: tuple[Fact, ...], *, after: int = 0) -> Appended:
     """Record what happened to a flight of which `after` events are recorded; the caller commits, or rolls back."""
-    state = session.get_one(FlightState, flight) if after else FlightState(flight=flight)
-    for fact in facts:
-        state.note(fact)
-    session.add(state)
-    return store.append(session, flights.stream("flight", flight), *facts, expected=after or NO_STREAM)
+    connection.execute(_CHANGE, {"flight": flight, **state_after(facts)})
+    return store.append(connection, flights.stream("flight", flight), *facts, expected=after or NO_STREAM)

@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
+import psycopg
 
 from examples.flights import lifeline
 from examples.flights.events import Fact, flights
@@ -67,10 +66,8 @@ class Wires:
 def write(share: Share, wires: Wires) -> None:
     """Be a writer process."""
     lifeline.hold()
-    with Session(create_engine(share.database_url)) as session:
-        session.connection()
-        session.rollback()
-        writer = Writer(session, wires)
+    with psycopg.connect(share.database_url) as connection:
+        writer = Writer(connection, wires)
         for flight in paced(share, wires.allowed):
             writer.take(flight)
         writer.finish()
@@ -92,7 +89,7 @@ def paced(share: Share, allowed: "Synchronized[float]") -> Iterator[Flight]:
 class Writer:
     """Turns flights into transactions."""
 
-    session: Session
+    connection: psycopg.Connection[Any]
     wires: Wires
     steps: deque[Step] = field(default_factory=deque)
 
@@ -118,16 +115,16 @@ class Writer:
         self._commit(step.flight, (step.fact,), after=step.after)
 
     def _commit(self, flight: str, facts: tuple[Fact, ...], *, after: int = 0) -> None:
-        record(self.session, flight, facts, after=after)
-        self.session.commit()
+        record(self.connection, flight, facts, after=after)
+        self.connection.commit()
         committed = time.monotonic_ns()
         self._count(1, len(facts))
         if self._count(2, 1) % SAMPLED_EVERY == 0:
             self.wires.samples.send(Sample(flights.stream("flight", flight), after + len(facts), committed))
 
     def _try_in_vain(self, flight: Flight) -> None:
-        record(self.session, flight.id, flight.facts)
-        self.session.rollback()
+        record(self.connection, flight.id, flight.facts)
+        self.connection.rollback()
         self._count(3, 1)
 
     def _count(self, place: int, number: int) -> int:
