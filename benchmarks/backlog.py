@@ -1,13 +1,14 @@
 """A backlog of events, written on the server by SQL: the rows that `append` writes, in streams, events and outbox."""
 
 from typing import Any
+from uuid import uuid4
 from zlib import crc32
 
 import psycopg
 
 from eventkit.storage.tables import SHARDS
 
-TOPIC = "bench.order"
+TOPIC = f"bench.backlog-{uuid4().hex[:8]}"  # a run's own: a broker may have had another
 PARTITIONS = 6
 
 _INSERT = """

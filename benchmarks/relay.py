@@ -30,7 +30,7 @@ raw produce: the relay's keys, values and headers, made before the clock starts;
   for each
 limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of that process alone"""
 _DEADLINE = 600.0
-_RAW = "bench.raw"
+_RAW = f"{TOPIC}.raw"
 _TICK = 0.003
 
 
