@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError
-from eventkit.storage.append_sql import AppendSql, Entry, Topics, array, statement_of, text_array
+from eventkit.storage.append_sql import AppendSql, Entry, Topics, statement_of
+from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 
@@ -104,7 +105,7 @@ def _names(entries: list[Entry]) -> dict[str, Any]:
 
 
 def _ids(entries: list[Entry]) -> dict[str, Any]:
-    return {"ids": array(event_id.hex for entry in entries for event_id in entry.ids)}
+    return {"ids": plain_array(event_id.hex for entry in entries for event_id in entry.ids)}
 
 
 def _count(entries: list[Entry], stream: str) -> int:

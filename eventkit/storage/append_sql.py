@@ -7,13 +7,13 @@ version (an upsert), no stream (insert or nothing), a version (an update `where 
 write version 1 to a stream that does not exist).
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 from zlib import crc32
 
 from eventkit.domain.catalog import Encoded
 from eventkit.domain.stream import StreamId
+from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.drivers import Statement
 from eventkit.storage.tables import SHARDS
 
@@ -161,17 +161,17 @@ def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
     return {
         "source": topics.name,
         "streams": text_array(entry.stream for entry in entries),
-        "counts": array(str(len(entry.events)) for entry in entries),
+        "counts": plain_array(str(len(entry.events)) for entry in entries),
         "topics": text_array(topics.topic(entry.stream) for entry in entries),
-        "shards": array(_shard(entry.stream) for entry in entries),
+        "shards": plain_array(_shard(entry.stream) for entry in entries),
         "metadata": text_array(entry.metadata for entry in entries),
-        "nths": array(row[0] for row in rows),
-        "backs": array(row[1] for row in rows),
-        "ids": array(row[2] for row in rows),
+        "nths": plain_array(row[0] for row in rows),
+        "backs": plain_array(row[1] for row in rows),
+        "ids": plain_array(row[2] for row in rows),
         "types": text_array(row[3].type for row in rows),
-        "schema_versions": array(str(row[3].schema_version) for row in rows),
+        "schema_versions": plain_array(str(row[3].schema_version) for row in rows),
         "data": text_array(row[3].data for row in rows),
-        "bytes": array(row[4] for row in rows),
+        "bytes": plain_array(row[4] for row in rows),
     }
 
 
@@ -190,21 +190,3 @@ def _octets(text: str) -> int:
 def quoted(schema: str) -> str:
     """Quote an identifier for a statement with parameters."""
     return '"' + schema.replace('"', '""').replace("%", "%%") + '"'
-
-
-def array(items: Iterable[str]) -> str:
-    """Write an array literal of items that need no quotes.
-
-    >>> array(["1", "2"])
-    '{1,2}'
-    """
-    return "{" + ",".join(items) + "}"
-
-
-def text_array(items: Iterable[str]) -> str:
-    r"""Write an array literal of any text.
-
-    >>> text_array(['a"b', ""])
-    '{"a\\"b",""}'
-    """
-    return '{"' + '","'.join([item.replace("\\", "\\\\").replace('"', '\\"') for item in items]) + '"}'

@@ -4,7 +4,7 @@ The driver looks at every item of a list several times, in Python; for numbers a
 statement casts: `%s::bigint[]`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 def plain_array(values: Iterable[object]) -> str:
@@ -12,8 +12,9 @@ def plain_array(values: Iterable[object]) -> str:
     return "{" + ",".join(["null" if value is None else str(value) for value in values]) + "}"
 
 
-def text_array(values: Sequence[str | None]) -> str:
+def text_array(values: Iterable[str | None]) -> str:
     """Write texts."""
+    values = list(values)
     texts = [value for value in values if value is not None]
     if len(texts) == len(values) and not _special("".join(texts)):
         return '{"' + '","'.join(texts) + '"}' if texts else "{}"

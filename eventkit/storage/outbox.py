@@ -5,7 +5,7 @@ epoch `for share` in their own statement, so a deposed relay changes nothing. Bo
 connection.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
+from eventkit.storage.arrays import plain_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.reader import Ask, Horizon, Page, Row
 
@@ -180,7 +181,7 @@ class Settlement:
 
     def settle(self, positions: Sequence[int]) -> None:
         """Delete what the transport has acknowledged; one statement, idempotent."""
-        self._write(_SETTLE, {"positions": _array(positions)})
+        self._write(_SETTLE, {"positions": plain_array(positions)})
         self.settled += len(positions)
 
     def park(self, position: int, error: str) -> None:
@@ -217,10 +218,10 @@ def fetch_page(cursor: psycopg.Cursor[Any], statement: str, ask: Ask, extra: Map
         **extra,
         "cursor": ask.cursor,
         "above": ask.limit if ask.above else 0,
-        "positions": _array(ask.positions),
+        "positions": plain_array(ask.positions),
         "lows": [low for low, _ in ask.spans],
         "highs": [high for _, high in ask.spans],
-        "in_flight": _array(ask.in_flight),
+        "in_flight": plain_array(ask.in_flight),
         "limit": ask.limit,
         "max_bytes": ask.max_bytes,
     }
@@ -259,11 +260,6 @@ def message(row: Row) -> Message:
     if metadata is not None or schema_version is not None:
         return message_of(encoded(row), topic, tag=position)
     return Message(topic, stream, data, plain_headers(event_id, source, event_type, time, version), position)
-
-
-# psycopg looks at every item of a list; written by hand, thousands of positions cost next to nothing.
-def _array(positions: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, positions)) + "}"
 
 
 def _set_metadata(event: EncodedEvent, metadata: str) -> None:

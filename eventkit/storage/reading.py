@@ -14,7 +14,8 @@ import msgspec
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, NotPrimary, UnsupportedConnection
-from eventkit.storage.append_sql import array, quoted
+from eventkit.storage.append_sql import quoted
+from eventkit.storage.arrays import plain_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 from eventkit.storage.gaps import Holders, missing
@@ -179,8 +180,8 @@ class LogForwards:
     def ask(self) -> Statement:
         """Ask for what is above the cursor and for the gaps, in one snapshot."""
         params = _numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
-        params["lows"] = array(str(gap.low) for gap in self._gaps)
-        params["highs"] = array(str(gap.high) for gap in self._gaps)
+        params["lows"] = plain_array(gap.low for gap in self._gaps)
+        params["highs"] = plain_array(gap.high for gap in self._gaps)
         return self._statement, params
 
     def take(self, rows: list[Row]) -> list[Row]:
