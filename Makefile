@@ -32,10 +32,11 @@ check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the t
 	$(VENV)/bin/lint-imports
 	$(PY) -m tests.servers postgres -- sh -c '$(VENV)/bin/alembic upgrade head && $(VENV)/bin/alembic check'
 
-bench: $(VENV)/.dev ## How fast the relay drains and how fast appends go, beside the raw parts on this machine
+bench: $(VENV)/.dev ## How fast the relay drains, appends go and projectors apply, beside the raw parts on this machine
 	@$(PY) -m tests.servers fetch
 	@$(PY) -m benchmarks relay $(ARGS)
 	@$(PY) -m benchmarks append $(ARGS)
+	@$(PY) -m benchmarks consume $(ARGS)
 
 docs: $(VENV)/.dev ## Hold the documents to the code: links, the tests that promises name, the README's program
 	@$(PY) scripts/check_docs.py
