@@ -13,17 +13,19 @@ import psycopg
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.connection import database_errors
-from eventkit.storage.outbox import message
+from eventkit.storage.outbox import AS_TEXT, message
 
 logger = logging.getLogger("eventkit.projection")
 
 # By the unique index on (stream, version).
-_READ = """
-select position, '', stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
-       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text
+_READ = (
+    "select position, '', "
+    + AS_TEXT
+    + """
   from {s}.events e where stream = %s and version > %s and version < %s
  order by e.version limit %s -- a bare `version` would be the text above
 """
+)
 
 
 class History(Protocol):

@@ -18,8 +18,6 @@ from eventkit.storage.arrays import plain_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.reader import Ask, Horizon, Page, Row
 
-PARKED_BY = "relay"
-
 # PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
 # statistics say.
 READING = {
@@ -58,6 +56,10 @@ EVENT = (
     "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
 )
 
+# The rest of a row, behind position and topic, in the order in which `encoded` reads it; put through `format` once.
+AS_TEXT = """stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
+       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text"""
+
 # One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
 # holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
 # The running sum bounds the bytes before any large value is fetched. A commit with synchronous_commit = off is visible
@@ -87,9 +89,9 @@ select 0::bigint, ("""
        case when exists (select from page) and pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()
             then pg_logical_emit_message(true, 'eventkit', '')::text end, null
 union all
-select position, topic, stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
-       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text
-  from page"""
+select position, topic, """
+    + AS_TEXT
+    + """ from page"""
 )
 
 _OF_OUTBOX = {
