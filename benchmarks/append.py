@@ -10,10 +10,13 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
+import click
 import msgspec
+from rich.progress import track
 from rich.table import Table
 
-from benchmarks.measure import Meter, Rounds, Sample
+from benchmarks.given import Given, given, machine
+from benchmarks.measure import Meter, Rounds, Sample, last_line, show
 from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PSYCOPG, SESSION, WAYS
 
 NOTES = """\
@@ -124,3 +127,21 @@ def write(pipe: Connection, url: str) -> None:
                 append(str(random.randrange(_STREAMS)), batch)
                 events += batch
             pipe.send(meter.sample(events, end - begin))
+
+
+@click.command("append")
+@given(broker=False)
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each measurement.")
+@click.option("--processes", type=click.IntRange(1), default=8, show_default=True, help="The most writers at once.")
+def command(shared: Given, *, seconds: float, processes: int) -> None:
+    """Append events in transactions."""
+    with shared.database() as (url, version):
+        run = AppendRun(url, processes=processes, seconds=seconds)
+        with run:
+            for _ in track(range(shared.rounds), "rounds", console=shared.console):
+                run.round()
+        for case in run.cases:
+            show(run.table(case, f"PostgreSQL {version}, {machine()}"), shared.console)
+        shared.console.print(NOTES, style="dim", highlight=False)
+    if shared.as_json:
+        last_line(run.figures())

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+import click
 import msgspec
 import psycopg
+from rich.progress import track
 from sqlalchemy.schema import CreateTable
 
 from benchmarks.consumers import Lap
-from benchmarks.measure import Rounds, Sample
+from benchmarks.given import Given, given, machine
+from benchmarks.measure import Rounds, Sample, last_line, show
 from benchmarks.orders import READ_MODELS, Orders, Rows, metadata
 from benchmarks.servers import Kafka
 from eventkit.transports.base import open_transport
@@ -179,3 +182,20 @@ def _publish(url: str, orders: Orders) -> None:
         confirmed += len(reports.confirmed)
     publisher.close(5)
     transport.close()
+
+
+@click.command("consume")
+@given()
+@click.option("--events", type=click.IntRange(1), default=300_000, show_default=True)
+@click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True, help="A hundred times that: cold.")
+def command(shared: Given, *, events: int, streams: int) -> None:
+    """Follow a topic with projectors."""
+    with shared.database() as (url, version), shared.broker() as kafka:
+        run = ConsumeRun(url, kafka, events=events, streams=streams)
+        for _ in track(range(shared.rounds), "rounds", console=shared.console):
+            run.round()
+        run.close()
+        title = f"{run.hot.events:,} events from {kafka.version}, PostgreSQL {version}, {machine()}"
+        show(run.rounds.table(title, "of bare", run.ratio), shared.console, NOTES)
+    if shared.as_json:
+        last_line(run.figures())

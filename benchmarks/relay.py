@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+import click
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
+from rich.progress import track
 
 from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
-from benchmarks.measure import Meter, Rounds, Sample
+from benchmarks.given import Given, given, machine
+from benchmarks.measure import Meter, Rounds, Sample, last_line, show
 from benchmarks.servers import Kafka
 
 RELAY, READ, PRODUCE = "relay", "raw read", "raw produce"
@@ -132,3 +135,22 @@ class RelayRun:
             return sum(high - low for low, high in ends)
         finally:
             consumer.close()
+
+
+@click.command("relay")
+@given()
+@click.option("--events", type=click.IntRange(1), default=300_000, show_default=True)
+@click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option("--size", type=click.IntRange(1), default=200, show_default=True, help="Bytes of an event's data.")
+def command(shared: Given, *, events: int, streams: int, size: int) -> None:
+    """Drain a backlog to Kafka."""
+    with shared.database() as (url, version), shared.broker() as kafka:
+        backlog = Backlog(url, events=events, streams=streams, size=size)
+        run = RelayRun(url, kafka, backlog)
+        for _ in track(range(shared.rounds), "rounds", console=shared.console):
+            run.round()
+        backlog.close()
+        title = f"drain of {backlog.events:,} events to {kafka.version}, PostgreSQL {version}, {machine()}"
+        show(run.rounds.table(title, "of limit", run.ratio), shared.console, NOTES)
+    if shared.as_json:
+        last_line(run.figures())
