@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Meter, Rounds, Sample, last_line, show
+from benchmarks.plot import bars
 from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PSYCOPG, SESSION, WAYS
 
 NOTES = """\
@@ -88,6 +89,10 @@ class AppendRun:
             "processes": self._most.processes,
         }
 
+    def rates(self) -> dict[str, dict[str, list[float]]]:
+        """Return the rates of every way in every case."""
+        return {str(case): rounds.all_rates() for case, rounds in self._rounds.items()}
+
     def table(self, case: Case, where: str) -> Table:
         """Return the figures of a case."""
         rounds = self._rounds[case]
@@ -143,5 +148,7 @@ def command(shared: Given, *, seconds: float, processes: int) -> None:
         for case in run.cases:
             show(run.table(case, f"PostgreSQL {version}, {machine()}"), shared.console)
         shared.console.print(NOTES, style="dim", highlight=False)
+    if shared.plot:
+        bars(shared.plot, f"appends, PostgreSQL {version}, {machine()}", run.rates(), pale={BARE_PSYCOPG, BARE_SESSION})
     if shared.as_json:
         last_line(run.figures())

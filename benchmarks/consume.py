@@ -21,6 +21,7 @@ from benchmarks.consumers import Lap
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Rounds, Sample, last_line, show
 from benchmarks.orders import READ_MODELS, Orders, Rows, metadata
+from benchmarks.plot import bars
 from benchmarks.servers import Kafka
 from eventkit.transports.base import open_transport
 
@@ -197,5 +198,7 @@ def command(shared: Given, *, events: int, streams: int) -> None:
         run.close()
         title = f"{run.hot.events:,} events from {kafka.version}, PostgreSQL {version}, {machine()}"
         show(run.rounds.table(title, "of bare", run.ratio), shared.console, NOTES)
+    if shared.plot:
+        bars(shared.plot, title, {"": run.rounds.all_rates()}, pale={BARE, TUNED})
     if shared.as_json:
         last_line(run.figures())

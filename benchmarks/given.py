@@ -5,13 +5,14 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
-from benchmarks import servers
+from benchmarks import plot, servers
 
 Command = Callable[..., Any]
 
@@ -23,6 +24,7 @@ class Given(msgspec.Struct, frozen=True):
     rounds: int
     database_url: str | None
     postgres: str | None
+    plot: Path | None
     transport_url: str | None = None
 
     @property
@@ -49,6 +51,7 @@ def given(*, broker: bool = True, rounds: int = 5) -> Callable[[Command], Comman
         click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."),
         click.option("--rounds", type=click.IntRange(1), default=rounds, show_default=True),
         click.option("--database-url", help="Use this server, as a role that may create databases."),
+        click.option("--plot", metavar="FILE", callback=_checked, help="Draw the figures: FILE ends in .png or .svg."),
         click.option("--postgres", type=click.Choice(["15", "18"]), help="Start this release."),
     ]
     if broker:
@@ -65,6 +68,10 @@ def given(*, broker: bool = True, rounds: int = 5) -> Callable[[Command], Comman
         return called
 
     return decorate
+
+
+def _checked(_: click.Context, __: click.Parameter, file: str | None) -> Path | None:
+    return plot.checked(file) if file else None
 
 
 def machine() -> str:

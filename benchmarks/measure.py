@@ -56,6 +56,10 @@ class Rounds:
         """Take one in."""
         self._samples[contestant].append(sample)
 
+    def all_rates(self) -> dict[str, list[float]]:
+        """Return the rates of every contestant."""
+        return {contestant: self.rates(contestant) for contestant in self._samples}
+
     def rates(self, contestant: str) -> list[float]:
         """Return a contestant's rates, round by round."""
         return [sample.rate for sample in self._samples[contestant]]

@@ -22,9 +22,10 @@ from rich.progress import track
 from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Meter, Rounds, Sample, last_line, show
+from benchmarks.plot import bars
 from benchmarks.servers import Kafka
 
-RELAY, READ, PRODUCE = "relay", "raw read", "raw produce"
+RELAY, READ, PRODUCE, LIMIT = "relay", "raw read", "raw produce", "limit"
 NOTES = """\
 relay: `eventkit relay run`, from the moment its lease is taken to the empty outbox: connecting its reader and its cold
   producer, reading, publishing, settling; not the start of the process
@@ -152,5 +153,7 @@ def command(shared: Given, *, events: int, streams: int, size: int) -> None:
         backlog.close()
         title = f"drain of {backlog.events:,} events to {kafka.version}, PostgreSQL {version}, {machine()}"
         show(run.rounds.table(title, "of limit", run.ratio), shared.console, NOTES)
+    if shared.plot:
+        bars(shared.plot, title, {"": {**run.rounds.all_rates(), LIMIT: run.limits()}}, pale={READ, PRODUCE, LIMIT})
     if shared.as_json:
         last_line(run.figures())

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,23 +11,24 @@ from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer
 
 
-def figures(*arguments: str) -> dict[str, float]:
-    """Run a benchmark and return its last line."""
-    command = [sys.executable, "-m", "benchmarks", *arguments, "--json", "--rounds", "1"]
+def figures(plot: Path, *arguments: str) -> dict[str, float]:
+    """Run a benchmark, let it draw its picture, and return its last line."""
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--json", "--rounds", "1", "--plot", str(plot)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
+    assert b"<svg" in plot.read_bytes()
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 @pytest.mark.timeout(250)
 def test_the_relay_run_prints_its_rate_beside_the_raw_parts(
-    postgres: PostgresServer, kafka: KafkaServer | GivenKafka
+    postgres: PostgresServer, kafka: KafkaServer | GivenKafka, tmp_path: Path
 ) -> None:
     """All of a backlog is settled and in the topic, and there is a figure for each contestant."""
     given = ("--database-url", postgres.url, "--transport-url", kafka.url)
 
-    found = figures("relay", *given, "--events", "2000", "--streams", "50")
+    found = figures(tmp_path / "plot.svg", "relay", *given, "--events", "2000", "--streams", "50")
 
     assert found.pop("settled_all") is True
     assert set(found) == {
@@ -36,9 +38,11 @@ def test_the_relay_run_prints_its_rate_beside_the_raw_parts(
 
 
 @pytest.mark.timeout(250)
-def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand(postgres: PostgresServer) -> None:
+def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand(postgres: PostgresServer, tmp_path: Path) -> None:
     """There is a ratio for a psycopg connection and one for a Session."""
-    found = figures("append", "--database-url", postgres.url, "--processes", "2", "--seconds", "0.2")
+    found = figures(
+        tmp_path / "plot.svg", "append", "--database-url", postgres.url, "--processes", "2", "--seconds", "0.2"
+    )
 
     assert {"append_ratio_to_psycopg", "append_ratio_to_session"} <= set(found)
     assert min(found.values()) > 0
