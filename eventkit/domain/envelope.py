@@ -4,6 +4,7 @@ Handlers and readers see envelopes. Storage and transports carry encoded events 
 the relay runs without the service's code.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -49,6 +50,18 @@ class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     metadata: Metadata
     recorded_at: datetime
     position: int | None
+
+    def following(self, *, keep: Iterable[str] = ()) -> Metadata:
+        """Return the metadata of what this event causes; of the user's own fields, those that `keep` names follow.
+
+        The story is this event's, or begins with it; the trace is this event's where none is going on at the append.
+        """
+        return Metadata(
+            correlation_id=self.metadata.correlation_id or str(self.id),
+            causation_id=str(self.id),
+            traceparent=self.metadata.traceparent,
+            extra={name: self.metadata.extra[name] for name in keep if name in self.metadata.extra},
+        )
 
 
 def envelope_of(event: E, encoded: EncodedEvent) -> Envelope[E]:

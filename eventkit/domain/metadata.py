@@ -49,14 +49,26 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         known = {name: found.pop(name, None) for name in RESERVED}
         return cls(**known, extra=found or _NOTHING)
 
+    def over(self, base: "Metadata") -> "Metadata":
+        """Return these fields, and those of `base` that are not among them."""
+        if base is NONE:
+            return self
+        return Metadata(
+            correlation_id=self.correlation_id if self.correlation_id is not None else base.correlation_id,
+            causation_id=self.causation_id if self.causation_id is not None else base.causation_id,
+            traceparent=self.traceparent if self.traceparent is not None else base.traceparent,
+            extra={**base.own(), **self.own()},
+        )
+
     def to_json(self) -> str:
         """Return the JSON object, checked; InvalidEvent says the name and the value."""
         if self is NONE:
             return "{}"
         known = {name: _checked(name, value) for name in RESERVED if (value := getattr(self, name)) is not None}
-        return _object({**known, **self._own()})
+        return _object({**known, **self.own()})
 
-    def _own(self) -> dict[str, Any]:
+    def own(self) -> dict[str, Any]:
+        """Return the user's own fields, checked: InvalidEvent says the name."""
         if not _is_mapping(self.extra):
             raise InvalidEvent(f"metadata: extra is {faults.shown(self.extra)}, not a mapping")
         for name in self.extra:

@@ -9,28 +9,23 @@ Lock order: a Session's pending rows are flushed first, then the streams are loc
 before you append, everywhere: a transaction that does it the other way round may deadlock with it (AppendDeadlock).
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, Self
 from uuid import UUID
-
-from uuid_utils.compat import uuid7
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
-from eventkit.domain.faults import shown
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
-from eventkit.errors import InvalidEvent
 from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Expected, append_steps
 from eventkit.storage.append_sql import AppendSql, Entry
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
+from eventkit.storage.entries import Entries, stream_of
 from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 __all__ = ["ANY", "NO_STREAM", "Append", "Appended", "EventStore", "Expected"]
-
-_LARGEST = 2**31 - 1  # a version is an integer
 
 
 class EventStore:
@@ -43,12 +38,27 @@ class EventStore:
         self, catalog: Catalog, *, schema: str = DEFAULT_SCHEMA, bind_arguments: Mapping[str, Any] | None = None
     ) -> None:
         self.catalog = catalog
+        self._entries = Entries(catalog)
         self._sql = AppendSql(schema)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
         self._append_many = self._append._replace(name="append_many")
         self._read_stream = Door("read_stream", writes=False, bind_arguments=bind_arguments)
         self._read_all = self._read_stream._replace(name="read_all")
+
+    def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
+        """Return this store bound to a cause: what it appends belongs to the cause's story and trace.
+
+        The user's own fields of the cause follow where `keep` names them. In a handler:
+        `store.following(envelope).append(session, stream, event)`.
+        """
+        return self.with_metadata(cause.following(keep=keep))
+
+    def with_metadata(self, metadata: Metadata | Mapping[str, Any]) -> Self:
+        """Return this store bound to metadata: all that it appends has these fields, unless the call says others."""
+        bound = copy(self)
+        bound._entries = Entries(self.catalog, Metadata.of(metadata).over(self._entries.story))  # noqa: SLF001 its own
+        return bound
 
     def append(
         self,
@@ -65,7 +75,7 @@ class EventStore:
         make a retry after an unknown commit safe: the same ids at that very place are a success, elsewhere they are a
         DuplicateEventId.
         """
-        entries = [self._entry(stream, events, expected, metadata, ids)]
+        entries = [self._entries.one(stream, events, expected, metadata, ids)]
         return self._append.run(connection, self._steps(entries, repeatable=ids is not None))[0]
 
     async def append_async(
@@ -78,17 +88,17 @@ class EventStore:
         ids: Sequence[UUID] | None = None,
     ) -> Appended:
         """Do what `append` does, on an asynchronous session or connection."""
-        entries = [self._entry(stream, events, expected, metadata, ids)]
+        entries = [self._entries.one(stream, events, expected, metadata, ids)]
         return (await self._append.run_async(connection, self._steps(entries, repeatable=ids is not None)))[0]
 
     def append_many(self, connection: Synchronous, appends: Sequence[Append]) -> list[Appended]:
         """Append to several streams, to all or to none, in one statement; return what was done, in the same order."""
-        entries, repeatable = self._entries(appends)
+        entries, repeatable = self._entries.many(appends)
         return self._append_many.run(connection, self._steps(entries, repeatable=repeatable))
 
     async def append_many_async(self, connection: Asynchronous, appends: Sequence[Append]) -> list[Appended]:
         """Do what `append_many` does, on an asynchronous session or connection."""
-        entries, repeatable = self._entries(appends)
+        entries, repeatable = self._entries.many(appends)
         return await self._append_many.run_async(connection, self._steps(entries, repeatable=repeatable))
 
     def read_stream(
@@ -102,7 +112,7 @@ class EventStore:
         batch: int = 1_000,
     ) -> Iterator[Envelope[Any]]:
         """Read a stream's events above version `after`, oldest first or `backwards`, `batch` of them a statement."""
-        pages = StreamPages(self._read_sql, _stream(stream), Window(after, limit, batch), backwards=backwards)
+        pages = StreamPages(self._read_sql, stream_of(stream), Window(after, limit, batch), backwards=backwards)
         self._read_stream.check(connection)
         return self._pages(self._read_stream, connection, pages)
 
@@ -117,7 +127,7 @@ class EventStore:
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
         """Do what `read_stream` does, on an asynchronous session or connection: `async for`."""
-        pages = StreamPages(self._read_sql, _stream(stream), Window(after, limit, batch), backwards=backwards)
+        pages = StreamPages(self._read_sql, stream_of(stream), Window(after, limit, batch), backwards=backwards)
         self._read_stream.check_async(connection)
         return self._pages_async(self._read_stream, connection, pages)
 
@@ -167,77 +177,3 @@ class EventStore:
         while not pages.over:
             for event in await door.run_async(connection, page_steps(pages)):
                 yield self.catalog.decode(event)
-
-    def _entries(self, appends: Sequence[Append]) -> tuple[list[Entry], bool]:
-        for append in appends:
-            if not isinstance(append, Append):
-                raise InvalidEvent(f"append_many takes Append(stream, events, …), not {shown(append)}")
-        entries = [self._entry(a.stream, a.events, a.expected, a.metadata, a.ids) for a in appends]
-        if not entries:
-            raise InvalidEvent("append_many was called with nothing to append")
-        _check_distinct(entries)
-        repeatable = {append.ids is not None for append in appends}
-        if len(repeatable) > 1:
-            raise InvalidEvent(
-                "append_many was given ids for some streams but not for all: a retry could not tell what is there"
-            )
-        return entries, repeatable.pop()
-
-    def _entry(
-        self,
-        stream: StreamId | str,
-        events: Sequence[object],
-        expected: Expected | int,
-        metadata: Metadata | Mapping[str, Any] | None,
-        ids: Sequence[UUID] | None,
-    ) -> Entry:
-        stream = _stream(stream)
-        if not events:
-            raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
-        encode = self.catalog.encode
-        return Entry(
-            stream,
-            _version(expected),
-            [encode(event) for event in events],
-            tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
-            "{}" if metadata is None else Metadata.of(metadata).to_json(),
-        )
-
-
-def _stream(stream: StreamId | str) -> StreamId:
-    return stream if type(stream) is StreamId else StreamId.parse(stream)
-
-
-def _version(expected: Expected | int) -> int | None:
-    if expected is ANY:
-        return None
-    if expected is NO_STREAM:
-        return 0
-    if type(expected) is int and 0 <= expected < _LARGEST:
-        return expected
-    raise InvalidEvent(f"expected={expected!r} is no version: give ANY, NO_STREAM or a number from 1 to {_LARGEST - 1}")
-
-
-def _ids(ids: Sequence[UUID], count: int) -> tuple[UUID, ...]:
-    given = tuple(ids)
-    for one in given:
-        _check_id(one)
-    if len(given) != count or len(set(given)) != count:
-        raise InvalidEvent(
-            f"ids: {len(given)} ids, {len(set(given))} of them distinct, for {count} events: give each event its own"
-        )
-    return given
-
-
-def _check_id(one: object) -> None:
-    if not isinstance(one, UUID):
-        raise InvalidEvent(f"ids: {shown(one)} is no uuid.UUID")
-
-
-def _check_distinct(entries: list[Entry]) -> None:
-    for stream, count in Counter(entry.stream for entry in entries).items():
-        if count > 1:
-            raise InvalidEvent(f"stream {stream!r} is there {count} times in one append_many: put its events into one")
-    ids = [event_id for entry in entries for event_id in entry.ids]
-    if len(set(ids)) < len(ids):
-        raise InvalidEvent("ids: an id is given to two events of this append_many")
