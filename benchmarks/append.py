@@ -1,4 +1,4 @@
-"""How many events a second can be appended, beside the same rows written by hand, in alternating rounds.
+"""How many events a second can be appended, beside the same rows written by hand and a peer, in alternating rounds.
 
 The writers are processes that live through the whole run; each is told a way, a batch and when to begin and to end.
 """
@@ -17,17 +17,21 @@ from rich.table import Table
 
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Meter, Rounds, Sample, last_line, show
+from benchmarks.peer_writer import create_tables
 from benchmarks.plot import bars
-from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PSYCOPG, SESSION, WAYS
+from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PEER, PSYCOPG, SESSION, WAYS
 
 NOTES = """\
 one transaction: encode, write the rows in streams, events and outbox in one statement, commit; to one of 1,000
   streams at random, events of 200 bytes
-by hand: no checks, one statement without expectations; CPU seconds of all writers together, peak MB of the largest"""
+by hand: no checks, one statement without expectations
+eventsourcing 9.5.6, default mode, Application.events.put: no aggregate is loaded, streams are the writer's own and it
+  counts their versions; one table, locked as a whole, and a NOTIFY a transaction. Its ratio is to eventkit on psycopg
+CPU seconds of all writers together, peak MB of the largest"""
 _STREAMS = 1_000
 _WARM = 20  # transactions before the clock starts
 _HEAD_START = 0.05  # seconds until all writers have heard when to begin
-_LIMITS = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION}
+_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG}
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -57,6 +61,7 @@ class AppendRun:
 
     def __enter__(self) -> Self:
         """Start the writers."""
+        create_tables(self._url)
         context = multiprocessing.get_context("spawn")
         for _ in range(self._most.processes):
             ours, theirs = context.Pipe()
@@ -84,8 +89,10 @@ class AppendRun:
         return {
             "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
+            "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
             "append_session_events_per_second": rounds.rate(SESSION),
+            "append_eventsourcing_events_per_second": rounds.rate(PEER),
             "processes": self._most.processes,
         }
 
@@ -96,7 +103,7 @@ class AppendRun:
     def table(self, case: Case, where: str) -> Table:
         """Return the figures of a case."""
         rounds = self._rounds[case]
-        return rounds.table(f"{case}, {where}", "to by hand", lambda way: rounds.ratio(way, _LIMITS.get(way, way)))
+        return rounds.table(f"{case}, {where}", "ratio", lambda way: rounds.ratio(way, _COMPARED.get(way, way)))
 
     def _measure(self, way: str, case: Case) -> Sample:
         pipes = [pipe for _, pipe in self._writers[: case.processes]]
@@ -149,6 +156,11 @@ def command(shared: Given, *, seconds: float, processes: int) -> None:
             show(run.table(case, f"PostgreSQL {version}, {machine()}"), shared.console)
         shared.console.print(NOTES, style="dim", highlight=False)
     if shared.plot:
-        bars(shared.plot, f"appends, PostgreSQL {version}, {machine()}", run.rates(), pale={BARE_PSYCOPG, BARE_SESSION})
+        bars(
+            shared.plot,
+            f"appends, PostgreSQL {version}, {machine()}",
+            run.rates(),
+            pale={BARE_PSYCOPG, BARE_SESSION, PEER},
+        )
     if shared.as_json:
         last_line(run.figures())

@@ -1,7 +1,4 @@
-"""The ways of appending that are compared: eventkit, and the same rows by hand, on psycopg and on a Session.
-
-Each way is a function that commits one transaction of some events to one stream.
-"""
+"""The ways of appending that are compared: eventkit, the same rows by hand, on psycopg and on a Session, and a peer."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,14 +12,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from benchmarks.peer_writer import eventsourcing
+from benchmarks.way import NOTE, Way
 from eventkit import Catalog, EventStore
 from eventkit.storage.tables import SHARDS
 
-Way = Callable[[str, int], None]
-"""Appends events with numbers below the second argument to the `order` stream that the first names, and commits."""
-
 PSYCOPG, BARE_PSYCOPG = "eventkit, psycopg", "by hand, psycopg"
 SESSION, BARE_SESSION = "eventkit, Session", "by hand, Session"
+PEER = "eventsourcing"
 
 _ONE = """
 with s as (
@@ -63,9 +60,6 @@ class OrderPlaced:
     customer: str
     total: str
     note: str
-
-
-NOTE = "word " * 28  # 200 bytes of data
 
 
 def eventkit_psycopg(url: str, open_: ExitStack) -> Way:
@@ -123,6 +117,7 @@ WAYS: dict[str, Callable[[str, ExitStack], Way]] = {
     BARE_PSYCOPG: by_hand_psycopg,
     SESSION: eventkit_session,
     BARE_SESSION: by_hand_session,
+    PEER: eventsourcing,
 }
 
 

@@ -38,11 +38,13 @@ def test_the_relay_run_prints_its_rate_beside_the_raw_parts(
 
 
 @pytest.mark.timeout(250)
-def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand(postgres: PostgresServer, tmp_path: Path) -> None:
-    """There is a ratio for a psycopg connection and one for a Session."""
+def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand_and_to_a_peer(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """There is a ratio for a psycopg connection, one for a Session, and one to eventsourcing."""
     found = figures(
         tmp_path / "plot.svg", "append", "--database-url", postgres.url, "--processes", "2", "--seconds", "0.2"
     )
 
-    assert {"append_ratio_to_psycopg", "append_ratio_to_session"} <= set(found)
+    assert {"append_ratio_to_psycopg", "append_ratio_to_session", "append_ratio_to_eventsourcing"} <= set(found)
     assert min(found.values()) > 0
