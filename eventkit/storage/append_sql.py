@@ -141,7 +141,7 @@ def _one(topics: Topics, entry: Entry) -> dict[str, Any]:
         "source": topics.name,
         "stream": str(entry.stream),
         "topic": topics.topic(entry.stream),
-        "shard": _shard(entry.stream),
+        "shard": shard_of(entry.stream),
         "metadata": entry.metadata,
         "id": entry.ids[0].hex,
         "type": event.type,
@@ -163,7 +163,7 @@ def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
         "streams": text_array(entry.stream for entry in entries),
         "counts": plain_array(str(len(entry.events)) for entry in entries),
         "topics": text_array(topics.topic(entry.stream) for entry in entries),
-        "shards": plain_array(_shard(entry.stream) for entry in entries),
+        "shards": plain_array(shard_of(entry.stream) for entry in entries),
         "metadata": text_array(entry.metadata for entry in entries),
         "nths": plain_array(row[0] for row in rows),
         "backs": plain_array(row[1] for row in rows),
@@ -175,7 +175,8 @@ def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
     }
 
 
-def _shard(stream: str) -> str:
+def shard_of(stream: str) -> str:
+    """Return the shard of a stream, as a parameter."""
     return str(crc32(stream.encode()) % SHARDS)
 
 

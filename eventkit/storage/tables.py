@@ -68,6 +68,8 @@ _UPDATED_STORAGE = {
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_vacuum_cost_delay": "0",
 }
+# Rows are inserted and deleted, and few are there at a time: vacuum before the dead ones are many.
+_COMING_AND_GOING_STORAGE = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
 
 
 @cache
@@ -85,6 +87,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _store(tables)
     _relay(tables)
     _projections(tables)
+    _messaging(tables)
     for table in tables.sorted_tables:
         _store_as(table, table.info.get(STORAGE, {}))
     return tables
@@ -189,4 +192,40 @@ def _projections(tables: MetaData) -> None:
         UniqueConstraint("parked_by", "stream", "version", "event_id"),
         Index(None, "parked_by", "stream"),
         comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
+    )
+
+
+def _messaging(tables: MetaData) -> None:
+    Table(
+        "timers",
+        tables,
+        Column("stream", Text(collation="C"), primary_key=True),
+        Column("name", Text(collation="C"), primary_key=True),
+        Column("due_at", DateTime(timezone=True), nullable=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("source", Text, nullable=False),
+        Column("topic", Text, nullable=False),
+        Column("shard", SmallInteger, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("schema_version", SmallInteger, nullable=False),
+        Column("data", JSONB, nullable=False),
+        Column("metadata", JSONB, nullable=False),
+        Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Index(None, "due_at"),
+        comment="A deadline: the event that is appended to the stream when it is due. Deleted when it fires, "
+        "or is cancelled.",
+        info={STORAGE: _COMING_AND_GOING_STORAGE},
+    )
+    Table(
+        "inbox",
+        tables,
+        Column("handler", Text, primary_key=True),
+        Column("message", Text(collation="C"), primary_key=True),
+        Column("handled", Boolean, nullable=False),
+        Column("parked", Boolean, nullable=False, server_default=text("false")),
+        Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Index(None, "received_at"),
+        comment="A message without a version that a handler has taken effect of, or that is a dead letter of it. "
+        "Pruned.",
+        info={STORAGE: _COMING_AND_GOING_STORAGE},
     )

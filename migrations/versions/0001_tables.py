@@ -1,4 +1,4 @@
-"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters. `events` becomes append-only.
+"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox. `events` becomes append-only.
 
 Locks nothing of yours, and must run before the code. What the tables mean is written in `eventkit/storage/tables.py`.
 """
@@ -22,6 +22,7 @@ EMPTIED = (
     "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0, "
     "autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000"
 )
+COMING_AND_GOING = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
 
 
 def upgrade() -> None:
@@ -34,13 +35,21 @@ def upgrade() -> None:
     _relay(schema)
     _projections(schema)
     _dead_letters(schema)
-    for table, storage in (("streams", UPDATED), ("outbox", EMPTIED), ("checkpoints", UPDATED)):
+    _timers(schema)
+    _inbox(schema)
+    for table, storage in (
+        ("streams", UPDATED),
+        ("outbox", EMPTIED),
+        ("checkpoints", UPDATED),
+        ("timers", COMING_AND_GOING),
+        ("inbox", COMING_AND_GOING),
+    ):
         op.execute(f'alter table "{schema}".{table} set ({storage})')
 
 
 def downgrade() -> None:
     schema = schema_of(op.get_context())
-    for table in ("dead_letters", "checkpoints", "projections", "leases", "outbox", "events", "streams"):
+    for table in ("inbox", "timers", "dead_letters", "checkpoints", "projections", "leases", "outbox", "events", "streams"):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
 
@@ -168,3 +177,42 @@ def _dead_letters(schema: str) -> None:
         comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
     )
     op.create_index("dead_letters_parked_by_stream_idx", "dead_letters", ["parked_by", "stream"], schema=schema)
+
+
+def _timers(schema: str) -> None:
+    op.create_table(
+        "timers",
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("name", C_TEXT, nullable=False),
+        sa.Column("due_at", TIME, nullable=False),
+        sa.Column("event_id", sa.Uuid, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("shard", sa.SmallInteger, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("schema_version", sa.SmallInteger, nullable=False),
+        sa.Column("data", JSONB, nullable=False),
+        sa.Column("metadata", JSONB, nullable=False),
+        sa.Column("set_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("stream", "name", name="timers_pkey"),
+        schema=schema,
+        comment="A deadline: the event that is appended to the stream when it is due. Deleted when it fires, "
+        "or is cancelled.",
+    )
+    op.create_index("timers_due_at_idx", "timers", ["due_at"], schema=schema)
+
+
+def _inbox(schema: str) -> None:
+    op.create_table(
+        "inbox",
+        sa.Column("handler", sa.Text, nullable=False),
+        sa.Column("message", C_TEXT, nullable=False),
+        sa.Column("handled", sa.Boolean, nullable=False),
+        sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("received_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("handler", "message", name="inbox_pkey"),
+        schema=schema,
+        comment="A message without a version that a handler has taken effect of, or that is a dead letter of it. "
+        "Pruned.",
+    )
+    op.create_index("inbox_received_at_idx", "inbox", ["received_at"], schema=schema)

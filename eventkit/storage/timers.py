@@ -1,0 +1,236 @@
+"""Deadlines: set and cancelled in the caller's transaction, fired by whoever holds the lease, each in one statement.
+
+A deadline is named by its stream and a name; its row holds the event to append, encoded, so that firing needs none of
+the service's code. The row is the judge between firing and cancelling: both delete it, and only one can. Steps are
+written once, for sync and async (`eventkit.storage.drivers` runs them); what fires runs on a connection of its own.
+Called by `eventkit.messaging` and by process managers.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.domain.catalog import Encoded
+from eventkit.domain.stream import StreamId
+from eventkit.errors import Deposed
+from eventkit.storage.append_sql import Topics, quoted, shard_of
+from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.connection import database_errors
+from eventkit.storage.drivers import Statement, Steps
+
+LEASE = "timers"
+LIMIT = 500  # deadlines that fire in one statement
+
+# In order of their names, like every statement here that waits for rows. A row that is firing is waited for: then this
+# is a new deadline.
+_SET = """insert into {s}.timers as t
+         (stream, name, due_at, event_id, source, topic, shard, type, schema_version, data, metadata)
+select stream, name, coalesce(at, clock_timestamp() + make_interval(secs => after)), id, %(source)s, topic, shard,
+       type, schema_version, data, metadata
+  from unnest(%(streams)s::text[], %(names)s::text[], %(ats)s::timestamptz[], %(afters)s::float8[], %(ids)s::uuid[],
+              %(topics)s::text[], %(shards)s::smallint[], %(types)s::text[], %(schema_versions)s::smallint[],
+              %(data)s::jsonb[], %(metadata)s::jsonb[])
+    as d(stream, name, at, after, id, topic, shard, type, schema_version, data, metadata)
+ order by stream collate "C", name collate "C"
+on conflict (stream, name) do update
+   set due_at = excluded.due_at, event_id = excluded.event_id, source = excluded.source, topic = excluded.topic,
+       type = excluded.type, schema_version = excluded.schema_version, data = excluded.data,
+       metadata = excluded.metadata, set_at = excluded.set_at
+returning due_at"""
+
+_CANCEL = """with d as (
+  select t.stream, t.name from {s}.timers t
+   where (t.stream, t.name) in (select * from unnest(%(streams)s::text[], %(names)s::text[]))
+   order by t.stream, t.name for update
+)
+delete from {s}.timers t using d where t.stream = d.stream and t.name = d.name returning t.stream, t.name"""
+
+# One statement, so that a process that hangs holds nothing. It waits for nobody: a deadline that is being cancelled, and
+# one whose stream is locked by an open transaction, are left for the next time. Only a stream that an open transaction
+# is creating makes it wait, for `lock_timeout`. As in append, the stream is locked before a position is drawn.
+# statement_timestamp, for a volatile function would keep the index on due_at from being used.
+_FIRE = """with l as materialized (
+  select epoch from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
+), due as materialized (
+  select t.stream, t.name from {s}.timers t, l
+   where t.due_at <= coalesce(%(as_of)s::timestamptz, statement_timestamp())
+     and t.stream <> all(%(busy)s::text[]) and (%(only)s::text is null or t.stream = %(only)s::text)
+   order by t.due_at, t.stream, t.name limit %(limit)s
+   for update of t skip locked
+), free as materialized (
+  select s.stream from {s}.streams s where s.stream in (select stream from due) order by s.stream for update skip locked
+), gone as (
+  delete from {s}.timers t using due d
+   where t.stream = d.stream and t.name = d.name
+     and (t.stream in (select stream from free) or not exists (select from {s}.streams s where s.stream = t.stream))
+  returning t.*
+), w as materialized (
+  select stream, count(*)::int as n from gone group by stream
+), s as (
+  insert into {s}.streams as t (stream, version) select stream, n from w order by stream
+  on conflict (stream) do update set version = t.version + excluded.version
+  returning t.stream, t.version
+), e as (
+  insert into {s}.events (id, source, stream, version, type, schema_version, data, metadata)
+  select g.event_id, g.source, g.stream, s.version - w.n + g.nth, g.type, g.schema_version, g.data, g.metadata
+    from (select *, row_number() over (partition by stream order by due_at, name) as nth from gone) g
+    join s on s.stream = g.stream join w on w.stream = g.stream
+   order by g.stream, g.nth
+  returning position, id
+), o as (
+  insert into {s}.outbox (position, topic, shard, bytes)
+  select e.position, g.topic, g.shard, octet_length(g.data::text) + octet_length(g.metadata::text)
+    from e join gone g on g.event_id = e.id
+)
+select exists (select from l), (select count(*) from e),
+       array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
+
+_NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers"
+_DUE = """select distinct stream from (
+  select stream from {s}.timers where due_at <= coalesce(%s::timestamptz, statement_timestamp())
+   order by due_at limit %s) d order by stream"""
+_LIST = """select stream, name, due_at, due_at <= clock_timestamp(), type, event_id, set_at from {s}.timers
+            where stream like %(stream)s order by due_at, stream, name limit %(limit)s"""
+
+
+class Deadline(NamedTuple):
+    """An event to be appended when its time has come, encoded; `due` is a time, or how long after now."""
+
+    stream: StreamId
+    name: str
+    due: datetime | timedelta
+    id: UUID
+    event: Encoded
+    metadata: str  # JSON
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A deadline as it lies there; what its event says stays there."""
+
+    stream: str
+    name: str
+    due_at: datetime
+    due: bool
+    type: str
+    event_id: UUID
+    set_at: datetime
+
+
+class TimerSql:
+    """The statements for one PostgreSQL schema, built once."""
+
+    def __init__(self, schema: str) -> None:
+        """Quote the schema's name."""
+        s = quoted(schema)
+        self.set, self.cancel, self.fire = (text.format(s=s) for text in (_SET, _CANCEL, _FIRE))
+        self.next, self.due, self.list = (text.format(s=s) for text in (_NEXT, _DUE, _LIST))
+
+
+def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Steps[list[datetime]]:
+    """Set deadlines of different names; one that is set already is moved. Return when they are due."""
+    with database_errors():
+        rows = yield _set(sql, topics, deadlines)
+    return [due_at for (due_at,) in rows]
+
+
+def cancel_steps(sql: TimerSql, names: Sequence[tuple[str, str]]) -> Steps[set[tuple[str, str]]]:
+    """Cancel deadlines by stream and name; return those that were still to come."""
+    with database_errors():
+        params = {"streams": text_array(one for one, _ in names), "names": text_array(one for _, one in names)}
+        rows = yield sql.cancel, params
+    return {(stream, name) for stream, name in rows}
+
+
+def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statement:
+    ats = [deadline.due if isinstance(deadline.due, datetime) else None for deadline in deadlines]
+    afters = [None if isinstance(deadline.due, datetime) else deadline.due.total_seconds() for deadline in deadlines]
+    return sql.set, {
+        "source": topics.name,
+        "streams": text_array(deadline.stream for deadline in deadlines),
+        "names": text_array(deadline.name for deadline in deadlines),
+        "ats": text_array(at and at.isoformat() for at in ats),
+        "afters": plain_array(afters),
+        "ids": plain_array(deadline.id.hex for deadline in deadlines),
+        "topics": text_array(topics.topic(deadline.stream) for deadline in deadlines),
+        "shards": plain_array(shard_of(deadline.stream) for deadline in deadlines),
+        "types": text_array(deadline.event.type for deadline in deadlines),
+        "schema_versions": plain_array(deadline.event.schema_version for deadline in deadlines),
+        "data": text_array(deadline.event.data for deadline in deadlines),
+        "metadata": text_array(deadline.metadata for deadline in deadlines),
+    }
+
+
+class DueTimers:
+    """The deadlines of one schema, on an autocommit connection with a `lock_timeout`."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, epoch: int) -> None:
+        """Fire with the lease's epoch."""
+        self._connection = connection
+        self._sql = TimerSql(schema)
+        self._epoch = epoch
+
+    def fire(self, as_of: datetime | None = None) -> int:
+        """Append the events of all that is due, or was by the time `as_of`; return how many; Deposed by another."""
+        fired, busy = 0, list[str]()
+        while True:
+            count, left = self._fire_page(as_of, busy)
+            fired += count
+            busy += left
+            if count + len(left) < LIMIT:
+                return fired
+
+    def next_in(self) -> float | None:
+        """Return how many seconds there are until the next is due; None when there is none."""
+        with database_errors():
+            row = self._connection.execute(self._sql.next).fetchone()
+        return row[0] if row else None
+
+    def _fire_page(self, as_of: datetime | None, busy: Sequence[str]) -> tuple[int, list[str]]:
+        try:
+            return self._fire(as_of, busy)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            return self._fire_stream_by_stream(as_of, busy)
+
+    def _fire_stream_by_stream(self, as_of: datetime | None, busy: Sequence[str]) -> tuple[int, list[str]]:
+        """Leave out the streams that open transactions are creating."""
+        fired, left = 0, list[str]()
+        for (stream,) in self._connection.execute(self._sql.due, (as_of, LIMIT)).fetchall():
+            if stream in busy:
+                continue
+            try:
+                count, more = self._fire(as_of, busy, only=stream)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                count, more = 0, [stream]
+            fired += count
+            left += more
+        return fired, left
+
+    def _fire(
+        self, as_of: datetime | None, busy: Sequence[str], *, only: str | None = None
+    ) -> tuple[int, list[str]]:
+        params = {
+            "lease": LEASE,
+            "epoch": self._epoch,
+            "as_of": as_of,
+            "busy": text_array(busy),
+            "only": only,
+            "limit": LIMIT,
+        }
+        row = self._connection.execute(self._sql.fire, params).fetchone()
+        # crash point: fired, not known to be -> the rows are gone with the commit, or there for the next
+        held, count, left = row or (False, 0, [])
+        if not held:
+            raise Deposed(f"lease {LEASE!r}, epoch {self._epoch}: another process holds it now; nothing was fired")
+        return count, left
+
+
+def listed(connection: psycopg.Connection[Any], schema: str, *, category: str | None, limit: int) -> list[Listed]:
+    """Return the deadlines that come next, of all streams or of a category's."""
+    pattern = f"{category.replace('_', chr(92) + '_')}-%" if category else "%"
+    with database_errors():
+        rows = connection.execute(TimerSql(schema).list, {"stream": pattern, "limit": limit}).fetchall()
+    return [Listed(*row) for row in rows]
