@@ -21,6 +21,7 @@ _COMMANDS = {
     "db": "Create, upgrade and check the tables.",
     "relay": "Send what is in the outbox to the broker.",
     "projector": "Keep read models up to date.",
+    "timers": "Fire deadlines when they are due.",
     "topics": "Create and check the broker's topics.",
 }
 

@@ -38,7 +38,9 @@ class EventStore:
         self, catalog: Catalog, *, schema: str = DEFAULT_SCHEMA, bind_arguments: Mapping[str, Any] | None = None
     ) -> None:
         self.catalog = catalog
-        self._entries = Entries(catalog)
+        self.schema = schema
+        self.bind_arguments = bind_arguments
+        self.entries = Entries(catalog)
         self._sql = AppendSql(schema)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
@@ -57,7 +59,7 @@ class EventStore:
     def with_metadata(self, metadata: Metadata | Mapping[str, Any]) -> Self:
         """Return this store bound to metadata: all that it appends has these fields, unless the call says others."""
         bound = copy(self)
-        bound._entries = Entries(self.catalog, Metadata.of(metadata).over(self._entries.story))  # noqa: SLF001 its own
+        bound.entries = Entries(self.catalog, Metadata.of(metadata).over(self.entries.story))
         return bound
 
     def append(
@@ -75,7 +77,7 @@ class EventStore:
         make a retry after an unknown commit safe: the same ids at that very place are a success, elsewhere they are a
         DuplicateEventId.
         """
-        entries = [self._entries.one(stream, events, expected, metadata, ids)]
+        entries = [self.entries.one(stream, events, expected, metadata, ids)]
         return self._append.run(connection, self._steps(entries, repeatable=ids is not None))[0]
 
     async def append_async(
@@ -88,17 +90,17 @@ class EventStore:
         ids: Sequence[UUID] | None = None,
     ) -> Appended:
         """Do what `append` does, on an asynchronous session or connection."""
-        entries = [self._entries.one(stream, events, expected, metadata, ids)]
+        entries = [self.entries.one(stream, events, expected, metadata, ids)]
         return (await self._append.run_async(connection, self._steps(entries, repeatable=ids is not None)))[0]
 
     def append_many(self, connection: Synchronous, appends: Sequence[Append]) -> list[Appended]:
         """Append to several streams, to all or to none, in one statement; return what was done, in the same order."""
-        entries, repeatable = self._entries.many(appends)
+        entries, repeatable = self.entries.many(appends)
         return self._append_many.run(connection, self._steps(entries, repeatable=repeatable))
 
     async def append_many_async(self, connection: Asynchronous, appends: Sequence[Append]) -> list[Appended]:
         """Do what `append_many` does, on an asynchronous session or connection."""
-        entries, repeatable = self._entries.many(appends)
+        entries, repeatable = self.entries.many(appends)
         return await self._append_many.run_async(connection, self._steps(entries, repeatable=repeatable))
 
     def read_stream(

@@ -49,9 +49,10 @@ _CANCEL = """with d as (
 )
 delete from {s}.timers t using d where t.stream = d.stream and t.name = d.name returning t.stream, t.name"""
 
-# One statement, so that a process that hangs holds nothing. It waits for nobody: a deadline that is being cancelled, and
-# one whose stream is locked by an open transaction, are left for the next time. Only a stream that an open transaction
-# is creating makes it wait, for `lock_timeout`. As in append, the stream is locked before a position is drawn.
+# One statement, so that a process that hangs holds nothing. It waits for nobody: a deadline that is being cancelled,
+# and one whose stream is locked by an open transaction, are left for the next time. Only a stream that an open
+# transaction is creating makes it wait, for `lock_timeout`. As in append, the stream is locked before a position is
+# drawn.
 # statement_timestamp, for a volatile function would keep the index on due_at from being used.
 _FIRE = """with l as materialized (
   select epoch from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
@@ -152,7 +153,7 @@ def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statem
         "source": topics.name,
         "streams": text_array(deadline.stream for deadline in deadlines),
         "names": text_array(deadline.name for deadline in deadlines),
-        "ats": text_array(at and at.isoformat() for at in ats),
+        "ats": text_array(None if at is None else at.isoformat() for at in ats),
         "afters": plain_array(afters),
         "ids": plain_array(deadline.id.hex for deadline in deadlines),
         "topics": text_array(topics.topic(deadline.stream) for deadline in deadlines),
@@ -209,9 +210,7 @@ class DueTimers:
             left += more
         return fired, left
 
-    def _fire(
-        self, as_of: datetime | None, busy: Sequence[str], *, only: str | None = None
-    ) -> tuple[int, list[str]]:
+    def _fire(self, as_of: datetime | None, busy: Sequence[str], *, only: str | None = None) -> tuple[int, list[str]]:
         params = {
             "lease": LEASE,
             "epoch": self._epoch,

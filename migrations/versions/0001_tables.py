@@ -1,6 +1,7 @@
-"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox. `events` becomes append-only.
+"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox.
 
-Locks nothing of yours, and must run before the code. What the tables mean is written in `eventkit/storage/tables.py`.
+`events` becomes append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
+`eventkit/storage/tables.py`.
 """
 
 import sqlalchemy as sa
@@ -49,7 +50,17 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = schema_of(op.get_context())
-    for table in ("inbox", "timers", "dead_letters", "checkpoints", "projections", "leases", "outbox", "events", "streams"):
+    for table in (
+        "inbox",
+        "timers",
+        "dead_letters",
+        "checkpoints",
+        "projections",
+        "leases",
+        "outbox",
+        "events",
+        "streams",
+    ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
 

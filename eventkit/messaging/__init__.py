@@ -1,0 +1,1 @@
+"""What services do about events: process managers, deadlines, handlers of commands and messages."""

@@ -1,0 +1,92 @@
+"""A shop that waits for payments: the events, the store and the questions that the tests of this room share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.stream import StreamId
+from eventkit.messaging.deadlines import Deadlines
+from eventkit.messaging.timers import SESSION, Timers
+from eventkit.storage.connection import connect
+from eventkit.storage.event_store import EventStore
+
+shop = Catalog("shop")
+
+
+@shop.event
+@dataclass(frozen=True)
+class OrderPlaced:
+    """A customer wants something."""
+
+    order: str
+    total: int = 1
+
+
+@shop.event
+@dataclass(frozen=True)
+class OrderPaid:
+    """The money is there."""
+
+    order: str
+
+
+@shop.event
+@dataclass(frozen=True)
+class PaymentOverdue:
+    """The money is not there in time."""
+
+    order: str
+
+
+@shop.event
+@dataclass(frozen=True)
+class ChargeCard:
+    """A command: take the money."""
+
+    order: str
+    amount: int = 1
+
+
+store = EventStore(shop)
+deadlines = Deadlines(store)
+
+
+def order(key: int | str) -> StreamId:
+    """Return the stream of an order."""
+    return shop.stream("order", key)
+
+
+def timers(url: str, owner: str = "test") -> Timers:
+    """Return the worker."""
+    return Timers(
+        lambda name: connect(url, name=name, autocommit=True, options=SESSION), schema="eventkit", owner=owner
+    )
+
+
+def rows(url: str, statement: str, params: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+    """Return what is in the database."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement.encode(), params).fetchall()
+
+
+def history(url: str) -> dict[str, list[str]]:
+    """Return the types of the events by stream, in order of version."""
+    return dict(
+        rows(
+            url, "select stream, array_agg(type order by version) from eventkit.events group by stream order by stream"
+        )
+    )
+
+
+def waiting(url: str) -> list[tuple[str, str]]:
+    """Return the deadlines that are still to come, by stream and name."""
+    return rows(url, "select stream, name from eventkit.timers order by 1, 2")
+
+
+def committed(url: str, work: Callable[[psycopg.Connection[Any]], object]) -> None:
+    """Do something in a transaction of its own."""
+    with psycopg.connect(url) as connection:
+        work(connection)
