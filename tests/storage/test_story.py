@@ -41,7 +41,7 @@ def appended(connection: psycopg.Connection[Any], stream: str = ORDER) -> Envelo
 
 def entry(event: Placed, metadata: Metadata | None = None) -> Entry:
     """Return what an unbound store makes of an event."""
-    return store._entries.one(ORDER, [event], 0, metadata, None)
+    return store.entries.one(ORDER, [event], 0, metadata, None)
 
 
 def test_what_follows_an_event_belongs_to_its_story(database_url: str) -> None:
@@ -125,9 +125,9 @@ def test_without_opentelemetry_there_is_no_trace(monkeypatch: pytest.MonkeyPatch
 def test_a_bad_field_is_refused_wherever_it_was_given() -> None:
     """Fields that are bound are checked as those of the call are."""
     with pytest.raises(InvalidEvent, match="correlation_id is 'a b'"):
-        store.with_metadata({"correlation_id": "a b"})._entries.one(ORDER, [Placed()], 0, None, None)
+        store.with_metadata({"correlation_id": "a b"}).entries.one(ORDER, [Placed()], 0, None, None)
     with pytest.raises(InvalidEvent, match="extra is"):
-        store.with_metadata({"user": 1})._entries.one(ORDER, [Placed()], 0, Metadata(extra=[1]), None)  # type: ignore[arg-type]
+        store.with_metadata({"user": 1}).entries.one(ORDER, [Placed()], 0, Metadata(extra=[1]), None)  # type: ignore[arg-type]
 
 
 def test_the_story_goes_from_a_handlers_append_to_the_wires_headers(database_url: str) -> None:
