@@ -35,6 +35,7 @@ check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the t
 bench: $(VENV)/.dev ## How fast the relay drains, appends go and projectors apply, beside the raw parts on this machine
 	@$(PY) -m tests.servers fetch
 	@$(PY) -m benchmarks relay $(ARGS)
+	@$(PY) -m benchmarks latency $(ARGS)
 	@$(PY) -m benchmarks append $(ARGS)
 	@$(PY) -m benchmarks consume $(ARGS)
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks relay | append | consume`: measured beside the limit of this machine, on real servers.
+"""`python -m benchmarks relay | latency | append | consume`: measured beside what this machine can do, on real servers.
 
 Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given, alternates the
 contestants in one run, prints a table, and with --json one object on the last line. A run is `command` in the module of
@@ -11,6 +11,7 @@ import click
 
 _RUNS = {
     "relay": "Drain a backlog to Kafka.",
+    "latency": "Follow an event from its commit to the consumer; and an idle relay.",
     "append": "Append events in transactions.",
     "consume": "Follow a topic with projectors.",
 }

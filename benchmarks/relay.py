@@ -4,13 +4,9 @@ The limit on shared cores is reading and producing one after the other with noth
 1 / (1/raw read + 1/raw produce), both of the same round.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -19,6 +15,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 from rich.progress import track
 
+from benchmarks import running
 from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Meter, Rounds, Sample, last_line, show
@@ -83,9 +80,9 @@ class RelayRun:
 
     def _drain(self) -> Sample:
         epoch = self._backlog.epoch()
-        with self._relay() as process:
+        with running.relay(self._database_url, self._kafka.bootstrap) as process:
             while self._backlog.epoch() == epoch:
-                self._check(process)
+                running.check(process)
             meter, began = Meter(process.pid), time.perf_counter()
             self._wait(self._backlog.last())
             sample = meter.sample(self._backlog.events, time.perf_counter() - began)
@@ -98,31 +95,6 @@ class RelayRun:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self._backlog.size()} events are still in the outbox after {_DEADLINE:g} s")
             time.sleep(_TICK)
-
-    @contextmanager
-    def _relay(self) -> Iterator[subprocess.Popen[bytes]]:
-        environment = {
-            **os.environ,
-            "EVENTKIT_DATABASE_URL": self._database_url,
-            "EVENTKIT_TRANSPORT_URL": f"kafka://{self._kafka.bootstrap}",
-        }
-        command = [sys.executable, "-m", "eventkit.cli", "relay", "run"]
-        process = subprocess.Popen(command, env=environment)
-        try:
-            yield process
-            process.send_signal(signal.SIGTERM)
-            if process.wait(10):
-                raise RuntimeError(f"the relay ended with exit code {process.returncode}: see its log above")
-        finally:
-            process.kill()
-            process.wait()
-
-    @staticmethod
-    def _check(process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is not None:
-            raise RuntimeError(
-                f"the relay ended with exit code {process.returncode} before it began: see its log above"
-            )
 
     def _raw(self, name: str, *arguments: str) -> Sample:
         command = [sys.executable, "-m", "benchmarks.raw", name, self._database_url, *arguments]

@@ -38,6 +38,23 @@ def test_the_relay_run_prints_its_rate_beside_the_raw_parts(
 
 
 @pytest.mark.timeout(250)
+def test_the_latency_run_prints_its_percentiles_at_each_rate(
+    postgres: PostgresServer, kafka: KafkaServer | GivenKafka, tmp_path: Path
+) -> None:
+    """There are percentiles for each rate, the highest of which is replaced where the writers cannot hold it."""
+    given = ("--database-url", postgres.url, "--transport-url", kafka.url)
+    size = ("--rates", "20,1000000", "--seconds", "0.5", "--warm", "0.1")
+
+    found = figures(tmp_path / "plot.svg", "latency", *given, *size)
+
+    assert 1 <= found["highest_rate"] < 1_000_000
+    assert 0 < found["p50_ms_20"] <= found["p99_ms_20"] <= found["p999_ms_20"]
+    assert 0 < found["p50_ms_highest"] <= found["p99_ms_highest"] <= found["p999_ms_highest"]
+    assert found["idle_cpu_percent"] >= 0
+    assert (found["lost"], found["reordered"]) == (0, 0)
+
+
+@pytest.mark.timeout(250)
 def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand_and_to_a_peer(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
