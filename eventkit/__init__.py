@@ -13,8 +13,9 @@ comes at its first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventkit.domain.catalog import Catalog, Encoded, EventType
+from eventkit.domain.catalog import Catalog, Encoded
 from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.event_type import EventType
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (

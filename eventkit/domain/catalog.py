@@ -1,32 +1,28 @@
 """The event types of one service, by name, and those of other services that it reads.
 
 The catalog's name is the CloudEvents source of its events and the first part of its topics. Services register their
-classes here; append encodes and checks through it, readers decode through it. It holds no state but its types:
-registering is done at import.
+classes here, and the upcasters that lead from their older schema versions to the current one; append encodes and
+checks through it, readers decode through it. It holds no state but its types: registering is done at import. Before its
+first use after that, and when an `EventStore` or a projector is given it, `check_chains` refuses a type without the
+upcasters that its old events need.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import is_dataclass
 from typing import Any, NamedTuple, TypeVar, overload
 from uuid import UUID
 
-import msgspec
-
 from eventkit.domain.codec import Codec
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
-from eventkit.domain.shape import is_pydantic
-from eventkit.domain.stream import StreamId, check_category
-from eventkit.errors import CatalogError, EventTooLarge, InvalidStreamId, NewerSchema, UnknownEventType
+from eventkit.domain.event_type import EventType, names_before
+from eventkit.domain.names import category_of, check_name, check_source, check_topic
+from eventkit.domain.stream import StreamId
+from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
+from eventkit.errors import CatalogError, EventTooLarge, NewerSchema, UnknownEventType
 
 T = TypeVar("T")
+U = TypeVar("U", bound=Upcaster)
 DEFAULT_MAX_BYTES = 900_000  # below Kafka's message.max.bytes of 1,048,588 with metadata and headers
-MAX_SCHEMA_VERSION = 32_767
-_NAME = re.compile(r"[a-z](?:[a-z0-9_.-]{0,62}[a-z0-9_])?")
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,199}")
-_SOURCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,200}")  # a URI reference, as CloudEvents wants it
-_TOPIC = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 
 
 class Encoded(NamedTuple):
@@ -37,15 +33,6 @@ class Encoded(NamedTuple):
     data: str  # JSON
 
 
-class EventType(msgspec.Struct, frozen=True):
-    """A registered type: whose it is, its name, its newest schema version and its class."""
-
-    source: str
-    name: str
-    version: int
-    cls: type
-
-
 class Catalog:
     """The event types of the service `name`; `topics` overrides the topic `<name>.<category>` of a category."""
 
@@ -53,38 +40,101 @@ class Catalog:
         self, name: str, *, topics: Mapping[str, str] | None = None, max_bytes: int = DEFAULT_MAX_BYTES
     ) -> None:
         """Check the names; `max_bytes` limits the JSON of one event."""
-        self.name = _checked(
-            name, _NAME, "catalog name", "1 to 64 of a-z, 0-9, `_`, `-` and `.`, beginning with a letter"
-        )
+        self.name = check_name(name)
         self.max_bytes = max_bytes
-        self._topics = {_category(category): check_topic(topic) for category, topic in (topics or {}).items()}
+        self._topics = {category_of(category): check_topic(topic) for category, topic in (topics or {}).items()}
         self._types: dict[tuple[str, str], EventType] = {}
         self._classes: dict[type, EventType] = {}
-        self._codecs: dict[type, Codec] = {}
+        self._prepared: dict[type, Codec] = {}
+        self._codecs: dict[type, Codec] = {}  # of those in use, after the chains were checked
+        self._upcasters = Upcasters()
 
     def __repr__(self) -> str:
         """Show the name and how many types there are."""
-        return f"<Catalog {self.name!r} with {len(self._types)} event types>"
+        return f"<Catalog {self.name!r} with {len(self._classes)} event types>"
 
     @overload
     def event(self, cls: type[T], /) -> type[T]: ...
     @overload
-    def event(self, /, *, name: str | None = None, version: int = 1) -> Callable[[type[T]], type[T]]: ...
-    def event(self, cls: type[T] | None = None, /, *, name: str | None = None, version: int = 1) -> Any:
-        """Register a class as an event type of this service, by its own name unless `name` says another."""
+    def event(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        oldest: int = 1,
+        renamed_from: str | Iterable[str] = (),
+    ) -> Callable[[type[T]], type[T]]: ...
+    def event(
+        self,
+        cls: type[T] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        oldest: int = 1,
+        renamed_from: str | Iterable[str] = (),
+    ) -> Any:
+        """Register a class as an event type of this service, by its own name unless `name` says another.
+
+        `version` is its schema's, from 1; each older one from `oldest` on needs an `upcast`. Events that were stored
+        under a name in `renamed_from` are read as this type.
+        """
 
         def register(cls: type[T]) -> type[T]:
-            self._register(self.name, getattr(cls, "__name__", repr(cls)) if name is None else name, cls, version)
+            own = getattr(cls, "__name__", repr(cls)) if name is None else name
+            self._register(EventType(self.name, own, version, cls, oldest, names_before(renamed_from)))
             return cls
 
         return register if cls is None else register(cls)
 
-    def consumes(self, source: str, name: str, cls: type, *, version: int = 1) -> None:
+    def consumes(self, source: str, name: str, cls: type, *, version: int = 1, oldest: int = 1) -> None:
         """Register the class that another service's events are read into; they cannot be appended here."""
         if source == self.name:
             msg = f"{name!r} is an event of {source!r} itself: register {cls!r} with @event"
             raise CatalogError(msg)
-        self._register(_checked(source, _SOURCE, "source", "1 to 200 of the characters of a URI"), name, cls, version)
+        self._register(EventType(check_source(source), name, version, cls, oldest))
+
+    def upcast(self, cls: type, *, from_version: int) -> Callable[[U], U]:
+        """Register the function that raises the JSON data of a type (a dict) from one version to the next."""
+
+        def register(upcaster: U) -> U:
+            self._upcasters.add(self._kind(cls), from_version, upcaster)
+            return upcaster
+
+        return register
+
+    def upcast_fields(
+        self,
+        cls: type,
+        *,
+        from_version: int,
+        defaults: Mapping[str, Any] | None = None,
+        renamed: Mapping[str, str] | None = None,
+        dropped: Iterable[str] = (),
+    ) -> None:
+        """Register a step that renames fields (old name: new name), drops some and gives new ones a default."""
+        step = changed_fields(defaults=defaults or {}, renamed=renamed or {}, dropped=dropped)
+        self._upcasters.add(self._kind(cls), from_version, step)
+
+    def check(self) -> None:
+        """Raise CatalogError for what would fail at an event's first use: missing upcasters, unknown annotations."""
+        self.check_chains()
+        for cls in self._classes:
+            self._codec(cls)
+
+    def check_chains(self) -> None:
+        """Raise CatalogError where a schema version has no upcaster to the next."""
+        missing = [
+            f"{kind} is at version {kind.version} and has no upcaster from version {version}"
+            for kind in self.types
+            for version in self._upcasters.missing(kind)
+        ]
+        if missing:
+            raise CatalogError(
+                f"the catalog {self.name!r} could not read old events: {'; '.join(missing)}: register each step with "
+                "upcast(cls, from_version=...), or say oldest=... where no older event exists"
+            )
 
     def stream(self, category: str, key: str | int | UUID) -> StreamId:
         """Return the id of the stream of one thing: `shop.stream("order", 42)` is `order-42`."""
@@ -97,12 +147,12 @@ class Catalog:
 
     def topics_of(self, categories: Iterable[str]) -> list[str]:
         """Return the topics of some categories, each once, sorted."""
-        return sorted({self.topic(_category(category)) for category in categories})
+        return sorted({self.topic(category_of(category)) for category in categories})
 
     @property
     def types(self) -> tuple[EventType, ...]:
         """All registered types."""
-        return tuple(self._types.values())
+        return tuple(self._classes.values())
 
     def knows(self, source: str, name: str) -> bool:
         """Whether events of this type can be decoded."""
@@ -140,7 +190,8 @@ class Catalog:
         if schema_version > kind.version:
             msg = f"{name!r} of {source!r} was written with schema version {schema_version}"
             raise NewerSchema(f"{msg}, this code knows up to {kind.version}: update this code first")
-        return self._codec(kind.cls).decode
+        decode = self._codec(kind.cls).decode
+        return decode if schema_version == kind.version else self._upcasters.decoder(kind, schema_version, decode)
 
     def decode_data(self, source: str, name: str, schema_version: int, data: bytes | str) -> Any:
         """Make an event from its JSON: UnknownEventType, NewerSchema or UndecodableEvent when that cannot be done."""
@@ -151,31 +202,29 @@ class Catalog:
         event = self.decoder(encoded.source, encoded.type, encoded.schema_version)(encoded.data)
         return envelope_of(event, encoded)
 
-    def _register(self, source: str, name: str, cls: type, version: int) -> None:
-        _checked(
-            name, _TYPE, "event type", "1 to 200 of A-Z, a-z, 0-9, `_`, `.`, `:`, `/` and `-`, beginning with a letter"
-        )
-        if type(version) is not int or not 1 <= version <= MAX_SCHEMA_VERSION:
-            msg = (
-                f"event type {name!r} has the schema version {version!r}: it is a number from 1 to {MAX_SCHEMA_VERSION}"
-            )
-            raise CatalogError(msg)
-        _check_class(cls)
-        for taken in (self._types.get((source, name)), self._classes.get(cls)):
+    def _register(self, kind: EventType) -> None:
+        for taken in (self._classes.get(kind.cls), *(self._types.get((kind.source, name)) for name in kind.names)):
             if taken:
-                msg = f"{cls!r} cannot be {name!r} of {source!r}"
+                msg = f"{kind.cls!r} cannot be {kind}"
                 raise CatalogError(f"{msg}: {taken.cls!r} is already registered as {taken.name!r} of {taken.source!r}")
-        with suppress(
-            NameError
-        ):  # an annotation names a class that comes later, or this one: prepared at its first use
-            self._codecs[cls] = Codec(cls)
-        self._types[source, name] = self._classes[cls] = EventType(source, name, version, cls)
+        with suppress(NameError):  # an annotation names a class that comes later, or this one: done at its first use
+            self._prepared[kind.cls] = Codec(kind.cls)
+        self._codecs.clear()  # check the chains again
+        self._classes[kind.cls] = kind
+        self._types.update({(kind.source, name): kind for name in kind.names})
+
+    def _kind(self, cls: type) -> EventType:
+        try:
+            return self.type_of(cls)
+        except UnknownEventType as error:
+            raise CatalogError(f"an upcaster needs its type: {error}") from error
 
     def _codec(self, cls: type) -> Codec:
         codec = self._codecs.get(cls)
         if codec is None:
+            self.check_chains()
             try:
-                codec = self._codecs[cls] = Codec(cls)
+                codec = self._codecs[cls] = self._prepared.get(cls) or Codec(cls)
             except NameError as error:
                 msg = f"an annotation of {cls!r} cannot be resolved: {error}"
                 raise CatalogError(msg) from error
@@ -183,35 +232,3 @@ class Catalog:
 
     def _known(self) -> str:
         return ", ".join(sorted(f"{name!r} of {source!r}" for source, name in self._types)) or "none"
-
-
-def _checked(name: object, rule: re.Pattern[str], what: str, sentence: str) -> str:
-    if isinstance(name, str) and rule.fullmatch(name):
-        return name
-    msg = f"{what} {name!r} breaks the rule: {sentence}"
-    raise CatalogError(msg)
-
-
-def _category(category: object) -> str:
-    try:
-        return check_category(category)
-    except InvalidStreamId as error:
-        raise CatalogError(str(error)) from error
-
-
-def check_topic(topic: object) -> str:
-    """Return a topic's name, or refuse it."""
-    return _checked(topic, _TOPIC, "topic", "1 to 249 of A-Z, a-z, 0-9, `.`, `_` and `-`, not beginning with a dot")
-
-
-def _is_frozen(cls: Any) -> bool:
-    return bool(cls.__dataclass_params__.frozen)
-
-
-def _check_class(cls: Any) -> None:
-    if not isinstance(cls, type) or not (is_dataclass(cls) or issubclass(cls, msgspec.Struct) or is_pydantic(cls)):
-        msg = f"{cls!r} cannot be an event: make it a @dataclass(frozen=True), a msgspec.Struct or a Pydantic model"
-        raise CatalogError(msg)
-    if is_dataclass(cls) and not _is_frozen(cls):
-        msg = f"{cls!r} is not frozen, but what happened does not change: @dataclass(frozen=True)"
-        raise CatalogError(msg)

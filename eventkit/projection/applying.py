@@ -40,6 +40,7 @@ class Applying:
 
     def register(self) -> Live:
         """Create the projection's row if it is new, and check that this process may apply."""
+        self.projection.catalog.check()
         name, table_name, version = self.projection.name, self.projection.table_name, self.projection.version
         with self.workspace.transaction() as connection:
             self.projection.check(connection)

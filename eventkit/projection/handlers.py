@@ -13,9 +13,10 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.message import event_of
 from eventkit.errors import ProjectionError
-from eventkit.projection.arrival import Arrival, Raw
+from eventkit.projection.arrival import Arrival, Raw, header
 
 Function = Callable[..., object]
+Decode = Callable[[bytes | str], Any]
 Key = Callable[[Any, Envelope[Any] | None], Any]
 _COMMON_HEADERS = 7  # what every event has: more headers mean a schema version or metadata
 
@@ -46,7 +47,8 @@ class Handlers:
         self._projection = projection
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
-        self._decoders: dict[int, Callable[[bytes | str], Any]] = {}  # by the handler's id
+        self._decoders: dict[int, Decode] = {}  # of first schema versions, by the handler's id
+        self._later: dict[tuple[int, Raw], Decode] = {}  # of events with more headers, by that of the schema version
 
     def __iter__(self) -> Iterator[Handler]:
         """Return each handler once."""
@@ -60,8 +62,9 @@ class Handlers:
                 f"projection {self._projection!r} has two handlers for {kind.name}: join them into one function"
             )
         handler = Handler(kind.source, kind.name, function, takes_envelope, key)
-        self._by_kind[kind.source, kind.name] = handler
-        self._by_kind[kind.source.encode(), kind.name.encode()] = handler  # as some transports give them
+        for name in kind.names:
+            self._by_kind[kind.source, name] = handler
+            self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
 
     def decode(self, arrival: Arrival) -> Step | None:
         """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done."""
@@ -74,11 +77,16 @@ class Handlers:
         if len(arrival.message.headers) == _COMMON_HEADERS:
             decode = self._decoders.get(id(handler)) or self._decoder(handler)
             return Step(handler, decode(arrival.message.value), None)
-        schema_version = encoded(arrival).schema_version
-        event = self._catalog.decode_data(handler.source, handler.type, schema_version, arrival.message.value)
-        return Step(handler, event, None)
+        version = header(arrival.message, "ce_dataschemaversion", _COMMON_HEADERS)
+        later = self._later.get((id(handler), version)) or self._later_decoder(handler, arrival, version)
+        return Step(handler, later(arrival.message.value), None)
 
-    def _decoder(self, handler: Handler) -> Callable[[bytes | str], Any]:
+    def _later_decoder(self, handler: Handler, arrival: Arrival, version: Raw) -> Decode:
+        number = encoded(arrival).schema_version
+        decode = self._later[id(handler), version] = self._catalog.decoder(handler.source, handler.type, number)
+        return decode
+
+    def _decoder(self, handler: Handler) -> Decode:
         """Look a decoder up once: not when the handler is declared, where a class named in the event may be missing."""
         decode = self._decoders[id(handler)] = self._catalog.decoder(handler.source, handler.type, 1)
         return decode

@@ -37,6 +37,7 @@ class EventStore:
     def __init__(
         self, catalog: Catalog, *, schema: str = DEFAULT_SCHEMA, bind_arguments: Mapping[str, Any] | None = None
     ) -> None:
+        catalog.check_chains()
         self.catalog = catalog
         self.schema = schema
         self.bind_arguments = bind_arguments

@@ -75,7 +75,8 @@ def shop() -> Catalog:
     """Return a catalog of three kinds of classes."""
     catalog = Catalog("shop", topics={"invoice": "billing.invoices"})
     catalog.event(OrderPlaced)
-    catalog.event(name="order-paid", version=3)(OrderPaid)
+    catalog.event(name="order-paid", version=3, oldest=2)(OrderPaid)
+    catalog.upcast_fields(OrderPaid, from_version=2)
     catalog.event(OrderShipped)
     return catalog
 
@@ -164,7 +165,7 @@ def test_an_event_above_the_limit_is_refused() -> None:
 
 def test_consumed_events_are_read_but_not_written(shop: Catalog) -> None:
     """Only the service that owns an event records it."""
-    shop.consumes("https://billing.example/v1", "com.example.node", Node, version=2)
+    shop.consumes("https://billing.example/v1", "com.example.node", Node, version=2, oldest=2)
 
     assert shop.decode_data(
         "https://billing.example/v1", "com.example.node", 2, '{"children":[{"children":[]}]}'

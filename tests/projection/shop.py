@@ -128,6 +128,12 @@ def store(url: str, messages: Iterable[Message]) -> None:
             )
 
 
+def sent(url: str, stream: str) -> list[Message]:
+    """Return a stream's events as they come off the wire."""
+    with psycopg.connect(url) as connection:
+        return OwnHistory(connection, "eventkit").between(stream, 0, 1_000, limit=1_000)
+
+
 class Given:
     """A source that was given its batches, and remembers what was acknowledged."""
 

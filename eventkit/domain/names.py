@@ -1,0 +1,49 @@
+"""The names that a catalog is made of: its own, those of sources, event types, categories and topics.
+
+They travel in headers and are keys of brokers, so what one of those would refuse or change is refused here.
+"""
+
+import re
+
+from eventkit.domain.stream import check_category
+from eventkit.errors import CatalogError, InvalidStreamId
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9_.-]{0,62}[a-z0-9_])?")
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,199}")
+_SOURCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,200}")  # a URI reference, as CloudEvents wants it
+_TOPIC = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
+
+
+def check_name(name: object) -> str:
+    """Return a catalog's name, or refuse it."""
+    return _checked(name, _NAME, "catalog name", "1 to 64 of a-z, 0-9, `_`, `-` and `.`, beginning with a letter")
+
+
+def check_type(name: object) -> str:
+    """Return an event type's name, or refuse it."""
+    rule = "1 to 200 of A-Z, a-z, 0-9, `_`, `.`, `:`, `/` and `-`, beginning with a letter"
+    return _checked(name, _TYPE, "event type", rule)
+
+
+def check_source(source: object) -> str:
+    """Return the name of an events' source, or refuse it."""
+    return _checked(source, _SOURCE, "source", "1 to 200 of the characters of a URI")
+
+
+def check_topic(topic: object) -> str:
+    """Return a topic's name, or refuse it."""
+    return _checked(topic, _TOPIC, "topic", "1 to 249 of A-Z, a-z, 0-9, `.`, `_` and `-`, not beginning with a dot")
+
+
+def category_of(category: object) -> str:
+    """Return a category's name, or refuse it as a catalog does."""
+    try:
+        return check_category(category)
+    except InvalidStreamId as error:
+        raise CatalogError(str(error)) from error
+
+
+def _checked(name: object, rule: re.Pattern[str], what: str, sentence: str) -> str:
+    if isinstance(name, str) and rule.fullmatch(name):
+        return name
+    raise CatalogError(f"{what} {name!r} breaks the rule: {sentence}")

@@ -1,0 +1,99 @@
+"""Upcasters: each raises the data of one event type by one schema version, from JSON to JSON.
+
+Old events stay as they were recorded; whoever reads one gets it through the chain of its type's upcasters, whatever
+reads it: an aggregate, a projection, a redrive. An event in its current version never comes here. The chain of a type
+has no hole, which the catalog checks before its first use.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from eventkit.domain.event_type import EventType
+from eventkit.domain.faults import sentence, shown
+from eventkit.errors import CatalogError, UndecodableEvent
+
+Data = dict[str, Any]
+Upcaster = Callable[[Data], Data]
+Decode = Callable[[bytes | str], Any]
+
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Upcasters:
+    """The upcasters of one catalog."""
+
+    def __init__(self) -> None:
+        self._steps: dict[tuple[type, int], Upcaster] = {}
+        self._decoders: dict[tuple[type, int], Decode] = {}
+
+    def add(self, kind: EventType, from_version: int, upcaster: Upcaster) -> None:
+        """Register the one step from a version to the next."""
+        if type(from_version) is not int or from_version not in kind.older:
+            known = f"{kind.oldest} to {kind.version - 1}" if kind.older else "none, it is in its first"
+            raise CatalogError(f"{kind} cannot be upcast from version {from_version!r}: its older versions are {known}")
+        if (kind.cls, from_version) in self._steps:
+            raise CatalogError(f"{kind} has an upcaster from version {from_version} already: a step has one way")
+        if not callable(upcaster):
+            raise CatalogError(f"the upcaster of {kind} from version {from_version} is {upcaster!r}, not a function")
+        self._steps[kind.cls, from_version] = upcaster
+        self._decoders.clear()
+
+    def missing(self, kind: EventType) -> list[int]:
+        """Return the versions that no upcaster leads on from."""
+        return [version for version in kind.older if (kind.cls, version) not in self._steps]
+
+    def decoder(self, kind: EventType, version: int, decode: Decode) -> Decode:
+        """Return the function that makes events of JSON in an older version; `decode` makes them of the current one."""
+        known = self._decoders.get((kind.cls, version))
+        if known is None:
+            known = self._decoders[kind.cls, version] = self._decoder(kind, version, decode)
+        return known
+
+    def _decoder(self, kind: EventType, version: int, decode: Decode) -> Decode:
+        if version < kind.oldest:
+            raise UndecodableEvent(
+                f"{kind} was written with schema version {version}, this code reads it from {kind.oldest} on: "
+                "lower `oldest` and register upcasters"
+            )
+        steps = [(older, self._steps[kind.cls, older]) for older in range(version, kind.version)]
+
+        def decode_older(data: bytes | str) -> Any:
+            fields = _fields(kind, data)
+            for older, step in steps:
+                fields = _raised(kind, older, step, fields)
+            return decode(msgspec.json.encode(fields))
+
+        return decode_older
+
+
+def changed_fields(*, defaults: Mapping[str, Any], renamed: Mapping[str, str], dropped: Iterable[str]) -> Upcaster:
+    """Return an upcaster that renames fields (old name to new), drops some, and adds those with a default."""
+    gone = tuple(dropped)
+
+    def upcaster(data: Data) -> Data:
+        fields = {renamed.get(name, name): value for name, value in data.items() if name not in gone}
+        return {**defaults, **fields}
+
+    return upcaster
+
+
+def _fields(kind: EventType, data: bytes | str) -> Data:
+    try:
+        return _object(data)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise UndecodableEvent(f"{kind} cannot be made from {shown(data)}: {error}") from error
+
+
+def _raised(kind: EventType, version: int, step: Upcaster, fields: Data) -> Data:
+    try:
+        raised = step(fields)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {sentence(error)}"
+        raise UndecodableEvent(f"the upcaster of {kind} from version {version} fails with {problem}") from error
+    if not isinstance(raised, dict):
+        raise UndecodableEvent(
+            f"the upcaster of {kind} from version {version} returned {shown(raised)}: it must return a dict"
+        )
+    return raised
