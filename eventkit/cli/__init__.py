@@ -22,6 +22,7 @@ _COMMANDS = {
     "relay": "Send what is in the outbox to the broker.",
     "projector": "Keep read models up to date.",
     "timers": "Fire deadlines when they are due.",
+    "inbox": "Forget old messages of handlers.",
     "topics": "Create and check the broker's topics.",
 }
 

@@ -67,8 +67,11 @@ def message_of(event: EncodedEvent, topic: str, *, tag: int | None = None) -> Me
     return Message(topic, event.stream, event.data, headers_of(event), tag)
 
 
-def event_of(message: Message) -> EncodedEvent:
-    """Read an encoded event off the wire; UndecodableEvent says which header is missing or wrong."""
+def event_of(message: Message, *, versioned: bool = True) -> EncodedEvent:
+    """Read an encoded event off the wire; UndecodableEvent says which header is missing or wrong.
+
+    What is not `versioned` has no place in a stream: its version is 0.
+    """
     found = _texts(message)
     try:
         if found["ce_specversion"] != "1.0":
@@ -77,7 +80,7 @@ def event_of(message: Message) -> EncodedEvent:
             id=found["ce_id"],
             source=found["ce_source"],
             stream=message.key,
-            version=_number(message, found, "ce_sequence"),
+            version=_number(message, found, "ce_sequence") if versioned else 0,
             type=found["ce_type"],
             schema_version=_number(message, found, "ce_dataschemaversion") if "ce_dataschemaversion" in found else 1,
             data=message.value,

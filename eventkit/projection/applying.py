@@ -17,6 +17,7 @@ from eventkit.projection.handlers import Step
 from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints
+from eventkit.storage.inbox import Inbox
 from eventkit.storage.projections import Live, Projections
 
 
@@ -34,7 +35,7 @@ class Applying:
         """Work on the workspace's connection."""
         self.projection = projection
         self.workspace = workspace
-        self.checkpoints = Checkpoints(schema)
+        self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = Projections(schema)
         self.saved = 0  # the position that this process has saved, where the source is the store
 
@@ -107,6 +108,8 @@ class Applying:
 
     def _decode(self, arrival: Arrival) -> Step | None:
         try:
+            if self.projection.since is not None and arrival.time < self.projection.since:
+                return None
             return self.projection.handlers.decode(arrival)
         except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
             raise UndecodableEvent(str(error)) from error

@@ -1,16 +1,19 @@
 """What arrived: messages read only as far as their place (stream and version), gathered into one run per stream.
 
 Reading a header costs time, so the rest of a message is looked at when its type is handled, or when it is parked.
-A message that names no place (no key, no version) is `Malformed`: it can be kept, but it parks nothing.
+A message that names no place (no key, no version) is `Malformed`: it can be kept, but it parks nothing. To handlers a
+message without a version is a run of its own, named by its id: its checkpoint is its row in the inbox.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.storage.checkpoints import Span
+from eventkit.storage.inbox import name_of_message
 
 _LONGEST_KEY = 1_000  # no stream id of ours is longer; an index entry must stay below 2,700 bytes
 _HIGHEST = 2**31 - 1  # versions are PostgreSQL integers
@@ -35,6 +38,12 @@ class Arrival(msgspec.Struct, gc=False):
     def kind(self) -> tuple[Raw, Raw]:
         """Source and type as they came."""
         return header(self.message, "ce_source", 2), header(self.message, "ce_type", 3)
+
+    @property
+    def time(self) -> datetime:
+        """When the event was recorded; ValueError where that cannot be read."""
+        text = header(self.message, "ce_time", 4)
+        return datetime.fromisoformat(text.decode() if isinstance(text, bytes) else text or "")
 
     @property
     def uuid(self) -> UUID:
@@ -74,24 +83,28 @@ class Batch(msgspec.Struct):
     duplicates: int  # found within the batch itself
 
 
-def gather(messages: Iterable[Message], *, from_store: bool = False) -> Batch:
-    """Gather messages into one run per stream, in order of arrival."""
+def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned: bool = False) -> Batch:
+    """Gather messages into one run per stream, in order of arrival; those without a version, where they are taken."""
     runs: dict[str, Run] = {}
     malformed: list[tuple[Message, str]] = []
     for message in messages:
         try:
             version = int(header(message, "ce_sequence", 5))  # type: ignore[arg-type]  # None is caught below
         except (TypeError, ValueError):
-            malformed.append((message, "header ce_sequence is missing or no number"))
-            continue
-        arrival = Arrival(message.key, version, message, message.tag if from_store else None)
-        run = runs.get(message.key)
-        if run is not None and version == run.arrivals[-1].version + 1:
+            name = _name_of(message) if unversioned else ""
+            if not name:
+                malformed.append((message, "header ce_sequence is missing or no number"))
+                continue
+            arrival = Arrival(name, 1, message)
+        else:
+            arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+        run = runs.get(arrival.stream)
+        if run is not None and arrival.version == run.arrivals[-1].version + 1:
             run.arrivals.append(arrival)
         elif reason := _misplaced(arrival):
             malformed.append((message, reason))
         elif run is None:
-            runs[message.key] = Run(message.key, [arrival])
+            runs[arrival.stream] = Run(arrival.stream, [arrival])
         else:
             run.arrivals.append(arrival)
             run.whole = False
@@ -144,6 +157,18 @@ def _other_uuid(text: str) -> UUID:
         return UUID(text)  # in braces, for instance
     except ValueError:
         return uuid5(NAMESPACE_OID, text)
+
+
+def _name_of(message: Message) -> str:
+    """Return the name of a message that has no version; empty when it has one, or no id or no source."""
+    if header(message, "ce_sequence", 5) is not None:
+        return ""
+    found = [header(message, "ce_id", 1), header(message, "ce_source", 2)]
+    try:
+        event_id, source = (value.decode() if isinstance(value, bytes) else value for value in found)
+    except UnicodeDecodeError:
+        return ""
+    return name_of_message(event_id, source) if event_id and source else ""
 
 
 def _misplaced(arrival: Arrival) -> str:

@@ -10,8 +10,11 @@ import psycopg
 import sqlalchemy as sa
 
 from eventkit.errors import (
+    AppendDeadlock,
+    ConcurrencyError,
     ConfigurationError,
     DatabaseUnavailable,
+    DuplicateEventId,
     NewerSchema,
     NotPrimary,
     ProjectionError,
@@ -36,12 +39,14 @@ _RIVAL = ("40001", "40P01", "55P03")
 _SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and cancel, system, internal
 _SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
 _OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch)
+# what the append of a handler may say
+_OF_APPENDS = {ConcurrencyError: Blame.RIVAL, AppendDeadlock: Blame.RIVAL, DuplicateEventId: Blame.EVENT}
 
 
 def blame(error: Exception) -> Blame:
     """Return whose fault an error in a batch is."""
     if isinstance(error, _OURS):
-        return Blame.SETUP
+        return _OF_APPENDS.get(type(error), Blame.SETUP)
     cause = database_error(error)
     if cause is None:
         return Blame.EVENT

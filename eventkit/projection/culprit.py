@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from eventkit.errors import DatabaseUnavailable
+from eventkit.errors import ConcurrencyError, DatabaseUnavailable
 from eventkit.projection.applying import Applying, Stopped
 from eventkit.projection.arrival import Run
 from eventkit.projection.blame import Blame, blame, cause_of, translated
@@ -22,7 +22,6 @@ from eventkit.worker import Stop
 logger = logging.getLogger("eventkit.projection")
 
 T = TypeVar("T")
-ATTEMPTS = 3  # at an event that fails, before its stream is parked
 RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown away
 
 
@@ -74,6 +73,7 @@ class Culprits:
 
     def again(self, work: Callable[[], T]) -> T:
         """Do something in a transaction; again after a deadlock and the like. Failed when an event is to blame."""
+        lost: Exception | None = None
         for attempt in range(1, RIVALS + 1):
             try:
                 return work()
@@ -83,8 +83,11 @@ class Culprits:
                     raise Failed(error) from error
                 if whose is not Blame.RIVAL:
                     raise translated(error) from error
+                lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
+        if isinstance(lost, ConcurrencyError):  # nobody wins that often: a handler expects what will never be
+            raise Failed(lost) from lost
         raise DatabaseUnavailable(
             f"{self._name} lost {RIVALS} times in a row to other transactions (deadlocks or lock timeouts)"
         )
@@ -122,7 +125,8 @@ class Culprits:
     def _try_again(self, failure: Failed, attempts: int) -> bool:
         """Pause and return whether an event gets another chance; what cannot be decoded gets none."""
         logger.warning("%s fails at %s, attempt %d: %s", self._name, self._second.trying[0].stream, attempts, failure)
-        return cause_of(failure.error) == "failed" and attempts < ATTEMPTS and not self._stop.wait(_backoff(attempts))
+        allowed = self._applying.projection.attempts
+        return cause_of(failure.error) == "failed" and attempts < allowed and not self._stop.wait(_backoff(attempts))
 
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
         culprit = self._second.trying[0]

@@ -12,8 +12,10 @@ import msgspec
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.message import event_of
-from eventkit.errors import ProjectionError
+from eventkit.domain.stream import StreamId
+from eventkit.errors import InvalidStreamId, ProjectionError
 from eventkit.projection.arrival import Arrival, Raw, header
+from eventkit.storage.inbox import is_message
 
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
@@ -74,7 +76,7 @@ class Handlers:
         if handler.takes_envelope:
             envelope = self._catalog.decode(encoded(arrival))
             return Step(handler, envelope.event, envelope)
-        if len(arrival.message.headers) == _COMMON_HEADERS:
+        if len(arrival.message.headers) == _COMMON_HEADERS and not is_message(arrival.stream):
             decode = self._decoders.get(id(handler)) or self._decoder(handler)
             return Step(handler, decode(arrival.message.value), None)
         version = header(arrival.message, "ce_dataschemaversion", _COMMON_HEADERS)
@@ -93,10 +95,22 @@ class Handlers:
 
 
 def encoded(arrival: Arrival) -> EncodedEvent:
-    """Read all headers of an event."""
+    """Read all headers of an event, or of a message without a version: there, any id will do and any key."""
+    if is_message(arrival.stream):
+        event = event_of(arrival.message, versioned=False)
+        event.id = str(arrival.uuid)
+        event.stream = _stream_of(arrival)
+        return event
     event = event_of(arrival.message)
     event.position = arrival.position
     return event
+
+
+def _stream_of(arrival: Arrival) -> StreamId:
+    try:
+        return StreamId.parse(arrival.message.key)
+    except InvalidStreamId:
+        return StreamId("message", arrival.uuid)
 
 
 def parameters(function: Function) -> int:

@@ -35,7 +35,9 @@ def _load(path: str) -> list[Projection]:
     found = [item for item in values if isinstance(item, Projection)]
     if len(found) != len(values) or not found:
         what = "an empty sequence" if not values else f"a {type(value).__name__}"
-        raise ProjectionError(f"{path!r} is {what}, not a TableProjection, a SqlProjection or a sequence of them")
+        raise ProjectionError(
+            f"{path!r} is {what}, not a TableProjection, SqlProjection, Handlers, ProcessManager or a sequence of them"
+        )
     return found
 
 

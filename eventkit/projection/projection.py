@@ -6,6 +6,7 @@ runs statements of its own. Both are declared at import time and hold no connect
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
@@ -24,6 +25,11 @@ class Projection:
 
     table_name: str | None = None  # of a table projection: the name while nothing was rebuilt
     needs_sqlalchemy = False
+    acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
+    unversioned = False  # takes messages without a version, each once
+    batch = 4_000  # messages in a transaction, at most
+    attempts = 3  # at an event that fails, before its stream is parked
+    since: datetime | None = None  # events that were recorded before have no effect
 
     def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
         """Declare a projection; raise `version` when its fold changes: it then asks for a rebuild, and mixes no folds.

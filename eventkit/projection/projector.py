@@ -100,7 +100,7 @@ class Projector:
 
         `position` is where the store is to be read from after these messages, where they came from it.
         """
-        batch = gather(messages, from_store=position is not None)
+        batch = gather(messages, from_store=position is not None, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
         whole = [run for run in batch.runs if run.whole]
         odd = [run for run in batch.runs if not run.whole]

@@ -131,7 +131,7 @@ class Running:
         position = max(position, projector.start())
         reading = self._connect("projector reader", url, autocommit=True, options=READING)
         stack.callback(reading.close)
-        source = StoreSource(reading, self._settings.schema, after=position)
+        source = StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
 
         def goes_on() -> bool:
             lease.check()
@@ -142,7 +142,8 @@ class Running:
 
     def _subscribe(self, topics: list[str], stack: ExitStack) -> Source:
         transport = self._transport(stack)
-        source = TransportSource(transport.subscribe(topics, self._wanted.group or self._projection.name))
+        subscription = transport.subscribe(topics, self._wanted.group or self._projection.name)
+        source = TransportSource(subscription, limit=self._projection.batch)
         stack.callback(source.close)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source

@@ -65,7 +65,7 @@ class TransportSource:
                 break
             messages += more
             size += _size(more)
-        self._few = 0 < len(messages) < FEW
+        self._few = 0 < len(messages) < min(FEW, self._limit)
         return messages
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

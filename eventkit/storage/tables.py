@@ -221,11 +221,11 @@ def _messaging(tables: MetaData) -> None:
         tables,
         Column("handler", Text, primary_key=True),
         Column("message", Text(collation="C"), primary_key=True),
-        Column("handled", Boolean, nullable=False),
+        Column("event_id", Uuid),  # null while nothing has taken effect: a message that failed at once
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         Index(None, "received_at"),
-        comment="A message without a version that a handler has taken effect of, or that is a dead letter of it. "
+        comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "
         "Pruned.",
         info={STORAGE: _COMING_AND_GOING_STORAGE},
     )

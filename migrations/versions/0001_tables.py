@@ -218,12 +218,12 @@ def _inbox(schema: str) -> None:
         "inbox",
         sa.Column("handler", sa.Text, nullable=False),
         sa.Column("message", C_TEXT, nullable=False),
-        sa.Column("handled", sa.Boolean, nullable=False),
+        sa.Column("event_id", sa.Uuid),
         sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("received_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("handler", "message", name="inbox_pkey"),
         schema=schema,
-        comment="A message without a version that a handler has taken effect of, or that is a dead letter of it. "
+        comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "
         "Pruned.",
     )
     op.create_index("inbox_received_at_idx", "inbox", ["received_at"], schema=schema)

@@ -1,0 +1,44 @@
+"""`eventkit inbox`: the messages without a version that handlers remember, so that each takes effect once."""
+
+import json
+from datetime import timedelta
+
+import click
+
+from eventkit.cli.ages import read_age
+from eventkit.config import Settings
+
+_EXAMPLES = """\b
+Examples:
+  eventkit inbox prune --older-than 7d --dry-run
+  eventkit inbox prune --older-than 7d
+  eventkit inbox prune --older-than 12h --handler payments --json
+
+A message that the broker delivers again after it was pruned takes effect again: keep them longer than the broker keeps
+what was not acknowledged, and than any producer sends again.
+"""
+
+
+@click.group(name="inbox", epilog=_EXAMPLES)
+def command() -> None:
+    """Forget old messages of handlers."""
+
+
+@command.command(epilog=_EXAMPLES, short_help="Forget messages that were received long ago.")
+@click.option("--older-than", "age", callback=read_age, required=True, metavar="AGE", help="90s, 30m, 12h, 7d or 2w.")
+@click.option("--handler", metavar="NAME", help="Only of these handlers.")
+@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+@click.pass_obj
+def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: bool, as_json: bool) -> None:
+    """Forget messages that were received longer ago, in batches; those that are dead letters stay."""
+    from eventkit.storage import inbox
+    from eventkit.storage.connection import connect
+
+    with connect(settings.require_database(), name="inbox", schema=settings.schema, autocommit=True) as session:
+        work = inbox.count_old if dry_run else inbox.prune
+        count = work(session, settings.schema, age=age, handler=handler)
+    if as_json:
+        click.echo(json.dumps({"messages": count, "pruned": not dry_run}))
+    else:
+        click.echo(f"{count} messages {'would be' if dry_run else 'were'} forgotten")

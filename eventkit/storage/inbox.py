@@ -1,0 +1,116 @@
+"""Which messages without a version a handler has taken effect of: one row a message, in the handler's transaction.
+
+A message has no stream, so it is its own: `message:<id>@<source>`, version 1, and its row in `inbox` is its checkpoint.
+So all that projections do with checkpoints (once, parking, redrive) is done with messages by the same code. Unlike
+checkpoints, rows are of no more use once no broker will deliver the message again: `prune` takes them away.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.checkpoints import Checkpoint, Checkpoints, Span
+from eventkit.storage.connection import database_errors
+
+_PREFIX = "message:"  # no stream begins with it: a category has no colon
+_PAGE = 10_000  # rows that are pruned in one transaction
+
+# A process that has the same message at the same time waits for the first at the unique key, then finds it taken.
+_TAKE = """insert into {s}.inbox as i (handler, message, event_id)
+select %(handler)s, m, e from unnest(%(messages)s::text[], %(ids)s::uuid[]) x(m, e) order by m collate "C"
+on conflict (handler, message) do update set event_id = excluded.event_id where i.event_id is null and not i.parked
+returning message"""
+_READ = """select message, (event_id is not null)::int, event_id, parked
+             from {s}.inbox where handler = %s and message = any(%s)"""
+_CREATE = "insert into {s}.inbox (handler, message) values (%s, %s) on conflict do nothing"
+_LOCK = """select message, (event_id is not null)::int, event_id, parked
+             from {s}.inbox where handler = %s and message = %s for update"""
+_MOVE = "update {s}.inbox set event_id = %s, parked = %s where handler = %s and message = %s"
+_OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
+           and (%(handler)s::text is null or handler = %(handler)s::text)"""
+_PRUNE = """delete from {s}.inbox where (handler, message) in (
+  select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
+
+
+def name_of_message(event_id: str, source: str) -> str:
+    """Return what stands for the stream of a message."""
+    return f"{_PREFIX}{event_id}@{source}"
+
+
+def is_message(stream: str) -> bool:
+    """Return whether this stands for a message and is no stream."""
+    return stream.startswith(_PREFIX)
+
+
+class Inbox(Checkpoints):
+    """The checkpoints of one schema, and the messages of one handler beside them."""
+
+    def __init__(self, schema: str, handler: str) -> None:
+        """Use the tables of `schema`."""
+        super().__init__(schema)
+        self._handler = handler
+
+    def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
+        """Advance streams, and take messages that nobody has taken; return what advanced."""
+        streams = [span for span in spans if not is_message(span.stream)]
+        messages = [span for span in spans if is_message(span.stream)]
+        advanced = super().advance(connection, generation, streams) if streams else set()
+        return advanced | self._take(connection, messages) if messages else advanced
+
+    def read(
+        self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]
+    ) -> dict[str, Checkpoint]:
+        """Return the checkpoints of streams and messages, as committed now."""
+        messages = [stream for stream in streams if is_message(stream)]
+        rows = connection.execute(self._sql(_READ), (self._handler, messages))
+        return {**super().read(connection, generation, streams), **{row[0]: Checkpoint(*row) for row in rows}}
+
+    def lock(self, connection: psycopg.Connection[Any], generation: int, stream: str) -> Checkpoint:
+        """Lock one checkpoint, creating it at version 0."""
+        if not is_message(stream):
+            return super().lock(connection, generation, stream)
+        connection.execute(self._sql(_CREATE), (self._handler, stream))
+        row = connection.execute(self._sql(_LOCK), (self._handler, stream)).fetchone()
+        return Checkpoint(*row) if row else self.lock(connection, generation, stream)  # pruned since
+
+    def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint that this transaction has locked."""
+        if not is_message(checkpoint.stream):
+            super().move(connection, generation, checkpoint)
+            return
+        place = (self._handler, checkpoint.stream)
+        connection.execute(self._sql(_MOVE), (checkpoint.event_id, checkpoint.parked, *place))
+
+    def _take(self, connection: psycopg.Connection[Any], messages: Sequence[Span]) -> set[str]:
+        params = {
+            "handler": self._handler,
+            "messages": text_array([span.stream for span in messages]),
+            "ids": plain_array([span.id.hex for span in messages]),
+        }
+        return {message for (message,) in connection.execute(self._sql(_TAKE), params)}
+
+
+def prune(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+    """Forget messages that were received longer ago, on an autocommit connection, in batches; return how many.
+
+    What is parked stays. A message that a broker delivers again after that takes effect again.
+    """
+    old = _OLD.format(s=f'"{schema}"')
+    statement = _PRUNE.format(s=f'"{schema}"', old=old).encode()
+    pruned, page = 0, _PAGE
+    with database_errors():
+        while page == _PAGE:
+            page = connection.execute(statement, {"age": age, "handler": handler, "limit": _PAGE}).rowcount
+            pruned += page
+    return pruned
+
+
+def count_old(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+    """Return how many messages `prune` would forget."""
+    with database_errors():
+        statement = f"select count(*) {_OLD}".format(s=f'"{schema}"').encode()
+        row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()
+    return int(row[0]) if row else 0
