@@ -7,11 +7,13 @@ from typing import Any
 import psycopg
 
 from eventkit.domain.catalog import Catalog
+from eventkit.domain.message import Message
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import Deadlines
 from eventkit.messaging.timers import SESSION, Timers
 from eventkit.storage.connection import connect
 from eventkit.storage.event_store import EventStore
+from eventkit.storage.history import OwnHistory
 
 shop = Catalog("shop")
 
@@ -50,6 +52,15 @@ class ChargeCard:
     amount: int = 1
 
 
+@shop.event
+@dataclass(frozen=True)
+class CardCharged:
+    """The card company has paid."""
+
+    order: str
+    amount: int = 1
+
+
 store = EventStore(shop)
 deadlines = Deadlines(store)
 
@@ -63,6 +74,31 @@ def timers(url: str, owner: str = "test") -> Timers:
     """Return the worker."""
     return Timers(
         lambda name: connect(url, name=name, autocommit=True, options=SESSION), schema="eventkit", owner=owner
+    )
+
+
+def delivered(url: str, *streams: str) -> list[Message]:
+    """Return all events of streams as they come off the wire."""
+    with psycopg.connect(url) as connection:
+        history = OwnHistory(connection, "eventkit")
+        return [item for stream in streams for item in history.between(stream, 0, 2**31 - 1, limit=1_000)]
+
+
+def unversioned(event: object, event_id: str, *, source: str = "till", key: str = "") -> Message:
+    """Return a message that somebody has sent without an event store."""
+    kind, _, data = shop.encode(event)
+    return Message(
+        "shop.charge_card",
+        key,
+        data.encode(),
+        [
+            ("ce_specversion", "1.0"),
+            ("ce_id", event_id),
+            ("ce_source", source),
+            ("ce_type", kind),
+            ("ce_time", "2026-01-01T00:00:00Z"),
+            ("content-type", "application/json"),
+        ],
     )
 
 
