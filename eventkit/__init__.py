@@ -5,9 +5,9 @@
     transport --deliver--> projector --apply--> read model       advance the checkpoint
 
 A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has
-open: both or neither. `eventkit relay run` empties the outbox; `eventkit projector run` feeds `TableProjection`s and
-`SqlProjection`s. Importing this package loads no broker client, no alembic and no command line: what needs a database
-comes at its first use.
+open: both or neither. An `Aggregate` decides what to append, on state folded from its stream. `eventkit relay run`
+empties the outbox; `eventkit projector run` feeds `TableProjection`s and `SqlProjection`s. Importing this package loads
+no broker client, no alembic and no command line: what needs a database comes at its first use.
 """
 
 from importlib import import_module
@@ -19,6 +19,7 @@ from eventkit.domain.event_type import EventType
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (
+    AggregateError,
     AppendDeadlock,
     CatalogError,
     ConcurrencyError,
@@ -28,13 +29,19 @@ from eventkit.errors import (
     EventTooLarge,
     InvalidEvent,
     InvalidStreamId,
+    MissingEvents,
     NewerSchema,
     UndecodableEvent,
+    UnexpectedEvent,
     UnknownEventType,
     UnsupportedConnection,
 )
 
 if TYPE_CHECKING:
+    from eventkit.aggregates.aggregate import Aggregate, evolve
+    from eventkit.aggregates.decider import Decider, Deciding
+    from eventkit.aggregates.repository import Repository
+    from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
@@ -42,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "NO_STREAM",
+    "Aggregate",
+    "AggregateError",
     "Append",
     "AppendDeadlock",
     "Appended",
@@ -49,6 +58,8 @@ __all__ = [
     "CatalogError",
     "ConcurrencyError",
     "DatabaseUnavailable",
+    "Decider",
+    "Deciding",
     "DuplicateEventId",
     "Encoded",
     "EncodedEvent",
@@ -60,23 +71,36 @@ __all__ = [
     "InvalidEvent",
     "InvalidStreamId",
     "Metadata",
+    "MissingEvents",
     "NewerSchema",
+    "Repository",
     "SqlProjection",
     "StreamId",
     "TableProjection",
     "UndecodableEvent",
+    "UnexpectedEvent",
     "UnknownEventType",
     "UnsupportedConnection",
+    "evolve",
+    "retry_on_conflict",
+    "retry_on_conflict_async",
 ]
 
 _AT_FIRST_USE = {
     "ANY": "eventkit.storage.event_store",
     "NO_STREAM": "eventkit.storage.event_store",
+    "Aggregate": "eventkit.aggregates.aggregate",
     "Append": "eventkit.storage.event_store",
     "Appended": "eventkit.storage.event_store",
+    "Decider": "eventkit.aggregates.decider",
+    "Deciding": "eventkit.aggregates.decider",
     "EventStore": "eventkit.storage.event_store",
+    "Repository": "eventkit.aggregates.repository",
     "SqlProjection": "eventkit.projection.sql",
     "TableProjection": "eventkit.projection.table",
+    "evolve": "eventkit.aggregates.aggregate",
+    "retry_on_conflict": "eventkit.aggregates.retry",
+    "retry_on_conflict_async": "eventkit.aggregates.retry",
 }
 
 

@@ -18,6 +18,9 @@ EventkitError
 │   ├── DatabaseUnavailable   no connection, or it was lost
 │   ├── NotPrimary            a standby, or a pooler that breaks sessions
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
+├── AggregateError            an aggregate that cannot be declared, loaded or saved
+│   ├── UnexpectedEvent       an event that its fold does not take
+│   └── MissingEvents         versions of its stream are no longer in the store
 ├── Deposed                   another process holds the lease now
 ├── TransportError            the broker does not do what was asked
 │   ├── TransportUnavailable  no connection, or it was lost
@@ -128,6 +131,33 @@ class NotPrimary(StorageError):
 
 class SchemaMismatch(StorageError):
     """The database's tables are not those of this code."""
+
+
+class AggregateError(EventkitError):
+    """An aggregate cannot be declared, loaded or saved."""
+
+
+class UnexpectedEvent(AggregateError):
+    """The aggregate's fold does not take an event; `place` says where it stands, empty while it is being recorded."""
+
+    def __init__(self, aggregate: str, event_type: str, place: str = "") -> None:
+        """Say the values."""
+        self.aggregate = aggregate
+        self.event_type = event_type
+        self.place = place
+        super().__init__(aggregate, event_type, place)
+
+    def __str__(self) -> str:
+        """Put the values into a sentence."""
+        there = f"{self.place} is " if self.place else f"{self.aggregate} was given "
+        return (
+            f"{there}{self.event_type}, which {self.aggregate} does not evolve: say what it does to the state, or name "
+            "it in `ignored`"
+        )
+
+
+class MissingEvents(AggregateError):
+    """Versions of the aggregate's stream are no longer in the store: its state cannot be known."""
 
 
 class Deposed(EventkitError):

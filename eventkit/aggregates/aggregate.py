@@ -1,0 +1,126 @@
+"""The class style: methods decide and record, functions marked with `evolve` change the state, and nothing else does.
+
+    @dataclass
+    class Order(Aggregate):
+        customer: str = ""
+        paid: bool = False
+
+        def pay(self) -> None:
+            if self.paid:
+                raise AlreadyPaid(self.stream)
+            self.record(OrderPaid())
+
+        @evolve
+        def _paid(self, event: OrderPaid) -> None:
+            self.paid = True
+
+It needs no dataclass, but a class that can be made without arguments: that is the state before the first event. A
+recorded event changes the state at once, and is appended when the repository saves.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Self, TypeVar, overload
+
+from eventkit.aggregates.fold import Fold, Step, classes_of
+from eventkit.aggregates.track import Track, Tracked
+from eventkit.errors import AggregateError
+
+F = TypeVar("F", bound=Callable[..., None])
+_MARK = "__eventkit_evolves__"
+_FOLD = "__eventkit_fold__"
+
+
+@overload
+def evolve(function: F, /) -> F: ...
+@overload
+def evolve(*events: type) -> Callable[[F], F]: ...
+def evolve(*events: Any) -> Any:
+    """Mark the method that changes the state for an event: its annotation says which, or `@evolve(Paid, Refunded)`."""
+
+    def mark(function: F) -> F:
+        setattr(function, _MARK, given)
+        return function
+
+    given: tuple[type, ...] = events if all(isinstance(event, type) for event in events) else ()
+    return mark if given or not events else mark(events[0])
+
+
+class Aggregate(Tracked):
+    """State that is folded from a stream.
+
+    `ignored` names the event types that the state does not depend on, as classes or by their names; any other that no
+    method evolves is an UnexpectedEvent.
+    """
+
+    __slots__ = ()
+    ignored: ClassVar[tuple[type | str, ...]] = ()
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Begin without events; a subclass need not call `super().__init__()`."""
+        self = super().__new__(cls)
+        self._track = Track()
+        return self
+
+    def record(self, *events: object) -> None:
+        """Record what happened: the state changes at once, saving appends it."""
+        fold = fold_of(type(self))
+        for event in events:
+            fold.evolve(self, event)
+            self._track.recorded.append(event)
+
+
+A = TypeVar("A", bound=Aggregate)
+
+
+def fold_of(cls: type[A]) -> Fold[A, A]:
+    """Return an aggregate class's fold, made once; AggregateError says what is wrong with the class."""
+    if Aggregate not in getattr(cls, "__mro__", ()):
+        raise AggregateError(f"{cls!r} is no aggregate: give a class of Aggregate, or a Decider")
+    fold: Fold[A, A] | None = vars(cls).get(_FOLD)
+    if fold is None:
+        fold = _fold_of(cls)
+        setattr(cls, _FOLD, fold)
+    return fold
+
+
+def _fold_of(cls: type[A]) -> Fold[A, A]:
+    methods = [function for function in _methods(cls).values() if hasattr(function, _MARK)]
+    steps = dict(_steps(cls, methods))
+    if not steps:
+        raise AggregateError(f"{cls.__name__} evolves no event: mark the methods that change its state with @evolve")
+    return Fold(cls.__name__, cls, steps, frozenset(cls.ignored), tuple(methods), _opened, _itself)
+
+
+def _methods(cls: type) -> Mapping[str, Any]:
+    """Return what a class has, by name: a subclass replaces what it overrides."""
+    return {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+
+
+def _steps(cls: type, methods: list[Any]) -> Iterator[tuple[type, Step]]:
+    taken: dict[type, str] = {}
+    for function in methods:
+        for event in classes_of(function, getattr(function, _MARK)):
+            if event in taken:
+                raise AggregateError(
+                    f"{cls.__name__} evolves {event.__name__} twice, in {taken[event]} and in {function.__name__}: "
+                    "join them"
+                )
+            taken[event] = function.__name__
+            yield event, _step(function)
+
+
+def _step(function: Callable[[Any, Any], None]) -> Step:
+    def step(state: Any, event: Any) -> Any:
+        function(state, event)
+        return state
+
+    return step
+
+
+def _opened(aggregate: A, track: Track) -> A:
+    aggregate._track = track  # noqa: SLF001 this module's class; a snapshot's decoder does not call __new__
+    return aggregate
+
+
+def _itself(aggregate: A) -> A:
+    return aggregate

@@ -1,0 +1,84 @@
+"""The function style: `decide` says what happens, `evolve` what it does to the state; both are plain functions.
+
+    def decide(command: Pay, order: Order) -> list[OrderPaid]: ...
+    def evolve(order: Order, event: OrderPlaced | OrderPaid) -> Order: ...
+
+    orders = Decider(Order, decide, evolve)       # Order() is the state before the first event
+
+The state may be immutable; `evolve` returns the next one. A repository hands out a `Deciding`.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import Any, Generic, TypeVar
+
+from eventkit.aggregates.fold import Fold, classes_of
+from eventkit.aggregates.track import Track, Tracked
+from eventkit.errors import AggregateError
+
+C = TypeVar("C")
+S = TypeVar("S")
+
+
+class Decider(Generic[C, S]):
+    """Three functions: the initial state, commands to events, events to state.
+
+    `events` are the classes that `evolve` takes: its annotation says them unless given. `ignored` names those that the
+    state does not depend on.
+    """
+
+    def __init__(
+        self,
+        initial_state: Callable[[], S],
+        decide: Callable[[C, S], Iterable[Any]],
+        evolve: Callable[[S, Any], S],
+        *,
+        events: Iterable[type] = (),
+        ignored: Iterable[type | str] = (),
+        name: str | None = None,
+    ) -> None:
+        self.initial_state = initial_state
+        self.decide = decide
+        self.evolve = evolve
+        self.name = name or type(initial_state()).__name__
+        self._events = tuple(events)
+        self._ignored = frozenset(ignored)
+
+    @cached_property
+    def fold(self) -> Fold[S, "Deciding[C, S]"]:
+        """The engine's view of it."""
+        steps = dict.fromkeys(classes_of(self.evolve, self._events), self.evolve)
+        opened = partial(Deciding[C, S], self)
+        return Fold(
+            self.name, self.initial_state, steps, self._ignored, (self.evolve, self.initial_state), opened, _state
+        )
+
+
+class Deciding(Tracked, Generic[C, S]):
+    """A state and its decider, as a repository hands it out."""
+
+    __slots__ = ("_decider", "state")
+
+    def __init__(self, decider: Decider[C, S], state: S, track: Track) -> None:
+        self._decider = decider
+        self._track = track
+        self.state = state
+
+    def decide(self, command: C) -> list[Any]:
+        """Record what the decider makes of a command, and return it; the state is the one after it."""
+        events = self._decider.decide(command, self.state)
+        if isinstance(events, str | bytes) or not isinstance(events, Iterable):
+            raise AggregateError(
+                f"decide of {self._decider.name} returned {events!r} for {command!r}: it returns a list of events, "
+                "empty where nothing happens"
+            )
+        return [self._record(event) for event in list(events)]
+
+    def _record(self, event: Any) -> Any:
+        self.state = self._decider.fold.evolve(self.state, event)
+        self._track.recorded.append(event)
+        return event
+
+
+def _state(deciding: Deciding[Any, S]) -> S:
+    return deciding.state

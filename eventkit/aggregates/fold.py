@@ -1,0 +1,76 @@
+"""The engine of both styles: from the state before and an event to the state after, by the event's class.
+
+Nothing is looked up by name or guessed: the classes stand in a decorator, in `events=`, or in the annotation of the
+function's second parameter, a class or a union of classes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from eventkit.aggregates.track import Track
+from eventkit.errors import AggregateError, UnexpectedEvent
+
+S = TypeVar("S")  # the state
+A = TypeVar("A")  # what a repository hands out: the aggregate itself, or the state with its decider
+
+Step = Callable[[Any, Any], Any]
+"""From state and event to state; it may change the state that it is given, and return it."""
+
+
+class Fold(msgspec.Struct, Generic[S, A], frozen=True):
+    """How events become the state of one kind of aggregate, and how the state is handed out."""
+
+    name: str
+    initial: Callable[[], S]
+    steps: Mapping[type, Step]
+    ignored: frozenset[type | str]  # types that the state does not depend on, as classes or by their names
+    sources: tuple[Callable[..., Any], ...]  # the user's functions, for the fingerprint
+    opened: Callable[[S, Track], A]
+    state_of: Callable[[A], S]
+
+    def evolve(self, state: S, event: object) -> S:
+        """Return the state after an event; UnexpectedEvent where nobody said what it does to it."""
+        step = self.steps.get(type(event))
+        if step is not None:
+            after: S = step(state, event)
+            return after
+        if type(event) in self.ignored:
+            return state
+        raise UnexpectedEvent(self.name, type(event).__name__)
+
+
+def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tuple[type, ...]:
+    """Return the event classes that an evolve function takes: those given, else those of its annotation."""
+    found: list[Any] = list(given) or _classes(_annotation(function))
+    if found and object not in found and all(isinstance(cls, type) for cls in found):
+        return tuple(found)
+    raise AggregateError(
+        f"{_name(function)} does not say which events it takes: annotate its event with a class or a union of classes, "
+        "or name them"
+    )
+
+
+def _annotation(function: Callable[..., Any]) -> Any:
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_argcount < 2:  # noqa: PLR2004 the state and the event
+        return None
+    try:
+        return get_type_hints(function).get(code.co_varnames[1])
+    except NameError as error:
+        raise AggregateError(
+            f"an annotation of {_name(function)} cannot be resolved ({error}): name the event classes instead"
+        ) from error
+
+
+def _classes(hint: Any) -> list[Any]:
+    hint = getattr(hint, "__value__", hint)  # type Event = Placed | Paid
+    if get_origin(hint) in (Union, UnionType):
+        return [cls for part in get_args(hint) for cls in _classes(part)]
+    return [] if hint is None else [hint]
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", repr(function))

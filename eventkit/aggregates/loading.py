@@ -1,0 +1,68 @@
+"""Loads an aggregate: its stream is read page by page and folded, events alone, without their envelopes.
+
+Written once for sync and async, as steps. A stream whose versions do not follow each other (pruned, archived) is
+refused: a state folded from a part of it would be wrong.
+"""
+
+from typing import Any, Generic, TypeVar
+
+from eventkit.aggregates.fold import Fold
+from eventkit.aggregates.track import Track
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.stream import StreamId
+from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
+from eventkit.storage.drivers import Steps
+from eventkit.storage.reading import ReadSql, StreamPages, Window, page_steps
+
+S = TypeVar("S")
+A = TypeVar("A")
+PAGE = 1_000  # events a statement
+
+
+class Loader(Generic[S, A]):
+    """Loads aggregates of one kind."""
+
+    def __init__(self, fold: Fold[S, A], catalog: Catalog, schema: str) -> None:
+        """Check that the catalog knows every event of the fold."""
+        for cls in fold.steps:
+            catalog.type_of(cls)
+        self._fold = fold
+        self._catalog = catalog
+        self._sql = ReadSql(schema)
+        self._ignored = {catalog.type_of(cls).name if isinstance(cls, type) else cls for cls in fold.ignored}
+
+    def steps(self, stream: StreamId) -> Steps[A]:
+        """Read what there is of a stream; an aggregate at version 0 where there is nothing."""
+        state, track = self._fold.initial(), Track(stream)
+        pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), backwards=False)
+        while not pages.over:
+            for event in (yield from page_steps(pages)):
+                state = self._after(state, event, track)
+        return self._fold.opened(state, track)
+
+    def _after(self, state: S, event: EncodedEvent, track: Track) -> S:
+        track.version += 1
+        if event.version != track.version:
+            raise MissingEvents(
+                f"{self._fold.name} cannot be loaded: versions {track.version} to {event.version - 1} of "
+                f"{event.stream!r} are not in the store: restore what was pruned or archived"
+            )
+        if event.type in self._ignored:
+            return state
+        try:
+            return self._fold.evolve(state, self._decoded(event))
+        except UnexpectedEvent as error:
+            raise UnexpectedEvent(error.aggregate, event.type, _place(event)) from None
+        except (UndecodableEvent, UnknownEventType) as error:
+            raise type(error)(f"{self._fold.name} cannot be loaded: {_place(event)}: {error}") from error
+        except Exception as error:
+            error.add_note(f"while {self._fold.name} was loaded: {_place(event)}, {event.type}")
+            raise
+
+    def _decoded(self, event: EncodedEvent) -> Any:
+        return self._catalog.decode_data(event.source, event.type, event.schema_version, event.data)
+
+
+def _place(event: EncodedEvent) -> str:
+    return f"version {event.version} of {event.stream!r}"

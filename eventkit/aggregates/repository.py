@@ -1,0 +1,137 @@
+"""Loads and saves aggregates on the caller's session or connection; the caller commits.
+
+    with repository.change(session, "42") as order:      # loaded, or new
+        order.pay()                                      # what it records is appended at the end of the block
+
+Saving expects the stream at the version that was loaded (none, where there was nothing): if another writer was first it
+is a ConcurrencyError, and the answer is to load again (`retry_on_conflict`). An exception in the block appends nothing.
+An aggregate whose transaction was rolled back, or whose save failed, is stale: throw it away.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, NamedTuple, TypeVar, overload
+from uuid import UUID
+
+from eventkit.aggregates.aggregate import Aggregate, fold_of
+from eventkit.aggregates.decider import Decider, Deciding
+from eventkit.aggregates.fold import Fold
+from eventkit.aggregates.loading import Loader
+from eventkit.aggregates.track import Track, Tracked, track_of
+from eventkit.domain.metadata import Metadata
+from eventkit.domain.stream import StreamId, check_category
+from eventkit.errors import AggregateError, InvalidStreamId
+from eventkit.storage.drivers import Asynchronous, Door, Synchronous
+from eventkit.storage.event_store import NO_STREAM, Appended, EventStore, Expected
+
+A = TypeVar("A", bound=Tracked)
+C = TypeVar("C")
+G = TypeVar("G", bound=Aggregate)
+S = TypeVar("S")
+Key = StreamId | str | int | UUID
+Story = Metadata | Mapping[str, Any] | None
+
+
+def fold_for(aggregate: type[Aggregate] | Decider[Any, Any]) -> Fold[Any, Any]:
+    """Return the fold of either style."""
+    if isinstance(aggregate, Decider):
+        return aggregate.fold
+    return fold_of(aggregate)
+
+
+class Draft(NamedTuple):
+    """What saving appends."""
+
+    stream: StreamId
+    expected: Expected | int
+    events: list[Any]
+
+
+class Repository(Generic[A]):
+    """The aggregates of one kind; their streams are `category-id`."""
+
+    @overload
+    def __init__(self: "Repository[G]", store: EventStore, aggregate: type[G], *, category: str) -> None: ...
+    @overload
+    def __init__(
+        self: "Repository[Deciding[C, S]]", store: EventStore, aggregate: Decider[C, S], *, category: str
+    ) -> None: ...
+    def __init__(self, store: EventStore, aggregate: Any, *, category: str) -> None:
+        """Check the aggregate against the store's catalog."""
+        self.category = check_category(category)
+        self._store = store
+        self._fold: Fold[Any, A] = fold_for(aggregate)
+        self._loader = Loader(self._fold, store.catalog, store.schema)
+        self._load = Door("load", writes=False, bind_arguments=store.bind_arguments)
+
+    def new(self, key: Key) -> A:
+        """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""
+        return self._fold.opened(self._fold.initial(), Track(self.stream(key)))
+
+    def load(self, connection: Synchronous, key: Key) -> A:
+        """Return the aggregate of an id or a stream; one at version 0 where there is nothing."""
+        return self._load.run(connection, self._loader.steps(self.stream(key)))
+
+    async def load_async(self, connection: Asynchronous, key: Key) -> A:
+        """Do what `load` does, on an asynchronous session or connection."""
+        return await self._load.run_async(connection, self._loader.steps(self.stream(key)))
+
+    def save(self, connection: Synchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
+        """Append what was recorded since the aggregate was loaded; None where that is nothing."""
+        draft = self._draft(aggregate)
+        if draft is None:
+            return None
+        done = self._store.append(connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata)
+        return self._saved(aggregate, done)
+
+    async def save_async(self, connection: Asynchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
+        """Do what `save` does, on an asynchronous session or connection."""
+        draft = self._draft(aggregate)
+        if draft is None:
+            return None
+        done = await self._store.append_async(
+            connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata
+        )
+        return self._saved(aggregate, done)
+
+    @contextmanager
+    def change(self, connection: Synchronous, key: Key, *, metadata: Story = None) -> Iterator[A]:
+        """Load, and save at the end of the block; an exception in it appends nothing."""
+        aggregate = self.load(connection, key)
+        yield aggregate
+        self.save(connection, aggregate, metadata=metadata)
+
+    @asynccontextmanager
+    async def change_async(self, connection: Asynchronous, key: Key, *, metadata: Story = None) -> AsyncIterator[A]:
+        """Do what `change` does, on an asynchronous session or connection: `async with`."""
+        aggregate = await self.load_async(connection, key)
+        yield aggregate
+        await self.save_async(connection, aggregate, metadata=metadata)
+
+    def stream(self, key: Key) -> StreamId:
+        """Return the stream of an id; a `StreamId` of this category is one already."""
+        if isinstance(key, StreamId):
+            if key.category != self.category:
+                raise InvalidStreamId(f"{key!r} is no stream of category {self.category!r}, where {self._fold.name} is")
+            return key
+        if isinstance(key, str) and key.startswith(f"{self.category}-"):
+            raise InvalidStreamId(
+                f"{key!r} is text, so it is taken for an id, but looks like a stream: give StreamId.parse({key!r}), or "
+                f"StreamId({self.category!r}, {key!r}) where the id really begins like that"
+            )
+        return StreamId(self.category, key)
+
+    def _draft(self, aggregate: A) -> Draft | None:
+        track = track_of(aggregate)
+        if not track.recorded:
+            return None
+        if track.stream is None:
+            raise AggregateError(
+                f"this {self._fold.name} has no stream: it was not loaded; make one with repository.new(id)"
+            )
+        return Draft(self.stream(track.stream), track.version or NO_STREAM, track.recorded)
+
+    def _saved(self, aggregate: A, done: Appended) -> Appended:
+        track = track_of(aggregate)
+        track.version, track.recorded = done.version, []
+        return done

@@ -1,0 +1,71 @@
+"""Runs a whole unit of work again when another transaction was first: a new transaction, a fresh state, a new decision.
+
+    retry_on_conflict(Session.begin, lambda session: pay(session, "42"))
+
+`begin` opens a transaction that ends with its block: `begin` of a sessionmaker or an engine, `connection` of a psycopg
+pool. Tried again are a ConcurrencyError, a serialization failure (40001) and a deadlock (40P01), also at the commit;
+nothing else, and never a lost connection, after which nobody knows whether the commit took place. What the function
+does outside of the database it does once for each attempt.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TypeVar
+
+from psycopg import errors
+from sqlalchemy.exc import DBAPIError
+
+from eventkit.errors import AppendDeadlock, ConcurrencyError
+
+T = TypeVar("T")
+C = TypeVar("C")
+ATTEMPTS = 5
+_FIRST, _LONGEST = 0.01, 1.0  # seconds, of which a random part is waited: rivals must not meet again
+
+
+def retry_on_conflict(
+    begin: Callable[[], AbstractContextManager[C]], work: Callable[[C], T], *, attempts: int = ATTEMPTS
+) -> T:
+    """Return what `work` returns in the first transaction that commits; the last conflict after `attempts` of them."""
+    for pause in _pauses(attempts):
+        try:
+            with begin() as connection:
+                return work(connection)
+        except Exception as error:
+            if pause is None or not is_conflict(error):
+                raise
+        time.sleep(pause)
+    raise AssertionError  # the last pause is None
+
+
+async def retry_on_conflict_async(
+    begin: Callable[[], AbstractAsyncContextManager[C]], work: Callable[[C], Awaitable[T]], *, attempts: int = ATTEMPTS
+) -> T:
+    """Do what `retry_on_conflict` does, for asynchronous transactions and functions."""
+    for pause in _pauses(attempts):
+        try:
+            async with begin() as connection:
+                return await work(connection)
+        except Exception as error:
+            if pause is None or not is_conflict(error):
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError  # the last pause is None
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether another transaction was first, so that the same work may succeed when it begins again."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, ConcurrencyError | AppendDeadlock | errors.SerializationFailure | errors.DeadlockDetected)
+
+
+def _pauses(attempts: int) -> Iterator[float | None]:
+    """Yield how long to wait after each attempt; None after the last."""
+    if attempts < 1:
+        raise ValueError(f"attempts={attempts}: give at least 1")
+    for nth in range(attempts - 1):
+        yield random.uniform(0, min(_LONGEST, _FIRST * 2**nth))  # noqa: S311 no secret
+    yield None

@@ -1,0 +1,261 @@
+"""Loading, changing and saving on real PostgreSQL."""
+
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session, sessionmaker
+
+from eventkit import (
+    Catalog,
+    ConcurrencyError,
+    EventStore,
+    InvalidStreamId,
+    StreamId,
+    UndecodableEvent,
+    UnknownEventType,
+)
+from eventkit.aggregates.aggregate import Aggregate, evolve
+from eventkit.aggregates.repository import Repository
+from eventkit.errors import AggregateError, MissingEvents, UnexpectedEvent, UnsupportedConnection
+from tests.aggregates.shop import Add, Added, Cart, Closed, Odd, Order, OrderClosed, Viewed, carts, orders, shop, store
+from tests.storage.shop import written
+
+ORDER = shop.stream("order", 1)
+
+
+def test_what_was_changed_is_loaded_again(session: Session) -> None:
+    """A new aggregate and a loaded one are changed in the same way; each block appends what it recorded."""
+    with orders.change(session, 1) as order:
+        order.add("tea")
+        order.add("cake", 2)
+    with orders.change(session, 1) as order:
+        order.close()
+    session.commit()
+
+    loaded = orders.load(session, 1)
+
+    assert loaded == Order({"tea": 1, "cake": 2}, closed=True)
+    assert (loaded.stream, loaded.version, loaded.recorded) == (ORDER, 3, ())
+
+
+def test_an_exception_in_the_block_appends_nothing(session: Session) -> None:
+    """What was recorded before a refusal is dropped with the aggregate; the transaction goes on."""
+
+    def too_late() -> None:
+        with orders.change(session, 1) as order:
+            order.add("tea")
+            order.close()
+            order.add("cake")
+
+    with pytest.raises(OrderClosed):
+        too_late()
+
+    assert orders.load(session, 1).version == 0
+
+
+def test_a_block_that_records_nothing_appends_nothing(session: Session) -> None:
+    """Looking is no change; nothing is expected of the stream."""
+    with orders.change(session, 1) as order:
+        assert order.version == 0
+
+    assert orders.save(session, order) is None
+    assert list(store.read_stream(session, ORDER)) == []
+
+
+def test_the_second_of_two_writers_is_refused(session: Session, sessions: sessionmaker[Session]) -> None:
+    """Saving expects the version that was loaded, none for a new stream: no decision is made on an older state."""
+    for expected in (0, 1):
+        mine = orders.load(session, 1)
+        with sessions.begin() as other, orders.change(other, 1) as theirs:
+            theirs.add("cake")
+
+        mine.add("tea")
+        with pytest.raises(ConcurrencyError) as caught:
+            orders.save(session, mine)
+
+        assert (caught.value.stream, caught.value.expected, caught.value.actual) == (ORDER, expected, expected + 1)
+
+
+def test_a_new_aggregate_expects_no_stream(session: Session) -> None:
+    """`new` does not look, and saving it over an old one is refused."""
+    orders_before = orders.new(1)
+    orders_before.add("tea")
+    orders.save(session, orders_before)
+
+    again = orders.new(1)
+    again.add("cake")
+
+    with pytest.raises(ConcurrencyError, match="was expected not to exist"):
+        orders.save(session, again)
+
+
+def test_a_saved_aggregate_can_be_changed_further(session: Session) -> None:
+    """Saving advances its version, so the next save expects what this one wrote."""
+    order = orders.load(session, 1)
+    for item in ("tea", "cake"):
+        order.add(item)
+        orders.save(session, order, metadata={"by": item})
+
+    assert (order.version, order.recorded) == (2, ())
+    assert [e.metadata.extra["by"] for e in store.read_stream(session, ORDER)] == ["tea", "cake"]
+
+
+def test_a_decider_is_changed_in_the_same_way(session: Session) -> None:
+    """The function style stands over the same repository."""
+    with carts.change(session, "a") as cart:
+        cart.decide(Add("tea"))
+    with carts.change(session, "a") as cart:
+        assert cart.state == Cart(("tea",))
+        cart.decide(Add("cake"))
+
+    assert carts.load(session, "a").state == Cart(("tea", "cake"))
+
+
+async def test_asynchronous_sessions_and_connections_do_the_same(async_engine: AsyncEngine, database_url: str) -> None:
+    """`load_async`, `save_async` and `change_async`, on SQLAlchemy's and on psycopg's connections."""
+    async with AsyncSession(async_engine) as session, session.begin(), orders.change_async(session, 1) as order:
+        order.add("tea")
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        order = await orders.load_async(connection, 1)
+        order.close()
+        await orders.save_async(connection, order)
+    async with async_engine.begin() as sqlalchemy:
+        with pytest.raises(OrderClosed):
+            async with orders.change_async(sqlalchemy, 1) as order:
+                order.add("cake")
+
+    with psycopg.connect(database_url) as connection:
+        assert orders.load(connection, 1) == Order({"tea": 1}, closed=True)
+
+
+def test_the_other_kind_of_session_is_named(async_engine: AsyncEngine) -> None:
+    """The error says which function to call with it."""
+    with pytest.raises(UnsupportedConnection, match=r"await load_async\(…\)"):
+        orders.load(AsyncSession(async_engine), 1)  # type: ignore[arg-type]
+
+
+def test_a_long_stream_is_folded_page_by_page(session: Session) -> None:
+    """More events than a statement returns are all there, in order."""
+    store.append(session, ORDER, *[Added(str(n % 7), n) for n in range(2_500)])
+
+    order = orders.load(session, 1)
+
+    assert (order.version, sum(order.items.values())) == (2_500, sum(range(2_500)))
+
+
+def test_an_event_that_the_aggregate_does_not_evolve_is_an_error_with_its_place(session: Session) -> None:
+    """Somebody wrote what this code does not understand: a state without it would be a guess."""
+    store.append(session, ORDER, Added("tea"), Odd())
+
+    with pytest.raises(UnexpectedEvent, match="version 2 of 'order-1' is Odd, which Order does not evolve"):
+        orders.load(session, 1)
+
+
+def test_ignored_types_are_not_even_decoded(session: Session, database_url: str) -> None:
+    """By class or by name, also where the class is gone or older than what was written."""
+    store.append(session, ORDER, Added("tea"), Viewed(), Closed())
+    session.commit()
+    change_events(database_url, "update eventkit.events set schema_version = 9 where type = 'Viewed'")
+    change_events(database_url, "update eventkit.events set type = 'Gone' where type = 'Closed'")
+
+    class Adding(Aggregate):
+        ignored = (Viewed, "Gone")
+
+        @evolve
+        def _added(self, event: Added) -> None:
+            self.last = event.item
+
+    assert Repository(store, Adding, category="order").load(session, 1).last == "tea"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("schema_version = 9", UndecodableEvent),
+        ("type = 'Gone'", UnknownEventType),
+        ("data = '{}'", UndecodableEvent),
+    ],
+)
+def test_what_cannot_be_decoded_is_an_error_with_its_place(
+    session: Session, database_url: str, change: str, error: type[Exception]
+) -> None:
+    """The error keeps its kind and says where the event stands."""
+    store.append(session, ORDER, Closed(), Added("tea"))
+    session.commit()
+    change_events(database_url, f"update eventkit.events set {change} where version = 2")
+
+    with pytest.raises(error, match="Order cannot be loaded: version 2 of 'order-1'"):
+        orders.load(session, 1)
+
+
+def test_a_stream_with_missing_versions_is_refused(session: Session, database_url: str) -> None:
+    """A state folded from what is left after pruning would be wrong."""
+    store.append(session, ORDER, *[Added("tea") for _ in range(4)])
+    session.commit()
+    change_events(database_url, "delete from eventkit.events where version in (2, 3)")
+
+    with pytest.raises(MissingEvents, match="versions 2 to 3 of 'order-1' are not in the store"):
+        orders.load(session, 1)
+
+
+def test_a_failing_evolve_says_at_which_event(session: Session) -> None:
+    """The error stays what it is, with a note of the place."""
+    store.append(session, ORDER, Closed())
+
+    class Broken(Aggregate):
+        @evolve
+        def fails(self, _: Closed) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        Repository(store, Broken, category="order").load(session, 1)
+
+    assert caught.value.__notes__ == ["while Broken was loaded: version 1 of 'order-1', Closed"]
+
+
+def test_ids_and_streams_are_told_apart() -> None:
+    """A StreamId is a stream; text that only looks like one is refused, for `order-order-1` would be empty."""
+    assert orders.stream("1") == orders.stream(1) == orders.stream(ORDER) == "order-1"
+    assert orders.stream(StreamId("order", "order-1")) == "order-order-1"
+    with pytest.raises(InvalidStreamId, match=r"StreamId.parse\('order-1'\)"):
+        orders.stream("order-1")
+    with pytest.raises(InvalidStreamId, match="no stream of category 'order', where Order is"):
+        orders.stream(StreamId("cart", 1))
+
+
+def test_an_aggregate_made_by_hand_is_not_saved(session: Session) -> None:
+    """It has no stream."""
+    order = Order()
+    order.close()
+
+    with pytest.raises(AggregateError, match=r"repository.new\(id\)"):
+        orders.save(session, order)
+
+
+def test_an_aggregate_must_be_known_to_the_catalog() -> None:
+    """An event class without a registration is refused when the repository is made; so is what is no aggregate."""
+    with pytest.raises(UnknownEventType, match="Added"):
+        Repository(EventStore(Catalog("other")), Order, category="order")
+    with pytest.raises(AggregateError, match="is no aggregate"):
+        Repository(store, dataclass, category="order")  # type: ignore[call-overload]
+
+
+def test_the_tables_agree_after_all_that(session: Session, database_url: str) -> None:
+    """Aggregates write through append alone."""
+    for key in (1, 2):
+        with orders.change(session, key) as order:
+            order.add("tea")
+            order.close()
+    session.commit()
+
+    assert list(written(database_url)) == ["order-1", "order-2"]
+
+
+def change_events(url: str, statement: str) -> None:
+    """Do to the events what only an operator, or an older release, could have done."""
+    with psycopg.connect(url) as connection:
+        connection.execute("alter table eventkit.events disable trigger all")
+        connection.execute(statement.encode())
+        connection.execute("alter table eventkit.events enable trigger all")
