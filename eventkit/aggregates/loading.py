@@ -30,7 +30,9 @@ class Loader(Generic[S, A]):
         self._fold = fold
         self._catalog = catalog
         self._sql = ReadSql(schema)
-        self._ignored = {catalog.type_of(cls).name if isinstance(cls, type) else cls for cls in fold.ignored}
+        self._ignored = {
+            name for cls in fold.ignored for name in (catalog.type_of(cls).names if isinstance(cls, type) else (cls,))
+        }
 
     def steps(self, stream: StreamId) -> Steps[A]:
         """Read what there is of a stream; an aggregate at version 0 where there is nothing."""

@@ -8,9 +8,10 @@ is a ConcurrencyError, and the answer is to load again (`retry_on_conflict`). An
 An aggregate whose transaction was rolled back, or whose save failed, is stale: throw it away.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from copy import copy
+from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
 from eventkit.aggregates.aggregate import Aggregate, fold_of
@@ -18,6 +19,7 @@ from eventkit.aggregates.decider import Decider, Deciding
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.loading import Loader
 from eventkit.aggregates.track import Track, Tracked, track_of
+from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
@@ -107,6 +109,12 @@ class Repository(Generic[A]):
         aggregate = await self.load_async(connection, key)
         yield aggregate
         await self.save_async(connection, aggregate, metadata=metadata)
+
+    def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
+        """Return this repository bound to a cause: what it saves belongs to the cause's story and trace."""
+        bound = copy(self)
+        bound._store = self._store.following(cause, keep=keep)
+        return bound
 
     def stream(self, key: Key) -> StreamId:
         """Return the stream of an id; a `StreamId` of this category is one already."""

@@ -102,6 +102,18 @@ def test_a_saved_aggregate_can_be_changed_further(session: Session) -> None:
     assert [e.metadata.extra["by"] for e in store.read_stream(session, ORDER)] == ["tea", "cake"]
 
 
+def test_what_is_saved_follows_the_cause(session: Session) -> None:
+    """In a handler, a repository bound to the envelope gives its events the story of what they answer."""
+    store.append(session, shop.stream("cart", 1), Closed())
+    cause = next(store.read_stream(session, shop.stream("cart", 1)))
+
+    with orders.following(cause).change(session, 1) as order:
+        order.close()
+
+    metadata = next(store.read_stream(session, ORDER)).metadata
+    assert (metadata.causation_id, metadata.correlation_id) == (str(cause.id), str(cause.id))
+
+
 def test_a_decider_is_changed_in_the_same_way(session: Session) -> None:
     """The function style stands over the same repository."""
     with carts.change(session, "a") as cart:
