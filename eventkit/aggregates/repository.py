@@ -61,7 +61,7 @@ class Repository(Generic[A]):
     def __init__(self, store: EventStore, aggregate: Any, *, category: str) -> None:
         """Check the aggregate against the store's catalog."""
         self.category = check_category(category)
-        self._store = store
+        self.store = store
         self._fold: Fold[Any, A] = fold_for(aggregate)
         self._loader = Loader(self._fold, store.catalog, store.schema)
         self._load = Door("load", writes=False, bind_arguments=store.bind_arguments)
@@ -83,7 +83,7 @@ class Repository(Generic[A]):
         draft = self._draft(aggregate)
         if draft is None:
             return None
-        done = self._store.append(connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata)
+        done = self.store.append(connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata)
         return self._saved(aggregate, done)
 
     async def save_async(self, connection: Asynchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
@@ -91,7 +91,7 @@ class Repository(Generic[A]):
         draft = self._draft(aggregate)
         if draft is None:
             return None
-        done = await self._store.append_async(
+        done = await self.store.append_async(
             connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata
         )
         return self._saved(aggregate, done)
@@ -113,7 +113,7 @@ class Repository(Generic[A]):
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
         """Return this repository bound to a cause: what it saves belongs to the cause's story and trace."""
         bound = copy(self)
-        bound._store = self._store.following(cause, keep=keep)
+        bound.store = self.store.following(cause, keep=keep)
         return bound
 
     def stream(self, key: Key) -> StreamId:
