@@ -23,6 +23,7 @@ _COMMANDS = {
     "projector": "Keep read models up to date.",
     "timers": "Fire deadlines when they are due.",
     "inbox": "Forget old messages of handlers.",
+    "projection": "List, rebuild and delete projections.",
     "topics": "Create and check the broker's topics.",
 }
 

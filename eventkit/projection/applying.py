@@ -18,6 +18,7 @@ from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints
 from eventkit.storage.inbox import Inbox
+from eventkit.storage.live_tables import find_tables
 from eventkit.storage.projections import Live, Projections
 
 
@@ -42,10 +43,11 @@ class Applying:
     def register(self) -> Live:
         """Create the projection's row if it is new, and check that this process may apply."""
         self.projection.catalog.check()
-        name, table_name, version = self.projection.name, self.projection.table_name, self.projection.version
+        name, version = self.projection.name, self.projection.version
         with self.workspace.transaction() as connection:
             self.projection.check(connection)
-            self.projections.register(connection, name, table_name=table_name, version=version)
+            tables = [table.place for table in find_tables(connection, self.projection.tables)]
+            self.projections.register(connection, name, tables=tables, version=version)
             return self.fence(connection)
 
     def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
@@ -56,12 +58,7 @@ class Applying:
                 f"projection {self.projection.name!r} is not registered any more: start its projector again"
             )
         if live.declared_version != self.projection.version:
-            name, here, there = self.projection.name, self.projection.version, live.declared_version
-            msg = (
-                f"projection {name!r} is declared with version {here}, live is version {there}: "
-                f"run the code of version {there}, or rebuild it"
-            )
-            raise VersionMismatch(msg)
+            raise VersionMismatch(_another_version(self.projection, live))
         return live
 
     def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
@@ -102,7 +99,7 @@ class Applying:
             step = self._decode(arrival)
             if step is not None:
                 steps.append(step)
-        self.projection.apply(self.workspace, live.table_name, steps)
+        self.projection.apply(self.workspace, live.shadow, steps)
         counted.applied += len(arrivals)
         counted.unhandled += len(arrivals) - len(steps)
 
@@ -117,3 +114,11 @@ class Applying:
             raise
         except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an id or a time that is none
             raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
+
+
+def _another_version(projection: Projection, live: Live) -> str:
+    here, there = projection.version, live.declared_version
+    declared = f"projection {projection.name!r} is declared with version {here}, live is version {there}: nothing is"
+    if here < there:
+        return f"{declared} applied by the older code: start the code of version {there} in its place"
+    return f"{declared} applied until it is rebuilt: run `eventkit projection rebuild {projection.path}`"

@@ -38,6 +38,8 @@ def _load(path: str) -> list[Projection]:
         raise ProjectionError(
             f"{path!r} is {what}, not a TableProjection, SqlProjection, Handlers, ProcessManager or a sequence of them"
         )
+    for item in found:
+        item.path = path
     return found
 
 

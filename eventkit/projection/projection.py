@@ -15,6 +15,7 @@ from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.handlers import Function, Handlers, Step
 from eventkit.projection.workspace import Workspace
+from eventkit.storage.live_tables import TableName
 
 F = TypeVar("F", bound=Function)
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
@@ -23,13 +24,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 class Projection:
     """The part that both kinds share."""
 
-    table_name: str | None = None  # of a table projection: the name while nothing was rebuilt
     needs_sqlalchemy = False
     acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
     unversioned = False  # takes messages without a version, each once
     batch = 4_000  # messages in a transaction, at most
     attempts = 3  # at an event that fails, before its stream is parked
     since: datetime | None = None  # events that were recorded before have no effect
+    tables: Sequence[TableName] = ()  # what it writes, and a rebuild makes anew
+    path = "package.module:projection"  # where an operator finds it, once it was loaded from there
 
     def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
         """Declare a projection; raise `version` when its fold changes: it then asks for a rebuild, and mixes no folds.
@@ -50,6 +52,9 @@ class Projection:
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError where the database lacks what the projection needs."""
 
-    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
-        """Apply events in the workspace's open transaction; each stream's come in order."""
+    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Apply events in the workspace's open transaction; each stream's come in order.
+
+        `shadow` is the PostgreSQL schema that a rebuild's tables are in.
+        """
         raise NotImplementedError

@@ -54,51 +54,49 @@ class RowTable:
         self.row: type = make_dataclass(
             f"{table.name}_row", [*(column.key for column in self._columns), "_loaded"], slots=True, eq=False
         )
-        self._statements: dict[str, tuple[sql.Composed, ...]] = {}
+        self._statements: dict[str | None, tuple[sql.Composed, ...]] = {}
 
-    def lock(self, connection: psycopg.Connection[Any], name: str, keys: Sequence[Any]) -> None:
+    def lock(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> None:
         """Create the rows that are missing, with their defaults, and lock all, in order of key."""
         presets = [[_default(column) for _ in keys] for column in self._preset]
         columns = [*self._key_columns(keys), *presets]
-        connection.execute(self._sql(name)[0], self._arrays(connection, [*self._of_key(), *self._preset], columns))
+        connection.execute(self._sql(shadow)[0], self._arrays(connection, [*self._of_key(), *self._preset], columns))
 
-    def load(self, connection: psycopg.Connection[Any], name: str, keys: Sequence[Any]) -> dict[Any, Any]:
+    def load(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> dict[Any, Any]:
         """Read rows that this transaction has locked, by their keys as given."""
         found = connection.execute(
-            self._sql(name)[1], self._arrays(connection, self._of_key(), self._key_columns(keys))
+            self._sql(shadow)[1], self._arrays(connection, self._of_key(), self._key_columns(keys))
         ).fetchall()
         if len(found) != len(keys):
             raise ProjectionError(
-                f"{len(keys)} keys of table {name!r} have {len(found)} rows: two keys are one row to PostgreSQL"
+                f"{len(keys)} keys of table {self.table.fullname!r} have {len(found)} rows: "
+                "two keys are one row to PostgreSQL"
             )
         if not any(self._in):
             return {keys[place - 1]: self._row(values) for place, *values in found}
         return {keys[place - 1]: self._row(_convert(self._in, values)) for place, *values in found}
 
-    def write(self, connection: psycopg.Connection[Any], name: str, rows: dict[Any, Any]) -> None:
+    def write(self, connection: psycopg.Connection[Any], shadow: str | None, rows: dict[Any, Any]) -> None:
         """Write changed rows back and delete those that are None; all are locked."""
         gone = [key for key, row in rows.items() if row is None]
         kept = {key: row for key, row in rows.items() if row is not None}
         if gone:
-            connection.execute(self._sql(name)[2], self._arrays(connection, self._of_key(), self._key_columns(gone)))
+            connection.execute(self._sql(shadow)[2], self._arrays(connection, self._of_key(), self._key_columns(gone)))
         for row in kept.values():
             before, now = row._loaded, tuple(getattr(row, column) for column in self.key)  # noqa: SLF001 our class
             if now != before:
-                raise ProjectionError(f"a handler changed the key of a row of {name!r} from {before} to {now}")
+                raise ProjectionError(
+                    f"a handler changed the key of a row of {self.table.fullname!r} from {before} to {now}"
+                )
         if kept and self._values:
             by_column = [[getattr(row, column.key) for row in kept.values()] for column in self._values]
             columns = [*self._key_columns(list(kept)), *by_column]
-            connection.execute(self._sql(name)[3], self._arrays(connection, [*self._of_key(), *self._values], columns))
+            connection.execute(
+                self._sql(shadow)[3], self._arrays(connection, [*self._of_key(), *self._values], columns)
+            )
 
     def _row(self, values: Sequence[Any]) -> Any:  # noqa: ANN401 a class made for the table
         return self.row(*values, tuple(values[: len(self.key)]))
-
-    def exists(self, connection: psycopg.Connection[Any], name: str) -> bool:
-        """Return whether the table is there, as this session sees names."""
-        row = connection.execute(
-            "select to_regclass(%s) is not null", (self._name(name).as_string(connection),)
-        ).fetchone()
-        return bool(row and row[0])
 
     def _check(self) -> None:
         table = self.table.fullname
@@ -153,14 +151,15 @@ class RowTable:
             return [value if value is None else _literal(connection, value) for value in values]
         return values if isinstance(values, list) else list(values)
 
-    def _name(self, name: str) -> sql.Identifier:
-        return sql.Identifier(self.table.schema, name) if self.table.schema else sql.Identifier(name)
+    def _name(self, shadow: str | None) -> sql.Identifier:
+        schema = shadow or self.table.schema
+        return sql.Identifier(schema, self.table.name) if schema else sql.Identifier(self.table.name)
 
-    def _sql(self, name: str) -> tuple[sql.Composed, ...]:
-        """Return the statements for the table's present name: lock, load, delete, write."""
-        if name not in self._statements:
-            self._statements[name] = self._build(self._name(name))
-        return self._statements[name]
+    def _sql(self, shadow: str | None) -> tuple[sql.Composed, ...]:
+        """Return the statements for the table, or for its shadow: lock, load, delete, write."""
+        if shadow not in self._statements:
+            self._statements[shadow] = self._build(self._name(shadow))
+        return self._statements[shadow]
 
     def _build(self, table: sql.Identifier) -> tuple[sql.Composed, ...]:
         keys, values = self._of_key(), self._values

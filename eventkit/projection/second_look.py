@@ -18,6 +18,7 @@ from eventkit.projection.arrival import Arrival, Run, contiguous, tidy
 from eventkit.projection.counters import Counters
 from eventkit.storage.checkpoints import Checkpoint
 from eventkit.storage.dead_letters import BEHIND, GAP, DeadLetters, Kept, Letter
+from eventkit.storage.generations import parked_by
 from eventkit.storage.history import History
 from eventkit.storage.projections import Live
 
@@ -203,7 +204,7 @@ class SecondLook:
         self._applying.checkpoints.move(connection, live.generation, moved)
 
     def _by(self, live: Live) -> str:
-        return f"projection:{self._applying.projection.name}:{live.generation}"
+        return parked_by(self._applying.projection.name, live.generation)
 
 
 def sift(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Sifted:

@@ -8,15 +8,19 @@ before without a lock.
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from sqlalchemy import Table
+
+from eventkit.domain.catalog import Catalog
 from eventkit.projection.handlers import Function, Step, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.workspace import Workspace
+from eventkit.storage.live_tables import TableName
 
 
 class SqlProjection(Projection):
     """Statements for each event.
 
-    board = SqlProjection("board", flights)
+    board = SqlProjection("board", flights, tables=[departures])
 
     @board.on(Departed)
     def departed(connection: Connection, event: Departed) -> None:
@@ -24,6 +28,19 @@ class SqlProjection(Projection):
     """
 
     needs_sqlalchemy = True
+
+    def __init__(
+        self,
+        name: str,
+        catalog: Catalog,
+        *,
+        tables: Sequence[Table | str] = (),
+        version: int = 1,
+        categories: Sequence[str] = (),
+    ) -> None:
+        """Declare it; `tables` are all that its handlers write, named as they name them: a rebuild needs them."""
+        super().__init__(name, catalog, version=version, categories=categories)
+        self.tables = tuple(TableName.of(table) for table in tables)
 
     def on(self, cls: type) -> Callable[[F], F]:
         """Register the handler of an event class: (connection, event), or (connection, event, envelope)."""
@@ -44,9 +61,9 @@ class SqlProjection(Projection):
 
         return register
 
-    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
-        """Call the handlers, a run of one type at a time."""
-        del table_name
+    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Call the handlers, a run of one type at a time; the session's search path leads their names to a shadow."""
+        del shadow
         for handler, run in groupby(steps, key=lambda step: step.handler):
             handler.function(workspace.sqlalchemy, list(run))
 

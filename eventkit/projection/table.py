@@ -18,6 +18,7 @@ from eventkit.projection.handlers import Function, Step, parameters, takes_envel
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.rows import DELETE, RowTable
 from eventkit.projection.workspace import Workspace
+from eventkit.storage.live_tables import TableName, find_tables
 
 
 class TableProjection(Projection):
@@ -46,7 +47,7 @@ class TableProjection(Projection):
         """Declare it; `key` is a column, or several: the table's primary key or a unique constraint."""
         super().__init__(name, catalog, version=version, categories=categories)
         self.rows = RowTable(table, (key,) if isinstance(key, str) else key)
-        self.table_name = table.name
+        self.tables = (TableName(table.schema, table.name),)
 
     def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
         """Register the handler of an event class.
@@ -70,35 +71,34 @@ class TableProjection(Projection):
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError when the table does not exist."""
-        if not self.rows.exists(connection, self.table_name or ""):
+        if not find_tables(connection, self.tables):
             table = self.rows.table.fullname
             raise ProjectionError(
                 f"table {table!r} of projection {self.name!r} does not exist in this database: "
                 "create it, its migrations are yours"
             )
 
-    def apply(self, workspace: Workspace, table_name: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
         """Lock and load the rows, fold, and write."""
         if not steps:
             return
-        name = table_name or self.rows.table.name
         connection = workspace.connection
         keyed = [(self._key_of(step), step) for step in steps]
         keys = list(dict.fromkeys(key for key, _ in keyed))
-        self.rows.lock(connection, name, keys)
-        rows = self.rows.load(connection, name, keys)  # a new statement: its snapshot is taken after the locks
+        self.rows.lock(connection, shadow, keys)
+        rows = self.rows.load(connection, shadow, keys)  # a new statement: its snapshot is taken after the locks
         for key, step in keyed:
             row = rows[key]
             if row is None:  # deleted by an event before: start again from the defaults
-                row = rows[key] = self._again(connection, name, key)
+                row = rows[key] = self._again(connection, shadow, key)
             if step.handler.function(row, step.event, step.envelope) is DELETE:
                 rows[key] = None
-        self.rows.write(connection, name, rows)
+        self.rows.write(connection, shadow, rows)
 
-    def _again(self, connection: psycopg.Connection[Any], name: str, key: Any) -> Any:  # noqa: ANN401 the user's
-        self.rows.write(connection, name, {key: None})
-        self.rows.lock(connection, name, [key])
-        return self.rows.load(connection, name, [key])[key]
+    def _again(self, connection: psycopg.Connection[Any], shadow: str | None, key: Any) -> Any:  # noqa: ANN401
+        self.rows.write(connection, shadow, {key: None})
+        self.rows.lock(connection, shadow, [key])
+        return self.rows.load(connection, shadow, [key])[key]
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         key = step.handler.key(step.event, step.envelope) if step.handler.key else None

@@ -35,6 +35,21 @@ _CREATE = "insert into {s}.checkpoints (generation, stream, version) values (%s,
 _LOCK = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = %s for update"
 _MOVE = """update {s}.checkpoints set version = %(version)s, event_id = %(event_id)s, parked = %(parked)s
             where generation = %(generation)s and stream = %(stream)s"""
+_BETWEEN = """select stream, version, event_id, parked from {s}.checkpoints
+               where generation = %s and stream > %s and stream <= %s order by stream"""
+_COUNT = "select count(*), count(*) filter (where parked) from {s}.checkpoints where generation = %s"
+# A loose scan over the primary key; "order." is above every stream of "order".
+_CATEGORIES = """
+with recursive c(name) as (
+  (select split_part(stream, '-', 1) collate "C" from {s}.checkpoints where generation = %(generation)s
+    order by stream limit 1)
+  union all
+  select (select split_part(k.stream, '-', 1) collate "C" from {s}.checkpoints k
+           where k.generation = %(generation)s and k.stream >= c.name || '.' order by k.stream limit 1)
+    from c where name is not null
+)
+select name from c where name is not null
+"""
 _PARKED = "select stream from {s}.checkpoints where generation = %s and parked order by stream"
 
 
@@ -81,6 +96,13 @@ class Checkpoints:
         rows = connection.execute(self._sql(_READ), (generation, list(streams)))
         return {row[0]: Checkpoint(*row) for row in rows}
 
+    def between(
+        self, connection: psycopg.Connection[Any], generation: int, after: str, upto: str
+    ) -> dict[str, Checkpoint]:
+        """Return the checkpoints of a span of streams, as committed now."""
+        rows = connection.execute(self._sql(_BETWEEN), (generation, after, upto))
+        return {row[0]: Checkpoint(*row) for row in rows}
+
     def lock(self, connection: psycopg.Connection[Any], generation: int, stream: str) -> Checkpoint:
         """Lock one checkpoint, creating it at version 0."""
         connection.execute(self._sql(_CREATE), (generation, stream))
@@ -92,6 +114,15 @@ class Checkpoints:
     def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
         """Write a checkpoint that this transaction has locked."""
         connection.execute(self._sql(_MOVE), {"generation": generation, **msgspec.structs.asdict(checkpoint)})
+
+    def count(self, connection: psycopg.Connection[Any], generation: int) -> tuple[int, int]:
+        """Return how many streams a generation knows, and how many of them are parked."""
+        streams, parked = connection.execute(self._sql(_COUNT), (generation,)).fetchone() or (0, 0)
+        return streams, parked
+
+    def categories(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
+        """Return the categories of the streams that a generation knows."""
+        return [name for (name,) in connection.execute(self._sql(_CATEGORIES), {"generation": generation})]
 
     def parked(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
         """Return the parked streams."""

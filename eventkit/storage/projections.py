@@ -1,10 +1,16 @@
-"""The projections of a database: which generation is live, which table it writes, which version of the code made it.
+"""The projections of a database: which generation is live, which version of the code made it, which tables it writes.
 
 A projection's row is the fence: every transaction that applies events holds it `for share` until it ends, so whoever
-takes it `for update` (a rebuild's swap) knows that no batch is in flight. Nothing that was read before the fence may be
-used behind it. Called by `eventkit.projection` alone.
+takes it `for update` (a rebuild's swap, a delete) knows that no batch is in flight. Nothing that was read before the
+fence may be used behind it. Called by `eventkit.projection` alone.
+
+Row locks are not fair: while one batch after another shares the row, nobody would ever get it alone. So each takes the
+projection's advisory lock first, which is a queue; what is read is what the row's lock gives.
 """
 
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,21 +18,51 @@ import psycopg
 
 # `generation` is drawn by the identity only when the row is new: conflicting inserts would burn numbers at every start,
 # hence the look before.
-_REGISTER = """insert into {s}.projections (name, table_name, declared_version)
-               select %(name)s, %(table_name)s, %(version)s
+_REGISTER = """insert into {s}.projections (name, tables, declared_version)
+               select %(name)s, %(tables)s::text[], %(version)s
                 where not exists (select from {s}.projections where name = %(name)s)
                on conflict (name) do nothing"""
-_FENCE = "select generation, table_name, declared_version, position from {s}.projections where name = %s for {lock}"
+# The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
+_FENCE = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s)
+              from {s}.projections where name = %(name)s for {lock}"""
+_TAKE = """select generation, declared_version, position, null
+             from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
+_ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
+                 r.generation, r.declared_version, r.done, r.total, r.started_at
+            from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
+_DELETE = "delete from {s}.projections where name = %s"
+_GATE = 0x65766B74  # "evkt": the class of the gates among a database's advisory locks
 
 
 class Live(msgspec.Struct, frozen=True):
     """What is live, as read behind the fence."""
 
     generation: int
-    table_name: str | None
     declared_version: int
     position: int  # up to which the store was read, for those that read the store
+    shadow: str | None = None  # the schema that a rebuild's tables are in; None: they are where their names lead
+
+
+class Building(msgspec.Struct, frozen=True):
+    """The generation that is being built, or that a dead rebuild has left."""
+
+    generation: int
+    declared_version: int
+    done: int  # events
+    total: int
+    started_at: datetime
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """A projection's row."""
+
+    name: str
+    generation: int
+    declared_version: int
+    tables: list[str]
+    position: int
+    building: Building | None
 
 
 class Projections:
@@ -35,18 +71,48 @@ class Projections:
     def __init__(self, schema: str) -> None:
         """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
+        self._name = schema
 
-    def register(self, connection: psycopg.Connection[Any], name: str, *, table_name: str | None, version: int) -> None:
+    def register(self, connection: psycopg.Connection[Any], name: str, *, tables: Sequence[str], version: int) -> None:
         """Create the projection's row if it is new; an existing one stays as it is."""
-        params = {"name": name, "table_name": table_name, "version": version}
-        connection.execute(_REGISTER.format(s=self._schema).encode(), params)
+        params = {"name": name, "tables": list(tables), "version": version}
+        connection.execute(self._sql(_REGISTER), params)
 
     def fence(self, connection: psycopg.Connection[Any], name: str, *, exclusive: bool = False) -> Live | None:
         """Hold the row until the transaction ends; `exclusive` where it is to be changed, lest two upgrade a lock."""
         lock = "no key update" if exclusive else "share"
-        row = connection.execute(_FENCE.format(s=self._schema, lock=lock).encode(), (name,)).fetchone()
-        return Live(*row) if row else None
+        gate, key = self.gate(name)
+        params = {"name": name, "gate": gate, "key": key}
+        row = connection.execute(self._sql(_FENCE, lock=lock), params).fetchone()
+        return Live(*row[:3]) if row else None
+
+    def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
+        """Hold the row alone until the transaction ends: behind every batch in flight, before those that come."""
+        connection.execute("select pg_advisory_xact_lock(%s, %s)", self.gate(name))
+        row = connection.execute(self._sql(_TAKE), {"name": name}).fetchone()
+        return Live(*row[:3]) if row else None
+
+    def gate(self, name: str) -> tuple[int, int]:
+        """Return the projection's advisory lock."""
+        return _GATE, zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4
 
     def save_position(self, connection: psycopg.Connection[Any], name: str, position: int) -> None:
         """Remember how far the store has been read."""
-        connection.execute(_SAVE.format(s=self._schema).encode(), (position, name))
+        connection.execute(self._sql(_SAVE), (position, name))
+
+    def all(self, connection: psycopg.Connection[Any]) -> list[Registered]:
+        """Return all projections, by name."""
+        rows = connection.execute(self._sql(_ALL))
+        return [_registered(*row) for row in rows]
+
+    def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Take the row away; this transaction has taken it."""
+        connection.execute(self._sql(_DELETE), (name,))
+
+    def _sql(self, statement: str, **words: str) -> bytes:
+        return statement.format(s=self._schema, **words).encode()
+
+
+def _registered(*columns: Any) -> Registered:  # noqa: ANN401 a row
+    name, generation, version, tables, position, *building = columns
+    return Registered(name, generation, version, tables, position, Building(*building) if building[0] else None)

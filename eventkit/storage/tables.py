@@ -28,7 +28,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 DEFAULT_SCHEMA = "eventkit"
 VERSION_TABLE = "alembic_version"
@@ -88,6 +88,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _relay(tables)
     _projections(tables)
     _messaging(tables)
+    _rebuilds(tables)
     for table in tables.sorted_tables:
         _store_as(table, table.info.get(STORAGE, {}))
     return tables
@@ -150,17 +151,34 @@ def _relay(tables: MetaData) -> None:
     )
 
 
+def _rebuilds(tables: MetaData) -> None:
+    Table(
+        "rebuilds",
+        tables,
+        Column("name", Text, primary_key=True),
+        Column("generation", BigInteger, nullable=False, unique=True),
+        Column("declared_version", Integer, nullable=False),
+        Column("shadow", Text, nullable=False),
+        Column("definition", Text, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("total", BigInteger, nullable=False),
+        Column("done", BigInteger, nullable=False, server_default=text("0")),
+        Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="The generation of a projection that is being built, and the schema its tables are in until the swap.",
+    )
+
+
 def _projections(tables: MetaData) -> None:
     Table(
         "projections",
         tables,
         Column("name", Text, primary_key=True),
         Column("generation", BigInteger, Identity(always=False, cache=1), nullable=False, unique=True),
-        Column("table_name", Text),
+        Column("tables", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A projection, its live generation and table, and how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
     )
     Table(
         "checkpoints",

@@ -6,7 +6,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from eventkit.storage.migrate import make_schema, schema_of
 
@@ -35,6 +35,7 @@ def upgrade() -> None:
     _append_only(schema)
     _relay(schema)
     _projections(schema)
+    _rebuilds(schema)
     _dead_letters(schema)
     _timers(schema)
     _inbox(schema)
@@ -54,6 +55,7 @@ def downgrade() -> None:
         "inbox",
         "timers",
         "dead_letters",
+        "rebuilds",
         "checkpoints",
         "projections",
         "leases",
@@ -142,14 +144,14 @@ def _projections(schema: str) -> None:
         "projections",
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("generation", sa.BigInteger, sa.Identity(always=False, cache=1), nullable=False),
-        sa.Column("table_name", sa.Text),
+        sa.Column("tables", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
         sa.Column("declared_version", sa.Integer, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("created_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("name", name="projections_pkey"),
         sa.UniqueConstraint("generation", name="projections_generation_key"),
         schema=schema,
-        comment="A projection, its live generation and table, and how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
     )
     op.create_table(
         "checkpoints",
@@ -161,6 +163,25 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
+    )
+
+
+def _rebuilds(schema: str) -> None:
+    op.create_table(
+        "rebuilds",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("declared_version", sa.Integer, nullable=False),
+        sa.Column("shadow", sa.Text, nullable=False),
+        sa.Column("definition", sa.Text, nullable=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("done", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("started_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("name", name="rebuilds_pkey"),
+        sa.UniqueConstraint("generation", name="rebuilds_generation_key"),
+        schema=schema,
+        comment="The generation of a projection that is being built, and the schema its tables are in until the swap.",
     )
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-import psycopg
 import pytest
 from sqlalchemy import (
     ARRAY,
@@ -262,17 +261,3 @@ def test_handlers_that_cannot_work_are_refused_with_the_reason() -> None:
         totals.on(Flown, key=lambda _event: "x")(lambda _row: None)
     with pytest.raises(UnknownEventType):
         totals.on(int, key=lambda _event: "x")(lambda _row, _event: None)
-
-
-def test_the_tables_name_is_read_behind_the_fence(url: str) -> None:
-    """A name that was read earlier may be the old one's after a swap."""
-    with psycopg.connect(url) as connection:
-        connection.execute("create table totals_2 (like totals including all)")
-    apply(url, orders("order-1", 1))
-
-    with psycopg.connect(url) as connection:
-        connection.execute("update eventkit.projections set table_name = 'totals_2'")
-    apply(url, orders("order-1", 2))
-
-    assert rows(url) == [("ann", 1, 1)]
-    assert rows(url, "select orders from totals_2") == [(1,)]

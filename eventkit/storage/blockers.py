@@ -1,0 +1,29 @@
+"""Who holds what a swap or a delete waits for, in words: asked right after a lock timeout, on the same session."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+_HOLDERS = """
+select distinct coalesce('server process ' || l.pid, 'a prepared transaction'), nullif(a.application_name, ''),
+       a.usename, a.state, extract(epoch from clock_timestamp() - a.xact_start)::int,
+       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60)
+  from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+ where l.granted and l.pid is distinct from pg_backend_pid()
+   and l.database = (select oid from pg_database where datname = current_database())
+   and (l.locktype = 'advisory' and l.classid::int8 = %(gate)s and l.objid::int8 = %(key)s::int8 & 4294967295
+     or l.locktype = 'relation' and l.relation = any(%(oids)s::oid[]))
+"""
+
+
+def blockers(connection: psycopg.Connection[Any], *, gate: tuple[int, int], oids: Sequence[int] = ()) -> str:
+    """Return who holds a gate or any lock on tables now, as one phrase; a transaction that has just ended is gone."""
+    params = {"gate": gate[0], "key": gate[1], "oids": list(oids)}
+    found = [_words(*row) for row in connection.execute(_HOLDERS.encode(), params)]
+    return "; ".join(found) or "a transaction that has ended meanwhile"
+
+
+def _words(who: str, application: str | None, user: str | None, state: str | None, age: int | None, query: str) -> str:
+    name = f" ({application or user})" if application or user else ""
+    return f"{who}{name}, {state or 'in doubt'}" + (f" for {age} s" if age is not None else "") + f": {query or '-'}"

@@ -1,0 +1,58 @@
+"""What belongs to one generation of a projection besides its tables: its checkpoints and its dead letters.
+
+A generation that no row of `projections` or `rebuilds` names is dead: nobody applies to it, for every batch reads its
+generation behind the fence. What is left of it is taken away by whoever made it dead, or by the next rebuild.
+"""
+
+from typing import Any
+
+import psycopg
+
+# A loose scan over the primary key: one step a generation, however many streams each has.
+_DEAD = """
+with recursive g(n) as (
+  (select generation from {s}.checkpoints order by 1 limit 1)
+  union all
+  select (select c.generation from {s}.checkpoints c where c.generation > g.n order by 1 limit 1)
+    from g where n is not null
+)
+select n from g where n is not null
+   and n not in (select generation from {s}.projections) and n not in (select generation from {s}.rebuilds)
+"""
+_CHECKPOINTS = "delete from {s}.checkpoints where generation = %s"
+_CAUSES = "select cause, count(*) from {s}.dead_letters where parked_by = %s group by cause order by cause"
+_LETTERS = "delete from {s}.dead_letters where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
+# Messages that are no events are in no stream: no rebuild reads them again, so they stay with what is live.
+_KEEP_MALFORMED = """update {s}.dead_letters d set parked_by = %(new)s where parked_by = %(old)s and version = 0
+   and not exists (select from {s}.dead_letters t where t.parked_by = %(new)s and t.stream = d.stream
+                    and t.version = d.version and t.event_id = d.event_id)"""
+
+
+def dead_generations(connection: psycopg.Connection[Any], schema: str) -> list[int]:
+    """Return the generations that have checkpoints and no row."""
+    return [number for (number,) in connection.execute(_sql(_DEAD, schema))]
+
+
+def forget(connection: psycopg.Connection[Any], schema: str, generation: int) -> int:
+    """Delete a generation's checkpoints and letters; return how many letters there were."""
+    connection.execute(_sql(_CHECKPOINTS, schema), (generation,))
+    return connection.execute(_sql(_LETTERS, schema), (str(generation),)).rowcount
+
+
+def keep_malformed(connection: psycopg.Connection[Any], schema: str, *, old: str, new: str) -> None:
+    """Hand the letters of messages without a place from one generation on to the next."""
+    connection.execute(_sql(_KEEP_MALFORMED, schema), {"old": old, "new": new})
+
+
+def letters_by_cause(connection: psycopg.Connection[Any], schema: str, parked_by: str) -> dict[str, int]:
+    """Return how many letters there are, by cause."""
+    return dict(connection.execute(_sql(_CAUSES, schema), (parked_by,)).fetchall())
+
+
+def parked_by(name: str, generation: int) -> str:
+    """Return what the dead letters of a generation say of who parked them."""
+    return f"projection:{name}:{generation}"
+
+
+def _sql(statement: str, schema: str) -> bytes:
+    return statement.format(s=f'"{schema}"').encode()

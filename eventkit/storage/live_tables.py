@@ -1,0 +1,47 @@
+"""The tables of read models as PostgreSQL knows them: the user's own, found by the names that their code uses."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+from psycopg import sql
+from sqlalchemy import Table
+
+_FIND = """select c.oid, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname)
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
+
+
+class TableName(NamedTuple):
+    """A table's name as the code has it; without a schema, the session's search path decides."""
+
+    schema: str | None
+    name: str
+
+    @classmethod
+    def of(cls, table: Table | str) -> "TableName":
+        """Read a name, `totals` or `reports.totals`."""
+        if isinstance(table, Table):
+            return cls(table.schema, table.name)
+        schema, _, name = table.rpartition(".")
+        return cls(schema or None, name)
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The name, quoted."""
+        return sql.Identifier(self.schema, self.name) if self.schema else sql.Identifier(self.name)
+
+
+class LiveTable(msgspec.Struct, frozen=True):
+    """A table that is there; `place` is its quoted name with its schema."""
+
+    oid: int
+    schema: str
+    name: str
+    place: str
+
+
+def find_tables(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> list[LiveTable]:
+    """Return the tables that these names lead to in this session, without those that are not there."""
+    found = [connection.execute(_FIND, (name.identifier.as_string(connection),)).fetchone() for name in names]
+    return [LiveTable(*row) for row in found if row]

@@ -1,0 +1,109 @@
+"""The generation of a projection that is being built: one row while a rebuild lives, and after it died.
+
+A rebuild holds a session advisory lock, so a second one is refused, and a dead one is known by the lock being free. Its
+workers hold the row `for key share` while they write; whoever cleans up after a dead rebuild deletes the row, waits for
+them by that, and leaves those that are still alive nothing to write to.
+"""
+
+import zlib
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.errors import ProjectionError
+from eventkit.storage.projections import Live
+
+_CLASS = 0x65766B72  # "evkr": the class of rebuilds among a database's advisory locks
+_LOCK = "select pg_try_advisory_lock(%s, %s)"
+_FREE = "select pg_try_advisory_xact_lock(%s, %s)"
+_HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'this host'), a.backend_start
+               from pg_locks l join pg_stat_activity a using (pid)
+              where l.locktype = 'advisory' and l.granted
+                and l.classid::int8 = %s and l.objid::int8 = %s::int8 & 4294967295
+                and l.database = (select oid from pg_database where datname = current_database())"""
+_COLUMNS = "generation, declared_version, shadow, definition, position, total"
+_DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
+_BEGIN = (
+    "insert into {s}.rebuilds (name, "
+    + _COLUMNS
+    + """)
+  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(position)s, %(total)s)"""
+)
+_FIND = "select " + _COLUMNS + " from {s}.rebuilds where name = %s"
+_FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
+_END = "delete from {s}.rebuilds where name = %s returning " + _COLUMNS
+_PROGRESS = "update {s}.rebuilds set done = %s, total = %s where name = %s and generation = %s"
+
+
+class Rebuild(msgspec.Struct, frozen=True):
+    """A row: `definition` is what the live tables were when the shadow was made, `position` below all gaps."""
+
+    generation: int
+    declared_version: int
+    shadow: str
+    definition: str
+    position: int
+    total: int
+
+    def live(self) -> Live:
+        """Return it as what a batch applies to."""
+        return Live(self.generation, self.declared_version, self.position, self.shadow)
+
+
+class Rebuilds:
+    """The rows of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+        self._name = schema
+
+    def lock(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Be the one rebuild of a projection as long as this session lives; ProjectionError where another is."""
+        if connection.execute(_LOCK, (_CLASS, self._key(name))).fetchone() != (True,):
+            raise self._refusal(connection, name)
+
+    def refuse_second(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Raise ProjectionError where a rebuild is under way; none begins before this transaction ends."""
+        if connection.execute(_FREE, (_CLASS, self._key(name))).fetchone() != (True,):
+            raise self._refusal(connection, name)
+
+    def draw(self, connection: psycopg.Connection[Any]) -> int:
+        """Return a new generation's number."""
+        row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
+        return int(row[0]) if row else 0
+
+    def begin(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Create the row."""
+        connection.execute(self._sql(_BEGIN), {"name": name, **msgspec.structs.asdict(rebuild)})
+
+    def find(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
+        """Return the row of a rebuild, living or dead."""
+        row = connection.execute(self._sql(_FIND), (name,)).fetchone()
+        return Rebuild(*row) if row else None
+
+    def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Hold the row until the transaction ends; ProjectionError where it is gone."""
+        if connection.execute(self._sql(_FENCE), (name, rebuild.generation)).fetchone() is None:
+            raise ProjectionError(f"the rebuild of {name!r} as generation {rebuild.generation} is over")
+
+    def end(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
+        """Delete the row, after every worker's transaction; return what it was."""
+        row = connection.execute(self._sql(_END), (name,)).fetchone()
+        return Rebuild(*row) if row else None
+
+    def progress(self, connection: psycopg.Connection[Any], name: str, generation: int, done: int, total: int) -> None:
+        """Say how many events are applied, for `eventkit projection status`."""
+        connection.execute(self._sql(_PROGRESS), (done, max(done, total), name, generation))
+
+    def _refusal(self, connection: psycopg.Connection[Any], name: str) -> ProjectionError:
+        row = connection.execute(_HOLDER, (_CLASS, self._key(name))).fetchone()
+        who = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
+        return ProjectionError(f"projection {name!r} is being rebuilt{who}: wait for it, or end it first")
+
+    def _key(self, name: str) -> int:
+        return zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()

@@ -1,0 +1,83 @@
+"""The event store read stream by stream: which streams there are, at which version, and their events by version.
+
+What a snapshot shows of one stream is a prefix of it, so reading up to `streams.version` misses nothing of it, whatever
+is still open; positions play no part. Called by rebuilds and by whoever asks how far behind a projection is.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+
+from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.outbox import AS_TEXT
+
+_TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams"
+# By the primary key; a part's streams are those of a hash, so that no two workers ever have the same stream.
+_PAGE = """select stream, version from {s}.streams
+            where stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
+            order by stream limit %(limit)s"""
+# A nested loop: one range of the unique index on (stream, version) for each span, in the order of the spans.
+_EVENTS = (
+    "select e.* from unnest(%s::text[], %s::int[], %s::int[]) with ordinality w(stream, low, high, nth) "
+    "cross join lateral (select position, '', "
+    + AS_TEXT
+    + """ from {s}.events e where e.stream = w.stream and e.version > w.low and e.version <= w.high
+  order by e.version) e"""
+)
+_OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::float8
+               from unnest(%s::text[], %s::int[]) w(stream, version)
+               join {s}.events e on e.stream = w.stream and e.version = w.version"""
+
+
+class Part(NamedTuple):
+    """One of `of` parts of all streams, by hash."""
+
+    number: int = 0
+    of: int = 1
+
+
+class Missing(NamedTuple):
+    """Events of a stream above one version, up to another."""
+
+    stream: str
+    low: int
+    high: int
+
+
+class StreamLog:
+    """The store's streams, over one autocommit connection to its primary."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Read with the connection, which is used by one thread."""
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+        self._schema = f'"{schema}"'
+
+    def total(self) -> int:
+        """Return how many events the streams have."""
+        return int(self._one(_TOTAL))
+
+    def page(self, after: str, limit: int, part: Part) -> list[tuple[str, int]]:
+        """Return the next streams of a part, in order of name, each with its version."""
+        params = {"after": after, "limit": limit, "part": part.number, "of": part.of}
+        return self._cursor.execute(self._sql(_PAGE), params, prepare=True).fetchall()
+
+    def events(self, missing: Sequence[Missing]) -> list[tuple[Any, ...]]:
+        """Return events as rows for `outbox.message`, stream after stream, in order of version."""
+        streams = text_array([item.stream for item in missing])
+        bounds = [plain_array([item[end] for item in missing]) for end in (1, 2)]
+        return self._cursor.execute(self._sql(_EVENTS), (streams, *bounds), prepare=True).fetchall()
+
+    def age(self, next_events: Sequence[tuple[str, int]]) -> float | None:
+        """Return for how many seconds the oldest of these events, by stream and version, has been recorded."""
+        params = (text_array([e[0] for e in next_events]), plain_array([e[1] for e in next_events]))
+        row = self._cursor.execute(self._sql(_OLDEST), params).fetchone()
+        return float(row[0]) if row and row[0] is not None else None
+
+    def _one(self, statement: str) -> Any:  # noqa: ANN401 one value
+        row = self._cursor.execute(self._sql(statement)).fetchone()
+        return row[0] if row else 0
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()
