@@ -145,6 +145,11 @@ class Catalog:
         category = stream.partition("-")[0]
         return self._topics.get(category) or f"{self.name}.{category}"
 
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """The topics of the categories that have one of their own."""
+        return self._topics
+
     def topics_of(self, categories: Iterable[str]) -> list[str]:
         """Return the topics of some categories, each once, sorted."""
         return sorted({self.topic(category_of(category)) for category in categories})

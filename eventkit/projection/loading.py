@@ -1,4 +1,4 @@
-"""Finds projections by their path, `package.module:attribute`, the way an operator names them."""
+"""Finds projections, and whatever else an operator names, by their path in the code: `package.module:attribute`."""
 
 import importlib
 import sys
@@ -12,8 +12,6 @@ from eventkit.projection.projection import Projection
 
 def load_projections(paths: Iterable[str]) -> list[Projection]:
     """Return the projections at these paths, each a projection or a sequence of them."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     found = [projection for path in paths for projection in _load(path)]
     names = [projection.name for projection in found]
     for name in names:
@@ -22,15 +20,28 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
     return found
 
 
-def _load(path: str) -> list[Projection]:
+def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitError] = ProjectionError) -> object:
+    """Return what a path leads to, searching the working directory too; errors say `what` it is."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     module_name, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
-        raise ConfigurationError(f"projection path {path!r} must look like package.module:projection")
-    value: object = _module(path, module_name)
-    for name in attribute.split("."):
-        if not hasattr(value, name):
-            raise ProjectionError(f"projection {path!r} cannot be loaded: {module_name} has no {attribute!r}")
-        value = getattr(value, name)
+        raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
+    try:
+        value: object = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            value = getattr(value, name)
+    except EventkitError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise wrong(f"{what} {path!r} cannot be loaded: {_reason(error, module_name, attribute)}") from error
+    return value
+
+
+def _load(path: str) -> list[Projection]:
+    value = attribute_at(path)
     values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
     found = [item for item in values if isinstance(item, Projection)]
     if len(found) != len(values) or not found:
@@ -43,20 +54,14 @@ def _load(path: str) -> list[Projection]:
     return found
 
 
-def _module(path: str, name: str) -> object:
-    try:
-        return importlib.import_module(name)
-    except EventkitError:
-        raise
-    except SyntaxError as error:
-        what = f"{error.msg} ({error.filename}, line {error.lineno})"
-        raise ProjectionError(f"projection {path!r} cannot be loaded: its code cannot be read: {what}") from error
-    except ModuleNotFoundError as error:
-        where = f"no module {error.name!r} in {Path.cwd()} or on the Python path"
-        raise ProjectionError(f"projection {path!r} cannot be loaded: {where}") from error
-    except SystemExit as error:
-        raise ProjectionError(f"projection {path!r} cannot be loaded: importing {name} ends the process") from error
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
-        raise ProjectionError(f"projection {path!r} cannot be loaded: importing {name} fails with {what}") from error
+def _reason(error: BaseException, module: str, attribute: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
+    if isinstance(error, ModuleNotFoundError):
+        return f"no module {error.name!r} in {Path.cwd()} or on the Python path"
+    if isinstance(error, SystemExit):
+        return f"importing {module} ends the process"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, AttributeError) and place.filename == __file__:
+        return f"{module} has no {attribute!r}"
+    return f"importing {module} fails with {type(error).__name__}: {error} ({place.filename}, line {place.lineno})"

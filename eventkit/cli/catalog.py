@@ -1,0 +1,91 @@
+"""`eventkit catalog`: write a catalog down, and compare it with what was written down, before a release."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eventkit.errors import CatalogError, ConfigurationError
+
+if TYPE_CHECKING:
+    from eventkit.domain.catalog import Catalog
+
+_EXAMPLES = """\b
+Examples:
+  eventkit catalog export shop.events:shop > catalog.json
+  eventkit catalog check shop.events:shop
+  eventkit catalog check shop.events:shop --against catalog.json
+  git show main:catalog.json | eventkit catalog check shop.events:shop --against - --for old-events
+
+Keep catalog.json beside the code: a build compares with it, a release writes it anew.
+"""
+_PATH = click.argument("path", metavar="PACKAGE.MODULE:CATALOG")
+
+
+@click.group(name="catalog", epilog=_EXAMPLES)
+def command() -> None:
+    """Check a catalog of events before a release."""
+
+
+@command.command(epilog=_EXAMPLES, short_help="Print a catalog's types, versions and schemas as JSON.")
+@_PATH
+def export(path: str) -> None:
+    """Print a catalog's types, versions, topics and JSON Schemas, for `check --against` of the next release."""
+    from eventkit.domain.description import describe
+
+    click.echo(describe(_catalog(path)).to_json(), nl=False)
+
+
+@command.command(epilog=_EXAMPLES, short_help="Say what a release would break; exit 1 if anything.")
+@_PATH
+@click.option("--against", metavar="OLD", help="The file that `export` wrote at the last release; - is stdin.")
+@click.option(
+    "--for",
+    "concern",
+    type=click.Choice(["old-events", "old-readers", "both"]),
+    default="both",
+    show_default=True,
+    help="Old events that new code reads, or old code that reads new events.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+def check(path: str, against: str | None, concern: str, *, as_json: bool) -> None:
+    """Check that a catalog can read its old events, and say what it would break AGAINST an older one.
+
+    Exit code 1 if anything would break, 0 if nothing.
+    """
+    from eventkit.domain.compatibility import breaks
+    from eventkit.domain.description import describe, description_of
+
+    catalog = _catalog(path)
+    new = describe(catalog)
+    found = breaks(description_of(_text(against), where=against), new) if against else None
+    old_events = found.old_events if found and concern != "old-readers" else []
+    old_readers = found.old_readers if found and concern != "old-events" else []
+    compatible = not old_events and not old_readers
+    if as_json:
+        result = {"catalog": new.catalog, "types": len(new.types), "compatible": compatible}
+        click.echo(json.dumps({**result, "old_events": old_events, "old_readers": old_readers}))
+    else:
+        lines = [*(f"old events: {one}" for one in old_events), *(f"old readers: {one}" for one in old_readers)]
+        fine = f"catalog {new.catalog} can read its old events ({len(new.types)} types)"
+        click.echo("\n".join(lines) or (f"{fine} and breaks nothing of {against}" if against else fine))
+    raise SystemExit(not compatible)
+
+
+def _catalog(path: str) -> "Catalog":
+    from eventkit.domain.catalog import Catalog
+    from eventkit.projection.loading import attribute_at
+
+    value = attribute_at(path, what="catalog", wrong=CatalogError)
+    if not isinstance(value, Catalog):
+        raise CatalogError(f"{path!r} is a {type(value).__name__}, not a Catalog")
+    return value
+
+
+def _text(against: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if against == "-" else Path(against).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{against} cannot be read: {error.strerror}") from error

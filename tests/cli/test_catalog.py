@@ -1,0 +1,91 @@
+"""`eventkit catalog`: what is written down at a release, and what a build says of the next one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eventkit.cli import main
+
+SHOP = "tests.cli.shop_events:shop"
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(main, ["catalog", *arguments], input=given)
+
+
+def exported(**changes: object) -> str:
+    """Return a description of the shop in which its type is another."""
+    description = json.loads(run("export", SHOP).stdout)
+    description["types"][0].update(changes)
+    return json.dumps(description)
+
+
+def test_export_prints_types_versions_and_schemas() -> None:
+    """A person can read its differences, a program can read all of it."""
+    description = json.loads(run("export", SHOP).stdout)
+
+    [kind] = description["types"]
+    assert (description["catalog"], kind["name"], kind["version"], kind["source"]) == ("shop", "OrderPlaced", 1, "shop")
+    assert kind["data"]["$defs"]["OrderPlaced"]["required"] == ["customer"]
+
+
+def test_a_release_that_breaks_nothing_exits_with_0(tmp_path: Path) -> None:
+    """A build may run it at every change."""
+    (tmp_path / "old.json").write_text(exported())
+
+    result = run("check", SHOP, "--against", str(tmp_path / "old.json"))
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "catalog shop can read its old events (1 types) and breaks nothing of" in result.stdout
+
+
+def test_a_release_that_breaks_something_says_what_and_exits_with_1() -> None:
+    """Each line is a sentence that begins with whom it concerns; either concern can be asked for alone."""
+    old = exported(version=2, renamed_from=["Placed"])
+
+    both = run("check", SHOP, "--against", "-", given=old)
+    readers = run("check", SHOP, "--against", "-", "--for", "old-readers", given=old)
+
+    assert (both.exit_code, readers.exit_code) == (1, 0)
+    assert [line.split(":")[0] for line in both.stdout.splitlines()] == ["old events", "old events"]
+    assert "OrderPlaced went from version 2 back to 1" in both.stdout
+
+
+def test_a_script_gets_one_object() -> None:
+    """With the sentences and the verdict."""
+    result = run("check", SHOP, "--against", "-", "--json", given=exported(name="Gone"))
+
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["compatible"], found["types"], found["old_readers"]) == (1, False, 1, [])
+    assert "Gone is gone" in found["old_events"][0]
+
+
+def test_a_missing_upcaster_fails_without_an_old_catalog() -> None:
+    """The check that runs before the first use can run before the release."""
+    result = run("check", "tests.cli.shop_events:broken")
+
+    assert result.exit_code == 1
+    assert "'OrderPlaced' of 'shop' is at version 2 and has no upcaster from version 1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check"], 2, "Missing argument"),
+        (["check", "shop"], 2, "catalog path 'shop' must look like package.module:catalog"),
+        (["check", "tests.cli.shop_events:none"], 1, "'tests.cli.shop_events:none' is a int, not a Catalog"),
+        (["check", "tests.cli.shop_events:nothing"], 1, "tests.cli.shop_events has no 'nothing'"),
+        (["check", "tests.cli.nowhere:shop"], 1, "catalog 'tests.cli.nowhere:shop' cannot be loaded: no module"),
+        (["check", SHOP, "--against", "no/such.json"], 2, "no/such.json cannot be read: No such file"),
+        (["check", SHOP, "--against", "pyproject.toml"], 2, "pyproject.toml is no description by"),
+    ],
+)
+def test_wrong_input_ends_with_one_sentence(arguments: list[str], code: int, words: str) -> None:
+    """It names what was given and what would do."""
+    result = run(*arguments)
+
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
