@@ -1,4 +1,4 @@
-"""`python -m benchmarks relay | latency | append | consume`: measured beside what this machine can do, on real servers.
+"""`python -m benchmarks RUN`: measured beside what this machine can do, on real servers; `--help` names the runs.
 
 Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given, alternates the
 contestants in one run, prints a table, and with --json one object on the last line. A run is `command` in the module of
@@ -14,6 +14,7 @@ _RUNS = {
     "latency": "Follow an event from its commit to the consumer; and an idle relay.",
     "append": "Append events in transactions.",
     "consume": "Follow a topic with projectors.",
+    "scale": "Grow what there is of everything, and see what stays flat.",
 }
 
 

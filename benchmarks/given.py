@@ -33,6 +33,12 @@ class Given(msgspec.Struct, frozen=True):
         return Console(stderr=self.as_json)
 
     @contextmanager
+    def server(self) -> Iterator[servers.PostgresServer]:
+        """Lend a server, for as many databases as are wanted."""
+        with servers.postgres(self.database_url, int(self.postgres) if self.postgres else None) as server:
+            yield server
+
+    @contextmanager
     def database(self) -> Iterator[tuple[str, str]]:
         """Lend a fresh database: its address and the server's release."""
         with servers.database(self.database_url, int(self.postgres) if self.postgres else None) as lent:

@@ -99,4 +99,10 @@ def show(table: Table, console: Console, *notes: str) -> None:
 
 def last_line(figures: Mapping[str, Any]) -> None:
     """Print the figures as one JSON object."""
-    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}))
+    print(json.dumps({name: _rounded(value) for name, value in figures.items()}))
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 whatever JSON takes
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 3) if isinstance(value, float) else value

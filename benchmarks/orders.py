@@ -6,7 +6,7 @@ which takes a run of events at a time, as the documentation advises where statem
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
@@ -104,6 +104,11 @@ class Orders(msgspec.Struct, frozen=True):
     category: str
     events: int
     streams: int
+
+    @classmethod
+    def of(cls, category: str, events: int, streams: int) -> Self:
+        """Return about so many: the same number for each stream."""
+        return cls(category, max(events // streams, 1) * streams, streams)
 
     @property
     def topic(self) -> str:

@@ -6,19 +6,28 @@ from contextlib import contextmanager
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 
+__all__ = ["Kafka", "PostgresServer", "broker", "database", "postgres"]
+
 Kafka = GivenKafka | KafkaServer
+
+
+@contextmanager
+def postgres(url: str | None, release: int | None) -> Iterator[PostgresServer]:
+    """Lend a server."""
+    server = PostgresServer.given(url) if url else PostgresServer.start(release or default_release())
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
 def database(url: str | None, release: int | None) -> Iterator[tuple[str, str]]:
     """Lend a fresh database with eventkit's tables: its address and the server's release."""
-    server = PostgresServer.given(url) if url else PostgresServer.start(release or default_release())
-    try:
+    with postgres(url, release) as server:
         fresh = server.fresh()
         yield fresh, server.version
         server.drop(fresh)
-    finally:
-        server.stop()
 
 
 @contextmanager

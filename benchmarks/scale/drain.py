@@ -1,0 +1,82 @@
+"""The steady rate at which relays drain what waits, and their memory.
+
+In front of the events that are counted wait some more. The clock starts when those have come into the topic, so that
+processes, producers and partitions are warm and pages fly, and it ends when the last event has come: the start is in no
+figure, however few are counted. What has come is asked of the broker.
+"""
+
+import time
+from contextlib import ExitStack
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks import running
+from benchmarks.measure import Meter
+from benchmarks.scale.store import Store
+from benchmarks.servers import Kafka
+
+PARTITIONS = 6
+AHEAD = 50_000  # events in front, more than a relay has in flight
+_TICK = 0.002
+_DEADLINE = 1_200.0
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """What one drain came to; the memory is the peak of all relays together."""
+
+    rate: float
+    memory_mb: float
+    repeated: int  # sent once more than needed, as after a lost connection
+
+
+class Topic:
+    """A topic whose events can be counted."""
+
+    def __init__(self, kafka: Kafka, name: str) -> None:
+        """Create it."""
+        self.name = name
+        self.bootstrap = kafka.bootstrap
+        kafka.create_topic(name, PARTITIONS)
+        self._consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": name})
+
+    def count(self) -> int:
+        """Return how many events have come into it."""
+        places = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
+        return sum(self._consumer.get_watermark_offsets(place, timeout=30)[1] for place in places)
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._consumer.close()
+
+
+def drain(store: Store, topic: Topic, events: int, *, relays: int = 1) -> Drained:
+    """Let so many events wait, and so many relays drain them; RuntimeError when one has not come."""
+    ahead = min(AHEAD, store.events - events)
+    store.wait(ahead + events, topic.name)
+    before, started = topic.count(), time.perf_counter()
+    with ExitStack() as open_:
+        options = [("--part", f"{number}/{relays}") for number in range(relays)]
+        processes = [open_.enter_context(running.relay(store.url, topic.bootstrap, *words)) for words in options]
+        meters = [Meter(process.pid) for process in processes]
+        first, began = _until(topic, before + ahead)
+        last, ended = _until(topic, before + ahead + events)
+        while store.waiting():
+            time.sleep(_TICK)
+        memory = sum(meter.sample(0, 1).memory_mb for meter in meters)
+    repeated = topic.count() - before - ahead - events
+    if repeated < 0:
+        raise RuntimeError(f"the outbox is empty, but {-repeated} events of {ahead + events} have not come")
+    if first == last:  # all of them came between two looks: too few to be counted
+        first, began = before, started
+    return Drained((last - first) / (ended - began), memory, repeated)
+
+
+def _until(topic: Topic, wanted: int) -> tuple[int, float]:
+    """Wait until so many have come; return how many there are, and when they were counted."""
+    deadline = time.monotonic() + _DEADLINE
+    while (found := topic.count()) < wanted:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{wanted - found} events have not come after {_DEADLINE:g} s")
+        time.sleep(_TICK)
+    return found, time.perf_counter()
