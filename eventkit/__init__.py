@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from eventkit.aggregates.decider import Decider, Deciding
     from eventkit.aggregates.repository import Repository
     from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
+    from eventkit.aggregates.snapshots import Snapshots
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
@@ -74,6 +75,7 @@ __all__ = [
     "MissingEvents",
     "NewerSchema",
     "Repository",
+    "Snapshots",
     "SqlProjection",
     "StreamId",
     "TableProjection",
@@ -96,6 +98,7 @@ _AT_FIRST_USE = {
     "Deciding": "eventkit.aggregates.decider",
     "EventStore": "eventkit.storage.event_store",
     "Repository": "eventkit.aggregates.repository",
+    "Snapshots": "eventkit.aggregates.snapshots",
     "SqlProjection": "eventkit.projection.sql",
     "TableProjection": "eventkit.projection.table",
     "evolve": "eventkit.aggregates.aggregate",

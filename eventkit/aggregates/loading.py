@@ -7,6 +7,7 @@ refused: a state folded from a part of it would be wrong.
 from typing import Any, Generic, TypeVar
 
 from eventkit.aggregates.fold import Fold
+from eventkit.aggregates.snapshots import Keeper
 from eventkit.aggregates.track import Track
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
@@ -23,20 +24,23 @@ PAGE = 1_000  # events a statement
 class Loader(Generic[S, A]):
     """Loads aggregates of one kind."""
 
-    def __init__(self, fold: Fold[S, A], catalog: Catalog, schema: str) -> None:
+    def __init__(self, fold: Fold[S, A], catalog: Catalog, schema: str, keeper: Keeper[S] | None = None) -> None:
         """Check that the catalog knows every event of the fold."""
         for cls in fold.steps:
             catalog.type_of(cls)
         self._fold = fold
         self._catalog = catalog
         self._sql = ReadSql(schema)
+        self._keeper = keeper
         self._ignored = {
             name for cls in fold.ignored for name in (catalog.type_of(cls).names if isinstance(cls, type) else (cls,))
         }
 
     def steps(self, stream: StreamId) -> Steps[A]:
-        """Read what there is of a stream; an aggregate at version 0 where there is nothing."""
-        state, track = self._fold.initial(), Track(stream)
+        """Read a stream, from its snapshot on where it has one; an aggregate at version 0 where there is nothing."""
+        recalled = (yield from self._keeper.recall(stream)) if self._keeper else None
+        state, version = recalled or (self._fold.initial(), 0)
+        track = Track(stream, version, snapshot=version)
         pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), backwards=False)
         while not pages.over:
             for event in (yield from page_steps(pages)):

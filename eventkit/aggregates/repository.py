@@ -18,12 +18,13 @@ from eventkit.aggregates.aggregate import Aggregate, fold_of
 from eventkit.aggregates.decider import Decider, Deciding
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.loading import Loader
+from eventkit.aggregates.snapshots import Keeper, Snapshots
 from eventkit.aggregates.track import Track, Tracked, track_of
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
-from eventkit.storage.drivers import Asynchronous, Door, Synchronous
+from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
 from eventkit.storage.event_store import NO_STREAM, Appended, EventStore, Expected
 
 A = TypeVar("A", bound=Tracked)
@@ -53,18 +54,32 @@ class Repository(Generic[A]):
     """The aggregates of one kind; their streams are `category-id`."""
 
     @overload
-    def __init__(self: "Repository[G]", store: EventStore, aggregate: type[G], *, category: str) -> None: ...
+    def __init__(
+        self: "Repository[G]",
+        store: EventStore,
+        aggregate: type[G],
+        *,
+        category: str,
+        snapshots: Snapshots | None = None,
+    ) -> None: ...
     @overload
     def __init__(
-        self: "Repository[Deciding[C, S]]", store: EventStore, aggregate: Decider[C, S], *, category: str
+        self: "Repository[Deciding[C, S]]",
+        store: EventStore,
+        aggregate: Decider[C, S],
+        *,
+        category: str,
+        snapshots: Snapshots | None = None,
     ) -> None: ...
-    def __init__(self, store: EventStore, aggregate: Any, *, category: str) -> None:
-        """Check the aggregate against the store's catalog."""
+    def __init__(self, store: EventStore, aggregate: Any, *, category: str, snapshots: Snapshots | None = None) -> None:
+        """Check the aggregate against the store's catalog; without `snapshots` every load reads the whole stream."""
         self.category = check_category(category)
         self.store = store
         self._fold: Fold[Any, A] = fold_for(aggregate)
-        self._loader = Loader(self._fold, store.catalog, store.schema)
+        self._keeper = Keeper(snapshots, self._fold, store.catalog, store.schema) if snapshots else None
+        self._loader = Loader(self._fold, store.catalog, store.schema, self._keeper)
         self._load = Door("load", writes=False, bind_arguments=store.bind_arguments)
+        self._save = Door("save", writes=True, bind_arguments=store.bind_arguments)
 
     def new(self, key: Key) -> A:
         """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""
@@ -84,7 +99,7 @@ class Repository(Generic[A]):
         if draft is None:
             return None
         done = self.store.append(connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata)
-        return self._saved(aggregate, done)
+        return self._save.run(connection, self._saved(aggregate, done))
 
     async def save_async(self, connection: Asynchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
         """Do what `save` does, on an asynchronous session or connection."""
@@ -94,7 +109,7 @@ class Repository(Generic[A]):
         done = await self.store.append_async(
             connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata
         )
-        return self._saved(aggregate, done)
+        return await self._save.run_async(connection, self._saved(aggregate, done))
 
     @contextmanager
     def change(self, connection: Synchronous, key: Key, *, metadata: Story = None) -> Iterator[A]:
@@ -139,7 +154,11 @@ class Repository(Generic[A]):
             )
         return Draft(self.stream(track.stream), track.version or NO_STREAM, track.recorded)
 
-    def _saved(self, aggregate: A, done: Appended) -> Appended:
+    def _saved(self, aggregate: A, done: Appended) -> Steps[Appended]:
         track = track_of(aggregate)
         track.version, track.recorded = done.version, []
+        if self._keeper:
+            state, since = self._fold.state_of(aggregate), done.version - track.snapshot
+            if (yield from self._keeper.keep(state, since, done)):
+                track.snapshot = done.version
         return done

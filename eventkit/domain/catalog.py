@@ -117,6 +117,10 @@ class Catalog:
         step = changed_fields(defaults=defaults or {}, renamed=renamed or {}, dropped=dropped)
         self._upcasters.add(self._kind(cls), from_version, step)
 
+    def upcasters_of(self, cls: type) -> list[Upcaster]:
+        """Return the steps that raise a type's older versions, oldest first."""
+        return self._upcasters.steps(self._kind(cls))
+
     def check(self) -> None:
         """Raise CatalogError for what would fail at an event's first use: missing upcasters, unknown annotations."""
         self.check_chains()

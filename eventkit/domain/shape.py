@@ -45,6 +45,12 @@ def shape_of(cls: type) -> Shape:
     )
 
 
+def classes_in(cls: type) -> list[type]:
+    """Return the classes that a class is made of, itself included, each once."""
+    found = (getattr(node, "cls", None) for node, _ in _nodes(inspect.type_info(cls), cls.__name__))
+    return list(dict.fromkeys(part for part in found if isinstance(part, type)))
+
+
 def _nodes(node: Any, path: str, seen: frozenset[type] = frozenset()) -> Iterator[tuple[Any, str]]:
     """Go through a type and all types in it, each with the path of its field."""
     cls = getattr(node, "cls", None)

@@ -44,6 +44,10 @@ class Upcasters:
         """Return the versions that no upcaster leads on from."""
         return [version for version in kind.older if (kind.cls, version) not in self._steps]
 
+    def steps(self, kind: EventType) -> list[Upcaster]:
+        """Return the registered steps of a type, oldest first."""
+        return [self._steps[kind.cls, version] for version in kind.older if (kind.cls, version) in self._steps]
+
     def decoder(self, kind: EventType, version: int, decode: Decode) -> Decode:
         """Return the function that makes events of JSON in an older version; `decode` makes them of the current one."""
         known = self._decoders.get((kind.cls, version))

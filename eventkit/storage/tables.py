@@ -89,6 +89,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _projections(tables)
     _messaging(tables)
     _rebuilds(tables)
+    _snapshots(tables)
     for table in tables.sorted_tables:
         _store_as(table, table.info.get(STORAGE, {}))
     return tables
@@ -245,5 +246,21 @@ def _messaging(tables: MetaData) -> None:
         Index(None, "received_at"),
         comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "
         "Pruned.",
+        info={STORAGE: _COMING_AND_GOING_STORAGE},
+    )
+
+
+def _snapshots(tables: MetaData) -> None:
+    Table(
+        "snapshots",
+        tables,
+        Column("stream", Text(collation="C"), primary_key=True),
+        Column("aggregate", Text, primary_key=True),
+        Column("version", Integer, nullable=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("fingerprint", Text, nullable=False),
+        Column("state", JSONB, nullable=False),
+        Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
         info={STORAGE: _COMING_AND_GOING_STORAGE},
     )

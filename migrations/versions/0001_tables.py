@@ -1,4 +1,4 @@
-"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox.
+"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox; snapshots.
 
 `events` becomes append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
 `eventkit/storage/tables.py`.
@@ -39,12 +39,14 @@ def upgrade() -> None:
     _dead_letters(schema)
     _timers(schema)
     _inbox(schema)
+    _snapshots(schema)
     for table, storage in (
         ("streams", UPDATED),
         ("outbox", EMPTIED),
         ("checkpoints", UPDATED),
         ("timers", COMING_AND_GOING),
         ("inbox", COMING_AND_GOING),
+        ("snapshots", COMING_AND_GOING),
     ):
         op.execute(f'alter table "{schema}".{table} set ({storage})')
 
@@ -52,6 +54,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     schema = schema_of(op.get_context())
     for table in (
+        "snapshots",
         "inbox",
         "timers",
         "dead_letters",
@@ -248,3 +251,19 @@ def _inbox(schema: str) -> None:
         "Pruned.",
     )
     op.create_index("inbox_received_at_idx", "inbox", ["received_at"], schema=schema)
+
+
+def _snapshots(schema: str) -> None:
+    op.create_table(
+        "snapshots",
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("aggregate", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("event_id", sa.Uuid, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("state", JSONB, nullable=False),
+        sa.Column("saved_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("stream", "aggregate", name="snapshots_pkey"),
+        schema=schema,
+        comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
+    )

@@ -1,0 +1,148 @@
+"""What a fold does, as a short text: where it differs, the snapshots of the other fold are not read.
+
+It sees the state's shape and initial value, the names and schema versions of the events, and the code of the evolve
+functions, of the upcasters, and of what they name within their top-level package: methods of the state and of the
+events, functions, classes, constants. It does not see other packages, what is called by a computed name, and values
+that change at run time: `version=` is for those. Another release of Python compiles differently, and is another fold.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from hashlib import sha256
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import msgspec
+
+from eventkit.aggregates.fold import Fold
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.codec import Codec
+from eventkit.domain.shape import classes_in, is_pydantic
+
+_FORMAT = 1  # raise it when snapshots are written in another way
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
+_READABLE = ("datetime", "decimal", "fractions", "uuid")  # modules whose values have a repr that says all
+_GENERATED = "<string>"  # the file of what @dataclass writes: the shape says it
+
+
+def fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object) -> str:
+    """Return the fingerprint of a fold; the same in every process that runs the same code."""
+    initial = fold.initial()
+    state = type(initial)
+    kinds = [catalog.type_of(cls) for cls in fold.steps]
+    upcasters = [step for cls in fold.steps for step in catalog.upcasters_of(cls)]
+    parts = (
+        (_FORMAT, sys.implementation.cache_tag, fold.name, version),
+        state.model_json_schema() if is_pydantic(state) else msgspec.json.schema(state, schema_hook=_custom),
+        msgspec.json.decode(Codec(state).encode(initial)),
+        sorted((kind.source, kind.name, kind.version) for kind in kinds),
+        _Reader(state, classes_in(state)).read([*fold.sources, *upcasters, *fold.steps]),
+    )
+    return sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+class _Reader:
+    """Describes functions by what they do, not by where they stand, with what they name, each once."""
+
+    def __init__(self, state: type, parts: list[type]) -> None:
+        self._state = state
+        self._parts = [cls for cls in parts if cls is not state]
+        self._scopes: list[Mapping[str, Any]] = []  # where a method that is called may be
+        self._root = ""
+        self._seen: set[int] = {id(state)}  # of its methods only those count that the fold calls
+
+    def read(self, roots: list[Any]) -> Any:
+        """Describe the fold's own functions and classes."""
+        self._root = _root(roots[0].__globals__)
+        classes = [self._state, *self._parts, *(cls for cls in roots if isinstance(cls, type))]
+        self._scopes = [vars(base) for cls in classes for base in cls.__mro__[:-1]]
+        special = [value for name, value in sorted(vars(self._state).items()) if name.startswith("__")]
+        made = [value for value in special if isinstance(value, FunctionType) and _is_written(value)]
+        return [self._value(value) for value in (*roots, *self._parts, *made)]
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, CodeType):
+            consts = [self._value(const) for const in value.co_consts]
+            return value.co_code, value.co_exceptiontable, value.co_names, value.co_varnames, consts
+        if isinstance(value, set | frozenset):  # their order is another one in each process
+            return sorted(repr(self._value(part)) for part in value)
+        parts = _parts(value)
+        return _shown(value) if parts is None else [self._value(part) for part in parts]
+
+    def _function(self, function: FunctionType) -> Any:
+        if id(function) in self._seen or _root(function.__globals__) != self._root:
+            return function.__qualname__
+        self._seen.add(id(function))
+        names = sorted(set(_names(function.__code__)))
+        given = [*_closed(function), function.__defaults__, function.__kwdefaults__]
+        scopes = [function.__globals__, *self._scopes, *self._modules(function, names)]
+        named = [(name, self._value(scope[name])) for name in names for scope in scopes if name in scope]
+        return self._value(function.__code__), self._value(given), named
+
+    def _modules(self, function: FunctionType, names: list[str]) -> list[Mapping[str, Any]]:
+        found = [function.__globals__.get(name) for name in names]
+        return [vars(one) for one in found if isinstance(one, ModuleType) and _root(vars(one)) == self._root]
+
+    def _class(self, cls: type) -> Any:
+        module = sys.modules.get(cls.__module__)
+        if id(cls) in self._seen or module is None or _root(vars(module)) != self._root:
+            return cls.__qualname__
+        self._seen.add(id(cls))
+        if issubclass(cls, Enum):
+            return cls.__qualname__, [(member.name, repr(member.value)) for member in cls]
+        values = [value for _, value in sorted(vars(cls).items())]
+        return cls.__qualname__, [self._value(value) for value in values if _is_written(value)]
+
+
+def _custom(cls: Any) -> dict[str, Any]:
+    return dict(cls.model_json_schema()) if is_pydantic(cls) else {"title": cls.__qualname__}
+
+
+def _root(namespace: Mapping[str, Any]) -> str:
+    """Return the top-level package of a module; of a program run by `python -m` its real one."""
+    spec = namespace.get("__spec__")
+    name: str = spec.name if spec else namespace.get("__name__", "")
+    return name.partition(".")[0]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names(const)
+
+
+def _parts(value: Any) -> list[Any] | None:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(value) if isinstance(value, tuple | list) else _inner(value) or None
+
+
+def _shown(value: Any) -> str:
+    plain = type(value) in _PLAIN or isinstance(value, Enum) or type(value).__module__ in _READABLE
+    return repr(value) if plain else type(value).__qualname__
+
+
+def _inner(value: Any) -> list[Any]:
+    """Return the functions behind a property or a class's or static method."""
+    found = [getattr(value, name, None) for name in ("fget", "__func__", "func")]
+    return [function for function in found if isinstance(function, FunctionType)]
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a class's attribute is code that somebody wrote."""
+    functions = [value] if isinstance(value, FunctionType) else _inner(value)
+    return any(function.__code__.co_filename != _GENERATED for function in functions)
+
+
+def _closed(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not filled yet: a function that names itself
+            continue

@@ -1,0 +1,90 @@
+"""Snapshots: an aggregate's state at a version, so that loading reads only what came after. Always disposable.
+
+A snapshot counts only for the fold that made it (its fingerprint) and only while the event it was taken after is still
+that event: whatever was restored, edited or pruned, no state is ever read that its events would not give. It is written
+after the append, in the caller's transaction, which holds the stream's lock; inside a savepoint, because nothing that
+goes wrong with it may cost the caller a save; and without waiting for whoever deletes it at that moment.
+"""
+
+import logging
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from eventkit.storage.append_sql import quoted
+from eventkit.storage.connection import database_errors, first_line
+from eventkit.storage.drivers import Steps
+
+logger = logging.getLogger("eventkit.aggregates")
+
+# By the primary key, and the unique index on (stream, version).
+_READ = """select s.version, s.state::text
+  from {s}.snapshots s
+  join {s}.events e on e.stream = s.stream and e.version = s.version and e.id = s.event_id
+ where s.stream = %(stream)s::text and s.aggregate = %(aggregate)s::text and s.fingerprint = %(fingerprint)s::text"""
+
+# Another writer of this stream waits at the stream's row; a row that is locked all the same is being deleted by hand.
+_KEEP = """with there as (
+  select from {s}.snapshots where stream = %(stream)s::text and aggregate = %(aggregate)s::text
+), free as (
+  select from {s}.snapshots where stream = %(stream)s::text and aggregate = %(aggregate)s::text
+     for update skip locked
+)
+insert into {s}.snapshots (stream, aggregate, version, event_id, fingerprint, state)
+select %(stream)s::text, %(aggregate)s::text, %(version)s::int, %(event_id)s::uuid, %(fingerprint)s::text,
+       %(state)s::jsonb
+ where exists (select from free) or not exists (select from there)
+on conflict (stream, aggregate) do update
+   set version = excluded.version, event_id = excluded.event_id, fingerprint = excluded.fingerprint,
+       state = excluded.state, saved_at = excluded.saved_at"""
+
+
+class Snapshot(NamedTuple):
+    """A state to keep, and the event that it was taken after."""
+
+    stream: str
+    aggregate: str
+    version: int
+    event_id: UUID
+    fingerprint: str
+    state: str  # JSON
+
+
+class SnapshotSql:
+    """The statements for one PostgreSQL schema, built once."""
+
+    savepoint = "savepoint eventkit_snapshot"
+    rollback = "rollback to savepoint eventkit_snapshot"
+    release = "release savepoint eventkit_snapshot"
+
+    def __init__(self, schema: str) -> None:
+        """Quote the schema's name."""
+        s = quoted(schema)
+        self.read, self.keep = _READ.format(s=s), _KEEP.format(s=s)
+
+
+def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) -> Steps[tuple[int, str] | None]:
+    """Return a snapshot's version and state; None where there is none that counts."""
+    params = {"stream": str(stream), "aggregate": aggregate, "fingerprint": fingerprint}
+    with database_errors():
+        rows = yield sql.read, params
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def keep_steps(sql: SnapshotSql, snapshot: Snapshot) -> Steps[bool]:
+    """Keep a snapshot in place of an older one; return whether that was possible, and log why not."""
+    params = {**snapshot._asdict(), "stream": str(snapshot.stream), "version": str(snapshot.version)}
+    params["event_id"] = snapshot.event_id.hex
+    with database_errors():
+        yield sql.savepoint, None
+        try:
+            yield sql.keep, params
+        except (psycopg.Error, DBAPIError) as error:
+            yield sql.rollback, None  # raises where the connection is lost, and then the caller has lost more
+            yield sql.release, None
+            logger.warning("no snapshot of %s at version %d: %s", snapshot.stream, snapshot.version, first_line(error))
+            return False
+        yield sql.release, None
+    return True
