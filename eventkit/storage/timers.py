@@ -94,6 +94,7 @@ _NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from
 _DUE = """select distinct stream from (
   select stream from {s}.timers where due_at <= coalesce(%s::timestamptz, statement_timestamp())
    order by due_at limit %s) d order by stream"""
+_WAITING = """select stream, source, type, schema_version, data::text from {s}.timers order by due_at, stream, name"""
 _LIST = """select stream, name, due_at, due_at <= clock_timestamp(), type, event_id, set_at from {s}.timers
             where stream like %(stream)s order by due_at, stream, name limit %(limit)s"""
 
@@ -163,6 +164,11 @@ def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statem
         "data": text_array(deadline.event.data for deadline in deadlines),
         "metadata": text_array(deadline.metadata for deadline in deadlines),
     }
+
+
+def waiting(connection: psycopg.Connection[Any], schema: str) -> list[tuple[str, str, str, int, str]]:
+    """Return stream, source, type, schema version and data of all deadlines, the soonest first: for tests."""
+    return connection.execute(_WAITING.format(s=quoted(schema)).encode()).fetchall()
 
 
 class DueTimers:

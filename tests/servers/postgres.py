@@ -3,19 +3,15 @@
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
 
-import uuid
 from typing import Self
 
 import psycopg
-import sqlalchemy
-from psycopg import sql
 
 from eventkit.embedded.binaries import Binaries, from_system, from_wheel
 from eventkit.embedded.postgres import EmbeddedPostgres
-from eventkit.storage import migrate
+from eventkit.testing.databases import Databases
 from tests.servers import ServerMissing
 
-TEMPLATE = "eventkit_template"
 HOW_TO_GET = {
     15: "PostgreSQL 15 is not on this machine: install it (Debian: `apt-get install postgresql-15`)",
     18: "PostgreSQL 18 is not on this machine: `pip install 'eventkit-outbox[embedded]'` brings it",
@@ -30,7 +26,7 @@ class PostgresServer:
         self.url = url
         self.version = version
         self.embedded = embedded
-        self._template = ""
+        self._databases = Databases(url)
 
     @classmethod
     def start(cls, release: int) -> Self:
@@ -48,36 +44,16 @@ class PostgresServer:
         """Drop what was made here, and end the server if it is ours."""
         if self.embedded:
             self.embedded.stop()
-        elif self._template:
-            self._execute("drop database if exists {} with (force)", self._template)
+        else:
+            self._databases.close()
 
     def fresh(self, *, migrated: bool = True) -> str:
         """Create a database and return its address; `migrated` says whether it has eventkit's tables."""
-        name = _unique("test")
-        self._create(name, self._migrated_template() if migrated else "template1")
-        return self._address(name)
+        return self._databases.fresh(migrated=migrated)
 
     def drop(self, url: str) -> None:
         """Drop a database that `fresh` made, with the sessions in it."""
-        self._execute("drop database if exists {} with (force)", sqlalchemy.make_url(url).database or "")
-
-    def _migrated_template(self) -> str:
-        if not self._template:
-            name = _unique(TEMPLATE)
-            self._create(name, "template1")
-            migrate.upgrade(self._address(name))
-            self._template = name
-        return self._template
-
-    def _create(self, name: str, template: str) -> None:
-        self._execute("create database {} template {}", name, template)
-
-    def _execute(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-    def _address(self, name: str) -> str:
-        return sqlalchemy.make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        self._databases.drop(url)
 
 
 def binaries(release: int) -> Binaries:
@@ -92,7 +68,3 @@ def binaries(release: int) -> Binaries:
 def default_release() -> int:
     """Return 15 if the system has it, else 18."""
     return 15 if from_system(15) else 18
-
-
-def _unique(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex[:12]}"

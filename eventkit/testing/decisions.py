@@ -1,0 +1,110 @@
+"""Given events, when something is decided, then these events: for both styles of aggregates, without a database."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, Self
+
+from eventkit.aggregates.aggregate import Aggregate
+from eventkit.aggregates.decider import Decider, Deciding
+from eventkit.aggregates.repository import fold_for
+from eventkit.aggregates.track import Track
+from eventkit.testing.report import Line, check, fail, lines_of
+
+
+class Decision:
+    """A scenario of an aggregate; `state` is what the events have made of it."""
+
+    def __init__(self, subject: type[Aggregate] | Decider[Any, Any], events: tuple[object, ...]) -> None:
+        """Fold what is given."""
+        self._fold = fold_for(subject)
+        self._given = events
+        self._story = [f"given {self._fold.name}", *(f"    {line}" for event in events for line in lines_of(event))]
+        self._aggregate = self._fold.opened(self._folded(events), Track(version=len(events)))
+        self._error: Exception | None = None
+
+    @property
+    def state(self) -> Any:
+        """The state: of a class the aggregate itself."""
+        return self._fold.state_of(self._aggregate)
+
+    def when(self, what: Any, *args: Any, **kwargs: Any) -> Self:
+        """Decide: `when(Order.add, "cake")` calls the method, `when(Add("cake"))` gives a decider its command."""
+        __tracebackhide__ = True
+        self._story += ["when", *(f"    {line}" for line in lines_of(_call(what, args, kwargs)))]
+        try:
+            if isinstance(self._aggregate, Deciding):
+                for command in (what, *args):
+                    self._aggregate.decide(command)
+            else:
+                what(self._aggregate, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 `then_raises` may expect it
+            self._error = error
+        return self
+
+    def then(self, *events: object) -> Self:
+        """Expect exactly these events to have been recorded, in this order."""
+        __tracebackhide__ = True
+        if self._error:
+            expected = [f"    {line}" for event in events for line in lines_of(event)] or ["    (nothing)"]
+            fail("it raised", f"    {self._error!r}", "expected was", *expected, story=self._story, cause=self._error)
+        check(events, self._aggregate.recorded, story=self._story, what="the recorded events")
+        self._check_state()
+        return self
+
+    def then_nothing(self) -> Self:
+        """Expect that nothing was recorded, and nothing raised."""
+        __tracebackhide__ = True
+        return self.then()
+
+    def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
+        """Expect that the decision was refused; `match` is a regular expression found in the error's message."""
+        __tracebackhide__ = True
+        check_raised(self._error, kind, match, story=self._story, instead=self._aggregate.recorded)
+        return self
+
+    def then_state(self, expected: Any) -> Self:
+        """Expect this state."""
+        __tracebackhide__ = True
+        if self._error:
+            fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
+        check([expected], [self.state], story=self._story, what="the states")
+        return self
+
+    def _folded(self, events: tuple[object, ...]) -> Any:
+        state = self._fold.initial()
+        for event in events:
+            state = self._fold.evolve(state, event)
+        return state
+
+    def _check_state(self) -> None:
+        """Expect that the state is what the events give: a change without an event would be gone when it is loaded."""
+        __tracebackhide__ = True
+        expected = _shown(self._folded((*self._given, *self._aggregate.recorded)))
+        check([expected], [_shown(self.state)], story=self._story, what="the state and what its events give")
+
+
+def check_raised(
+    error: Exception | None, kind: type[Exception], match: str | None, *, story: list[str], instead: Any
+) -> None:
+    """Expect an error."""
+    __tracebackhide__ = True
+    wanted = kind.__qualname__ + (f" with a message like {match!r}" if match else "")
+    if error is None:
+        happened = [f"    {line}" for event in instead for line in lines_of(event)] or ["    (nothing)"]
+        fail(f"{wanted} was expected, but nothing was raised; what happened is", *happened, story=story)
+    if not isinstance(error, kind) or (match is not None and not re.search(match, str(error))):
+        fail(f"{wanted} was expected, but it raised", f"    {error!r}", story=story, cause=error)
+
+
+def _call(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not isinstance(what, Callable) or isinstance(what, type):  # type: ignore[arg-type]
+        return what if not args else Line(", ".join(map(repr, (what, *args))))
+    given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
+    return Line(f"{getattr(what, '__qualname__', repr(what))}({', '.join(given)})")
+
+
+def _shown(state: Any) -> Any:
+    if is_dataclass(state):
+        return {field.name: getattr(state, field.name) for field in fields(state)}
+    return dict(vars(state)) if hasattr(state, "__dict__") else state

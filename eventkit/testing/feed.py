@@ -1,0 +1,98 @@
+"""Gives a projection its events, as messages off the wire, on a real database: decoded, applied, committed.
+
+It goes the way that the projector goes, but for what the projector adds: no checkpoints, and an error is not retried
+and parked but raised.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from eventkit.domain.codec import Codec
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.message import message_of
+from eventkit.domain.metadata import Metadata
+from eventkit.domain.stream import StreamId
+from eventkit.projection.arrival import Arrival
+from eventkit.projection.handlers import Step
+from eventkit.projection.projection import Projection
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.connection import connect
+
+STREAM = "given-1"  # where events are whose stream does not matter
+
+
+class At(NamedTuple):
+    """Events of one stream."""
+
+    stream: str
+    events: tuple[object, ...]
+    metadata: Metadata | Mapping[str, Any] | None = None
+    time: datetime | None = None
+
+
+def at(
+    stream: StreamId | str,
+    *events: object,
+    metadata: Metadata | Mapping[str, Any] | None = None,
+    time: datetime | None = None,
+) -> At:
+    """Say which stream events are of, and with which metadata and at what time they were recorded."""
+    return At(StreamId.parse(stream), events, metadata, time)
+
+
+class Feed:
+    """One projection in one database; each stream's events have versions from 1."""
+
+    def __init__(self, projection: Projection, database: str) -> None:
+        """Connect when there is something to apply."""
+        self._projection = projection
+        self._database = database
+        self._versions: dict[str, int] = {}
+
+    def apply(self, given: Iterable[object]) -> None:
+        """Apply events in one transaction."""
+        with self._workspace() as workspace, workspace.transaction() as connection:
+            connection.execute("select 1")  # a projector has read the fence by now: the transaction is open
+            self._projection.apply(workspace, None, list(self._steps(given)))
+
+    @contextmanager
+    def _workspace(self) -> Iterator[Workspace]:
+        """Open a connection of its own, as a projector does."""
+        workspace = Workspace(
+            connect(self._database, name="testing"), with_sqlalchemy=self._projection.needs_sqlalchemy
+        )
+        try:
+            yield workspace
+        finally:
+            workspace.close()
+
+    def _steps(self, given: Iterable[object]) -> Iterator[Step]:
+        for one in given:
+            part = one if isinstance(one, At) else At(STREAM, (one,))
+            for event in part.events:
+                step = self._projection.handlers.decode(self._arrival(part, event))
+                if step is not None:
+                    yield step
+
+    def _arrival(self, part: At, event: object) -> Arrival:
+        kind = self._projection.catalog.type_of(type(event))
+        version = self._versions[part.stream] = self._versions.get(part.stream, 0) + 1
+        story = Metadata.of(part.metadata)
+        encoded = EncodedEvent(
+            id=str(uuid4()),
+            source=kind.source,
+            stream=part.stream,
+            version=version,
+            type=kind.name,
+            schema_version=kind.version,
+            data=Codec(type(event)).encode(event),
+            time=(part.time or datetime.now(UTC)).isoformat(),
+            correlation_id=story.correlation_id,
+            causation_id=story.causation_id,
+            traceparent=story.traceparent,
+            extra=Metadata(extra=story.extra).to_json() if story.extra else None,
+        )
+        return Arrival(part.stream, version, message_of(encoded, self._projection.catalog.topic(part.stream)))

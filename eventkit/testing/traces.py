@@ -1,0 +1,63 @@
+"""What a projection has left in its database: rows, appended events, deadlines; and time, which can be let pass."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from eventkit.domain.catalog import Catalog
+from eventkit.messaging.timers import SESSION, Timers
+from eventkit.storage.connection import connect
+from eventkit.storage.event_store import EventStore
+from eventkit.storage.timers import waiting
+
+Placed = tuple[str, Any]
+"""A stream and an event of it."""
+
+
+class Traces:
+    """What is in one database."""
+
+    def __init__(self, catalog: Catalog, database: str) -> None:
+        """Decode by a catalog."""
+        self._store = EventStore(catalog)
+        self._database = database
+        self._engine = sa.create_engine(make_url(database).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+
+    def create(self, table: sa.Table) -> None:
+        """Create a table that is missing."""
+        table.create(self._engine, checkfirst=True)
+
+    def rows(self, source: sa.Table | sa.Select[Any]) -> list[Mapping[str, Any]]:
+        """Return the rows of a table or a query."""
+        query = sa.select(source) if isinstance(source, sa.Table) else source
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def position(self) -> int:
+        """Return the position of the last event in the store."""
+        with self._connect("testing") as connection:
+            last = next(self._store.read_all(connection, backwards=True, limit=1), None)
+        return (last.position or 0) if last else 0
+
+    def appended(self, after: int) -> list[Placed]:
+        """Return what was appended above a position."""
+        with self._connect("testing") as connection:
+            return [(found.stream, found.event) for found in self._store.read_all(connection, after=after)]
+
+    def deadlines(self) -> list[Placed]:
+        """Return the deadlines that wait, the soonest first."""
+        with self._connect("testing") as connection:
+            found = waiting(connection, self._store.schema)
+        decode = self._store.catalog.decode_data
+        return [(stream, decode(source, kind, version, data)) for stream, source, kind, version, data in found]
+
+    def fire(self, as_of: datetime) -> None:
+        """Append the events of the deadlines that are due by a time."""
+        Timers(self._connect, schema=self._store.schema, owner="testing").fire(as_of)
+
+    def _connect(self, name: str) -> psycopg.Connection[Any]:
+        return connect(self._database, name=name, autocommit=True, options=SESSION)
