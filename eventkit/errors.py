@@ -26,7 +26,8 @@ EventkitError
 │   ├── TransportUnavailable  no connection, or it was lost
 │   └── TopicUnusable         missing, forbidden, or changed under a running producer
 └── ProjectionError           a projection that cannot be loaded or run
-    └── VersionMismatch       its declared version is not the live one: rebuild
+    ├── VersionMismatch       its declared version is not the live one: rebuild
+    └── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
 """
 
 from collections.abc import Mapping
@@ -187,3 +188,7 @@ class ProjectionError(EventkitError):
 
 class VersionMismatch(ProjectionError):
     """The declared version of a projection is not the live one."""
+
+
+class RebuildRefused(ProjectionError):
+    """A rebuild cannot begin, go on, or be swapped in; the live read model is as it was."""

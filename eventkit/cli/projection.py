@@ -1,6 +1,7 @@
 """`eventkit projection`: what the read models' database knows of its projections, and how one is made anew or ended."""
 
 import json
+import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,15 @@ import click
 import msgspec
 
 from eventkit.config import Settings, has_password
-from eventkit.errors import ConfigurationError
+from eventkit.errors import ConfigurationError, RebuildRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from eventkit.projection.projection import Projection
+    from eventkit.projection.rebuilding import Outcome, Plan
     from eventkit.projection.status import Status, Statuses
+    from eventkit.worker import Stop
 
 _EXAMPLES = """\b
 Examples:
@@ -115,6 +119,77 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
     if deleted.tables:
         kept = "keep their rows: drop or empty them before a projector starts anew"
         click.echo(f"its tables {', '.join(deleted.tables)} {'are dropped' if deleted.dropped else kept}")
+
+
+@command.command(epilog=_EXAMPLES, short_help="Make a read model anew beside the live one, and swap it in.")
+@click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes, each for a part of the streams (default: one a core, up to 4).",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with a rebuild that died, if there is one; the code must be the same."
+)
+@click.option("--merge", is_flag=True, help="Merge the rows into the live tables instead of swapping names.")
+@click.option("--accept-parked", is_flag=True, help="Swap in although streams are parked that are not parked live.")
+@_STORE_URL
+@_JSON
+@click.pass_obj
+def rebuild(  # noqa: PLR0913 one parameter an option
+    settings: Settings,
+    paths: tuple[str, ...],
+    *,
+    workers: int | None,
+    resume: bool,
+    merge: bool,
+    accept_parked: bool,
+    store_url: str | None,
+    as_json: bool,
+) -> None:
+    """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
+
+    The live read model is served and kept up to date until the swap. Where it is killed before, nothing has changed:
+    start it again.
+    """
+    from eventkit.projection.loading import load_projections
+    from eventkit.projection.rebuilding import Plan
+    from eventkit.worker import Stop, collect_garbage_rarely
+
+    stop = Stop()
+    stop.on_signals()
+    settings.require_database()
+    plan = Plan(workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, store_url)
+    projections = load_projections(paths)
+    collect_garbage_rarely()
+    outcomes = [_rebuilt(item, settings, plan, stop) for item in projections]
+    if as_json:
+        click.echo(json.dumps(list(map(msgspec.to_builtins, outcomes))))
+    else:
+        click.echo("\n".join(map(_sentence, outcomes)))
+
+
+def _rebuilt(projection: "Projection", settings: Settings, plan: "Plan", stop: "Stop") -> "Outcome":
+    from eventkit.cli.process import together
+    from eventkit.cli.progress import shown
+    from eventkit.projection.rebuilding import Rebuilding
+
+    outcomes: list[Outcome] = []
+    with shown(projection.name) as tell:
+        rebuilding = Rebuilding(projection, settings, plan, stop=stop, tell=tell)
+        together([lambda _: outcomes.append(rebuilding.run())], stop)
+    if not outcomes:
+        raise RebuildRefused(f"the rebuild of {projection.name!r} was ended: the live read model is as it was")
+    return outcomes[0]
+
+
+def _sentence(outcome: "Outcome") -> str:
+    how = "swapped in" if outcome.merged is None else f"merged, {outcome.merged:,} rows written"
+    parked = f", {outcome.parked:,} streams are parked" if outcome.parked else ""
+    return (
+        f"{outcome.projection}: {outcome.events:,} events in {outcome.seconds:,.1f} s "
+        f"({outcome.events_per_second:,.0f}/s), {how} as generation {outcome.generation}{parked}"
+    )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from eventkit.errors import (
     NewerSchema,
     NotPrimary,
     ProjectionError,
+    RebuildRefused,
     SchemaMismatch,
     StorageError,
     TransportError,
@@ -38,7 +39,7 @@ class Blame(Enum):
 _RIVAL = ("40001", "40P01", "55P03")
 _SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and cancel, system, internal
 _SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
-_OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch)
+_OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
 # what the append of a handler may say
 _OF_APPENDS = {ConcurrencyError: Blame.RIVAL, AppendDeadlock: Blame.RIVAL, DuplicateEventId: Blame.EVENT}
 

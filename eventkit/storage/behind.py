@@ -37,7 +37,8 @@ def behind(
     """
     after = ""
     while page := log.page(after, _PAGE, part):
-        known = checkpoints.between(connection, generation, after, page[-1][0])
+        with connection.transaction():
+            known = checkpoints.between(connection, generation, after, page[-1][0])
         after = page[-1][0]
         for stream, version in page:
             checkpoint = known.get(stream)

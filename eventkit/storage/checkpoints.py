@@ -37,6 +37,16 @@ _MOVE = """update {s}.checkpoints set version = %(version)s, event_id = %(event_
             where generation = %(generation)s and stream = %(stream)s"""
 _BETWEEN = """select stream, version, event_id, parked from {s}.checkpoints
                where generation = %s and stream > %s and stream <= %s order by stream"""
+_LAGGING = """
+select l.stream, coalesce(n.version, 0), l.version, coalesce(n.parked, false)
+  from {s}.checkpoints l left join {s}.checkpoints n on n.generation = %(new)s and n.stream = l.stream
+ where l.generation = %(live)s and l.version > coalesce(n.version, 0) order by l.stream
+"""
+_NEWLY_PARKED = """
+select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
+   and not exists (select from {s}.checkpoints l where l.generation = %(live)s and l.stream = n.stream and l.parked)
+ order by n.stream
+"""
 _COUNT = "select count(*), count(*) filter (where parked) from {s}.checkpoints where generation = %s"
 # A loose scan over the primary key; "order." is above every stream of "order".
 _CATEGORIES = """
@@ -114,6 +124,17 @@ class Checkpoints:
     def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
         """Write a checkpoint that this transaction has locked."""
         connection.execute(self._sql(_MOVE), {"generation": generation, **msgspec.structs.asdict(checkpoint)})
+
+    def lagging(
+        self, connection: psycopg.Connection[Any], generation: int, live: int
+    ) -> list[tuple[str, int, int, bool]]:
+        """Return the streams in which one generation is behind another: from, to, and whether it is parked there."""
+        return connection.execute(self._sql(_LAGGING), {"new": generation, "live": live}).fetchall()
+
+    def newly_parked(self, connection: psycopg.Connection[Any], generation: int, live: int) -> list[str]:
+        """Return the streams that are parked in one generation and not in another."""
+        params = {"new": generation, "live": live}
+        return [stream for (stream,) in connection.execute(self._sql(_NEWLY_PARKED), params)]
 
     def count(self, connection: psycopg.Connection[Any], generation: int) -> tuple[int, int]:
         """Return how many streams a generation knows, and how many of them are parked."""

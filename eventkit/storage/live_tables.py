@@ -12,6 +12,11 @@ _FIND = """select c.oid, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.re
              from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
 
 
+_WRITTEN = """select oid from unnest(%s::oid[]) t(oid)
+  where pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+      + pg_stat_get_xact_tuples_deleted(oid) > 0"""
+
+
 class TableName(NamedTuple):
     """A table's name as the code has it; without a schema, the session's search path decides."""
 
@@ -39,6 +44,19 @@ class LiveTable(msgspec.Struct, frozen=True):
     schema: str
     name: str
     place: str
+
+
+def search_path(connection: psycopg.Connection[Any]) -> str:
+    """Return where this session looks for names without a schema."""
+    row = connection.execute("select current_setting('search_path')").fetchone()
+    return str(row[0]) if row else ""
+
+
+def written(connection: psycopg.Connection[Any], tables: Iterable[LiveTable]) -> list[str]:
+    """Return which of these tables this transaction has written to, by their quoted names."""
+    oids = {table.oid: table.place for table in tables}
+    rows = connection.execute(_WRITTEN, (list(oids),)).fetchall()
+    return [oids[oid] for (oid,) in rows]
 
 
 def find_tables(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> list[LiveTable]:

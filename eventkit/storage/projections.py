@@ -31,6 +31,8 @@ _SAVE = "update {s}.projections set position = greatest(position, %s) where name
 _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
                  r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
+_REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
+                     tables = %(tables)s::text[], position = greatest(position, %(position)s) where name = %(name)s"""
 _DELETE = "delete from {s}.projections where name = %s"
 _GATE = 0x65766B74  # "evkt": the class of the gates among a database's advisory locks
 
@@ -104,6 +106,11 @@ class Projections:
         """Return all projections, by name."""
         rows = connection.execute(self._sql(_ALL))
         return [_registered(*row) for row in rows]
+
+    def replace(self, connection: psycopg.Connection[Any], name: str, live: Live, tables: Sequence[str]) -> None:
+        """Let another generation be the live one; this transaction has taken the row."""
+        params = {"generation": live.generation, "version": live.declared_version, "position": live.position}
+        connection.execute(self._sql(_REPLACE), {"name": name, "tables": list(tables), **params})
 
     def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
         """Take the row away; this transaction has taken it."""

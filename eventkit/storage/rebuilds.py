@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.errors import ProjectionError
+from eventkit.errors import RebuildRefused
 from eventkit.storage.projections import Live
 
 _CLASS = 0x65766B72  # "evkr": the class of rebuilds among a database's advisory locks
@@ -22,33 +22,33 @@ _HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'th
               where l.locktype = 'advisory' and l.granted
                 and l.classid::int8 = %s and l.objid::int8 = %s::int8 & 4294967295
                 and l.database = (select oid from pg_database where datname = current_database())"""
-_COLUMNS = "generation, declared_version, shadow, definition, position, total"
+_COLUMNS = "generation, declared_version, shadow, definition, total"
 _DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
 _BEGIN = (
     "insert into {s}.rebuilds (name, "
     + _COLUMNS
     + """)
-  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(position)s, %(total)s)"""
+  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(total)s)"""
 )
 _FIND = "select " + _COLUMNS + " from {s}.rebuilds where name = %s"
 _FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
+_HOLD = "select 1 from {s}.rebuilds where name = %s and generation = %s for update"
 _END = "delete from {s}.rebuilds where name = %s returning " + _COLUMNS
 _PROGRESS = "update {s}.rebuilds set done = %s, total = %s where name = %s and generation = %s"
 
 
 class Rebuild(msgspec.Struct, frozen=True):
-    """A row: `definition` is what the live tables were when the shadow was made, `position` below all gaps."""
+    """A row; `definition` is what the live tables were when the shadow was made."""
 
     generation: int
     declared_version: int
     shadow: str
     definition: str
-    position: int
     total: int
 
     def live(self) -> Live:
         """Return it as what a batch applies to."""
-        return Live(self.generation, self.declared_version, self.position, self.shadow)
+        return Live(self.generation, self.declared_version, 0, self.shadow)
 
 
 class Rebuilds:
@@ -60,12 +60,12 @@ class Rebuilds:
         self._name = schema
 
     def lock(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Be the one rebuild of a projection as long as this session lives; ProjectionError where another is."""
+        """Be the one rebuild of a projection as long as this session lives; RebuildRefused where another is."""
         if connection.execute(_LOCK, (_CLASS, self._key(name))).fetchone() != (True,):
             raise self._refusal(connection, name)
 
     def refuse_second(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Raise ProjectionError where a rebuild is under way; none begins before this transaction ends."""
+        """Raise RebuildRefused where a rebuild is under way; none begins before this transaction ends."""
         if connection.execute(_FREE, (_CLASS, self._key(name))).fetchone() != (True,):
             raise self._refusal(connection, name)
 
@@ -84,9 +84,12 @@ class Rebuilds:
         return Rebuild(*row) if row else None
 
     def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
-        """Hold the row until the transaction ends; ProjectionError where it is gone."""
-        if connection.execute(self._sql(_FENCE), (name, rebuild.generation)).fetchone() is None:
-            raise ProjectionError(f"the rebuild of {name!r} as generation {rebuild.generation} is over")
+        """Hold the row until the transaction ends, beside others; RebuildRefused where it is gone."""
+        self._hold(connection, _FENCE, name, rebuild)
+
+    def take(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Hold the row alone until the transaction ends; RebuildRefused where it is gone."""
+        self._hold(connection, _HOLD, name, rebuild)
 
     def end(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
         """Delete the row, after every worker's transaction; return what it was."""
@@ -97,10 +100,17 @@ class Rebuilds:
         """Say how many events are applied, for `eventkit projection status`."""
         connection.execute(self._sql(_PROGRESS), (done, max(done, total), name, generation))
 
-    def _refusal(self, connection: psycopg.Connection[Any], name: str) -> ProjectionError:
+    def _hold(self, connection: psycopg.Connection[Any], statement: str, name: str, rebuild: Rebuild) -> None:
+        if connection.execute(self._sql(statement), (name, rebuild.generation)).fetchone() is None:
+            raise RebuildRefused(
+                f"the rebuild of {name!r} as generation {rebuild.generation} is over: another has begun, or the "
+                "projection was deleted"
+            )
+
+    def _refusal(self, connection: psycopg.Connection[Any], name: str) -> RebuildRefused:
         row = connection.execute(_HOLDER, (_CLASS, self._key(name))).fetchone()
         who = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
-        return ProjectionError(f"projection {name!r} is being rebuilt{who}: wait for it, or end it first")
+        return RebuildRefused(f"projection {name!r} is being rebuilt{who}: wait for it, or end it first")
 
     def _key(self, name: str) -> int:
         return zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from eventkit.errors import ProjectionError
+from eventkit.errors import RebuildRefused
 from eventkit.storage.live_tables import LiveTable
 
 # Everything that the swap must carry over, as text: compared at the swap, so that a table that was altered while its
@@ -88,13 +88,11 @@ def shadow_of(connection: psycopg.Connection[Any], name: str, table: LiveTable) 
 
 
 def refuse_same_names(tables: Sequence[LiveTable]) -> None:
-    """Raise ProjectionError where two tables would have one shadow."""
+    """Raise RebuildRefused where two tables would have one shadow."""
     names = [table.name for table in tables]
     twice = next((table for table in tables if names.count(table.name) > 1), None)
     if twice:
-        raise ProjectionError(
-            f"two tables of one projection are named {twice.name!r}: a rebuild cannot tell them apart"
-        )
+        raise RebuildRefused(f"two tables of one projection are named {twice.name!r}: a rebuild cannot tell them apart")
 
 
 def _execute(connection: psycopg.Connection[Any], generator: str, params: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from eventkit.errors import ProjectionError
+from eventkit.errors import RebuildRefused
 from eventkit.storage.live_tables import LiveTable
 from eventkit.storage.shadow import shadow_of
 
@@ -28,8 +28,11 @@ select distinct coalesce((select 'view ' || ev_class::regclass from pg_rewrite
                            where oid = objid and classid = 'pg_rewrite'::regclass),
                          pg_describe_object(classid, objid, objsubid))
   from dependent
- where not exists (select from pg_constraint k where classid = 'pg_constraint'::regclass and k.oid = objid
-                      and k.conrelid = any(%(ours)s::oid[]))
+ where coalesce(case classid when 'pg_constraint'::regclass then (select conrelid from pg_constraint where oid = objid)
+                     when 'pg_attrdef'::regclass then (select adrelid from pg_attrdef where oid = objid)
+                     when 'pg_statistic_ext'::regclass then (select stxrelid from pg_statistic_ext where oid = objid)
+                     when 'pg_class'::regclass then (select indrelid from pg_index where indexrelid = objid)
+                end, 0) <> all(%(ours)s::oid[])
 union all
 select 'trigger ' || tgname from pg_trigger where tgrelid = %(oid)s and not tgisinternal
 union all
@@ -102,6 +105,15 @@ _KEY = """select array_agg(attname::text order by attnum) from pg_index join pg_
 _COLUMNS = """select attname::text, attidentity <> '' from pg_attribute
                where attrelid = %s and attnum > 0 and not attisdropped and attgenerated = '' order by attnum"""
 
+# A key that is an identity is merged as the shadow has drawn it: the live one goes on behind.
+_IDENTITIES = """
+select setval(live, greatest(pg_sequence_last_value(live), drawn))
+  from (select pg_get_serial_sequence(%(place)s, attname)::regclass as live,
+               pg_sequence_last_value(pg_get_serial_sequence(%(shadow)s, attname)::regclass) as drawn
+          from pg_attribute where attrelid = %(oid)s and attidentity <> '' and not attisdropped) s
+ where drawn is not null
+"""
+
 _GONE = "delete from {live} t where not exists (select from {shadow} s where {match})"
 _CHANGED = """update {live} t set {changes} from {shadow} s
               where {match} and ({theirs}) is distinct from ({ours})"""
@@ -156,18 +168,20 @@ def drop_tables(connection: psycopg.Connection[Any], places: Sequence[str]) -> N
 def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -> int:
     (key,) = connection.execute(_KEY.encode(), (table.oid,)).fetchone() or (None,)
     if not key:
-        raise ProjectionError(f"the rows of {table.place} cannot be merged: it has no primary key")
-    columns = connection.execute(_COLUMNS.encode(), (table.oid,)).fetchall()
-    changing = [name for name, is_identity in columns if name not in key and not is_identity]
+        raise RebuildRefused(f"the rows of {table.place} cannot be merged: it has no primary key")
+    found = connection.execute(_COLUMNS.encode(), (table.oid,)).fetchall()
+    columns = [name for name, is_identity in found if name in key or not is_identity]  # the live table draws its own
+    changing = [name for name in columns if name not in key]
     parts = {
         "live": sql.SQL(table.place),
         "shadow": sql.SQL(shadow),
         "match": sql.SQL(" and ").join(sql.SQL("s.{c} = t.{c}").format(c=sql.Identifier(name)) for name in key),
-        "columns": sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
         "changes": sql.SQL(", ").join(sql.SQL("{c} = s.{c}").format(c=sql.Identifier(name)) for name in changing),
         # As text: not every type has an equality, and 1.0 is to become 1.00.
         "theirs": sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in changing),
         "ours": sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in changing),
     }
+    connection.execute(_IDENTITIES.encode(), {"oid": table.oid, "place": table.place, "shadow": shadow})
     statements = [_GONE, *([_CHANGED] if changing else []), _NEW]
     return sum(connection.execute(sql.SQL(statement).format(**parts)).rowcount for statement in statements)

@@ -161,7 +161,6 @@ def _rebuilds(tables: MetaData) -> None:
         Column("declared_version", Integer, nullable=False),
         Column("shadow", Text, nullable=False),
         Column("definition", Text, nullable=False),
-        Column("position", BigInteger, nullable=False),
         Column("total", BigInteger, nullable=False),
         Column("done", BigInteger, nullable=False, server_default=text("0")),
         Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),

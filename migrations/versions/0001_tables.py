@@ -177,7 +177,6 @@ def _rebuilds(schema: str) -> None:
         sa.Column("declared_version", sa.Integer, nullable=False),
         sa.Column("shadow", sa.Text, nullable=False),
         sa.Column("definition", sa.Text, nullable=False),
-        sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("total", sa.BigInteger, nullable=False),
         sa.Column("done", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("started_at", TIME, nullable=False, server_default=NOW),

@@ -1,0 +1,75 @@
+"""How far a rebuild is, on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from eventkit.projection.rebuilding import Progress
+
+_LINE = 5.0  # seconds between lines
+
+Tell = Callable[[Progress], None]
+
+
+@contextmanager
+def shown(name: str) -> Iterator[Tell]:
+    """Lend a function that shows progress until the end."""
+    with _bar(name) if sys.stderr.isatty() else _lines(name) as tell:
+        yield tell
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Tell]:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.fields[name]}: {task.description}"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} events, {task.fields[rate]:,.0f}/s"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("begin", total=1, name=name, rate=0.0)
+        pace = _Pace()
+
+        def tell(told: Progress) -> None:
+            total = max(told.total, 1)
+            bar.update(task, description=told.stage, completed=told.done, total=total, rate=pace.rate(told.done))
+
+        yield tell
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[Tell]:
+    pace, last, stage = _Pace(), time.monotonic(), ""
+
+    def tell(told: Progress) -> None:
+        nonlocal last, stage
+        if told.stage == stage and time.monotonic() - last < _LINE:
+            return
+        last, stage = time.monotonic(), told.stage
+        rate = pace.rate(told.done)
+        left = f", {(told.total - told.done) / rate:,.0f} s left" if rate and told.done < told.total else ""
+        click.echo(f"{name}: {stage}, {told.done:,} of {told.total:,} events, {rate:,.0f}/s{left}", err=True)
+
+    yield tell
+
+
+class _Pace:
+    """Events per second since the first event."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+
+    def rate(self, done: int) -> float:
+        if not done:
+            return 0.0
+        if self._started is None:
+            self._started = time.monotonic()
+            return 0.0
+        return done / max(time.monotonic() - self._started, 0.001)

@@ -1,0 +1,48 @@
+"""A part of a rebuild, complete enough to be handed to another process, and what is opened to do it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from eventkit.projection.building import Building
+from eventkit.projection.feeding import Feeder
+from eventkit.projection.projection import Projection
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.connection import connect
+from eventkit.storage.live_tables import LiveTable
+from eventkit.storage.outbox import READING
+from eventkit.storage.rebuilds import Rebuild
+from eventkit.storage.stream_log import Part
+from eventkit.worker import Stop
+
+_SESSION = {"lock_timeout": "30s", "jit": "off", "TimeZone": "UTC"}
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to rebuild, from where, and which part of it."""
+
+    path: str  # of the projection's code
+    name: str
+    database_url: str
+    store_url: str
+    schema: str
+    rebuild: Rebuild
+    tables: list[LiveTable]  # the live ones
+    search_path: str  # of a session in which names lead to the shadow
+    part: Part = Part()
+
+
+@contextmanager
+def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[Feeder]:
+    """Connect to the read models and to the store, and lend a feeder for the job's part."""
+    with ExitStack() as stack:
+        options = {**_SESSION, "search_path": job.search_path}
+        label = f"rebuild {job.name}"
+        connection = connect(job.database_url, name=label, schema=job.schema, options=options)
+        workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        stack.callback(workspace.close)
+        building = Building(projection, workspace, job.rebuild, schema=job.schema, live_tables=job.tables)
+        store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
+        stack.callback(store.close)
+        yield Feeder(building, store, schema=job.schema, part=job.part, stop=stop)

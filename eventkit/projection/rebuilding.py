@@ -1,0 +1,221 @@
+"""Rebuilds a projection beside the live one, and swaps it in while events keep flowing.
+
+    begin        a generation, its row, and its shadow tables           one transaction
+    feed         stream by stream from the store, in parts, in passes   a transaction a chunk
+    index        the indexes that the rows did not need
+    catch up     what came meanwhile, until little is left
+    swap         under the projection's lock: the rest, then the names  one transaction
+    clean        the old generation's checkpoints and letters
+
+The live read model is served and kept up to date until the swap, and stays as it is where a rebuild dies before it. A
+rebuild that is started again takes away what a dead one left and begins anew; with `resume` it goes on where the
+checkpoints are, which is right only with the same code. Called by `eventkit projection rebuild`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import count
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.config import Settings
+from eventkit.errors import RebuildRefused
+from eventkit.projection.feeding import Feeder
+from eventkit.projection.job import Job, open_feeder
+from eventkit.projection.pool import feed_in_processes
+from eventkit.projection.projection import Projection
+from eventkit.projection.site import Site
+from eventkit.projection.swapping import Held, Swap, Swapped, prefers_merge
+from eventkit.storage.connection import connect, database_errors
+from eventkit.storage.outbox import read_horizon
+from eventkit.storage.reader import Horizon
+from eventkit.storage.shadow import index_shadow
+from eventkit.storage.stream_log import Part, StreamLog
+from eventkit.worker import Stop
+
+logger = logging.getLogger("eventkit.projection")
+
+LITTLE = 1_000  # events that may be left for the swap
+FEW = 20_000  # events that are not worth a process
+_TELL = 1.0  # seconds between what `eventkit projection status` sees
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to swap, the last for all further ones
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an operator says about a rebuild."""
+
+    workers: int = 1
+    resume: bool = False
+    merge: bool = False
+    accept_parked: bool = False
+    store_url: str | None = None  # where the event store is not in the read models' database
+
+
+class Progress(msgspec.Struct):
+    """How far a rebuild is; `total` grows with what is appended."""
+
+    stage: str
+    done: int = 0  # events
+    total: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a rebuild did."""
+
+    projection: str
+    version: int
+    generation: int
+    events: int
+    seconds: float
+    events_per_second: float  # from the beginning to the end, the swap included
+    caught_up: int  # events applied under the swap's lock
+    merged: int | None  # rows written; None where the tables were swapped by name
+    parked: int  # streams
+
+
+class Rebuilding:
+    """One rebuild of one projection, by settings."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        settings: Settings,
+        plan: Plan,
+        *,
+        stop: Stop | None = None,
+        tell: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """Connect to nothing yet; `tell` is called at every step, by one thread at a time."""
+        self._projection = projection
+        self._settings = settings
+        self._plan = plan
+        self._stop = stop or Stop()
+        self._tell = tell
+        self._progress = Progress("begin")
+        self._telling = threading.Lock()
+        self._told = 0.0
+        self._save: Callable[[int, int], None] = lambda _done, _total: None
+
+    def run(self) -> Outcome:
+        """Rebuild; RebuildRefused where it cannot be done: then the live read model is as it was."""
+        started = time.monotonic()
+        with ExitStack() as stack, database_errors():
+            site = Site(stack.enter_context(self._connect("rebuild")), self._projection, self._settings.schema)
+            store = stack.enter_context(self._connect("rebuild store", self._store_url))
+            job = self._begin(site, store)
+            # crash point: begun, nothing fed -> row and shadow stay, for the next rebuild to take away or to go on
+            horizon = read_horizon(store, f'"{self._settings.schema}"')
+            feeder = stack.enter_context(open_feeder(self._projection, job, self._stop))
+            self._feed(job, feeder)
+            self._enter("index")
+            index_shadow(site.connection, job.rebuild.shadow, job.tables)
+            position = horizon.position if self._is_through(store, horizon) else 0
+            self._enter("catch up")
+            feeder.work(self._count, until=LITTLE)
+            # crash point: fed, not swapped -> the live read model is served on
+            swapped = self._swap(site, feeder, job, position)
+            # crash point: swapped, not cleaned -> what belongs to no generation is taken away by the next rebuild
+            parked = site.clean(job.rebuild.generation)
+        return self._outcome(job, swapped, parked, time.monotonic() - started)
+
+    def _begin(self, site: Site, store: psycopg.Connection[Any]) -> Job:
+        total = StreamLog(store, self._settings.schema).total()
+        begun = site.begin(total=total, resume=self._plan.resume)
+        self._progress.total = total
+        self._save = partial(site.tell, begun.rebuild.generation)
+        return Job(
+            self._projection.path,
+            self._projection.name,
+            self._settings.require_database(),
+            self._store_url,
+            self._settings.schema,
+            begun.rebuild,
+            begun.tables,
+            begun.search_path,
+        )
+
+    def _feed(self, job: Job, feeder: Feeder) -> None:
+        """Feed what is there, in processes where there is much."""
+        self._enter("feed")
+        workers = self._plan.workers
+        if workers > 1 and job.rebuild.total > FEW:
+            parts = [msgspec.structs.replace(job, part=Part(number, workers)) for number in range(workers)]
+            feed_in_processes(parts, self._count, self._stop)
+        feeder.work(self._count, until=LITTLE)
+        self._go_on()
+
+    def _is_through(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
+        """Whether all that could own a position below the horizon has ended: what it wrote is read from here on."""
+        now = read_horizon(store, f'"{self._settings.schema}"')
+        return now.server == horizon.server and not now.holders & horizon.holders
+
+    def _swap(self, site: Site, feeder: Feeder, job: Job, position: int) -> Swapped:
+        self._enter("swap")
+        swap = Swap(feeder.building, feeder.log, job.tables, schema=self._settings.schema)
+        swap.accept_parked = self._plan.accept_parked
+        swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
+        for attempt in count(1):
+            try:
+                return swap.run(position)
+            except Held as held:
+                logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, held)
+            self._stop.wait(_PAUSES[min(attempt, len(_PAUSES)) - 1])
+            feeder.work(self._count, until=LITTLE)
+            self._go_on()
+        raise AssertionError
+
+    def _outcome(self, job: Job, swapped: Swapped, parked: int, seconds: float) -> Outcome:
+        events = self._progress.done + swapped.caught_up
+        rebuild = job.rebuild
+        return Outcome(
+            projection=job.name,
+            version=rebuild.declared_version,
+            generation=rebuild.generation,
+            events=events,
+            seconds=round(seconds, 3),
+            events_per_second=round(events / seconds, 1),
+            caught_up=swapped.caught_up,
+            merged=swapped.merged,
+            parked=parked,
+        )
+
+    def _enter(self, stage: str) -> None:
+        self._go_on()
+        self._progress.stage = stage
+        self._tell(self._progress)
+
+    def _count(self, events: int) -> None:
+        with self._telling:
+            self._progress.done += events
+            self._progress.total = max(self._progress.total, self._progress.done)
+            now = time.monotonic()
+            if now - self._told > _TELL:
+                self._told = now
+                self._save(self._progress.done, self._progress.total)
+            self._tell(self._progress)
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise RebuildRefused(
+                f"the rebuild of {self._projection.name!r} was ended before its swap, the live read model is as it "
+                "was: `--resume` goes on with it, if the code stays the same"
+            )
+
+    @property
+    def _store_url(self) -> str:
+        return self._plan.store_url or self._settings.require_database()
+
+    def _connect(self, name: str, url: str | None = None) -> psycopg.Connection[Any]:
+        return connect(
+            url or self._settings.require_database(),
+            name=f"{name} {self._projection.name}",
+            schema=self._settings.schema,
+            autocommit=True,
+            options={"TimeZone": "UTC"},
+        )

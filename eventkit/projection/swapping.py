@@ -1,0 +1,154 @@
+"""The swap: one transaction in which a rebuild's generation becomes the live one, with no gap and no repeat.
+
+Under the projection's lock nobody applies to the live generation, so only now its checkpoints are what they will be
+at the commit: every stream whose shadow is below is applied from the store, then names (or rows) and generation change
+together. It waits for each lock a second at most, for whoever comes for the read model waits behind it; then it lets
+go, names who was in the way, and tries again.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
+
+from eventkit.errors import RebuildRefused
+from eventkit.projection.blame import Blame, blame, database_error, translated
+from eventkit.projection.building import Building
+from eventkit.projection.counters import Counters
+from eventkit.projection.feeding import chunks, runs_of
+from eventkit.storage.behind import Behind
+from eventkit.storage.blockers import blockers
+from eventkit.storage.generations import keep_malformed, parked_by
+from eventkit.storage.live_tables import LiveTable
+from eventkit.storage.projections import Live
+from eventkit.storage.shadow import definition, drop_shadow
+from eventkit.storage.stream_log import StreamLog
+from eventkit.storage.swap import lock_tables, merge_rows, needs_itself, swap_names
+
+logger = logging.getLogger("eventkit.projection")
+
+LOCK_TIMEOUT = "1s"  # whoever wants the read model meanwhile waits as long
+
+
+class Swapped(msgspec.Struct, frozen=True):
+    """What a swap did: how many events it applied under the lock, and how many rows it merged (None: by name)."""
+
+    replaced: int  # the generation
+    caught_up: int
+    merged: int | None
+
+
+class Held(Exception):  # not an error of ours: whoever swaps tries again
+    """The swap was rolled back for something that passes: a lock that was held for longer than it waits."""
+
+
+class Swap:
+    """Swaps one rebuild in."""
+
+    def __init__(self, building: Building, log: StreamLog, tables: Sequence[LiveTable], *, schema: str) -> None:
+        """Work on the connection that `building` works on; `tables` are the live ones."""
+        self._building = building
+        self._log = log
+        self._tables = tables
+        self._schema = schema
+        self.merge = False
+        self.accept_parked = False
+
+    def run(self, position: int) -> Swapped:
+        """Swap; Held where a lock was not to be had in time, RebuildRefused where it must not be done.
+
+        `position` is where the store may be read from by those that read it by position.
+        """
+        try:
+            with self._building.workspace.transaction() as connection:
+                connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+                return self._swap(connection, position)
+        except Exception as error:
+            cause = database_error(error)
+            if isinstance(cause, LockNotAvailable):
+                raise Held(self._blockers()) from error
+            if isinstance(cause, DependentObjectsStillExist):  # it came after the rebuild had looked
+                self.merge = True
+                raise Held(f"{cause.diag.message_detail}: the rows will be merged") from error
+            if blame(error) in (Blame.EVENT, Blame.RIVAL):  # feeding finds out which event, and parks it
+                raise Held(f"{type(error).__name__}: {error}") from error
+            raise translated(error) from error
+
+    def _swap(self, connection: psycopg.Connection[Any], position: int) -> Swapped:
+        building, name = self._building, self._building.projection.name
+        live = building.projections.take(connection, name)
+        building.rebuilds.take(connection, name, building.rebuild)
+        if live is None:
+            raise RebuildRefused(f"projection {name!r} was deleted while it was rebuilt")
+        # crash point: locked, not compared -> the locks go with the session, nothing has changed
+        caught_up = self._catch_up(connection, live)
+        self._refuse_parked(connection, live)
+        # crash point: caught up, not renamed -> rolled back: live and shadow are as they were
+        merged = self._exchange(connection)
+        new = building.rebuild.live()
+        self._hand_over(connection, live, msgspec.structs.replace(new, position=position))
+        return Swapped(live.generation, caught_up, merged)
+
+    def _catch_up(self, connection: psycopg.Connection[Any], live: Live) -> int:
+        """Apply what the live generation has and the shadow has not; nobody can apply more to either of them."""
+        building = self._building
+        new = building.rebuild.live()
+        lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
+        done = Counters()
+        for chunk in chunks(Behind(*row[:3], parked=False) for row in lagging if not row[3]):
+            runs = runs_of(self._log, chunk)
+            advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
+            if len(advanced) < len(runs):
+                raise RebuildRefused(f"the rebuild of {building.projection.name!r} is written by somebody else")
+            building.fold(new, [arrival for run in runs for arrival in run.arrivals], done)
+        return done.applied
+
+    def _refuse_parked(self, connection: psycopg.Connection[Any], live: Live) -> None:
+        building = self._building
+        parked = building.checkpoints.newly_parked(connection, building.rebuild.generation, live.generation)
+        if parked and not self.accept_parked:
+            raise RebuildRefused(
+                f"{len(parked)} streams are parked in the rebuilt read model and not in the live one, as {parked[0]}: "
+                "mend the handlers and rebuild, or swap it in as it is with `--resume --accept-parked`"
+            )
+
+    def _exchange(self, connection: psycopg.Connection[Any]) -> int | None:
+        """Put the shadow's rows in the place of the live ones; return how many were merged."""
+        rebuild = self._building.rebuild
+        if not self.merge:
+            lock_tables(connection, self._tables)
+        if definition(connection, self._tables) != rebuild.definition:
+            raise RebuildRefused(
+                f"a table of {self._building.projection.name!r} was altered while it was rebuilt: rebuild it again"
+            )
+        if self.merge:
+            merged = merge_rows(connection, rebuild.shadow, self._tables)
+            drop_shadow(connection, rebuild.shadow)
+            return merged
+        swap_names(connection, rebuild.shadow, self._tables)
+        drop_shadow(connection, rebuild.shadow)
+        return None
+
+    def _hand_over(self, connection: psycopg.Connection[Any], live: Live, new: Live) -> None:
+        building, name = self._building, self._building.projection.name
+        building.projections.replace(connection, name, new, [table.place for table in self._tables])
+        building.rebuilds.end(connection, name)
+        old_by, new_by = parked_by(name, live.generation), parked_by(name, new.generation)
+        keep_malformed(connection, self._schema, old=old_by, new=new_by)
+        # crash point: renamed, not committed -> rolled back: live and shadow are as they were
+
+    def _blockers(self) -> str:
+        building = self._building
+        with building.workspace.transaction() as connection:
+            gate = building.projections.gate(building.projection.name)
+            return blockers(connection, gate=gate, oids=[table.oid for table in self._tables])
+
+
+def prefers_merge(connection: psycopg.Connection[Any], tables: Sequence[LiveTable], name: str) -> bool:
+    """Return whether something needs the tables themselves, and say what."""
+    if needing := needs_itself(connection, tables):
+        logger.info("%s: the rows will be merged into the live tables, for %s", name, ", ".join(needing))
+    return bool(needing)
