@@ -9,8 +9,8 @@ from tests.servers import ServerMissing
 
 KAFKA_VERSION = "4.3.1"
 POM = Path(__file__).with_name("kafka-pom.xml")
-DEFAULT_CACHE = Path(__file__).parents[2] / ".servers"
-CACHE = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", DEFAULT_CACHE)) / f"kafka-{KAFKA_VERSION}"
+CACHES = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", Path(__file__).parents[2] / ".servers"))
+CACHE = CACHES / f"kafka-{KAFKA_VERSION}"
 COMPLETE = "complete"  # this file is written last
 
 
@@ -29,19 +29,22 @@ def kafka_jars() -> Path:
 
 
 def fetch_kafka() -> Path:
-    """Let Maven copy the jars into the cache, unless they are there."""
-    if (CACHE / COMPLETE).exists():
-        return CACHE
+    """Fetch Apache Kafka."""
+    return fetch(POM, CACHE, f"Apache Kafka {KAFKA_VERSION}")
+
+
+def fetch(pom: Path, folder: Path, what: str) -> Path:
+    """Let Maven copy the jars that a pom names into a folder, unless they are there."""
+    if (folder / COMPLETE).exists():
+        return folder
     maven = shutil.which("mvn")
     if not maven:
         raise ServerMissing(
-            "Apache Kafka's jars come through Maven: install it (Debian: `apt-get install maven`) and fetch again"
+            f"the jars of {what} come through Maven: install it (Debian: `apt-get install maven`) and fetch again"
         )
-    command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={CACHE}"]
+    command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
     fetched = subprocess.run(command, capture_output=True, text=True, check=False)
     if fetched.returncode:
-        raise ServerMissing(
-            f"Maven could not fetch Apache Kafka {KAFKA_VERSION}: {fetched.stdout[-1500:]}{fetched.stderr[-500:]}"
-        )
-    (CACHE / COMPLETE).touch()
-    return CACHE
+        raise ServerMissing(f"Maven could not fetch {what}: {fetched.stdout[-1500:]}{fetched.stderr[-500:]}")
+    (folder / COMPLETE).touch()
+    return folder
