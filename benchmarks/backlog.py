@@ -20,7 +20,8 @@ with s as materialized (
 ), e as (
   insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
   select gen_random_uuid(), 'bench', stream, version - %(each)s + n, 'OrderPlaced', 1,
-         jsonb_build_object('customer', 'customer-' || nth, 'total', '12.50', 'note', rpad('', %(note)s, 'word ')), '{}'
+         jsonb_build_object('customer', 'number-' || (version - %(each)s + n - 1) * %(count)s + nth - 1 || '-',
+                            'total', '12.50', 'note', rpad('', %(note)s, 'word ')), '{}'
     from raised join s using (stream) cross join generate_series(1, %(each)s) n
    order by n, nth
   returning position, stream, data
@@ -38,20 +39,25 @@ select e.position, %(topic)s, s.shard, octet_length(e.data::text) + 2
 
 
 class Backlog:
-    """The outbox of one database, filled again and again with the same number of events."""
+    """The outbox of one database, filled again and again with the same number of events.
 
-    def __init__(self, url: str, *, events: int, streams: int, size: int) -> None:
+    An event has its number in its data, as those of an open loop: number n is in stream n % streams, as version
+    n // streams + 1.
+    """
+
+    def __init__(self, url: str, *, events: int, streams: int, size: int, topic: str = TOPIC) -> None:
         """Write nothing yet; `size` is that of an event's data as JSON."""
         streams = min(streams, events)
-        names = [f"order-{number}" for number in range(1, streams + 1)]
+        names = [f"order-{number}" for number in range(streams)]
         self._each = events // streams
         self.events = self._each * streams
         self._places: dict[str, Any] = {
             "streams": names,
             "shards": [crc32(name.encode()) % SHARDS for name in names],
-            "topic": TOPIC,
+            "count": streams,
+            "topic": topic,
         }
-        self._note = max(0, size - len('{"note": "", "total": "12.50", "customer": "customer-500"}'))
+        self._note = max(0, size - len('{"note": "", "total": "12.50", "customer": "number-123456-"}'))
         self._filled = False
         self._connection = psycopg.connect(url, autocommit=True)
 
