@@ -15,6 +15,7 @@ _RUNS = {
     "append": "Append events in transactions.",
     "consume": "Follow a topic with projectors.",
     "scale": "Grow what there is of everything, and see what stays flat.",
+    "peers": "Carry the same events through eventkit and its peers.",
 }
 
 

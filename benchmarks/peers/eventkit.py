@@ -1,0 +1,63 @@
+"""eventkit itself: `eventkit relay run` with its defaults, and `EventStore.append` on a psycopg connection."""
+
+import sys
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import psycopg
+
+from benchmarks.backlog import Backlog
+from benchmarks.openloop import STREAMS
+from benchmarks.peers.contestant import Insert, Inserter
+from benchmarks.peers.road import Place, ProcessRoad, Road
+from benchmarks.way import NOTE
+from benchmarks.writers import OrderPlaced
+from eventkit import Catalog, EventStore
+
+_SIZE = 200
+
+
+class EventkitOutbox:
+    """The rows that `append` writes."""
+
+    def fill(self, place: Place, numbers: range) -> None:
+        backlog = Backlog(place.database_url, events=len(numbers), streams=STREAMS, size=_SIZE, topic=place.topic)
+        backlog.fill()
+        backlog.close()
+
+    def inserter(self, place: Place) -> Inserter:
+        return partial(_appender, place.topic)
+
+
+class Eventkit:
+    """Ours."""
+
+    name = "eventkit"
+    title = f"eventkit {version('eventkit-outbox')}"
+    settings = "`eventkit relay run`, defaults"
+    outbox = EventkitOutbox()
+
+    def prepare(self) -> None:
+        """Nothing: it is here."""
+
+    def road(self, place: Place) -> AbstractContextManager[Road]:
+        environment = {
+            "EVENTKIT_DATABASE_URL": place.database_url,
+            "EVENTKIT_TRANSPORT_URL": f"kafka://{place.bootstrap}",
+        }
+        command = [sys.executable, "-m", "eventkit.cli", "relay", "run"]
+        return ProcessRoad(place, command, table="eventkit.outbox", environment=environment)
+
+
+def _appender(topic: str) -> Insert:
+    catalog = Catalog("bench", topics={"order": topic})
+    catalog.event(OrderPlaced)
+    store = EventStore(catalog)
+
+    def append(connection: psycopg.Connection[Any], number: int) -> None:
+        event = OrderPlaced(f"number-{number}-", "12.50", NOTE)
+        store.append(connection, catalog.stream("order", str(number % STREAMS)), event)
+
+    return append

@@ -1,0 +1,37 @@
+"""faststream-outbox: rows claimed by a lease, each through FastStream's handler chain to its Kafka publisher."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from benchmarks.peers.contestant import TableOutbox
+from benchmarks.peers.environment import python
+from benchmarks.peers.road import OUTBOX, Place, ProcessRoad, Road
+
+VERSION = "0.19.0"
+_FOLDER = Path(__file__).parent
+
+
+class FastStreamOutbox:
+    """One worker, since several do not keep a key's order."""
+
+    name = "faststream_outbox"
+    title = f"faststream-outbox {VERSION}"
+    settings = "max_workers=1"
+    outbox = TableOutbox(
+        OUTBOX,
+        {
+            "queue": "'orders'",
+            "payload": "convert_to({payload}, 'UTF8')",
+            "headers": "jsonb_build_object('key', {key}, 'correlation_id', gen_random_uuid())",
+        },
+        returning=f"returning id, pg_notify('outbox_{OUTBOX}', queue)",
+    )
+
+    def prepare(self) -> None:
+        """Make its environment."""
+        python("faststream-outbox", _FOLDER / "requirements.txt")
+
+    def road(self, place: Place) -> AbstractContextManager[Road]:
+        interpreter = python("faststream-outbox", _FOLDER / "requirements.txt")
+        relay = str(_FOLDER / "relay.py")
+        return ProcessRoad(place, [interpreter, relay, place.database_url, place.bootstrap, place.topic])

@@ -1,0 +1,32 @@
+"""txoutbox: an asyncio relay that claims rows by a lease; publishing is a function of the user's, here aiokafka's."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from benchmarks.peers.contestant import TableOutbox
+from benchmarks.peers.environment import python
+from benchmarks.peers.road import OUTBOX, Place, ProcessRoad, Road
+
+VERSION = "0.2.2"
+_FOLDER = Path(__file__).parent
+
+
+class TxOutbox:
+    """One process, order by key."""
+
+    name = "txoutbox"
+    title = f"txoutbox {VERSION}"
+    settings = (
+        "PostgresStorage(delete_on_ack=True, strict_ordering=True), RelayConfig(batch_size=1000, concurrency=1000, "
+        "poll_min=0.002), aiokafka 0.14.0 send_and_wait: acks=all, enable_idempotence, max_batch_size=131072"
+    )
+    outbox = TableOutbox(OUTBOX, {"topic": "'order'", "key": "{key}", "payload": "convert_to({payload}, 'UTF8')"})
+
+    def prepare(self) -> None:
+        """Make its environment."""
+        python("txoutbox", _FOLDER / "requirements.txt")
+
+    def road(self, place: Place) -> AbstractContextManager[Road]:
+        interpreter = python("txoutbox", _FOLDER / "requirements.txt")
+        relay = str(_FOLDER / "relay.py")
+        return ProcessRoad(place, [interpreter, relay, place.database_url, place.bootstrap, place.topic])
