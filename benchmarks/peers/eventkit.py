@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -13,10 +14,16 @@ from benchmarks.openloop import STREAMS
 from benchmarks.peers.contestant import Insert, Inserter
 from benchmarks.peers.road import Place, ProcessRoad, Road
 from benchmarks.way import NOTE
-from benchmarks.writers import OrderPlaced
 from eventkit import Catalog, EventStore
 
 _SIZE = 200
+
+
+@dataclass(frozen=True)
+class OrderPlaced:
+    customer: str
+    total: str
+    note: str
 
 
 class EventkitOutbox:

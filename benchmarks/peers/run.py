@@ -10,7 +10,8 @@ from rich.table import Table
 from benchmarks.laps import Laps, Load
 from benchmarks.measure import Rounds
 from benchmarks.peers.contestant import Contestant
-from benchmarks.peers.turn import Delivered, Drain, Ground
+from benchmarks.peers.delivered import Delivered
+from benchmarks.peers.turn import Drain, Ground
 from tests.servers import ServerMissing
 
 OURS, YARDSTICK = "eventkit", "debezium"
@@ -32,7 +33,7 @@ class PeersRun:
         self._rounds = Rounds()
         self._laps = Laps()
         self._drains: dict[str, list[Drain]] = defaultdict(list)
-        self._contended: dict[str, list[Delivered]] = defaultdict(list)
+        self._contended = defaultdict[str, list[Delivered]](list)
 
     def turns(self, rounds: int) -> Iterator[str]:
         """Let each have its turn in each round; yield who is next. One that was stopped is not asked again."""

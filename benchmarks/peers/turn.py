@@ -1,6 +1,5 @@
 """A contestant's turn, on a database and a topic of its own: a backlog to drain, or a load to follow."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
@@ -98,5 +97,4 @@ class Ground(msgspec.Struct, frozen=True):
                 write(number)
         if not topic.wait(_WARM_UP, road, limit=_PATIENCE):
             raise TimeoutError(f"{contestant.title}: the warm-up has not come through within {_PATIENCE:g} s")
-        time.sleep(1)
         road.stop()

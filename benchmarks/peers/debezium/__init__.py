@@ -42,14 +42,14 @@ connector.client.config.override.policy=All
 """
 _TUNED = {
     "extended.headers.enabled": "false",
-    "poll.interval.ms": "10",
+    "poll.interval.ms": "2",
     "max.batch.size": "20480",
     "max.queue.size": "81920",
     "producer.override.acks": "all",
     "producer.override.enable.idempotence": "true",
     "producer.override.max.in.flight.requests.per.connection": "5",
-    "producer.override.linger.ms": "5",
-    "producer.override.batch.size": "131072",
+    "producer.override.linger.ms": "0",
+    "producer.override.batch.size": "524288",
 }
 _CONNECTOR = {
     "name": OUTBOX,

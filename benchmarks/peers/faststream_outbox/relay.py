@@ -12,28 +12,28 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
 
-async def undecoded(message: OutboxMessage) -> bytes:
-    """Leave the body as it is."""
-    body: bytes = message.body
-    return body
+async def undecoded(message: OutboxMessage) -> tuple[bytes, bytes]:
+    """Return the body as it is, with its key."""
+    return message.body, message.headers["key"].encode()
 
 
 async def main(database: str, broker: str, topic: str) -> None:
     """Relay."""
     metadata = MetaData()
     table = make_outbox_table(metadata, table_name="outbox")
-    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"), pool_size=20)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     kafka = KafkaBroker(broker, acks="all", enable_idempotence=True, logger=None)
-    outbox = OutboxBroker(engine, outbox_table=table, logger=None)
+    outbox = OutboxBroker(engine, outbox_table=table, apply_types=False, logger=None)
 
-    async def relay(body: bytes, message: OutboxMessage) -> KafkaResponse:
-        return KafkaResponse(body, key=message.headers["key"].encode())
+    async def relay(event: tuple[bytes, bytes]) -> KafkaResponse:
+        body, key = event
+        return KafkaResponse(body, key=key)
 
     subscriber = outbox.subscriber(
         "orders",
-        max_workers=1,
+        max_workers=8,
         fetch_batch_size=1_000,
         terminal_flush_batch_size=500,
         min_fetch_interval=0.005,

@@ -17,8 +17,9 @@ class TxOutbox:
     name = "txoutbox"
     title = f"txoutbox {VERSION}"
     settings = (
-        "PostgresStorage(delete_on_ack=True, strict_ordering=True), RelayConfig(batch_size=1000, concurrency=1000, "
-        "poll_min=0.002), aiokafka 0.14.0 send_and_wait: acks=all, enable_idempotence, max_batch_size=131072"
+        'PostgresStorage(delete_on_ack=True, strict_ordering=True, notify_channel="outbox"), '
+        "RelayConfig(batch_size=200, concurrency=200), aiokafka 0.14.0 send_and_wait: acks=all, enable_idempotence, "
+        "max_batch_size=131072"
     )
     outbox = TableOutbox(OUTBOX, {"topic": "'order'", "key": "{key}", "payload": "convert_to({payload}, 'UTF8')"})
 

@@ -52,7 +52,9 @@ def _chosen(_: click.Context, __: click.Parameter, text: str | None) -> list[Con
 def command(shared: Given, *, only: list[Contestant], events: int, rate: int, seconds: float, limit: float) -> None:
     """Carry the same events through eventkit and its peers."""
     with shared.server() as server, shared.broker() as kafka:
-        run = PeersRun(Ground(server, kafka), only, events=events, load=Load(rate, seconds, 1.0), limit=limit)
+        run = PeersRun(
+            Ground(server, kafka), only, events=events, load=Load(rate, seconds, min(seconds, 1.0)), limit=limit
+        )
         with Progress(console=shared.console, transient=True) as progress:
             task = progress.add_task("", total=len(only) * shared.rounds)
             for saying in run.turns(shared.rounds):
