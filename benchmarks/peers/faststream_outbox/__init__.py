@@ -12,12 +12,12 @@ _FOLDER = Path(__file__).parent
 
 
 class FastStreamOutbox:
-    """Eight workers: its fastest. It promises no order, and one worker does not keep it either."""
+    """Sixteen workers: its fastest. Order is documented as best effort, and one worker does not keep it either."""
 
     name = "faststream_outbox"
     title = f"faststream-outbox {VERSION}"
     settings = (
-        "asyncpg (LISTEN), max_workers=8, fetch_batch_size=1000, terminal_flush_batch_size=500, "
+        "asyncpg (LISTEN), max_workers=16, fetch_batch_size=1000, terminal_flush_batch_size=500, "
         "min_fetch_interval=0.005, max_fetch_interval=0.01, apply_types=False, the body not decoded, "
         "KafkaBroker: acks=all, enable_idempotence"
     )

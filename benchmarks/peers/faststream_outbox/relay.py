@@ -33,7 +33,7 @@ async def main(database: str, broker: str, topic: str) -> None:
 
     subscriber = outbox.subscriber(
         "orders",
-        max_workers=8,
+        max_workers=16,
         fetch_batch_size=1_000,
         terminal_flush_batch_size=500,
         min_fetch_interval=0.005,
