@@ -32,6 +32,7 @@ logger = logging.getLogger("eventkit.projection")
 
 REPORT = 10.0  # seconds between log lines
 HELD = 30.0  # seconds between looks at streams that wait for missing events
+ASKED = 1.0  # seconds between looks for redrives that an operator has asked for, and the longest that one look takes
 
 
 class Projector:
@@ -71,10 +72,14 @@ class Projector:
     def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
         """Work until `stop` is set or `goes_on` says no; report now and then."""
         looked = reported = time.monotonic()
+        asked = 0.0
         told = str(self.counters)
         try:
             while not self.stop.is_set() and goes_on():
                 self.step(source)
+                if time.monotonic() - asked > ASKED:
+                    self.redrive_asked()
+                    asked = time.monotonic()
                 now = time.monotonic()
                 if now - reported > REPORT and told != str(self.counters):
                     reported, told = now, str(self.counters)
@@ -121,10 +126,22 @@ class Projector:
         for stream in self._culprits.certainly(self._second.held):
             self._culprits.look(Run(stream, []), self.counters)
 
+    def redrive_asked(self) -> int:
+        """Redrive what an operator has asked for, for a second or so; return how many streams were tried."""
+        deadline = time.monotonic() + ASKED
+        tried = 0
+        for stream in self._culprits.certainly(self._second.asked):
+            if self.stop.is_set() or time.monotonic() > deadline:
+                break
+            goes_on = self.redrive(stream)
+            logger.info("%s redrives %s: it %s", self.projection.name, stream, "goes on" if goes_on else "stays parked")
+            tried += 1
+        return tried
+
     def redrive(self, stream: str) -> bool:
         """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, and says why."""
         self._culprits.look(Run(stream, []), self.counters, redrive=True)
-        return stream not in self._culprits.certainly(self._second.parked)
+        return not self._culprits.certainly(lambda: self._second.is_parked(stream))
 
     def _keep_malformed(self, malformed: Sequence[tuple[Message, str]]) -> None:
         by_key: dict[str, list[Letter]] = {}

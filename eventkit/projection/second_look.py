@@ -77,6 +77,7 @@ class SecondLook:
             behind = [arrival for arrival in run.arrivals if arrival.version > culprit.version]
             letters = [letter(culprit, *why, attempts), *(waiting(arrival, culprit) for arrival in behind)]
             counted.parked += self._letters.keep(connection, self._by(live), run.stream, letters)
+            self._letters.end_redrive(connection, self._by(live), run.stream, letters[0])
             self._move(connection, live, checkpoint, parked=True)
             # crash point: parked, not committed -> delivered again, parked then
         done += counted
@@ -104,10 +105,17 @@ class SecondLook:
         with self._applying.workspace.transaction() as connection:
             return self._letters.held(connection, self._by(self._applying.fence(connection)))
 
-    def parked(self) -> list[str]:
-        """Return all parked streams."""
+    def asked(self) -> list[str]:
+        """Return the streams that an operator wants to be tried again."""
         with self._applying.workspace.transaction() as connection:
-            return self._applying.checkpoints.parked(connection, self._applying.fence(connection).generation)
+            return self._letters.asked(connection, self._by(self._applying.fence(connection)))
+
+    def is_parked(self, stream: str) -> bool:
+        """Return whether a stream is parked."""
+        with self._applying.workspace.transaction() as connection:
+            generation = self._applying.fence(connection).generation
+            checkpoint = self._applying.checkpoints.read(connection, generation, [stream]).get(stream)
+            return checkpoint is not None and checkpoint.parked
 
     def _go_on(
         self,
@@ -125,6 +133,7 @@ class SecondLook:
         fresh = self._repaired(checkpoint, sifted.fresh, counted, limit=limit)
         ready = following(checkpoint.version, fresh)[:limit]
         rest = fresh[len(ready) :]
+        before = checkpoint.version
         if ready:
             self.trying = ready
             self._applying.fold(live, ready, counted)
@@ -132,6 +141,7 @@ class SecondLook:
         self._letters.remove(
             connection,
             [letter.id for letter in kept if letter.version <= checkpoint.version and not _is(letter, sifted.fork)],
+            above=before,
         )
         stuck = self._stuck(checkpoint, sifted, ready, rest)
         if stuck:
@@ -145,9 +155,11 @@ class SecondLook:
             )
         left = bool(self._letters.causes(connection, self._by(live), run.stream))
         self._move(connection, live, checkpoint, parked=left)
-        return (
-            None if stuck or not (rest or sifted.fork or (left and ready)) else Run(run.stream, [*rest, *_fork(sifted)])
-        )
+        if not stuck and (rest or sifted.fork or (left and ready)):
+            return Run(run.stream, [*rest, *_fork(sifted)])
+        self._letters.end_redrive(connection, self._by(live), run.stream, stuck[0] if stuck else None)
+        # crash point: redriven, not committed -> still asked for, done then
+        return None
 
     def _repaired(
         self, checkpoint: Checkpoint, fresh: list[Arrival], counted: Counters, *, limit: int

@@ -60,7 +60,6 @@ with recursive c(name) as (
 )
 select name from c where name is not null
 """
-_PARKED = "select stream from {s}.checkpoints where generation = %s and parked order by stream"
 
 
 class Span(msgspec.Struct, gc=False, frozen=True):
@@ -144,10 +143,6 @@ class Checkpoints:
     def categories(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
         """Return the categories of the streams that a generation knows."""
         return [name for (name,) in connection.execute(self._sql(_CATEGORIES), {"generation": generation})]
-
-    def parked(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
-        """Return the parked streams."""
-        return [stream for (stream,) in connection.execute(self._sql(_PARKED), (generation,))]
 
     def _sql(self, statement: str) -> bytes:
         return statement.format(s=self._schema).encode()

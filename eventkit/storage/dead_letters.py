@@ -1,8 +1,9 @@
 """Events that could not be applied, and those that wait behind them; handled under the stream's checkpoint lock.
 
 A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with
-the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Called by
-`eventkit.projection`; the relay parks by positions alone.
+the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Malformed ones have
+version 0: they have no place in a stream, and park none. Called by `eventkit.projection`; the relay parks by positions
+alone, and what operators do to letters is in `letter_actions`.
 """
 
 import json
@@ -30,11 +31,26 @@ on conflict (parked_by, stream, version, event_id) do update
 returning xmax = 0
 """
 _LOAD = """select id, version, cause, event, data from {s}.dead_letters
-            where parked_by = %s and stream = %s order by version, id limit %s"""
-_REMOVE = "delete from {s}.dead_letters where id = any(%s)"
-_CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s"
+            where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
+_CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
 _HELD = """select stream from {s}.dead_letters where parked_by = %s and version > 0
             group by stream having bool_and(cause in ('gap', 'behind')) order by stream"""
+
+COPIED = "parked_by, stream, version, position, event_id, type, cause, error, attempts, event, data, parked_at"
+RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
+
+# Where somebody has asked for it, what a redrive does is recorded with it, in its transaction.
+_REMOVE = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
+{RECORD}
+select asked_by, 'redrive', case when version > %(above)s then 'applied' else 'had been applied' end, id,
+       gone.{COPIED.replace(", ", ", gone.")}
+  from gone join {{s}}.redrives r on r.parked_by = gone.parked_by and r.stream = gone.stream"""
+_END = f"""with asked as (delete from {{s}}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
+                          returning asked_by)
+{RECORD}
+select asked_by, 'redrive', 'failed again', id, {COPIED} from {{s}}.dead_letters, asked
+ where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
+_ASKED = "select stream from {s}.redrives where parked_by = %s order by asked_at, stream limit 1000"
 
 
 class Letter(msgspec.Struct):
@@ -86,9 +102,25 @@ class DeadLetters:
         rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
         return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
 
-    def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int]) -> None:
-        """Take letters away: they were applied."""
-        connection.execute(self._sql(_REMOVE), (list(ids),))
+    def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
+        """Take letters away: they are applied, those above a version in this transaction."""
+        connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
+
+    def asked(self, connection: psycopg.Connection[Any], parked_by: str) -> list[str]:
+        """Return streams that somebody wants to be tried again."""
+        return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by,))]
+
+    def end_redrive(
+        self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None
+    ) -> None:
+        """Take what was asked as done, as far as it goes: to the end, or to a letter that has failed again."""
+        params = {
+            "parked_by": parked_by,
+            "stream": _text(stream),
+            "version": stopped.version if stopped else None,
+            "event_id": stopped.event_id if stopped else None,
+        }
+        connection.execute(self._sql(_END), params)
 
     def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
         """Return why a stream's letters are there; empty when it has none."""

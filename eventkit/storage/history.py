@@ -13,7 +13,7 @@ import psycopg
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.connection import database_errors
-from eventkit.storage.outbox import AS_TEXT, message
+from eventkit.storage.outbox import AMENDED, AS_TEXT, message
 
 logger = logging.getLogger("eventkit.projection")
 
@@ -22,7 +22,10 @@ _READ = (
     "select position, '', "
     + AS_TEXT
     + """
-  from {s}.events e where stream = %s and version > %s and version < %s
+  from {s}.events e """
+    + AMENDED
+    + """
+ where stream = %s and version > %s and version < %s
  order by e.version limit %s -- a bare `version` would be the text above
 """
 )

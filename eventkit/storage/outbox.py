@@ -57,8 +57,13 @@ EVENT = (
 )
 
 # The rest of a row, behind position and topic, in the order in which `encoded` reads it; put through `format` once.
-AS_TEXT = """stream, version::text, id::text, source, type, nullif(schema_version, 1)::text,
-       btrim(to_json(recorded_at)::text, '"'), nullif(metadata::text, '{{}}'), data::text"""
+# It is what readers get: an event that the broker refused may have been amended. Read it `from events e {AMENDED}`, one
+# look-up an event by the primary key (`offset 0`, whatever the statistics say of a table that is nearly always empty).
+AS_TEXT = """stream, version::text, id::text, source, coalesce(a.type, e.type),
+       nullif(coalesce(a.schema_version, e.schema_version), 1)::text, btrim(to_json(recorded_at)::text, '"'),
+       nullif(coalesce(a.metadata, e.metadata)::text, '{{}}'), coalesce(a.data, e.data)::text"""
+AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.data from {s}.amendments x
+      where x.position = e.position offset 0) a on true"""
 
 # One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
 # holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
@@ -91,7 +96,8 @@ select 0::bigint, ("""
 union all
 select position, topic, """
     + AS_TEXT
-    + """ from page"""
+    + " from page e "
+    + AMENDED
 )
 
 _OF_OUTBOX = {

@@ -36,7 +36,7 @@ REVISIONS = ("eventkit_0001",)  # every migration, oldest first; a database must
 MAINTENANCE_ROLE = "eventkit_maintenance"
 SHARDS = 256  # outbox.shard is crc32(stream) modulo this
 
-# `events` is append-only: one trigger, on every statement that could change or remove a row, also under replication.
+# What is append-only has one trigger, on every statement that could change or remove a row, also under replication.
 # Only the active role counts: a superuser, too, must `set role eventkit_maintenance`, which an operator has to create.
 REFUSE_CHANGE = "refuse_change"
 REFUSE_CHANGE_BODY = f"""
@@ -50,7 +50,7 @@ begin
     hint = 'only the role {MAINTENANCE_ROLE} may, after "set role {MAINTENANCE_ROLE}"; an operator creates it';
 end
 """
-APPEND_ONLY = "events_append_only"
+APPEND_ONLY = ("events", "dead_letter_actions")  # tables, each with a trigger `<table>_append_only`
 
 STORAGE = "storage"  # key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
 
@@ -90,6 +90,8 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _messaging(tables)
     _rebuilds(tables)
     _snapshots(tables)
+    _letters(tables)
+    _pruning(tables)
     for table in tables.sorted_tables:
         _store_as(table, table.info.get(STORAGE, {}))
     return tables
@@ -108,7 +110,10 @@ def _store(tables: MetaData) -> None:
         tables,
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
-        comment="A stream and its current version.",
+        Column("pruned_to", Integer, nullable=False, server_default=text("0")),
+        Column("closed", Boolean, nullable=False, server_default=text("false")),
+        CheckConstraint("NOT closed OR version = pruned_to", name="closed"),  # an append would raise the version
+        comment="A stream, its version, and up to which its events were pruned; closed: it takes no more.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -142,6 +147,18 @@ def _relay(tables: MetaData) -> None:
         info={STORAGE: _OUTBOX_STORAGE},
     )
     Table(
+        "amendments",
+        tables,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("schema_version", SmallInteger, nullable=False),
+        Column("data", JSONB, nullable=False),
+        Column("metadata", JSONB, nullable=False),
+        Column("amended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="What readers get in place of an event that the broker refused: other data, or a tombstone.",
+    )
+    Table(
         "leases",
         tables,
         Column("name", Text, primary_key=True),
@@ -149,6 +166,58 @@ def _relay(tables: MetaData) -> None:
         Column("owner", Text, nullable=False),
         Column("expires_at", DateTime(timezone=True), nullable=False),
         comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+    )
+
+
+def _letters(tables: MetaData) -> None:
+    Table(
+        "redrives",
+        tables,
+        Column("parked_by", Text, primary_key=True),
+        Column("stream", Text(collation="C"), primary_key=True),
+        Column("asked_by", Text, nullable=False),
+        Column("asked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="Somebody asks for a parked stream to be tried again: its projector does, and removes the row.",
+    )
+    Table(
+        "dead_letter_actions",
+        tables,
+        Column("id", BigInteger, Identity(always=True, cache=1), primary_key=True),
+        Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Column("actor", Text, nullable=False),
+        Column("action", Text, nullable=False),
+        Column("result", Text, nullable=False),
+        Column("letter", BigInteger, nullable=False),
+        Column("parked_by", Text, nullable=False),
+        Column("stream", Text(collation="C"), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("position", BigInteger),
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("cause", Text, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("event", JSONB),
+        Column("data", LargeBinary),
+        Column("new_data", LargeBinary),
+        Column("parked_at", DateTime(timezone=True), nullable=False),
+        comment="Who did what to a dead letter, the letter as it was, and what came of it. Append-only.",
+    )
+
+
+def _pruning(tables: MetaData) -> None:
+    Table(
+        "prunings",
+        tables,
+        Column("run", Uuid, primary_key=True),
+        Column("category", Text(collation="C"), primary_key=True),
+        Column("source", Text, primary_key=True),
+        Column("actor", Text, nullable=False),
+        Column("events", BigInteger, nullable=False),
+        Column("recorded_before", DateTime(timezone=True)),
+        Column("archive", Text),
+        Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="How many events of a category a run has pruned, from before when, or archived into which file.",
     )
 
 

@@ -87,10 +87,11 @@ def expected(schema: str) -> Facts:
     """Return the facts that `tables.py` states."""
     facts = dict(fact for table in metadata(schema).sorted_tables for fact in _table(table))
     quoted = _DIALECT.identifier_preparer.quote(schema)
-    facts[f"trigger events.{APPEND_ONLY}"] = (
-        f"CREATE TRIGGER {APPEND_ONLY} BEFORE DELETE OR UPDATE OR TRUNCATE ON {quoted}.events "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {quoted}.{REFUSE_CHANGE}()"
-    )
+    for table in APPEND_ONLY:
+        facts[f"trigger {table}.{table}_append_only"] = (
+            f"CREATE TRIGGER {table}_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON {quoted}.{table} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {quoted}.{REFUSE_CHANGE}()"
+        )
     facts[f"function {REFUSE_CHANGE}"] = REFUSE_CHANGE_BODY
     return facts
 

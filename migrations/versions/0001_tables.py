@@ -1,6 +1,6 @@
 """The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox; snapshots.
 
-`events` becomes append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
+Records become append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
 `eventkit/storage/tables.py`.
 """
 
@@ -32,7 +32,6 @@ def upgrade() -> None:
     if context.version_table_schema != schema:  # a branch of a service's own alembic: nobody has made it yet
         make_schema(context, schema)
     _store(schema)
-    _append_only(schema)
     _relay(schema)
     _projections(schema)
     _rebuilds(schema)
@@ -40,6 +39,9 @@ def upgrade() -> None:
     _timers(schema)
     _inbox(schema)
     _snapshots(schema)
+    _letters(schema)
+    _pruning(schema)
+    _append_only(schema)
     for table, storage in (
         ("streams", UPDATED),
         ("outbox", EMPTIED),
@@ -58,6 +60,7 @@ def downgrade() -> None:
         "inbox",
         "timers",
         "dead_letters",
+        *("prunings", "dead_letter_actions", "redrives", "amendments"),
         "rebuilds",
         "checkpoints",
         "projections",
@@ -75,9 +78,12 @@ def _store(schema: str) -> None:
         "streams",
         sa.Column("stream", C_TEXT, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("pruned_to", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.PrimaryKeyConstraint("stream", name="streams_pkey"),
+        sa.CheckConstraint("NOT closed OR version = pruned_to", name=op.f("streams_closed_check")),
         schema=schema,
-        comment="A stream and its current version.",
+        comment="A stream, its version, and up to which its events were pruned; closed: it takes no more.",
     )
     op.create_table(
         "events",
@@ -114,9 +120,10 @@ begin
     hint = 'only the role eventkit_maintenance may, after "set role eventkit_maintenance"; an operator creates it';
 end
 $body$""")
-    op.execute(f"""create trigger events_append_only before update or delete or truncate on "{schema}".events
-                    for each statement execute function "{schema}".refuse_change()""")
-    op.execute(f'alter table "{schema}".events enable always trigger events_append_only')
+    for table in ("events", "dead_letter_actions"):
+        op.execute(f"""create trigger {table}_append_only before update or delete or truncate on "{schema}".{table}
+                        for each statement execute function "{schema}".refuse_change()""")
+        op.execute(f'alter table "{schema}".{table} enable always trigger {table}_append_only')
 
 
 def _relay(schema: str) -> None:
@@ -131,6 +138,19 @@ def _relay(schema: str) -> None:
         comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
     )
     op.create_table(
+        "amendments",
+        sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("event_id", sa.Uuid, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("schema_version", sa.SmallInteger, nullable=False),
+        sa.Column("data", JSONB, nullable=False),
+        sa.Column("metadata", JSONB, nullable=False),
+        sa.Column("amended_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("position", name="amendments_pkey"),
+        schema=schema,
+        comment="What readers get in place of an event that the broker refused: other data, or a tombstone.",
+    )
+    op.create_table(
         "leases",
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
@@ -139,6 +159,61 @@ def _relay(schema: str) -> None:
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
         schema=schema,
         comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+    )
+
+
+def _letters(schema: str) -> None:
+    op.create_table(
+        "redrives",
+        sa.Column("parked_by", sa.Text, nullable=False),
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("asked_by", sa.Text, nullable=False),
+        sa.Column("asked_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("parked_by", "stream", name="redrives_pkey"),
+        schema=schema,
+        comment="Somebody asks for a parked stream to be tried again: its projector does, and removes the row.",
+    )
+    op.create_table(
+        "dead_letter_actions",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True, cache=1), nullable=False),
+        sa.Column("at", TIME, nullable=False, server_default=NOW),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("result", sa.Text, nullable=False),
+        sa.Column("letter", sa.BigInteger, nullable=False),
+        sa.Column("parked_by", sa.Text, nullable=False),
+        sa.Column("stream", C_TEXT, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("position", sa.BigInteger),
+        sa.Column("event_id", sa.Uuid, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("cause", sa.Text, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("event", JSONB),
+        sa.Column("data", sa.LargeBinary),
+        sa.Column("new_data", sa.LargeBinary),
+        sa.Column("parked_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="dead_letter_actions_pkey"),
+        schema=schema,
+        comment="Who did what to a dead letter, the letter as it was, and what came of it. Append-only.",
+    )
+
+
+def _pruning(schema: str) -> None:
+    op.create_table(
+        "prunings",
+        sa.Column("run", sa.Uuid, nullable=False),
+        sa.Column("category", C_TEXT, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("events", sa.BigInteger, nullable=False),
+        sa.Column("recorded_before", TIME),
+        sa.Column("archive", sa.Text),
+        sa.Column("pruned_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("run", "category", "source", name="prunings_pkey"),
+        schema=schema,
+        comment="How many events of a category a run has pruned, from before when, or archived into which file.",
     )
 
 

@@ -313,3 +313,17 @@ def test_the_counters_of_a_failed_batch_are_forgotten(url: str) -> None:
     )
 
     assert (done.counters.applied, done.counters.unhandled, done.counters.parked) == (4, 1, 1)
+
+
+def test_a_malformed_message_parks_no_stream_of_its_key_at_a_second_look(url: str) -> None:
+    """It stays where it is kept, and the stream goes on, also after a gap and a redrive."""
+    bad = message("order-1", 1, Ordered("ann", 1), ce_sequence="x")
+    log = orders("order-1", 6)
+
+    apply(url, [bad, *log[:2]], log[3:4], log[2:5])
+
+    assert rows(url) == [("ann", 5, 5)]
+    assert checkpoints(url) == {"order-1": (5, False)}
+    with projector(url) as running:
+        assert running.redrive("order-1")
+    assert letters(url) == [("order-1", 0, "malformed")]
