@@ -17,6 +17,7 @@ EventkitError
 │   ├── UnsupportedConnection a driver or a session that append does not take
 │   ├── DatabaseUnavailable   no connection, or it was lost
 │   ├── NotPrimary            a standby, or a pooler that breaks sessions
+│   ├── DeadLetterError       a dead letter that cannot be changed this way, now
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
 │   ├── UnexpectedEvent       an event that its fold does not take
@@ -128,6 +129,10 @@ class DatabaseUnavailable(StorageError):
 
 class NotPrimary(StorageError):
     """The server is a standby, or a pooler stands in between."""
+
+
+class DeadLetterError(StorageError):
+    """A dead letter cannot be edited, redriven or discarded this way, now."""
 
 
 class SchemaMismatch(StorageError):

@@ -26,6 +26,7 @@ _COMMANDS = {
     "projection": "List, rebuild and delete projections.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",
+    "dead-letters": "See, redrive, edit and discard what could not go on.",
 }
 
 _EXAMPLES = """\b
@@ -64,14 +65,14 @@ class Commands(click.Group):
     """Loads a command's module when that command is called, and prints its errors."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
-        return [name for name in _COMMANDS if importlib.util.find_spec(f"{__name__}.{name}")]
+        return [name for name in _COMMANDS if importlib.util.find_spec(_module(name))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command = importlib.import_module(_module(cmd_name)).command
         if not isinstance(command, click.Command):
-            raise TypeError(f"{__name__}.{cmd_name}.command is {command!r}, not a click command")
+            raise TypeError(f"{_module(cmd_name)}.command is {command!r}, not a click command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -83,6 +84,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except EventkitError as error:
             raise (Misuse if isinstance(error, ConfigurationError) else Failure)(error) from error
+
+
+def _module(command: str) -> str:
+    return f"{__name__}.{command.replace('-', '_')}"
 
 
 @click.group(

@@ -1,7 +1,7 @@
 """How long ago, as an operator writes it: `90s`, `30m`, `12h`, `7d`, `2w`."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
@@ -11,7 +11,26 @@ _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
 
 def read_age(context: click.Context, parameter: click.Parameter, text: str) -> timedelta:
     """Return an option's value, or say what it looks like."""
+    age = read_age_if_given(context, parameter, text)
+    if age is None:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return age
+
+
+def read_age_if_given(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
+    """Return an option's value, None where it was not given."""
+    if text is None:
+        return None
     found = _AGE.fullmatch(text)
     if found is None:
         raise click.BadParameter(f"{text!r} is no age: it looks like 90s, 30m, 12h, 7d or 2w", context, parameter)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def ago(moment: datetime) -> str:
+    """Say how long ago a moment was, in its largest unit."""
+    seconds = max(0, int((datetime.now(moment.tzinfo) - moment).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

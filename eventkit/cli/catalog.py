@@ -35,7 +35,7 @@ def export(path: str) -> None:
     """Print a catalog's types, versions, topics and JSON Schemas, for `check --against` of the next release."""
     from eventkit.domain.description import describe
 
-    click.echo(describe(_catalog(path)).to_json(), nl=False)
+    click.echo(describe(load_catalog(path)).to_json(), nl=False)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Say what a release would break; exit 1 if anything.")
@@ -58,7 +58,7 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
     from eventkit.domain.compatibility import breaks
     from eventkit.domain.description import describe, description_of
 
-    catalog = _catalog(path)
+    catalog = load_catalog(path)
     new = describe(catalog)
     found = breaks(description_of(_text(against), where=against), new) if against else None
     old_events = found.old_events if found and concern != "old-readers" else []
@@ -74,7 +74,8 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
     raise SystemExit(not compatible)
 
 
-def _catalog(path: str) -> "Catalog":
+def load_catalog(path: str) -> "Catalog":
+    """Return the catalog at a path."""
     from eventkit.domain.catalog import Catalog
     from eventkit.projection.loading import attribute_at
 

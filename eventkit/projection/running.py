@@ -67,6 +67,14 @@ class Running:
             if not self._wanted.from_store:
                 self._transport(stack).partitions(self._topics())
 
+    def redrive(self, stop: Stop) -> None:
+        """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""
+        with ExitStack() as stack:
+            projector = self._projector(stack, stop)
+            projector.register()
+            while projector.redrive_asked():
+                pass
+
     def work(self, stop: Stop) -> None:
         """Run terms until one is the last."""
         while not stop.is_set() and self._term(stop):

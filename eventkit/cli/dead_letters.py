@@ -1,0 +1,263 @@
+"""`eventkit dead-letters`: what could not be published or applied, and what an operator does about it.
+
+One form for the relay's letters and for those of every projection whose checkpoints are in this database. Whatever is
+done is written down with who did it, before and after; nothing is done to more letters than were confirmed.
+"""
+
+import getpass
+import json
+from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from eventkit.cli.letter_options import (
+    ALL,
+    AS,
+    DRY,
+    JSON,
+    LETTER,
+    PAYLOAD,
+    SHOWN,
+    YES,
+    confirmed,
+    number,
+    selects,
+    wanted,
+)  # fmt: skip
+from eventkit.config import Settings
+from eventkit.errors import DeadLetterError
+
+if TYPE_CHECKING:
+    from eventkit.storage.letter_actions import LetterActions
+    from eventkit.storage.letter_list import Filed, LetterList
+
+_EXAMPLES = """\b
+Examples:
+  eventkit dead-letters list
+  eventkit dead-letters list --by totals --category order --older-than 1h
+  eventkit dead-letters show 17 --payload
+  eventkit dead-letters redrive --by totals
+  eventkit dead-letters redrive --stream order-42 --code shop.read_models:totals
+  eventkit dead-letters edit 17 --data mended.json --catalog shop.events:shop
+  eventkit dead-letters discard --type OrderNoted --dry-run
+  eventkit dead-letters log --stream order-42
+
+A letter parks its stream. A redrive takes up a stream from its first letter on, in order; a discard goes past an event
+for good: a projection's checkpoint steps over it, the relay publishes a tombstone in its place.
+"""
+
+
+@click.group(name="dead-letters", epilog=_EXAMPLES)
+def command() -> None:
+    """See, redrive, edit and discard what could not go on."""
+
+
+@command.command(name="list", epilog=_EXAMPLES, short_help="Show the letters.")
+@selects
+@SHOWN
+@PAYLOAD
+@JSON
+@click.pass_obj
+def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 the options above
+    """Show the letters, in order of who parked them, stream and version."""
+    from eventkit.cli import letters as show
+
+    there, _ = _open(settings)
+    which = wanted(**chosen)
+    found = there.list(which, limit=limit, payload=payload)
+    count = len(there.choose(which).ids)
+    if as_json:
+        objects = [show.as_json(letter, payload=payload) for letter in found]
+        click.echo(json.dumps({"count": count, "letters": objects}, ensure_ascii=False))
+    elif found:
+        show.table(found, more=count - len(found))
+    else:
+        click.echo("no dead letters")
+
+
+@command.command(name="show", epilog=_EXAMPLES, short_help="Show one letter in full.")
+@click.argument("letter", type=LETTER)
+@PAYLOAD
+@JSON
+@click.pass_obj
+def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: bool) -> None:
+    """Show a letter in full: why it is there, where it came from, and what it says, masked unless --payload."""
+    from eventkit.cli import letters as show
+
+    there, _ = _open(settings)
+    found = _found(there, letter)
+    if as_json:
+        click.echo(json.dumps({"letters": [show.as_json(item, payload=payload) for item in found]}, ensure_ascii=False))
+    else:
+        click.echo("\n\n".join(show.in_full(item, payload=payload) for item in found))
+
+
+@command.command(epilog=_EXAMPLES, short_help="Try parked streams again.")
+@selects
+@ALL
+@click.option("--code", "paths", multiple=True, metavar="PACKAGE.MODULE:PROJECTION", help="Apply here, by this code.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=10, show_default=True, help="Seconds to wait for projectors."
+)
+@DRY
+@YES
+@AS
+@JSON
+@click.pass_obj
+def redrive(  # noqa: PLR0913 one parameter an option
+    settings: Settings,
+    /,
+    *,
+    everything: bool,
+    paths: tuple[str, ...],
+    wait: float,
+    dry_run: bool,
+    yes: bool,
+    actor: str | None,
+    as_json: bool,
+    **chosen: Any,  # noqa: ANN401 the options above
+) -> None:
+    """Let parked streams be tried again, each from its first letter on, in order.
+
+    The projectors that run take it up within a second, with the code that they have; without one it waits until one
+    is started, or say --code. The relay reads its streams again from their first unsent event.
+    """
+    from eventkit.cli.redriving import await_projectors, redrive_here, redriven, tell_left_out
+
+    there, acting = _open(settings, actor)
+    chosen_letters = there.choose(wanted(everything=everything, **chosen))
+    choice = there.whole_streams(chosen_letters)
+    tell_left_out(chosen_letters, choice)
+    if not confirmed("redrive", choice, dry_run=dry_run, yes=yes, as_json=as_json):
+        return
+    acting.redrive(choice)
+    if paths:
+        redrive_here(settings, paths)
+    left, waiting = await_projectors(there, choice.of_relay(yes=False), wait)
+    told = {
+        "streams": len(choice.streams), "letters": len(choice.ids), "sent_again": len(choice.of_relay(yes=True).ids),
+        "applied": len(choice.of_relay(yes=False).ids) - left, "left": left, "waiting_streams": waiting,
+    }  # fmt: skip
+    click.echo(json.dumps(told) if as_json else "\n".join(redriven(told)))
+    raise SystemExit(left > 0 and not waiting)
+
+
+@command.command(epilog=_EXAMPLES, short_help="Change what a letter says, and redrive it.")
+@click.argument("letter", type=LETTER)
+@click.option("--data", type=click.File("r"), help="The new data, JSON; - is standard input (default: your editor).")
+@click.option("--catalog", metavar="PACKAGE.MODULE:CATALOG", help="Check it against the event types of this catalog.")
+@DRY
+@YES
+@AS
+@click.pass_obj
+def edit(  # noqa: PLR0913 one parameter an option
+    settings: Settings, letter: int | UUID, *, data: IO[str] | None, catalog: str | None, dry_run: bool, yes: bool,
+    actor: str | None,
+) -> None:  # fmt: skip
+    """Put other data into a letter and let its stream be tried again; what it said before stays in the record.
+
+    A projection's letter is that projection's alone: a rebuild reads the store, where the event stays as it was. The
+    relay's is everyone's: what readers get from now on, repairs and rebuilds too, is what the letter says now.
+    """
+    from eventkit.cli.editing import check_data, edited
+
+    there, acting = _open(settings, actor)
+    found = _found(there, letter)
+    if len(found) != 1:
+        numbers = ", ".join(str(item.id) for item in found)
+        raise DeadLetterError(f"event {letter} has {len(found)} letters: edit one of {numbers}")
+    new = edited(found[0]) if data is None else data.read()
+    check_data(found[0], new, catalog)
+    if dry_run:
+        click.echo(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
+        return
+    if not yes:
+        if data is not None and data.name == "<stdin>":
+            raise click.UsageError("--data - reads what an answer would be read from: say --yes too")
+        click.confirm(f"Edit letter {found[0].id} and redrive {found[0].stream}?", abort=True, err=True)
+    acting.edit(found[0].id, found[0].parked_by, found[0].stream, new)
+    click.echo(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
+
+
+@command.command(epilog=_EXAMPLES, short_help="Go past events for good.")
+@selects
+@ALL
+@DRY
+@YES
+@AS
+@JSON
+@click.pass_obj
+def discard(
+    settings: Settings, /, *, everything: bool, dry_run: bool, yes: bool, actor: str | None, as_json: bool,
+    **chosen: Any,  # noqa: ANN401 the options above
+) -> None:  # fmt: skip
+    """Go past events for good: they take no effect, and those behind them go on.
+
+    A projection's checkpoint steps over the event; a rebuild will meet it again. For the relay a tombstone is
+    published in its place, and readers of the store get the tombstone too.
+    """
+    there, acting = _open(settings, actor)
+    choice = there.choose(wanted(everything=everything, **chosen))
+    if not confirmed("discard", choice, dry_run=dry_run, yes=yes, as_json=as_json):
+        return
+    outcomes = [
+        outcome for (parked_by, stream), ids in choice.streams.items()
+        for outcome in acting.discard(parked_by, stream, ids)
+    ]  # fmt: skip
+    refused = [outcome for outcome in outcomes if not outcome.done]
+    done = len(outcomes) - len(refused)
+    if as_json:
+        results = {outcome.letter: outcome.result for outcome in outcomes}
+        click.echo(json.dumps({"discarded": done, "refused": len(refused), "results": results}))
+    else:
+        for outcome in refused:
+            click.echo(f"letter {outcome.letter} stays: it {outcome.result}", err=True)
+        click.echo(f"{number(done, 'letter')} discarded")
+    raise SystemExit(bool(refused))
+
+
+@command.command(epilog=_EXAMPLES, short_help="Show who did what.")
+@selects
+@SHOWN
+@PAYLOAD
+@JSON
+@click.pass_obj
+def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 the options above
+    """Show who did what to letters, the newest first; ages are those of the actions."""
+    from eventkit.cli import letters as show
+
+    there, _ = _open(settings)
+    actions = there.log(wanted(**chosen), limit=limit, payload=payload)
+    if as_json:
+        objects = [show.action_as_json(action, payload=payload) for action in actions]
+        click.echo(json.dumps({"actions": objects}, ensure_ascii=False))
+    elif actions:
+        show.actions_table(actions)
+    else:
+        click.echo("nothing was done to a dead letter")
+
+
+def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterList, LetterActions]":
+    from eventkit.storage.connection import connect
+    from eventkit.storage.letter_actions import LetterActions
+    from eventkit.storage.letter_list import LetterList
+
+    options = {"lock_timeout": "10s"}
+    connection = connect(
+        settings.require_database(), name="dead-letters", schema=settings.schema, autocommit=True, options=options
+    )
+    return LetterList(connection, settings.schema), LetterActions(
+        connection, settings.schema, actor=actor or getpass.getuser()
+    )
+
+
+def _found(there: "LetterList", letter: int | UUID) -> "list[Filed]":
+    """Return a letter, or those of an event."""
+    from eventkit.storage.letter_list import Wanted
+
+    by_id = Wanted(ids=[letter]) if isinstance(letter, int) else Wanted(event_ids=[letter])
+    found = there.list(by_id, payload=True)
+    if not found:
+        raise DeadLetterError(f"there is no dead letter {letter}: it was redriven or discarded, or is elsewhere")
+    return found

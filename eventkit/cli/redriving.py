@@ -1,0 +1,51 @@
+"""What `eventkit dead-letters redrive` does after it has asked: applies here, or waits for the projectors that run."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+
+from eventkit.cli.letter_options import number
+from eventkit.config import Settings
+from eventkit.storage.letter_list import Choice, LetterList, Wanted
+
+
+def tell_left_out(chosen: Choice, choice: Choice) -> None:
+    left_out = len(set(chosen.ids) - set(choice.ids))
+    if left_out:
+        click.echo(
+            f"{number(left_out, 'letter')} cannot be redriven, malformed or of a generation that a rebuild has "
+            "replaced: discard them",
+            err=True,
+        )
+
+
+def redrive_here(settings: Settings, paths: Sequence[str]) -> None:
+    from eventkit.projection import running
+    from eventkit.projection.loading import load_projections
+    from eventkit.worker import Stop
+
+    for projection in load_projections(paths):
+        running.Running(projection, settings, running.Wanted()).redrive(Stop())
+
+
+def await_projectors(there: LetterList, choice: Choice, seconds: float) -> tuple[int, int]:
+    """Wait until projectors have tried what was asked for; return letters that are left, and streams not tried yet."""
+    deadline = time.monotonic() + seconds
+    while (waiting := there.asked(choice)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return len(there.choose(Wanted(ids=choice.ids)).ids), waiting
+
+
+def redriven(told: dict[str, int]) -> Iterator[str]:
+    if told["sent_again"]:
+        yield f"{number(told['sent_again'], 'letter')} of the relay: it sends their streams again, when it runs"
+    if told["applied"]:
+        yield f"{number(told['applied'], 'letter')} applied"
+    if told["waiting_streams"]:
+        yield (
+            f"{number(told['waiting_streams'], 'stream')} wait for a projector to take them up: "
+            "one that runs does within a second, or say --code package.module:projection"
+        )
+    elif told["left"]:
+        yield f"{number(told['left'], 'letter')} stay: `eventkit dead-letters list` says why"

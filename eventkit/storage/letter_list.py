@@ -1,0 +1,170 @@
+"""Dead letters as operators see them: a projection's and the relay's in one form, by filter.
+
+A relay's letter has no message of its own: its event is in the outbox, and its data is read from the store, as readers
+would get it. A letter is *stale* when its projection has another generation by now: a rebuild has done its work.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.storage.connection import database_errors
+
+RELAY = "relay"
+
+GENERATIONS = "select generation::text from {s}.projections"  # those whose letters count
+STALE = f"d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in ({GENERATIONS})"
+
+_WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
+   and (%(event_ids)s::uuid[] is null or d.event_id = any(%(event_ids)s))
+   and (%(by)s::text is null or d.parked_by = %(by)s or split_part(d.parked_by, ':', 2) = %(by)s)
+   and (%(stream)s::text is null or d.stream = %(stream)s)
+   and (%(category)s::text is null or split_part(d.stream, '-', 1) = %(category)s)
+   and (%(type)s::text is null or d.type = %(type)s)
+   and (%(cause)s::text is null or d.cause = %(cause)s)
+   and (%(older_than)s::interval is null or d.{time} < clock_timestamp() - %(older_than)s)
+   and (%(newer_than)s::interval is null or d.{time} > clock_timestamp() - %(newer_than)s)"""
+_OF_LETTERS = _WHERE.replace("{id}", "id").replace("{time}", "parked_at")
+_OF_ACTIONS = _WHERE.replace("{id}", "letter").replace("{time}", "at")
+
+_CHOOSE = f"""select id, parked_by, stream from {{s}}.dead_letters d
+ where {_OF_LETTERS} order by parked_by, stream, version, id"""
+# What a redrive takes up: all letters of a stream, from the first on.
+_WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
+ where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
+   and version > 0 and not ({STALE}) order by parked_by, stream, version, id"""
+_ASKED = """select count(*) from {s}.redrives
+ where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
+_LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
+       d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
+       {STALE}, r.asked_by
+  from {{s}}.dead_letters d
+  left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
+  left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e
+     left join {{s}}.amendments a on a.position = e.position where e.position = d.position) sent on true
+ where {_OF_LETTERS} order by d.parked_by, d.stream, d.version, d.id limit %(limit)s"""
+_LOG = f"""select id, at, actor, action, result, letter, parked_by, stream, version, event_id, type, cause, error,
+       attempts, parked_at, case when %(payload)s then data end, case when %(payload)s then new_data end
+  from {{s}}.dead_letter_actions d
+ where {_OF_ACTIONS} order by d.id desc limit %(limit)s"""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which letters: all of what is given must hold; nothing given is all. `by` is `relay` or a projection's name."""
+
+    ids: Sequence[int] | None = None
+    event_ids: Sequence[UUID] | None = None
+    by: str | None = None
+    stream: str | None = None
+    category: str | None = None
+    type: str | None = None
+    cause: str | None = None
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+
+class Filed(msgspec.Struct, frozen=True):
+    """A dead letter; `data` only where the payload was asked for."""
+
+    id: int
+    parked_by: str
+    stream: str
+    version: int
+    position: int | None
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    parked_at: datetime
+    event: dict[str, Any] | None
+    data: bytes | None
+    stale: bool
+    asked_by: str | None  # who wants its stream to be redriven, where that has not been done yet
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What was done to a letter, and the letter as it was; data only where the payload was asked for."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    result: str
+    letter: int
+    parked_by: str
+    stream: str
+    version: int
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    parked_at: datetime
+    data: bytes | None
+    new_data: bytes | None
+
+
+Actions = list[Action]  # LetterList has a method `list`
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The letters that a filter has found, by stream: what an action is confirmed for, and then done to."""
+
+    streams: dict[tuple[str, str], list[int]]  # (parked_by, stream) -> ids, in order of version
+
+    @property
+    def ids(self) -> list[int]:
+        """All of them."""
+        return [letter for ids in self.streams.values() for letter in ids]
+
+    def of_relay(self, *, yes: bool) -> "Choice":
+        """Return the relay's part, or the projections'."""
+        return Choice({key: ids for key, ids in self.streams.items() if (key[0] == RELAY) is yes})
+
+
+class LetterList:
+    """The letters of one schema, over an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Only read."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+
+    def choose(self, wanted: Wanted) -> Choice:
+        """Return which letters are wanted."""
+        return _by_stream(self._rows(_CHOOSE, msgspec.structs.asdict(wanted)))
+
+    def whole_streams(self, choice: Choice) -> Choice:
+        """Return all letters of the streams that were chosen, without those that no redrive can take up."""
+        return _by_stream(self._rows(_WHOLE, {"ids": choice.ids}))
+
+    def asked(self, choice: Choice) -> int:
+        """Return how many of the streams somebody wants to be redriven, and no projector has taken up yet."""
+        parked_by, streams = zip(*choice.streams, strict=True) if choice.streams else ((), ())
+        return int(self._rows(_ASKED, {"parked_by": list(parked_by), "streams": list(streams)})[0][0])
+
+    def list(self, wanted: Wanted, *, limit: int | None = None, payload: bool = False) -> list[Filed]:
+        """Return letters in order of who parked them, stream and version."""
+        how = {"limit": limit, "payload": payload}
+        return [Filed(*row) for row in self._rows(_LIST, msgspec.structs.asdict(wanted) | how)]
+
+    def log(self, wanted: Wanted, *, limit: int | None = None, payload: bool = False) -> Actions:
+        """Return what was done, the newest first; `ids` are those of the letters."""
+        how = {"limit": limit, "payload": payload}
+        return [Action(*row) for row in self._rows(_LOG, msgspec.structs.asdict(wanted) | how)]
+
+    def _rows(self, statement: str, params: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        with database_errors():
+            return self._connection.execute(statement.format(s=self._schema).encode(), params).fetchall()
+
+
+def _by_stream(rows: Iterable[tuple[Any, ...]]) -> Choice:
+    streams: dict[tuple[str, str], list[int]] = {}
+    for letter, parked_by, stream in rows:
+        streams.setdefault((parked_by, stream), []).append(letter)
+    return Choice(streams)
