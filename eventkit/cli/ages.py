@@ -9,16 +9,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
 
 
-def read_age(context: click.Context, parameter: click.Parameter, text: str) -> timedelta:
-    """Return an option's value, or say what it looks like."""
-    age = read_age_if_given(context, parameter, text)
-    if age is None:
-        raise click.MissingParameter(ctx=context, param=parameter)
-    return age
-
-
-def read_age_if_given(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """Return an option's value, None where it was not given."""
+def read_age(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
+    """Return an option's value, None where it is not given, or say what it looks like."""
     if text is None:
         return None
     found = _AGE.fullmatch(text)

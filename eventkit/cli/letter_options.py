@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from eventkit.cli.ages import read_age_if_given
+from eventkit.cli.ages import read_age
 from eventkit.storage.letter_list import Choice, Wanted
 
 Function = Callable[..., Any]
@@ -49,10 +49,8 @@ def selects(function: Function) -> Function:
             click.option("--category", metavar="NAME", help="Of the streams of this category."),
             click.option("--type", "type_", metavar="NAME", help="Events of this type."),
             click.option("--cause", metavar="CAUSE", help="failed, refused, undecodable, fork, gap, behind, ..."),
-            click.option(
-                "--older-than", callback=read_age_if_given, metavar="AGE", help="Parked longer ago than 15m, 12h, 7d."
-            ),
-            click.option("--newer-than", callback=read_age_if_given, metavar="AGE", help="Parked since then."),
+            click.option("--older-than", callback=read_age, metavar="AGE", help="Parked longer ago than 15m, 12h, 7d."),
+            click.option("--newer-than", callback=read_age, metavar="AGE", help="Parked since then."),
         )
     ):
         function = decorate(function)

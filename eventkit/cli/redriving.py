@@ -48,4 +48,4 @@ def redriven(told: dict[str, int]) -> Iterator[str]:
             "one that runs does within a second, or say --code package.module:projection"
         )
     elif told["left"]:
-        yield f"{number(told['left'], 'letter')} stay: `eventkit dead-letters list` says why"
+        yield f"{number(told['left'], 'letter')} still there: `eventkit dead-letters list` says why"

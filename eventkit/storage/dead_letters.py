@@ -44,7 +44,8 @@ _REMOVE = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)
 {RECORD}
 select asked_by, 'redrive', case when version > %(above)s then 'applied' else 'had been applied' end, id,
        gone.{COPIED.replace(", ", ", gone.")}
-  from gone join {{s}}.redrives r on r.parked_by = gone.parked_by and r.stream = gone.stream"""
+  from gone join {{s}}.redrives r on r.parked_by = gone.parked_by and r.stream = gone.stream
+ order by gone.version, gone.id"""
 _END = f"""with asked as (delete from {{s}}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
                           returning asked_by)
 {RECORD}

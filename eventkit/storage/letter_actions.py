@@ -59,7 +59,8 @@ _FIRST_OTHER = """select min(version) from {s}.dead_letters
  where parked_by = %(parked_by)s and stream = %(stream)s and version > %(above)s and id <> all(%(ids)s)"""
 _DISCARD = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
 {RECORD} select %(actor)s, 'discard', result, gone.id, gone.{COPIED.replace(", ", ", gone.")}
-  from gone join unnest(%(ids)s::bigint[], %(results)s::text[]) r(id, result) on r.id = gone.id"""
+  from gone join unnest(%(ids)s::bigint[], %(results)s::text[]) r(id, result) on r.id = gone.id
+ order by gone.version, gone.id"""
 
 _NOT_DATA = COPIED.replace(" data,", "")
 _EDIT = f"""with edited as (update {{s}}.dead_letters set data = new from (select convert_to(%(data)s, 'UTF8') as new) n

@@ -62,7 +62,10 @@ DIFFERENCES = {
     "alter table eventkit.outbox set unlogged": ["table outbox is 'unlogged', must be 'nothing'"],
     "alter table eventkit.events enable row level security": ["row security of events is not ours"],
     "comment on table eventkit.streams is 'mine'": [
-        "comment of streams is 'mine', must be 'A stream, its version, and up to which its events were pruned; closed: it takes no more.'"
+        (
+            "comment of streams is 'mine', must be 'A stream, its version, and up to which its events were pruned; "
+            "closed: it takes no more.'"
+        )
     ],
     "alter table eventkit.events alter column position set cache 10": [
         (

@@ -1,7 +1,8 @@
 """What `eventkit projector run` is pointed at by the tests."""
 
 from eventkit.projection.sql import SqlProjection
-from tests.projection.shop import shop
+from eventkit.projection.table import TableProjection
+from tests.projection.shop import TOTALS, Ordered, Total, shop
 from tests.projection.shop import totals as make
 
 totals = make()
@@ -9,3 +10,12 @@ both = (make("first"), make("second"))
 noted = SqlProjection("noted", shop)  # needs no table
 nothing: list[object] = []
 number = 3
+
+mended = TableProjection("totals", shop, table=TOTALS, key="customer")  # as `totals`, and takes what that refuses
+
+
+@mended.on(Ordered)
+def ordered(row: Total, event: Ordered) -> None:
+    """Count."""
+    row.orders += 1
+    row.amount += max(event.amount, 0)

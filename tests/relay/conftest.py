@@ -1,6 +1,7 @@
-"""What the relay's tests share: a database with events in its outbox, and connections like the relay's."""
+"""What the relay's tests share: a database with events in its outbox, connections, a relay and a topic."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -8,6 +9,10 @@ import pytest
 
 from eventkit.storage.connection import connect
 from eventkit.storage.outbox import READING
+from eventkit.transports import Transport, open_transport
+from tests.relay.process import RelayProcess
+from tests.servers.kafka import KafkaServer
+from tests.waiting import wait_until
 
 Connect = Callable[[str], psycopg.Connection[Any]]
 
@@ -45,3 +50,57 @@ def append(
     row = writer.execute(APPEND, {"stream": stream, "text": text, "topic": topic, "shard": shard}).fetchone()
     assert row is not None
     return int(row[0])
+
+
+class Topic:
+    """What has arrived in a topic: stream and version of each event, in order of arrival."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.name = name
+        self.arrived: list[tuple[str, int]] = []
+        self._subscription = transport.subscribe([name], f"reader of {name}")
+
+    def has(self, count: int, *, timeout: float = 30) -> list[tuple[str, int]]:
+        """Wait for that many events and return them."""
+        wait_until(lambda: self._read() >= count, timeout=timeout, what=f"{count} events in {self.name}")
+        return self.arrived
+
+    def _read(self) -> int:
+        for message in self._subscription.receive(1_000, 0.05):
+            version = dict(message.headers)["ce_sequence"]
+            self.arrived.append((message.key, int(version)))
+        return len(self.arrived)
+
+    def close(self) -> None:
+        """Leave."""
+        self._subscription.close()
+
+
+@pytest.fixture
+def topic(kafka: KafkaServer, kafka_topic: str) -> Iterator[Topic]:
+    """A fresh topic that is read along."""
+    transport = open_transport(kafka.url)
+    reading = Topic(transport, kafka_topic)
+    yield reading
+    reading.close()
+    transport.close()
+
+
+@pytest.fixture
+def relay(database_url: str, kafka: KafkaServer, tmp_path: Path) -> Iterator[RelayProcess]:
+    """A relay that runs."""
+    with RelayProcess(database_url, kafka.url, tmp_path / "relay.log") as process:
+        yield process
+
+
+@pytest.fixture
+def outbox(writer: psycopg.Connection[Any]) -> Callable[[], int]:
+    """Count what is unsent."""
+
+    def count() -> int:
+        writer.rollback()
+        row = writer.execute("select count(*) from eventkit.outbox").fetchone()
+        writer.rollback()
+        return int(row[0]) if row else -1
+
+    return count

@@ -9,9 +9,8 @@ import pytest
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.storage.migrate import upgrade
 from eventkit.transports import open_transport
-from tests.relay.conftest import append
+from tests.relay.conftest import Topic, append
 from tests.relay.process import RelayProcess
-from tests.relay.test_relay import Topic
 from tests.servers.kafka import KafkaServer
 
 NOBODY = "127.0.0.1:1"

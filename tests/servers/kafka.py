@@ -12,6 +12,8 @@ from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from eventkit.embedded.guard import Command, Guard, tail
@@ -62,6 +64,16 @@ class Topics:
         admin = self.admin()
         admin.create_topics([topic])[name].result(30)
         _await(lambda: name in admin.list_topics(timeout=5).topics, f"the new topic {name}")
+
+    def alter_topic(self, name: str, **config: str | float) -> None:
+        """Change a topic's settings, as `create_topic` takes them."""
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        for key, value in config.items():
+            operation = AlterConfigOpType.SET
+            entry = ConfigEntry(key.replace("_", "."), str(value), incremental_operation=operation)
+            resource.add_incremental_config(entry)
+        admin = self.admin()  # it must live until the answer is there
+        admin.incremental_alter_configs([resource])[resource].result(30)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic."""

@@ -1,7 +1,8 @@
 """What the broker says about topics: partitions, identity, the largest message; and making the missing ones.
 
 What a topic was when this process first used it is kept: with another count of partitions keys would move, and one made
-anew is empty, so such a topic is unusable until the process is restarted. Brokers without an admin API (the embedded
+anew is empty, so such a topic is unusable until the process is restarted. Its largest message is what it is now: an
+operator raises it for an event that was refused. Brokers without an admin API (the embedded
 one) are asked for the partitions only.
 """
 
@@ -28,7 +29,7 @@ _LOOK = 0.02
 
 
 class Topic(NamedTuple):
-    """A topic as this process first saw it."""
+    """A topic as this process first saw it, but for its limit."""
 
     name: str
     partitions: int
@@ -140,7 +141,7 @@ class Topics:
                 "it was deleted and created again, so what it confirmed before may be gone; "
                 "see what its readers have, then restart this process"
             )
-        return first
+        return first if found.max_bytes is None else first._replace(max_bytes=found.max_bytes)
 
     def _ask(self, names: list[str]) -> dict[str, Topic | str]:
         if not names:
@@ -149,8 +150,7 @@ class Topics:
             return {name: self._partitions_of(name) for name in names}
         described = self._admin().describe_topics(TopicCollection(names), request_timeout=_PATIENCE)
         answers = {name: _described(name, future) for name, future in described.items()}
-        new = [name for name, answer in answers.items() if isinstance(answer, Topic) and name not in self._first]
-        limits = self._limits(new)
+        limits = self._limits([name for name, answer in answers.items() if isinstance(answer, Topic)])
         return {
             name: answer._replace(max_bytes=limits.get(name)) if isinstance(answer, Topic) else answer
             for name, answer in answers.items()
