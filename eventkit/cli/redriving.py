@@ -14,8 +14,8 @@ def tell_left_out(chosen: Choice, choice: Choice) -> None:
     left_out = len(set(chosen.ids) - set(choice.ids))
     if left_out:
         click.echo(
-            f"{number(left_out, 'letter')} cannot be redriven, malformed or of a generation that a rebuild has "
-            "replaced: discard them",
+            f"{number(left_out, 'letter')} cannot be redriven, malformed or of a generation that is not live: "
+            "discard them, or wait for the rebuild",
             err=True,
         )
 

@@ -22,6 +22,7 @@ select n from g where n is not null
 _CHECKPOINTS = "delete from {s}.checkpoints where generation = %s"
 _CAUSES = "select cause, count(*) from {s}.dead_letters where parked_by = %s group by cause order by cause"
 _LETTERS = "delete from {s}.dead_letters where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
+_REDRIVES = "delete from {s}.redrives where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
 # Messages that are no events are in no stream: no rebuild reads them again, so they stay with what is live.
 _KEEP_MALFORMED = """update {s}.dead_letters d set parked_by = %(new)s where parked_by = %(old)s and version = 0
    and not exists (select from {s}.dead_letters t where t.parked_by = %(new)s and t.stream = d.stream
@@ -36,6 +37,7 @@ def dead_generations(connection: psycopg.Connection[Any], schema: str) -> list[i
 def forget(connection: psycopg.Connection[Any], schema: str, generation: int) -> int:
     """Delete a generation's checkpoints and letters; return how many letters there were."""
     connection.execute(_sql(_CHECKPOINTS, schema), (generation,))
+    connection.execute(_sql(_REDRIVES, schema), (str(generation),))
     return connection.execute(_sql(_LETTERS, schema), (str(generation),)).rowcount
 
 

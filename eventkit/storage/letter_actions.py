@@ -18,14 +18,16 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.checkpoints import Checkpoint, Checkpoints
+from eventkit.storage.checkpoints import Checkpoint
 from eventkit.storage.connection import database_errors
 from eventkit.storage.dead_letters import COPIED, GAP, RECORD
-from eventkit.storage.letter_list import GENERATIONS, RELAY, Choice
+from eventkit.storage.inbox import Inbox
+from eventkit.storage.letter_list import LIVE, RELAY, Choice
+from eventkit.storage.projections import Projections
 
 TOMBSTONE = "eventkit.tombstone"  # the type of what is published in place of a discarded event: nobody handles it
 
-_ASK = f"""with live as materialized ({GENERATIONS} for share)
+_ASK = f"""with live as materialized ({LIVE} for share)
 insert into {{s}}.redrives (parked_by, stream, asked_by)
 select distinct parked_by, stream, %(actor)s from {{s}}.dead_letters
  where id = any(%(ids)s) and version > 0 and split_part(parked_by, ':', 3) in (table live)
@@ -70,7 +72,6 @@ select %(actor)s, 'edit', 'tried again', coalesce(d.data, convert_to(coalesce(a.
        convert_to(%(data)s, 'UTF8'), d.id, d.{_NOT_DATA.replace(", ", ", d.")}
   from {{s}}.dead_letters d left join {{s}}.events e on e.position = d.position
   left join {{s}}.amendments a on a.position = d.position where d.id = any(%(ids)s)"""
-_FENCE = "select generation from {s}.projections where generation::text = split_part(%(parked_by)s, ':', 3) for share"
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ class LetterActions:
         """Act as `actor`, who is written down with each action."""
         self._connection = connection
         self._schema = f'"{schema}"'
-        self._checkpoints = Checkpoints(schema)
+        self._name = schema
         self._actor = actor
 
     def redrive(self, choice: Choice) -> tuple[int, int]:
@@ -132,7 +133,7 @@ class LetterActions:
         """Put other data into a letter, keep the old in the record, and let its stream be tried again."""
         with database_errors(), self._connection.transaction():
             if parked_by != RELAY and self._checkpoint(parked_by, stream) is None:
-                raise DeadLetterError(f"dead letter {letter}: a rebuild has replaced its generation; discard it")
+                raise DeadLetterError(f"dead letter {letter} is of a generation that is not live: it cannot be edited")
             held = self._lock([letter])
             if not held or not held[0].version:
                 why = "has no place in any stream: discard it" if held else "is not there any more"
@@ -150,21 +151,25 @@ class LetterActions:
             return None, removed(self._lock(ids), "removed")
         checkpoint = self._checkpoint(**place)
         if checkpoint is None:
-            return None, removed(self._lock(ids), "removed: a rebuild has replaced its generation")
+            return None, removed(self._lock(ids), "removed: its generation is not live")
         held = self._lock(ids)
         other = self._execute(_FIRST_OTHER, ids=ids, above=checkpoint.version, **place).fetchone()
         return stepped(checkpoint, held, before=other[0] if other else None)
 
     def _checkpoint(self, parked_by: str, stream: str) -> Checkpoint | None:
-        """Hold the fence and lock the checkpoint, as a projector does; None where the generation is no more."""
-        row = self._execute(_FENCE, parked_by=parked_by).fetchone()
-        return self._checkpoints.lock(self._connection, row[0], stream) if row else None
+        """Hold the fence and lock the checkpoint, as a projector does; None where the generation is not live."""
+        _, name, generation = parked_by.split(":")
+        live = Projections(self._name).fence(self._connection, name)
+        if live is None or str(live.generation) != generation:
+            return None
+        return Inbox(self._name, name).lock(self._connection, live.generation, stream)
 
     def _go_on(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
         """Let the stream go on: at once where nothing is behind, else by its projector."""
         left = self._execute(_ASK_FOR_REST, **place).fetchone() is not None
-        generation = int(place["parked_by"].rpartition(":")[2])
-        self._checkpoints.move(self._connection, generation, msgspec.structs.replace(checkpoint, parked=left))
+        _, name, generation = place["parked_by"].split(":")
+        moved = msgspec.structs.replace(checkpoint, parked=left)
+        Inbox(self._name, name).move(self._connection, int(generation), moved)
 
     def _lock(self, ids: Sequence[int]) -> list[Held]:
         return [Held(*row) for row in self._execute(_LOCK, ids=ids)]

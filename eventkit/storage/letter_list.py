@@ -1,7 +1,7 @@
 """Dead letters as operators see them: a projection's and the relay's in one form, by filter.
 
 A relay's letter has no message of its own: its event is in the outbox, and its data is read from the store, as readers
-would get it. A letter is *stale* when its projection has another generation by now: a rebuild has done its work.
+would get it. A letter is *stale* when its generation is neither live nor being built: a rebuild has replaced it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +16,9 @@ from eventkit.storage.connection import database_errors
 
 RELAY = "relay"
 
-GENERATIONS = "select generation::text from {s}.projections"  # those whose letters count
-STALE = f"d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in ({GENERATIONS})"
+LIVE = "select generation::text from {s}.projections"
+STALE = f"""d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in (
+         {LIVE} union all select generation::text from {{s}}.rebuilds)"""
 
 _WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
    and (%(event_ids)s::uuid[] is null or d.event_id = any(%(event_ids)s))
@@ -36,12 +37,12 @@ _CHOOSE = f"""select id, parked_by, stream from {{s}}.dead_letters d
 # What a redrive takes up: all letters of a stream, from the first on.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
-   and version > 0 and not ({STALE}) order by parked_by, stream, version, id"""
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE})) order by parked_by, stream, version, id"""
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
        d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
-       {STALE}, r.asked_by
+       ({STALE}), r.asked_by
   from {{s}}.dead_letters d
   left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
   left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e

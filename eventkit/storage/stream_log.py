@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from eventkit.storage.arrays import plain_array, text_array
-from eventkit.storage.outbox import AS_TEXT
+from eventkit.storage.outbox import AMENDED, AS_TEXT
 
 _TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams"
 # By the primary key; a part's streams are those of a hash, so that no two workers ever have the same stream.
@@ -22,7 +22,9 @@ _EVENTS = (
     "select e.* from unnest(%s::text[], %s::int[], %s::int[]) with ordinality w(stream, low, high, nth) "
     "cross join lateral (select position, '', "
     + AS_TEXT
-    + """ from {s}.events e where e.stream = w.stream and e.version > w.low and e.version <= w.high
+    + " from {s}.events e "
+    + AMENDED
+    + """ where e.stream = w.stream and e.version > w.low and e.version <= w.high
   order by e.version) e"""
 )
 _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::float8
