@@ -18,6 +18,10 @@ EventkitError
 │   ├── DatabaseUnavailable   no connection, or it was lost
 │   ├── NotPrimary            a standby, or a pooler that breaks sessions
 │   ├── DeadLetterError       a dead letter that cannot be changed this way, now
+│   ├── MaintenanceDenied     the role that may delete events is missing, or not granted
+│   ├── StreamPruned          events that a reader needs were pruned or archived
+│   ├── StreamClosed          a stream that was archived takes no more events
+│   ├── ArchiveError          streams that cannot be archived or restored
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
 │   ├── UnexpectedEvent       an event that its fold does not take
@@ -133,6 +137,31 @@ class NotPrimary(StorageError):
 
 class DeadLetterError(StorageError):
     """A dead letter cannot be edited, redriven or discarded this way, now."""
+
+
+class MaintenanceDenied(StorageError):
+    """The session may not delete events: an administrator makes the role for it, and grants it."""
+
+
+class StreamPruned(StorageError):
+    """Events that a reader needs are gone: a stream's versions up to `pruned_to`."""
+
+    def __init__(self, stream: str, *, after: int, pruned_to: int) -> None:
+        """Say the values."""
+        self.stream = stream
+        self.pruned_to = pruned_to
+        super().__init__(
+            f"stream {stream!r} was to be read from version {after + 1} on, but the store has pruned or archived it up "
+            f"to version {pruned_to}: read after={pruned_to} if that is enough, or restore its archive"
+        )
+
+
+class StreamClosed(StorageError):
+    """A stream was archived and takes no more events; roll back. Restoring its archive opens it again."""
+
+
+class ArchiveError(StorageError):
+    """Streams cannot be archived or restored."""
 
 
 class SchemaMismatch(StorageError):

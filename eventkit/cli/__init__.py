@@ -26,6 +26,7 @@ _COMMANDS = {
     "projection": "List, rebuild and delete projections.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",
+    "events": "See the store's sizes, prune it, archive streams.",
     "dead-letters": "See, redrive, edit and discard what could not go on.",
 }
 

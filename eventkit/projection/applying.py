@@ -50,6 +50,11 @@ class Applying:
             self.projections.register(connection, name, tables=tables, version=version)
             return self.fence(connection)
 
+    def begins(self) -> bool:
+        """Return whether the live generation has no checkpoint yet."""
+        with self.workspace.transaction() as connection:
+            return not self.checkpoints.any(connection, self.fence(connection).generation)
+
     def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
         """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
         live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)

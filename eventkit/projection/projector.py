@@ -69,6 +69,10 @@ class Projector:
         """Register the projection, check its version and its table; return how far the store has been read."""
         return self._culprits.certainly(self._applying.register).position
 
+    def begins(self) -> bool:
+        """Return whether nothing was applied yet, by anybody."""
+        return self._culprits.certainly(self._applying.begins)
+
     def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
         """Work until `stop` is set or `goes_on` says no; report now and then."""
         looked = reported = time.monotonic()

@@ -27,6 +27,7 @@ from eventkit.storage.connection import connect
 from eventkit.storage.history import History, OwnHistory, RemoteHistory
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import READING
+from eventkit.storage.pruning import pruned_categories
 from eventkit.transports.base import Transport, open_transport
 from eventkit.worker import Stop
 
@@ -61,7 +62,9 @@ class Running:
     def reach(self) -> None:
         """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
         with ExitStack() as stack:
-            self._projector(stack, Stop()).register()
+            projector = self._projector(stack, Stop())
+            projector.register()
+            self._tell_pruned(projector)
             if self._wanted.store_url:
                 self._reach_store(self._wanted.store_url)
             if not self._wanted.from_store:
@@ -98,6 +101,20 @@ class Running:
         projector = Projector(self._projection, workspace, history=history, schema=self._settings.schema, stop=stop)
         projector.counters = self.counters
         return projector
+
+    def _tell_pruned(self, projector: Projector) -> None:
+        """Warn of a read model that will lack events, where the transport does not have them either."""
+        if self._wanted.store_url or not projector.begins():
+            return
+        with self._store() as connection:
+            pruned = pruned_categories(connection, self._settings.schema)
+        if pruned:
+            logger.warning(
+                "projector %s begins on a store from which events were pruned (%s): its read model will lack them, "
+                "unless the transport still has them",
+                self._projection.name,
+                ", ".join(f"{count:,} of {category}" for category, count in pruned.items()),
+            )
 
     def _reach_store(self, url: str) -> None:
         try:

@@ -185,16 +185,21 @@ class SecondLook:
             error = f"version {fork.version} is {checkpoint.event_id}, then {fork.uuid} came with the same version"
             return [letter(fork, FORK, error, 1), *(waiting(arrival, fork) for arrival in sifted.after)]
         if rest and not ready:
-            low, high = checkpoint.version + 1, rest[0].version - 1
-            error = (
-                f"versions {low} to {high} of {checkpoint.stream} are missing, in the transport and in the store "
-                "(--store-url names another)"
-            )
+            error = self._missing(checkpoint, rest[0].version - 1)
             return [
                 letter(rest[0], GAP, error, 1),
                 *(waiting(arrival, rest[0]) for arrival in [*rest[1:], *_fork(sifted)]),
             ]
         return []
+
+    def _missing(self, checkpoint: Checkpoint, high: int) -> str:
+        """Say which events are missing, and why as far as the store tells."""
+        low, stream = checkpoint.version + 1, checkpoint.stream
+        versions = f"version {low} of {stream} is" if low == high else f"versions {low} to {high} of {stream} are"
+        pruned_to = self._history.pruned_to(stream)
+        if pruned_to >= low:
+            return f"{versions} missing in the transport, and the store was pruned up to version {pruned_to}"
+        return f"{versions} missing, in the transport and in the store (--store-url names another)"
 
     def _wait_behind(
         self, connection: psycopg.Connection[Any], live: Live, checkpoint: Checkpoint, run: Run, counted: Counters

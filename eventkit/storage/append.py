@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
-from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError
+from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
 from eventkit.storage.append_sql import AppendSql, Entry, Topics, statement_of
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
@@ -188,6 +188,11 @@ def _fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
             raise StorageError(
                 f"tables streams and events disagree about {_shown(entries)}, which only a change by hand can do: "
                 f"{diag.message_detail}"
+            ) from error
+        case errors.CheckViolation(diag=diag) if diag.constraint_name == "streams_closed_check":
+            raise StreamClosed(
+                f"a stream of this call is closed, its events are archived ({_shown(entries)}): roll back; "
+                "`eventkit events restore` opens it again"
             ) from error
         case errors.LockNotAvailable() | errors.QueryCanceled():
             raise error

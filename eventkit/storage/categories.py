@@ -1,6 +1,7 @@
 """The categories of streams that an event store has, and whose events they are: what a projector subscribes to.
 
-A loose scan over the streams' primary key: one step a category, however many streams there are.
+A loose scan over the events' index on (stream, version): one step a category, however many streams there are. Of a
+category whose events were all pruned the record of prunings tells.
 """
 
 from collections.abc import Iterator
@@ -10,20 +11,23 @@ import psycopg
 
 from eventkit.storage.connection import database_errors
 
-# By the primary key; "." is the character after the "-" that ends a category, so "order." is above every stream of
-# "order".
-_NEXT = """
-select split_part(s.stream, '-', 1), e.source
-  from {s}.streams s join {s}.events e on e.stream = s.stream and e.version = 1
- where s.stream >= %s order by s.stream limit 1
-"""
+# "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
+_NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
+            where e.stream >= %s order by e.stream, e.version limit 1"""
+_PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
 def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
-    """Yield each category, with the source of the first event of its first stream."""
+    """Yield each category once, with the source of the first event that there is, or was."""
     statement = _NEXT.format(s=f'"{schema}"').encode()
     above = ""
+    seen: set[str] = set()
     with database_errors():
         while row := connection.execute(statement, (above,)).fetchone():
             yield row
+            seen.add(row[0])
             above = f"{row[0]}."
+        for category, source in connection.execute(_PRUNED.format(s=f'"{schema}"').encode()).fetchall():
+            if category not in seen:
+                yield category, source
+                seen.add(category)

@@ -47,6 +47,7 @@ select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
    and not exists (select from {s}.checkpoints l where l.generation = %(live)s and l.stream = n.stream and l.parked)
  order by n.stream
 """
+_ANY = "select exists (select from {s}.checkpoints where generation = %s)"
 _COUNT = "select count(*), count(*) filter (where parked) from {s}.checkpoints where generation = %s"
 # A loose scan over the primary key; "order." is above every stream of "order".
 _CATEGORIES = """
@@ -134,6 +135,10 @@ class Checkpoints:
         """Return the streams that are parked in one generation and not in another."""
         params = {"new": generation, "live": live}
         return [stream for (stream,) in connection.execute(self._sql(_NEWLY_PARKED), params)]
+
+    def any(self, connection: psycopg.Connection[Any], generation: int) -> bool:
+        """Return whether a generation knows a stream."""
+        return connection.execute(self._sql(_ANY), (generation,)).fetchone() == (True,)
 
     def count(self, connection: psycopg.Connection[Any], generation: int) -> tuple[int, int]:
         """Return how many streams a generation knows, and how many of them are parked."""

@@ -14,6 +14,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.connection import database_errors
 from eventkit.storage.outbox import AMENDED, AS_TEXT, message
+from eventkit.storage.reader import Row
 
 logger = logging.getLogger("eventkit.projection")
 
@@ -29,6 +30,7 @@ _READ = (
  order by e.version limit %s -- a bare `version` would be the text above
 """
 )
+_PRUNED_TO = "select pruned_to from {s}.streams where stream = %s"
 
 
 class History(Protocol):
@@ -36,6 +38,9 @@ class History(Protocol):
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         """Return a stream's events between two versions, tagged with positions; none where the store is away."""
+
+    def pruned_to(self, stream: str) -> int:
+        """Return up to which version the store has pruned a stream; 0 where it has not, or is away."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -48,10 +53,16 @@ class OwnHistory:
         """Share the connection."""
         self._connection = connection
         self._statement = _READ.format(s=f'"{schema}"').encode()
+        self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         """Return a stream's events between two versions."""
         return [message(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
+
+    def pruned_to(self, stream: str) -> int:
+        """Return up to which version a stream was pruned."""
+        row = self._connection.execute(self._pruned_to, (stream,)).fetchone()
+        return int(row[0]) if row else 0
 
     def close(self) -> None:
         """Leave the connection to its owner."""
@@ -64,20 +75,27 @@ class RemoteHistory:
         """Take a function that opens an autocommit connection to the store's primary."""
         self._connect = connect
         self._statement = _READ.format(s=f'"{schema}"').encode()
+        self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
         self._connection: psycopg.Connection[Any] | None = None
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         """Return a stream's events between two versions; none, and a warning, where the store can't be reached."""
+        return [message(row) for row in self._ask(self._statement, stream, after, before, limit)]
+
+    def pruned_to(self, stream: str) -> int:
+        """Return up to which version a stream was pruned, as far as the store can be reached."""
+        return max((int(row[0]) for row in self._ask(self._pruned_to, stream)), default=0)
+
+    def _ask(self, statement: bytes, stream: str, *bounds: int) -> list[Row]:
         try:
             if self._connection is None:
                 self._connection = self._connect()
             with database_errors():
-                rows = self._connection.execute(self._statement, (stream, after, before, limit)).fetchall()
+                return self._connection.execute(statement, (stream, *bounds)).fetchall()
         except EventkitError as error:
-            logger.warning("the event store cannot be read, %s stays held after version %d: %s", stream, after, error)
+            logger.warning("the event store cannot be read, %s stays held: %s", stream, error)
             self.close()
             return []
-        return [message(row) for row in rows]
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -37,7 +37,8 @@ _CHOOSE = f"""select id, parked_by, stream from {{s}}.dead_letters d
 # What a redrive takes up: all letters of a stream, from the first on.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
-   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE})) order by parked_by, stream, version, id"""
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE}))
+ order by parked_by, stream, version, id"""
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,

@@ -1,5 +1,8 @@
 """Reads events back in pages: a stream by version, everything by position. It is asked for statements and takes rows.
 
+A stream forwards is whole or StreamPruned; backwards, and everything by position, is what is there. It reads what was
+recorded: an amendment is for the readers of the topic, and for those who stand in for it.
+
 `LogForwards` never passes a position that could still be filled, so that its last position is a place to go on from. A
 missing position is a gap; whoever drew it holds a lock on `events` until its end. Each statement returns the holders of
 that lock, read after its snapshot. A gap's possible owners are the holders of the statement that found it, without
@@ -13,7 +16,7 @@ import msgspec
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
-from eventkit.errors import InvalidEvent, NotPrimary, UnsupportedConnection
+from eventkit.errors import InvalidEvent, NotPrimary, StreamPruned, UnsupportedConnection
 from eventkit.storage.append_sql import quoted
 from eventkit.storage.arrays import plain_array
 from eventkit.storage.connection import database_errors
@@ -29,6 +32,12 @@ _RAW = "position, stream, version, id, source, type, schema_version, recorded_at
 _STREAM = f"""select {_COLUMNS} from {{s}}.events
  where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int
  order by version {{direction}} limit %(limit)s::int"""
+
+# Behind the events a row at position 0, where those that come next were pruned, in the same snapshot.
+_WHOLE_STREAM = f"""({_STREAM})
+union all
+select 0::bigint, null, null, pruned_to, null, null, null, null, null, null, null from {{s}}.streams
+ where stream = %(stream)s::text and pruned_to > %(after)s::int"""
 
 _BACKWARDS = f"""select {_COLUMNS} from {{s}}.events
  where position > %(after)s::bigint and position < %(before)s::bigint
@@ -59,7 +68,7 @@ class ReadSql:
     def __init__(self, schema: str) -> None:
         """Quote the schema's name."""
         s = quoted(schema)
-        self.stream = _STREAM.format(s=s, direction="")
+        self.stream = _WHOLE_STREAM.format(s=s, direction="")
         self.stream_backwards = _STREAM.format(s=s, direction="desc")
         self.forwards = _FORWARDS.format(s=s)
         self.backwards = _BACKWARDS.format(s=s)
@@ -126,7 +135,9 @@ class StreamPages:
         return self._statement, _numbers(stream=self._stream, limit=self._window.size, **self._place)
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Return the page."""
+        """Return the page; StreamPruned where it should have begun with events that are gone."""
+        if rows and rows[-1][0] == 0:
+            raise StreamPruned(self._stream, after=self._place["after"], pruned_to=rows[-1][3])
         short = len(rows) < self._window.size
         self.over = self._window.taken(len(rows)) or short
         if rows:

@@ -1,0 +1,208 @@
+"""`eventkit events`: how large the store is, and what may go: events that everybody has had, streams that are over."""
+
+import getpass
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from eventkit.cli.ages import ago, read_age
+from eventkit.cli.letter_options import number
+from eventkit.config import Settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from eventkit.storage.pruning import Count, Pruning
+    from eventkit.storage.sizes import Sizes
+
+_EXAMPLES = """\b
+Examples:
+  eventkit events sizes
+  eventkit events prune --sent --older-than 7d --dry-run
+  eventkit events prune --sent --older-than 7d --category order --yes
+  eventkit events archive order-42 order-43 --to closed-orders.jsonl
+  eventkit events restore closed-orders.jsonl
+
+Pruning never takes an event that is unsent, or that a projection of this database has not applied. Projections in other
+databases cannot be seen from here. What is pruned is gone for repairs and rebuilds.
+"""
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+_AS = click.option("--as", "actor", metavar="NAME", help="Who does it, for the record (default: your user's name).")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_IGNORE = click.option(
+    "--ignore-projection", "ignored", multiple=True, metavar="NAME", help="Whatever this projection has applied."
+)
+
+
+@click.group(name="events", epilog=_EXAMPLES)
+def command() -> None:
+    """See the store's sizes, prune it, archive streams."""
+
+
+@command.command(epilog=_EXAMPLES, short_help="Show how large the tables are.")
+@_JSON
+@click.pass_obj
+def sizes(settings: Settings, *, as_json: bool) -> None:
+    """Show rows (as the statistics say), bytes and dead rows of each table, the oldest event, and what is unsent."""
+    from eventkit.storage.sizes import sizes as look
+
+    with _connected(settings) as connection:
+        found = look(connection, settings.schema)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(found)))
+    else:
+        _print_sizes(found)
+
+
+@command.command(epilog=_EXAMPLES, short_help="Delete events that everybody has had.")
+@click.option("--sent", is_flag=True, required=True, help="Only what was sent: there is no other way.")
+@click.option("--older-than", "age", callback=read_age, required=True, metavar="AGE", help="12h, 7d, 2w.")
+@click.option("--category", metavar="NAME", help="Of the streams of this category alone.")
+@_IGNORE
+@click.option("--batch", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Events at once.")
+@click.option("--dry-run", is_flag=True, help="Say what would be pruned, and do nothing.")
+@_YES
+@_AS
+@_JSON
+@click.pass_obj
+def prune(  # noqa: PLR0913 one parameter an option
+    settings: Settings,
+    *,
+    sent: bool,
+    age: timedelta,
+    category: str | None,
+    ignored: tuple[str, ...],
+    batch: int,
+    dry_run: bool,
+    yes: bool,
+    actor: str | None,
+    as_json: bool,
+) -> None:
+    """Delete events that were sent, that all projections have applied, and that are old enough, in batches.
+
+    Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be
+    stopped at any time, and run beside everything else.
+    """
+    from eventkit.storage.pruning import Pruning, Which
+
+    del sent
+    which = Which(before=datetime.now(UTC) - age, category=category, ignored=ignored)
+    with _connected(settings) as connection:
+        pruning = Pruning(connection, settings.schema, which, actor=actor or getpass.getuser())
+        counts = pruning.count()
+        total = sum(count.prunable for count in counts)
+        if not as_json:
+            _tell_counts(counts, pruning)
+        if dry_run or not total:
+            pruned = 0
+            if not as_json:
+                click.echo(f"would prune {number(total, 'event')}; nothing was done")
+        else:
+            if not yes:
+                click.confirm(
+                    f"Prune {number(total, 'event')}? Projections in other databases cannot be seen from here",
+                    abort=True,
+                    err=True,
+                )
+            pruned = _with_progress(pruning, total, batch)
+            if not as_json:
+                click.echo(f"{number(pruned, 'event')} pruned")
+    if as_json:
+        told = {"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}
+        click.echo(json.dumps(told))
+
+
+@command.command(epilog=_EXAMPLES, short_help="Close streams, and move their events into a file.")
+@click.argument("streams", nargs=-1, required=True, metavar="STREAM...")
+@click.option("--to", "file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="A new file.")
+@_IGNORE
+@_YES
+@_AS
+@_JSON
+@click.pass_obj
+def archive(  # noqa: PLR0913 one parameter an option
+    settings: Settings, streams: tuple[str, ...], *, file: Path, ignored: tuple[str, ...], yes: bool,
+    actor: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Close streams: their events go into a file, one JSON object a line, and out of the store; all or none.
+
+    Nothing is appended to a closed stream: it is an error there. `restore` opens it again.
+    """
+    from eventkit.storage.archive import Archive
+
+    with _connected(settings) as connection:
+        if not yes:
+            click.confirm(f"Close {number(len(set(streams)), 'stream')} and archive the events?", abort=True, err=True)
+        count = Archive(connection, settings.schema, actor=actor or getpass.getuser()).close(
+            streams, file, ignored=ignored
+        )
+    if as_json:
+        click.echo(json.dumps({"streams": len(set(streams)), "events": count, "file": str(file)}))
+    else:
+        click.echo(f"{number(count, 'event')} of {number(len(set(streams)), 'stream')} are in {file}, and closed")
+
+
+@command.command(epilog=_EXAMPLES, short_help="Put archived events back.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_JSON
+@click.pass_obj
+def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
+    """Put the events of an archive back where they were, and open their streams again; nothing is sent again."""
+    from eventkit.storage.archive import Archive
+
+    with _connected(settings) as connection:
+        streams = Archive(connection, settings.schema, actor=getpass.getuser()).restore(file)
+    click.echo(json.dumps({"streams": streams}) if as_json else f"{number(len(streams), 'stream')} are open again")
+
+
+def _connected(settings: Settings) -> "psycopg.Connection[Any]":
+    from eventkit.storage.connection import connect
+
+    options = {"lock_timeout": "10s", "TimeZone": "UTC"}
+    return connect(settings.require_database(), name="events", schema=settings.schema, autocommit=True, options=options)
+
+
+def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
+    for count in counts:
+        left = f", {count.unsent:,} are unsent" if count.unsent else ""
+        left += f", {count.unapplied:,} are not applied everywhere" if count.unapplied else ""
+        click.echo(f"{count.category}: {number(count.prunable, 'event')} can go{left}")
+    if any(count.unapplied for count in counts):
+        click.echo(
+            f"projections that have not applied everything: {', '.join(pruning.waited_for())} "
+            "(--ignore-projection for one that does not read these streams)"
+        )
+
+
+def _with_progress(pruning: "Pruning", total: int, batch: int) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    pruned = 0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("pruning", total=total)
+        for count in pruning.batches(batch):
+            pruned += count
+            progress.update(task, completed=pruned)
+    return pruned
+
+
+def _print_sizes(found: "Sizes") -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("table", "rows (about)", "size", "dead rows"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "table" else "right")
+    for item in found.tables:
+        table.add_row(item.name, f"{item.rows:,}", decimal(item.bytes), f"{item.dead_rows:,}")
+    Console(soft_wrap=True, highlight=False).print(table)
+    oldest = f"the oldest event was recorded {ago(found.oldest_event)} ago" if found.oldest_event else "no events"
+    since = f", the oldest for {ago(found.oldest_unsent)}" if found.oldest_unsent else ""
+    click.echo(f"{oldest}; {number(found.unsent, 'event')} unsent{since}; {number(found.dead_letters, 'dead letter')}")

@@ -1,0 +1,50 @@
+"""The right to delete events: for one statement, as the role that an operator made for it and granted to this one.
+
+`events` refuses every DELETE but that role's, the table owner's and a superuser's too. So nothing is deleted by an
+application's mistake: whoever prunes has been given the role on purpose.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from eventkit.errors import MaintenanceDenied
+from eventkit.storage.tables import MAINTENANCE_ROLE
+
+_RIGHTS = f"""
+select current_user, r.oid is not null, r.oid is not null and pg_has_role(current_user, r.oid, 'member'),
+       r.oid is not null and has_schema_privilege(r.oid, %(schema)s, 'usage'),
+       r.oid is not null and has_table_privilege(r.oid, %(events)s, 'select')
+                         and has_table_privilege(r.oid, %(events)s, 'delete')
+  from (select) one left join pg_roles r on r.rolname = '{MAINTENANCE_ROLE}'
+"""
+
+
+def check_maintenance(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Raise MaintenanceDenied, with the SQL that an administrator has to run, where this session may not delete."""
+    events = f'"{schema}".events'
+    row = connection.execute(_RIGHTS.encode(), {"schema": schema, "events": events}).fetchone()
+    user, exists, member, usage, rights = row or ("", False, False, False, False)
+    missing = {
+        f"create role {MAINTENANCE_ROLE} nologin": exists,
+        f'grant usage on schema "{schema}" to {MAINTENANCE_ROLE}': usage,
+        f"grant select, delete on {events} to {MAINTENANCE_ROLE}": rights,
+        f'grant {MAINTENANCE_ROLE} to "{user}"': member,
+    }
+    statements = [statement for statement, there in missing.items() if not there]
+    if statements:
+        what = "is missing" if not exists else f"is not all that {user!r} needs"
+        raise MaintenanceDenied(
+            f"events are deleted as the role {MAINTENANCE_ROLE} alone, which {what}: an administrator runs "
+            f"`{'; '.join(statements)};`"
+        )
+
+
+@contextmanager
+def maintenance(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Act as the role within the caller's transaction; an error ends that transaction, and the role with it."""
+    connection.execute(f"set local role {MAINTENANCE_ROLE}".encode())
+    yield
+    connection.execute(b"reset role")
