@@ -163,6 +163,38 @@ def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
     assert _log(unchecked, small_topic) == {}
 
 
+def test_nothing_passes_what_the_client_itself_refuses_on_a_warm_partition(
+    kafka: Kafka, transport: KafkaTransport
+) -> None:
+    """A key's first message is refused on a partition that another key has warmed: its next one is not sent."""
+    topic = fresh("warm")
+    kafka.create_topic(topic, partitions=1, max_message_bytes=LIMIT)
+    publisher = transport.publisher()
+    deliver(publisher, [message(topic, "order-1", 0)])
+
+    batch = [message(topic, "order-2", 1, size=TOO_LARGE), *(message(topic, "order-2", tag) for tag in range(2, 9))]
+    story = whole_story(publisher, deliver(publisher, batch))
+
+    assert story.refused.keys() == {1}
+    assert story.confirmed == []
+    assert set(_log(transport, topic)) == {"order-1"}
+
+
+def test_a_raised_limit_is_the_next_publishers(kafka: Kafka, transport: KafkaTransport) -> None:
+    """An operator lets an event through that was too large, while the process runs."""
+    topic = fresh("raised")
+    kafka.create_topic(topic, partitions=1, max_message_bytes=LIMIT)
+    large = [message(topic, "order-1", 1, size=2 * LIMIT)]
+    refused = transport.publisher()
+    assert whole_story(refused, deliver(refused, large)).refused.keys() == {1}
+
+    kafka.alter_topic(topic, max_message_bytes=10 * LIMIT)
+
+    publisher = transport.publisher()
+    assert deliver(publisher, large).confirmed == [1]
+    publisher.close(1)
+
+
 def test_one_refused_message_among_thousands_is_the_only_suspect(unchecked: KafkaTransport, small_topic: str) -> None:
     """A batch stays below the topic's limit, so that a refusal blames one event, not the whole batch."""
     publisher = unchecked.publisher()

@@ -69,6 +69,8 @@ class KafkaPublisher:
             lane = known.get((message.topic, message.key))
             if lane is None or not lane.warm:
                 self._queue(lane, message)
+                if self._ended:
+                    break  # the client refused it, and the key's next message has a warm lane
                 continue
             lane.used = True
             try:
