@@ -6,8 +6,9 @@
 
 A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has
 open: both or neither. An `Aggregate` decides what to append, on state folded from its stream. `eventkit relay run`
-empties the outbox; `eventkit projector run` feeds `TableProjection`s and `SqlProjection`s. Importing this package loads
-no broker client, no alembic and no command line: what needs a database comes at its first use.
+empties the outbox; `eventkit projector run` feeds `TableProjection`s, `SqlProjection`s, `Handlers` and
+`ProcessManager`s. Importing this package loads no broker client, no alembic and no command line: what needs a database
+comes at its first use.
 """
 
 from importlib import import_module
@@ -43,12 +44,18 @@ if TYPE_CHECKING:
     from eventkit.aggregates.repository import Repository
     from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
     from eventkit.aggregates.snapshots import Snapshots
+    from eventkit.messaging.deadlines import Deadlines
+    from eventkit.messaging.handlers import Handlers
+    from eventkit.messaging.process_manager import ProcessManager
+    from eventkit.messaging.reaction import Reaction
+    from eventkit.projection.rows import DELETE
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
 
 __all__ = [
     "ANY",
+    "DELETE",
     "NO_STREAM",
     "Aggregate",
     "AggregateError",
@@ -59,6 +66,7 @@ __all__ = [
     "CatalogError",
     "ConcurrencyError",
     "DatabaseUnavailable",
+    "Deadlines",
     "Decider",
     "Deciding",
     "DuplicateEventId",
@@ -69,11 +77,14 @@ __all__ = [
     "EventTooLarge",
     "EventType",
     "EventkitError",
+    "Handlers",
     "InvalidEvent",
     "InvalidStreamId",
     "Metadata",
     "MissingEvents",
     "NewerSchema",
+    "ProcessManager",
+    "Reaction",
     "Repository",
     "Snapshots",
     "SqlProjection",
@@ -90,6 +101,11 @@ __all__ = [
 
 _AT_FIRST_USE = {
     "ANY": "eventkit.storage.event_store",
+    "DELETE": "eventkit.projection.rows",
+    "Deadlines": "eventkit.messaging.deadlines",
+    "Handlers": "eventkit.messaging.handlers",
+    "ProcessManager": "eventkit.messaging.process_manager",
+    "Reaction": "eventkit.messaging.reaction",
     "NO_STREAM": "eventkit.storage.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
     "Append": "eventkit.storage.event_store",

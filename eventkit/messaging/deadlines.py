@@ -85,7 +85,7 @@ def deadline_of(
     entry = store.entries.one(stream, [event], ANY, None, None)
     encoded = entry.events[0]
     _check_due(stream, due)
-    return Deadline(entry.stream, _checked(name or encoded.type), due, entry.ids[0], encoded, entry.metadata)
+    return Deadline(entry.stream, _checked(name or encoded.type), due, entry.ids[0], encoded, entry.metadata[0])
 
 
 def name_of(store: EventStore, stream: StreamId | str, which: type | str) -> tuple[StreamId, str]:

@@ -80,9 +80,17 @@ class TableProjection(Projection):
 
     def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
         """Lock and load the rows, fold, and write."""
-        if not steps:
-            return
-        connection = workspace.connection
+        if steps:
+            self.fold(workspace.connection, shadow, steps, _call)
+
+    def fold(
+        self,
+        connection: psycopg.Connection[Any],
+        shadow: str | None,
+        steps: Sequence[Step],
+        call: Callable[[Any, Step], object],
+    ) -> None:
+        """Do that, calling the handlers through `call`."""
         keyed = [(self._key_of(step), step) for step in steps]
         keys = list(dict.fromkeys(key for key, _ in keyed))
         self.rows.lock(connection, shadow, keys)
@@ -91,7 +99,7 @@ class TableProjection(Projection):
             row = rows[key]
             if row is None:  # deleted by an event before: start again from the defaults
                 row = rows[key] = self._again(connection, shadow, key)
-            if step.handler.function(row, step.event, step.envelope) is DELETE:
+            if call(row, step) is DELETE:
                 rows[key] = None
         self.rows.write(connection, shadow, rows)
 
@@ -119,6 +127,10 @@ class TableProjection(Projection):
                 "give `on` a `key=` that makes it of the event"
             )
         return _uniform_key(attrgetter(*self.rows.key))
+
+
+def _call(row: object, step: Step) -> object:
+    return step.handler.function(row, step.event, step.envelope)
 
 
 def _fields(cls: type) -> set[str]:

@@ -49,19 +49,18 @@ _ONE_LOCKS = (
 # `order by ord` is part of the promise: without it a join hands the events over, and they draw their positions, in any
 # order. The stream rows are locked in the same order by every call, so two calls cannot deadlock.
 _MANY = """with w as materialized (
-  select * from unnest(%(streams)s::text[], %(counts)s::int[], %(topics)s::text[], %(shards)s::smallint[],
-                       %(metadata)s::jsonb[])
-    with ordinality w(stream, n, topic, shard, metadata, nth)
+  select * from unnest(%(streams)s::text[], %(counts)s::int[], %(topics)s::text[], %(shards)s::smallint[])
+    with ordinality w(stream, n, topic, shard, nth)
 ), d as materialized (
   select * from unnest(%(nths)s::int[], %(backs)s::int[], %(ids)s::uuid[], %(types)s::text[],
-                       %(schema_versions)s::smallint[], %(data)s::jsonb[], %(bytes)s::int[])
-    with ordinality d(nth, back, id, type, schema_version, data, bytes, ord)
+                       %(schema_versions)s::smallint[], %(data)s::jsonb[], %(metadata)s::jsonb[], %(bytes)s::int[])
+    with ordinality d(nth, back, id, type, schema_version, data, metadata, bytes, ord)
 ), s as (
   {lock}
   returning t.stream, t.version
 ), e as (
   insert into {s}.events (id, source, stream, version, type, schema_version, data, metadata)
-  select d.id, %(source)s::text, s.stream, s.version - d.back, d.type, d.schema_version, d.data, w.metadata
+  select d.id, %(source)s::text, s.stream, s.version - d.back, d.type, d.schema_version, d.data, d.metadata
     from s join w on w.stream = s.stream join d on d.nth = w.nth
    order by d.ord
   returning position, id, stream, version
@@ -91,7 +90,7 @@ class Entry(NamedTuple):
     expected: int | None  # the version before; 0: no stream, None: any
     events: list[Encoded]
     ids: tuple[UUID, ...]
-    metadata: str  # JSON
+    metadata: tuple[str, ...]  # JSON, of each event
 
 
 class Topics(Protocol):
@@ -142,21 +141,21 @@ def _one(topics: Topics, entry: Entry) -> dict[str, Any]:
         "stream": str(entry.stream),
         "topic": topics.topic(entry.stream),
         "shard": shard_of(entry.stream),
-        "metadata": entry.metadata,
+        "metadata": entry.metadata[0],
         "id": entry.ids[0].hex,
         "type": event.type,
         "schema_version": str(event.schema_version),
         "data": event.data,
-        "bytes": _bytes(event.data, entry.metadata),
+        "bytes": _bytes(event.data, entry.metadata[0]),
     }
 
 
 # Array literals of our own: psycopg's lists take 14 µs for each JSON text, these 0.3.
 def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
     rows = [
-        (str(nth), str(len(entry.events) - 1 - index), event_id.hex, event, _bytes(event.data, entry.metadata))
+        (str(nth), str(len(entry.events) - 1 - index), event_id.hex, event, metadata)
         for nth, entry in enumerate(entries, 1)
-        for index, (event, event_id) in enumerate(zip(entry.events, entry.ids, strict=True))
+        for index, (event, event_id, metadata) in enumerate(zip(entry.events, entry.ids, entry.metadata, strict=True))
     ]
     return {
         "source": topics.name,
@@ -164,14 +163,14 @@ def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
         "counts": plain_array(str(len(entry.events)) for entry in entries),
         "topics": text_array(topics.topic(entry.stream) for entry in entries),
         "shards": plain_array(shard_of(entry.stream) for entry in entries),
-        "metadata": text_array(entry.metadata for entry in entries),
         "nths": plain_array(row[0] for row in rows),
         "backs": plain_array(row[1] for row in rows),
         "ids": plain_array(row[2] for row in rows),
         "types": text_array(row[3].type for row in rows),
         "schema_versions": plain_array(str(row[3].schema_version) for row in rows),
         "data": text_array(row[3].data for row in rows),
-        "bytes": plain_array(row[4] for row in rows),
+        "metadata": text_array(row[4] for row in rows),
+        "bytes": plain_array(_bytes(row[3].data, row[4]) for row in rows),
     }
 
 

@@ -5,7 +5,7 @@ with the trace that is current. Called by `EventStore`.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +48,7 @@ class Entries:
             _version(expected),
             [encode(event) for event in events],
             tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
-            self._metadata(metadata),
+            (self._metadata(metadata),) * len(events),
         )
 
     def many(self, appends: Sequence[Append]) -> tuple[list[Entry], bool]:
@@ -73,6 +73,23 @@ class Entries:
             return "{}"
         story = self.story if traceparent is None else Metadata(traceparent=traceparent).over(self.story)
         return Metadata.of(given).over(story).to_json()
+
+
+def merged(entries: Iterable[Entry]) -> list[Entry]:
+    """Put the events of each stream into one entry, in the order given, each with its own metadata; any version."""
+    by_stream: dict[StreamId, list[Entry]] = {}
+    for entry in entries:
+        by_stream.setdefault(entry.stream, []).append(entry)
+    return [
+        Entry(
+            stream,
+            None,
+            [event for part in parts for event in part.events],
+            tuple(event_id for part in parts for event_id in part.ids),
+            tuple(metadata for part in parts for metadata in part.metadata),
+        )
+        for stream, parts in by_stream.items()
+    ]
 
 
 def stream_of(stream: StreamId | str) -> StreamId:

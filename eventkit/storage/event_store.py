@@ -104,6 +104,11 @@ class EventStore:
         entries, repeatable = self.entries.many(appends)
         return await self._append_many.run_async(connection, self._steps(entries, repeatable=repeatable))
 
+    def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
+        """Append what `entries` has checked and encoded, one entry a stream: what a process manager has gathered."""
+        if entries:
+            self._append_many.run(connection, self._steps(list(entries), repeatable=False))
+
     def read_stream(
         self,
         connection: Synchronous,

@@ -61,6 +61,22 @@ class CardCharged:
     amount: int = 1
 
 
+@shop.event
+@dataclass(frozen=True)
+class ShipOrder:
+    """A command: send it."""
+
+    order: str
+
+
+@shop.event
+@dataclass(frozen=True)
+class OrderCancelled:
+    """It will not be sent."""
+
+    order: str
+
+
 store = EventStore(shop)
 deadlines = Deadlines(store)
 

@@ -1,0 +1,99 @@
+"""Process managers: what happens next, over several streams and a long time, each step exactly once in effect.
+
+A process manager is a table projection whose handlers may also act. A process is a row of the service's own table,
+locked while it is changed, so that events of different streams, read by different processes, lose nothing. What the
+handlers append, set and cancel is committed with the rows and the checkpoints. Run by `eventkit projector run`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Table
+
+from eventkit.domain.envelope import Envelope
+from eventkit.errors import ProjectionError
+from eventkit.messaging.reaction import Reaction
+from eventkit.projection.handlers import Step
+from eventkit.projection.projection import Projection
+from eventkit.projection.table import TableProjection
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.drivers import Door
+from eventkit.storage.entries import merged
+from eventkit.storage.event_store import EventStore
+from eventkit.storage.timers import TimerSql, cancel_steps, set_steps
+
+
+class ProcessManager(TableProjection):
+    """Rows of processes, and what they do next.
+
+        fulfilment = ProcessManager("fulfilment", store, table=fulfilments, key="order")
+
+        @fulfilment.on(OrderPlaced)
+        def placed(process: Fulfilment, event: OrderPlaced, reaction: Reaction) -> None:
+            reaction.append(shop.stream("charge_card", event.order), ChargeCard(event.total))
+            reaction.deadline(reaction.envelope.stream, PaymentOverdue(event.order), timedelta(days=3))
+
+    A handler takes the row (loaded, or new with the table's defaults), the event and, if it wants, the `Reaction`; it
+    returns DELETE to delete the row. It must depend on nothing else, and do nothing else.
+    """
+
+    acts = True
+
+    def __init__(  # noqa: PLR0913 what all projections have, and a table
+        self,
+        name: str,
+        store: EventStore,
+        *,
+        table: Table,
+        key: str | Sequence[str],
+        categories: Sequence[str] = (),
+        attempts: int = Projection.attempts,
+        since: datetime | None = None,
+    ) -> None:
+        """Declare it; `key` is a column, or several. Events that were recorded before `since` have no effect."""
+        super().__init__(name, store.catalog, table=table, key=key, categories=categories)
+        self.attempts, self.since = attempts, since
+        if attempts < 1 or (since is not None and since.tzinfo is None):
+            raise ProjectionError(
+                f"process manager {name!r}: attempts={attempts} must be 1 or more, since={since} must have a time zone"
+            )
+        self._store = store
+        self._timers = TimerSql(store.schema)
+        self._door = Door(name, writes=True, bind_arguments=None)
+
+    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Fold the rows, then write what the handlers want to happen."""
+        if not steps:
+            return
+        reactions: list[Reaction] = []
+
+        def call(row: object, step: Step) -> object:
+            if step.envelope is None:  # the handler takes no reaction
+                return step.handler.function(row, step.event, None)
+            reactions.append(Reaction(self._store, step.envelope))
+            return step.handler.function(row, step.event, reactions[-1])
+
+        self.fold(workspace.connection, shadow, steps, call)
+        self._write(workspace.connection, reactions)
+
+    def react(self, row: object, envelope: Envelope[Any]) -> Reaction:
+        """Change a row by an event and return what the manager wants to happen, without a database: for tests."""
+        reaction = Reaction(self._store, envelope)
+        kind = self.catalog.type_of(type(envelope.event))
+        for handler in self.handlers:
+            if (handler.source, handler.type) == (kind.source, kind.name):
+                handler.function(row, envelope.event, reaction)
+        return reaction
+
+    def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
+        """Write deadlines, then events: rows, deadlines, streams is the order in which everything here is locked."""
+        timers = {place: deadline for reaction in reactions for place, deadline in reaction.timers.items()}
+        to_set = [deadline for deadline in timers.values() if deadline is not None]
+        to_cancel = [place for place, deadline in timers.items() if deadline is None]
+        if to_cancel:
+            self._door.run(connection, cancel_steps(self._timers, to_cancel))
+        if to_set:
+            self._door.run(connection, set_steps(self._timers, self.catalog, to_set))
+        self._store.write(connection, merged(entry for reaction in reactions for entry in reaction.entries))
