@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 from sqlalchemy import Table
 
-from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError
 from eventkit.messaging.reaction import Reaction
 from eventkit.projection.handlers import Step
@@ -77,15 +76,6 @@ class ProcessManager(TableProjection):
 
         self.fold(workspace.connection, shadow, steps, call)
         self._write(workspace.connection, reactions)
-
-    def react(self, row: object, envelope: Envelope[Any]) -> Reaction:
-        """Change a row by an event and return what the manager wants to happen, without a database: for tests."""
-        reaction = Reaction(self._store, envelope)
-        kind = self.catalog.type_of(type(envelope.event))
-        for handler in self.handlers:
-            if (handler.source, handler.type) == (kind.source, kind.name):
-                handler.function(row, envelope.event, reaction)
-        return reaction
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
         """Write deadlines, then events: rows, deadlines, streams is the order in which everything here is locked."""

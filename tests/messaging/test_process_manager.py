@@ -6,19 +6,18 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pytest
 
-from eventkit.domain.envelope import Envelope
-from eventkit.errors import InvalidEvent, ProjectionError
+from eventkit.errors import ProjectionError
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
 from eventkit.projection.rows import DELETE
 from eventkit.projection.workspace import Workspace
-from tests.messaging.fulfilment import CREATE, FULFILMENTS, Fulfilment, manager, payment
+from eventkit.testing import at, given
+from tests.messaging.fulfilment import FULFILMENTS, Fulfilment, manager, payment
 from tests.messaging.shop import (
     ChargeCard,
     OrderCancelled,
@@ -40,14 +39,6 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FAR = timedelta(days=4)
-
-
-@pytest.fixture
-def url(database_url: str) -> str:
-    """A fresh database with eventkit's tables and that of the processes."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(CREATE)
-    return database_url
 
 
 def place(url: str, *keys: str, total: int = 1) -> None:
@@ -275,35 +266,14 @@ def test_events_from_before_it_was_introduced_have_no_effect(url: str) -> None:
     assert processes(url) == []
 
 
-def test_a_reaction_can_be_tested_without_a_database() -> None:
-    """What a handler changes and asks for, event by event."""
-    row = SimpleNamespace(order="1", seen=0, placed=False, paid=False, closed=False)
-    reaction = manager().react(row, _envelope(OrderPlaced("1", 7)))
+def test_it_is_told_in_given_when_then(url: str) -> None:
+    """With the testing kit, which lets the days pass."""
+    placed, unpaid = OrderPlaced("1", 7), at(order("1"), PaymentOverdue("1"))
+    waits = given(manager(), placed, database=url).then_deadlines(unpaid)
+    waits.when_due(timedelta(days=2)).then_nothing()
+    waits.when_due(timedelta(days=4)).then_appended(at(order("1"), OrderCancelled("1")))
 
-    assert reaction.appended == [("charge_card-1", ChargeCard("1", 7))]
-    assert [(one.stream, one.event, one.due) for one in reaction.deadlines] == [
-        ("order-1", PaymentOverdue("1"), datetime(2026, 1, 4, tzinfo=UTC))
-    ]
-    reaction = manager().react(row, _envelope(OrderPaid("1")))
-    assert (reaction.appended, reaction.cancelled) == [([("ship-1", ShipOrder("1"))], [("order-1", "PaymentOverdue")])][
-        0
-    ]
-    assert (row.seen, row.closed) == (2, True)
-
-
-def _envelope(event: Any) -> Envelope[Any]:  # noqa: ANN401 any event
-    return Envelope(
-        event=event,
-        id=cast("Any", "0198c0de-0000-7000-8000-000000000001"),
-        source="shop",
-        stream=order("1"),
-        version=1,
-        type=type(event).__name__,
-        schema_version=1,
-        metadata=cast("Any", SimpleNamespace(correlation_id=None, traceparent=None, extra={})),
-        recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
-        position=1,
-    )
+    given(manager(), OrderPlaced("2"), database=url).when(OrderPaid("2")).then_appended(at("ship-2", ShipOrder("2")))
 
 
 @pytest.mark.parametrize("point", ["applied_not_committed", "committed_not_acknowledged"])
@@ -364,14 +334,6 @@ def test_a_manager_that_could_not_work_is_refused(wrong: dict[str, Any]) -> None
     """When it is declared."""
     with pytest.raises(ProjectionError, match="process manager 'wrong'"):
         ProcessManager("wrong", store, table=FULFILMENTS, key="order", **wrong)
-
-
-def test_a_deadline_without_a_time_zone_is_refused() -> None:
-    """Within the handler, before anything is written."""
-    reaction = Reaction(store, _envelope(OrderPlaced("1")))
-
-    with pytest.raises(InvalidEvent, match="no time zone"):
-        reaction.deadline(order("1"), PaymentOverdue("1"), datetime(2026, 1, 1))  # noqa: DTZ001 the point
 
 
 if __name__ == "__main__":

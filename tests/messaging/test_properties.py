@@ -14,14 +14,14 @@ from eventkit.messaging.timers import SESSION
 from eventkit.projection.projector import Projector
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
+from eventkit.storage.history import OwnHistory
 from eventkit.storage.timers import LEASE, DueTimers
-from tests.messaging.fulfilment import CREATE, manager, payment
+from tests.messaging.fulfilment import manager, payment
 from tests.messaging.shop import (
     OrderPaid,
     OrderPlaced,
     PaymentOverdue,
     deadlines,
-    delivered,
     order,
     rows,
     store,
@@ -61,6 +61,7 @@ class World:
     keys: list[str]
     stack: ExitStack
     timers: DueTimers
+    history: OwnHistory
     workers: list[Projector] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)  # by the service, committed
 
@@ -105,7 +106,8 @@ class World:
 
     def deliver(self, worker: int, parts: list[tuple[int, int, int]]) -> None:
         """A process gets parts of streams: new, again, or with a gap before them."""
-        found = [delivered(self.url, self.streams[number])[start : start + count] for number, start, count in parts]
+        read = self.history.between
+        found = [read(self.streams[number], start, start + count + 1, limit=count) for number, start, count in parts]
         self.workers[worker].apply([message for part in found for message in part])
 
     def crash(self, worker: int, parts: list[tuple[int, int, int]]) -> None:
@@ -129,15 +131,16 @@ class World:
             self.fire()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happened=st.lists(steps, min_size=6, max_size=18))
 def test_each_effect_happens_exactly_once(url: str, happened: list[tuple[object, ...]]) -> None:
     """One charge an order; sent or cancelled, never both; a deadline fires once or is cancelled; no event is lost."""
     run = next(_runs)
     with ExitStack() as stack:
         firing = stack.enter_context(connect(url, name="timers", autocommit=True, options=SESSION))
+        firing.execute("insert into eventkit.leases values (%s, 1, '', 'infinity') on conflict do nothing", (LEASE,))
         due = DueTimers(firing, "eventkit", epoch=1)
-        world = World(url, [f"{run}.{number}" for number in range(ORDERS)], stack, due)
+        world = World(url, [f"{run}.{number}" for number in range(ORDERS)], stack, due, OwnHistory(firing, "eventkit"))
         world.start()
         for name, *arguments in happened:
             getattr(world, str(name))(*arguments)
@@ -162,12 +165,3 @@ def _check(world: World, key: str) -> None:
     assert rows(world.url, "select count(*) from eventkit.timers") == [(0,)]
     seen = rows(world.url, 'select seen from fulfilments where "order" = %s', (key,))
     assert seen == ([(placed + fired + paid,)] if placed + paid else [])
-
-
-@pytest.fixture
-def url(database_url: str) -> str:
-    """A fresh database with eventkit's tables and that of the processes."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(CREATE)
-        connection.execute("insert into eventkit.leases values (%s, 1, '', 'infinity')", (LEASE,))
-    return database_url
