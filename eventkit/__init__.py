@@ -14,10 +14,12 @@ comes at its first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventkit.domain.catalog import Catalog, Encoded
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.encoded import Encoded
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.event_type import EventType
 from eventkit.domain.metadata import Metadata
+from eventkit.domain.personal import Personal
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (
     AggregateError,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
+    from eventkit.storage.privacy import Privacy
 
 __all__ = [
     "ANY",
@@ -83,6 +86,8 @@ __all__ = [
     "Metadata",
     "MissingEvents",
     "NewerSchema",
+    "Personal",
+    "Privacy",
     "ProcessManager",
     "Reaction",
     "Repository",
@@ -115,6 +120,7 @@ _AT_FIRST_USE = {
     "EventStore": "eventkit.storage.event_store",
     "Repository": "eventkit.aggregates.repository",
     "Snapshots": "eventkit.aggregates.snapshots",
+    "Privacy": "eventkit.storage.privacy",
     "SqlProjection": "eventkit.projection.sql",
     "TableProjection": "eventkit.projection.table",
     "evolve": "eventkit.aggregates.aggregate",

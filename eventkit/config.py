@@ -2,6 +2,7 @@
 
     eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema, a table [transport_options]
     EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
+    EVENTKIT_MASTER_KEYS or EVENTKIT_MASTER_KEYS_FILE, in the environment alone
 
 The file is the nearest one in the working directory or above it. A password belongs into the environment, or into
 pgpass: in a file or an option it is refused, for both are read by others. An unknown name is an error.
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
 
 DEFAULT_SCHEMA = "eventkit"
 FILE = "eventkit.toml"
 PREFIX = "EVENTKIT_"
 OPTION_PREFIX = "EVENTKIT_TRANSPORT_OPTION_"
+MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
 
 _NAMES = ("database_url", "transport_url", "schema")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
@@ -36,6 +39,7 @@ class Settings:
     transport_url: str | None = field(default=None, repr=False)
     transport_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     schema: str = DEFAULT_SCHEMA
+    master_keys: MasterKeys | None = None  # they wrap the keys of personal data
 
     def __post_init__(self) -> None:
         """Refuse a schema that could not be a name."""
@@ -44,6 +48,15 @@ class Settings:
     def require_database(self) -> str:
         """Return the database's address, or say what to set."""
         return _required(self.database_url, "database", "postgresql://user@host:5432/database")
+
+    def require_master_keys(self) -> MasterKeys:
+        """Return the master keys, or say what to set."""
+        if self.master_keys is None:
+            raise ConfigurationError(
+                f"no master key is given: set {MASTER_KEYS}, or {MASTER_KEYS}_FILE to the path of a file with it; "
+                "`eventkit privacy new-key` makes one"
+            )
+        return self.master_keys
 
     def require_transport(self) -> str:
         """Return the broker's address, or say what to set."""
@@ -59,7 +72,8 @@ def load(**options: str | None) -> Settings:
     _refuse_passwords(given, "an option, where every user of this machine can see it")
     values = {**_from_file(Path.cwd()), **_from_environment(), **given}
     file_options = values.pop("transport_options", {})
-    return Settings(**values, transport_options={**file_options, **_options_from_environment()})
+    options_now = {**file_options, **_options_from_environment()}
+    return Settings(**values, transport_options=options_now, master_keys=_master_keys())
 
 
 def check_schema(name: str) -> str:
@@ -107,6 +121,16 @@ def _required(value: str | None, what: str, example: str) -> str:
 
 def _from_environment() -> dict[str, Any]:
     return {name: value for name in _NAMES if (value := os.environ.get(PREFIX + name.upper()))}
+
+
+def _master_keys() -> MasterKeys | None:
+    text, path = os.environ.get(MASTER_KEYS), os.environ.get(f"{MASTER_KEYS}_FILE")
+    if path and not text:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{MASTER_KEYS}_FILE: {path} cannot be read: {error}") from error
+    return MasterKeys.parse(text) if text else None
 
 
 def _options_from_environment() -> dict[str, str]:

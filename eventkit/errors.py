@@ -13,6 +13,8 @@ EventkitError
 ├── StorageError              the database does not do what was asked
 │   ├── ConcurrencyError      a stream is not at the expected version
 │   ├── DuplicateEventId      an event id that is already in the store, elsewhere
+│   ├── SubjectForgotten      new personal data of somebody who was forgotten
+│   ├── SubjectKeyMissing     personal data whose key is not in this database
 │   ├── AppendDeadlock        PostgreSQL chose this transaction as a deadlock's victim: retry it
 │   ├── UnsupportedConnection a driver or a session that append does not take
 │   ├── DatabaseUnavailable   no connection, or it was lost
@@ -117,6 +119,14 @@ class ConcurrencyError(StorageError):
 
 class DuplicateEventId(StorageError):
     """An event id is already in the store, at another place."""
+
+
+class SubjectForgotten(StorageError):
+    """New personal data of a subject that was forgotten; nothing was written."""
+
+
+class SubjectKeyMissing(StorageError):
+    """The database has sealed personal data, or is asked for it, and not the subject's key."""
 
 
 class AppendDeadlock(StorageError):

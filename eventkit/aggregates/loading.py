@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.snapshots import Keeper
 from eventkit.aggregates.track import Track
-from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
 from eventkit.storage.drivers import Steps
+from eventkit.storage.event_store import EventStore
 from eventkit.storage.reading import ReadSql, StreamPages, Window, page_steps
 
 S = TypeVar("S")
@@ -24,13 +24,15 @@ PAGE = 1_000  # events a statement
 class Loader(Generic[S, A]):
     """Loads aggregates of one kind."""
 
-    def __init__(self, fold: Fold[S, A], catalog: Catalog, schema: str, keeper: Keeper[S] | None = None) -> None:
+    def __init__(self, fold: Fold[S, A], store: EventStore, keeper: Keeper[S] | None = None) -> None:
         """Check that the catalog knows every event of the fold."""
+        catalog = store.catalog
         for cls in fold.steps:
             catalog.type_of(cls)
         self._fold = fold
         self._catalog = catalog
-        self._sql = ReadSql(schema)
+        self._sealing = store.sealing
+        self._sql = ReadSql(store.schema)
         self._keeper = keeper
         self._ignored = {
             name for cls in fold.ignored for name in (catalog.type_of(cls).names if isinstance(cls, type) else (cls,))
@@ -43,7 +45,7 @@ class Loader(Generic[S, A]):
         track = Track(stream, version, snapshot=version)
         pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), backwards=False)
         while not pages.over:
-            for event in (yield from page_steps(pages)):
+            for event in (yield from page_steps(pages, self._sealing)):
                 state = self._after(state, event, track)
         return self._fold.opened(state, track)
 
@@ -67,7 +69,7 @@ class Loader(Generic[S, A]):
             raise
 
     def _decoded(self, event: EncodedEvent) -> Any:
-        return self._catalog.decode_data(event.source, event.type, event.schema_version, event.data)
+        return self._catalog.event_of(event)
 
 
 def _place(event: EncodedEvent) -> str:

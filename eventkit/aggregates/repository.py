@@ -76,8 +76,8 @@ class Repository(Generic[A]):
         self.category = check_category(category)
         self.store = store
         self._fold: Fold[Any, A] = fold_for(aggregate)
-        self._keeper = Keeper(snapshots, self._fold, store.catalog, store.schema) if snapshots else None
-        self._loader = Loader(self._fold, store.catalog, store.schema, self._keeper)
+        self._keeper = Keeper(snapshots, self._fold, store) if snapshots else None
+        self._loader = Loader(self._fold, store, self._keeper)
         self._load = Door("load", writes=False, bind_arguments=store.bind_arguments)
         self._save = Door("save", writes=True, bind_arguments=store.bind_arguments)
 

@@ -13,12 +13,14 @@ from typing import Any, Generic, TypeVar
 
 from eventkit.aggregates.fingerprint import fingerprint
 from eventkit.aggregates.fold import Fold
-from eventkit.domain.catalog import Catalog
 from eventkit.domain.codec import Codec
+from eventkit.domain.encoded import Encoded, Sealable
+from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, InvalidEvent, UndecodableEvent
 from eventkit.storage.append import Appended
 from eventkit.storage.drivers import Steps
+from eventkit.storage.event_store import EventStore
 from eventkit.storage.snapshots import Snapshot, SnapshotSql, keep_steps, read_steps
 
 logger = logging.getLogger("eventkit.aggregates")
@@ -29,25 +31,35 @@ Policy = Callable[[Any, int], bool]
 class Snapshots:
     """A policy: `every` so many events, or `when(state, events since the last snapshot)` says so.
 
-    `version` stands for what the fingerprint of the fold cannot see: change it to have all snapshots made again.
+    `version` stands for what the fingerprint of the fold cannot see: change it to have all snapshots made again. Where
+    events have personal fields, the state marks its own with `Personal`, or `impersonal` says that it holds none.
     """
 
-    def __init__(self, *, every: int | None = None, when: Policy | None = None, version: int | str = 1) -> None:
+    def __init__(
+        self,
+        *,
+        every: int | None = None,
+        when: Policy | None = None,
+        version: int | str = 1,
+        impersonal: bool = False,
+    ) -> None:
         if (every is None) == (when is None) or (every is not None and every < 1):
             raise AggregateError(f"snapshots: every={every}, when={when}: give one of them, `every` from 1 on")
         self.version = version
+        self.impersonal = impersonal
         self.due: Policy = when or (lambda _, since: since >= (every or 1))
 
 
 class Keeper(Generic[S]):
     """Snapshots of one kind of aggregate."""
 
-    def __init__(self, snapshots: Snapshots, fold: Fold[S, Any], catalog: Catalog, schema: str) -> None:
+    def __init__(self, snapshots: Snapshots, fold: Fold[S, Any], store: EventStore) -> None:
         """Check that the state can be kept."""
         self._snapshots = snapshots
         self._fold = fold
-        self._catalog = catalog
-        self._sql = SnapshotSql(schema)
+        self._catalog = store.catalog
+        self._sealing = store.sealing
+        self._sql = SnapshotSql(store.schema)
         self._state = type(fold.initial())
         try:
             self._codec = Codec(self._state)
@@ -56,39 +68,72 @@ class Keeper(Generic[S]):
                 f"the state of {fold.name} cannot be kept in snapshots: {error}; a @dataclass, a msgspec.Struct or a "
                 "Pydantic model can"
             ) from error
+        self._check_personal()
+        # Who has no keys folds redacted values: such a state is nobody else's, nor is another's his.
+        self._blind = self._codec.personal is not None and self._sealing.masters is None
+
+    def _check_personal(self) -> None:
+        personal = [cls.__name__ for cls in self._fold.steps if self._catalog.is_personal(cls)]
+        if personal and self._codec.personal is None and not self._snapshots.impersonal:
+            raise AggregateError(
+                f"the state of {self._fold.name} may hold personal data of {', '.join(personal)}, and a snapshot would "
+                "keep it in plain text: mark the state's fields, Annotated[…, Personal(…)], or say "
+                "Snapshots(impersonal=True) where it holds none"
+            )
 
     def recall(self, stream: StreamId) -> Steps[tuple[S, int] | None]:
         """Return a state and its version; None where there is no snapshot to be used."""
+        if self._blind:
+            return None
         found = yield from read_steps(self._sql, stream, self._fold.name, self._fingerprint)
         if found is None:
             return None
-        version, data = found
+        version, event_id, data = found
+        kept = EncodedEvent(
+            id=event_id,
+            source=self._catalog.name,
+            stream=stream,
+            version=version,
+            type=self._type,
+            data=data,
+            time="",
+        )
         try:
-            return self._codec.decode(data), version
+            if (yield from self._sealing.open([kept])):
+                return None  # somebody was forgotten: the events say what the state is now
+            return self._codec.decode(kept.data), version
         except UndecodableEvent as error:
             logger.warning("the snapshot of %s at version %d is not used: %s", stream, version, error)
             return None
 
     def keep(self, state: S, since: int, done: Appended) -> Steps[bool]:
         """Keep the state after an append if the policy says so; return whether it was kept."""
-        try:
-            data = self._encoded(state) if self._snapshots.due(state, since) else None
-        except Exception as error:  # noqa: BLE001 whatever the user's policy or state does: the save is done
-            logger.warning("no snapshot of %s at version %d: %r", done.stream, done.version, error)
-            data = None
-        if data is None:
+        if self._blind:
             return False
-        snapshot = Snapshot(done.stream, self._fold.name, done.version, done.ids[-1], self._fingerprint, data)
-        return (yield from keep_steps(self._sql, snapshot))
+        try:
+            encoded = self._encoded(state) if self._snapshots.due(state, since) else None
+        except Exception as error:  # noqa: BLE001 whatever the user's policy or state does: the save is done
+            reason = type(error).__name__ if self._codec.personal else repr(error)
+            logger.warning("no snapshot of %s at version %d: %s", done.stream, done.version, reason)
+            encoded = None
+        if encoded is None:
+            return False
+        snapshot = Snapshot(done.stream, self._fold.name, done.version, done.ids[-1], self._fingerprint, encoded)
+        return (yield from keep_steps(self._sql, snapshot, self._sealing, self._catalog.name))
 
-    def _encoded(self, state: S) -> str:
+    @property
+    def _type(self) -> str:
+        return f"snapshot of {self._fold.name}"
+
+    def _encoded(self, state: S) -> Encoded:
         names = getattr(self._state, "__dataclass_fields__", ())
         loose = [name for name in getattr(state, "__dict__", ()) if names and name not in names]
         if type(state) is not self._state:
             raise InvalidEvent(f"the state is a {type(state).__qualname__}, it began as a {self._state.__qualname__}")
         if loose:
             raise InvalidEvent(f"{self._state.__qualname__} has an attribute {loose[0]!r}, which is no field of it")
-        return self._codec.encode(state).decode()
+        redacted, personal = self._codec.redacted(self._codec.encode(state))
+        return Sealable.of(Encoded(self._type, 1, redacted.decode()), personal)
 
     @cached_property
     def _fingerprint(self) -> str:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "timers": "Fire deadlines when they are due.",
     "inbox": "Forget old messages of handlers.",
     "projection": "List, rebuild and delete projections.",
+    "privacy": "Forget people, and look after keys.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",
     "events": "See the store's sizes, prune it, archive streams.",

@@ -9,28 +9,21 @@ upcasters that its old events need.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from eventkit.domain.codec import Codec
+from eventkit.domain.encoded import Encoded, Sealable, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.event_type import EventType, names_before
 from eventkit.domain.names import category_of, check_name, check_source, check_topic
 from eventkit.domain.stream import StreamId
 from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
-from eventkit.errors import CatalogError, EventTooLarge, NewerSchema, UnknownEventType
+from eventkit.errors import CatalogError, EventTooLarge, NewerSchema, UndecodableEvent, UnknownEventType
 
 T = TypeVar("T")
 U = TypeVar("U", bound=Upcaster)
 DEFAULT_MAX_BYTES = 900_000  # below Kafka's message.max.bytes of 1,048,588 with metadata and headers
-
-
-class Encoded(NamedTuple):
-    """An event's type and data, checked and ready to be written."""
-
-    type: str
-    schema_version: int
-    data: str  # JSON
 
 
 class Catalog:
@@ -48,6 +41,7 @@ class Catalog:
         self._prepared: dict[type, Codec] = {}
         self._codecs: dict[type, Codec] = {}  # of those in use, after the chains were checked
         self._upcasters = Upcasters()
+        self.has_personal = False  # whether an event with personal fields is in use
 
     def __repr__(self) -> str:
         """Show the name and how many types there are."""
@@ -175,6 +169,10 @@ class Catalog:
             raise UnknownEventType(f"{msg}; known are {self._known()}")
         return found
 
+    def is_personal(self, cls: type) -> bool:
+        """Whether events of a class have personal fields."""
+        return self._codec(self.type_of(cls).cls).personal is not None
+
     def encode(self, event: object) -> Encoded:
         """Check an event and return its type and JSON; InvalidEvent says the field and the value."""
         cls = type(event)
@@ -182,13 +180,15 @@ class Catalog:
         if kind.source != self.name:
             msg = f"{cls.__name__} is an event of {kind.source!r}, which {self.name!r} only consumes"
             raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
-        data = self._codec(cls).encode(event)
+        codec = self._codec(cls)
+        data = codec.encode(event)
         if len(data) > self.max_bytes:
-            msg = f"{kind.name} has {len(data):,} bytes of JSON, the limit is {self.max_bytes:,}"
-            raise EventTooLarge(
-                f"{msg}: store the bulk elsewhere and record a reference, or raise the catalog's max_bytes"
-            )
-        return Encoded(kind.name, kind.version, data.decode())
+            self._check_size(kind, len(data))
+        if codec.personal is None:
+            return Encoded(kind.name, kind.version, data.decode())
+        redacted, personal = codec.redacted(data)
+        self._check_size(kind, len(redacted) + sealed_size(personal))
+        return Sealable.of(Encoded(kind.name, kind.version, redacted.decode()), personal)
 
     def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:
         """Return the function that makes events of one type from JSON; keep it, it spares the look-up."""
@@ -208,8 +208,19 @@ class Catalog:
 
     def decode(self, encoded: EncodedEvent) -> Envelope[Any]:
         """Make an envelope from an event that was stored or received."""
-        event = self.decoder(encoded.source, encoded.type, encoded.schema_version)(encoded.data)
-        return envelope_of(event, encoded)
+        return envelope_of(self.event_of(encoded), encoded)
+
+    def event_of(self, encoded: EncodedEvent) -> Any:
+        """Make the event alone; no message shows personal values that were opened."""
+        try:
+            return self.decoder(encoded.source, encoded.type, encoded.schema_version)(encoded.data)
+        except UndecodableEvent as error:
+            if not encoded.opened or isinstance(error, NewerSchema):
+                raise
+            raise UndecodableEvent(
+                f"{encoded.type!r} of {encoded.source!r}, schema version {encoded.schema_version}, cannot be made from "
+                "its data: why is not said, for it holds personal values"
+            ) from None
 
     def _register(self, kind: EventType) -> None:
         for taken in (self._classes.get(kind.cls), *(self._types.get((kind.source, name)) for name in kind.names)):
@@ -234,10 +245,18 @@ class Catalog:
             self.check_chains()
             try:
                 codec = self._codecs[cls] = self._prepared.get(cls) or Codec(cls)
+                self.has_personal |= codec.personal is not None
             except NameError as error:
                 msg = f"an annotation of {cls!r} cannot be resolved: {error}"
                 raise CatalogError(msg) from error
         return codec
+
+    def _check_size(self, kind: EventType, size: int) -> None:
+        if size > self.max_bytes:
+            msg = f"{kind.name} has {size:,} bytes of JSON, the limit is {self.max_bytes:,}"
+            raise EventTooLarge(
+                f"{msg}: store the bulk elsewhere and record a reference, or raise the catalog's max_bytes"
+            )
 
     def _known(self) -> str:
         return ", ".join(sorted(f"{name!r} of {source!r}" for source, name in self._types)) or "none"

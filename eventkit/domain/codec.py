@@ -7,19 +7,22 @@ same instant, and an int in a float field. Pydantic is never imported: its model
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from eventkit.domain import faults
+from eventkit.domain.encoded import Values
+from eventkit.domain.personal import marked, personal_fields, without_member
 from eventkit.domain.shape import is_pydantic, shape_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, UndecodableEvent
 
 _INFINITY = b'Infinity"'  # Decimals are text in JSON: their infinity is not caught as a number would be
 _NUL = b"\\u0000"
+_PLACE = re.compile(r"field '(\w+)|`\$\.(\w+)")
 _EXPONENT = re.compile(rb"\de\+?\d")
 _FIRST_EXPONENT = 1e16
 
@@ -45,13 +48,17 @@ def _dec_hook(cls: Any, value: Any) -> Any:
     return cls.model_validate_json(msgspec.json.encode(value))  # as JSON: a strict model takes a date's text only there
 
 
+def _decoder(kind: Any) -> Callable[[bytes | str], Any]:
+    return msgspec.json.Decoder(kind, dec_hook=_dec_hook).decode
+
+
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook).encode
 
 
 class Codec:
     """Encodes and decodes one class."""
 
-    __slots__ = ("_cls", "_decode", "_encode", "_exact", "_loose")
+    __slots__ = ("_cls", "_decode", "_encode", "_exact", "_loose", "personal")
 
     def __init__(self, cls: type) -> None:
         """Prepare a class; CatalogError when a field cannot be held, NameError when a name in it is not there yet."""
@@ -64,8 +71,9 @@ class Codec:
             self._exact, self._loose = cls.__eq__.__module__.startswith("pydantic."), True
         else:
             shape = shape_of(cls)
-            self._decode = msgspec.json.Decoder(cls, dec_hook=_dec_hook).decode
+            self._decode = _decoder(cls)
             self._exact, self._loose = shape.exact, shape.loose
+        self.personal = personal_fields(cls, _encode, _decoder)
 
     def encode(self, event: Any) -> bytes:
         """Return the event's JSON, or raise InvalidEvent with the field and the value."""
@@ -74,7 +82,10 @@ class Codec:
             decoded = self._decode(data)
             same = self._exact and decoded == event and self._encode(decoded) == data
         except Exception as error:
-            raise InvalidEvent(faults.reason(event, error, _encode)) from error
+            reason = faults.reason(event, error, _encode)
+            if self.personal:
+                raise self._unsaid(reason) from None
+            raise InvalidEvent(reason) from error
         if not same or _NUL in data or _INFINITY in data:
             self._look_closely(event, decoded)
         if self._loose and _EXPONENT.search(data):
@@ -84,13 +95,43 @@ class Codec:
     def _look_closely(self, event: Any, decoded: Any) -> None:
         fault = faults.forbidden(event, _encode) or faults.difference(event, decoded)
         if fault:
-            raise InvalidEvent(f"{type(event).__name__}: {fault}")
+            raise self._unsaid(fault) if self.personal else InvalidEvent(f"{type(event).__name__}: {fault}")
+
+    def _unsaid(self, fault: str) -> InvalidEvent:
+        """Say where the fault is; what it is would show a value, which may be personal."""
+        place = _PLACE.search(fault)
+        field = f"field {place[1] or place[2]!r}" if place else "a field"
+        return InvalidEvent(
+            f"{self._cls.__name__}: {field} holds what JSON or its type does not take; values of an event with "
+            "personal data are not shown"
+        )
+
+    def redacted(self, data: bytes) -> tuple[bytes, Mapping[str | None, Values]]:
+        """Return what `encode` returned with redacted values, checked that it can be read, and the personal ones."""
+        if self.personal is None:
+            return data, {}
+        redacted, personal = self.personal.split(data)
+        try:
+            self._decode(redacted)
+        except Exception as error:
+            raise InvalidEvent(
+                f"{self._cls.__name__} could not be read once its subject is forgotten: the redacted values break a "
+                f"rule of the class ({type(error).__name__})"
+            ) from error
+        return redacted, personal
 
     def decode(self, data: bytes | str) -> Any:
         """Return the event, or raise UndecodableEvent; fields that the class does not have are ignored."""
         try:
             return self._decode(data)
         except Exception as error:
+            if marked(data) and (redacted := without_member(data)) != data:
+                return self.decode(redacted)  # the class forbids what it does not know
+            if self.personal:
+                raise UndecodableEvent(
+                    f"{self._cls.__name__} cannot be made from its data ({type(error).__name__}), which is not shown: "
+                    "it may be personal"
+                ) from None
             problem = faults.sentence(error)
             raise UndecodableEvent(
                 f"{self._cls.__name__} cannot be made from {faults.shown(data)}: {problem}"

@@ -35,6 +35,7 @@ class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
     traceparent: str | None = None
     extra: str | None = None  # JSON object of the user's own metadata
     position: int | None = None  # None when it came through a transport
+    opened: bool = False  # whether personal values in `data` are in plain text: no message may show them
 
 
 class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):

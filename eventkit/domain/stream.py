@@ -58,6 +58,11 @@ def check_category(category: object) -> str:
     raise InvalidStreamId(f"stream category {_shown(category)} breaks the rule: {_CATEGORY_RULE}")
 
 
+def is_key(text: str) -> bool:
+    """Whether text could be the id of a stream."""
+    return _KEY.fullmatch(text) is not None
+
+
 def _check_key(key: object) -> str:
     text = str(key) if isinstance(key, UUID) or type(key) is int else key
     if isinstance(text, str) and _KEY.fullmatch(text):

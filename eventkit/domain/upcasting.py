@@ -12,6 +12,7 @@ import msgspec
 
 from eventkit.domain.event_type import EventType
 from eventkit.domain.faults import sentence, shown
+from eventkit.domain.personal import MEMBER
 from eventkit.errors import CatalogError, UndecodableEvent
 
 Data = dict[str, Any]
@@ -85,9 +86,11 @@ def changed_fields(*, defaults: Mapping[str, Any], renamed: Mapping[str, str], d
 
 def _fields(kind: EventType, data: bytes | str) -> Data:
     try:
-        return _object(data)
+        fields = _object(data)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise UndecodableEvent(f"{kind} cannot be made from {shown(data)}: {error}") from error
+    fields.pop(MEMBER, None)  # sealed, and nobody's field
+    return fields
 
 
 def _raised(kind: EventType, version: int, step: Upcaster, fields: Data) -> Data:

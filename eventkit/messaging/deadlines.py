@@ -13,7 +13,7 @@ from eventkit.domain.faults import shown
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
 from eventkit.storage.append import ANY
-from eventkit.storage.drivers import Asynchronous, Door, Synchronous
+from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
 from eventkit.storage.entries import stream_of
 from eventkit.storage.event_store import EventStore
 from eventkit.storage.timers import Deadline, TimerSql, cancel_steps, set_steps
@@ -53,7 +53,7 @@ class Deadlines:
         What is due already fires as soon as the transaction has committed.
         """
         deadline = deadline_of(self.store, stream, event, due, name=name)
-        return self._set.run(connection, set_steps(self._sql, self.store.catalog, [deadline]))[0]
+        return self._set.run(connection, self._setting(deadline))[0]
 
     async def set_async(
         self,
@@ -66,7 +66,7 @@ class Deadlines:
     ) -> datetime:
         """Do what `set` does, on an asynchronous session or connection."""
         deadline = deadline_of(self.store, stream, event, due, name=name)
-        return (await self._set.run_async(connection, set_steps(self._sql, self.store.catalog, [deadline])))[0]
+        return (await self._set.run_async(connection, self._setting(deadline)))[0]
 
     def cancel(self, connection: Synchronous, stream: StreamId | str, which: type | str) -> bool:
         """Cancel a deadline, by its event's class or its name; return False where it has fired, or was never set."""
@@ -76,6 +76,9 @@ class Deadlines:
         """Do what `cancel` does, on an asynchronous session or connection."""
         steps = cancel_steps(self._sql, [name_of(self.store, stream, which)])
         return bool(await self._cancel.run_async(connection, steps))
+
+    def _setting(self, deadline: Deadline) -> Steps[list[datetime]]:
+        return set_steps(self._sql, self.store.catalog, [deadline], self.store.sealing)
 
 
 def deadline_of(

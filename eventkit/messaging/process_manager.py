@@ -85,5 +85,5 @@ class ProcessManager(TableProjection):
         if to_cancel:
             self._door.run(connection, cancel_steps(self._timers, to_cancel))
         if to_set:
-            self._door.run(connection, set_steps(self._timers, self.catalog, to_set))
+            self._door.run(connection, set_steps(self._timers, self.catalog, to_set, self._store.sealing))
         self._store.write(connection, merged(entry for reaction in reactions for entry in reaction.entries))

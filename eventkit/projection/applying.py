@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import psycopg
 
+from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import NewerSchema, UndecodableEvent, UnknownEventType, VersionMismatch
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.handlers import Step
+from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints
@@ -32,12 +34,16 @@ class Stopped(msgspec.Struct):
 class Applying:
     """Applies runs of events to one projection."""
 
-    def __init__(self, projection: Projection, workspace: Workspace, *, schema: str) -> None:
-        """Work on the workspace's connection."""
+    def __init__(
+        self, projection: Projection, workspace: Workspace, *, schema: str, opening: Opening | None = None
+    ) -> None:
+        """Work on the workspace's connection; `opening` opens personal data."""
         self.projection = projection
         self.workspace = workspace
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = Projections(schema)
+        self.opening = opening
+        self.private = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
 
     def register(self) -> Live:
@@ -100,19 +106,26 @@ class Applying:
     def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Decode and apply events whose checkpoints this transaction has advanced."""
         steps: list[Step] = []
+        opened = self._opened(arrivals)
+        self.private = bool(opened)
         for arrival in arrivals:
-            step = self._decode(arrival)
+            step = self._decode(arrival, opened.get(id(arrival)))
             if step is not None:
                 steps.append(step)
         self.projection.apply(self.workspace, live.shadow, steps)
         counted.applied += len(arrivals)
         counted.unhandled += len(arrivals) - len(steps)
 
-    def _decode(self, arrival: Arrival) -> Step | None:
+    def _opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
+        if self.opening is None:
+            return {}
+        return self.opening.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
+
+    def _decode(self, arrival: Arrival, opened: EncodedEvent | None) -> Step | None:
         try:
             if self.projection.since is not None and arrival.time < self.projection.since:
                 return None
-            return self.projection.handlers.decode(arrival)
+            return self.projection.handlers.decode(arrival, opened)
         except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
             raise UndecodableEvent(str(error)) from error
         except (UndecodableEvent, NewerSchema):

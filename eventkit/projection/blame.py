@@ -4,7 +4,9 @@ An innocent event must never be parked: a deadlock, a serialization failure, a l
 disk or a missing table say nothing about it.
 """
 
+import traceback
 from enum import Enum, auto
+from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
@@ -21,10 +23,13 @@ from eventkit.errors import (
     RebuildRefused,
     SchemaMismatch,
     StorageError,
+    SubjectForgotten,
     TransportError,
     UndecodableEvent,
     VersionMismatch,
 )
+
+_LIBRARIES = (str(Path(__file__).parents[1]), "site-packages")  # frames there say nothing of the handler's place
 
 
 class Blame(Enum):
@@ -41,7 +46,12 @@ _SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and 
 _SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
 _OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
 # what the append of a handler may say
-_OF_APPENDS = {ConcurrencyError: Blame.RIVAL, AppendDeadlock: Blame.RIVAL, DuplicateEventId: Blame.EVENT}
+_OF_APPENDS = {
+    ConcurrencyError: Blame.RIVAL,
+    AppendDeadlock: Blame.RIVAL,
+    DuplicateEventId: Blame.EVENT,
+    SubjectForgotten: Blame.EVENT,
+}
 
 
 def blame(error: Exception) -> Blame:
@@ -92,6 +102,16 @@ def translated(error: Exception) -> Exception:
     if "eventkit" in text or cause.sqlstate == "3F000":
         return SchemaMismatch(f"{text}: run `eventkit db upgrade` on this database")
     return ProjectionError(f"{text}: the projection's table or its rights are not as its code expects")
+
+
+def unsaid(error: Exception) -> str:
+    """Return what may be said of an error whose message may hold personal data: the code's place, PostgreSQL's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)] or frames
+    place = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+    cause = database_error(error)
+    state = f", SQLSTATE {cause.sqlstate} {cause.diag.constraint_name or ''}".rstrip() if cause else ""
+    return f"its message is not kept, for it may hold personal data{state}{place}"
 
 
 def cause_of(error: Exception) -> str:

@@ -14,6 +14,7 @@ from eventkit.errors import RebuildRefused
 from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Arrival
 from eventkit.projection.counters import Counters
+from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import LiveTable, written
@@ -32,9 +33,10 @@ class Building(Applying):
         *,
         schema: str,
         live_tables: Sequence[LiveTable] = (),
+        opening: Opening | None = None,
     ) -> None:
         """Work on a connection whose search path begins with the rebuild's shadow."""
-        super().__init__(projection, workspace, schema=schema)
+        super().__init__(projection, workspace, schema=schema, opening=opening)
         self.rebuild = rebuild
         self.rebuilds = Rebuilds(schema)
         self._live_tables = live_tables if projection.needs_sqlalchemy else ()

@@ -14,7 +14,7 @@ from typing import TypeVar
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable
 from eventkit.projection.applying import Applying, Stopped
 from eventkit.projection.arrival import Run
-from eventkit.projection.blame import Blame, blame, cause_of, translated
+from eventkit.projection.blame import Blame, blame, cause_of, translated, unsaid
 from eventkit.projection.counters import Counters
 from eventkit.projection.second_look import PAGE, SecondLook
 from eventkit.worker import Stop
@@ -28,9 +28,9 @@ RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown a
 class Failed(Exception):  # not an error of ours: it carries one of the handlers'
     """A transaction was rolled back for something an event did."""
 
-    def __init__(self, error: Exception) -> None:
-        """Carry the error."""
-        super().__init__(str(error))
+    def __init__(self, error: Exception, *, private: bool = False) -> None:
+        """Carry the error; its message is for logs and letters, so it is left out where it may hold personal data."""
+        super().__init__(unsaid(error) if private else str(error))
         self.error = error
 
 
@@ -80,14 +80,14 @@ class Culprits:
             except Exception as error:
                 whose = blame(error)
                 if whose is Blame.EVENT:
-                    raise Failed(error) from error
+                    raise Failed(error, private=self._applying.private) from error
                 if whose is not Blame.RIVAL:
                     raise translated(error) from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
         if isinstance(lost, ConcurrencyError):  # nobody wins that often: a handler expects what will never be
-            raise Failed(lost) from lost
+            raise Failed(lost, private=self._applying.private) from lost
         raise DatabaseUnavailable(
             f"{self._name} lost {RIVALS} times in a row to other transactions (deadlocks or lock timeouts)"
         )

@@ -68,14 +68,23 @@ class Handlers:
             self._by_kind[kind.source, name] = handler
             self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
 
-    def decode(self, arrival: Arrival) -> Step | None:
-        """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done."""
+    def handles(self, arrival: Arrival) -> bool:
+        """Whether an event has a handler."""
+        return arrival.kind in self._by_kind
+
+    def decode(self, arrival: Arrival, opened: EncodedEvent | None = None) -> Step | None:
+        """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done.
+
+        `opened` is the event with its personal data, where that was opened.
+        """
         handler = self._by_kind.get(arrival.kind)
         if handler is None:
             return None
         if handler.takes_envelope:
-            envelope = self._catalog.decode(encoded(arrival))
+            envelope = self._catalog.decode(opened or encoded(arrival))
             return Step(handler, envelope.event, envelope)
+        if opened is not None:
+            return Step(handler, self._catalog.event_of(opened), None)
         if len(arrival.message.headers) == _COMMON_HEADERS and not is_message(arrival.stream):
             decode = self._decoders.get(id(handler)) or self._decoder(handler)
             return Step(handler, decode(arrival.message.value), None)

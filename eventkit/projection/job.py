@@ -5,8 +5,10 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.projection.building import Building
 from eventkit.projection.feeding import Feeder
+from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
@@ -31,6 +33,11 @@ class Job(msgspec.Struct, frozen=True):
     tables: list[LiveTable]  # the live ones
     search_path: str  # of a session in which names lead to the shadow
     part: Part = Part()
+    master_keys: str | None = None  # as a setting holds them: a job is told to nobody but the process that does it
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"<Job {self.name} {self.part}>"
 
 
 @contextmanager
@@ -42,7 +49,15 @@ def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[Feeder
         connection = connect(job.database_url, name=label, schema=job.schema, options=options)
         workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
         stack.callback(workspace.close)
-        building = Building(projection, workspace, job.rebuild, schema=job.schema, live_tables=job.tables)
         store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
         stack.callback(store.close)
+        masters = MasterKeys.parse(job.master_keys) if job.master_keys else None
+        building = Building(
+            projection,
+            workspace,
+            job.rebuild,
+            schema=job.schema,
+            live_tables=job.tables,
+            opening=Opening(masters, job.schema, lambda: store) if masters else None,
+        )
         yield Feeder(building, store, schema=job.schema, part=job.part, stop=stop)

@@ -20,6 +20,7 @@ from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Run, gather
 from eventkit.projection.counters import Counters
 from eventkit.projection.culprit import Culprits
+from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.second_look import SecondLook
 from eventkit.projection.sources import Source
@@ -46,13 +47,14 @@ class Projector:
         history: History,
         schema: str = "eventkit",
         stop: Stop | None = None,
+        opening: Opening | None = None,
     ) -> None:
         """Put the parts together; workspace and history belong to this projector alone."""
         self.projection = projection
         self.counters = Counters()
         self.stop = stop or Stop()
         self.worked = time.monotonic()  # when the last batch was done
-        self._applying = Applying(projection, workspace, schema=schema)
+        self._applying = Applying(projection, workspace, schema=schema, opening=opening)
         self._second = SecondLook(self._applying, history, schema=schema)
         self._culprits = Culprits(self._applying, self._second, self.stop)
 

@@ -138,6 +138,7 @@ class Rebuilding:
             begun.rebuild,
             begun.tables,
             begun.search_path,
+            master_keys=self._settings.master_keys.text if self._settings.master_keys else None,
         )
 
     def _feed(self, job: Job, feeder: Feeder) -> None:

@@ -9,7 +9,8 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ import psycopg
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.counters import Counters
+from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
 from eventkit.projection.sources import Source, StoreSource, TransportSource
@@ -98,7 +100,14 @@ class Running:
         stack.callback(workspace.close)
         history = self._history(connection)
         stack.callback(history.close)
-        projector = Projector(self._projection, workspace, history=history, schema=self._settings.schema, stop=stop)
+        projector = Projector(
+            self._projection,
+            workspace,
+            history=history,
+            schema=self._settings.schema,
+            stop=stop,
+            opening=self._opening(connection, stack),
+        )
         projector.counters = self.counters
         return projector
 
@@ -213,6 +222,19 @@ class Running:
         if url is None:
             return OwnHistory(connection, self._settings.schema)
         return RemoteHistory(lambda: self._connect("projector repair", url, autocommit=True), self._settings.schema)
+
+    def _opening(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Opening | None:
+        if self._settings.master_keys is None:
+            return None
+        masters, schema, url = self._settings.master_keys, self._settings.schema, self._wanted.store_url
+        if url is None:
+            return Opening(masters, schema, lambda: connection)
+
+        @cache
+        def keys() -> psycopg.Connection[Any]:
+            return stack.enter_context(closing(self._connect("projector keys", url, autocommit=True)))
+
+        return Opening(masters, schema, keys)
 
     def _connect(
         self, name: str, url: str, *, autocommit: bool = False, options: dict[str, str] | None = None

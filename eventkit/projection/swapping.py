@@ -15,7 +15,7 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.blame import Blame, blame, database_error, translated
+from eventkit.projection.blame import Blame, blame, database_error, translated, unsaid
 from eventkit.projection.building import Building
 from eventkit.projection.counters import Counters
 from eventkit.projection.feeding import chunks, runs_of
@@ -74,7 +74,8 @@ class Swap:
                 self.merge = True
                 raise Held(f"{cause.diag.message_detail}: the rows will be merged") from error
             if blame(error) in (Blame.EVENT, Blame.RIVAL):  # feeding finds out which event, and parks it
-                raise Held(f"{type(error).__name__}: {error}") from error
+                what = unsaid(error) if self._building.private else str(error)
+                raise Held(f"{type(error).__name__}: {what}") from error
             raise translated(error) from error
 
     def _swap(self, connection: psycopg.Connection[Any], position: int) -> Swapped:

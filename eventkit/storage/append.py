@@ -24,6 +24,7 @@ from eventkit.storage.append_sql import AppendSql, Entry, Topics, statement_of
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
+from eventkit.storage.sealing import Sealing
 
 _SHOWN = 5  # streams of a call that an error names
 
@@ -59,14 +60,18 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[UUID, ...]
 
 
-def append_steps(sql: AppendSql, topics: Topics, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
+def append_steps(
+    sql: AppendSql, topics: Topics, entries: list[Entry], *, repeatable: bool, sealing: Sealing
+) -> Steps[list[Appended]]:
     """Append to streams, all or nothing; `repeatable` says that the ids are the caller's and may be there already.
 
     A savepoint of ours stands around what may have to be taken back: several expectations, or ids. That is three round
     trips instead of one.
     """
-    statement = statement_of(sql, topics, entries)
     try:
+        if topics.has_personal:
+            entries = yield from sealing.sealed_entries(topics.name, entries)
+        statement = statement_of(sql, topics, entries)
         if repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
             return (yield from _guarded(sql, statement, entries, repeatable=repeatable))
         rows = yield statement

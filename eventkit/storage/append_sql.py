@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 from zlib import crc32
 
-from eventkit.domain.catalog import Encoded
+from eventkit.domain.encoded import Encoded
 from eventkit.domain.stream import StreamId
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.drivers import Statement
@@ -97,6 +97,7 @@ class Topics(Protocol):
     """The part of a catalog that writing needs."""
 
     name: str
+    has_personal: bool
 
     def topic(self, stream: str) -> str:
         """Return the topic that a stream's events go to."""

@@ -30,7 +30,7 @@ except ImportError:  # no greenlet (the extra `asyncio`), so there are none to b
     AsyncConnection = AsyncSession = async_scoped_session = _None  # type: ignore[misc, assignment]
 
 Row = tuple[Any, ...]
-Statement = tuple[str, dict[str, Any] | None]  # without parameters: a command, which returns no rows
+Statement = tuple[str, dict[str, Any] | None]  # and its parameters, if it has any
 Steps = Generator[Statement, list[Row], T]
 Execute = Callable[[str, dict[str, Any] | None], list[Row]]
 
@@ -86,7 +86,7 @@ class Door(NamedTuple):
                 cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
                 try:
                     await cursor.execute(*statement)
-                    rows = await cursor.fetchall() if statement[1] is not None else []
+                    rows = await cursor.fetchall() if cursor.description is not None else []
                 except psycopg.Error as error:
                     statement = steps.throw(error)
                 else:
@@ -148,7 +148,7 @@ def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
         cursor.execute(text, params)
-        return cursor.fetchall() if params is not None else []
+        return cursor.fetchall() if cursor.description is not None else []
 
     return execute
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Expected, append_steps
@@ -23,6 +24,7 @@ from eventkit.storage.append_sql import AppendSql, Entry
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
 from eventkit.storage.entries import Entries, stream_of
 from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.sealing import Sealing
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 __all__ = ["ANY", "NO_STREAM", "Append", "Appended", "EventStore", "Expected"]
@@ -31,17 +33,24 @@ __all__ = ["ANY", "NO_STREAM", "Append", "Appended", "EventStore", "Expected"]
 class EventStore:
     """The events of one service.
 
-    `bind_arguments` tell a Session with several binds where eventkit's tables are: `{"mapper": Order}`.
+    `bind_arguments` tell a Session with several binds where eventkit's tables are: `{"mapper": Order}`. `master_keys`
+    are needed to write personal data; without them it is read redacted.
     """
 
     def __init__(
-        self, catalog: Catalog, *, schema: str = DEFAULT_SCHEMA, bind_arguments: Mapping[str, Any] | None = None
+        self,
+        catalog: Catalog,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        bind_arguments: Mapping[str, Any] | None = None,
+        master_keys: MasterKeys | None = None,
     ) -> None:
         catalog.check_chains()
         self.catalog = catalog
         self.schema = schema
         self.bind_arguments = bind_arguments
         self.entries = Entries(catalog)
+        self.sealing = Sealing(schema, master_keys)
         self._sql = AppendSql(schema)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
@@ -171,17 +180,17 @@ class EventStore:
         return self._pages_async(self._read_all, connection, pages)
 
     def _steps(self, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
-        return append_steps(self._sql, self.catalog, entries, repeatable=repeatable)
+        return append_steps(self._sql, self.catalog, entries, repeatable=repeatable, sealing=self.sealing)
 
     def _log(self, window: Window, *, backwards: bool) -> Paging:
         return (LogBackwards if backwards else LogForwards)(self._read_sql, window)
 
     def _pages(self, door: Door, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
         while not pages.over:
-            for event in door.run(connection, page_steps(pages)):
+            for event in door.run(connection, page_steps(pages, self.sealing)):
                 yield self.catalog.decode(event)
 
     async def _pages_async(self, door: Door, connection: Asynchronous, pages: Paging) -> AsyncIterator[Envelope[Any]]:
         while not pages.over:
-            for event in await door.run_async(connection, page_steps(pages)):
+            for event in await door.run_async(connection, page_steps(pages, self.sealing)):
                 yield self.catalog.decode(event)

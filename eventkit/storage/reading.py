@@ -23,6 +23,7 @@ from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 from eventkit.storage.gaps import Holders, missing
 from eventkit.storage.outbox import OTHERS, encoded, split_holders
+from eventkit.storage.sealing import Sealing
 
 _COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -112,11 +113,14 @@ class Paging(Protocol):
         """Take its rows; return those that are next."""
 
 
-def page_steps(pages: Paging) -> Steps[list[EncodedEvent]]:
-    """Read one page."""
+def page_steps(pages: Paging, sealing: Sealing) -> Steps[list[EncodedEvent]]:
+    """Read one page; personal data is opened where its keys are there."""
     with database_errors():
         rows = yield pages.ask()
-    return [encoded(row) for row in pages.take(rows)]
+        events = [encoded(row) for row in pages.take(rows)]
+        if sealing.masters is not None:
+            yield from sealing.open(events)
+    return events
 
 
 class StreamPages:

@@ -13,14 +13,16 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from eventkit.domain.encoded import Encoded
 from eventkit.storage.append_sql import quoted
 from eventkit.storage.connection import database_errors, first_line
 from eventkit.storage.drivers import Steps
+from eventkit.storage.sealing import Sealing, Unsealed
 
 logger = logging.getLogger("eventkit.aggregates")
 
 # By the primary key, and the unique index on (stream, version).
-_READ = """select s.version, s.state::text
+_READ = """select s.version, s.event_id::text, s.state::text
   from {s}.snapshots s
   join {s}.events e on e.stream = s.stream and e.version = s.version and e.id = s.event_id
  where s.stream = %(stream)s::text and s.aggregate = %(aggregate)s::text and s.fingerprint = %(fingerprint)s::text"""
@@ -49,7 +51,7 @@ class Snapshot(NamedTuple):
     version: int
     event_id: UUID
     fingerprint: str
-    state: str  # JSON
+    state: Encoded
 
 
 class SnapshotSql:
@@ -65,26 +67,29 @@ class SnapshotSql:
         self.read, self.keep = _READ.format(s=s), _KEEP.format(s=s)
 
 
-def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) -> Steps[tuple[int, str] | None]:
-    """Return a snapshot's version and state; None where there is none that counts."""
+def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) -> Steps[tuple[int, str, str] | None]:
+    """Return a snapshot's version, its event's id and its state; None where there is none that counts."""
     params = {"stream": str(stream), "aggregate": aggregate, "fingerprint": fingerprint}
     with database_errors():
         rows = yield sql.read, params
-    return (rows[0][0], rows[0][1]) if rows else None
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
-def keep_steps(sql: SnapshotSql, snapshot: Snapshot) -> Steps[bool]:
-    """Keep a snapshot in place of an older one; return whether that was possible, and log why not."""
+def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Sealing, source: str) -> Steps[bool]:
+    """Keep a snapshot in place of an older one, its personal data sealed; log why, where that was not possible."""
     params = {**snapshot._asdict(), "stream": str(snapshot.stream), "version": str(snapshot.version)}
     params["event_id"] = snapshot.event_id.hex
     with database_errors():
         yield sql.savepoint, None
         try:
-            yield sql.keep, params
+            unsealed = Unsealed(snapshot.stream, snapshot.event_id, snapshot.state)
+            sealed = yield from sealing.sealed_if_free(source, unsealed)
+            if sealed is not None:
+                yield sql.keep, {**params, "state": sealed.data}
         except (psycopg.Error, DBAPIError) as error:
             yield sql.rollback, None  # raises where the connection is lost, and then the caller has lost more
             yield sql.release, None
             logger.warning("no snapshot of %s at version %d: %s", snapshot.stream, snapshot.version, first_line(error))
             return False
         yield sql.release, None
-    return True
+    return sealed is not None

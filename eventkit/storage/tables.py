@@ -85,6 +85,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
         },
     )
     _store(tables)
+    _privacy(tables)
     _relay(tables)
     _projections(tables)
     _messaging(tables)
@@ -132,6 +133,24 @@ def _store(tables: MetaData) -> None:
         UniqueConstraint("stream", "version"),
         CheckConstraint("version > 0", name="version"),
         comment="What happened. Append-only.",
+    )
+
+
+def _privacy(tables: MetaData) -> None:
+    Table(
+        "subject_keys",
+        tables,
+        Column("subject", Text(collation="C"), primary_key=True),
+        Column("key_id", Text),
+        Column("key", Text),
+        Column("master_key", Text),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Column("forgotten_at", DateTime(timezone=True)),
+        Column("forgotten_by", Text),
+        Column("reason", Text),
+        CheckConstraint("(key IS NULL) = (master_key IS NULL)", name="wrapped"),
+        CheckConstraint("(key IS NULL) = (forgotten_at IS NOT NULL)", name="forgotten"),
+        comment="A person's key, wrapped by a master key; once forgotten there is none, and who did it, when and why.",
     )
 
 

@@ -14,13 +14,14 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.domain.catalog import Encoded
+from eventkit.domain.encoded import Encoded
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
 from eventkit.storage.append_sql import Topics, quoted, shard_of
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Statement, Steps
+from eventkit.storage.sealing import Sealing, Unsealed
 
 LEASE = "timers"
 LIMIT = 500  # deadlines that fire in one statement
@@ -132,9 +133,13 @@ class TimerSql:
         self.next, self.due, self.list = (text.format(s=s) for text in (_NEXT, _DUE, _LIST))
 
 
-def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Steps[list[datetime]]:
+def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline], sealing: Sealing) -> Steps[list[datetime]]:
     """Set deadlines of different names; one that is set already is moved. Return when they are due."""
     with database_errors():
+        if topics.has_personal:
+            unsealed = [Unsealed(one.stream, one.id, one.event) for one in deadlines]
+            sealed = yield from sealing.sealed(topics.name, unsealed)
+            deadlines = [one._replace(event=event) for one, event in zip(deadlines, sealed, strict=True)]
         rows = yield _set(sql, topics, deadlines)
     return [due_at for (due_at,) in rows]
 

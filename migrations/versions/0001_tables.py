@@ -32,6 +32,7 @@ def upgrade() -> None:
     if context.version_table_schema != schema:  # a branch of a service's own alembic: nobody has made it yet
         make_schema(context, schema)
     _store(schema)
+    _privacy(schema)
     _relay(schema)
     _projections(schema)
     _rebuilds(schema)
@@ -57,6 +58,7 @@ def downgrade() -> None:
     schema = schema_of(op.get_context())
     for table in (
         "snapshots",
+        "subject_keys",
         "inbox",
         "timers",
         "dead_letters",
@@ -124,6 +126,25 @@ $body$""")
         op.execute(f"""create trigger {table}_append_only before update or delete or truncate on "{schema}".{table}
                         for each statement execute function "{schema}".refuse_change()""")
         op.execute(f'alter table "{schema}".{table} enable always trigger {table}_append_only')
+
+
+def _privacy(schema: str) -> None:
+    op.create_table(
+        "subject_keys",
+        sa.Column("subject", C_TEXT, nullable=False),
+        sa.Column("key_id", sa.Text),
+        sa.Column("key", sa.Text),
+        sa.Column("master_key", sa.Text),
+        sa.Column("created_at", TIME, nullable=False, server_default=NOW),
+        sa.Column("forgotten_at", TIME),
+        sa.Column("forgotten_by", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.PrimaryKeyConstraint("subject", name="subject_keys_pkey"),
+        sa.CheckConstraint("(key IS NULL) = (master_key IS NULL)", name=op.f("subject_keys_wrapped_check")),
+        sa.CheckConstraint("(key IS NULL) = (forgotten_at IS NOT NULL)", name=op.f("subject_keys_forgotten_check")),
+        schema=schema,
+        comment="A person's key, wrapped by a master key; once forgotten there is none, and who did it, when and why.",
+    )
 
 
 def _relay(schema: str) -> None:

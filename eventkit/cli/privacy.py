@@ -1,0 +1,127 @@
+"""`eventkit privacy`: forget people, and look after the keys that their personal data is sealed with."""
+
+import getpass
+import json
+import socket
+import uuid
+from typing import Any
+
+import click
+
+from eventkit.config import Settings
+from eventkit.errors import StorageError
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+
+_EXAMPLES = """\b
+Examples:
+  export EVENTKIT_MASTER_KEYS=$(eventkit privacy new-key 2026)
+  eventkit privacy status
+  eventkit privacy forget customer-42 --reason "asked for it on the phone"
+  EVENTKIT_MASTER_KEYS=$(eventkit privacy new-key 2027),$EVENTKIT_MASTER_KEYS eventkit privacy rotate
+
+Master keys come from EVENTKIT_MASTER_KEYS, or the file that EVENTKIT_MASTER_KEYS_FILE names; the first is current.
+"""
+
+
+@click.group(name="privacy", epilog=_EXAMPLES)
+def command() -> None:
+    """Forget people, and look after keys."""
+
+
+@command.command(name="new-key", epilog=_EXAMPLES, short_help="Print a new master key.")
+@click.argument("name", required=False, metavar="[ID]")
+def new_key(name: str | None) -> None:
+    """Print a new master key with an ID of yours, for EVENTKIT_MASTER_KEYS; it is kept nowhere."""
+    from eventkit.domain.master_keys import MasterKeys
+
+    click.echo(MasterKeys.generate(name or uuid.uuid4().hex[:8]))
+
+
+@command.command(epilog=_EXAMPLES, short_help="Make personal data of somebody unreadable for ever.")
+@click.argument("subject")
+@click.option("--reason", metavar="TEXT", help="Why; it is kept with who did it and when.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_JSON
+@click.pass_obj
+def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, as_json: bool) -> None:
+    """Destroy the key of SUBJECT: its personal data reads as redacted from now on, in every event there is.
+
+    Read models keep what they hold until they are told or rebuilt. Backups of the table subject_keys hold the key until
+    they are gone, or until the master key that wraps it is.
+    """
+    from eventkit.storage.connection import connect
+    from eventkit.storage.privacy import forget_steps, on_connection
+    from eventkit.storage.subject_keys import KeySql
+
+    sql = KeySql(settings.schema)
+    with connect(settings.require_database(), name="privacy", schema=settings.schema) as connection:
+        before = connection.execute(sql.show, (subject,)).fetchone()
+        connection.rollback()
+        if not yes and not (before and before[2]):
+            _confirm(subject, before)
+        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        done = on_connection(connection, forget_steps(sql, subject, reason=reason, by=by))
+        _, _, at, who, why = connection.execute(sql.show, (subject,)).fetchone() or (None,) * 5
+        connection.commit()
+    if as_json:
+        record = {"forgotten_at": f"{at:%Y-%m-%dT%H:%M:%S%z}", "forgotten_by": who, "reason": why}
+        click.echo(json.dumps({"subject": subject, "forgotten_now": done, **record}))
+    elif done:
+        click.echo(f"{subject} is forgotten; recorded for {who}. Read models keep what they hold: rebuild them")
+    else:
+        click.echo(f"{subject} was forgotten at {at:%Y-%m-%d %H:%M} by {who} already")
+
+
+@command.command(epilog=_EXAMPLES, short_help="Wrap all keys by the current master key.")
+@_JSON
+@click.pass_obj
+def rotate(settings: Settings, *, as_json: bool) -> None:
+    """Wrap the keys of all subjects by the current master key, the first one given; the others are needed to unwrap.
+
+    Exit code 1 where open transactions held keys: run it again. Nobody waits for it.
+    """
+    from eventkit.storage.connection import connect
+    from eventkit.storage.privacy import rotate as rotate_keys
+
+    masters = settings.require_master_keys()
+    url = settings.require_database()
+    with connect(url, name="privacy", schema=settings.schema, autocommit=True) as connection:
+        rotated = rotate_keys(connection, settings.schema, masters)
+    if as_json:
+        click.echo(json.dumps({"master_key": masters.current, "rotated": rotated.done, "left": rotated.left}))
+    else:
+        click.echo(f"{rotated.done} keys are wrapped by {masters.current} now")
+    if rotated.left and not as_json:
+        raise StorageError(f"{rotated.left} keys were held by open transactions: run `eventkit privacy rotate` again")
+    raise SystemExit(rotated.left > 0)
+
+
+@command.command(epilog=_EXAMPLES, short_help="Count keys by master key, and the forgotten.")
+@_JSON
+@click.pass_obj
+def status(settings: Settings, *, as_json: bool) -> None:
+    """Say how many subjects have keys, by the master key that wraps them, and how many are forgotten.
+
+    A master key that wraps none may be destroyed.
+    """
+    from eventkit.storage.connection import connect
+    from eventkit.storage.subject_keys import KeySql
+
+    with connect(settings.require_database(), name="privacy", schema=settings.schema) as connection:
+        counts = dict(connection.execute(KeySql(settings.schema).count).fetchall())
+    forgotten = counts.pop(None, 0)
+    given = settings.master_keys
+    counts |= {given.current: counts.get(given.current, 0)} if given else {}
+    if as_json:
+        click.echo(json.dumps({"keys": counts, "forgotten": forgotten, "current": given.current if given else None}))
+        return
+    for name, count in counts.items():
+        mark = " (current)" if given and name == given.current else ""
+        click.echo(f"master key {name}{mark}: wraps {count} keys")
+    click.echo(f"forgotten: {forgotten} subjects")
+
+
+def _confirm(subject: str, before: tuple[Any, ...] | None) -> None:
+    what = f"it has a key since {before[0]:%Y-%m-%d}" if before else "it has no personal data yet: none will be taken"
+    click.confirm(f"Forget {subject} for ever? ({what})", abort=True, err=True)

@@ -1,0 +1,46 @@
+"""An event that is ready to be written: checked, its data in JSON; personal values apart, until they are sealed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+Values = Mapping[str, msgspec.Raw]
+"""JSON by the name of the field."""
+
+
+_AROUND, _AROUND_ONE = 500, 100  # names of the subject and of a field, nonce and tag
+
+
+class Encoded(NamedTuple):
+    """An event's type and data, checked and ready to be written."""
+
+    type: str
+    schema_version: int
+    data: str  # JSON
+
+
+def sealed_size(personal: Mapping[str | None, Values]) -> int:
+    """Return how many bytes personal values may take, sealed: a third more, and what stands around them."""
+    values = [len(bytes(value)) + _AROUND_ONE for values in personal.values() for value in values.values()]
+    return len(personal) * _AROUND + sum(values) * 4 // 3
+
+
+class Sealable(Encoded):
+    """An event with personal values: in `data` they are redacted; those to be sealed its `repr` does not show."""
+
+    _personal: Mapping[str | None, Values]  # by subject; None is the stream's
+
+    @classmethod
+    def of(cls, encoded: Encoded, personal: Mapping[str | None, Values]) -> "Sealable":
+        """Keep the personal values beside an event."""
+        sealable = cls(*encoded)
+        sealable._personal = personal
+        return sealable
+
+    def personal(self, stream: str) -> dict[str, dict[str, msgspec.Raw]]:
+        """Return the personal values of each subject, in an event of this stream."""
+        found: dict[str, dict[str, msgspec.Raw]] = {}
+        for subject, values in self._personal.items():
+            found.setdefault(str(stream) if subject is None else subject, {}).update(values)
+        return found

@@ -1,0 +1,39 @@
+"""Opens the personal data of a batch before its handlers see it; what is kept, parked or logged stays sealed.
+
+The opened values never become part of a message, so a dead letter holds what came. A projector without master keys
+has no `Opening`: its handlers get redacted values.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.domain.personal import marked
+from eventkit.projection.arrival import Arrival
+from eventkit.projection.handlers import encoded
+from eventkit.storage.connection import database_errors
+from eventkit.storage.drivers import Door
+from eventkit.storage.sealing import Sealing
+
+_DOOR = Door("projector", writes=False, bind_arguments=None)
+
+
+class Opening:
+    """Opens with keys that are read where the event store is."""
+
+    def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], psycopg.Connection[Any]]) -> None:
+        """Read keys on what `connection` returns, when they are first needed."""
+        self._sealing = Sealing(schema, masters)
+        self._connection = connection
+
+    def opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
+        """Return the events that have something sealed, opened, by the `id` of their arrivals; one query at most."""
+        events = {id(arrival): encoded(arrival) for arrival in arrivals if marked(arrival.message.value)}
+        if not events:
+            return events
+        with database_errors():
+            _DOOR.run(self._connection(), self._sealing.open(list(events.values())))
+        return {arrival: event for arrival, event in events.items() if event.opened}
