@@ -110,7 +110,7 @@ _IDENTITIES = """
 select setval(live, greatest(pg_sequence_last_value(live), drawn))
   from (select pg_get_serial_sequence(%(place)s, attname)::regclass as live,
                pg_sequence_last_value(pg_get_serial_sequence(%(shadow)s, attname)::regclass) as drawn
-          from pg_attribute where attrelid = %(oid)s and attidentity <> '' and not attisdropped) s
+          from pg_attribute where attrelid = %(oid)s and attidentity <> '' and attname = any(%(key)s)) s
  where drawn is not null
 """
 
@@ -182,6 +182,6 @@ def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -
         "theirs": sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in changing),
         "ours": sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in changing),
     }
-    connection.execute(_IDENTITIES.encode(), {"oid": table.oid, "place": table.place, "shadow": shadow})
+    connection.execute(_IDENTITIES.encode(), {"oid": table.oid, "place": table.place, "shadow": shadow, "key": key})
     statements = [_GONE, *([_CHANGED] if changing else []), _NEW]
     return sum(connection.execute(sql.SQL(statement).format(**parts)).rowcount for statement in statements)

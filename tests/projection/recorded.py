@@ -10,14 +10,13 @@ from tests.projection.shop import store
 
 def record(url: str, *logs: Sequence[Message]) -> None:
     """Record each log of one stream."""
-    for log in logs:
-        store(url, log)
-        with psycopg.connect(url) as connection:
-            connection.execute(
-                "insert into eventkit.streams values (%s, %s)"
-                " on conflict (stream) do update set version = excluded.version",
-                (log[-1].key, int(dict(log[-1].headers)["ce_sequence"])),
-            )
+    store(url, [item for log in logs for item in log])
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into eventkit.streams values (%s, %s)"
+            " on conflict (stream) do update set version = excluded.version",
+            [(log[-1].key, dict(log[-1].headers)["ce_sequence"]) for log in logs],
+        )
 
 
 _SHAPE = """
