@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from eventkit.projection.rows import DELETE
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
+    from eventkit.projection.waiting import wait_for, wait_for_async
     from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
     from eventkit.storage.privacy import Privacy
 
@@ -102,6 +103,8 @@ __all__ = [
     "evolve",
     "retry_on_conflict",
     "retry_on_conflict_async",
+    "wait_for",
+    "wait_for_async",
 ]
 
 _AT_FIRST_USE = {
@@ -126,6 +129,8 @@ _AT_FIRST_USE = {
     "evolve": "eventkit.aggregates.aggregate",
     "retry_on_conflict": "eventkit.aggregates.retry",
     "retry_on_conflict_async": "eventkit.aggregates.retry",
+    "wait_for": "eventkit.projection.waiting",
+    "wait_for_async": "eventkit.projection.waiting",
 }
 
 

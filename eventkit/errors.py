@@ -34,7 +34,9 @@ EventkitError
 │   └── TopicUnusable         missing, forbidden, or changed under a running producer
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
-    └── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
+    ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
+    ├── StreamParked          what is waited for is parked, or waits behind what is
+    └── NotApplied            what is waited for was not applied in time (also a TimeoutError)
 """
 
 from collections.abc import Mapping
@@ -236,3 +238,11 @@ class VersionMismatch(ProjectionError):
 
 class RebuildRefused(ProjectionError):
     """A rebuild cannot begin, go on, or be swapped in; the live read model is as it was."""
+
+
+class StreamParked(ProjectionError):
+    """A stream is parked in a projection: what was appended to it is not applied before somebody looks at it."""
+
+
+class NotApplied(ProjectionError, TimeoutError):
+    """A projection has not applied what was appended in time."""
