@@ -157,7 +157,8 @@ def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
 
     with _connected(settings) as connection:
         streams = Archive(connection, settings.schema, actor=getpass.getuser()).restore(file)
-    click.echo(json.dumps({"streams": streams}) if as_json else f"{number(len(streams), 'stream')} are open again")
+    open_again = "is" if len(streams) == 1 else "are"
+    click.echo(json.dumps({"streams": streams}) if as_json else f"{', '.join(streams)} {open_again} open again")
 
 
 def _connected(settings: Settings) -> "psycopg.Connection[Any]":
@@ -184,7 +185,8 @@ def _with_progress(pruning: "Pruning", total: int, batch: int) -> int:
     from rich.progress import Progress
 
     pruned = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("pruning", total=total)
         for count in pruning.batches(batch):
             pruned += count

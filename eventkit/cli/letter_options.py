@@ -48,7 +48,7 @@ def selects(function: Function) -> Function:
             click.option("--stream", metavar="STREAM", help="Of this stream."),
             click.option("--category", metavar="NAME", help="Of the streams of this category."),
             click.option("--type", "type_", metavar="NAME", help="Events of this type."),
-            click.option("--cause", metavar="CAUSE", help="failed, refused, undecodable, fork, gap, behind, ..."),
+            click.option("--cause", metavar="CAUSE", help="As the list shows it: failed, refused, gap."),
             click.option("--older-than", callback=read_age, metavar="AGE", help="Parked longer ago than 15m, 12h, 7d."),
             click.option("--newer-than", callback=read_age, metavar="AGE", help="Parked since then."),
         )

@@ -41,10 +41,10 @@ def cause(letter: Filed) -> str:
 def in_full(letter: Filed, *, payload: bool) -> str:
     """Return a letter line by line."""
     facts = as_json(letter, payload=payload)
-    facts |= facts.pop("headers") or {}
-    lines = [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value is not None]
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {''.join(_row(value))}" for name, value in lines)
+    headers = facts.pop("headers") or {}
+    lines = {name.replace("_", " "): value for name, value in facts.items() if value is not None} | headers
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {''.join(_row(_text(value)))}" for name, value in lines.items())
 
 
 def as_json(letter: Filed, *, payload: bool) -> dict[str, Any]:

@@ -320,6 +320,14 @@ def test_wrong_usage_is_shown_the_right_one(arguments: list[str], said: str) -> 
         "projector run",
         "topics create",
         "topics check",
+        "dead-letters list",
+        "dead-letters redrive",
+        "dead-letters edit",
+        "dead-letters discard",
+        "dead-letters log",
+        "events",
+        "events prune",
+        "events archive",
     ],
 )
 def test_every_help_has_examples(line: str) -> None:

@@ -94,6 +94,6 @@ def test_archive_and_restore(url: str, tmp_path: Path) -> None:
     assert closed.output == f"5 events of 1 stream are in {file}, and closed\n"
     assert [json.loads(line)["version"] for line in file.read_text().splitlines()] == [1, 2, 3, 4, 5]
     assert there(url) == {"order-b": [1, 2]}
-    assert run(url, "restore", str(file)).output == "1 stream are open again\n"
+    assert run(url, "restore", str(file)).output == "order-a is open again\n"
     assert there(url) == {"order-a": [1, 2, 3, 4, 5], "order-b": [1, 2]}
     assert "is not closed" in run(url, "restore", str(file)).stderr
