@@ -2,9 +2,11 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,6 +36,9 @@ from tests.messaging.shop import (
     unversioned,
 )
 from tests.projection.shop import Given, projector
+from tests.projection.test_running import environment, publish, running
+from tests.servers.kafka import GivenKafka, KafkaServer
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CHARGE = shop.stream("charge_card", 1)
@@ -292,6 +297,27 @@ def test_the_projector_runs_them_one_by_one_where_they_ask_for_it(url: str) -> N
         url, "select count(distinct metadata->>'correlation_id') from eventkit.events where stream like 'charge%'"
     )
     assert story == [(5,)]
+
+
+def test_processes_share_a_topic_of_messages_and_survive_a_kill(url: str, kafka: KafkaServer | GivenKafka) -> None:
+    """Over Kafka, in a transaction each, one process killed on the way and everything sent twice."""
+    topic = f"shop.{uuid.uuid4().hex[:8]}"
+    kafka.create_topic(topic)
+    settings = environment(url, EVENTKIT_TRANSPORT_URL=f"kafka://{kafka.bootstrap}")
+    arguments = ("tests.messaging.payments:one_by_one", "--topic", topic, "--group", topic)
+    sent = [unversioned(ChargeCard(str(number)), f"id {number}", key=f"till {number % 7}") for number in range(60)]
+    with running(settings, *arguments) as first, running(settings, *arguments) as second:
+        publish(kafka, topic, sent[:40])
+        wait_until(lambda: len(charges(url)) >= 10, timeout=60, what="the first charges")
+        first.kill()
+        publish(kafka, topic, sent)
+        wait_until(lambda: len(charges(url)) == 60, timeout=90, what="the process that is left")
+        second.send_signal(signal.SIGTERM)
+        _, log = second.communicate(timeout=30)
+
+    assert second.returncode == 0, log
+    assert rows(url, "select count(*), count(distinct order_id) from charges") == [(60, 60)]
+    assert letters(url) == []
 
 
 def test_old_messages_are_pruned_and_parked_ones_stay(url: str) -> None:
