@@ -20,7 +20,7 @@ from eventkit.observability import logs
 _COMMANDS = {
     "db": "Create, upgrade and check the tables.",
     "relay": "Send what is in the outbox to the broker.",
-    "projector": "Keep read models up to date.",
+    "projector": "Keep read models up to date, run process managers and handlers.",
     "timers": "Fire deadlines when they are due.",
     "inbox": "Forget old messages of handlers.",
     "projection": "List, rebuild and delete projections.",

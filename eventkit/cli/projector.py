@@ -21,16 +21,17 @@ Examples:
   eventkit projector run shop.read_models:totals
   eventkit projector run shop.read_models:totals shop.read_models:board
   eventkit projector run shop.read_models:totals --from store
+  eventkit projector run shop.processes:fulfilment shop.payments:handlers
   eventkit projector run reports.models:sales --topic shop.order --store-url postgresql://shop@db/shop
 """
 
 
 @click.group(name="projector", epilog=_EXAMPLES)
 def command() -> None:
-    """Keep read models up to date."""
+    """Keep read models up to date, run process managers and handlers."""
 
 
-@command.command(epilog=_EXAMPLES, short_help="Run projections until told to stop.")
+@command.command(epilog=_EXAMPLES, short_help="Run projections, process managers, handlers.")
 @click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
 @click.option(
     "--from",
@@ -57,7 +58,7 @@ def run(  # noqa: PLR0913 one parameter an option
     store_url: str | None,
     until_idle: float | None,
 ) -> None:
-    """Run projections until asked to stop.
+    """Run projections, process managers and handlers until asked to stop.
 
     A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
     """

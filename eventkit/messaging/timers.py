@@ -22,7 +22,7 @@ logger = logging.getLogger("eventkit.timers")
 
 # Nothing waits long: a lock that long belongs to an open transaction, and its stream is left for the next time.
 SESSION = {"lock_timeout": "500ms", "synchronous_commit": "on", "TimeZone": "UTC"}
-_SOONEST, _LATEST = 0.02, 0.5  # seconds between two looks; a deadline may be set while nobody looks
+_SOONEST, _LATEST = 0.05, 0.5  # seconds between two looks; a deadline may be set while nobody looks
 
 
 class Timers:

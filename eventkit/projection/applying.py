@@ -123,9 +123,10 @@ class Applying:
 
     def _decode(self, arrival: Arrival, opened: EncodedEvent | None) -> Step | None:
         try:
-            if self.projection.since is not None and arrival.time < self.projection.since:
+            since, handlers = self.projection.since, self.projection.handlers
+            if since is not None and handlers.handles(arrival) and arrival.time < since:
                 return None
-            return self.projection.handlers.decode(arrival, opened)
+            return handlers.decode(arrival, opened)
         except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
             raise UndecodableEvent(str(error)) from error
         except (UndecodableEvent, NewerSchema):
