@@ -68,6 +68,10 @@ class Rounds:
         """Return the median of a contestant's rates."""
         return median(self.rates(contestant))
 
+    def peak(self, contestant: str) -> float:
+        """Return the most memory a contestant has used in any round, in MB."""
+        return max(sample.memory_mb for sample in self._samples[contestant])
+
     def ratio(self, contestant: str, other: str) -> float:
         """Return the median of the ratios of two contestants, each of one round."""
         return median(a / b for a, b in zip(self.rates(contestant), self.rates(other), strict=True))

@@ -67,7 +67,7 @@ def _totals(name: str, table: sa.Table, key: str) -> TableProjection:
 order_totals = _totals("order_totals", _table("order_totals", "order"), "order")
 customer_totals = _totals("customer_totals", _table("customer_totals", "customer"), "customer")
 
-takings_by_customer = SqlProjection("takings_by_customer", catalog)
+takings_by_customer = SqlProjection("takings_by_customer", catalog, tables=["takings_by_customer"])
 _table("takings_by_customer", "customer")
 _ADD = sa.text("""
     insert into takings_by_customer as t
