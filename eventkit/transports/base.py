@@ -43,6 +43,27 @@ class Reports(msgspec.Struct):
         return bool(self.refused or self.held or self.lost)
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """One setting of a broker, and whether what it confirms is safe with it."""
+
+    setting: str
+    found: str
+    wanted: str
+    safe: bool
+    reason: str  # what is lost where it is not safe, and what to do
+
+
+def refuse_losses(findings: Sequence[Finding]) -> None:
+    """Raise ConfigurationError when a setting loses what the broker confirms."""
+    losses = [
+        f"{finding.setting} is {finding.found}, not {finding.wanted}: {finding.reason}"
+        for finding in findings
+        if not finding.safe
+    ]
+    if losses:
+        raise ConfigurationError("this broker would lose messages: " + "; ".join(losses))
+
+
 class Publisher(Protocol):
     """Sends messages, in order per key, several batches in flight.
 
@@ -112,13 +133,24 @@ class Transport(Protocol):
         """Return how many partitions (or shards) each topic has; TopicUnusable when one is missing."""
 
     def check(self) -> str:
-        """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable."""
+        """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable.
+
+        ConfigurationError where its settings lose what it confirms.
+        """
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
+        """Return what the settings of the broker, and of these topics, mean for what it confirms."""
 
     def close(self) -> None:
         """Let go of connections."""
 
 
-_MODULES = {"kafka": "eventkit.transports.kafka", "local": "eventkit.transports.local"}
+_MODULES = {
+    "kafka": "eventkit.transports.kafka",
+    "redis": "eventkit.transports.redis",
+    "rediss": "eventkit.transports.redis",
+    "local": "eventkit.transports.local",
+}
 
 
 def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transport:

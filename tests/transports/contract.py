@@ -1,7 +1,7 @@
 """The contract that every transport keeps (`eventkit/transports/base.py`), as tests to inherit.
 
 A transport's own test file subclasses `TransportContract` and gives two fixtures: `transport`, and `refuser`, which
-makes a topic in which messages with a value of 30,000 characters are refused and smaller ones taken.
+makes a topic in which messages with a value of `too_large` characters are refused and smaller ones taken.
 """
 
 import uuid
@@ -36,6 +36,8 @@ def fresh(what: str) -> str:
 
 class TransportContract:
     """What a service may count on, whatever the broker."""
+
+    too_large = TOO_LARGE
 
     @pytest.fixture
     def topic(self, transport: Transport) -> str:
@@ -268,7 +270,7 @@ class TransportContract:
         topic = refuser()
         publisher = transport.publisher()
         before = deliver(publisher, [message(topic, "order-1", tag) for tag in range(10)])
-        culprit = message(topic, "order-1", 10, size=TOO_LARGE)
+        culprit = message(topic, "order-1", 10, size=self.too_large)
 
         story = whole_story(
             publisher,
@@ -288,7 +290,7 @@ class TransportContract:
         topic = refuser()
         publisher = transport.publisher()
         batch = [
-            message(topic, "order-1", 1, size=TOO_LARGE),
+            message(topic, "order-1", 1, size=self.too_large),
             *(message(topic, "order-1", tag) for tag in range(2, 300)),
         ]
 
@@ -304,7 +306,7 @@ class TransportContract:
         topic = refuser()
         failed = transport.publisher()
         batch = messages(topic, 200, keys=20)
-        batch[50] = message(topic, "order-10", 50, size=TOO_LARGE)
+        batch[50] = message(topic, "order-10", 50, size=self.too_large)
         story = whole_story(failed, deliver(failed, batch))
         publisher = transport.publisher()
 

@@ -1,6 +1,6 @@
 """A member of a group as a process of its own, to be killed: prints how many messages it holds, acknowledges none.
 
-Call: python -m tests.transports.member URL TOPIC GROUP
+Call: python -m tests.transports.member URL TOPIC GROUP [OPTION=VALUE]
 """
 
 import sys
@@ -8,9 +8,10 @@ import sys
 from eventkit.transports import open_transport
 
 
-def main(url: str, topic: str, group: str) -> None:
+def main(url: str, topic: str, group: str, *options: str) -> None:
     """Receive for ever."""
-    subscription = open_transport(url, {"session.timeout.ms": "6000"}).subscribe([topic], group)
+    given = dict(option.split("=") for option in options)
+    subscription = open_transport(url, given).subscribe([topic], group)
     held = 0
     while True:
         held += len(subscription.receive(100, 0.2))

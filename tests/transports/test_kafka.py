@@ -17,8 +17,8 @@ from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.errors import ConfigurationError, TransportUnavailable
 from eventkit.transports import Reports, Transport, open_transport
 from eventkit.transports.kafka import KafkaTransport
-from eventkit.transports.kafka.partition import murmur2, partition_of
 from eventkit.transports.kafka.publisher import KafkaPublisher
+from eventkit.transports.partition import murmur2, partition_of
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.transports.contract import TOO_LARGE, Refuser, TransportContract, fresh
 from tests.transports.traffic import (
@@ -343,7 +343,7 @@ def test_a_member_killed_with_9_leaves_its_messages_to_the_others(transport: Kaf
     group = fresh("group")
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 500))
-    command = [sys.executable, "-m", "tests.transports.member", kafka.url, topic, group]
+    command = [sys.executable, "-m", "tests.transports.member", kafka.url, topic, group, "session.timeout.ms=6000"]
     victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert victim.stdout
     while int(victim.stdout.readline() or 500) < 500:

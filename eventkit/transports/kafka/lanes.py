@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eventkit.domain.message import Message
-from eventkit.transports.kafka.partition import partition_of
 from eventkit.transports.kafka.topics import Topic
+from eventkit.transports.partition import partition_of
 
 Queue = deque[Message]
 

@@ -1,0 +1,87 @@
+"""Where Redis is and how to get in: a URL and options become a client's arguments; a password never becomes text.
+
+`redis://user:password@host:6379/0`, `rediss://` for TLS; options are redis-py's, as text (`ssl_ca_certs`,
+`health_check_interval` …), and ours: `appendfsync=everysec` accepts a server that may lose its last second,
+`retention=SECONDS` is how long acknowledged events are kept, `session_timeout=SECONDS` how long an owner is waited for.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from eventkit.errors import ConfigurationError
+
+PORT = 6379
+_WEEK = 7 * 86_400.0
+_SESSION = 6.0
+_TIMEOUT = 10.0  # seconds for an answer: a server that is silent for longer is taken for lost
+_PATH = re.compile(r"/?[0-9]*")
+
+
+class Address:
+    """The server, the client's arguments, and what is ours among the options."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or PORT
+        except ValueError as error:
+            raise ConfigurationError(f"the Redis URL cannot be read ({error}): redis://host:6379/0") from None
+        if not parts.hostname or not _PATH.fullmatch(parts.path):
+            raise ConfigurationError("a Redis URL names a host and at most a database number: redis://host:6379/0")
+        given = {**dict(parse_qsl(parts.query)), **options}
+        self.hosts = f"{parts.hostname}:{port}"
+        self.fsync = given.pop("appendfsync", "always")
+        if self.fsync not in {"always", "everysec"}:
+            raise ConfigurationError(f"the transport option appendfsync is {self.fsync!r}: it is always or everysec")
+        self.retention = _seconds(given, "retention", _WEEK)
+        self.session = _seconds(given, "session_timeout", _SESSION)
+        self._password = unquote(parts.password or "")
+        self._arguments: dict[str, Any] = {
+            "host": parts.hostname,
+            "port": port,
+            "db": int(parts.path.strip("/") or 0),
+            "username": unquote(parts.username) if parts.username else None,
+            "password": self._password or None,
+            "ssl": parts.scheme == "rediss",
+            "socket_timeout": _TIMEOUT,
+            "socket_connect_timeout": 5.0,
+            **{name: _value(text) for name, text in given.items()},
+        }
+
+    def __repr__(self) -> str:
+        return f"Address({self.hosts})"
+
+    def client(self) -> Redis:
+        """Return a client of one connection that tries nothing again by itself: what was sent may have happened."""
+        try:
+            return Redis(**self._arguments, single_connection_client=False, retry=Retry(NoBackoff(), 0))
+        except TypeError as error:
+            raise ConfigurationError(f"redis-py does not know a transport option: {error}") from error
+
+    def safe(self, text: object) -> str:
+        """Return a text without our secret."""
+        return str(text).replace(self._password, "***") if self._password else str(text)
+
+
+def _seconds(given: dict[str, str], name: str, default: float) -> float:
+    text = given.pop(name, None)
+    try:
+        seconds = default if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ConfigurationError(f"the transport option {name} is {text!r}: it is a number of seconds above 0")
+    return seconds
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 redis-py's arguments have many types
+    lowered = text.lower()
+    if lowered in {"true", "false"}:
+        return lowered == "true"
+    return int(text) if text.isdigit() else text

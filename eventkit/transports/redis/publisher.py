@@ -1,0 +1,130 @@
+"""Publishes in order: transactions of some hundred XADDs, one after the other, each confirmed by its answer.
+
+A transaction is refused whole before it is executed (out of memory, no right, a read-only server), so nothing passes
+what was refused. An entry has three fields: `key`, `value`, and `headers`, a JSON object.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from eventkit.domain.message import Message
+from eventkit.transports.base import Reports
+from eventkit.transports.partition import partition_of
+from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.settings import largest_value
+from eventkit.transports.redis.topics import MISSING, shards_of, stream_key
+
+_BATCH = 500  # messages to a transaction
+_BATCH_BYTES = 2_000_000
+_GONE = "its stream was deleted while messages were sent to it: create it anew with `eventkit topics create`"
+_KEYS = 200_000  # keys whose stream is remembered
+
+
+class RedisPublisher:
+    """See `Publisher`: `send` waits for the answers, `reports` tells them."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client = address.client()
+        self._shards: dict[str, int] = {}
+        self._streams: dict[tuple[str, str], str] = {}
+        self._largest = 0
+        self._verdict = Reports()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send all, up to the first that fails."""
+        try:
+            batch: list[Message] = []
+            size = 0
+            for message in messages:
+                if self._verdict.failed or not self._may_go(message):
+                    break
+                batch.append(message)
+                size += len(message.value)
+                if len(batch) == _BATCH or size > _BATCH_BYTES:
+                    self._transact(batch)
+                    batch, size = [], 0
+            if batch and not self._verdict.lost:  # what came before a refused message is innocent, and goes
+                self._transact(batch)
+        except RedisError as error:
+            self._verdict.lost = f"Redis at {self._address.hosts}: {self._address.safe(error)}"
+
+    def reports(self, timeout: float) -> Reports:
+        """Return what became of what was sent: it is known by now."""
+        if not (self._verdict.confirmed or self._verdict.failed):
+            time.sleep(timeout)
+        verdict = self._verdict
+        self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
+        return verdict
+
+    def abandon(self) -> Reports:
+        """Return the last word."""
+        return self.close(0)
+
+    def close(self, timeout: float) -> Reports:  # noqa: ARG002 nothing is queued
+        """Return the last reports and let go of the connection."""
+        self._client.close()
+        return self.reports(0)
+
+    def _may_go(self, message: Message) -> bool:
+        largest = self._largest = self._largest or largest_value(self._client)
+        topic = message.topic
+        if topic not in self._shards:
+            self._shards[topic] = shards_of(self._client, topic)
+        if not self._shards[topic]:
+            self._verdict.held[topic] = MISSING
+        elif len(message.value) * 3 > largest and len(_bytes(message.value)) > largest:
+            self._verdict.refused[message.tag] = (
+                f"{len(_bytes(message.value)):,} bytes are more than the {largest:,} of Redis's proto-max-bulk-len"
+            )
+        return not self._verdict.failed
+
+    def _transact(self, batch: list[Message]) -> None:
+        pipeline = self._client.pipeline(transaction=True)
+        for message in batch:
+            pipeline.execute_command(  # type: ignore[no-untyped-call]
+                "XADD", self._stream(message), "NOMKSTREAM", "*",
+                "key", message.key, "value", message.value, "headers", _headers(message),
+            )  # fmt: skip
+        try:
+            answers: list[Any] = pipeline.execute()
+        except NoPermissionError as error:
+            self._hold(batch, f"this user may not write to it: {self._address.safe(error)}")
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            self._hold(batch, "its key in Redis is no stream")
+        else:
+            self._verdict.confirmed += [
+                each.tag for each, answer in zip(batch, answers, strict=True) if answer is not None
+            ]
+            gone = [each for each, answer in zip(batch, answers, strict=True) if answer is None]
+            self._hold(gone, _GONE)
+
+    def _hold(self, messages: Sequence[Message], reason: str) -> None:
+        self._verdict.held.update({message.topic: reason for message in messages})
+
+    def _stream(self, message: Message) -> str:
+        place = message.topic, message.key
+        stream = self._streams.get(place)
+        if stream is None:
+            if len(self._streams) >= _KEYS:
+                self._streams.clear()
+            shard = partition_of(message.key, self._shards[message.topic])
+            stream = self._streams[place] = stream_key(message.topic, shard)
+        return stream
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _headers(message: Message) -> bytes:
+    return _encode({name: value if isinstance(value, str) else value.decode() for name, value in message.headers})
+
+
+_encode = msgspec.json.Encoder().encode

@@ -1,0 +1,175 @@
+"""One member of a group. Shards are taken and let go within `receive`; a thread renews their leases meanwhile.
+
+A shard that is taken over begins with what its last owner had not acknowledged, then goes on with what is new.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.exceptions import RedisError
+
+from eventkit.domain.message import Message
+from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.ownership import Ownership, Shard
+from eventkit.transports.redis.topics import groups_of, place, redis_errors, stream_key
+from eventkit.transports.redis.trimming import Trimming
+
+logger = logging.getLogger("eventkit.redis")
+
+_LOOK = 0.25  # seconds between two looks at the shares
+_HUNGRY = 0.05  # the same, for a member that has no share
+_NEW = ">"
+_headers = msgspec.json.Decoder(dict[str, str])
+
+
+class Place(NamedTuple):
+    """A delivery's tag."""
+
+    shard: int
+    entry: bytes
+
+
+class Holding(msgspec.Struct):
+    """An owned shard: where to read on, and what was delivered and not acknowledged, by key, in order."""
+
+    epoch: int  # of the lease
+    last: str  # the highest entry that was read or is known: news are above it
+    start: str = "0"  # what is pending comes first, in order
+    open: dict[str, list[bytes]] = msgspec.field(default_factory=lambda: defaultdict(list))
+
+
+class RedisSubscription:
+    """See `Subscription`."""
+
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+        self._address = address
+        self._group = group
+        self._client = address.client()
+        self._ownership = Ownership(self._client, shards, group, seconds=address.session)
+        self._held: dict[Shard, Holding] = {}
+        self._looked = 0.0
+        self._trimming = Trimming(self._client, address.retention)
+        self._closed = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="redis leases", daemon=True)
+        self._renewer.start()
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        deadline = time.monotonic() + timeout
+        with redis_errors(self._address):
+            while True:
+                self._share()
+                found = self._gather(limit)
+                left = deadline - time.monotonic()
+                if found or left <= 0:
+                    return found
+                self._wait_for_news(min(left, _LOOK))
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge these and the earlier ones of their keys."""
+        done: dict[Shard, list[bytes]] = defaultdict(list)
+        for message in messages:
+            shard = message.topic, message.tag.shard
+            holding = self._held.get(shard)
+            waiting = holding.open.get(message.key, []) if holding else []
+            if holding and message.tag.entry in waiting:
+                upto = waiting.index(message.tag.entry) + 1
+                done[shard] += waiting[:upto]
+                holding.open[message.key] = waiting[upto:]
+                if not holding.open[message.key]:
+                    del holding.open[message.key]
+        try:
+            self._settle(done)
+        except RedisError as error:
+            logger.warning("an acknowledgement was lost, its messages come again: %s", self._address.safe(error))
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._renewer.join(5)
+        try:
+            self._ownership.leave()
+        except RedisError as error:
+            logger.warning("left the group without a word, its shards are free soon: %s", self._address.safe(error))
+        self._client.close()
+
+    def _share(self) -> None:
+        if time.monotonic() - self._looked < _LOOK:
+            return
+        owned, excess = self._ownership.share()
+        if excess:
+            self._ownership.release(excess)
+        self._looked = time.monotonic()
+        for shard in [shard for shard, held in self._held.items() if owned.get(shard) != held.epoch or shard in excess]:
+            del self._held[shard]
+        for shard in owned.keys() - excess - self._held.keys():
+            self._held[shard] = Holding(owned[shard], self._last_delivered(shard))
+
+    def _gather(self, limit: int) -> list[Message]:
+        found: list[Message] = []
+        for shard, held in sorted(self._held.items(), key=lambda item: len(item[1].open)):
+            if len(found) >= limit:
+                break
+            entries = self._ownership.read(shard, held.epoch, held.start, limit - len(found))
+            if entries is None:  # somebody else has it, or had it
+                del self._held[shard]
+                self._looked = 0.0
+            else:
+                found += self._taken(shard, entries)
+        return found
+
+    def _taken(self, shard: Shard, entries: Sequence[Any]) -> list[Message]:
+        holding, messages = self._held[shard], []
+        for entry, fields in entries:
+            holding.last = max(holding.last, entry.decode(), key=place)
+            if holding.start != _NEW:
+                holding.start = entry.decode()
+            if fields is None:  # trimmed while it was pending: only a hand other than ours does that
+                logger.error("entry %s of %s was deleted before it was acknowledged", holding.last, stream_key(*shard))
+                continue
+            message = _message(shard, entry, fields)
+            holding.open[message.key].append(entry)
+            messages.append(message)
+        if not entries and holding.start != _NEW:
+            holding.start = _NEW
+        return messages
+
+    def _wait_for_news(self, seconds: float) -> None:
+        if any(holding.start != _NEW for holding in self._held.values()):
+            return  # some have just come to the end of what was pending
+        streams: dict[Any, Any] = {stream_key(*shard): holding.last for shard, holding in self._held.items()}
+        if streams:
+            self._client.xread(streams, count=1, block=max(1, int(seconds * 1000)))
+        else:
+            self._closed.wait(min(seconds, _HUNGRY))
+
+    def _last_delivered(self, shard: Shard) -> str:
+        groups = groups_of(self._client, stream_key(*shard))
+        return next(str(group["last-delivered-id"].decode()) for group in groups if group["name"] == self._group)
+
+    def _settle(self, done: Mapping[Shard, Sequence[bytes]]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for shard, entries in done.items():
+            pipeline.xack(stream_key(*shard), self._group, *entries)
+        pipeline.execute()
+        self._trimming.look(list(self._held))
+
+    def _renew(self) -> None:
+        while not self._closed.wait(self._address.session / 3):
+            try:
+                self._ownership.share()
+            except RedisError as error:
+                logger.warning("could not renew the leases of shards: %s", self._address.safe(error))
+
+
+def _message(shard: Shard, entry: bytes, fields: Sequence[bytes]) -> Message:
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    headers: list[tuple[str, str | bytes]] = list(_headers.decode(named[b"headers"]).items())
+    return Message(shard[0], named[b"key"].decode(), named[b"value"], headers, Place(shard[1], entry))

@@ -1,0 +1,119 @@
+"""Topics in Redis: a hash says how many shards a topic has; a shard is a stream, with a group for each group."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
+
+from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
+from eventkit.transports.redis.address import Address
+
+CONSUMER = "owner"  # of every group: whoever owns a shard reads in this name
+MISSING = "Redis does not have it: create it with `eventkit topics create`"
+_TRIMMED = (
+    "it was trimmed beyond what group {group} has read, so events are lost to it: let nothing but eventkit trim it, "
+    "and rebuild the read model from the store"
+)
+
+
+def topic_key(topic: str) -> str:
+    """Return where a topic's number of shards is."""
+    return f"eventkit:topic:{topic}"
+
+
+def stream_key(topic: str, shard: int) -> str:
+    """Return the stream of a shard."""
+    return f"eventkit:stream:{topic}:{shard}"
+
+
+@contextmanager
+def redis_errors(address: Address) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except (Disconnected, TimedOut) as error:
+        raise TransportUnavailable(f"no answer from Redis at {address.hosts}: {address.safe(error)}") from error
+    except RedisError as error:
+        raise TransportError(f"Redis at {address.hosts}: {address.safe(error)}") from error
+
+
+class Topics:
+    """Asks about topics and makes them, on a connection of its own."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self.client: Redis = address.client()
+
+    def require(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has; TopicUnusable when one is missing."""
+        with redis_errors(self._address):
+            found = {topic: shards_of(self.client, topic) for topic in topics}
+        missing = {topic: MISSING for topic, shards in found.items() if not shards}
+        if missing:
+            raise TopicUnusable(missing)
+        return found
+
+    def create(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing, its streams first: a topic that is there is whole."""
+        with redis_errors(self._address):
+            missing = [topic for topic in dict.fromkeys(topics) if not shards_of(self.client, topic)]
+            for topic in missing:
+                for shard in range(partitions):
+                    self._group(topic, shard, "eventkit")  # makes the stream
+                    self.client.xgroup_destroy(stream_key(topic, shard), "eventkit")
+                self.client.hsetnx(topic_key(topic), "partitions", str(partitions))
+        return missing
+
+    def join(self, shards: Mapping[str, int], group: str) -> None:
+        """Make sure of a group in every shard, at the earliest message; TopicUnusable where some are lost to it."""
+        with redis_errors(self._address):
+            for topic, count in shards.items():
+                for shard in range(count):
+                    self._group(topic, shard, group)
+                    if self._was_trimmed(stream_key(topic, shard), group):
+                        raise TopicUnusable({topic: _TRIMMED.format(group=group)})
+
+    def version(self) -> str:
+        """Return the server's release."""
+        with redis_errors(self._address):
+            return str(self.client.info("server")["redis_version"])
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.client.close()
+
+    def _group(self, topic: str, shard: int, group: str) -> None:
+        try:
+            self.client.xgroup_create(stream_key(topic, shard), group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    def _was_trimmed(self, stream: str, group: str) -> bool:
+        """Whether entries are gone that the group has not read; one that has read nothing takes what is there."""
+        told: Any = self.client.xinfo_stream(stream)
+        read = next(each["entries-read"] for each in groups_of(self.client, stream) if each["name"] == group)
+        return bool(read) and read < told["entries-added"] - told["length"]
+
+
+def shards_of(client: Redis, topic: str) -> int:
+    """Return how many shards a topic has; 0 when it is missing."""
+    count: Any = client.hget(topic_key(topic), "partitions")
+    return int(count or 0)
+
+
+def groups_of(client: Redis, stream: str) -> list[dict[str, Any]]:
+    """Return the groups of a stream, their names as text."""
+    groups: Any = client.xinfo_groups(stream)
+    return [{**group, "name": group["name"].decode()} for group in groups]
+
+
+def place(entry: bytes | str) -> tuple[int, int]:
+    """Return an entry's id as numbers, which can be compared."""
+    text = entry.decode() if isinstance(entry, bytes) else entry
+    time, _, number = text.partition("-")
+    return int(time), int(number or 0)

@@ -1,0 +1,94 @@
+"""A real Redis as a child process, durable as eventkit wants it, to kill, restart and pause."""
+
+import shutil
+import signal
+import time
+from typing import Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.ports import free_port
+from tests.servers import ServerFailed, ServerMissing
+
+LOCAL = "127.0.0.1"
+START_TIMEOUT = 30.0
+SETTINGS = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "proto-max-bulk-len": "1048576",  # so that something can be too large
+}
+
+
+class RedisServer:
+    """One server; `settings` are added to those that eventkit wants."""
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = {
+            **SETTINGS,
+            **{name.replace("_", "-"): value for name, value in settings.items()},
+        }
+        self._port = free_port()
+        self._guard: Guard | None = None
+        self.pid = 0
+        self.url = f"redis://{LOCAL}:{self._port}/0"
+
+    def start(self) -> Self:
+        """Start it, with the data it had."""
+        program = shutil.which("redis-server")
+        if program is None:
+            raise ServerMissing("Redis is not on this machine: install it (Debian: `apt-get install redis-server`)")
+        self._guard = self._guard or Guard("eventkit-redis-")
+        arguments = [program, "--port", str(self._port), "--bind", LOCAL, "--dir", str(self._guard.folder)]
+        for name, value in self._settings.items():
+            arguments += [f"--{name}", value]
+        self.pid = self._guard.spawn(Command(arguments=arguments, log=self._guard.folder / "redis.log"))
+        self._await_answer()
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its data."""
+        if self._guard:
+            self._guard.close()
+        self._guard = None
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        self._running.signal(self.pid, signal.SIGKILL)
+        self._running.wait(self.pid, timeout=10)
+
+    def pause(self) -> None:
+        """Stop it in its tracks."""
+        self._running.signal(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._running.signal(self.pid, signal.SIGCONT)
+
+    def client(self) -> Redis:
+        """Return a client."""
+        return Redis(host=LOCAL, port=self._port, socket_timeout=5)
+
+    @property
+    def version(self) -> str:
+        """The server's release."""
+        return str(self.client().info("server")["redis_version"])
+
+    @property
+    def _running(self) -> Guard:
+        if self._guard is None:
+            raise ServerFailed("this Redis is not started")
+        return self._guard
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                if self.client().ping():
+                    return
+            except RedisError:
+                time.sleep(0.02)
+        raise ServerFailed(f"Redis did not start on port {self._port}: {tail(self._running.folder / 'redis.log')}")
