@@ -16,6 +16,7 @@ from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
+from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
 RELEASES = (15, 18)
@@ -122,6 +123,12 @@ def kafka_topic(kafka: KafkaServer | GivenKafka) -> Iterator[str]:
     kafka.create_topic(name)
     yield name
     kafka.delete_topic(name)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """A real RabbitMQ for the session; start a `RabbitServer` of your own to kill or pause one."""
+    yield from _lend("RabbitMQ", lambda: RabbitServer().start())
 
 
 @pytest.fixture(scope="session")

@@ -149,6 +149,8 @@ _MODULES = {
     "kafka": "eventkit.transports.kafka",
     "redis": "eventkit.transports.redis",
     "rediss": "eventkit.transports.redis",
+    "rabbitmq": "eventkit.transports.rabbitmq",
+    "rabbitmqs": "eventkit.transports.rabbitmq",
     "local": "eventkit.transports.local",
 }
 

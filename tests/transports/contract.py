@@ -11,7 +11,7 @@ import pytest
 
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable
-from eventkit.transports import Subscription, Transport
+from eventkit.transports import Flag, Subscription, Transport
 from tests.transports.traffic import (
     await_reports,
     deliver,
@@ -34,20 +34,30 @@ def fresh(what: str) -> str:
     return f"{what}.{uuid.uuid4().hex[:12]}"
 
 
+def joined(transport: Transport, topic: str, group: str) -> str:
+    """Return a group that has what is sent from now on, also where the broker keeps nothing for later ones."""
+    if Flag.NO_HISTORY in transport.flags:
+        transport.subscribe([topic], group).close()
+    return group
+
+
 class TransportContract:
     """What a service may count on, whatever the broker."""
 
     too_large = TOO_LARGE
+    many = 150_000  # messages, more than any queue holds
 
     @pytest.fixture
     def topic(self, transport: Transport) -> str:
-        """A fresh topic of six partitions."""
-        return transport.create_topics([fresh("contract")], partitions=6)[0]
+        """A fresh topic of six partitions, which somebody reads."""
+        name = transport.create_topics([fresh("contract")], partitions=6)[0]
+        joined(transport, name, fresh("keeper"))
+        return name
 
     @pytest.fixture
-    def group(self) -> str:
-        """A fresh group's name."""
-        return fresh("group")
+    def group(self, transport: Transport, topic: str) -> str:
+        """A fresh group."""
+        return joined(transport, topic, fresh("group"))
 
     @pytest.fixture
     def published(self, transport: Transport, topic: str) -> Iterator[list[Message]]:
@@ -101,15 +111,29 @@ class TransportContract:
         publisher.close(1)
         subscription.close()
 
-    def test_each_group_gets_everything(self, transport: Transport, topic: str, published: list[Message]) -> None:
-        """Groups do not take messages from each other, and a later one finds what was before it."""
-        for group in (fresh("group"), fresh("group")):
+    def test_each_group_gets_everything(self, transport: Transport, topic: str) -> None:
+        """Groups do not take messages from each other."""
+        groups = [joined(transport, topic, fresh("group")) for _ in range(2)]
+        deliver(transport.publisher(), messages(topic, 1_000))
+
+        for group in groups:
             subscription = transport.subscribe([topic], group)
-
-            received = read(subscription, len(published))
-
-            assert sorted(map(number, received)) == list(range(len(published)))
+            received = read(subscription, 1_000)
+            assert sorted(map(number, received)) == list(range(1_000))
             subscription.close()
+
+    def test_a_later_group_finds_what_was_before_it_or_the_flag_says_so(
+        self, transport: Transport, topic: str, published: list[Message]
+    ) -> None:
+        """Where a broker keeps nothing for a group that comes later, its flag says so: it starts with what is new."""
+        later = transport.subscribe([topic], fresh("later"))
+        deliver(transport.publisher(), messages(topic, 10, start=5_000))
+        history = [] if Flag.NO_HISTORY in transport.flags else list(range(len(published)))
+
+        received = read(later, len(history) + 10)
+
+        assert sorted(map(number, received)) == [*history, *range(5_000, 5_010)]
+        later.close()
 
     def test_the_members_of_a_group_share_the_keys(self, transport: Transport, topic: str, group: str) -> None:
         """Two members get every message between them, and a key is with one of them only."""
@@ -383,12 +407,11 @@ class TransportContract:
     def test_more_is_taken_than_any_queue_holds(self, transport: Transport, topic: str) -> None:
         """`send` waits instead of growing without bound, and loses nothing."""
         publisher = transport.publisher()
-        count = 150_000
 
-        publisher.send(messages(topic, count, keys=500))
-        reports = await_reports(publisher, count, timeout=60)
+        publisher.send(messages(topic, self.many, keys=500))
+        reports = await_reports(publisher, self.many, timeout=60)
 
-        assert len(reports.confirmed) == count
+        assert len(reports.confirmed) == self.many
         assert not reports.failed
         publisher.close(1)
 

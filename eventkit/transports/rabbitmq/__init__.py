@@ -1,0 +1,59 @@
+"""RabbitMQ: `rabbitmq://user:password@host:5672/vhost`, TLS by `rabbitmqs://`; a topic is a fanout exchange per shard.
+
+A group has a durable quorum queue for each shard, with a single active consumer, so a stream is with one member of the
+group at a time. What has no queue is returned, never dropped: a topic without a group holds its events back. A group
+that comes later finds nothing of before. RabbitMQ 3.10 and later.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from eventkit.transports.base import Finding, Flag, refuse_losses
+from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.publisher import RabbitPublisher
+from eventkit.transports.rabbitmq.subscription import RabbitSubscription
+from eventkit.transports.rabbitmq.topology import Topology
+
+
+class RabbitTransport:
+    """See `Transport`."""
+
+    flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._address = Address(url, options)
+        self._topology = Topology(self._address)
+
+    def publisher(self) -> RabbitPublisher:
+        """Return a publisher that connects in the background."""
+        return RabbitPublisher(self._address, self._topology)
+
+    def subscribe(self, topics: Sequence[str], group: str) -> RabbitSubscription:
+        """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages."""
+        shards = self._topology.require(topics)
+        self._topology.join(shards, group)
+        return RabbitSubscription(self._address, shards, group)
+
+    def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing."""
+        return self._topology.create(topics, partitions=partitions)
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has."""
+        return self._topology.require(topics)
+
+    def check(self) -> str:
+        """Return who answers; ConfigurationError where its release loses what it confirms."""
+        refuse_losses(self.findings())
+        return f"RabbitMQ {self._topology.version()} at {self._address.hosts}"
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 its queues are ours to declare
+        """Return what the server's release means for what it confirms."""
+        return self._topology.findings()
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def open_transport(url: str, options: Mapping[str, str]) -> RabbitTransport:
+    """Open the transport that a URL names."""
+    return RabbitTransport(url, options)

@@ -1,0 +1,72 @@
+"""Where RabbitMQ is and how to get in: a URL and options become pika's parameters; a password never becomes text.
+
+Options are pika's URL parameters (`heartbeat`, `blocked_connection_timeout` …); for TLS `ca_certs`, `certfile` and
+`keyfile`; and ours: `prefetch`, how many messages of a shard a member may hold unacknowledged.
+"""
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import pika
+
+from eventkit.errors import ConfigurationError
+
+_PORTS = {"rabbitmq": 5672, "rabbitmqs": 5671}
+_HEARTBEAT = "10"  # seconds: a member that is stopped is missed after twice that
+_PREFETCH = 1_000
+_TLS = ("ca_certs", "certfile", "keyfile")
+
+
+class Address:
+    """The server and a client's parameters."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+        except ValueError as error:
+            raise ConfigurationError(f"the RabbitMQ URL cannot be read ({error}): {_EXAMPLE}") from None
+        vhost = unquote(parts.path.removeprefix("/"))
+        if not parts.hostname or "/" in parts.path.removeprefix("/"):
+            raise ConfigurationError(f"a RabbitMQ URL names a host and at most a virtual host: {_EXAMPLE}")
+        given = {"heartbeat": _HEARTBEAT, **dict(parse_qsl(parts.query)), **options}
+        self.hosts = f"{parts.hostname}:{port}"
+        self.prefetch = _count(given)
+        self._password = unquote(parts.password or "")
+        tls = {name: given.pop(name) for name in _TLS if name in given}
+        credentials = f"{parts.username}:{parts.password or ''}@" if parts.username else ""
+        scheme = "amqps" if parts.scheme == "rabbitmqs" else "amqp"
+        self._url = f"{scheme}://{credentials}{self.hosts}/{quote(vhost or '/', safe='')}?{urlencode(given)}"
+        self._tls = tls
+        self.parameters()  # what is wrong is said now
+
+    def __repr__(self) -> str:
+        return f"Address({self.hosts})"
+
+    def parameters(self) -> pika.URLParameters:
+        """Return what a connection is made of."""
+        try:
+            parameters = pika.URLParameters(self._url)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"RabbitMQ's client refuses a transport option: {self.safe(error)}") from error
+        if self._tls:
+            context = ssl.create_default_context(cafile=self._tls.get("ca_certs"))
+            if "certfile" in self._tls:
+                context.load_cert_chain(self._tls["certfile"], self._tls.get("keyfile"))
+            parameters.ssl_options = pika.SSLOptions(context, self.hosts.rpartition(":")[0])
+        return parameters
+
+    def safe(self, text: object) -> str:
+        """Return a text without our secret."""
+        return str(text).replace(self._password, "***") if self._password else str(text)
+
+
+def _count(given: dict[str, str]) -> int:
+    text = given.pop("prefetch", str(_PREFETCH))
+    if not text.isdigit() or not 0 < int(text) <= 65_535:  # noqa: PLR2004 AMQP's largest short
+        raise ConfigurationError(f"the transport option prefetch is {text!r}: it is a number from 1 to 65,535")
+    return int(text)
+
+
+_EXAMPLE = "rabbitmq://user:password@host:5672/vhost"

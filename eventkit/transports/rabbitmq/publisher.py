@@ -1,0 +1,208 @@
+"""Publishes in order: one channel, many messages in flight, each confirmed by the broker once a quorum has it on disk.
+
+The first message of this publisher to a shard goes alone: only when it was taken, the others follow, for where no queue
+is bound the broker returns each message by itself, and a queue bound meanwhile would take a later one. After the first
+that fails nothing more is sent.
+"""
+
+import re
+import threading
+from collections import deque
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import pika
+from pika.spec import Basic
+
+from eventkit.domain.message import Message
+from eventkit.errors import TopicUnusable, TransportError
+from eventkit.transports.base import Reports
+from eventkit.transports.partition import partition_of
+from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.loop import Loop
+from eventkit.transports.rabbitmq.topology import MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
+
+KEY = "eventkit-key"  # the header that carries a message's key
+_WINDOW = 2_000  # messages in flight
+_ROOM = 20_000  # messages that wait in front of it
+_NO_QUEUE = "no group has subscribed to it, and RabbitMQ drops what nobody has: start a projector, or create its queues"
+_TOO_LARGE = re.compile(r"message size (\d+) is larger than configured max size (\d+)")
+_NO_EXCHANGE = re.compile(r"no exchange '(.+)\.\d+'")
+_PERSISTENT = 2
+
+
+class RabbitPublisher:
+    """See `Publisher`."""
+
+    def __init__(self, address: Address, topology: Topology) -> None:
+        self._topology = topology
+        self._shards: dict[str, int] = {}
+        self._exchanges: dict[tuple[str, str], str] = {}
+        self._waiting: deque[tuple[str, Message]] = deque()
+        self._flying: dict[int, tuple[str, Message]] = {}  # by delivery tag, in order
+        self._number = 0  # the last delivery tag
+        self._warm: set[str] = set()
+        self._probing: str | None = None
+        self._verdict = Reports()
+        self._channel: Any = None
+        self._changed = threading.Condition()  # over all of the above
+        self._closing = False
+        self._loop = Loop(address, opened=self._opened, ended=self._ended)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Take messages over; wait while too many wait already."""
+        for message in messages:
+            exchange = self._exchange(message)
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._waiting) < _ROOM or self._verdict.failed)
+                if exchange is None or self._verdict.failed:
+                    break
+                self._waiting.append((exchange, message))
+            if len(self._waiting) == _ROOM:
+                self._loop.call(self._pump)
+        self._loop.call(self._pump)
+
+    def reports(self, timeout: float) -> Reports:
+        """Return what is known since the last call."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._verdict.confirmed or self._verdict.failed, timeout)
+            verdict = self._verdict
+            self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
+            return verdict
+
+    def abandon(self) -> Reports:
+        """Send no more and return the last word."""
+        with self._changed:
+            self._waiting.clear()
+            self._verdict.lost = self._verdict.lost or "given up"
+        self._loop.close()
+        return self.reports(0)
+
+    def close(self, timeout: float) -> Reports:
+        """Wait for what is under way, then close."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._verdict.failed or not (self._waiting or self._flying), timeout)
+            self._closing = True
+        self._loop.close()
+        return self.reports(0)
+
+    def _exchange(self, message: Message) -> str | None:
+        place = message.topic, message.key
+        exchange = self._exchanges.get(place)
+        if exchange is None and self._knows(message.topic):
+            shard = partition_of(message.key, self._shards[message.topic])
+            exchange = self._exchanges[place] = exchange_of(message.topic, shard)
+        return exchange
+
+    def _knows(self, topic: str) -> bool:
+        try:
+            if topic not in self._shards:
+                self._shards |= self._topology.require([topic])
+        except TopicUnusable as error:
+            self._fail(held=error.reasons)
+        except TransportError as error:
+            self._fail(lost=str(error))
+        return topic in self._shards
+
+    def _fail(self, *, held: dict[str, str] | None = None, lost: str | None = None) -> None:
+        with self._changed:
+            self._verdict.held.update(held or {})
+            self._verdict.lost = self._verdict.lost or lost
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    # --- on the connection's thread
+
+    def _opened(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Any) -> None:  # noqa: ANN401 pika has no types for it
+        channel.add_on_close_callback(self._channel_closed)
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._answered, callback=lambda _: self._ready(channel))
+
+    def _ready(self, channel: Any) -> None:  # noqa: ANN401
+        with self._changed:
+            self._channel = channel
+        self._pump()
+
+    def _pump(self) -> None:
+        with self._changed:
+            while self._waiting and self._may_publish(self._waiting[0][0]):
+                exchange, message = self._waiting.popleft()
+                self._number += 1
+                self._flying[self._number] = exchange, message
+                self._publish(exchange, message)
+            self._changed.notify_all()
+
+    def _may_publish(self, exchange: str) -> bool:
+        if self._channel is None or self._verdict.failed or self._probing or len(self._flying) >= _WINDOW:
+            return False
+        if exchange not in self._warm:
+            self._probing = exchange
+        return True
+
+    def _publish(self, exchange: str, message: Message) -> None:
+        value = message.value.encode() if isinstance(message.value, str) else message.value
+        properties = pika.BasicProperties(
+            headers={KEY: message.key, **dict(message.headers)}, delivery_mode=_PERSISTENT
+        )
+        self._channel.basic_publish(exchange, "", value, properties, mandatory=True)
+
+    def _answered(self, frame: Any) -> None:  # noqa: ANN401
+        answer = frame.method
+        with self._changed:
+            landed = self._landed(answer)
+            if not isinstance(answer, Basic.Ack):
+                self._verdict.lost = self._verdict.lost or "RabbitMQ did not take a message (basic.nack)"
+            else:
+                self._verdict.confirmed += [
+                    message.tag for _, message in landed if message.topic not in self._verdict.held
+                ]
+                self._warm.update(exchange for exchange, _ in landed)
+            if self._probing in {exchange for exchange, _ in landed}:
+                self._probing = None
+            self._changed.notify_all()
+        self._pump()
+
+    def _landed(self, answer: Any) -> list[tuple[str, Message]]:  # noqa: ANN401
+        last = answer.delivery_tag
+        tags = list(takewhile(lambda tag: tag <= last, self._flying)) if answer.multiple else [last]
+        return [self._flying.pop(tag) for tag in tags if tag in self._flying]
+
+    def _returned(self, _channel: Any, method: Any, _properties: Any, _body: bytes) -> None:  # noqa: ANN401
+        self._fail(held={method.exchange.rpartition(".")[0]: _NO_QUEUE})  # its ack comes after this
+
+    def _channel_closed(self, _channel: Any, reason: Any) -> None:  # noqa: ANN401
+        with self._changed:
+            self._channel = None
+            if not self._closing:
+                self._judge(getattr(reason, "reply_code", 0), str(getattr(reason, "reply_text", reason)))
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _judge(self, code: int, text: str) -> None:
+        large, missing = _TOO_LARGE.search(text), _NO_EXCHANGE.search(text)
+        culprit = self._first_of_size(int(large[1])) if large else None
+        if large and culprit is not None:
+            self._verdict.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes, {int(large[2]):,}"
+        elif code == NOT_FOUND and missing:
+            self._verdict.held[missing[1]] = MISSING
+        elif code == REFUSED:
+            topics = {message.topic for _, message in self._flying.values()}
+            self._verdict.held.update(dict.fromkeys(topics, f"this user may not write to it: {text}"))
+        else:
+            self._verdict.lost = self._verdict.lost or text
+
+    def _first_of_size(self, size: int) -> int | None:
+        sized = (message for _, message in self._flying.values() if _size(message) == size)
+        return next((message.tag for message in sized), None)
+
+    def _ended(self, reason: str) -> None:
+        if not self._closing:
+            self._fail(lost=reason)
+
+
+def _size(message: Message) -> int:
+    return len(message.value.encode() if isinstance(message.value, str) else message.value)

@@ -1,0 +1,194 @@
+"""One member of a group: it consumes from every shard's queue, and the broker lets one member a queue have messages.
+
+The first member to come is active everywhere, so members share by letting go: one that is active in more queues than
+its part gives up the rest, within `receive`, by closing the channel of each. The broker then returns what was not
+acknowledged to the head of the queue, in order, and makes the next member active.
+"""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import pika
+
+from eventkit.domain.message import Message
+from eventkit.errors import TransportUnavailable
+from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.loop import Loop
+from eventkit.transports.rabbitmq.publisher import KEY
+from eventkit.transports.rabbitmq.topology import members_of, queue_of
+
+Shard = tuple[str, int]
+
+_LOOK = 0.5  # seconds between two looks at how many members there are
+
+
+class Place(NamedTuple):
+    """A delivery's tag."""
+
+    shard: int
+    turn: int  # which channel of the shard: what came on an earlier one is not ours any more
+    delivery: int
+
+
+class Lane(msgspec.Struct):
+    """A shard's queue, as this member consumes from it."""
+
+    turn: int = 0
+    channel: Any = None
+    active: bool = False  # it has had a message on this channel
+    open: "OrderedDict[int, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: tag -> key
+
+
+class RabbitSubscription:
+    """See `Subscription`."""
+
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+        self._group = group
+        self._prefetch = address.prefetch
+        self._lanes = {(topic, shard): Lane() for topic, count in shards.items() for shard in range(count)}
+        self._arrived: deque[Message] = deque()
+        self._members = 1
+        self._looked = time.monotonic()
+        self._end: str | None = None
+        self._connection: Any = None
+        self._register: Any = None  # the channel on which members are counted
+        self._changed = threading.Condition()  # over all of the above
+        self._loop = Loop(address, opened=self._opened, ended=self._ended)
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        self._look_around()
+        with self._changed:
+            self._let_go()
+            self._changed.wait_for(lambda: self._arrived or self._end, timeout)
+            if self._end and not self._arrived:
+                raise TransportUnavailable(self._end)
+            return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge these and the earlier ones of their keys."""
+        with self._changed:
+            last: dict[Shard, dict[str, int]] = {}
+            for message in messages:
+                shard = message.topic, message.tag.shard
+                if message.tag.turn == self._lanes[shard].turn:
+                    last.setdefault(shard, {})[message.key] = message.tag.delivery
+            for shard, keys in last.items():
+                self._settle(self._lanes[shard], keys)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._loop.close()
+
+    def _settle(self, lane: Lane, keys: Mapping[str, int]) -> None:
+        done = [tag for tag, key in lane.open.items() if tag <= keys.get(key, 0)]
+        upto = 0
+        for tag in done:
+            if next(iter(lane.open)) == tag:
+                upto = tag
+            del lane.open[tag]
+        channel, others = lane.channel, [tag for tag in done if tag > upto]
+
+        def answer() -> None:
+            if channel.is_open:
+                if upto:
+                    channel.basic_ack(upto, multiple=True)
+                for tag in others:
+                    channel.basic_ack(tag)
+
+        self._loop.call(answer)
+
+    def _let_go(self) -> None:
+        """Give up the queues beyond our part."""
+        active = [shard for shard, lane in self._lanes.items() if lane.active]
+        part = -(-len(self._lanes) // self._members)
+        for shard in active[part:]:
+            lane = self._lanes[shard]
+            channel, lane.channel = lane.channel, None
+            lane.turn += 1
+            lane.active = False
+            lane.open.clear()
+            self._arrived = deque(message for message in self._arrived if (message.topic, message.tag.shard) != shard)
+            self._loop.call(partial(self._reopen, channel, shard))
+
+    def _look_around(self) -> None:
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._loop.call(self._count_members)
+
+    # --- on the connection's thread
+
+    def _opened(self, connection: pika.SelectConnection) -> None:
+        self._connection = connection
+        connection.channel(on_open_callback=self._sign_on)
+        for shard in self._lanes:
+            self._open(shard)
+
+    def _open(self, shard: Shard) -> None:
+        turn = self._lanes[shard].turn
+        self._connection.channel(on_open_callback=lambda channel: self._consume(channel, shard, turn))
+
+    def _reopen(self, channel: Any, shard: Shard) -> None:  # noqa: ANN401 pika has no types for it
+        if channel is not None and channel.is_open:
+            channel.add_on_close_callback(lambda *_: self._open(shard))
+            channel.close()
+
+    def _consume(self, channel: Any, shard: Shard, turn: int) -> None:  # noqa: ANN401
+        lane = self._lanes[shard]
+        with self._changed:
+            lane.channel = channel
+        channel.add_on_close_callback(lambda _, reason: self._channel_closed(shard, turn, reason))
+        channel.add_on_cancel_callback(lambda _: self._ended(f"the queue of {shard[0]} was deleted"))
+        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.basic_consume(
+            queue_of(*shard, self._group),
+            on_message_callback=lambda _, method, properties, body: self._arrive(shard, turn, method, properties, body),
+        )
+
+    def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
+        headers = dict(properties.headers or {})
+        key = str(headers.pop(KEY, ""))
+        place = Place(shard[1], turn, method.delivery_tag)
+        with self._changed:
+            lane = self._lanes[shard]
+            if lane.turn == turn:
+                lane.active = True
+                lane.open[method.delivery_tag] = key
+                self._arrived.append(Message(shard[0], key, body, list(headers.items()), place))
+                self._changed.notify_all()
+
+    def _sign_on(self, channel: Any) -> None:  # noqa: ANN401
+        """Be counted: a queue tells only its active consumer where there is a single one."""
+        self._register = channel
+        name = members_of(self._group)
+        channel.queue_declare(
+            name,
+            auto_delete=True,
+            callback=lambda _: channel.basic_consume(name, _ignore, callback=lambda _: self._count_members()),
+        )
+
+    def _count_members(self) -> None:
+        if self._register is not None and self._register.is_open:
+            self._register.queue_declare(members_of(self._group), passive=True, callback=self._counted)
+
+    def _counted(self, frame: Any) -> None:  # noqa: ANN401
+        with self._changed:
+            self._members = max(1, frame.method.consumer_count)
+
+    def _channel_closed(self, shard: Shard, turn: int, reason: Any) -> None:  # noqa: ANN401
+        if self._lanes[shard].turn == turn:
+            self._ended(f"RabbitMQ closed the channel of {shard[0]}: {getattr(reason, 'reply_text', reason)}")
+
+    def _ended(self, reason: str) -> None:
+        with self._changed:
+            self._end = self._end or reason
+            self._changed.notify_all()
+
+
+def _ignore(*_: object) -> None:
+    """Nothing is sent there."""

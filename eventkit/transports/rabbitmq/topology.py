@@ -1,0 +1,153 @@
+"""Exchanges and queues: a shard of a topic is a durable fanout exchange, a group has a quorum queue at each.
+
+Exists is asked by passive declarations: a topic's shards are those in a row that are there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
+from eventkit.transports.base import Finding
+from eventkit.transports.rabbitmq.address import Address
+
+MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
+NOT_FOUND, REFUSED, UNLIKE = 404, 403, 406
+OLDEST = (3, 10)
+_UNLIMITED = (4, 0)  # from here on a limit of -1 means none, and none given means 20
+_DROPS = (
+    "queue {queue} was declared with other arguments, as by another release, and may drop what is delivered too often: "
+    "let it run empty, delete it, and subscribe again ({reason})"
+)
+
+
+def exchange_of(topic: str, shard: int) -> str:
+    """Return the exchange of a shard."""
+    return f"{topic}.{shard}"
+
+
+def queue_of(topic: str, shard: int, group: str) -> str:
+    """Return a group's queue of a shard."""
+    return f"{topic}.{shard}/{group}"
+
+
+def members_of(group: str) -> str:
+    """Return the queue that every member of a group consumes from, to be counted; nothing is ever in it."""
+    return f"{group}.members"
+
+
+class Topology:
+    """Asks and declares, on a connection that lives as long as a question."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def require(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has; TopicUnusable when one is missing."""
+        with self._connection() as connection:
+            found = {topic: _shards(connection, topic) for topic in topics}
+        missing = {topic: MISSING for topic, shards in found.items() if not shards}
+        if missing:
+            raise TopicUnusable(missing)
+        return found
+
+    def create(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing, from the last shard to the first: a topic whose first shard is there is whole."""
+        with self._connection() as connection:
+            missing = [topic for topic in dict.fromkeys(topics) if not _shards(connection, topic)]
+            channel = connection.channel()
+            for topic in missing:
+                for shard in reversed(range(partitions)):
+                    channel.exchange_declare(exchange_of(topic, shard), "fanout", durable=True)
+        return missing
+
+    def join(self, shards: Mapping[str, int], group: str) -> None:
+        """Make sure of a group's queues."""
+        with self._connection() as connection:
+            arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+            if _version(connection) >= _UNLIMITED:
+                arguments["x-delivery-limit"] = -1
+            channel = connection.channel()
+            for topic, count in shards.items():
+                for shard in range(count):
+                    queue = queue_of(topic, shard, group)
+                    try:
+                        channel.queue_declare(queue, durable=True, arguments=arguments)
+                        channel.queue_bind(queue, exchange_of(topic, shard))
+                    except ChannelClosedByBroker as error:
+                        if error.reply_code != UNLIKE:
+                            raise
+                        raise TopicUnusable({topic: _DROPS.format(queue=queue, reason=error.reply_text)}) from error
+
+    def version(self) -> str:
+        """Return the server's release."""
+        with self._connection() as connection:
+            return _release(connection)
+
+    def findings(self) -> list[Finding]:
+        """Return what the release means."""
+        with self._connection() as connection:
+            release, known = _release(connection), _version(connection)
+        return [
+            Finding(
+                "release",
+                release,
+                ".".join(map(str, OLDEST)) + " or later",
+                safe=known >= OLDEST,
+                reason="its quorum queues are not what eventkit was tested on: upgrade RabbitMQ",
+            ),
+            Finding(
+                "delivery limit",
+                "none, declared by eventkit as this release wants it",
+                "none",
+                safe=True,
+                reason="a queue that drops what was delivered too often loses events",
+            ),
+        ]
+
+    @contextmanager
+    def _connection(self) -> Iterator[pika.BlockingConnection]:
+        with rabbit_errors(self._address):
+            connection = pika.BlockingConnection(self._address.parameters())
+            try:
+                yield connection
+            finally:
+                if connection.is_open:
+                    connection.close()
+
+
+@contextmanager
+def rabbit_errors(address: Address) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except ChannelClosedByBroker as error:
+        raise TransportError(f"RabbitMQ at {address.hosts}: {address.safe(error.reply_text)}") from error
+    except (AMQPError, OSError) as error:
+        text = address.safe(error) or type(error).__name__
+        raise TransportUnavailable(f"no connection to RabbitMQ at {address.hosts}: {text}") from error
+
+
+def _shards(connection: pika.BlockingConnection, topic: str) -> int:
+    channel, shard = connection.channel(), 0
+    while True:
+        try:
+            channel.exchange_declare(exchange_of(topic, shard), passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            return shard
+        shard += 1
+
+
+def _release(connection: pika.BlockingConnection) -> str:
+    properties: Any = connection._impl.server_properties  # noqa: SLF001 pika tells it nowhere else
+    return str(properties.get("version", "0"))
+
+
+def _version(connection: pika.BlockingConnection) -> tuple[int, ...]:
+    numbers = _release(connection).split("-")[0].split(".")[:2]
+    return tuple(int(number) for number in numbers if number.isdigit())

@@ -1,0 +1,128 @@
+"""A real RabbitMQ as a child process, with a port mapper of its own, to kill, restart and pause."""
+
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Self
+
+import pika
+from pika.exceptions import AMQPError
+
+from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.ports import free_port
+from tests.servers import ServerFailed, ServerMissing
+
+LOCAL = "127.0.0.1"
+START_TIMEOUT = 90.0
+HOW_TO_GET = "RabbitMQ is not on this machine: install it (Debian: `apt-get install rabbitmq-server`)"
+CONFIGURATION = """\
+listeners.tcp.1 = {host}:{port}
+max_message_size = 1048576
+disk_free_limit.absolute = 50MB
+raft.wal_max_size_bytes = 64000000
+log.console = true
+log.console.level = warning
+log.file = false
+"""
+
+
+class RabbitServer:
+    """One node; `settings` are lines added to its rabbitmq.conf."""
+
+    def __init__(self, *settings: str) -> None:
+        self._settings = settings
+        self._port, self._dist, self._epmd = free_port(), free_port(), free_port()
+        self._guard: Guard | None = None
+        self.pid = 0
+        self.url = f"rabbitmq://{LOCAL}:{self._port}"
+
+    def start(self) -> Self:
+        """Start it, with the data it had."""
+        program = _program()
+        if self._guard is None:
+            self._guard = Guard("eventkit-rabbitmq-")
+            lines = [CONFIGURATION.format(host=LOCAL, port=self._port), *self._settings]
+            (self._guard.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+            self._spawn([shutil.which("epmd") or "epmd", "-address", LOCAL, "-port", str(self._epmd)], "epmd.log")
+        self.pid = self._spawn([str(program)], "rabbitmq.log")
+        self._await_answer()
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its data."""
+        if self._guard:
+            self._guard.close()
+        self._guard = None
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        self._running.signal(self.pid, signal.SIGKILL)
+        self._running.wait(self.pid, timeout=10)
+
+    def pause(self) -> None:
+        """Stop it in its tracks."""
+        self._running.signal(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._running.signal(self.pid, signal.SIGCONT)
+
+    def connection(self) -> pika.BlockingConnection:
+        """Return a connection."""
+        return pika.BlockingConnection(pika.ConnectionParameters(LOCAL, self._port, socket_timeout=5))
+
+    @property
+    def version(self) -> str:
+        """The server's release."""
+        with self.connection() as connection:
+            return str(connection._impl.server_properties["version"])
+
+    @property
+    def _running(self) -> Guard:
+        if self._guard is None:
+            raise ServerFailed("this RabbitMQ is not started")
+        return self._guard
+
+    def _spawn(self, arguments: list[str], log: str) -> int:
+        folder = self._running.folder
+        environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(folder),
+            "LC_ALL": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd),
+            "ERL_EPMD_ADDRESS": LOCAL,
+            "RABBITMQ_NODENAME": f"eventkit{self._port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._dist),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
+            "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, instead of waiting for it
+            "RABBITMQ_SERVER_START_ARGS": "-noinput",
+        }
+        return self._running.spawn(Command(arguments=arguments, log=folder / log, environment=environment))
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._running.running(self.pid) and time.monotonic() < deadline:
+            try:
+                self.connection().close()
+            except (AMQPError, OSError, socket.gaierror):
+                time.sleep(0.1)
+            else:
+                return
+        raise ServerFailed(
+            f"RabbitMQ did not start on port {self._port}: {tail(self._running.folder / 'rabbitmq.log')}"
+        )
+
+
+def _program() -> Path:
+    """Return the server's own script: the wrapper of Debian's package changes the user."""
+    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    if not found or not shutil.which("epmd"):
+        raise ServerMissing(HOW_TO_GET)
+    return found[-1]

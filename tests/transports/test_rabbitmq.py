@@ -1,0 +1,35 @@
+"""RabbitMQ keeps the contract, on a real server; and what only a server can do to a publisher and a group."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from eventkit.transports.rabbitmq import RabbitTransport
+from tests.servers.rabbitmq import RabbitServer
+from tests.transports.contract import Refuser, TransportContract, fresh, joined
+
+
+@pytest.fixture
+def transport(rabbitmq: RabbitServer) -> Iterator[RabbitTransport]:
+    """A transport to the session's RabbitMQ."""
+    transport = RabbitTransport(rabbitmq.url, {})
+    yield transport
+    transport.close()
+
+
+class TestRabbitMQ(TransportContract):
+    """`rabbitmq://host:port`."""
+
+    too_large = 1_100_000
+    many = 30_000
+
+    @pytest.fixture
+    def refuser(self, transport: RabbitTransport, group: str) -> Refuser:
+        """Any topic: the server takes messages of a mebibyte at most."""
+
+        def make() -> str:
+            name = transport.create_topics([fresh("small")], partitions=6)[0]
+            joined(transport, name, group)
+            return name
+
+        return make
