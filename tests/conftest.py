@@ -14,6 +14,7 @@ import pytest
 
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
+from tests.servers.activemq import ActiveServer
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 from tests.servers.rabbitmq import RabbitServer
@@ -129,6 +130,12 @@ def kafka_topic(kafka: KafkaServer | GivenKafka) -> Iterator[str]:
 def rabbitmq() -> Iterator[RabbitServer]:
     """A real RabbitMQ for the session; start a `RabbitServer` of your own to kill or pause one."""
     yield from _lend("RabbitMQ", lambda: RabbitServer().start())
+
+
+@pytest.fixture(scope="session")
+def activemq() -> Iterator[ActiveServer]:
+    """A real ActiveMQ for the session; start an `ActiveServer` of your own to kill or pause one."""
+    yield from _lend("ActiveMQ", lambda: ActiveServer().start())
 
 
 @pytest.fixture(scope="session")

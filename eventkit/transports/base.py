@@ -151,6 +151,8 @@ _MODULES = {
     "rediss": "eventkit.transports.redis",
     "rabbitmq": "eventkit.transports.rabbitmq",
     "rabbitmqs": "eventkit.transports.rabbitmq",
+    "activemq": "eventkit.transports.activemq",
+    "activemqs": "eventkit.transports.activemq",
     "local": "eventkit.transports.local",
 }
 

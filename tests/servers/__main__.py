@@ -1,6 +1,6 @@
 """Fetch what the tests' servers need, or lend a server to a command.
 
-    python -m tests.servers fetch                   Apache Kafka's jars, through Maven, into .servers/
+    python -m tests.servers fetch                   the jars of Apache Kafka and ActiveMQ, through Maven, into .servers/
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from tests.servers import ServerMissing
-from tests.servers.jars import fetch_kafka
+from tests.servers.jars import ACTIVEMQ, KAFKA
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 
@@ -25,7 +25,8 @@ Run = Callable[[Sequence[str]], int]
 
 def fetch(_command: Sequence[str]) -> int:
     """Fetch the jars."""
-    click.echo(f"Apache Kafka's jars are in {fetch_kafka()}")
+    for jars in (KAFKA, ACTIVEMQ):
+        click.echo(f"the jars of {jars.title} are in {jars.fetch()}")
     return 0
 
 

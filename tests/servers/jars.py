@@ -1,4 +1,7 @@
-"""Apache Kafka's jars: fetched once by Maven into `.servers/`, or from the folder EVENTKIT_TEST_KAFKA_JARS."""
+"""The jars of servers: fetched once by Maven into `.servers/`, or from a folder that is named.
+
+EVENTKIT_TEST_KAFKA_JARS and EVENTKIT_TEST_ACTIVEMQ_JARS name such a folder.
+"""
 
 import os
 import shutil
@@ -8,29 +11,37 @@ from pathlib import Path
 from tests.servers import ServerMissing
 
 KAFKA_VERSION = "4.3.1"
-POM = Path(__file__).with_name("kafka-pom.xml")
+ACTIVEMQ_VERSION = "6.1.7"
 CACHES = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", Path(__file__).parents[2] / ".servers"))
-CACHE = CACHES / f"kafka-{KAFKA_VERSION}"
 COMPLETE = "complete"  # this file is written last
 
 
-def kafka_jars() -> Path:
-    """Return the folder of Kafka's jars."""
-    folder = Path(os.environ.get("EVENTKIT_TEST_KAFKA_JARS", CACHE))
-    if not shutil.which("java"):
-        raise ServerMissing(
-            "Apache Kafka needs Java: install a JDK 17 (Debian: `apt-get install openjdk-17-jre-headless`)"
-        )
-    if folder == CACHE and not (CACHE / COMPLETE).exists():
-        raise ServerMissing(
-            "Apache Kafka's jars are not here: run `python -m tests.servers fetch` (needs Maven, `mvn`)"
-        )
-    return folder
+class Jars:
+    """The jars of one server, in one release."""
 
+    def __init__(self, title: str, name: str, version: str) -> None:
+        self.title = f"{title} {version}"
+        self._pom = Path(__file__).with_name(f"{name}-pom.xml")
+        self._cache = CACHES / f"{name}-{version}"
+        self._given = os.environ.get(f"EVENTKIT_TEST_{name.upper()}_JARS")
 
-def fetch_kafka() -> Path:
-    """Fetch Apache Kafka."""
-    return fetch(POM, CACHE, f"Apache Kafka {KAFKA_VERSION}")
+    def folder(self) -> Path:
+        """Return the folder they are in; ServerMissing when they cannot be run."""
+        if not shutil.which("java"):
+            raise ServerMissing(
+                f"{self.title} needs Java: install a JDK 17 (Debian: `apt-get install openjdk-17-jre-headless`)"
+            )
+        if self._given:
+            return Path(self._given)
+        if not (self._cache / COMPLETE).exists():
+            raise ServerMissing(
+                f"{self.title}: its jars are not here: run `python -m tests.servers fetch` (needs Maven, `mvn`)"
+            )
+        return self._cache
+
+    def fetch(self) -> Path:
+        """Fetch them."""
+        return fetch(self._pom, self._cache, self.title)
 
 
 def fetch(pom: Path, folder: Path, what: str) -> Path:
@@ -48,3 +59,7 @@ def fetch(pom: Path, folder: Path, what: str) -> Path:
         raise ServerMissing(f"Maven could not fetch {what}: {fetched.stdout[-1500:]}{fetched.stderr[-500:]}")
     (folder / COMPLETE).touch()
     return folder
+
+
+KAFKA = Jars("Apache Kafka", "kafka", KAFKA_VERSION)
+ACTIVEMQ = Jars("ActiveMQ", "activemq", ACTIVEMQ_VERSION)

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
-from tests.servers.jars import KAFKA_VERSION, kafka_jars
+from tests.servers.jars import KAFKA, KAFKA_VERSION
 
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
@@ -173,7 +173,7 @@ class KafkaServer(Topics):
         return self._running_guard.folder
 
     def _prepare(self) -> None:
-        self._jars = kafka_jars()
+        self._jars = KAFKA.folder()
         self._guard = Guard("eventkit-kafka-")
         known = {"host": LOCAL, "port": self._port, "controller": self._controller, "folder": self._folder}
         extra = "".join(f"{name}={value}\n" for name, value in self._properties.items())

@@ -1,0 +1,58 @@
+"""ActiveMQ by STOMP: `activemq://user:password@host:61613`, TLS by `activemqs://`; a topic is a virtual topic a shard.
+
+A group has a queue for each shard and one exclusive consumer on it, so a stream is with one member of the group at a
+time (decision 28: not message groups, whose owners the broker forgets beyond a thousand). A virtual topic drops what no
+group has a queue for: a topic without a group holds its events back. A group that comes later finds nothing of before.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.publisher import ActivePublisher
+from eventkit.transports.activemq.registry import Registry
+from eventkit.transports.activemq.subscription import ActiveSubscription
+from eventkit.transports.base import Finding, Flag
+
+
+class ActiveTransport:
+    """See `Transport`."""
+
+    flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._address = Address(url, options)
+        self._registry = Registry(self._address)
+
+    def publisher(self) -> ActivePublisher:
+        """Return a publisher; it connects at its first message."""
+        return ActivePublisher(self._address, self._registry)
+
+    def subscribe(self, topics: Sequence[str], group: str) -> ActiveSubscription:
+        """Join a group; TopicUnusable when a topic is missing."""
+        shards = self._registry.require(topics)
+        self._registry.join(shards, group)
+        return ActiveSubscription(self._address, shards, group)
+
+    def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing."""
+        return self._registry.create(topics, partitions=partitions)
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has."""
+        return self._registry.require(topics)
+
+    def check(self) -> str:
+        """Return who answers."""
+        return f"{self._registry.server()} at {self._address.hosts}, by STOMP"
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
+        """Return what can be seen by STOMP of what the broker confirms."""
+        return self._registry.findings()
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def open_transport(url: str, options: Mapping[str, str]) -> ActiveTransport:
+    """Open the transport that a URL names."""
+    return ActiveTransport(url, options)

@@ -1,0 +1,55 @@
+"""Where ActiveMQ is and how to get in; a password never becomes text.
+
+Options: for TLS `ca_certs`, `certfile`, `keyfile`; `prefetch`, how many messages of a shard a member may hold
+unacknowledged; `heartbeat`, seconds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from eventkit.errors import ConfigurationError
+
+_PORTS = {"activemq": 61613, "activemqs": 61614}
+_TLS = {"ca_certs": "ca_certs", "certfile": "cert_file", "keyfile": "key_file"}
+_EXAMPLE = "activemq://user:password@host:61613"
+
+
+class Address:
+    """The broker and the credentials."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+        except ValueError as error:
+            raise ConfigurationError(f"the ActiveMQ URL cannot be read ({error}): {_EXAMPLE}") from None
+        if not parts.hostname or parts.path.strip("/"):
+            raise ConfigurationError(f"an ActiveMQ URL names a host and no path: {_EXAMPLE}")
+        given = {**dict(parse_qsl(parts.query)), **options}
+        self.place = (parts.hostname, port)
+        self.hosts = f"{parts.hostname}:{port}"
+        self.user = unquote(parts.username) if parts.username else None
+        self.password = unquote(parts.password) if parts.password else None
+        self.prefetch = _number(given, "prefetch", 1_000)
+        self.heartbeat = _number(given, "heartbeat", 5)
+        self.tls: dict[str, Any] | None = None
+        if parts.scheme == "activemqs":
+            self.tls = {_TLS[name]: given.pop(name) for name in _TLS if name in given}
+        if given:
+            known = ", ".join(["prefetch", "heartbeat", *_TLS])
+            raise ConfigurationError(f"unknown transport option {min(given)}: ActiveMQ's are {known}")
+
+    def __repr__(self) -> str:
+        return f"Address({self.hosts})"
+
+    def safe(self, text: object) -> str:
+        """Return a text without our secret."""
+        return str(text).replace(self.password, "***") if self.password else str(text)
+
+
+def _number(given: dict[str, str], name: str, default: int) -> int:
+    text = given.pop(name, str(default))
+    if not text.isdigit() or not int(text):
+        raise ConfigurationError(f"the transport option {name} is {text!r}: it is a whole number from 1")
+    return int(text)

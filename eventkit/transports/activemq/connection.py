@@ -1,0 +1,132 @@
+"""One STOMP connection: frames go out from the caller's thread, what comes in is kept or handed on by the client's."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import stomp
+
+from eventkit.errors import TransportUnavailable
+from eventkit.transports.activemq.address import Address
+
+logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs what we raise
+
+_CONNECT = 5.0  # seconds
+_ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is taken for lost
+_SKEW = 3.0  # heartbeats that may be missed
+
+Frame = Any  # stomp.utils.Frame, which has no types
+
+
+class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
+    """Open from the start until `end` says why it is not."""
+
+    def __init__(self, address: Address, *, arrived: Callable[[Frame], None] | None = None) -> None:
+        """Connect; TransportUnavailable when nobody answers."""
+        self._address = address
+        self._arrived = arrived
+        self._changed = threading.Condition()
+        self._receipts: set[str] = set()
+        self._number = 0
+        self._closing = False
+        self.server = "ActiveMQ"
+        self.end: str | None = None
+        beat = address.heartbeat * 1000
+        self._client = stomp.Connection12(
+            [address.place],
+            reconnect_attempts_max=1,
+            timeout=_CONNECT,
+            heartbeats=(beat, beat),
+            heart_beat_receive_scale=_SKEW,
+            auto_decode=False,
+        )
+        if address.tls is not None:
+            self._client.set_ssl([address.place], **address.tls)
+        self._client.set_listener("eventkit", self)
+        self._connect()
+
+    def send(self, command: str, headers: dict[str, str], body: bytes = b"", *, receipt: bool = False) -> str:
+        """Send a frame; return the receipt's number where one is asked for."""
+        number = ""
+        if receipt:
+            self._number += 1
+            number = headers["receipt"] = str(self._number)
+        with self._errors():
+            self._client.send_frame(command, headers, body)
+        return number
+
+    def wait(self, receipt: str) -> None:
+        """Wait until a receipt has come; raise what came instead."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: receipt in self._receipts or self.end, _ANSWER):
+                raise TransportUnavailable(f"no answer from ActiveMQ at {self._address.hosts} in {_ANSWER:g} s")
+            if receipt not in self._receipts:
+                raise TransportUnavailable(self.end or "the connection to ActiveMQ ended")
+            self._receipts.discard(receipt)
+
+    def has(self, receipt: str) -> bool:
+        """Whether a receipt has come."""
+        with self._changed:
+            return receipt in self._receipts
+
+    def close(self) -> None:
+        """Say goodbye; what was not acknowledged goes to others."""
+        self._closing = True
+        with contextlib.suppress(Exception):
+            self._client.disconnect()
+
+    # --- what the client calls, on its thread
+
+    def on_connected(self, frame: Frame) -> None:
+        self.server = str(frame.headers.get("server", self.server)).replace("/", " ")
+
+    def on_message(self, frame: Frame) -> None:
+        if self._arrived:
+            self._arrived(frame)
+
+    def on_receipt(self, frame: Frame) -> None:
+        with self._changed:
+            self._receipts.add(frame.headers["receipt-id"])
+            self._changed.notify_all()
+
+    def on_error(self, frame: Frame) -> None:
+        self._ended(f"ActiveMQ at {self._address.hosts} refuses: {frame.headers.get('message', 'no reason given')}")
+
+    def on_disconnected(self) -> None:
+        self._ended(f"the connection to ActiveMQ at {self._address.hosts} ended")
+
+    def on_heartbeat_timeout(self) -> None:
+        self._ended(f"ActiveMQ at {self._address.hosts} is silent")
+
+    def _connect(self) -> None:
+        with self._errors():
+            self._client.connect(self._address.user, self._address.password, wait=True)
+        if self.end:
+            raise TransportUnavailable(self.end)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (stomp.exception.StompException, OSError) as error:
+            text = self.end or self._address.safe(error) or type(error).__name__
+            raise TransportUnavailable(f"no connection to ActiveMQ at {self._address.hosts}: {text}") from error
+
+    def _ended(self, reason: str) -> None:
+        with self._changed:
+            if not self._closing:
+                self.end = self.end or self._address.safe(reason)
+            self._changed.notify_all()
+
+
+@contextmanager
+def connected(address: Address) -> Iterator[Connection]:
+    """Lend a connection."""
+    connection = Connection(address)
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,175 @@
+"""What there is at the broker: records in queues that are only browsed, one queue for a topic, one for its groups.
+
+STOMP cannot ask what exists, and ActiveMQ makes what it does not have; so a topic is what somebody has created here. A
+queue that was empty when the broker stopped may be gone when it is back: whoever publishes makes sure of the groups'
+queues first (`prepare`).
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Self
+from urllib.parse import quote
+
+import msgspec
+
+from eventkit.errors import TopicUnusable, TransportUnavailable
+from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.connection import Connection, Frame, connected
+from eventkit.transports.base import Finding
+
+MISSING = "ActiveMQ does not have it: create it with `eventkit topics create`"
+NO_GROUP = "no group has subscribed to it, and ActiveMQ drops what nobody has: start a projector"
+_BROWSE = 10.0  # seconds
+
+
+class TopicRecord(msgspec.Struct):
+    """A topic, as it lies in the queue of its name."""
+
+    partitions: int
+
+
+class GroupRecord(msgspec.Struct):
+    """A group, as it lies in the queue of its topic's groups."""
+
+    group: str
+
+
+def topic_of(topic: str, shard: int) -> str:
+    """Return where a shard's messages are sent."""
+    return f"/topic/VirtualTopic.{topic}.{shard}"
+
+
+def queue_of(topic: str, shard: int, group: str) -> str:
+    """Return a group's queue of a shard; the broker takes a group's name up to its first dot."""
+    return f"/queue/Consumer.{quote(group, safe='').replace('.', '%2E')}.VirtualTopic.{topic}.{shard}"
+
+
+class Registry:
+    """Asks and records, on a connection that lives as long as a question."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def require(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has; TopicUnusable when one is missing."""
+        with self._browsing() as browser:
+            found = {topic: browser.shards(topic) for topic in topics}
+        missing = {topic: MISSING for topic, shards in found.items() if not shards}
+        if missing:
+            raise TopicUnusable(missing)
+        return found
+
+    def create(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing."""
+        with self._browsing() as browser:
+            missing = [topic for topic in dict.fromkeys(topics) if not browser.shards(topic)]
+            for topic in missing:
+                browser.record(_topics(topic), TopicRecord(partitions))
+        return missing
+
+    def join(self, shards: Mapping[str, int], group: str) -> None:
+        """Make sure of a group's queues, then of its record."""
+        with self._browsing() as browser:
+            for topic, count in shards.items():
+                browser.make([queue_of(topic, shard, group) for shard in range(count)])
+                if group not in browser.groups(topic):
+                    browser.record(_groups(topic), GroupRecord(group))
+
+    def prepare(self, topic: str) -> int:
+        """Make sure of the queues of all groups of a topic; return its number of shards, TopicUnusable without any."""
+        count = self.require([topic])[topic]
+        with self._browsing() as browser:
+            groups = browser.groups(topic)
+            if not groups:
+                raise TopicUnusable({topic: NO_GROUP})
+            browser.make([queue_of(topic, shard, group) for group in sorted(groups) for shard in range(count)])
+        return count
+
+    def server(self) -> str:
+        """Return who answers."""
+        with connected(self._address) as connection:
+            return connection.server
+
+    def findings(self) -> list[Finding]:
+        """Return what can be seen: a broker's own store cannot."""
+        with connected(self._address) as connection:
+            server = connection.server
+        return [
+            Finding(
+                "messages",
+                f"persistent, in transactions with a receipt, to {server}",
+                "persistent",
+                safe=True,
+                reason="a broker started with persistent=false loses them all the same, and STOMP does not tell",
+            )
+        ]
+
+    def _browsing(self) -> "Browser":
+        return Browser(self._address)
+
+
+class Browser:
+    """A connection that looks into queues and takes nothing out."""
+
+    def __init__(self, address: Address) -> None:
+        self._seen: list[bytes] = []
+        self._ended = threading.Event()
+        self._number = 0
+        self._connection = Connection(address, arrived=self._arrive)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def shards(self, topic: str) -> int:
+        """Return how many shards a topic has; 0 when it is missing. The first record counts, where two raced."""
+        records = self._browse(_topics(topic))
+        return msgspec.json.decode(records[0], type=TopicRecord).partitions if records else 0
+
+    def groups(self, topic: str) -> set[str]:
+        """Return the groups of a topic."""
+        return {msgspec.json.decode(record, type=GroupRecord).group for record in self._browse(_groups(topic))}
+
+    def record(self, queue: str, record: msgspec.Struct) -> None:
+        """Write a record, durably."""
+        body = msgspec.json.encode(record)
+        headers = {"destination": queue, "persistent": "true", "content-length": str(len(body))}
+        self._connection.wait(self._connection.send("SEND", headers, body, receipt=True))
+
+    def make(self, queues: Sequence[str]) -> None:
+        """Make queues that are not there, by looking into them."""
+        for queue in queues:
+            self._subscribe(queue, receipt=True)
+
+    def _browse(self, queue: str) -> list[bytes]:
+        self._seen, self._ended = [], threading.Event()
+        self._subscribe(queue, receipt=False)
+        if not self._ended.wait(_BROWSE):
+            raise TransportUnavailable(self._connection.end or f"ActiveMQ did not show {queue} in {_BROWSE:g} s")
+        return self._seen
+
+    def _subscribe(self, queue: str, *, receipt: bool) -> None:
+        self._number += 1
+        headers = {"id": str(self._number), "destination": queue, "browser": "true", "ack": "auto"}
+        number = self._connection.send("SUBSCRIBE", headers, receipt=receipt)
+        if receipt:
+            self._connection.wait(number)
+            self._connection.send("UNSUBSCRIBE", {"id": str(self._number)})
+
+    def _arrive(self, frame: Frame) -> None:
+        if frame.headers["subscription"] != str(self._number):
+            return  # the rest of an earlier look
+        if frame.headers.get("browser") == "end":
+            self._ended.set()
+        else:
+            self._seen.append(frame.body)
+
+
+def _topics(topic: str) -> str:
+    return f"/queue/eventkit.topic.{topic}"
+
+
+def _groups(topic: str) -> str:
+    return f"/queue/eventkit.groups.{topic}"

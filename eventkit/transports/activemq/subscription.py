@@ -1,0 +1,165 @@
+"""One member of a group: it subscribes to every shard's queue, and the broker lets one exclusive consumer have each.
+
+The first member to come is the one everywhere, so members share by letting go: one that is active in more queues than
+its part gives up the rest, within `receive`, by subscribing anew. Members hear of each other on a topic of the group.
+"""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from eventkit.domain.message import Message
+from eventkit.errors import TransportUnavailable
+from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.connection import Connection, Frame
+from eventkit.transports.activemq.publisher import HEADERS, KEY
+from eventkit.transports.activemq.registry import queue_of
+
+Shard = tuple[str, int]
+
+_BEAT = 0.5  # seconds between two signs of life to the other members
+_SILENT = 3.0  # seconds after which a member is not counted any more
+_MEMBERS = "members"  # the id of the subscription to the group's topic
+_headers = msgspec.json.Decoder(dict[str, str])
+
+
+class Place(NamedTuple):
+    """A delivery's tag."""
+
+    shard: int
+    turn: int  # which subscription to the shard: what came on an earlier one is not ours any more
+    ack: str
+
+
+class Lane(msgspec.Struct):
+    """A shard's queue, as this member consumes from it."""
+
+    turn: int = 0
+    active: bool = False  # it has had a message on this subscription
+    open: "OrderedDict[str, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: ack -> key
+
+
+class ActiveSubscription:
+    """See `Subscription`."""
+
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+        self._group = group
+        self._prefetch = str(address.prefetch)
+        self._me = uuid4().hex
+        self._heard = {self._me: time.monotonic()}
+        self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
+        self._lanes = {shard: Lane() for shard in self._places}
+        self._arrived: deque[Message] = deque()
+        self._beaten = 0.0
+        self._changed = threading.Condition()  # over all of the above
+        self._connection = Connection(address, arrived=self._arrive)
+        self._members = f"/topic/eventkit.members.{group}"
+        self._connection.send("SUBSCRIBE", {"id": _MEMBERS, "destination": self._members, "ack": "auto"})
+        self._beat()
+        for shard in self._places:
+            self._subscribe(shard)
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        self._beat()
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._let_go()
+            while not self._arrived:
+                if self._connection.end:
+                    raise TransportUnavailable(self._connection.end)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return []
+                self._changed.wait(min(left, _BEAT))
+            return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge these and the earlier ones of their keys."""
+        with self._changed:
+            last: dict[Shard, dict[str, str]] = {}
+            for message in messages:
+                shard = message.topic, message.tag.shard
+                if message.tag.turn == self._lanes[shard].turn:
+                    last.setdefault(shard, {})[message.key] = message.tag.ack
+            done = [ack for shard, keys in last.items() for ack in _settled(self._lanes[shard], keys)]
+        for ack in done:
+            self._connection.send("ACK", {"id": ack})
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._connection.close()
+
+    def _subscribe(self, shard: Shard) -> None:
+        place, turn = self._places.index(shard), self._lanes[shard].turn
+        headers = {
+            "id": f"{place}:{turn}",
+            "destination": queue_of(*shard, self._group),
+            "ack": "client-individual",
+            "activemq.exclusive": "true",
+            "activemq.prefetchSize": self._prefetch,
+        }
+        self._connection.send("SUBSCRIBE", headers)
+
+    def _let_go(self) -> None:
+        """Give up the queues beyond our part."""
+        now = time.monotonic()
+        members = sum(now - heard < _SILENT for heard in self._heard.values())
+        active = [shard for shard, lane in self._lanes.items() if lane.active]
+        for shard in active[-(-len(self._lanes) // members) :]:
+            lane = self._lanes[shard]
+            self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{lane.turn}"})
+            lane.turn += 1
+            lane.active = False
+            lane.open.clear()
+            self._arrived = deque(each for each in self._arrived if (each.topic, each.tag.shard) != shard)
+            self._subscribe(shard)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten > _BEAT and not self._connection.end:
+            self._beaten = self._heard[self._me] = now
+            headers = {"destination": self._members, "content-length": str(len(self._me))}
+            self._connection.send("SEND", headers, self._me.encode())
+
+    # --- on the client's thread
+
+    def _arrive(self, frame: Frame) -> None:
+        with self._changed:
+            if frame.headers["subscription"] == _MEMBERS:
+                self._heard[frame.body.decode()] = time.monotonic()
+                return
+            place, turn = map(int, frame.headers["subscription"].split(":"))
+            shard = self._places[place]
+            lane = self._lanes[shard]
+            if lane.turn == turn:
+                lane.active = True
+                self._arrived.append(_message(shard, turn, frame))
+                lane.open[frame.headers["ack"]] = frame.headers[KEY]
+                self._changed.notify_all()
+
+
+def _settled(lane: Lane, keys: Mapping[str, str]) -> list[str]:
+    """Take what is covered out of a lane: of each key, all up to the one named."""
+    waiting = dict(keys)
+    done: list[str] = []
+    for ack, key in lane.open.items():
+        if key in waiting:
+            done.append(ack)
+            if waiting[key] == ack:
+                del waiting[key]
+                if not waiting:
+                    break
+    for ack in done:
+        del lane.open[ack]
+    return done
+
+
+def _message(shard: Shard, turn: int, frame: Frame) -> Message:
+    headers: list[tuple[str, str | bytes]] = list(_headers.decode(frame.headers[HEADERS]).items())
+    return Message(shard[0], frame.headers[KEY], frame.body, headers, Place(shard[1], turn, frame.headers["ack"]))
