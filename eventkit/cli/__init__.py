@@ -29,6 +29,7 @@ _COMMANDS = {
     "topics": "Create and check the broker's topics.",
     "events": "See the store's sizes, prune it, archive streams.",
     "dead-letters": "See, redrive, edit and discard what could not go on.",
+    "doctor": "Look at database and broker, and name what could lose or stall events.",
 }
 
 _EXAMPLES = """\b

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError, TopicUnusable
-from eventkit.transports.base import Flag, Reports
+from eventkit.transports.base import Finding, Flag, Reports
 from eventkit.transports.progress import Progress
 
 _MISSING = "this process has not created it: call create_topics first"
@@ -213,6 +213,10 @@ class LocalTransport:
     def check(self) -> str:
         """Say that it is here."""
         return f"local://{self._name}, in this process only, {len(self._broker.topics)} topics"
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 it has no settings
+        """Return nothing: it lives and dies with its process."""
+        return []
 
     def close(self) -> None:
         """Nothing to let go of: the messages stay for the process's other users of this name."""

@@ -7,6 +7,7 @@ import pytest
 from eventkit.transports.activemq import ActiveTransport
 from tests.servers.activemq import ActiveServer
 from tests.transports.contract import Refuser, TransportContract, fresh, joined
+from tests.transports.server_contract import ServerContract
 
 
 @pytest.fixture
@@ -17,7 +18,21 @@ def transport(activemq: ActiveServer) -> Iterator[ActiveTransport]:
     transport.close()
 
 
-class TestActiveMQ(TransportContract):
+@pytest.fixture
+def server(activemq: ActiveServer) -> ActiveServer:
+    """The session's server."""
+    return activemq
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[ActiveServer]:
+    """A server of this module's own, to kill; whoever breaks it mends it."""
+    server = ActiveServer().start()
+    yield server
+    server.stop()
+
+
+class TestActiveMQ(TransportContract, ServerContract):
     """`activemq://host:port`."""
 
     too_large = 1_100_000

@@ -7,6 +7,7 @@ import pytest
 from eventkit.transports.rabbitmq import RabbitTransport
 from tests.servers.rabbitmq import RabbitServer
 from tests.transports.contract import Refuser, TransportContract, fresh, joined
+from tests.transports.server_contract import ServerContract
 
 
 @pytest.fixture
@@ -17,7 +18,21 @@ def transport(rabbitmq: RabbitServer) -> Iterator[RabbitTransport]:
     transport.close()
 
 
-class TestRabbitMQ(TransportContract):
+@pytest.fixture
+def server(rabbitmq: RabbitServer) -> RabbitServer:
+    """The session's server."""
+    return rabbitmq
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[RabbitServer]:
+    """A server of this module's own, to kill; whoever breaks it mends it."""
+    server = RabbitServer().start()
+    yield server
+    server.stop()
+
+
+class TestRabbitMQ(TransportContract, ServerContract):
     """`rabbitmq://host:port`."""
 
     too_large = 1_100_000

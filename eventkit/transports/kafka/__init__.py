@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import libversion
 
-from eventkit.transports.base import Flag
+from eventkit.transports.base import Finding, Flag
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.publisher import KafkaPublisher
+from eventkit.transports.kafka.settings import findings
 from eventkit.transports.kafka.subscription import KafkaSubscription
 from eventkit.transports.kafka.topics import Topics
 
@@ -45,6 +46,10 @@ class KafkaTransport:
     def check(self) -> str:
         """Return who answers; Kafka does not tell its release."""
         return f"Kafka at {self._address.hosts}, {self._topics.describe_cluster()}, by librdkafka {libversion()[0]}"
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
+        """Return what the settings of topics mean for what the broker confirms."""
+        return findings(self._topics.settings(topics), topics)
 
     def close(self) -> None:
         """Let go of the connection that asks about topics."""

@@ -9,7 +9,7 @@ one) are asked for the partitions only.
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -150,9 +150,10 @@ class Topics:
             return {name: self._partitions_of(name) for name in names}
         described = self._admin().describe_topics(TopicCollection(names), request_timeout=_PATIENCE)
         answers = {name: _described(name, future) for name, future in described.items()}
-        limits = self._limits([name for name, answer in answers.items() if isinstance(answer, Topic)])
+        known = [name for name, answer in answers.items() if isinstance(answer, Topic)]
+        limits = {name: told.get("max.message.bytes") for name, told in self._settings(known).items()}
         return {
-            name: answer._replace(max_bytes=limits.get(name)) if isinstance(answer, Topic) else answer
+            name: answer._replace(max_bytes=_number(limits.get(name))) if isinstance(answer, Topic) else answer
             for name, answer in answers.items()
         }
 
@@ -177,12 +178,20 @@ class Topics:
             return topic_reason(metadata.error) or str(metadata.error.str())
         return Topic(name, len(metadata.partitions), None, None)
 
-    def _limits(self, names: list[str]) -> Mapping[str, int]:
+    def settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the settings of each topic, as far as the broker tells them."""
+        with self._lock:
+            try:
+                return self._settings(list(names)) if self._knows_admin_api() else {}
+            except KafkaException as error:
+                raise self._unavailable(error) from None
+
+    def _settings(self, names: list[str]) -> dict[str, dict[str, str]]:
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = self._admin().describe_configs(resources, request_timeout=_PATIENCE)
-        return {resource.name: limit for resource, future in answers.items() if (limit := _limit(future)) is not None}
+        return {resource.name: _told(future) for resource, future in answers.items()}
 
 
 def unavailable(address: Address, news: BrokerNews, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
@@ -206,11 +215,15 @@ def _described(name: str, future: Answer) -> Topic | str:
     return Topic(name, len(description.partitions), str(description.topic_id), None)
 
 
-def _limit(future: Answer) -> int | None:
+def _told(future: Answer) -> dict[str, str]:
     try:
-        return int(future.result()["max.message.bytes"].value)
-    except (KafkaException, KeyError, TypeError, ValueError):
-        return None  # this user may not read it
+        return {name: str(entry.value) for name, entry in future.result().items()}
+    except KafkaException:
+        return {}  # this user may not read them
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
 
 
 def _created(name: str, future: Answer) -> bool:

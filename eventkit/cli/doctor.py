@@ -1,0 +1,80 @@
+"""`eventkit doctor`: look at database and broker as a whole, and name every setting that could lose or stall events."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import click
+
+from eventkit.cli.topics import checked
+from eventkit.config import Settings
+from eventkit.errors import EventkitError
+from eventkit.transports import Finding, Transport
+
+_EXAMPLES = """\b
+Examples:
+  eventkit doctor
+  eventkit doctor shop.order shop.payment       these topics' settings too
+  eventkit doctor --json | jq '.findings[] | select(.safe | not)'
+"""
+
+
+@click.command(name="doctor", epilog=_EXAMPLES)
+@click.argument("topics", nargs=-1, callback=checked, metavar="[TOPIC...]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+@click.pass_obj
+def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None:
+    """Look at database and broker, and name what could lose or stall events; exit 1 if anything does."""
+    found = [*_database(settings), *_broker(settings, topics)]
+    if as_json:
+        fields = Finding.__struct_fields__
+        click.echo(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
+    else:
+        _show(found)
+    raise SystemExit(not all(finding.safe for finding in found))
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from eventkit.storage.connection import connect
+    from eventkit.storage.verify import differences
+
+    url = settings.require_database()
+    try:
+        with connect(url, name="doctor", schema=settings.schema) as connection:
+            version = connection.info.parameter_status("server_version") or "unknown"
+        yield Finding("database", f"PostgreSQL {version}", "a primary with eventkit's tables", safe=True, reason="")
+        for difference in differences(url, settings.schema):
+            yield Finding("tables", difference, "as this release wants them", safe=False, reason="`eventkit db verify`")
+    except EventkitError as error:
+        yield Finding("database", str(error), "reachable", safe=False, reason="nothing can be appended or relayed")
+
+
+def _broker(settings: Settings, topics: Sequence[str]) -> Iterator[Finding]:
+    from eventkit.cli.reach import open_broker
+
+    if settings.transport_url is None:
+        return
+    transport = open_broker(settings, "there is no broker to look at: use kafka://host:9092")
+    try:
+        yield from transport.findings(topics)
+        yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
+        yield from _topics(transport, topics)
+    except EventkitError as error:
+        yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
+    finally:
+        transport.close()
+
+
+def _topics(transport: Transport, topics: Sequence[str]) -> Iterator[Finding]:
+    for topic, count in transport.partitions(topics).items() if topics else ():
+        yield Finding(topic, f"{count} partitions", "there", safe=True, reason="")
+
+
+def _show(found: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "setting", "found", "wanted", "because")
+    for finding in found:
+        mark = "[green]ok[/]" if finding.safe else "[red]no[/]"
+        table.add_row(mark, finding.setting, finding.found, finding.wanted, "" if finding.safe else finding.reason)
+    Console().print(table)
