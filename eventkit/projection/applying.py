@@ -96,6 +96,17 @@ class Applying:
         done += counted
         return [Stopped(run, known.get(run.stream)) for run in stopped]
 
+    def join(self, group: str | None) -> None:
+        """Remember the group that is followed with the history whole, in a transaction of its own."""
+        with self.workspace.transaction() as connection:
+            self.fence(connection, exclusive=True)
+            self.projections.join(connection, self.projection.name, group)
+
+    def joined(self) -> str | None:
+        """Return that group."""
+        with self.workspace.transaction() as connection:
+            return self.projections.joined(connection, self.projection.name)
+
     def save(self, position: int) -> None:
         """Remember how far the store has been read, in a transaction of its own."""
         with self.workspace.transaction() as connection:

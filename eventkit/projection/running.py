@@ -19,6 +19,7 @@ import psycopg
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.counters import Counters
+from eventkit.projection.joining import Joining
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
@@ -26,11 +27,12 @@ from eventkit.projection.sources import Source, StoreSource, TransportSource
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.categories import categories
 from eventkit.storage.connection import connect
+from eventkit.storage.event_log import EventLog
 from eventkit.storage.history import History, OwnHistory, RemoteHistory
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import READING
 from eventkit.storage.pruning import pruned_categories
-from eventkit.transports.base import Transport, open_transport
+from eventkit.transports.base import Flag, Transport, open_transport
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
@@ -89,9 +91,9 @@ class Running:
         """Return whether another term shall follow."""
         with ExitStack() as stack:
             projector = self._projector(stack, stop)
-            position = projector.start()
+            projector.start()
             if self._wanted.from_store:
-                return self._from_store(projector, position, stack)
+                return self._from_store(projector, stack)
             return self._from_transport(projector, stack)
 
     def _projector(self, stack: ExitStack, stop: Stop) -> Projector:
@@ -140,7 +142,7 @@ class Running:
                 logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
             self._waits = True
             return not projector.stop.wait(_LOOK / 5) and self._wanted.until_idle is None
-        source = self._subscribe(topics, stack)
+        source = self._subscribe(topics, projector, stack)
         looked = time.monotonic()
 
         def goes_on() -> bool:
@@ -153,19 +155,11 @@ class Running:
         projector.run(source, goes_on=goes_on)
         return not self._is_idle(projector)
 
-    def _from_store(self, projector: Projector, position: int, stack: ExitStack) -> bool:
-        name = f"projector:{self._projection.name}"
-        url = self._wanted.store_url or self._settings.require_database()
-        holding = self._connect("projector lease", self._settings.require_database(), autocommit=True)
-        lease = Lease(holding, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
-        stack.callback(lease.release)
-        if not lease.acquire(projector.stop.is_set):
+    def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
+        held = self._store_source(projector, stack)
+        if held is None:
             return False
-        # The position may have moved on under the process that held the lease before.
-        position = max(position, projector.start())
-        reading = self._connect("projector reader", url, autocommit=True, options=READING)
-        stack.callback(reading.close)
-        source = StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
+        lease, source = held
 
         def goes_on() -> bool:
             lease.check()
@@ -174,13 +168,50 @@ class Running:
         projector.run(source, goes_on=goes_on)
         return False
 
-    def _subscribe(self, topics: list[str], stack: ExitStack) -> Source:
+    def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
+        """Wait for the lease of the one process that reads the store; None when asked to stop before."""
+        name = f"projector:{self._projection.name}"
+        url = self._wanted.store_url or self._settings.require_database()
+        holding = self._connect("projector lease", self._settings.require_database(), autocommit=True)
+        lease = Lease(holding, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
+        stack.callback(lease.release)
+        if not lease.acquire(projector.stop.is_set):
+            return None
+        position = projector.start()  # after the lease: it has moved on under the process that held it before
+        reading = self._connect("projector reader", url, autocommit=True, options=READING)
+        stack.callback(reading.close)
+        return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
+
+    def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
-        subscription = transport.subscribe(topics, self._wanted.group or self._projection.name)
+        group = self._wanted.group or self._projection.name
+        subscription = transport.subscribe(topics, group)
         source = TransportSource(subscription, limit=self._projection.batch)
         stack.callback(source.close)
+        if Flag.NO_HISTORY in transport.flags:
+            if subscription.is_new:
+                projector.joined(None)
+            self._join(projector, group)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
+
+    def _join(self, projector: Projector, group: str) -> None:
+        """Take the history from the store, unless this group has it."""
+        if projector.has_joined(group):
+            return
+        with ExitStack() as stack:
+            held = self._store_source(projector, stack)
+            if held is None or projector.has_joined(group):  # another process has done it meanwhile
+                return
+            lease, source = held
+
+            def goes_on() -> bool:
+                lease.check()
+                return True
+
+            with self._store() as connection:
+                horizon = EventLog(connection, self._settings.schema).horizon().position
+            Joining(projector, source, group).join(horizon, goes_on)
 
     def _transport(self, stack: ExitStack) -> Transport:
         transport = open_transport(self._settings.require_transport(), self._settings.transport_options)

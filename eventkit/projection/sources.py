@@ -92,6 +92,11 @@ class StoreSource:
         """The position up to which everything that will ever appear has been received."""
         return self._position
 
+    @property
+    def seen(self) -> int:
+        """The highest position that was looked at; lower ones may still appear."""
+        return self._reader.cursor
+
     def receive(self) -> list[Message]:
         """Return the next events; pause where there are none yet."""
         rows = self._reader.read()

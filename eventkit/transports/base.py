@@ -95,6 +95,10 @@ class Publisher(Protocol):
 class Subscription(Protocol):
     """One member of a group that shares the topics' messages. Used by one thread."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the group had no place at the broker before: what was sent before, a broker may not have kept."""
+
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return at most `limit` messages as soon as there are some; an empty list after `timeout` seconds.
 

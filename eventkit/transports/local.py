@@ -111,6 +111,8 @@ class LocalPublisher:
 class LocalSubscription:
     """See `Subscription`: gives up and takes over shards only within `receive` and `close`."""
 
+    is_new = False  # its group finds what was before
+
     def __init__(self, broker: Broker, topics: Sequence[str], group: str) -> None:
         self.topics = frozenset(topics)
         self._broker = broker

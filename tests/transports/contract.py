@@ -423,6 +423,8 @@ class TransportContract:
 class _Both:
     """Two members read in turn, as if they were one."""
 
+    is_new = False
+
     def __init__(self, members: list[Subscription], parts: list[list[Message]]) -> None:
         self._members = members
         self._parts = parts

@@ -30,8 +30,8 @@ class ActiveTransport:
     def subscribe(self, topics: Sequence[str], group: str) -> ActiveSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
         shards = self._registry.require(topics)
-        self._registry.join(shards, group)
-        return ActiveSubscription(self._address, shards, group)
+        is_new = self._registry.join(shards, group)
+        return ActiveSubscription(self._address, shards, group, is_new=is_new)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -67,13 +67,16 @@ class Registry:
                 browser.record(_topics(topic), TopicRecord(partitions))
         return missing
 
-    def join(self, shards: Mapping[str, int], group: str) -> None:
-        """Make sure of a group's queues, then of its record."""
+    def join(self, shards: Mapping[str, int], group: str) -> bool:
+        """Make sure of a group's queues, then of its record; return whether a record was missing."""
+        is_new = False
         with self._browsing() as browser:
             for topic, count in shards.items():
                 browser.make([queue_of(topic, shard, group) for shard in range(count)])
                 if group not in browser.groups(topic):
                     browser.record(_groups(topic), GroupRecord(group))
+                    is_new = True
+        return is_new
 
     def prepare(self, topic: str) -> int:
         """Make sure of the queues of all groups of a topic; return its number of shards, TopicUnusable without any."""

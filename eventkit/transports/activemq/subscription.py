@@ -47,7 +47,8 @@ class Lane(msgspec.Struct):
 class ActiveSubscription:
     """See `Subscription`."""
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
+        self.is_new = is_new
         self._group = group
         self._prefetch = str(address.prefetch)
         self._me = uuid4().hex

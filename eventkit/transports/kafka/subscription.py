@@ -32,6 +32,8 @@ _TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
 class KafkaSubscription:
     """See `Subscription`."""
 
+    is_new = False  # its group finds what was before
+
     def __init__(self, address: Address, topics: Sequence[str], group: str, *, fetch_wait_ms: int = 500) -> None:
         self._address = address
         self._news = BrokerNews(address)

@@ -30,8 +30,8 @@ class RabbitTransport:
     def subscribe(self, topics: Sequence[str], group: str) -> RabbitSubscription:
         """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages."""
         shards = self._topology.require(topics)
-        self._topology.join(shards, group)
-        return RabbitSubscription(self._address, shards, group)
+        is_new = self._topology.join(shards, group)
+        return RabbitSubscription(self._address, shards, group, is_new=is_new)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -47,7 +47,8 @@ class Lane(msgspec.Struct):
 class RabbitSubscription:
     """See `Subscription`."""
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
+        self.is_new = is_new
         self._group = group
         self._prefetch = address.prefetch
         self._lanes = {(topic, shard): Lane() for topic, count in shards.items() for shard in range(count)}

@@ -64,23 +64,25 @@ class Topology:
                     channel.exchange_declare(exchange_of(topic, shard), "fanout", durable=True)
         return missing
 
-    def join(self, shards: Mapping[str, int], group: str) -> None:
-        """Make sure of a group's queues."""
+    def join(self, shards: Mapping[str, int], group: str) -> bool:
+        """Make sure of a group's queues; return whether one was missing."""
+        queues = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         with self._connection() as connection:
+            missing = [place for place in queues if not _has_queue(connection, queue_of(*place, group))]
             arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-single-active-consumer": True}
             if _version(connection) >= _UNLIMITED:
                 arguments["x-delivery-limit"] = -1
             channel = connection.channel()
-            for topic, count in shards.items():
-                for shard in range(count):
-                    queue = queue_of(topic, shard, group)
-                    try:
-                        channel.queue_declare(queue, durable=True, arguments=arguments)
-                        channel.queue_bind(queue, exchange_of(topic, shard))
-                    except ChannelClosedByBroker as error:
-                        if error.reply_code != UNLIKE:
-                            raise
-                        raise TopicUnusable({topic: _DROPS.format(queue=queue, reason=error.reply_text)}) from error
+            for topic, shard in queues:
+                queue = queue_of(topic, shard, group)
+                try:
+                    channel.queue_declare(queue, durable=True, arguments=arguments)
+                    channel.queue_bind(queue, exchange_of(topic, shard))
+                except ChannelClosedByBroker as error:
+                    if error.reply_code != UNLIKE:
+                        raise
+                    raise TopicUnusable({topic: _DROPS.format(queue=queue, reason=error.reply_text)}) from error
+        return bool(missing)
 
     def version(self) -> str:
         """Return the server's release."""
@@ -141,6 +143,16 @@ def _shards(connection: pika.BlockingConnection, topic: str) -> int:
                 raise
             return shard
         shard += 1
+
+
+def _has_queue(connection: pika.BlockingConnection, queue: str) -> bool:
+    try:
+        connection.channel().queue_declare(queue, passive=True)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def _release(connection: pika.BlockingConnection) -> str:

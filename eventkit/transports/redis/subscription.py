@@ -46,6 +46,8 @@ class Holding(msgspec.Struct):
 class RedisSubscription:
     """See `Subscription`."""
 
+    is_new = False  # its group finds what was before
+
     def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
         self._address = address
         self._group = group
