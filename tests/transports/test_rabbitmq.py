@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventkit.transports.rabbitmq import RabbitTransport
+from eventkit.transports.rabbitmq import RabbitTransport, topology
 from tests.servers.rabbitmq import RabbitServer
 from tests.transports.contract import Refuser, TransportContract, fresh, joined
 from tests.transports.server_contract import ServerContract
 
 
 @pytest.fixture
-def transport(rabbitmq: RabbitServer) -> Iterator[RabbitTransport]:
-    """A transport to the session's RabbitMQ."""
+def transport(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitTransport]:
+    """A transport to the session's RabbitMQ, which nobody kills."""
+    monkeypatch.setattr(topology, "NOTED", 0)
     transport = RabbitTransport(rabbitmq.url, {})
     yield transport
     transport.close()
