@@ -1,0 +1,65 @@
+"""`eventkit doctor`: what could lose or stall events is named, and the exit code says whether anything is."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from tests.servers.kafka import GivenKafka, KafkaServer
+from tests.servers.redis import RedisServer
+
+
+def doctor(database_url: str, transport_url: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """Run it with --json and return its exit code and findings."""
+    urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": transport_url}
+    done = subprocess.run(
+        [sys.executable, "-m", "eventkit.cli", "doctor", "--json", *arguments],
+        env={**os.environ, **urls},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, json.loads(done.stdout)["findings"]
+
+
+def test_a_sound_set_up_has_no_complaint(database_url: str, redis: RedisServer) -> None:
+    """A migrated database and a durable broker: exit code 0."""
+    code, found = doctor(database_url, redis.url)
+
+    assert code == 0
+    assert {"database", "appendonly", "appendfsync", "maxmemory-policy", "broker"} <= {
+        each["setting"] for each in found
+    }
+
+
+def test_a_broker_that_loses_messages_is_named_with_the_reason(database_url: str) -> None:
+    """Exit code 1, and a sentence that says why."""
+    server = RedisServer(appendonly="no").start()
+    try:
+        code, found = doctor(database_url, server.url)
+    finally:
+        server.stop()
+
+    assert code == 1
+    assert any("append-only file" in each["reason"] for each in found if not each["safe"])
+
+
+def test_a_compacted_topic_is_named(database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str) -> None:
+    """Compaction keeps the last event of a stream only."""
+    compacted = f"{kafka_topic}.compacted"
+    kafka.create_topic(compacted, cleanup_policy="compact")
+
+    code, found = doctor(database_url, kafka.url, kafka_topic, compacted)
+
+    assert code == 1
+    assert [each["setting"] for each in found if not each["safe"]] == [f"{compacted}: cleanup.policy"]
+
+
+def test_a_database_without_tables_is_named(empty_database_url: str, redis: RedisServer) -> None:
+    """What is missing is a finding like the others, not a crash."""
+    code, found = doctor(empty_database_url, redis.url)
+
+    assert code == 1
+    assert next(each for each in found if each["setting"] == "database")["safe"] is False
