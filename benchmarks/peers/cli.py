@@ -7,7 +7,7 @@ from benchmarks.given import Given, given, machine
 from benchmarks.laps import Load
 from benchmarks.measure import last_line, show
 from benchmarks.peers.contestant import Contestant
-from benchmarks.peers.debezium import Debezium
+from benchmarks.peers.debezium import Debezium, WarmDebezium
 from benchmarks.peers.eventkit import Eventkit
 from benchmarks.peers.faststream_outbox import FastStreamOutbox
 from benchmarks.peers.run import PeersRun
@@ -30,7 +30,7 @@ repeated: came again. out of order: came after a later one of its key. Every mes
 
 def contestants() -> list[Contestant]:
     """Return all of them, ours first."""
-    return [Eventkit(), Debezium(), Watermill(), TxOutbox(), FastStreamOutbox()]
+    return [Eventkit(), Debezium(), WarmDebezium(), Watermill(), TxOutbox(), FastStreamOutbox()]
 
 
 def _chosen(_: click.Context, __: click.Parameter, text: str | None) -> list[Contestant]:

@@ -68,8 +68,9 @@ class PeersRun:
         """Return what `--json` prints."""
         names = [contestant.name for contestant in self.contestants]
         figures = {f"{name}_{key}": value for name in names for key, value in self._of(name).items()}
-        if {OURS, YARDSTICK} <= set(names):
-            figures["relay_ratio_to_debezium"] = self._ratio(OURS, YARDSTICK)
+        for name in names:
+            if OURS in names and name != OURS:
+                figures[f"relay_ratio_to_{name}"] = self._ratio(OURS, name)
         return {
             **figures,
             "events": self._drains[names[0]][0].asked,

@@ -43,7 +43,9 @@ def test_an_unknown_contestant_is_refused_before_anything_starts() -> None:
     done = subprocess.run([*PEERS, "--only", "kafka"], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 2
-    assert "they are eventkit, debezium, watermill, txoutbox, faststream_outbox" in done.stderr.replace("\n", " ")
+    assert "they are eventkit, debezium, debezium_warm, watermill, txoutbox, faststream_outbox" in done.stderr.replace(
+        "\n", " "
+    )
 
 
 def test_a_peer_without_its_tools_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
