@@ -10,7 +10,7 @@ from benchmarks.peers.contestant import Contestant
 from benchmarks.peers.debezium import Debezium, WarmDebezium
 from benchmarks.peers.eventkit import Eventkit
 from benchmarks.peers.faststream_outbox import FastStreamOutbox
-from benchmarks.peers.run import PeersRun
+from benchmarks.peers.run import OURS, PeersRun
 from benchmarks.peers.turn import Ground
 from benchmarks.peers.txoutbox import TxOutbox
 from benchmarks.peers.watermill import Watermill
@@ -62,10 +62,12 @@ def command(shared: Given, *, only: list[Contestant], events: int, rate: int, se
         where = f"{kafka.version}, PostgreSQL {server.version}, {machine()}"
     settings = [f"{contestant.title}: {contestant.settings}" for contestant in run.contestants]
     left_out = [f"left out: {title}: {reason}" for title, reason in run.left_out.items()]
+    if not run.contestants:
+        raise click.ClickException("; ".join(left_out))
     show(run.rates(f"{events:,} events, {where}"), shared.console)
     show(run.latencies(f"commit to consumer, {rate:,} a second, {where}"), shared.console)
     show(run.deliveries("what was delivered"), shared.console, NOTES, *settings, *left_out)
     if shared.plot:
-        bars(shared.plot, where, run.panels(), unit="")
+        bars(shared.plot, where, run.panels(), pale={each.name for each in run.contestants} - {OURS}, unit="")
     if shared.as_json:
         last_line(run.figures())

@@ -12,7 +12,7 @@ from benchmarks.measure import Rounds
 from benchmarks.peers.contestant import Contestant
 from benchmarks.peers.delivered import Delivered
 from benchmarks.peers.turn import Drain, Ground
-from tests.servers import ServerMissing
+from tests.servers import ServerFailed, ServerMissing
 
 OURS, YARDSTICK = "eventkit", "debezium"
 
@@ -95,8 +95,10 @@ class PeersRun:
             drain = self._ground.drain(contestant, self._events, limit=self._limit)
             lap, used = self._ground.follow(contestant, self._load)
             contended = self._ground.contend(contestant, self._load.seconds)
-        except ServerMissing as missing:
-            self.left_out[contestant.title] = str(missing)
+        except (ServerMissing, ServerFailed, TimeoutError, RuntimeError) as reason:
+            if contestant.name == OURS:
+                raise
+            self.left_out[contestant.title] = str(reason)
             self.contestants.remove(contestant)
             return
         self._drains[contestant.name].append(drain)
