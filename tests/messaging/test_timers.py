@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -139,6 +140,48 @@ def test_a_deadline_that_is_firing_can_no_longer_be_cancelled(database_url: str)
 
     assert late == [False]
     assert history(database_url) == {"order-1": ["PaymentOverdue"]}
+
+
+def test_firing_and_cancelling_race_to_exactly_one_end(database_url: str) -> None:
+    """Services cancel, before or after they append to the stream, while the timers fire; and nothing deadlocks."""
+    count, stop = 150, Stop()
+    with psycopg.connect(database_url) as connection:
+        for number in range(count):
+            due = timedelta(milliseconds=number % 50)
+            deadlines.set(connection, order(number), PaymentOverdue(str(number)), due)
+    in_time: set[str] = set()
+    errors: list[BaseException] = []
+
+    def service(half: int) -> None:
+        try:
+            with psycopg.connect(database_url) as connection:
+                for number in random.Random(half).sample(range(half, count, 2), count // 2):
+                    if half:
+                        store.append(connection, order(number), OrderPaid(str(number)))
+                    if deadlines.cancel(connection, order(number), PaymentOverdue):
+                        in_time.add(order(number))
+                    if not half:
+                        store.append(connection, order(number), OrderPaid(str(number)))
+                    connection.commit()
+        except BaseException as error:  # noqa: BLE001 raised again below
+            errors.append(error)
+
+    firing = threading.Thread(target=timers(database_url).run, args=(stop,))
+    services = [threading.Thread(target=service, args=(half,)) for half in range(2)]
+    for thread in (*services, firing):
+        thread.start()
+    for thread in services:
+        thread.join(60)
+    stop.set()
+    firing.join(30)
+    timers(database_url).fire()
+
+    assert errors == []
+    fired = rows(database_url, "select stream from eventkit.events where type = 'PaymentOverdue'")
+    assert sorted([*in_time, *(stream for (stream,) in fired)]) == sorted(map(order, range(count)))
+    assert waiting(database_url) == []
+    with psycopg.connect(database_url) as connection:
+        check_tables(connection)
 
 
 def test_an_open_append_delays_its_own_streams_deadline_alone(database_url: str) -> None:
