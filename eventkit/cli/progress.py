@@ -61,15 +61,10 @@ def _lines(name: str) -> Iterator[Tell]:
 
 
 class _Pace:
-    """Events per second since the first event."""
+    """Events per second since the beginning."""
 
     def __init__(self) -> None:
-        self._started: float | None = None
+        self._started = time.monotonic()
 
     def rate(self, done: int) -> float:
-        if not done:
-            return 0.0
-        if self._started is None:
-            self._started = time.monotonic()
-            return 0.0
         return done / max(time.monotonic() - self._started, 0.001)

@@ -101,7 +101,7 @@ def runs_of(log: StreamLog, chunk: list[Missing]) -> list[Run]:
         if run is None or (run.arrivals[0].version, len(run.arrivals)) != (low + 1, high - low):
             there = f"has {len(run.arrivals)} of them" if run else "has none of them"
             raise RebuildRefused(
-                f"versions {low + 1} to {high} of {stream} are needed, and the store {there} (pruned, or another "
-                "service's): rebuild from the transport, `--from transport`, if its topics still begin at the beginning"
+                f"versions {low + 1} to {high} of {stream} are needed, and the store {there}: they were pruned, or are "
+                "another service's; a read model can be rebuilt only from a store that has all of its events"
             )
     return runs

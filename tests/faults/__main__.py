@@ -1,6 +1,6 @@
-"""`python -m tests.faults load --minutes 10 | polls`: the fault tests in their long form, with figures.
+"""`python -m tests.faults load --minutes 10 | polls | rebuilds`: the fault tests in their long form, with figures.
 
-Both start servers of their own.
+Each starts servers of its own.
 """
 
 import tempfile
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tests.faults import no_stall
+from tests.faults import rebuilds as rebuilding
 from tests.faults.run import run
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
@@ -49,6 +50,23 @@ def polls(postgres: str) -> None:
         server.stop()
     click.echo(f"{figures}\nratio {figures.ratio:.2f}")
     raise SystemExit(0 if figures.ratio < 1.5 else 1)
+
+
+@main.command()
+@release
+@click.option("--minutes", type=float, default=5.0, show_default=True)
+@click.option("--rate", type=int, default=500, show_default=True, help="Appends a second.")
+@click.option("--kills", type=int, default=50, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+def rebuilds(postgres: str, minutes: float, rate: int, kills: int, seed: int) -> None:
+    """Rebuild a read model under appends, the rebuilds being killed, and watch its readers."""
+    server = PostgresServer.start(int(postgres))
+    try:
+        findings = rebuilding.run(server.fresh(), seconds=minutes * 60, rate=rate, kills=kills, seed=seed)
+    finally:
+        server.stop()
+    click.echo(findings)
+    raise SystemExit(1 if findings.problems else 0)
 
 
 if __name__ == "__main__":
