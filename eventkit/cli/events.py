@@ -98,23 +98,13 @@ def prune(  # noqa: PLR0913 one parameter an option
         total = sum(count.prunable for count in counts)
         if not as_json:
             _tell_counts(counts, pruning)
-        if dry_run or not total:
-            pruned = 0
-            if not as_json:
-                click.echo(f"would prune {number(total, 'event')}; nothing was done")
-        else:
-            if not yes:
-                click.confirm(
-                    f"Prune {number(total, 'event')}? Projections in other databases cannot be seen from here",
-                    abort=True,
-                    err=True,
-                )
-            pruned = _with_progress(pruning, total, batch)
-            if not as_json:
-                click.echo(f"{number(pruned, 'event')} pruned")
+        pruned = 0 if dry_run or not total else _prune(pruning, total, batch=batch, yes=yes)
     if as_json:
-        told = {"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}
-        click.echo(json.dumps(told))
+        click.echo(json.dumps({"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}))
+    elif dry_run or not total:
+        click.echo(f"would prune {number(total, 'event')}; nothing was done")
+    else:
+        click.echo(f"{number(pruned, 'event')} pruned")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Close streams, and move their events into a file.")
@@ -180,10 +170,14 @@ def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
         )
 
 
-def _with_progress(pruning: "Pruning", total: int, batch: int) -> int:
+def _prune(pruning: "Pruning", total: int, *, batch: int, yes: bool) -> int:
+    """Ask, then prune with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
+    if not yes:
+        unseen = "Projections in other databases cannot be seen from here"
+        click.confirm(f"Prune {number(total, 'event')}? {unseen}", abort=True, err=True)
     pruned = 0
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -140,7 +140,10 @@ class LetterActions:
                 raise DeadLetterError(f"dead letter {letter} {why}")
             self._execute(_EDIT, ids=[letter], data=data)
             if parked_by == RELAY:
-                self._execute(_REPLACE, ids=[letter], data=data)
+                if not self._execute(_REPLACE, ids=[letter], data=data).rowcount:
+                    raise DeadLetterError(
+                        f"the event of dead letter {letter} was sent meanwhile: redrive or discard it"
+                    )
                 self._execute(_SEND_AGAIN, ids=[letter])
             else:
                 self._execute(_ASK, ids=[letter])
