@@ -74,8 +74,8 @@ def test_what_a_rebuild_is_still_to_read_stays(url: str) -> None:
         project(url, name, "a")
     with psycopg.connect(url) as connection:
         connection.execute(
-            "insert into eventkit.rebuilds (name, generation, declared_version, shadow, definition, position, total)"
-            " values ('totals', 99, 2, 'shadow', '', 0, 2)"
+            "insert into eventkit.rebuilds (name, generation, declared_version, shadow, definition, total)"
+            " values ('totals', 99, 2, 'shadow', '', 2)"
         )
 
     assert prune(url) == 0
