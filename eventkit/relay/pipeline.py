@@ -19,10 +19,11 @@ from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")
 
-_BUSY, _IDLE, _GROWTH = 0.002, 0.05, 1.4  # seconds between reads: shortest, longest; and the step between
+_BUSY, _IDLE, _GROWTH = 0.001, 0.07, 1.4  # seconds between reads: shortest, longest; and the step between
 _MANY = 500  # rows of a page after which the next is read without a pause
-_GATHER = 0.005  # seconds between two settlements: a commit for many costs as much as for one
-_REPORTS = 0.001  # seconds to wait for a report before looking for the next page
+_GATHER = 0.02  # seconds between two settlements: nobody waits for them, and one of many costs as much as one of few
+_REPORTS = 0.005  # seconds between two looks for reports: only their settlement waits for them
+_CALM = 0.1  # the same where none is outstanding
 _SILENCE = 3.0  # seconds without an acknowledgement until it is said
 _DRAIN = 3.0  # seconds for what is in flight at the end
 _LOOK = 1.0  # seconds between two looks at what is parked and held
@@ -59,8 +60,8 @@ class Pipeline:
         self._settlement = settlement
         self._owed = owed
         self._flight = Flight()
-        self._pages: queue.Queue[list[Row]] = queue.Queue()
-        self._acknowledged: queue.Queue[Sequence[int] | None] = queue.Queue()
+        self._pages: queue.SimpleQueue[list[Row]] = queue.SimpleQueue()
+        self._acknowledged: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._error: BaseException | None = None
 
@@ -123,11 +124,11 @@ class Pipeline:
     def _publish(self, goes_on: Callable[[], bool]) -> Reports | None:
         outstanding, silence = 0, Silence()
         while goes_on() and not self._ending.is_set():
-            rows = self._next_page(wait=not outstanding)
+            rows = self._next_page(_REPORTS if outstanding else _CALM)
             if rows:
                 self._publisher.send([message(row) for row in rows])
                 outstanding += len(rows)
-            reports = self._publisher.reports(0 if rows or not outstanding else _REPORTS)
+            reports = self._publisher.reports(0)
             outstanding -= self._hand_over(reports)
             if reports.failed:
                 return reports
@@ -148,9 +149,9 @@ class Pipeline:
             return Reports(lost="no acknowledgement while coming to an end")
         return None
 
-    def _next_page(self, *, wait: bool) -> list[Row]:
+    def _next_page(self, wait: float) -> list[Row]:
         try:
-            return self._pages.get(timeout=0.05) if wait else self._pages.get_nowait()
+            return self._pages.get(timeout=wait)
         except queue.Empty:
             return []
 

@@ -76,6 +76,8 @@ class Publisher(Protocol):
     def reports(self, timeout: float) -> Reports:
         """Return what is known since the last call, waiting up to `timeout` seconds for the first report.
 
+        A relay asks with 0, every few milliseconds: what was sent goes on its way without it.
+
         When it `failed`, some messages may be unaccounted for: call `abandon`, use a new publisher.
         """
 

@@ -17,7 +17,7 @@ from eventkit.transports.kafka.news import BrokerNews
 QUEUE = 100_000  # messages taken over and not reported
 USUAL_LIMIT = 1_048_588  # Kafka's default of max.message.bytes
 _QUEUE_KB = 131_072
-_LINGER = 5  # milliseconds
+_LINGER = 0  # milliseconds: a batch gathers while those before it are under way, and an event alone waits for nobody
 _BATCH = 1_000_000  # bytes; librdkafka's default
 _SAFE_BATCH = 100_000  # bytes, where the limit is not known
 _SPARE = 0.9  # of the limit: a batch of two is never refused for its size
