@@ -55,7 +55,8 @@ class LatencyRun:
         self._loop = loop
         self._pid = pid
         self._seconds = loads[-1].seconds
-        self.loads = [*loads[:-1], msgspec.structs.replace(loads[-1], rate=loop.highest(loads[-1]))]
+        highest = msgspec.structs.replace(loads[-1], rate=loop.highest(loads[-1]))
+        self.loads = [*(load for load in loads[:-1] if load.rate != highest.rate), highest]
         self.laps = Laps()
         self._idle: list[float] = []
 
@@ -73,8 +74,8 @@ class LatencyRun:
     def figures(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         rates = [load.rate for load in self.loads]
-        names = [*map(str, rates[:-1]), "highest"]
-        found = [self.laps.figures(RELAY, rate, name) for rate, name in zip(rates, names, strict=True)]
+        names = [*((rate, str(rate)) for rate in rates), (rates[-1], "highest")]
+        found = [self.laps.figures(RELAY, rate, name) for rate, name in names]
         return {
             **{name: value for figures in found for name, value in figures.items()},
             "highest_rate": rates[-1],
