@@ -1,15 +1,17 @@
 """What a fold does, as a short text: where it differs, the snapshots of the other fold are not read.
 
 It sees the state's shape and initial value, the names and schema versions of the events, and the code of the evolve
-functions, of the upcasters, and of what they name within their top-level package: methods of the state and of the
-events, functions, classes, constants. It does not see other packages, what is called by a computed name, and values
-that change at run time: `version=` is for those. Another release of Python compiles differently, and is another fold.
+functions, of the upcasters, and of what they name: methods of the state and of the events, functions, classes and
+constants of the top-level packages that these are in. It does not see other packages, what is called by a computed
+name, and values that change at run time: `version=` is for those. Another release of Python compiles differently, and
+is another fold.
 """
 
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from hashlib import sha256
+from inspect import getattr_static
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -49,13 +51,16 @@ class _Reader:
         self._state = state
         self._parts = [cls for cls in parts if cls is not state]
         self._scopes: list[Mapping[str, Any]] = []  # where a method that is called may be
-        self._root = ""
+        self._roots: set[str] = set()  # the top-level packages that are looked into
         self._seen: set[int] = {id(state)}  # of its methods only those count that the fold calls
 
     def read(self, roots: list[Any]) -> Any:
         """Describe the fold's own functions and classes."""
-        self._root = _root(roots[0].__globals__)
         classes = [self._state, *self._parts, *(cls for cls in roots if isinstance(cls, type))]
+        functions = [
+            function for one in roots for function in (one, *_inner(one)) if isinstance(function, FunctionType)
+        ]
+        self._roots = {*(_root(function.__globals__) for function in functions), *map(_home, classes)}
         self._scopes = [vars(base) for cls in classes for base in cls.__mro__[:-1]]
         special = [value for name, value in sorted(vars(self._state).items()) if name.startswith("__")]
         made = [value for value in special if isinstance(value, FunctionType) and _is_written(value)]
@@ -75,22 +80,24 @@ class _Reader:
         return _shown(value) if parts is None else [self._value(part) for part in parts]
 
     def _function(self, function: FunctionType) -> Any:
-        if id(function) in self._seen or _root(function.__globals__) != self._root:
+        if id(function) in self._seen:
             return function.__qualname__
         self._seen.add(id(function))
+        inner = [self._value(one) for one in _inner(function)]
+        if _root(function.__globals__) not in self._roots:
+            return function.__qualname__, inner
         names = sorted(set(_names(function.__code__)))
         given = [*_closed(function), function.__defaults__, function.__kwdefaults__]
         scopes = [function.__globals__, *self._scopes, *self._modules(function, names)]
         named = [(name, self._value(scope[name])) for name in names for scope in scopes if name in scope]
-        return self._value(function.__code__), self._value(given), named
+        return self._value(function.__code__), self._value(given), named, inner
 
     def _modules(self, function: FunctionType, names: list[str]) -> list[Mapping[str, Any]]:
         found = [function.__globals__.get(name) for name in names]
-        return [vars(one) for one in found if isinstance(one, ModuleType) and _root(vars(one)) == self._root]
+        return [vars(one) for one in found if isinstance(one, ModuleType) and _root(vars(one)) in self._roots]
 
     def _class(self, cls: type) -> Any:
-        module = sys.modules.get(cls.__module__)
-        if id(cls) in self._seen or module is None or _root(vars(module)) != self._root:
+        if id(cls) in self._seen or _home(cls) not in self._roots:
             return cls.__qualname__
         self._seen.add(id(cls))
         if issubclass(cls, Enum):
@@ -108,6 +115,10 @@ def _root(namespace: Mapping[str, Any]) -> str:
     spec = namespace.get("__spec__")
     name: str = spec.name if spec else namespace.get("__name__", "")
     return name.partition(".")[0]
+
+
+def _home(cls: type) -> str:
+    return _root(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else ""
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -129,8 +140,10 @@ def _shown(value: Any) -> str:
 
 
 def _inner(value: Any) -> list[Any]:
-    """Return the functions behind a property or a class's or static method."""
-    found = [getattr(value, name, None) for name in ("fget", "__func__", "func")]
+    """Return the functions behind a property, method, partial, decorated or dispatching function, or other callable."""
+    found = [getattr(value, name, None) for name in ("fget", "__func__", "func", "__wrapped__")]
+    found += getattr(value, "registry", {}).values()
+    found += [getattr_static(type(value), "__call__", None)]
     return [function for function in found if isinstance(function, FunctionType)]
 
 

@@ -5,6 +5,7 @@ function's second parameter, a class or a union of classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import unwrap
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,7 @@ def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tupl
 
 
 def _annotation(function: Callable[..., Any]) -> Any:
+    function = unwrap(function)  # somebody's decorator may stand between
     code = getattr(function, "__code__", None)
     if code is None or code.co_argcount < 2:  # noqa: PLR2004 the state and the event
         return None

@@ -63,7 +63,8 @@ class Keeper(Generic[S]):
         self._state = type(fold.initial())
         try:
             self._codec = Codec(self._state)
-        except (CatalogError, NameError) as error:
+            self._codec.encode(fold.initial())
+        except (CatalogError, InvalidEvent, NameError) as error:
             raise AggregateError(
                 f"the state of {fold.name} cannot be kept in snapshots: {error}; a @dataclass, a msgspec.Struct or a "
                 "Pydantic model can"

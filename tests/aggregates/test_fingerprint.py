@@ -3,9 +3,14 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from eventkit.aggregates.decider import Decider
+from eventkit.aggregates.fingerprint import fingerprint
+from tests.aggregates.shop import Added, Cart, decide, evolve_cart, shop
 
 PROGRAM = """
 import importlib, sys
@@ -22,6 +27,9 @@ CHANGES = {
     "a method of the state's parts": ("return taxed(self.price", "return 2 * taxed(self.price"),
     "a method of an event": ("Line(self.item, self.price)", "Line(self.item, 2 * self.price)"),
     "a function of the package": ("return price * (1", "return price * (2"),
+    "a decorator of the package": ("        function(*args)\n", "        function(*args)\n        function(*args)\n"),
+    "a function for one class": ("return len(item)", "return 2 * len(item)"),
+    "a cached function": ("round(price, 2)", "round(price, 3)"),
     "a table of constants": ('"0.19"', '"0.16"'),
     "a set of constants": ('"note", "pen"', '"note", "ink"'),
     "a field's type": ("    total: Decimal = Decimal(0)", "    total: Decimal | None = Decimal(0)"),
@@ -45,11 +53,28 @@ def fingerprints(folder: Path, *sources: str, seed: str = "0") -> list[str]:
     return ran.stdout.split()
 
 
+def test_a_fold_of_callables_is_seen_too() -> None:
+    """A decider's evolve may be a partial or an object with `__call__`."""
+
+    class Evolving:
+        def __call__(self, state: Cart, event: Added) -> Cart:
+            return Cart((*state.items, event.item))
+
+    class Other:
+        def __call__(self, state: Cart, _: Added) -> Cart:
+            return state
+
+    decided = [evolve_cart, partial(evolve_cart), Evolving(), Other()]
+    folds = [Decider(Cart, decide, evolve, events=[Added]).fold for evolve in decided]  # type: ignore[arg-type]
+
+    assert len({fingerprint(fold, shop, 1) for fold in folds}) == 4
+
+
 @pytest.fixture(scope="module")
 def all_fingerprints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The fingerprint of the fold after each change."""
     changed = [SOURCE.replace(*change) for change in CHANGES.values()]
-    assert SOURCE not in changed
+    assert len({SOURCE, *changed}) == len(changed) + 1
     found = fingerprints(tmp_path_factory.mktemp("folds"), SOURCE, *changed)
     return dict(zip(["nothing", *CHANGES], found, strict=True))
 

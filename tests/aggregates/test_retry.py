@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from eventkit import ConcurrencyError
+from eventkit.aggregates.repository import Repository
 from eventkit.aggregates.retry import is_conflict, retry_on_conflict, retry_on_conflict_async
-from tests.aggregates.shop import Order, orders
+from eventkit.aggregates.snapshots import Snapshots
+from tests.aggregates.shop import Order, orders, store
 
 
 def add(item: str, rivals: int, sessions: sessionmaker[Session], session: Session) -> int:
@@ -141,16 +143,25 @@ def test_a_lost_connection_is_no_conflict() -> None:
     assert not is_conflict(DBAPIError("", None, OSError("gone")))
 
 
-@given(plan=st.lists(st.sampled_from(["ann", "bob"]), min_size=1, max_size=12), strict=st.booleans())
+@given(
+    plan=st.lists(st.sampled_from(["ann", "bob"]), min_size=1, max_size=12),
+    strict=st.booleans(),
+    repository=st.sampled_from([orders, Repository(store, Order, category="order", snapshots=Snapshots(every=2))]),
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_decision_is_lost_or_taken_twice(engine: Engine, plan: list[str], strict: bool) -> None:  # noqa: FBT001
+def test_no_decision_is_lost_or_taken_twice(
+    engine: Engine,
+    repository: Repository[Order],
+    plan: list[str],
+    strict: bool,  # noqa: FBT001 of the strategy
+) -> None:
     """Writers on one aggregate, at once: every decision is there once, and each was taken on the state before it."""
     options = {"isolation_level": "REPEATABLE READ"} if strict else {}
     sessions = sessionmaker(engine.execution_options(**options))
     key = uuid4()
 
     def decide(one: tuple[int, str], session: Session) -> None:
-        with orders.change(session, key) as order:
+        with repository.change(session, key) as order:
             order.add(f"{one[1]} {one[0]} saw {len(order.items)}")
 
     with ThreadPoolExecutor(4) as pool:
@@ -161,6 +172,6 @@ def test_no_decision_is_lost_or_taken_twice(engine: Engine, plan: list[str], str
         )
 
     with sessions() as session:
-        order: Order = orders.load(session, key)
+        order = repository.load(session, key)
     assert sorted(item.partition(" saw ")[0] for item in order.items) == sorted(f"{w} {n}" for n, w in enumerate(plan))
     assert [int(item.partition(" saw ")[2]) for item in order.items] == list(range(len(plan)))

@@ -1,6 +1,7 @@
 """Snapshots spare reading, and nothing that happens to them changes what is loaded."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -268,6 +269,20 @@ def test_a_class_without_a_shape_is_refused() -> None:
 
     with pytest.raises(AggregateError, match="state of Plain cannot be kept in snapshots"):
         Repository(store, Plain, category="order", snapshots=Snapshots(every=1))
+
+
+def test_an_initial_state_that_json_cannot_hold_is_refused() -> None:
+    """It would be found out at the first load otherwise."""
+
+    @dataclass
+    class Endless(Aggregate):
+        limit: float = math.inf
+
+        @evolve
+        def _added(self, event: Added) -> None: ...
+
+    with pytest.raises(AggregateError, match="field 'limit' holds inf"):
+        Repository(store, Endless, category="order", snapshots=Snapshots(every=1))
 
 
 @pytest.mark.parametrize("policy", [{}, {"every": 0}, {"every": 1, "when": max}])
