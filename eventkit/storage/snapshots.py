@@ -36,7 +36,7 @@ _KEEP = """with there as (
 )
 insert into {s}.snapshots (stream, aggregate, version, event_id, fingerprint, state)
 select %(stream)s::text, %(aggregate)s::text, %(version)s::int, %(event_id)s::uuid, %(fingerprint)s::text,
-       %(state)s::jsonb
+       %(state)s::json
  where exists (select from free) or not exists (select from there)
 on conflict (stream, aggregate) do update
    set version = excluded.version, event_id = excluded.event_id, fingerprint = excluded.fingerprint,

@@ -28,7 +28,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 DEFAULT_SCHEMA = "eventkit"
 VERSION_TABLE = "alembic_version"
@@ -347,7 +347,7 @@ def _snapshots(tables: MetaData) -> None:
         Column("version", Integer, nullable=False),
         Column("event_id", Uuid, nullable=False),
         Column("fingerprint", Text, nullable=False),
-        Column("state", JSONB, nullable=False),
+        Column("state", JSON, nullable=False),  # jsonb would sort the keys, and a dict of the state has an order
         Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
         info={STORAGE: _COMING_AND_GOING_STORAGE},

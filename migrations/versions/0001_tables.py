@@ -6,7 +6,7 @@ Records become append-only. Locks nothing of yours, and must run before the code
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 from eventkit.storage.migrate import make_schema, schema_of
 
@@ -357,7 +357,7 @@ def _snapshots(schema: str) -> None:
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("event_id", sa.Uuid, nullable=False),
         sa.Column("fingerprint", sa.Text, nullable=False),
-        sa.Column("state", JSONB, nullable=False),
+        sa.Column("state", JSON, nullable=False),
         sa.Column("saved_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("stream", "aggregate", name="snapshots_pkey"),
         schema=schema,

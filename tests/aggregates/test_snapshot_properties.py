@@ -1,6 +1,6 @@
 """Whatever is done to a stream and to its snapshots, the state that is loaded is the fold of the events."""
 
-from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +25,7 @@ def test_whatever_happens_the_state_is_the_fold(engine: Engine, every: int, plan
 
     def change(session: Session) -> None:
         with orders.change(session, key) as order:
-            order.add("tea")
+            order.add(f"{'x' * (9 - order.version % 10)}{order.version}")  # jsonb would sort them
 
     def nested(session: Session) -> None:
         with session.begin_nested() as savepoint:
@@ -37,7 +37,7 @@ def test_whatever_happens_the_state_is_the_fold(engine: Engine, every: int, plan
         with Session(engine) as another, another.begin():
             change(another)
 
-    acts: dict[str, Callable[[Session], object]] = {
+    acts: dict[str, Any] = {
         "add": change,
         "commit": Session.commit,
         "roll back": Session.rollback,
@@ -51,4 +51,4 @@ def test_whatever_happens_the_state_is_the_fold(engine: Engine, every: int, plan
         for name in plan:
             acts[name](session)
             now, told = orders.load(session, key), plain.load(session, key)
-            assert (now, now.version) == (told, told.version)
+            assert (now, list(now.items), now.version) == (told, list(told.items), told.version)

@@ -83,7 +83,18 @@ def test_a_snapshot_is_kept_every_so_many_events(session: Session) -> None:
         versions.append([row[2] for row in snapshots(session)])
 
     assert versions == [[], [4], [4], [7], [16]]
-    assert snapshots(session) == [("order-1", "Order", 16, '{"items": {"tea": 16}, "closed": false}')]
+    assert snapshots(session) == [("order-1", "Order", 16, '{"items":{"tea":16},"closed":false}')]
+
+
+def test_a_kept_dict_has_its_order(session: Session) -> None:
+    """The order of a dict is part of the state: a decision may look at what was first."""
+    orders = kept(3)
+    with orders.change(session, 1) as order:
+        for item in ("tea", "a cake", "ale"):
+            order.add(item)
+
+    assert len(snapshots(session)) == 1
+    assert list(orders.load(session, 1).items) == ["tea", "a cake", "ale"]
 
 
 def test_a_policy_may_look_at_the_state(session: Session) -> None:
@@ -160,7 +171,7 @@ def test_an_unusable_snapshot_is_ignored_and_replaced(session: Session, change: 
     assert orders.load(session, 1) == Order({"tea": 3})
     add(orders, session, 1)
 
-    assert [row[2:] for row in snapshots(session)] == [(4, '{"items": {"tea": 4}, "closed": false}')]
+    assert [row[2:] for row in snapshots(session)] == [(4, '{"items":{"tea":4},"closed":false}')]
 
 
 def test_another_version_given_by_hand_is_another_fold(engine: Engine, session: Session) -> None:
