@@ -29,6 +29,7 @@ from tests.projection.shop import (
     shop,
     totals,
 )
+from tests.servers.postgres import PostgresServer
 
 
 def rebuild(url: str, projection: Projection | None = None, **plan: object) -> Outcome:
@@ -391,3 +392,15 @@ def test_rows_without_a_primary_key_cannot_be_merged(url: str) -> None:
     with pytest.raises(RebuildRefused, match=r"the rows of public\.totals cannot be merged"):
         rebuild(url, merge=True)
     assert rebuild(url).merged is None
+
+
+def test_the_store_may_be_another_database(url: str, postgres: PostgresServer) -> None:
+    """What the live read model has and the shadow has not is read from there, too, under the lock."""
+    elsewhere = postgres.fresh()
+    record(elsewhere, orders("order-1", 3), orders("order-2", 2))
+    apply(url, orders("order-1", 2))
+
+    done = rebuild(url, store_url=elsewhere)
+
+    assert (done.events, rows(url)) == (5, [("ann", 5, 5)])
+    postgres.drop(elsewhere)
