@@ -24,21 +24,21 @@ _LOOK = 0.1  # seconds between looks at the request to stop
 def feed_in_processes(jobs: Sequence[Job], told: Told, stop: Stop) -> None:
     """Run the jobs side by side, `told` being called by several threads; the first error ends all."""
     processes = [_start(job) for job in jobs]
-    try:
-        with ThreadPoolExecutor(len(processes)) as readers:
-            reading = [readers.submit(_read, process, told) for process in processes]
-            while not all(future.done() for future in reading) and not stop.wait(_LOOK):
-                if failed := [future.exception() for future in reading if future.done() and future.exception()]:
-                    raise failed[0] or RebuildRefused("")
-            for process in processes if stop.is_set() else ():
+    with ThreadPoolExecutor(len(processes)) as readers:
+        reading = [readers.submit(_read, process, told) for process in processes]
+        try:
+            while not stop.is_set() and not all(future.done() for future in reading):
+                stop.wait(_LOOK)
+                for future in reading:
+                    if future.done():
+                        future.result()  # raises what has ended it
+        finally:  # before the executor waits for its readers: they read to the end of each process
+            for process in processes:
                 process.kill()
-            for future in reading:
-                if not stop.is_set():
-                    future.result()
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+                process.wait()
+    if not stop.is_set():
+        for future in reading:
+            future.result()
 
 
 def _start(job: Job) -> "subprocess.Popen[bytes]":
