@@ -15,21 +15,21 @@ import psycopg
 
 from eventkit.storage.arrays import plain_array, text_array
 
-# Locks each checkpoint it touches, in order of stream; one index look-up a stream. `exists` is true only for rows that
-# can't go away under the projection's fence, so that a run from a version above 1 never creates a checkpoint. The WHERE
-# compares with the run's *first* version: `k.version < excluded.version` would skip over holes.
+# Locks each checkpoint it touches, in order of stream; one index look-up a stream. The WHERE compares with the run's
+# *first* version: `k.version < excluded.version` would skip over holes. A run from above version 1 must not create a
+# checkpoint; asking first whether there is one would cost a second look-up for each stream, so it is created as parked,
+# comes back as such, and is deleted again before anybody can see it.
 ADVANCE = """
 with x as materialized (
   select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[]) x(s, f, l, i)
 )
-insert into {s}.checkpoints as k (generation, stream, version, event_id)
-select %(generation)s, s, l, i from x
- where f = 1 or exists (select from {s}.checkpoints c where c.generation = %(generation)s and c.stream = x.s)
- order by s collate "C"
+insert into {s}.checkpoints as k (generation, stream, version, event_id, parked)
+select %(generation)s, s, l, i, f > 1 from x order by s collate "C"
 on conflict (generation, stream) do update set version = excluded.version, event_id = excluded.event_id
  where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
-returning stream
+returning stream, parked
 """
+_TAKE_BACK = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
 _READ = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = any(%s)"
 _CREATE = "insert into {s}.checkpoints (generation, stream, version) values (%s, %s, 0) on conflict do nothing"
 _LOCK = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = %s for update"
@@ -97,7 +97,11 @@ class Checkpoints:
             "lasts": plain_array([span.last for span in spans]),
             "ids": plain_array([span.id.hex for span in spans]),
         }
-        return {stream for (stream,) in connection.execute(self._sql(ADVANCE), params)}
+        rows = connection.execute(self._sql(ADVANCE), params).fetchall()
+        unfounded = [stream for stream, created_above_1 in rows if created_above_1]
+        if unfounded:
+            connection.execute(self._sql(_TAKE_BACK), (generation, unfounded))
+        return {stream for stream, created_above_1 in rows if not created_above_1}
 
     def read(
         self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]
