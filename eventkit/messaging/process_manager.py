@@ -66,16 +66,16 @@ class ProcessManager(TableProjection):
         """Fold the rows, then write what the handlers want to happen."""
         if not steps:
             return
-        reactions: list[Reaction] = []
+        reactions: dict[int, Reaction] = {}  # by step: one whose row another process created is called again
 
         def call(row: object, step: Step) -> object:
             if step.envelope is None:  # the handler takes no reaction
                 return step.handler.function(row, step.event, None)
-            reactions.append(Reaction(self._store, step.envelope))
-            return step.handler.function(row, step.event, reactions[-1])
+            reaction = reactions[id(step)] = Reaction(self._store, step.envelope)
+            return step.handler.function(row, step.event, reaction)
 
         self.fold(workspace.connection, shadow, steps, call)
-        self._write(workspace.connection, reactions)
+        self._write(workspace.connection, list(reactions.values()))
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
         """Write deadlines, then events: rows, deadlines, streams is the order in which everything here is locked."""

@@ -1,7 +1,7 @@
 """Table projections: each event changes one row, named by a key that follows from the event alone.
 
 The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one
-statement.
+statement, new ones in another.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,10 @@ from sqlalchemy import Table
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError
+from eventkit.projection.folding import Call, Folding
 from eventkit.projection.handlers import Function, Step, parameters, takes_envelope
 from eventkit.projection.projection import F, Projection
-from eventkit.projection.rows import DELETE, RowTable
+from eventkit.projection.rows import RowTable
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import TableName, find_tables
 
@@ -88,25 +89,10 @@ class TableProjection(Projection):
         connection: psycopg.Connection[Any],
         shadow: str | None,
         steps: Sequence[Step],
-        call: Callable[[Any, Step], object],
+        call: Call,
     ) -> None:
-        """Do that, calling the handlers through `call`."""
-        keyed = [(self._key_of(step), step) for step in steps]
-        keys = list(dict.fromkeys(key for key, _ in keyed))
-        self.rows.lock(connection, shadow, keys)
-        rows = self.rows.load(connection, shadow, keys)  # a new statement: its snapshot is taken after the locks
-        for key, step in keyed:
-            row = rows[key]
-            if row is None:  # deleted by an event before: start again from the defaults
-                row = rows[key] = self._again(connection, shadow, key)
-            if call(row, step) is DELETE:
-                rows[key] = None
-        self.rows.write(connection, shadow, rows)
-
-    def _again(self, connection: psycopg.Connection[Any], shadow: str | None, key: Any) -> Any:  # noqa: ANN401
-        self.rows.write(connection, shadow, {key: None})
-        self.rows.lock(connection, shadow, [key])
-        return self.rows.load(connection, shadow, [key])[key]
+        """Do that, calling the handlers through `call`, which may be asked about a step twice: the second time counts."""
+        Folding(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         key = step.handler.key(step.event, step.envelope) if step.handler.key else None

@@ -9,6 +9,8 @@ import random
 import threading
 from collections import Counter
 
+from sqlalchemy import Table
+
 from eventkit.domain.message import Message
 from eventkit.projection.rows import DELETE
 from eventkit.projection.table import TableProjection
@@ -17,9 +19,9 @@ from tests.projection.shop import TOTALS, Ordered, Total, checkpoints, letters, 
 STREAMS, EVENTS, CUSTOMERS = 10, 40, 4
 
 
-def balances() -> TableProjection:
+def balances(table: Table = TOTALS) -> TableProjection:
     """Return sums by customer; a row at zero is deleted, so that the fold depends on no order between streams."""
-    projection = TableProjection("balances", shop, table=TOTALS, key="customer")
+    projection = TableProjection("balances", shop, table=table, key="customer")
 
     @projection.on(Ordered)
     def ordered(row: Total, event: Ordered) -> object:
@@ -29,7 +31,7 @@ def balances() -> TableProjection:
     return projection
 
 
-def attack(url: str, seed: int) -> list[str]:
+def attack(url: str, seed: int, table: Table = TOTALS) -> list[str]:
     """Run both processes to their end; return what is wrong then."""
     chance = random.Random(seed)
     logs = [_log(f"order-{seed}.{number}", chance) for number in range(STREAMS)]
@@ -37,7 +39,9 @@ def attack(url: str, seed: int) -> list[str]:
     before = dict(rows(url, "select customer, amount from totals"))
     owned = [0] * STREAMS
     errors: list[BaseException] = []
-    both = [threading.Thread(target=_process, args=(url, logs, owned, half, errors)) for half in range(2)]
+    both = [
+        threading.Thread(target=_process, args=(balances(table), url, logs, owned, half, errors)) for half in range(2)
+    ]
     for thread in both:
         thread.start()
     for thread in both:
@@ -54,10 +58,17 @@ def _log(stream: str, chance: random.Random) -> list[Message]:
     ]
 
 
-def _process(url: str, logs: list[list[Message]], owned: list[int], half: int, errors: list[BaseException]) -> None:
+def _process(
+    projection: TableProjection,
+    url: str,
+    logs: list[list[Message]],
+    owned: list[int],
+    half: int,
+    errors: list[BaseException],
+) -> None:
     chance = random.Random(f"{logs[0][0].key} {half}")
     try:
-        with projector(url, balances()) as running:
+        with projector(url, projection) as running:
             while any(owned[number] < EVENTS for number in range(half, STREAMS, 2)):
                 running.apply(_batch(logs, owned, half, chance))
             running.apply([item for log in logs[half::2] for item in log])

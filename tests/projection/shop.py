@@ -63,6 +63,14 @@ TOTALS = Table(
     Column("orders", Integer, nullable=False, default=0),
     Column("amount", Integer, nullable=False, server_default="0"),
 )
+# The same, new rows of which are known without the database: they are written once, not created and read first.
+KNOWN = Table(
+    "totals",
+    MetaData(),
+    Column("customer", Text, primary_key=True),
+    Column("orders", Integer, nullable=False, default=0),
+    Column("amount", Integer, nullable=False, default=0),
+)
 CREATE = "create table totals (customer text primary key, orders int not null, amount int not null default 0)"
 
 
