@@ -91,7 +91,7 @@ class TableProjection(Projection):
         steps: Sequence[Step],
         call: Call,
     ) -> None:
-        """Do that, calling the handlers through `call`, which may be asked about a step twice: the second time counts."""
+        """Do that, calling handlers through `call`; where it is asked about a step twice, the second time counts."""
         Folding(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key

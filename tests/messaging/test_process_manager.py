@@ -78,6 +78,26 @@ def test_an_event_is_reacted_to_once(url: str) -> None:
     assert processes(url) == [("1", 1, False)]
 
 
+def test_a_process_that_another_has_created_meanwhile_reacts_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handlers are called again on what is there, and only that counts."""
+    place(url, "1")
+    pay(url, "1")
+    here = manager()
+    write, meanwhile = here.rows.write, [lambda: handle(url, payment("1"))]
+
+    def late(*given: Any) -> set[Any]:  # noqa: ANN401 the method's
+        if meanwhile:
+            meanwhile.pop()()
+        return write(*given)
+
+    monkeypatch.setattr(here.rows, "write", late)
+    handle(url, order("1"), process_manager=here)
+
+    assert processes(url) == [("1", 2, True)]
+    assert history(url)["charge_card-1"] == ["ChargeCard"]
+    assert history(url)["ship-1"] == ["ShipOrder"]
+
+
 def test_a_reaction_follows_its_event(url: str) -> None:
     """Commands and fired deadlines belong to the story, and say what caused them."""
     place(url, "1", "2")
