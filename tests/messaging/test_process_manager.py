@@ -237,16 +237,17 @@ def test_a_batch_costs_as_many_statements_as_an_event(url: str, monkeypatch: pyt
     execute = psycopg.Cursor.execute
     with projector(url, everything) as running:
         messages = delivered(url, *map(order, keys))
+        running.apply(messages[:1])  # the first looks at the table
 
         def counting(self: psycopg.Cursor[Any], query: bytes, *given: Any, **more: Any) -> object:  # noqa: ANN401
             statements.append(query)
             return execute(self, query, *given, **more)
 
         monkeypatch.setattr(psycopg.Cursor, "execute", counting)
-        running.apply(messages[:1])
+        running.apply(messages[1:2])
         one = len(statements)
         assert one > 5
-        running.apply(messages[1:])
+        running.apply(messages[2:])
 
     assert len(statements) == 2 * one
     ledger = rows(url, "select data->>'order' from eventkit.events where stream = 'ledger-all' order by version")

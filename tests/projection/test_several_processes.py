@@ -30,13 +30,13 @@ def test_two_processes_on_shared_rows_with_deleting_handlers_lose_nothing(url: s
 
 def test_a_row_that_another_process_creates_meanwhile_is_folded_again_on_it(url: str) -> None:
     """The fold from the defaults is void; nothing of either process is lost, and no handler's effect counts twice."""
-    other = projector(url, sums())
+    meanwhile = [orders("order-2", 3)]
     projection = sums()
 
     @projection.on(Left)
     def left(_row: Total, _event: Left) -> None:
-        with other as running:  # while this batch has found no row
-            running.apply(orders("order-2", 3))
+        if meanwhile:  # this batch has found no row
+            apply(url, meanwhile.pop(), projection=sums())
 
     apply(url, [*orders("order-1", 2), message("order-1", 3, Left("ann"))], projection=projection)
 
