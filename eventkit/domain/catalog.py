@@ -13,13 +13,13 @@ from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from eventkit.domain.codec import Codec
-from eventkit.domain.encoded import Encoded, Sealable, sealed_size
+from eventkit.domain.encoded import Encoded, Sealable, check_size, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.event_type import EventType, names_before
 from eventkit.domain.names import category_of, check_name, check_source, check_topic
 from eventkit.domain.stream import StreamId
 from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
-from eventkit.errors import CatalogError, EventTooLarge, NewerSchema, UndecodableEvent, UnknownEventType
+from eventkit.errors import CatalogError, NewerSchema, UndecodableEvent, UnknownEventType
 
 T = TypeVar("T")
 U = TypeVar("U", bound=Upcaster)
@@ -182,12 +182,11 @@ class Catalog:
             raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
         codec = self._codec(cls)
         data = codec.encode(event)
-        if len(data) > self.max_bytes:
-            self._check_size(kind, len(data))
+        check_size(kind.name, len(data), self.max_bytes)
         if codec.personal is None:
             return Encoded(kind.name, kind.version, data.decode())
         redacted, personal = codec.redacted(data)
-        self._check_size(kind, len(redacted) + sealed_size(personal))
+        check_size(kind.name, len(redacted) + sealed_size(personal), self.max_bytes)
         return Sealable.of(Encoded(kind.name, kind.version, redacted.decode()), personal)
 
     def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:
@@ -250,13 +249,6 @@ class Catalog:
                 msg = f"an annotation of {cls!r} cannot be resolved: {error}"
                 raise CatalogError(msg) from error
         return codec
-
-    def _check_size(self, kind: EventType, size: int) -> None:
-        if size > self.max_bytes:
-            msg = f"{kind.name} has {size:,} bytes of JSON, the limit is {self.max_bytes:,}"
-            raise EventTooLarge(
-                f"{msg}: store the bulk elsewhere and record a reference, or raise the catalog's max_bytes"
-            )
 
     def _known(self) -> str:
         return ", ".join(sorted(f"{name!r} of {source!r}" for source, name in self._types)) or "none"

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from eventkit.errors import EventTooLarge
+
 Values = Mapping[str, msgspec.Raw]
 """JSON by the name of the field."""
 
@@ -18,6 +20,15 @@ class Encoded(NamedTuple):
     type: str
     schema_version: int
     data: str  # JSON
+
+
+def check_size(event: str, size: int, limit: int) -> None:
+    """Refuse an event of more bytes than the limit."""
+    if size > limit:
+        raise EventTooLarge(
+            f"{event} has {size:,} bytes of JSON, the limit is {limit:,}: store the bulk elsewhere and record a "
+            "reference, or raise the catalog's max_bytes"
+        )
 
 
 def sealed_size(personal: Mapping[str | None, Values]) -> int:
