@@ -86,7 +86,10 @@ class Door(NamedTuple):
                 cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
                 try:
                     await cursor.execute(*statement)
-                    rows = await cursor.fetchall() if cursor.description is not None else []
+                    try:
+                        rows = await cursor.fetchall()
+                    except psycopg.ProgrammingError as error:
+                        rows = _no_rows(error)
                 except psycopg.Error as error:
                     statement = steps.throw(error)
                 else:
@@ -148,9 +151,19 @@ def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
         cursor.execute(text, params)
-        return cursor.fetchall() if cursor.description is not None else []
+        try:
+            return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
+        except psycopg.ProgrammingError as error:
+            return _no_rows(error)
 
     return execute
+
+
+def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
+    """Return no rows where the statement was one that has none; raise what is an error of the server's."""
+    if error.sqlstate is None and type(error) is psycopg.ProgrammingError:
+        return []
+    raise error
 
 
 def _on_driver(connection: sqlalchemy.Connection) -> Execute:
