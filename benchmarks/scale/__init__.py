@@ -34,19 +34,12 @@ relays and projectors share the streams and these cores: the rate is that of all
 _OTHER = 100_000  # the backlog that the largest is compared with
 
 
-class Sizes(click.ParamType[list[int]]):
-    """Numbers with commas between them."""
-
-    name = "sizes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:  # noqa: ANN401 click's signature
-        """Read them; what is no number is refused."""
-        if isinstance(value, list):
-            return value
-        words = str(value).split(",")
-        if not all(word.strip().isdigit() for word in words):
-            self.fail(f"{value!r} is no list of sizes, as 10000,100000", param, ctx)
-        return sorted({int(word) for word in words})
+def sizes(_: click.Context, __: click.Parameter, text: str) -> list[int]:
+    """Read numbers with commas between them; what is no number is refused."""
+    words = text.split(",")
+    if not all(word.strip().isdigit() for word in words):
+        raise click.BadParameter(f"{text!r} is no list of sizes, as 10000,100000")
+    return sorted({int(word) for word in words})
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -98,17 +91,17 @@ def picture(curve: Curve) -> plot.Curve:
 @click.command("scale")
 @given(rounds=3)
 @click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="A part; may be given again.")
-@click.option("--backlogs", type=Sizes(), default="10000,100000,1000000,10000000", show_default=True)
-@click.option("--dead-rows", type=Sizes(), default="0,500000,1000000,2000000", show_default=True)
-@click.option("--stored", type=Sizes(), default="0,1000000,10000000", show_default=True)
-@click.option("--streams", type=Sizes(), default="1,10,1000,100000", show_default=True)
-@click.option("--relays", type=Sizes(), default="1,2,4", show_default=True)
-@click.option("--projectors", type=Sizes(), default="1,2,4", show_default=True)
+@click.option("--backlogs", callback=sizes, default="10000,100000,1000000,10000000", show_default=True)
+@click.option("--dead-rows", callback=sizes, default="0,500000,1000000,2000000", show_default=True)
+@click.option("--stored", callback=sizes, default="0,1000000,10000000", show_default=True)
+@click.option("--streams", callback=sizes, default="1,10,1000,100000", show_default=True)
+@click.option("--relays", callback=sizes, default="1,2,4", show_default=True)
+@click.option("--projectors", callback=sizes, default="1,2,4", show_default=True)
 @click.option("--events", type=click.IntRange(1), default=300_000, show_default=True, help="Of the last three parts.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Of appends, each time.")
-def command(shared: Given, *, only: tuple[str, ...], **sizes: Any) -> None:  # noqa: ANN401 click's own
+def command(shared: Given, *, only: tuple[str, ...], **words: Any) -> None:  # noqa: ANN401 click's own
     """Grow what there is of everything, and see what stays flat."""
-    wanted, curves = Wanted(**sizes), dict[str, Curve]()
+    wanted, curves = Wanted(**words), dict[str, Curve]()
     with Stage(shared) as stage:
         for name, part in PARTS.items():
             if only and name not in only:
