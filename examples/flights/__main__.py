@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -28,9 +29,16 @@ from eventkit.errors import EventkitError
 )
 @click.option("--kills/--no-kills", default=True, help="Kill the relay twice and the projector once, or nobody.")
 @click.option(
+    "--transport",
+    type=click.Choice(["embedded", "kafka", "rabbitmq", "redis", "activemq"]),
+    default="embedded",
+    show_default=True,
+    help="The broker: the embedded one, or one that is installed, started for the run.",
+)
+@click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to this file, as JSON."
 )
-def main(*, whole_year: bool, limit: int | None, rate: int, partitions: int, kills: bool, report: Path | None) -> None:
+def main(*, report: Path | None, **plan: Any) -> None:  # noqa: ANN401 the fields of a Plan
     """Record real flights as events, relay them, build read models, kill processes on the way, and check every event.
 
     The servers are embedded ones, in a temporary folder, unless EVENTKIT_DATABASE_URL and EVENTKIT_TRANSPORT_URL name
@@ -41,9 +49,8 @@ def main(*, whole_year: bool, limit: int | None, rate: int, partitions: int, kil
     from examples.flights.run import Plan, run  # noqa: PLC0415  # after the run has its name
 
     console = Console()
-    plan = Plan(whole_year=whole_year, limit=limit, rate=rate, partitions=partitions, kills=kills)
     try:
-        failures = run(plan, console, report)
+        failures = run(Plan(**plan), console, report)
     except EventkitError as error:
         console.print(f"[red]{error}", highlight=False)
         sys.exit(1)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 from examples.flights import latency, topic_reader, writers
 from examples.flights.checker import Findings
-from examples.flights.events import RUN
 from examples.flights.latency import Timed
 from examples.flights.processes import DemoFailed
 from examples.flights.raw_data import Flight
 from examples.flights.read_models import projections
-from examples.flights.servers import Servers
+from examples.flights.servers import CHECKER, Servers
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -104,7 +103,7 @@ class Crew:
             transport_url=self._servers.transport_url,
             transport_options=self._servers.transport_options,
             topic=self._servers.topic,
-            group=f"{RUN}_checker",
+            group=CHECKER,
             database_url=self._servers.database_url,
             schema=self._servers.schema,
         )

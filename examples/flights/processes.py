@@ -30,9 +30,8 @@ class Processes:
 
     def __init__(self, servers: Servers) -> None:
         """Start none yet."""
-        timeouts = {f"{OPTION}session_timeout_ms": servers.session_timeout_ms, f"{OPTION}heartbeat_interval_ms": 500}
         self._environment = {**os.environ, **servers.environment, "PYTHONPATH": str(CHECKOUT)}
-        self._environment |= {name: str(value) for name, value in timeouts.items()}
+        self._environment |= {f"{OPTION}{name}": value for name, value in servers.process_options.items()}
         self._commands: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, int] = {}
 

@@ -22,7 +22,7 @@ from examples.flights.processes import PROJECTOR, RELAY, DemoFailed, Processes
 from examples.flights.raw_data import Flight, read_flights, read_frame
 from examples.flights.read_models import projections
 from examples.flights.screen import Screen
-from examples.flights.servers import Servers, servers
+from examples.flights.servers import EMBEDDED, Servers, servers
 from examples.flights.service import record
 from examples.flights.state import State
 
@@ -45,6 +45,7 @@ class Plan:
     rate: int = 700
     partitions: int = 12
     kills: bool = True
+    transport: str = EMBEDDED
 
 
 def run(plan: Plan, console: Console, file: Path | None) -> list[str]:
@@ -55,7 +56,7 @@ def run(plan: Plan, console: Console, file: Path | None) -> list[str]:
     pace = f"at {plan.rate} flights/s in all" if plan.rate else "as fast as they can"
     console.print(f"{len(frame):,} flights, {target.events:,} events, {WRITERS} writers {pace}")
     with ExitStack() as stack:
-        place = stack.enter_context(servers(partitions=plan.partitions))
+        place = stack.enter_context(servers(partitions=plan.partitions, broker=plan.transport))
         console.print(f"{place.database}; {place.transport}", highlight=False)
         demo = Demo(plan, place, stack, Screen(console, target.events))
         demo.fly(read_flights(frame))

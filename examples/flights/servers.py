@@ -1,13 +1,14 @@
-"""PostgreSQL and the broker for one run: embedded ones, or those that the environment names.
+"""PostgreSQL and the broker for one run: embedded ones, a broker of the machine's, or those that the environment names.
 
 `EVENTKIT_DATABASE_URL` and `EVENTKIT_TRANSPORT_URL` name servers of yours. There the run gets PostgreSQL schemas,
 topics and consumer groups of its own, and takes them away again.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
@@ -16,16 +17,24 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from eventkit.config import load
 from eventkit.embedded.kafka import NOTICE, EmbeddedKafka
 from eventkit.embedded.postgres import EmbeddedPostgres
+from eventkit.errors import ConfigurationError
 from eventkit.storage.migrate import upgrade
 from eventkit.transports.base import open_transport
 from examples.flights.events import RUN, flights
 from examples.flights.read_models import ReadModel, projections
 from examples.flights.service import ServiceTable
 
-SHORT, KAFKAS_SHORTEST = (
-    2_000,
-    6_000,
-)  # milliseconds; the embedded broker takes any, Kafka no less unless told otherwise
+EMBEDDED = "embedded"
+# After which a killed projector's work goes to the next: Kafka takes no less than 6 s, the embedded broker any.
+# RabbitMQ and ActiveMQ see a killed member's connection end.
+_TIMEOUTS = {
+    EMBEDDED: {"session_timeout_ms": "2000", "heartbeat_interval_ms": "500"},
+    "kafka": {"session_timeout_ms": "6000", "heartbeat_interval_ms": "500"},
+    "redis": {"session_timeout": "2"},
+}
+
+
+CHECKER = f"{RUN}_checker"  # the group that reads the whole topic along
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Servers:
     transport_options: dict[str, str]
     transport: str  # for the screen
     topic: str
-    session_timeout_ms: int  # after which a killed projector's partitions go to the next
+    process_options: Mapping[str, str]  # of the transport, for the processes that may be killed
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -63,13 +72,14 @@ class Servers:
 
 
 @contextmanager
-def servers(*, partitions: int) -> Iterator[Servers]:
+def servers(*, partitions: int, broker: str = EMBEDDED) -> Iterator[Servers]:
     """Start or find the servers, and make the run's tables and topic; take all of it away at the end."""
     settings = load()
     topic = flights.topic(flights.stream("flight", "any"))
     with ExitStack() as stack:
         database_url, database = _database(stack)
-        transport_url, transport = _broker(stack, topic, partitions)
+        transport_url, transport = _broker(stack, broker, topic, partitions)
+        kind = EMBEDDED if transport.endswith(f"({NOTICE})") else urlsplit(transport_url).scheme.removesuffix("s")
         found = Servers(
             database_url=database_url,
             database=database,
@@ -78,7 +88,7 @@ def servers(*, partitions: int) -> Iterator[Servers]:
             transport_options=dict(settings.transport_options),
             transport=transport,
             topic=topic,
-            session_timeout_ms=KAFKAS_SHORTEST if os.environ.get("EVENTKIT_TRANSPORT_URL") else SHORT,
+            process_options=_TIMEOUTS.get(kind, {}),
         )
         stack.enter_context(_tables(found))
         yield found
@@ -92,14 +102,29 @@ def _database(stack: ExitStack) -> tuple[str, str]:
     return postgres.url, f"embedded PostgreSQL {postgres.version}"
 
 
-def _broker(stack: ExitStack, topic: str, partitions: int) -> tuple[str, str]:
+def _broker(stack: ExitStack, kind: str, topic: str, partitions: int) -> tuple[str, str]:
     given = os.environ.get("EVENTKIT_TRANSPORT_URL")
     if given:
         stack.enter_context(_topic(given, topic, partitions))
         return given, given.split("@")[-1]
+    if kind != EMBEDDED:
+        return _installed(stack, kind, topic, partitions)
     broker = stack.enter_context(EmbeddedKafka())
     broker.create_topic(topic, partitions)
     return broker.url, f"Kafka's protocol ({NOTICE})"
+
+
+def _installed(stack: ExitStack, kind: str, topic: str, partitions: int) -> tuple[str, str]:
+    """Start a broker that is installed on this machine, as the tests do."""
+    from tests.servers import ServerMissing, start  # noqa: PLC0415  only a checkout has them
+
+    try:
+        server = start(kind)
+    except ServerMissing as missing:
+        raise ConfigurationError(str(missing)) from missing
+    stack.callback(server.stop)
+    stack.enter_context(_topic(server.url, topic, partitions))
+    return server.url, f"{kind} {server.version}"
 
 
 @contextmanager
@@ -107,6 +132,9 @@ def _topic(url: str, topic: str, partitions: int) -> Iterator[None]:
     """Make a topic on a broker that stays, and remove it in the end."""
     transport = open_transport(url, load().transport_options)
     transport.create_topics([topic], partitions=partitions)
+    transport.subscribe(
+        [topic], CHECKER
+    ).close()  # its place, also where a broker keeps nothing for those who come later
     transport.close()
     try:
         yield
@@ -121,7 +149,7 @@ def _forget(url: str, topic: str) -> None:
     if not url.startswith("kafka://"):
         return
     admin = AdminClient({"bootstrap.servers": url.removeprefix("kafka://"), **load().transport_options})
-    groups = [f"{RUN}_checker", *(projection.name for projection in projections)]
+    groups = [CHECKER, *(projection.name for projection in projections)]
     pending = [*admin.delete_topics([topic]).values(), *admin.delete_consumer_groups(groups).values()]
     for done in pending:
         done.exception(timeout=10)

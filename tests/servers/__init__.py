@@ -1,8 +1,11 @@
 """Real servers for the tests: child processes on free ports, data in a temporary folder, gone with their starter.
 
 `python -m tests.servers` fetches what they need and lends them to a command. Nothing here is mocked: what the tests
-prove, they prove against PostgreSQL and Apache Kafka.
+prove, they prove against PostgreSQL and real brokers.
 """
+
+from importlib import import_module
+from typing import Any
 
 
 class ServerMissing(Exception):
@@ -11,3 +14,16 @@ class ServerMissing(Exception):
 
 class ServerFailed(Exception):
     """A server that is here did not do what was asked."""
+
+
+_BROKERS = {
+    "kafka": "KafkaServer",
+    "rabbitmq": "RabbitServer",
+    "redis": "RedisServer",
+    "activemq": "ActiveServer",
+}
+
+
+def start(broker: str) -> Any:  # noqa: ANN401 each has `url`, `version`, `stop` and the faults of its kind
+    """Start a broker by the name of its transport; ServerMissing says how to get it."""
+    return getattr(import_module(f"tests.servers.{broker}"), _BROKERS[broker])().start()
