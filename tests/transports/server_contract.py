@@ -61,7 +61,8 @@ class ServerContract:
 
         for _ in range(30):
             member = transport.subscribe([topic], group)
-            read(member, 20, acknowledge=False)
+            again = read(member, 20, acknowledge=False)
+            assert all(isinstance(value, str | bytes) for each in again for _, value in each.headers)
             member.close()
 
         last = transport.subscribe([topic], group)

@@ -152,8 +152,8 @@ class RabbitSubscription:
         )
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
-        headers = dict(properties.headers or {})
-        key = str(headers.pop(KEY, ""))
+        headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str | bytes)}
+        key = str(headers.pop(KEY, ""))  # numbers are the broker's own: x-delivery-count
         place = Place(shard[1], turn, method.delivery_tag)
         with self._changed:
             lane = self._lanes[shard]
