@@ -20,6 +20,7 @@ from confluent_kafka import Consumer
 from benchmarks.measure import Meter, Sample
 from benchmarks.orders import PROJECTIONS
 from eventkit.domain.message import Message
+from eventkit.projection.applying import Applying
 from eventkit.projection.projector import Projector
 from eventkit.projection.sources import LIMIT, WAIT, Source, TransportSource
 from eventkit.projection.workspace import Workspace
@@ -148,7 +149,7 @@ def projector(database: str, name: str, source: Source, clock: Clock) -> None:
     projection = PROJECTIONS[name]
     connection = connect(database, name="bench", autocommit=False, options={"lock_timeout": "10s", "jit": "off"})
     workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    running = Projector(projection, workspace, history=OwnHistory(connection, "eventkit"))
+    running = Projector(Applying(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit"))
     running.start()
     count = 0
     while not clock.done(count):

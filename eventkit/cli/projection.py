@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from eventkit.cli.topics import checked
 from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError, RebuildRefused
 
@@ -24,6 +25,7 @@ Examples:
   eventkit projection list
   eventkit projection status customer_totals --json
   eventkit projection rebuild shop.read_models:totals
+  eventkit projection rebuild reports.models:sales --from transport
   eventkit projection delete customer_totals --tables
 
 The code names a projection package.module:projection; the database knows it by its name.
@@ -133,6 +135,17 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
 )
 @click.option("--merge", is_flag=True, help="Merge the rows into the live tables instead of swapping names.")
 @click.option("--accept-parked", is_flag=True, help="Swap in although streams are parked that are not parked live.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["store", "transport"]),
+    default="store",
+    show_default=True,
+    help="Read the event store's tables, or the broker's topics from their beginning.",
+)
+@click.option(
+    "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
+)
 @_STORE_URL
 @_JSON
 @click.pass_obj
@@ -144,6 +157,8 @@ def rebuild(  # noqa: PLR0913 one parameter an option
     resume: bool,
     merge: bool,
     accept_parked: bool,
+    origin: str,
+    topics: tuple[str, ...],
     store_url: str | None,
     as_json: bool,
 ) -> None:
@@ -159,7 +174,10 @@ def rebuild(  # noqa: PLR0913 one parameter an option
     stop = Stop()
     stop.on_signals()
     settings.require_database()
-    plan = Plan(workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, store_url)
+    plan = Plan(
+        workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, origin == "transport", topics, store_url
+    )
+    _check_origin(settings, plan, workers)
     projections = load_projections(paths)
     collect_garbage_rarely()
     outcomes = [_rebuilt(item, settings, plan, stop) for item in projections]
@@ -167,6 +185,19 @@ def rebuild(  # noqa: PLR0913 one parameter an option
         click.echo(json.dumps(list(map(msgspec.to_builtins, outcomes))))
     else:
         click.echo("\n".join(map(_sentence, outcomes)))
+
+
+def _check_origin(settings: Settings, plan: "Plan", workers: int | None) -> None:
+    from eventkit.cli.reach import open_broker, reach_transport
+
+    if plan.topics and not plan.from_transport:
+        raise ConfigurationError("--topic says what to read from a broker: say --from transport, too")
+    if plan.from_transport:
+        if workers and workers > 1:
+            raise ConfigurationError("--workers: one process reads the transport, leave it out with --from transport")
+        transport = open_broker(settings, "a rebuild would find nothing in it: use kafka://host:9092, or --from store")
+        reach_transport(transport)
+        transport.close()
 
 
 def _rebuilt(projection: "Projection", settings: Settings, plan: "Plan", stop: "Stop") -> "Outcome":

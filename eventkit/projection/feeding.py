@@ -37,7 +37,8 @@ class Feeder:
         self.counters = Counters()
         self.building = building
         self.log = StreamLog(store, schema)
-        self._second = SecondLook(building, OwnHistory(store, schema), schema=schema)
+        self.history = OwnHistory(store, schema)
+        self._second = SecondLook(building, self.history, schema=schema)
         self._culprits = Culprits(building, self._second, stop)
         self._part = part
         self._stop = stop
@@ -53,7 +54,7 @@ class Feeder:
         for chunk in chunks(self._behind()):
             if self._stop.is_set():
                 break
-            runs = runs_of(self.log, chunk)
+            runs = self.runs(chunk)
             for run in self._culprits.apply(runs, self.counters):
                 self._culprits.look(run, self.counters)
             count = sum(len(run.arrivals) for run in runs)
@@ -61,6 +62,10 @@ class Feeder:
             told(count)
             fed += count
         return fed
+
+    def runs(self, chunk: list[Missing]) -> list[Run]:
+        """Read what a generation lacks; RebuildRefused where the store has not all of it."""
+        return runs_of(self.log, chunk)
 
     def _behind(self) -> Iterator[Behind]:
         connection, generation = self.building.workspace.connection, self.building.rebuild.generation

@@ -20,11 +20,8 @@ from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Run, gather
 from eventkit.projection.counters import Counters
 from eventkit.projection.culprit import Culprits
-from eventkit.projection.opening import Opening
-from eventkit.projection.projection import Projection
 from eventkit.projection.second_look import SecondLook
 from eventkit.projection.sources import Source
-from eventkit.projection.workspace import Workspace
 from eventkit.storage.dead_letters import Letter
 from eventkit.storage.history import History
 from eventkit.worker import Stop
@@ -41,20 +38,18 @@ class Projector:
 
     def __init__(
         self,
-        projection: Projection,
-        workspace: Workspace,
+        applying: Applying,
         *,
         history: History,
         schema: str = "eventkit",
         stop: Stop | None = None,
-        opening: Opening | None = None,
     ) -> None:
-        """Put the parts together; workspace and history belong to this projector alone."""
-        self.projection = projection
+        """Put the parts together; the connection that `applying` works on, and history, are this projector's alone."""
+        self.projection = applying.projection
         self.counters = Counters()
         self.stop = stop or Stop()
         self.worked = time.monotonic()  # when the last batch was done
-        self._applying = Applying(projection, workspace, schema=schema, opening=opening)
+        self._applying = applying
         self._second = SecondLook(self._applying, history, schema=schema)
         self._culprits = Culprits(self._applying, self._second, self.stop)
 
@@ -137,8 +132,12 @@ class Projector:
 
     def look_at_held(self) -> None:
         """Look again at the streams that wait for missing events: the store may have them now."""
-        for stream in self._culprits.certainly(self._second.held):
+        for stream in self.held():
             self._culprits.look(Run(stream, []), self.counters)
+
+    def held(self) -> list[str]:
+        """Return the streams that wait for missing events and for nothing else."""
+        return self._culprits.certainly(self._second.held)
 
     def redrive_asked(self) -> int:
         """Redrive what an operator has asked for, for a second or so; return how many streams were tried."""

@@ -2,6 +2,7 @@
 
     begin        a generation, its row, and its shadow tables           one transaction
     feed         stream by stream from the store, in parts, in passes   a transaction a chunk
+                 or as it comes from the transport (`listening`)        a transaction a batch
     index        the indexes that the rows did not need
     catch up     what came meanwhile, until little is left
     swap         under the projection's lock: the rest, then the names  one transaction
@@ -15,8 +16,8 @@ checkpoints are, which is right only with the same code. Called by `eventkit pro
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from typing import Any
@@ -28,6 +29,7 @@ from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
 from eventkit.projection.feeding import Feeder
 from eventkit.projection.job import Job, open_feeder
+from eventkit.projection.listening import Listener, listening
 from eventkit.projection.pool import feed_in_processes
 from eventkit.projection.projection import Projection
 from eventkit.projection.site import Site
@@ -54,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True):
     resume: bool = False
     merge: bool = False
     accept_parked: bool = False
+    from_transport: bool = False
+    topics: tuple[str, ...] = ()  # to read from the transport, where they are not those of the projection
     store_url: str | None = None  # where the event store is not in the read models' database
 
 
@@ -111,11 +115,12 @@ class Rebuilding:
             job = self._begin(site, store)
             # crash point: begun, nothing fed -> row and shadow stay, for the next rebuild to take away or to go on
             horizon = read_horizon(store, f'"{self._settings.schema}"')
-            feeder = stack.enter_context(open_feeder(self._projection, job, self._stop))
+            feeder = stack.enter_context(self._open(job))
             self._feed(job, feeder)
             self._enter("index")
             index_shadow(site.connection, job.rebuild.shadow, job.tables)
-            position = horizon.position if self._is_through(store, horizon) else 0
+            from_store = not self._plan.from_transport
+            position = horizon.position if from_store and self._is_through(store, horizon) else 0
             self._enter("catch up")
             feeder.work(self._count, until=LITTLE)
             # crash point: fed, not swapped -> the live read model is served on
@@ -125,7 +130,7 @@ class Rebuilding:
         return self._outcome(job, swapped, parked, time.monotonic() - started)
 
     def _begin(self, site: Site, store: psycopg.Connection[Any]) -> Job:
-        total = StreamLog(store, self._settings.schema).total()
+        total = 0 if self._plan.from_transport else StreamLog(store, self._settings.schema).total()
         begun = site.begin(total=total, resume=self._plan.resume)
         self._progress.total = total
         self._save = partial(site.tell, begun.rebuild.generation)
@@ -141,11 +146,21 @@ class Rebuilding:
             master_keys=self._settings.master_keys.text if self._settings.master_keys else None,
         )
 
-    def _feed(self, job: Job, feeder: Feeder) -> None:
+    @contextmanager
+    def _open(self, job: Job) -> Iterator[Feeder | Listener]:
+        with open_feeder(self._projection, job, self._stop) as feeder:
+            if not self._plan.from_transport:
+                yield feeder
+                return
+            with listening(feeder, job, self._settings, self._plan.topics, stop=self._stop) as listener:
+                self._progress.total = listener.behind()
+                yield listener
+
+    def _feed(self, job: Job, feeder: Feeder | Listener) -> None:
         """Feed what is there, in processes where there is much."""
         self._enter("feed")
         workers = self._plan.workers
-        if workers > 1 and job.rebuild.total > FEW:
+        if workers > 1 and job.rebuild.total > FEW and not self._plan.from_transport:
             parts = [msgspec.structs.replace(job, part=Part(number, workers)) for number in range(workers)]
             feed_in_processes(parts, self._count, self._stop)
         feeder.work(self._count, until=LITTLE)
@@ -156,9 +171,9 @@ class Rebuilding:
         now = read_horizon(store, f'"{self._settings.schema}"')
         return now.server == horizon.server and not now.holders & horizon.holders
 
-    def _swap(self, site: Site, feeder: Feeder, job: Job, position: int) -> Swapped:
+    def _swap(self, site: Site, feeder: Feeder | Listener, job: Job, position: int) -> Swapped:
         self._enter("swap")
-        swap = Swap(feeder.building, feeder.log, job.tables, schema=self._settings.schema)
+        swap = Swap(feeder.building, feeder.runs, job.tables, schema=self._settings.schema)
         swap.accept_parked = self._plan.accept_parked
         swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
         for attempt in count(1):

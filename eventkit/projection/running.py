@@ -18,14 +18,15 @@ import psycopg
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
+from eventkit.projection.applying import Applying
 from eventkit.projection.counters import Counters
 from eventkit.projection.joining import Joining
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
 from eventkit.projection.sources import Source, StoreSource, TransportSource
+from eventkit.projection.topics import known_topics, topics_of_store
 from eventkit.projection.workspace import Workspace
-from eventkit.storage.categories import categories
 from eventkit.storage.connection import connect
 from eventkit.storage.event_log import EventLog
 from eventkit.storage.history import History, OwnHistory, RemoteHistory
@@ -102,14 +103,9 @@ class Running:
         stack.callback(workspace.close)
         history = self._history(connection)
         stack.callback(history.close)
-        projector = Projector(
-            self._projection,
-            workspace,
-            history=history,
-            schema=self._settings.schema,
-            stop=stop,
-            opening=self._opening(connection, stack),
-        )
+        schema, opening = self._settings.schema, self._opening(connection, stack)
+        applying = Applying(self._projection, workspace, schema=schema, opening=opening)
+        projector = Projector(applying, history=history, schema=schema, stop=stop)
         projector.counters = self.counters
         return projector
 
@@ -223,20 +219,10 @@ class Running:
         return bool(self._wanted.topics or self._projection.categories)
 
     def _topics(self) -> list[str]:
-        """Return the topics given, those of the projection's categories, or those that the store's streams go to."""
-        catalog = self._projection.catalog
-        if self._wanted.topics:
-            return sorted(set(self._wanted.topics))
-        if self._projection.categories:
-            return catalog.topics_of(self._projection.categories)
+        if known := known_topics(self._projection, self._wanted.topics):
+            return known
         with self._store() as connection:
-            found = list(categories(connection, self._settings.schema))
-        handled = {handler.source for handler in self._projection.handlers}
-        return sorted(
-            catalog.topic(category) if source == catalog.name else f"{source}.{category}"
-            for category, source in found
-            if source in handled
-        )
+            return topics_of_store(self._projection, connection, self._settings.schema)
 
     def _is_idle(self, projector: Projector) -> bool:
         limit = self._wanted.until_idle

@@ -1,13 +1,13 @@
 """The swap: one transaction in which a rebuild's generation becomes the live one, with no gap and no repeat.
 
 Under the projection's lock nobody applies to the live generation, so only now its checkpoints are what they will be
-at the commit: every stream whose shadow is below is applied from the store, then names (or rows) and generation change
+at the commit: every stream whose shadow is below is applied to its end, then names (or rows) and generation change
 together. It waits for each lock a second at most, for whoever comes for the read model waits behind it; then it lets
 go, names who was in the way, and tries again.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,20 +15,23 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
 
 from eventkit.errors import RebuildRefused
+from eventkit.projection.arrival import Run
 from eventkit.projection.blame import Blame, blame, database_error, translated, unsaid
 from eventkit.projection.building import Building
 from eventkit.projection.counters import Counters
-from eventkit.projection.feeding import chunks, runs_of
+from eventkit.projection.feeding import chunks
 from eventkit.storage.behind import Behind
 from eventkit.storage.blockers import blockers
 from eventkit.storage.generations import keep_malformed, parked_by
 from eventkit.storage.live_tables import LiveTable
 from eventkit.storage.projections import Live
 from eventkit.storage.shadow import definition, drop_shadow
-from eventkit.storage.stream_log import StreamLog
+from eventkit.storage.stream_log import Missing
 from eventkit.storage.swap import lock_tables, merge_rows, needs_itself, swap_names
 
 logger = logging.getLogger("eventkit.projection")
+
+Read = Callable[[list[Missing]], list[Run]]
 
 LOCK_TIMEOUT = "1s"  # whoever wants the read model meanwhile waits as long
 
@@ -48,10 +51,10 @@ class Held(Exception):  # not an error of ours: whoever swaps tries again
 class Swap:
     """Swaps one rebuild in."""
 
-    def __init__(self, building: Building, log: StreamLog, tables: Sequence[LiveTable], *, schema: str) -> None:
-        """Work on the connection that `building` works on; `tables` are the live ones."""
+    def __init__(self, building: Building, read: Read, tables: Sequence[LiveTable], *, schema: str) -> None:
+        """Work on the connection that `building` works on; `read` reads what it lacks, `tables` are the live ones."""
         self._building = building
-        self._log = log
+        self._read = read
         self._tables = tables
         self._schema = schema
         self.merge = False
@@ -66,6 +69,8 @@ class Swap:
             with self._building.workspace.transaction() as connection:
                 connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
                 return self._swap(connection, position)
+        except Held:
+            raise
         except Exception as error:
             cause = database_error(error)
             if isinstance(cause, LockNotAvailable):
@@ -100,7 +105,7 @@ class Swap:
         lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
         done = Counters()
         for chunk in chunks(Behind(*row[:3], parked=False) for row in lagging if not row[3]):
-            runs = runs_of(self._log, chunk)
+            runs = self._read(chunk)
             advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
             if len(advanced) < len(runs):
                 raise RebuildRefused(f"the rebuild of {building.projection.name!r} is written by somebody else")

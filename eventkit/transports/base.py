@@ -9,7 +9,7 @@ What a broker cannot do is a flag of the closed list `Flag`; those four are not 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -151,6 +151,13 @@ class Transport(Protocol):
         """Let go of connections."""
 
 
+class KeepsHistory(Transport, Protocol):
+    """A transport without `Flag.NO_HISTORY`: a group that comes later finds what was before, and may go again."""
+
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Take a group without members away, with all that it has acknowledged; one that is not there is gone."""
+
+
 _MODULES = {
     "kafka": "eventkit.transports.kafka",
     "redis": "eventkit.transports.redis",
@@ -177,3 +184,12 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
         raise ConfigurationError(msg)
     opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
     return opener(url, options or {})
+
+
+def open_history(url: str, options: Mapping[str, str] | None = None) -> KeepsHistory | None:
+    """Open a transport that keeps history; None where the one that the URL names does not."""
+    transport = open_transport(url, options)
+    if Flag.NO_HISTORY in transport.flags:
+        transport.close()
+        return None
+    return cast("KeepsHistory", transport)

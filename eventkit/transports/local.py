@@ -220,6 +220,11 @@ class LocalTransport:
         """Return nothing: it lives and dies with its process."""
         return []
 
+    def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
+        """Take a group away."""
+        with self._broker.changed:
+            self._broker.groups.pop(group, None)
+
     def close(self) -> None:
         """Nothing to let go of: the messages stay for the process's other users of this name."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of
+from eventkit.projection.applying import Applying
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
 from eventkit.projection.rows import DELETE
@@ -170,7 +171,8 @@ def projector(url: str, projection: Projection | None = None, *, history: Histor
     projection = projection or totals()
     connection = connect(url, name="projector", autocommit=False)
     workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    running = Projector(projection, workspace, history=history or OwnHistory(connection, "eventkit"))
+    applying = Applying(projection, workspace, schema="eventkit")
+    running = Projector(applying, history=history or OwnHistory(connection, "eventkit"))
     running.start()
     yield running
     workspace.close()

@@ -13,6 +13,7 @@ from eventkit import Catalog, Envelope, Privacy
 from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import SubjectKeyMissing
+from eventkit.projection.applying import Applying
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
@@ -76,12 +77,8 @@ def working(
     with psycopg.connect(keys_at or url, autocommit=True) as elsewhere:
         opening = Opening(MASTERS, "eventkit", lambda: elsewhere if keys_at else connection)
         workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-        projector = Projector(
-            projection,
-            workspace,
-            history=OwnHistory(connection, "eventkit"),
-            opening=None if keyless else opening,
-        )
+        applying = Applying(projection, workspace, schema="eventkit", opening=None if keyless else opening)
+        projector = Projector(applying, history=OwnHistory(connection, "eventkit"))
         projector.start()
         yield projector
         workspace.close()

@@ -6,6 +6,7 @@ makes a topic in which messages with a value of `too_large` characters are refus
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -24,6 +25,9 @@ from tests.transports.traffic import (
     read_until,
     whole_story,
 )
+
+if TYPE_CHECKING:
+    from eventkit.transports.base import KeepsHistory
 
 TOO_LARGE = 30_000
 Refuser = Callable[[], str]
@@ -365,6 +369,25 @@ class TransportContract:
             transport.subscribe([topic, missing], group)
 
         assert caught.value.reasons.keys() == {missing}
+
+    def test_a_forgotten_group_begins_anew(
+        self, transport: Transport, topic: str, published: list[Message], group: str
+    ) -> None:
+        """Where history is kept, a group can be taken away with all that it has acknowledged, twice without harm."""
+        if Flag.NO_HISTORY in transport.flags:
+            assert not hasattr(transport, "forget")
+            return
+        keeper = cast("KeepsHistory", transport)
+        subscription = transport.subscribe([topic], group)
+        subscription.acknowledge(read(subscription, len(published)))
+        subscription.close()
+
+        keeper.forget([topic], group)
+        keeper.forget([topic], group)
+
+        again = transport.subscribe([topic], group)
+        assert len(read(again, len(published))) == len(published)
+        again.close()
 
     def test_topics_are_created_once(self, transport: Transport) -> None:
         """Creating names what was missing, and what exists is left alone."""

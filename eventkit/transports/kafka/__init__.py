@@ -51,6 +51,10 @@ class KafkaTransport:
         """Return what the settings of topics mean for what the broker confirms."""
         return findings(self._topics.settings(topics), topics)
 
+    def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
+        """Delete a group's offsets."""
+        self._topics.forget(group)
+
     def close(self) -> None:
         """Let go of the connection that asks about topics."""
         self._topics.close()

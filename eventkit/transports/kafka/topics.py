@@ -96,6 +96,16 @@ class Topics:
                 raise TopicUnusable(dict.fromkeys(names, f"created, and not visible within {_CREATION:g} s"))
             time.sleep(_LOOK)
 
+    def forget(self, group: str) -> None:
+        """Delete a group; one that is not there is gone. Without an admin API nothing can be deleted."""
+        with self._lock:
+            try:
+                if self._knows_admin_api():
+                    self._admin().delete_consumer_groups([group], request_timeout=_PATIENCE)[group].result(_PATIENCE)
+            except KafkaException as error:
+                if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise self._unavailable(error) from None
+
     def describe_cluster(self) -> str:
         """Return who answers."""
         with self._lock:

@@ -51,6 +51,10 @@ class RedisTransport:
         """Return what the server's settings mean for what it confirms."""
         return findings(self._topics.client, self._address)
 
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Take a group away: what it has not acknowledged keeps no stream from being trimmed any more."""
+        self._topics.forget(topics, group)
+
     def close(self) -> None:
         """Let go of the connection that asks about topics."""
         self._topics.close()

@@ -77,6 +77,13 @@ class Topics:
                     if self._was_trimmed(stream_key(topic, shard), group):
                         raise TopicUnusable({topic: _TRIMMED.format(group=group)})
 
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Take a group away from every shard."""
+        with redis_errors(self._address):
+            for topic in topics:
+                for shard in range(shards_of(self.client, topic)):
+                    self.client.xgroup_destroy(stream_key(topic, shard), group)
+
     def version(self) -> str:
         """Return the server's release."""
         with redis_errors(self._address):
