@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from eventkit.messaging.handlers import Handlers
     from eventkit.messaging.process_manager import ProcessManager
     from eventkit.messaging.reaction import Reaction
+    from eventkit.projection.inline import Inline
     from eventkit.projection.rows import DELETE
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
@@ -82,6 +83,7 @@ __all__ = [
     "EventType",
     "EventkitError",
     "Handlers",
+    "Inline",
     "InvalidEvent",
     "InvalidStreamId",
     "Metadata",
@@ -116,6 +118,7 @@ _AT_FIRST_USE = {
     "Reaction": "eventkit.messaging.reaction",
     "NO_STREAM": "eventkit.storage.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
+    "Inline": "eventkit.projection.inline",
     "Append": "eventkit.storage.event_store",
     "Appended": "eventkit.storage.event_store",
     "Decider": "eventkit.aggregates.decider",

@@ -63,7 +63,10 @@ class Applying:
 
     def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
         """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
-        live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)
+        return self.checked(self.projections.fence(connection, self.projection.name, exclusive=exclusive))
+
+    def checked(self, live: Live | None) -> Live:
+        """Return what is live, if this process may apply to it."""
         if live is None:
             raise VersionMismatch(
                 f"projection {self.projection.name!r} is not registered any more: start its projector again"

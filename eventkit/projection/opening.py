@@ -5,9 +5,6 @@ has no `Opening`: its handlers get redacted values.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
@@ -15,7 +12,7 @@ from eventkit.domain.personal import marked
 from eventkit.projection.arrival import Arrival
 from eventkit.projection.handlers import encoded
 from eventkit.storage.connection import database_errors
-from eventkit.storage.drivers import Door
+from eventkit.storage.drivers import Door, Synchronous
 from eventkit.storage.sealing import Sealing
 
 _DOOR = Door("projector", writes=False, bind_arguments=None)
@@ -24,7 +21,7 @@ _DOOR = Door("projector", writes=False, bind_arguments=None)
 class Opening:
     """Opens with keys that are read where the event store is."""
 
-    def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], Synchronous]) -> None:
         """Read keys on what `connection` returns, when they are first needed."""
         self._sealing = Sealing(schema, masters)
         self._connection = connection

@@ -79,7 +79,7 @@ def append_steps(
             return _appended(entries, rows)
         raise _conflict(entries[0], (yield sql.versions, _names(entries)))
     except (psycopg.Error, DBAPIError) as error:
-        _fail(error, entries)
+        fail(error, entries)
 
 
 def _guarded(sql: AppendSql, statement: Statement, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
@@ -165,17 +165,18 @@ def _elsewhere(entry: Entry, event_id: UUID, version: int, places: dict[str, tup
 
 
 def _constraint(error: psycopg.Error | DBAPIError) -> str | None:
-    cause = _cause(error)
-    return cause.diag.constraint_name if isinstance(cause, errors.UniqueViolation) else None
+    found = cause(error)
+    return found.diag.constraint_name if isinstance(found, errors.UniqueViolation) else None
 
 
-def _cause(error: psycopg.Error | DBAPIError) -> BaseException | None:
+def cause(error: psycopg.Error | DBAPIError) -> BaseException | None:
+    """Return the driver's error."""
     return error.orig if isinstance(error, DBAPIError) else error
 
 
-def _fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
+def fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
     """Raise our error for what append knows; a timeout that the caller has set stays as it is."""
-    match _cause(error):
+    match cause(error):
         case errors.SerializationFailure():
             expected = entries[0].expected if len(entries) == 1 else None
             raise ConcurrencyError(_shown(entries), expected, None, transaction_usable=False) from error

@@ -6,7 +6,7 @@ transaction: nothing here begins, commits or rolls back. Before an append, a Ses
 a query: its rows are locked first, the streams after them.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
@@ -32,7 +32,7 @@ except ImportError:  # no greenlet (the extra `asyncio`), so there are none to b
 Row = tuple[Any, ...]
 Statement = tuple[str, dict[str, Any] | None]  # and its parameters, if it has any
 Steps = Generator[Statement, list[Row], T]
-Execute = Callable[[str, dict[str, Any] | None], list[Row]]
+Execute = Callable[[str, Mapping[str, Any] | Sequence[Any] | None], list[Row]]
 
 Synchronous = sqlalchemy.Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
 Asynchronous = AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
@@ -42,6 +42,13 @@ _TAKEN = (
     "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg://, "
     "psycopg.Connection or psycopg.AsyncConnection"
 )
+
+
+class Opened(NamedTuple):
+    """A connection that a Door has let in: how statements run there, and what was behind a Session."""
+
+    execute: Execute
+    connection: sqlalchemy.Connection | psycopg.Connection[Any]
 
 
 class Door(NamedTuple):
@@ -63,22 +70,13 @@ class Door(NamedTuple):
 
     def run(self, connection: Synchronous, steps: Steps[T]) -> T:
         """Run steps on a synchronous connection."""
-        execute = self._execute(connection)
-        try:
-            statement = next(steps)
-            while True:
-                statement = _next(steps, statement, execute)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return run(self.open(connection).execute, steps)
 
     async def run_async(self, connection: Asynchronous, steps: Steps[T]) -> T:
         """Run steps on an asynchronous connection."""
         self.check_async(connection)
-        if isinstance(connection, async_scoped_session):
-            connection = cast("AsyncSession", connection())
-        if isinstance(connection, AsyncSession | AsyncConnection):
-            return await connection.run_sync(self.run, steps)
+        if not isinstance(connection, psycopg.AsyncConnection):
+            return await within(connection, lambda synchronous: self.run(synchronous, steps))
         self._check_transaction(connection)
         try:
             statement = next(steps)
@@ -98,16 +96,17 @@ class Door(NamedTuple):
             result: T = stop.value
             return result
 
-    def _execute(self, connection: Synchronous) -> Execute:
+    def open(self, connection: Synchronous) -> Opened:
+        """Check a synchronous connection; a Session flushes."""
         self.check(connection)
         if isinstance(connection, psycopg.Connection):
             self._check_transaction(connection)
-            return _on_psycopg(connection)
+            return Opened(_on_psycopg(connection), connection)
         if isinstance(connection, scoped_session):
             connection = cast("Session", connection())
         if isinstance(connection, Session):
             connection = self._of_session(connection)
-        return self._on_sqlalchemy(connection)
+        return Opened(self._on_sqlalchemy(connection), connection)
 
     def _of_session(self, session: Session) -> sqlalchemy.Connection:
         if self.writes and session.autoflush and not session._flushing:  # noqa: SLF001 as autoflush itself asks
@@ -139,6 +138,26 @@ class Door(NamedTuple):
             )
 
 
+async def within(
+    connection: AsyncConnection | AsyncSession | async_scoped_session[Any], function: Callable[[Synchronous], T]
+) -> T:
+    """Call a synchronous function with the synchronous face of an asynchronous connection of SQLAlchemy's."""
+    if isinstance(connection, async_scoped_session):
+        connection = cast("AsyncSession", connection())
+    return await connection.run_sync(function)
+
+
+def run(execute: Execute, steps: Steps[T]) -> T:
+    """Run steps on a connection that is open."""
+    try:
+        statement = next(steps)
+        while True:
+            statement = _next(steps, statement, execute)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
 def _next(steps: Steps[Any], statement: Statement, execute: Execute) -> Statement:
     try:
         rows = execute(*statement)
@@ -148,7 +167,7 @@ def _next(steps: Steps[Any], statement: Statement, execute: Execute) -> Statemen
 
 
 def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
-    def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
+    def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
         cursor.execute(text, params)
         try:
@@ -167,8 +186,8 @@ def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
 
 
 def _on_driver(connection: sqlalchemy.Connection) -> Execute:
-    def execute(text: str, params: dict[str, Any] | None) -> list[Row]:
-        result = connection.exec_driver_sql(text, params)
+    def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
+        result = connection.exec_driver_sql(text, cast("Any", params))
         return [tuple(row) for row in result] if result.returns_rows else []
 
     return execute

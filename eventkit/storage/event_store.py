@@ -23,6 +23,7 @@ from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Expected, 
 from eventkit.storage.append_sql import AppendSql, Entry
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
 from eventkit.storage.entries import Entries, stream_of
+from eventkit.storage.inlining import Inlined, Inlining
 from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.sealing import Sealing
 from eventkit.storage.tables import DEFAULT_SCHEMA
@@ -34,7 +35,8 @@ class EventStore:
     """The events of one service.
 
     `bind_arguments` tell a Session with several binds where eventkit's tables are: `{"mapper": Order}`. `master_keys`
-    are needed to write personal data; without them it is read redacted.
+    are needed to write personal data; without them it is read redacted. `inline` is an `Inline(...)` of projections
+    that every append applies in its own transaction.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class EventStore:
         schema: str = DEFAULT_SCHEMA,
         bind_arguments: Mapping[str, Any] | None = None,
         master_keys: MasterKeys | None = None,
+        inline: Inlined | None = None,
     ) -> None:
         catalog.check_chains()
         self.catalog = catalog
@@ -51,6 +54,7 @@ class EventStore:
         self.bind_arguments = bind_arguments
         self.entries = Entries(catalog)
         self.sealing = Sealing(schema, master_keys)
+        self.inline = inline
         self._sql = AppendSql(schema)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
@@ -88,7 +92,7 @@ class EventStore:
         DuplicateEventId.
         """
         entries = [self.entries.one(stream, events, expected, metadata, ids)]
-        return self._append.run(connection, self._steps(entries, repeatable=ids is not None))[0]
+        return self._run(self._append, connection, entries, repeatable=ids is not None)[0]
 
     async def append_async(
         self,
@@ -101,22 +105,22 @@ class EventStore:
     ) -> Appended:
         """Do what `append` does, on an asynchronous session or connection."""
         entries = [self.entries.one(stream, events, expected, metadata, ids)]
-        return (await self._append.run_async(connection, self._steps(entries, repeatable=ids is not None)))[0]
+        return (await self._run_async(self._append, connection, entries, repeatable=ids is not None))[0]
 
     def append_many(self, connection: Synchronous, appends: Sequence[Append]) -> list[Appended]:
         """Append to several streams, to all or to none, in one statement; return what was done, in the same order."""
         entries, repeatable = self.entries.many(appends)
-        return self._append_many.run(connection, self._steps(entries, repeatable=repeatable))
+        return self._run(self._append_many, connection, entries, repeatable=repeatable)
 
     async def append_many_async(self, connection: Asynchronous, appends: Sequence[Append]) -> list[Appended]:
         """Do what `append_many` does, on an asynchronous session or connection."""
         entries, repeatable = self.entries.many(appends)
-        return await self._append_many.run_async(connection, self._steps(entries, repeatable=repeatable))
+        return await self._run_async(self._append_many, connection, entries, repeatable=repeatable)
 
     def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
         """Append what `entries` has checked and encoded, one entry a stream: what a process manager has gathered."""
         if entries:
-            self._append_many.run(connection, self._steps(list(entries), repeatable=False))
+            self._run(self._append_many, connection, list(entries), repeatable=False)
 
     def read_stream(
         self,
@@ -178,6 +182,23 @@ class EventStore:
         self._read_all.check_async(connection)
         pages = self._log(Window(after, limit, batch), backwards=backwards)
         return self._pages_async(self._read_all, connection, pages)
+
+    def _run(self, door: Door, connection: Synchronous, entries: list[Entry], *, repeatable: bool) -> list[Appended]:
+        steps = self._steps(entries, repeatable=repeatable)
+        if self.inline is None:
+            return door.run(connection, steps)
+        return self._inlining(door, self.inline, entries).run(connection, steps)
+
+    async def _run_async(
+        self, door: Door, connection: Asynchronous, entries: list[Entry], *, repeatable: bool
+    ) -> list[Appended]:
+        steps = self._steps(entries, repeatable=repeatable)
+        if self.inline is None:
+            return await door.run_async(connection, steps)
+        return await self._inlining(door, self.inline, entries).run_async(connection, steps)
+
+    def _inlining(self, door: Door, inline: Inlined, entries: list[Entry]) -> Inlining:
+        return Inlining(door, inline, entries, schema=self.schema, masters=self.sealing.masters)
 
     def _steps(self, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
         return append_steps(self._sql, self.catalog, entries, repeatable=repeatable, sealing=self.sealing)

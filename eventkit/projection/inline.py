@@ -1,0 +1,91 @@
+"""Inline projections: applied by the append itself, in the caller's transaction, as a projector would apply them.
+
+The same fence, checkpoints and folds as a projector's: whatever else runs the projection skips what was applied here. A
+stream that the projection has not followed so far is first applied from the store. A handler that fails, or a declared
+version that is not live, fails the append; a stream that is parked keeps its new events behind its dead letters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from eventkit.errors import ProjectionError
+from eventkit.projection.applying import Applying, Stopped
+from eventkit.projection.borrowed import Borrowed
+from eventkit.projection.counters import Counters
+from eventkit.projection.feeding import chunks, runs_of
+from eventkit.projection.opening import Opening
+from eventkit.projection.projection import Projection
+from eventkit.projection.second_look import SecondLook
+from eventkit.storage.append import Appended
+from eventkit.storage.behind import Behind
+from eventkit.storage.history import OwnHistory
+from eventkit.storage.inlining import Site
+from eventkit.storage.projections import Live
+from eventkit.storage.stream_log import Missing, StreamLog
+
+
+class Inline:
+    """Projections for `EventStore(catalog, inline=Inline(totals))`."""
+
+    def __init__(self, *projections: Projection) -> None:
+        """Take table and SQL projections; what acts is run by a projector alone."""
+        for projection in projections:
+            if projection.acts:
+                raise ProjectionError(
+                    f"{projection.name!r} acts, which an append must not do: run it with `eventkit projector run`"
+                )
+        self._projections = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
+
+    def apply(self, site: Site, appended: Sequence[Appended]) -> None:
+        """Apply what this transaction has appended to each projection."""
+        workspace = Borrowed(site.opened)
+        log = StreamLog(workspace.connection, site.schema)
+        missing = [Missing(str(item.stream), item.version - len(item.ids), item.version) for item in appended]
+        with workspace.in_utc(), workspace.kept_open():
+            runs = runs_of(log, missing)
+            for projection in self._projections:
+                applying = _Applying(projection, workspace, schema=site.schema, opening=_opening(site))
+                try:
+                    for stopped in applying.apply(runs, Counters()):
+                        _go_on(applying, log, stopped, site.schema)
+                except Exception as error:
+                    error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")
+                    raise
+
+
+class _Applying(Applying):
+    """Applies in a transaction that is not ours."""
+
+    def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
+        """Hold the projection's row until the caller commits; one that this database does not know is registered."""
+        live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)
+        return self.register() if live is None else self.checked(live)
+
+
+def _go_on(applying: Applying, log: StreamLog, stopped: Stopped, schema: str) -> None:
+    """Take up a stream that did not advance; its checkpoint is locked by this transaction."""
+    run, checkpoint = stopped.run, stopped.checkpoint
+    version = checkpoint.version if checkpoint else 0
+    if checkpoint and checkpoint.parked:
+        second = SecondLook(applying, OwnHistory(applying.workspace.connection, schema), schema=schema)
+        left = second.look(run, Counters())
+        while left is not None:
+            left = second.look(left, Counters())
+        return
+    if checkpoint and version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):
+        raise ProjectionError(
+            f"projection {applying.projection.name!r} has applied another event as version {version} of {run.stream}: "
+            f"rebuild it with `eventkit projection rebuild {applying.projection.path}`"
+        )
+    behind = Behind(run.stream, version, run.arrivals[-1].version, parked=False)
+    for chunk in chunks([behind]):
+        if applying.apply(runs_of(log, chunk), Counters()):
+            raise ProjectionError(f"projection {applying.projection.name!r} is moved on {run.stream} by somebody else")
+
+
+def _opening(site: Site) -> Opening | None:
+    if site.masters is None:
+        return None
+    return Opening(site.masters, site.schema, lambda: site.opened.connection)
