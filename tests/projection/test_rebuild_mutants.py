@@ -141,7 +141,7 @@ def test_a_swap_gets_its_turn_among_batches_that_never_pause(
     if mutate:
         mutate(monkeypatch)
     with projector(url), _never_pausing(url), psycopg.connect(url) as connection:
-        connection.execute("set statement_timeout = '4s'")
+        connection.execute("set statement_timeout = '4s'" if mutate else "set statement_timeout = '60s'")
         try:
             got = Projections("eventkit").take(connection, "totals") is not None
         except psycopg.errors.QueryCanceled:
@@ -152,22 +152,31 @@ def test_a_swap_gets_its_turn_among_batches_that_never_pause(
 
 @contextmanager
 def _never_pausing(url: str) -> Iterator[None]:
-    """Hold the fence in several transactions that overlap."""
-    over, holding = threading.Event(), threading.Barrier(5)
+    """Hold the fence in several transactions that overlap: the last that holds it waits for another, for a while."""
+    over, begun, holds = threading.Event(), threading.Barrier(5), threading.Condition()
+    holding: set[int] = set()
+
+    def hold(connection: psycopg.Connection[Any], number: int) -> None:
+        Projections("eventkit").fence(connection, "totals")
+        with holds:
+            holding.add(number)
+            holds.notify_all()
 
     def batches(number: int) -> None:
         with psycopg.connect(url) as connection:
-            over.wait(number * 0.05)
-            Projections("eventkit").fence(connection, "totals")
-            holding.wait(30)
-            while not over.wait(0.2):
+            hold(connection, number)
+            begun.wait(30)
+            while not over.wait(0.05):
+                with holds:
+                    holds.wait_for(lambda: len(holding) > 1, 2)
+                    holding.remove(number)
                 connection.commit()
-                Projections("eventkit").fence(connection, "totals")
+                hold(connection, number)
 
     threads = [threading.Thread(target=batches, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
-    holding.wait(30)
+    begun.wait(30)
     yield
     over.set()
     for thread in threads:
