@@ -132,6 +132,7 @@ class Swap:
             )
         if self.merge:
             merged = merge_rows(connection, rebuild.shadow, self._tables)
+            # crash point: merged, not committed -> rolled back, row by row: live and shadow are as they were
             drop_shadow(connection, rebuild.shadow)
             return merged
         swap_names(connection, rebuild.shadow, self._tables)

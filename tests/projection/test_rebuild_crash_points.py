@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection import rebuilding
+from eventkit.projection import rebuilding, swapping
 from eventkit.projection.rebuilding import Plan, Rebuilding
 from eventkit.projection.site import Site
 from eventkit.projection.swapping import Swap
@@ -53,6 +53,7 @@ POINTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "locked_not_compared": lambda patch: patch.setattr(Swap, "_catch_up", _die),
     "caught_up_not_renamed": lambda patch: patch.setattr(Swap, "_exchange", _die),
     "renamed_not_committed": lambda patch: _after(Swap, "_hand_over", patch),
+    "merged_not_committed": lambda patch: patch.setattr(swapping, "drop_shadow", _die),
     "swapped_not_cleaned": lambda patch: patch.setattr(Site, "clean", _die),
 }
 
@@ -71,7 +72,7 @@ def test_killed_at_a_crash_point_the_next_rebuild_ends_right(url: str, point: st
     _run(url, point)
     assert rows(url) == ([("ann", 4, 4)] if point == "swapped_not_cleaned" else BEFORE)
     record(url, orders("order-2", 1, first=2))
-    Rebuilding(totals(), Settings(database_url=url), Plan(resume=resume)).run()
+    Rebuilding(totals(), Settings(database_url=url), Plan(resume=resume, merge=_merges(point))).run()
 
     assert rows(url) == AFTER
     assert checkpoints(url) == {"order-1": (3, False), "order-2": (2, False)}
@@ -79,6 +80,10 @@ def test_killed_at_a_crash_point_the_next_rebuild_ends_right(url: str, point: st
     with projector(url) as running:
         running.apply([*orders("order-1", 4), *orders("order-2", 2)])
     assert rows(url) == [("ann", 6, 6)]
+
+
+def _merges(point: str) -> bool:
+    return point.startswith("merged")
 
 
 def _run(url: str, point: str) -> None:
@@ -104,7 +109,7 @@ def _leftovers(url: str) -> list[tuple[Any, ...]]:
 def _child(url: str, point: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         POINTS[point](patch)
-        Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+        Rebuilding(totals(), Settings(database_url=url), Plan(merge=_merges(point))).run()
 
 
 if __name__ == "__main__":
