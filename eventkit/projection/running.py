@@ -73,7 +73,9 @@ class Running:
             if self._wanted.store_url:
                 self._reach_store(self._wanted.store_url)
             if not self._wanted.from_store:
-                self._transport(stack).partitions(self._topics())
+                transport = self._transport(stack)
+                transport.check()
+                transport.partitions(self._topics())
 
     def redrive(self, stop: Stop) -> None:
         """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""

@@ -46,6 +46,29 @@ def test_a_broker_that_loses_messages_is_named_with_the_reason(database_url: str
     assert any("append-only file" in each["reason"] for each in found if not each["safe"])
 
 
+def test_no_process_starts_on_a_broker_that_loses_messages(database_url: str) -> None:
+    """A relay and a projector end at once, with the reason."""
+    server = RedisServer(appendfsync="everysec").start()
+    urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": server.url}
+    try:
+        done = [
+            subprocess.run(
+                [sys.executable, "-m", "eventkit.cli", *words],
+                env={**os.environ, **urls},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            for words in (["relay", "run"], ["projector", "run", "examples.quickstart:totals", "--topic", "shop.order"])
+        ]
+    finally:
+        server.stop()
+
+    assert [each.returncode for each in done] == [2, 2], [each.stderr for each in done]
+    assert all("appendfsync=everysec" in each.stderr for each in done)
+
+
 def test_a_compacted_topic_is_named(database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str) -> None:
     """Compaction keeps the last event of a stream only."""
     compacted = f"{kafka_topic}.compacted"
