@@ -160,10 +160,10 @@ class KeepsHistory(Transport, Protocol):
 
 _MODULES = {
     "kafka": "eventkit.transports.kafka",
-    "redis": "eventkit.transports.redis",
-    "rediss": "eventkit.transports.redis",
     "rabbitmq": "eventkit.transports.rabbitmq",
     "rabbitmqs": "eventkit.transports.rabbitmq",
+    "redis": "eventkit.transports.redis",
+    "rediss": "eventkit.transports.redis",
     "activemq": "eventkit.transports.activemq",
     "activemqs": "eventkit.transports.activemq",
     "local": "eventkit.transports.local",
