@@ -38,7 +38,7 @@ class Inline:
                 )
         self._projections = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
 
-    def apply(self, site: Site, appended: Sequence[Appended]) -> None:
+    def apply_appended(self, site: Site, appended: Sequence[Appended]) -> None:
         """Apply what this transaction has appended to each projection."""
         workspace = Borrowed(site.opened)
         log = StreamLog(workspace.connection, site.schema)

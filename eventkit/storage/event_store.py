@@ -19,6 +19,7 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
+from eventkit.errors import ConfigurationError
 from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Expected, append_steps
 from eventkit.storage.append_sql import AppendSql, Entry
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
@@ -49,6 +50,10 @@ class EventStore:
         inline: Inlined | None = None,
     ) -> None:
         catalog.check_chains()
+        if inline is not None and not isinstance(inline, Inlined):
+            raise ConfigurationError(
+                f"EventStore(inline={inline!r:.100}): wrap the projections, EventStore(…, inline=Inline(totals))"
+            )
         self.catalog = catalog
         self.schema = schema
         self.bind_arguments = bind_arguments

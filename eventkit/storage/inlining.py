@@ -7,7 +7,7 @@ it. Called by `EventStore`, where it was given `inline=`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -31,10 +31,11 @@ class Site(NamedTuple):
     masters: MasterKeys | None
 
 
+@runtime_checkable
 class Inlined(Protocol):
     """What applies projections; `eventkit.Inline` is one."""
 
-    def apply(self, site: Site, appended: Sequence[Appended]) -> None:
+    def apply_appended(self, site: Site, appended: Sequence[Appended]) -> None:
         """Apply what this transaction has appended."""
 
 
@@ -56,7 +57,7 @@ class Inlining:
         try:
             opened.execute(_SAVEPOINT, None)
             appended = run(opened.execute, steps)
-            self._inline.apply(Site(opened, self._schema, self._masters), appended)
+            self._inline.apply_appended(Site(opened, self._schema, self._masters), appended)
             opened.execute(_RELEASE, None)
         except BaseException as error:
             _take_back(opened)

@@ -1,5 +1,6 @@
 """Inline projections: the read model changes in the append's own transaction, or neither does."""
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from eventkit import Append, Envelope, EventStore, Handlers, Inline, SqlProjection
-from eventkit.errors import ConcurrencyError, ProjectionError, UnsupportedConnection, VersionMismatch
+from eventkit.errors import (
+    ConcurrencyError,
+    ConfigurationError,
+    ProjectionError,
+    UnsupportedConnection,
+    VersionMismatch,
+)
 from eventkit.projection.table import TableProjection
 from eventkit.storage.projections import Projections
 from tests.projection.shop import (
@@ -35,6 +42,8 @@ from tests.projection.shop import (
 from tests.projection.shop import (
     TOTALS as TABLE,
 )
+from tests.projection.test_personal import people
+from tests.storage.people import ADA, CANARY, MASTERS, REGISTERED, crm
 from tests.waiting import wait_until
 
 SHOP = EventStore(shop, inline=Inline(totals()))
@@ -128,6 +137,40 @@ def test_writers_of_a_shared_row_lose_nothing(url: str) -> None:
         other.join()
 
     assert rows(url) == [("ann", 3, 3)]
+
+
+def test_writers_beside_a_projector_lose_and_repeat_nothing(url: str) -> None:
+    """Several streams and rows a transaction, some taken back, and a projector that applies what is committed."""
+
+    def write(seed: int) -> None:
+        dice = random.Random(seed)
+        with psycopg.connect(url) as connection:
+            for turn in range(25):
+                store = dice.choice([SHOP, SHOP, PLAIN])
+                with connection.transaction(force_rollback=turn % 5 == 4):
+                    customers = dice.choices("abc", k=3)
+                    store.append_many(connection, [Append(f"order-{n}", [Ordered(customers[n], 1)]) for n in range(3)])
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        apply(url, *(sent(url, f"order-{n}") for n in range(3)))
+    apply(url, *(sent(url, f"order-{n}") for n in range(3)))
+
+    folded = rows(url, "select data->>'customer', count(*), count(*) from eventkit.events group by 1 order by 1")
+    assert rows(url) == folded
+    assert sum(orders for _, orders, _ in folded) == 3 * 20 * 3
+
+
+def test_handlers_see_personal_data(database_url: str) -> None:
+    """Opened with the store's master keys, in the append's transaction; what is stored stays sealed."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create table people (stream text primary key, name text not null unique)")
+        EventStore(crm, master_keys=MASTERS, inline=Inline(people())).append(connection, ADA, REGISTERED)
+
+    assert rows(database_url, "select name from people") == [(f"Ada {CANARY}",)]
+    assert rows(database_url, f"select 1 from eventkit.events where data::text like '%{CANARY}%'") == []
 
 
 def test_a_projector_run_later_changes_nothing(url: str) -> None:
@@ -266,7 +309,9 @@ async def test_an_asynchronous_session_applies_both_kinds(url: str) -> None:
 
 
 def test_what_cannot_be_inline_is_refused_in_a_sentence(url: str) -> None:
-    """What acts; an SQL projection on psycopg; a table that is not there; a handler that commits."""
+    """No `Inline`; what acts; an SQL projection on psycopg; a table that is not there; a handler that commits."""
+    with pytest.raises(ConfigurationError, match=r"inline=Inline\(totals\)"):
+        EventStore(shop, inline=[totals()])  # type: ignore[arg-type]
     with pytest.raises(ProjectionError, match="'mails' acts, which an append must not do"):
         Inline(Handlers("mails", shop))
     with psycopg.connect(url) as connection:
