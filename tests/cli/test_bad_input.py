@@ -198,6 +198,24 @@ def test_a_projector_whose_topic_is_missing_says_how_to_create_it(url: str, kafk
     assert said.startswith(f"topic {topic!r}: the broker does not know it: create it with `eventkit topics create`")
 
 
+@pytest.mark.parametrize(
+    ("options", "transport", "code", "said"),
+    [
+        (("--topic", "shop.order"), "", 2, "--topic says what to read from a broker: say --from transport, too"),
+        (("--from", "transport"), "", 2, "no transport is given: set EVENTKIT_TRANSPORT_URL"),
+        (("--from", "transport"), "local://here", 2, "this transport does not leave its process, so a rebuild would"),
+        (("--from", "transport", "--workers", "2"), "local://here", 2, "--workers: one process reads the transport"),
+    ],
+)
+def test_a_rebuild_that_has_nothing_to_read_from(
+    options: tuple[str, ...], transport: str, code: int, said: str, url: str
+) -> None:
+    """It ends at once: nothing was begun."""
+    command = ("projection", "rebuild", PROJECTOR[2], *options)
+
+    assert refused(*command, code=code, database=url, transport=transport).startswith(said)
+
+
 def test_a_projectors_table_is_asked_for_before_it_runs(database_url: str, broker: str) -> None:
     """The sentence says whose the table is."""
     said = refused(*PROJECTOR, database=database_url, transport=broker)

@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from eventkit.domain.message import Message
 from eventkit.embedded.kafka import EmbeddedKafka
-from eventkit.errors import ConfigurationError, TransportUnavailable
+from eventkit.errors import ConfigurationError, TransportError, TransportUnavailable
 from eventkit.transports import Reports, Transport, open_transport
 from eventkit.transports.kafka import KafkaTransport
 from eventkit.transports.kafka.publisher import KafkaPublisher
@@ -472,6 +472,19 @@ def _is_dead(client: Producer, topic: str) -> bool:
         return bool(error.args[0].code() == KafkaError._FATAL)
     client.poll(0.01)
     return False
+
+
+def test_a_group_that_somebody_is_in_stays(transport: Transport) -> None:
+    """It is not taken away from under its members, and why is said."""
+    topic, group = transport.create_topics([fresh("kept")], partitions=1)[0], fresh("group")
+    assert isinstance(transport, KafkaTransport)
+    deliver(transport.publisher(), messages(topic, 1))
+    member = transport.subscribe([topic], group)
+    read(member, 1)
+
+    with pytest.raises(TransportError, match=f"group '{group}' cannot be deleted: .*not empty"):
+        transport.forget([topic], group)
+    member.close()
 
 
 def _committed(transport: Transport, topic: str, group: str) -> int:

@@ -18,7 +18,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from eventkit.errors import TopicUnusable, TransportUnavailable
+from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
@@ -101,10 +101,12 @@ class Topics:
         with self._lock:
             try:
                 if self._knows_admin_api():
-                    self._admin().delete_consumer_groups([group], request_timeout=_PATIENCE)[group].result(_PATIENCE)
+                    self._admin().delete_consumer_groups([group], request_timeout=_PATIENCE)[group].result()
             except KafkaException as error:
-                if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:
+                if _code(error) < 0:  # the client's own: nobody answered
                     raise self._unavailable(error) from None
+                if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise TransportError(f"group {group!r} cannot be deleted: {error.args[0].str()}") from None
 
     def describe_cluster(self) -> str:
         """Return who answers."""
