@@ -5,7 +5,9 @@ processes, producers and partitions are warm and pages fly, and it ends when the
 figure, however few are counted. What has come is asked of the broker.
 """
 
+import subprocess
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -15,6 +17,8 @@ from benchmarks import running
 from benchmarks.measure import Meter
 from benchmarks.scale.store import Store
 from benchmarks.servers import Kafka
+
+Relay = subprocess.Popen[bytes]
 
 PARTITIONS = 6
 AHEAD = 50_000  # events in front, more than a relay has in flight
@@ -59,10 +63,9 @@ def drain(store: Store, topic: Topic, events: int, *, relays: int = 1) -> Draine
         options = [("--part", f"{number}/{relays}") for number in range(relays)]
         processes = [open_.enter_context(running.relay(store.url, topic.bootstrap, *words)) for words in options]
         meters = [Meter(process.pid) for process in processes]
-        first, began = _until(topic, before + ahead)
-        last, ended = _until(topic, before + ahead + events)
-        while store.waiting():
-            time.sleep(_TICK)
+        first, began = _until(topic, before + ahead, processes)
+        last, ended = _until(topic, before + ahead + events, processes)
+        _until_settled(store, processes)
         memory = sum(meter.sample(0, 1).memory_mb for meter in meters)
     repeated = topic.count() - before - ahead - events
     if repeated < 0:
@@ -72,11 +75,26 @@ def drain(store: Store, topic: Topic, events: int, *, relays: int = 1) -> Draine
     return Drained((last - first) / (ended - began), memory, repeated)
 
 
-def _until(topic: Topic, wanted: int) -> tuple[int, float]:
+def _until(topic: Topic, wanted: int, relays: Sequence[Relay]) -> tuple[int, float]:
     """Wait until so many have come; return how many there are, and when they were counted."""
+    for _ in _looks(relays):
+        if (found := topic.count()) >= wanted:
+            return found, time.perf_counter()
+    raise TimeoutError(f"{wanted - topic.count()} events have not come after {_DEADLINE:g} s")
+
+
+def _until_settled(store: Store, relays: Sequence[Relay]) -> None:
+    for _ in _looks(relays):
+        if not store.waiting():
+            return
+    raise TimeoutError(f"{store.waiting()} events are still in the outbox after {_DEADLINE:g} s")
+
+
+def _looks(relays: Sequence[Relay]) -> Iterator[None]:
+    """Look again and again, until the deadline; a relay that has ended by itself is an error."""
     deadline = time.monotonic() + _DEADLINE
-    while (found := topic.count()) < wanted:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{wanted - found} events have not come after {_DEADLINE:g} s")
+    while time.monotonic() < deadline:
+        for relay in relays:
+            running.check(relay)
+        yield
         time.sleep(_TICK)
-    return found, time.perf_counter()
