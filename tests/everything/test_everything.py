@@ -1,0 +1,120 @@
+"""Any interleaving of everything, on a real PostgreSQL: read models are the fold, and at every moment a prefix.
+
+EVENTKIT_EXAMPLES=500 runs longer, and shrinks what it finds.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from eventkit.domain.message import Message
+from eventkit.projection import culprit, sources
+from eventkit.projection.projector import Projector
+from eventkit.projection.second_look import SecondLook
+from eventkit.projection.sources import Source
+from eventkit.projection.swapping import Swap
+from eventkit.relay import pipeline
+from eventkit.storage.dead_letters import DeadLetters
+from eventkit.storage.outbox import Settlement
+from eventkit.transports.local import LocalPublisher
+from tests.everything.machine import Everything
+from tests.everything.road import hooked
+from tests.servers.postgres import PostgresServer
+
+EXAMPLES = int(os.environ.get("EVENTKIT_EXAMPLES", "0"))
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def _impatient(postgres: PostgresServer, monkeypatch: Patch) -> None:
+    """Nobody pauses, and a sender may be met before it settles."""
+    monkeypatch.setattr(Everything, "server", postgres, raising=False)
+    monkeypatch.setattr(culprit, "_backoff", lambda _: 0.0)
+    monkeypatch.setattr(Settlement, "settle", hooked(lambda: Everything.sender))
+    for name in ("WAIT", "GATHERING", "PAUSE"):
+        monkeypatch.setattr(sources, name, 0.0)
+    for name in ("_CALM", "_GATHER"):
+        monkeypatch.setattr(pipeline, name, 0.002)
+
+
+def run(examples: int, *, shrinks: bool = False) -> None:
+    """Run so many examples."""
+    run_state_machine_as_test(
+        Everything,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+        ),
+    )
+
+
+@pytest.mark.timeout(3_000 if EXAMPLES else 300)
+def test_any_interleaving_ends_with_the_fold_and_is_a_prefix_at_every_moment() -> None:
+    """Appends, savepoints, rollbacks, deaths, redeliveries, zombies, parks, redrives and rebuilds, in any order."""
+    run(EXAMPLES or 6, shrinks=bool(EXAMPLES))
+
+
+def park_without_keeping(patch: Patch) -> None:
+    """Keep no letter of what is parked."""
+    patch.setattr(DeadLetters, "keep", lambda *_: 0)
+
+
+def keep_nothing_behind(patch: Patch) -> None:
+    """Drop what comes while its stream is parked."""
+    patch.setattr(SecondLook, "_wait_behind", lambda *_: None)
+
+
+def swap_without_comparing(patch: Patch) -> None:
+    """Swap in what was fed."""
+    patch.setattr(Swap, "_catch_up", lambda *_: 0)
+
+
+def acknowledge_first(patch: Patch) -> None:
+    """Acknowledge a batch before it is applied."""
+
+    def step(self: Projector, source: Source) -> int:
+        messages = source.receive()
+        source.acknowledge(messages)
+        self.apply(messages)
+        return len(messages)
+
+    patch.setattr(Projector, "step", step)
+
+
+def settle_what_is_refused(patch: Patch) -> None:
+    """Take a refused event for sent, and go on behind it."""
+    patch.setattr(Settlement, "park", lambda self, position, _: self.settle([position]))
+
+
+def confirm_what_is_lost(patch: Patch) -> None:
+    """Confirm all that was sent, whatever became of it."""
+
+    def send(self: LocalPublisher, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if not self._fails(message):
+                self._broker.append(message)
+            self._confirmed.append(message.tag)
+
+    patch.setattr(LocalPublisher, "send", send)
+
+
+def letters_that_stay(patch: Patch) -> None:
+    """Keep the letters of what was redriven."""
+    patch.setattr(DeadLetters, "remove", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("mutate", [park_without_keeping, settle_what_is_refused])
+def test_a_mutant_is_caught(mutate: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    """The machine can fail; the other mutants of this file take it longer."""
+    mutate(monkeypatch)
+
+    with pytest.raises(AssertionError):
+        run(200)
