@@ -16,6 +16,9 @@ logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs what we rais
 
 _CONNECT = 5.0  # seconds
 _ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is taken for lost
+_REFUSAL = 2.0  # seconds for the answer to a head
+_TOO_LARGE = "maximum data length"
+_HEAD = "SEND\ndestination:/queue/eventkit.probe\ncontent-length:{size}\n\n"
 _SKEW = 3.0  # heartbeats that may be missed
 
 Frame = Any  # stomp.utils.Frame, which has no types
@@ -71,6 +74,18 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         """Whether a receipt has come."""
         with self._changed:
             return receipt in self._receipts
+
+    def refusal_of(self, size: int) -> str | None:
+        """Return why the broker refuses a message of so many bytes; None where it does not, or does not say.
+
+        It judges by the head, and its answer to a whole frame may be lost: it closes with the body still unread. So
+        only a head is sent, and this connection is good for nothing else.
+        """
+        with self._errors():
+            self._client.transport.send(_HEAD.format(size=size).encode())
+        with self._changed:
+            self._changed.wait_for(lambda: self.end, _REFUSAL)
+        return self.end if self.end and _TOO_LARGE in self.end else None
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged goes to others."""

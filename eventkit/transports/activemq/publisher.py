@@ -12,7 +12,7 @@ import msgspec
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports.activemq.address import Address
-from eventkit.transports.activemq.connection import Connection
+from eventkit.transports.activemq.connection import Connection, connected
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
 from eventkit.transports.partition import partition_of
@@ -21,7 +21,6 @@ KEY, HEADERS = "eventkit-key", "eventkit-headers"
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
 _LARGE = 64_000  # bytes: such a message asks for a receipt of its own, so that a refused one can be named
-_TOO_LARGE = "maximum data length"
 
 
 class ActivePublisher:
@@ -94,15 +93,25 @@ class ActivePublisher:
             connection.wait(connection.send("COMMIT", {"transaction": str(self._number)}, receipt=True))
         except TransportError as error:
             culprit = next((each for receipt, each in large.items() if not connection.has(receipt)), None)
-            if culprit is not None and _TOO_LARGE in (connection.end or ""):
-                self._verdict.refused[culprit.tag] = f"{len(culprit.value):,} bytes are too many: {connection.end}"
+            refusal = self._refusal(culprit) if culprit else None
+            if culprit and refusal:
+                self._verdict.refused[culprit.tag] = refusal
             else:
                 self._verdict.lost = connection.end or str(error)
         else:
             self._verdict.confirmed += [each.tag for each in batch]
 
+    def _refusal(self, message: Message) -> str | None:
+        size = len(_bytes(message.value))
+        try:
+            with connected(self._address) as connection:
+                refusal = connection.refusal_of(size)
+        except TransportError:
+            return None
+        return refusal and f"{size:,} bytes are too many: {refusal}"
+
     def _send(self, connection: Connection, message: Message) -> str:
-        value = message.value.encode() if isinstance(message.value, str) else message.value
+        value = _bytes(message.value)
         headers = {
             "destination": topic_of(message.topic, partition_of(message.key, self._shards[message.topic])),
             "transaction": str(self._number),
@@ -112,6 +121,10 @@ class ActivePublisher:
             HEADERS: _text(message),
         }
         return connection.send("SEND", headers, value, receipt=len(value) > _LARGE)
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _text(message: Message) -> str:
