@@ -21,7 +21,7 @@ help: ## Say what there is to make
 demo: $(VENV)/.demo ## A month of real flights through the whole of it, with processes killed on the way (a minute)
 	@$(PY) -m examples.flights $(ARGS)
 
-test: $(VENV)/.dev ## All tests, on a real PostgreSQL and a real Kafka; says which could not run, and why
+test: $(VENV)/.dev ## All tests, on a real PostgreSQL and real brokers; says which could not run, and why
 	@$(PY) -m tests.servers fetch
 	@$(PY) -m pytest $(ARGS)
 
