@@ -1,7 +1,6 @@
 """A real ActiveMQ that speaks STOMP, as a child process, to kill, restart and pause."""
 
 import shutil
-import signal
 import socket
 import time
 from typing import Self
@@ -9,6 +8,7 @@ from typing import Self
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
+from tests.servers.child import Child
 from tests.servers.jars import ACTIVEMQ, ACTIVEMQ_VERSION
 
 LOCAL = "127.0.0.1"
@@ -16,16 +16,15 @@ START_TIMEOUT = 90.0
 LARGEST = 1_048_576  # bytes of a message
 
 
-class ActiveServer:
+class ActiveServer(Child):
     """One broker."""
 
     version = ACTIVEMQ_VERSION
 
     def __init__(self, *, persistent: bool = True) -> None:
+        super().__init__()
         self._persistent = persistent
         self._port = free_port()
-        self._guard: Guard | None = None
-        self.pid = 0
         self.url = f"activemq://{LOCAL}:{self._port}"
 
     def start(self) -> Self:
@@ -45,31 +44,6 @@ class ActiveServer:
         self.pid = self._guard.spawn(Command(arguments=arguments, log=folder / "activemq.log"))
         self._await_answer()
         return self
-
-    def stop(self) -> None:
-        """End it and remove its data."""
-        if self._guard:
-            self._guard.close()
-        self._guard = None
-
-    def kill(self) -> None:
-        """Kill it with -9."""
-        self._running.signal(self.pid, signal.SIGKILL)
-        self._running.wait(self.pid, timeout=10)
-
-    def pause(self) -> None:
-        """Stop it in its tracks."""
-        self._running.signal(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._running.signal(self.pid, signal.SIGCONT)
-
-    @property
-    def _running(self) -> Guard:
-        if self._guard is None:
-            raise ServerFailed("this ActiveMQ is not started")
-        return self._guard
 
     def _answers(self) -> bool:
         with socket.create_connection((LOCAL, self._port), 1) as connection:

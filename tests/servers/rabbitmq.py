@@ -1,7 +1,6 @@
 """A real RabbitMQ as a child process, with a port mapper of its own, to kill, restart and pause."""
 
 import shutil
-import signal
 import socket
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pika.exceptions import AMQPError
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed, ServerMissing
+from tests.servers.child import Child
 
 LOCAL = "127.0.0.1"
 START_TIMEOUT = 90.0
@@ -28,14 +28,13 @@ log.file = false
 """
 
 
-class RabbitServer:
+class RabbitServer(Child):
     """One node; `settings` are lines added to its rabbitmq.conf."""
 
     def __init__(self, *settings: str) -> None:
+        super().__init__()
         self._settings = settings
         self._port, self._dist, self._epmd = free_port(), free_port(), free_port()
-        self._guard: Guard | None = None
-        self.pid = 0
         self.url = f"rabbitmq://{LOCAL}:{self._port}"
 
     def start(self) -> Self:
@@ -50,25 +49,6 @@ class RabbitServer:
         self._await_answer()
         return self
 
-    def stop(self) -> None:
-        """End it and remove its data."""
-        if self._guard:
-            self._guard.close()
-        self._guard = None
-
-    def kill(self) -> None:
-        """Kill it with -9."""
-        self._running.signal(self.pid, signal.SIGKILL)
-        self._running.wait(self.pid, timeout=10)
-
-    def pause(self) -> None:
-        """Stop it in its tracks."""
-        self._running.signal(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._running.signal(self.pid, signal.SIGCONT)
-
     def connection(self) -> pika.BlockingConnection:
         """Return a connection."""
         return pika.BlockingConnection(pika.ConnectionParameters(LOCAL, self._port, socket_timeout=5))
@@ -78,12 +58,6 @@ class RabbitServer:
         """The server's release."""
         with self.connection() as connection:
             return str(connection._impl.server_properties["version"])
-
-    @property
-    def _running(self) -> Guard:
-        if self._guard is None:
-            raise ServerFailed("this RabbitMQ is not started")
-        return self._guard
 
     def _spawn(self, arguments: list[str], log: str) -> int:
         folder = self._running.folder

@@ -1,7 +1,6 @@
 """A real Redis as a child process, durable as eventkit wants it, to kill, restart and pause."""
 
 import shutil
-import signal
 import time
 from typing import Self
 
@@ -11,6 +10,7 @@ from redis.exceptions import RedisError
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed, ServerMissing
+from tests.servers.child import Child
 
 LOCAL = "127.0.0.1"
 START_TIMEOUT = 30.0
@@ -23,17 +23,16 @@ SETTINGS = {
 }
 
 
-class RedisServer:
+class RedisServer(Child):
     """One server; `settings` are added to those that eventkit wants."""
 
     def __init__(self, **settings: str) -> None:
+        super().__init__()
         self._settings = {
             **SETTINGS,
             **{name.replace("_", "-"): value for name, value in settings.items()},
         }
         self._port = free_port()
-        self._guard: Guard | None = None
-        self.pid = 0
         self.url = f"redis://{LOCAL}:{self._port}/0"
 
     def start(self) -> Self:
@@ -49,25 +48,6 @@ class RedisServer:
         self._await_answer()
         return self
 
-    def stop(self) -> None:
-        """End it and remove its data."""
-        if self._guard:
-            self._guard.close()
-        self._guard = None
-
-    def kill(self) -> None:
-        """Kill it with -9."""
-        self._running.signal(self.pid, signal.SIGKILL)
-        self._running.wait(self.pid, timeout=10)
-
-    def pause(self) -> None:
-        """Stop it in its tracks."""
-        self._running.signal(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._running.signal(self.pid, signal.SIGCONT)
-
     def client(self) -> Redis:
         """Return a client."""
         return Redis(host=LOCAL, port=self._port, socket_timeout=5)
@@ -76,12 +56,6 @@ class RedisServer:
     def version(self) -> str:
         """The server's release."""
         return str(self.client().info("server")["redis_version"])
-
-    @property
-    def _running(self) -> Guard:
-        if self._guard is None:
-            raise ServerFailed("this Redis is not started")
-        return self._guard
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
