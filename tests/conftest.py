@@ -65,19 +65,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[PostgresServer]:
     """PostgreSQL 15, from the system."""
-    yield from _lend("PostgreSQL 15", lambda: PostgresServer.start(15))
+    yield from lend("PostgreSQL 15", lambda: PostgresServer.start(15))
 
 
 @pytest.fixture(scope="session")
 def postgres18() -> Iterator[PostgresServer]:
     """PostgreSQL 18, from the wheel."""
-    yield from _lend("PostgreSQL 18", lambda: PostgresServer.start(18))
+    yield from lend("PostgreSQL 18", lambda: PostgresServer.start(18))
 
 
 @pytest.fixture(scope="session")
 def given_postgres() -> Iterator[PostgresServer]:
     """The server at EVENTKIT_TEST_DATABASE_URL."""
-    yield from _lend("PostgreSQL (given)", lambda: PostgresServer.given(os.environ["EVENTKIT_TEST_DATABASE_URL"]))
+    yield from lend("PostgreSQL (given)", lambda: PostgresServer.given(os.environ["EVENTKIT_TEST_DATABASE_URL"]))
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +112,9 @@ def kafka() -> Iterator[KafkaServer | GivenKafka]:
     """A real Apache Kafka for the session; start a `KafkaServer` of your own to kill or pause one."""
     given = os.environ.get("EVENTKIT_TEST_KAFKA_URL")
     if given:
-        yield from _lend("Kafka (given)", lambda: GivenKafka(given))
+        yield from lend("Kafka (given)", lambda: GivenKafka(given))
     else:
-        yield from _lend("Apache Kafka", lambda: KafkaServer().start())
+        yield from lend("Apache Kafka", lambda: KafkaServer().start())
 
 
 @pytest.fixture
@@ -129,19 +129,19 @@ def kafka_topic(kafka: KafkaServer | GivenKafka) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitServer]:
     """A real RabbitMQ for the session; start a `RabbitServer` of your own to kill or pause one."""
-    yield from _lend("RabbitMQ", lambda: RabbitServer().start())
+    yield from lend("RabbitMQ", lambda: RabbitServer().start())
 
 
 @pytest.fixture(scope="session")
 def activemq() -> Iterator[ActiveServer]:
     """A real ActiveMQ for the session; start an `ActiveServer` of your own to kill or pause one."""
-    yield from _lend("ActiveMQ", lambda: ActiveServer().start())
+    yield from lend("ActiveMQ", lambda: ActiveServer().start())
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
     """A real Redis for the session; start a `RedisServer` of your own to kill or pause one."""
-    yield from _lend("Redis", lambda: RedisServer().start())
+    yield from lend("Redis", lambda: RedisServer().start())
 
 
 @pytest.fixture
@@ -157,7 +157,8 @@ def _database(server: PostgresServer, *, migrated: bool) -> Iterator[str]:
     server.drop(url)
 
 
-def _lend(name: str, start: Callable[[], S]) -> Iterator[S]:
+def lend(name: str, start: Callable[[], S]) -> Iterator[S]:
+    """Start a server and end it; skip or fail where it is missing, and be named at the end."""
     try:
         server = start()
     except ServerMissing as missing:

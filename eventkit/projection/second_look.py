@@ -59,6 +59,11 @@ class SecondLook:
                 left = None
             else:
                 left = self._go_on(connection, live, checkpoint, run, counted, limit=limit)
+        if counted.repaired:
+            name = self._applying.projection.name
+            logger.warning(
+                "%s took %d events of %s from the store: not in the transport", name, counted.repaired, run.stream
+            )
         done += counted
         return left
 

@@ -1,14 +1,17 @@
-"""`python -m tests.faults load --minutes 10 | polls | rebuilds`: the fault tests in their long form, with figures.
+"""`python -m tests.faults load | polls | rebuilds | brokers`: the fault tests in their long form, with figures.
 
 Each starts servers of its own.
 """
 
+import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from tests.faults import no_stall
+from tests import servers
+from tests.faults import campaign, no_stall
 from tests.faults import rebuilds as rebuilding
 from tests.faults.run import run
 from tests.servers.kafka import KafkaServer
@@ -67,6 +70,40 @@ def rebuilds(postgres: str, minutes: float, rate: int, kills: int, seed: int) ->
         server.stop()
     click.echo(findings)
     raise SystemExit(1 if findings.problems else 0)
+
+
+@main.command()
+@release
+@click.option("--broker", type=click.Choice(campaign.BROKERS), help="This one alone (default: all four, in turn).")
+@click.option("--seconds", type=float, default=120.0, show_default=True, help="How long writers write under fire.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the writers, and of who is struck when.")
+@click.option("--json", "as_json", is_flag=True, help="One object a broker, a line each, and no progress.")
+@click.option("--logs", type=click.Path(path_type=Path), help="Keep the workers' logs in this folder.")
+def brokers(postgres: str, broker: str | None, *, seconds: float, seed: int, as_json: bool, logs: Path | None) -> None:
+    """Kill relays, projectors and the broker at random, and judge read model and effects."""
+    clean = True
+    for name in [broker] if broker else campaign.BROKERS:
+        if not as_json:
+            click.echo(f"{name}, {seconds:g} s, seed {seed}")
+        outcome = _campaign(name, postgres, campaign.Campaign(seconds, seed), logs=logs, quiet=as_json)
+        clean = clean and outcome.clean
+        facts = {"broker": name, "seed": seed, "clean": outcome.clean, **asdict(outcome)}
+        click.echo(json.dumps(facts) if as_json else outcome.described())
+    raise SystemExit(0 if clean else 1)
+
+
+def _campaign(
+    name: str, postgres: str, wanted: campaign.Campaign, *, logs: Path | None, quiet: bool
+) -> campaign.Outcome:
+    server, broker = PostgresServer.start(int(postgres)), servers.start(name)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = logs / name if logs else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            return campaign.run(server.fresh(), broker, folder, wanted, (lambda _: None) if quiet else click.echo)
+    finally:
+        broker.stop()
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 
-from eventkit import Append, Catalog, EventkitError, EventStore
+from eventkit import Append, Appended, Catalog, EventkitError, EventStore
 from tests.faults.shop import Noted
 
 STREAMS = 40
@@ -30,6 +30,9 @@ Kind = Callable[[Connection], None]
 
 class Writer:
     """One writer: a loop of transactions, each of a kind chosen by chance."""
+
+    streams = STREAMS
+    pace = 0.0  # seconds between two transactions, at most
 
     def __init__(self, url: str, catalog: str, seed: int) -> None:
         """Connect when it runs."""
@@ -63,8 +66,12 @@ class Writer:
             except psycopg.Error:
                 continue  # terminated: connect again
 
+    def note(self, connection: Connection, appended: Sequence[Appended]) -> None:
+        """Be told what was appended, in its transaction."""
+
     def _write(self, connection: Connection, end: float) -> None:
         while time.monotonic() < end:
+            self._pause(self.pace)
             kinds = [kind for _, kind in self._kinds]
             kind = self._chance.choices(kinds, [weight for weight, _ in self._kinds])[0]
             try:
@@ -79,11 +86,11 @@ class Writer:
     def _append(self, connection: Connection, stream: str = "", count: int = 0) -> str:
         stream = stream or self._stream()
         events = [Noted(number) for number in range(count or self._chance.choice((1, 1, 1, 2, 3)))]
-        self._store.append(connection, stream, *events)
+        self.note(connection, [self._store.append(connection, stream, *events)])
         return stream
 
     def _stream(self) -> str:
-        return str(self._catalog.stream("order", self._chance.randrange(STREAMS)))
+        return str(self._catalog.stream("order", self._chance.randrange(self.streams)))
 
     def _pause(self, longest: float) -> None:
         time.sleep(self._chance.uniform(0, longest))
@@ -121,7 +128,8 @@ class Writer:
     def many(self, connection: Connection) -> None:
         """Append to several streams in one statement."""
         streams = {self._stream() for _ in range(self._chance.randint(2, 6))}
-        self._store.append_many(connection, [Append(stream, [Noted(1), Noted(2)]) for stream in streams])
+        appends = [Append(stream, [Noted(1), Noted(2)]) for stream in streams]
+        self.note(connection, self._store.append_many(connection, appends))
 
     def rolled_back(self, connection: Connection) -> None:
         """Append and think better of it."""
@@ -160,17 +168,19 @@ def finish(url: str, *, after: float = 0.0, rolled_back: float = 0.2) -> None:
                 connection.execute(f"{ending} prepared '{name}'")  # unless another finisher was faster
 
 
-def main(url: str, catalog: str, seconds: str, seed: str) -> None:
-    """Run the writers of one process."""
-    threads = [
-        threading.Thread(target=Writer(url, catalog, int(seed) * 100 + number).run, args=(float(seconds),))
-        for number in range(THREADS)
-    ]
+def work(writers: Sequence[Writer], url: str, seconds: float) -> None:
+    """Run writers, each on a thread, and finish what they prepare."""
+    threads = [threading.Thread(target=writer.run, args=(seconds,)) for writer in writers]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.1)
         finish(url, after=random.uniform(0, 3))
+
+
+def main(url: str, catalog: str, seconds: str, seed: str) -> None:
+    """Run the writers of one process."""
+    work([Writer(url, catalog, int(seed) * 100 + number) for number in range(THREADS)], url, float(seconds))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ class Child:
         self._running.signal(self.pid, signal.SIGKILL)
         self._running.wait(self.pid, timeout=10)
 
+    def terminate(self) -> None:
+        """Ask it to end, and wait for that."""
+        self._running.signal(self.pid, signal.SIGTERM)
+        self._running.wait(self.pid, timeout=30)
+
     def pause(self) -> None:
         """Stop it in its tracks."""
         self._running.signal(self.pid, signal.SIGSTOP)

@@ -149,6 +149,11 @@ class KafkaServer(Topics):
         self._running_guard.signal(self.pid, signal.SIGKILL)
         self._running_guard.wait(self.pid, timeout=STOP_TIMEOUT)
 
+    def terminate(self) -> None:
+        """Ask the broker to end, and wait for that."""
+        self._running_guard.signal(self.pid, signal.SIGTERM)
+        self._running_guard.wait(self.pid, timeout=STOP_TIMEOUT)
+
     def pause(self) -> None:
         """Stop the broker in its tracks; its connections stay open."""
         self._running_guard.signal(self.pid, signal.SIGSTOP)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from tests.servers.child import Child
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until
@@ -34,6 +35,18 @@ def test_a_killed_kafka_comes_back_with_its_messages(kafka: object) -> None:
         assert producer.flush(30) == 0
 
         assert _all(server, "orders", 2) == [b"before the kill", b"during the pause"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "program"), [("rabbitmq", "beam.smp"), ("activemq", "java"), ("redis", "redis-server")]
+)
+def test_what_is_killed_is_the_server_and_no_script_that_started_it(
+    request: pytest.FixtureRequest, broker: str, program: str
+) -> None:
+    """A signal to RabbitMQ is one to its Erlang VM, to ActiveMQ one to its JVM."""
+    server: Child = request.getfixturevalue(broker)
+
+    assert Path(f"/proc/{server.pid}/exe").resolve().name.startswith(program)
 
 
 def test_each_test_has_a_database_of_its_own(postgres: PostgresServer) -> None:

@@ -1,0 +1,27 @@
+"""What workers said that breaks no promise and yet tells of one: holes that the store had to fill, and tracebacks."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_REPAIRED = re.compile(r"took (\d+) events of \S+ from the store")
+
+
+@dataclass(frozen=True)
+class Told:
+    """How often."""
+
+    repaired: int  # events that the broker has not brought in order
+    tracebacks: int
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is."""
+        return bool(self.repaired or self.tracebacks)
+
+
+def told(logs: Iterable[str]) -> Told:
+    """Read logs."""
+    texts = list(logs)
+    repaired = sum(int(count) for text in texts for count in _REPAIRED.findall(text))
+    return Told(repaired, sum(text.count("Traceback (most recent call last)") for text in texts))

@@ -1,0 +1,134 @@
+"""What befalls the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and started anew.
+
+Blows fall on relays, on projectors and on the broker at the same time, each by a plan of its own: a short one that is
+written down, or one by chance that goes on as long as the campaign does. Whoever ends by himself, as a worker does that
+finds no broker at its start, is started again, as a supervisor would.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, Self
+
+from tests.process import EventkitProcess
+
+KILLED, HUNG, ENDED = "killed", "hung", "ended"
+FATES = {KILLED: 6, HUNG: 2, ENDED: 2}  # how often, of ten
+
+
+class Victim(Protocol):
+    """A process: a relay's, a projector's, a broker's own."""
+
+    def start(self) -> object:
+        """Start it, with what it had kept."""
+
+    def kill(self) -> None:
+        """Kill it with -9, and wait for its end."""
+
+    def pause(self) -> None:
+        """Stop it in its tracks."""
+
+    def resume(self) -> None:
+        """Let it go on."""
+
+    def terminate(self) -> None:
+        """Ask it to end, and wait for that."""
+
+
+class Blow(NamedTuple):
+    """After how many seconds what befalls whom, and for how long."""
+
+    after: float
+    victim: str
+    fate: str = KILLED
+    down: float = 0.0
+
+
+class Pace(NamedTuple):
+    """Shortest and longest seconds: between two blows, down, and hung."""
+
+    after: tuple[float, float]
+    down: tuple[float, float]
+    hung: tuple[float, float]
+
+
+WORKERS = Pace(after=(1.5, 6), down=(0, 1.5), hung=(0.2, 10))  # a lease lasts eight seconds
+BROKER = Pace(after=(5, 14), down=(0, 3), hung=(0.2, 6))
+
+
+def by_chance(victims: Sequence[str], pace: Pace, seed: str) -> Iterator[Blow]:
+    """Return blows without end, the same for the same seed."""
+    chance = random.Random(seed)
+    while True:
+        fate = chance.choices(list(FATES), list(FATES.values()))[0]
+        away = chance.uniform(*(pace.hung if fate == HUNG else pace.down))
+        yield Blow(chance.uniform(*pace.after), chance.choice(victims), fate, away)
+
+
+class Storm:
+    """Strikes until the end of its block, or of its plans; `counts` tells what it did."""
+
+    def __init__(self, victims: Mapping[str, Victim], plans: Sequence[Iterable[Blow]]) -> None:
+        """Strike by each plan on a thread of its own."""
+        self._victims = victims
+        self._busy = {name: threading.Lock() for name in victims}
+        self._over = threading.Event()
+        self._errors: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._follow, args=(plan,)) for plan in plans]
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def wait(self) -> None:
+        """Wait until every blow of plans that end has fallen."""
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(0.2)
+                self.tend()
+
+    def tend(self) -> None:
+        """Start again whoever has ended by himself."""
+        for name, victim in self._victims.items():
+            if not isinstance(victim, EventkitProcess) or not self._busy[name].acquire(blocking=False):
+                continue
+            try:
+                if not victim.running:
+                    victim.start()
+                    self.counts[f"{_kind(name)} started again"] += 1
+            finally:
+                self._busy[name].release()
+
+    def _follow(self, plan: Iterable[Blow]) -> None:
+        try:
+            for blow in plan:
+                if self._over.wait(blow.after):
+                    break
+                with self._busy[blow.victim]:
+                    self._strike(self._victims[blow.victim], blow)
+                self.counts[f"{_kind(blow.victim)} {blow.fate}"] += 1
+        except BaseException as error:  # noqa: BLE001 raised again at the end of the block
+            self._errors.append(error)
+
+    def _strike(self, victim: Victim, blow: Blow) -> None:
+        {KILLED: victim.kill, HUNG: victim.pause, ENDED: victim.terminate}[blow.fate]()
+        time.sleep(blow.down)
+        if blow.fate == HUNG:
+            victim.resume()
+        else:
+            victim.start()
+
+
+def _kind(name: str) -> str:
+    return name.rstrip("0123456789")

@@ -1,0 +1,174 @@
+"""What judges a campaign catches what is wrong, by the count of that promise; done right, there, it finds nothing.
+
+On a real broker, each step by hand, so that each is caught every time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from eventkit.domain.message import Message
+from eventkit.projection.applying import Applying
+from eventkit.projection.arrival import Arrival
+from eventkit.projection.counters import Counters
+from eventkit.projection.projector import Projector
+from eventkit.projection.sources import TransportSource
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.connection import connect
+from eventkit.storage.history import OwnHistory
+from eventkit.transports import open_transport
+from tests.conftest import lend
+from tests.faults import ledger
+from tests.faults.checker import Verdict, judge
+from tests.faults.logs import told
+from tests.faults.read_models import acting
+from tests.faults.shop import TOPIC, note
+from tests.servers.redis import RedisServer
+from tests.transports.traffic import deliver
+from tests.waiting import wait_until
+
+STREAM = "order-1"
+
+
+class Hasty(TransportSource):
+    """Acknowledges what it has not applied."""
+
+    def receive(self) -> list[Message]:
+        """Return a batch that will never come again."""
+        messages = super().receive()
+        self.acknowledge(messages)
+        return messages
+
+
+class Unguarded(Projector):
+    """Applies whatever comes, as it comes, by no checkpoint."""
+
+    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> None:
+        """Have the effects, and remember nothing of it."""
+        del position
+        arrivals = [Arrival(each.key, int(dict(each.headers)["ce_sequence"]), each) for each in messages]
+        with self._applying.workspace.transaction() as connection:
+            self._applying.fold(self._applying.fence(connection), arrivals, Counters())
+
+
+class Road:
+    """From a service to the effects, by hand: a database, a broker, and who goes between them."""
+
+    def __init__(self, url: str, broker: RedisServer) -> None:
+        """Begin with a fresh database and an empty broker."""
+        broker.client().flushall()
+        ledger.create(url)
+        self._url = url
+        self._transport = open_transport(broker.url, {"session_timeout": "1"})
+        self._transport.create_topics([TOPIC], partitions=2)
+
+    def append(self, count: int, *, before_commit: Callable[[list[Message]], None] = lambda _: None) -> list[Message]:
+        """Append in a transaction with its ledger, and commit; return the messages."""
+        with psycopg.connect(self._url) as connection:
+            appended = note(connection, 1, count)
+            ledger.note(connection, appended)
+            messages = OwnHistory(connection, "eventkit").between(STREAM, 0, 100, limit=100)
+            before_commit(messages)
+        return messages
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send, in the order that is given."""
+        publisher = self._transport.publisher()
+        sent = [Message(TOPIC, each.key, each.value, each.headers, tag) for tag, each in enumerate(messages)]
+        assert len(deliver(publisher, sent).confirmed) == len(messages)
+        publisher.close(5)
+
+    @contextmanager
+    def projector(
+        self, kind: type[Projector] = Projector, source: type[TransportSource] = TransportSource
+    ) -> Iterator[tuple[Projector, TransportSource]]:
+        """Lend a member of the group; it dies at the end of the block, acknowledging nothing more."""
+        connection = connect(self._url, name="projector", autocommit=False)
+        workspace = Workspace(connection, with_sqlalchemy=True)
+        projector = kind(Applying(acting, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit"))
+        projector.start()
+        receiving = source(self._transport.subscribe([TOPIC], acting.name))
+        yield projector, receiving
+        receiving.close()
+        workspace.close()
+
+    def follow(self, kind: type[Projector] = Projector) -> None:
+        """Let a member do what is left."""
+        with self.projector(kind) as (projector, source):
+            quiet = 0
+            while quiet < 3:
+                quiet = 0 if projector.step(source) else quiet + 1
+
+    def verdict(self) -> Verdict:
+        """Judge the effects."""
+        with psycopg.connect(self._url) as connection:
+            return judge(ledger.effects(connection), ledger.committed(connection))
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[RedisServer]:
+    """A broker of this module's own: its topic has a fixed name."""
+    yield from lend("redis, by hand", lambda: RedisServer().start())
+
+
+@pytest.fixture
+def road(database_url: str, broker: RedisServer) -> Road:
+    """An empty road."""
+    return Road(database_url, broker)
+
+
+@pytest.mark.parametrize(("source", "lost"), [(Hasty, 5), (TransportSource, 0)])
+def test_what_was_acknowledged_before_it_was_applied_is_lost(
+    road: Road, source: type[TransportSource], lost: int
+) -> None:
+    """A projector dies with a batch in its hands."""
+    road.publish(road.append(5))
+    with road.projector(source=source) as (_, receiving):
+        wait_until(receiving.receive, what="a batch")
+
+    road.follow()
+
+    assert road.verdict() == Verdict(written=5, lost=lost, phantom=0, reordered=0, duplicates=0)
+
+
+@pytest.mark.parametrize(("kind", "duplicates"), [(Unguarded, 5), (Projector, 0)])
+def test_what_has_no_checkpoint_is_done_twice(road: Road, kind: type[Projector], duplicates: int) -> None:
+    """A projector dies when a batch is applied and not acknowledged."""
+    road.publish(road.append(5))
+    with road.projector(kind) as (projector, source):
+        projector.apply(wait_until(source.receive, what="a batch"))
+
+    road.follow(kind)
+
+    assert road.verdict() == Verdict(written=5, lost=0, phantom=0, reordered=0, duplicates=duplicates)
+
+
+def test_what_is_published_before_its_commit_is_a_phantom(road: Road) -> None:
+    """A service sends by itself, and then its transaction is rolled back."""
+
+    def send_and_fail(messages: list[Message]) -> None:
+        road.publish(messages)
+        raise ConnectionError("the service died")
+
+    with pytest.raises(ConnectionError):
+        road.append(5, before_commit=send_and_fail)
+    road.follow()
+
+    assert road.verdict() == Verdict(written=0, lost=0, phantom=5, reordered=0, duplicates=0)
+
+
+@pytest.mark.parametrize(("kind", "reordered"), [(Unguarded, 1), (Projector, 0)])
+def test_what_overtakes_is_seen_out_of_order_or_as_a_hole(
+    road: Road, caplog: pytest.LogCaptureFixture, kind: type[Projector], reordered: int
+) -> None:
+    """Two relays send at once: who has no checkpoint acts out of order, who has one asks the store and says so."""
+    first, second = road.append(2)
+    road.publish([second])
+    road.publish([first])
+
+    road.follow(kind)
+
+    assert road.verdict() == Verdict(written=2, lost=0, phantom=0, reordered=reordered, duplicates=0)
+    assert told([caplog.text]).repaired == 1 - reordered

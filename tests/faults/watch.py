@@ -1,0 +1,61 @@
+"""How far a campaign is: told now and then, waited for at its beginning and at its end."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from tests.faults import ledger
+from tests.faults.storm import Storm
+from tests.waiting import wait_until
+
+START = 60.0  # seconds until the first event has arrived
+DRAIN = 240.0  # seconds for what is left at the end
+CALM = 1.5  # seconds without a change after which nothing more is under way
+EVERY = 5.0  # seconds between two lines
+
+Tell = Callable[[str], None]
+Progress = tuple[int, int, int, int]
+
+
+class Watch:
+    """Looks at how far it is, tells it now and then, and has the fallen started again."""
+
+    def __init__(self, connection: psycopg.Connection[Any], storm: Storm, tell: Tell) -> None:
+        """Look through an autocommit connection."""
+        self._connection = connection
+        self._storm = storm
+        self._tell = tell
+        self._started = self._told = time.monotonic()
+
+    def begin(self) -> None:
+        """Wait until the first events have arrived: the groups have their places, and the blows may fall."""
+        wait_until(lambda: min(self.look()[:3]) > 0, timeout=START, what="the first events")
+
+    def look(self) -> Progress:
+        """Return how many events were written, seen, acted upon and are unsent."""
+        time.sleep(0.1)
+        self._storm.tend()
+        found = ledger.progress(self._connection)
+        if time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            text = "{:7,} written {:7,} seen {:7,} acted upon {:5,} unsent".format(*found)
+            self._tell(f"{self._told - self._started:4.0f} s {text}  {dict(self._storm.counts)}")
+        return found
+
+    def drain(self) -> int:
+        """Wait until all has arrived and nothing changes any more; return how many have not arrived in time."""
+        deadline, before, since = time.monotonic() + DRAIN, (0, 0, 0, 0), time.monotonic()
+        while time.monotonic() < deadline:
+            found = self.look()
+            if found != before:
+                before, since = found, time.monotonic()
+            if not _left(found) and time.monotonic() - since > CALM:
+                return 0
+        return _left(before)
+
+
+def _left(found: Progress) -> int:
+    written, seen, acted, unsent = found
+    return max(0, written - seen, written - acted, unsent)
