@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from tests.servers.child import Child
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until
@@ -44,9 +43,9 @@ def test_what_is_killed_is_the_server_and_no_script_that_started_it(
     request: pytest.FixtureRequest, broker: str, program: str
 ) -> None:
     """A signal to RabbitMQ is one to its Erlang VM, to ActiveMQ one to its JVM."""
-    server: Child = request.getfixturevalue(broker)
+    pid = request.getfixturevalue(broker).pid
 
-    assert Path(f"/proc/{server.pid}/exe").resolve().name.startswith(program)
+    assert Path(f"/proc/{pid}/exe").resolve().name.startswith(program)
 
 
 def test_each_test_has_a_database_of_its_own(postgres: PostgresServer) -> None:
