@@ -165,10 +165,10 @@ def test_what_overtakes_is_seen_out_of_order_or_as_a_hole(
 ) -> None:
     """Two relays send at once: who has no checkpoint acts out of order, who has one asks the store and says so."""
     first, second = road.append(2)
-    road.publish([second])
-    road.publish([first])
 
-    road.follow(kind)
+    for message in (second, first):
+        road.publish([message])
+        road.follow(kind)
 
     assert road.verdict() == Verdict(written=2, lost=0, phantom=0, reordered=reordered, duplicates=0)
     assert told([caplog.text]).repaired == 1 - reordered

@@ -18,7 +18,7 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
-SECONDS = 3.5
+SECONDS = 2.5
 PLANS = [
     [Blow(0.4, "relay0"), Blow(0.5, "relay1", KILLED, 0.3), Blow(0.5, "relay0", HUNG, 0.8)],
     [Blow(0.2, "projector0"), Blow(0.8, "projector1", HUNG, 0.6), Blow(0.3, "projector1", KILLED, 0.3)],

@@ -36,9 +36,7 @@ def test_a_killed_kafka_comes_back_with_its_messages(kafka: object) -> None:
         assert _all(server, "orders", 2) == [b"before the kill", b"during the pause"]
 
 
-@pytest.mark.parametrize(
-    ("broker", "program"), [("rabbitmq", "beam.smp"), ("activemq", "java"), ("redis", "redis-server")]
-)
+@pytest.mark.parametrize(("broker", "program"), [("rabbitmq", "beam.smp"), ("activemq", "java")])
 def test_what_is_killed_is_the_server_and_no_script_that_started_it(
     request: pytest.FixtureRequest, broker: str, program: str
 ) -> None:
