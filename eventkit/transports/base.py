@@ -123,13 +123,22 @@ class Transport(Protocol):
 
     flags: frozenset[Flag]
 
-    def publisher(self) -> Publisher:
-        """Return a new publisher; it may connect in the background."""
+    def publisher(self, *, to_listeners: bool = False) -> Publisher:
+        """Return a new publisher; it may connect in the background.
+
+        `to_listeners`: for what concerns nobody who is not listening; where nobody is, it is confirmed all the same.
+        """
 
     def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         """Join a group; a group's first member starts at the earliest message.
 
         TopicUnusable when a topic is missing.
+        """
+
+    def listen(self, topics: Sequence[str]) -> Subscription:
+        """Return a reader of its own, from now on: what is sent after this has returned, it receives.
+
+        It shares with nobody, acknowledges nothing and leaves nothing behind. TopicUnusable when a topic is missing.
         """
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError, TopicUnusable
@@ -180,6 +181,30 @@ class LocalSubscription:
             self._broker.changed.notify_all()
 
 
+class LocalListener(LocalSubscription):
+    """See `Transport.listen`: the one member of a group that begins at the end of everything, and goes with it."""
+
+    def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
+        self._name = f"listener {uuid4()}"
+        with broker.changed:
+            group = broker.groups[self._name] = Group()
+            for topic in topics:
+                group.resume.update({(topic, number): len(kept) for number, kept in enumerate(broker.topics[topic])})
+            super().__init__(broker, topics, self._name)
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        found = super().receive(limit, timeout)
+        self.acknowledge(found)
+        return found
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        super().close()
+        with self._broker.changed:
+            self._broker.groups.pop(self._name, None)
+
+
 class LocalTransport:
     """See `Transport`; and the faults that a test may ask for."""
 
@@ -189,7 +214,7 @@ class LocalTransport:
         self._name = name
         self._broker = _brokers.setdefault(name, Broker())
 
-    def publisher(self) -> LocalPublisher:
+    def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:  # noqa: ARG002 nobody is needed anyhow
         """Return a new publisher."""
         return LocalPublisher(self._broker)
 
@@ -197,6 +222,11 @@ class LocalTransport:
         """Join a group; TopicUnusable when a topic is missing."""
         self.partitions(topics)
         return LocalSubscription(self._broker, topics, group)
+
+    def listen(self, topics: Sequence[str]) -> LocalListener:
+        """Hear what comes from now on."""
+        self.partitions(topics)
+        return LocalListener(self._broker, topics)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -13,6 +13,7 @@ import pytest
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable
 from eventkit.transports import Flag, Subscription, Transport
+from tests.transports.listening_contract import ListeningContract
 from tests.transports.traffic import (
     await_reports,
     deliver,
@@ -45,7 +46,7 @@ def joined(transport: Transport, topic: str, group: str) -> str:
     return group
 
 
-class TransportContract:
+class TransportContract(ListeningContract):
     """What a service may count on, whatever the broker."""
 
     too_large = TOO_LARGE

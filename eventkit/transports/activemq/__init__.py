@@ -8,6 +8,7 @@ group has a queue for: a topic without a group holds its events back. A group th
 from collections.abc import Mapping, Sequence
 
 from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.listener import ActiveListener
 from eventkit.transports.activemq.publisher import ActivePublisher
 from eventkit.transports.activemq.registry import Registry
 from eventkit.transports.activemq.subscription import ActiveSubscription
@@ -23,15 +24,19 @@ class ActiveTransport:
         self._address = Address(url, options)
         self._registry = Registry(self._address)
 
-    def publisher(self) -> ActivePublisher:
-        """Return a publisher; it connects at its first message."""
-        return ActivePublisher(self._address, self._registry)
+    def publisher(self, *, to_listeners: bool = False) -> ActivePublisher:
+        """Return a publisher; it connects at its first message. To listeners, what no group has may be dropped."""
+        return ActivePublisher(self._address, self._registry, to_listeners=to_listeners)
 
     def subscribe(self, topics: Sequence[str], group: str) -> ActiveSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
         shards = self._registry.require(topics)
         is_new = self._registry.join(shards, group)
         return ActiveSubscription(self._address, shards, group, is_new=is_new)
+
+    def listen(self, topics: Sequence[str]) -> ActiveListener:
+        """Hear what comes from now on."""
+        return ActiveListener(self._address, self._registry.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,6 +120,8 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
     def _connect(self) -> None:
         with self._errors():
             self._client.connect(self._address.user, self._address.password, wait=True)
+            # or each small frame waits for the answer to the one before: 40 ms, where there is none
+            self._client.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.end:
             raise TransportUnavailable(self.end)
 

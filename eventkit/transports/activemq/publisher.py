@@ -26,8 +26,9 @@ _LARGE = 64_000  # bytes: such a message asks for a receipt of its own, so that 
 class ActivePublisher:
     """See `Publisher`: `send` waits for the receipts, `reports` tells them."""
 
-    def __init__(self, address: Address, registry: Registry) -> None:
+    def __init__(self, address: Address, registry: Registry, *, to_listeners: bool = False) -> None:
         self._address = address
+        self._needs_group = not to_listeners
         self._registry = registry
         self._connection: Connection | None = None
         self._shards: dict[str, int] = {}
@@ -71,7 +72,7 @@ class ActivePublisher:
         if topic not in self._shards:
             try:
                 self._connection = self._connection or Connection(self._address)
-                self._shards[topic] = self._registry.prepare(topic)
+                self._shards[topic] = self._registry.prepare(topic, needs_group=self._needs_group)
             except TopicUnusable as error:
                 self._verdict.held.update(error.reasons)
             except TransportError as error:

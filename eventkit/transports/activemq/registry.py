@@ -78,12 +78,15 @@ class Registry:
                     is_new = True
         return is_new
 
-    def prepare(self, topic: str) -> int:
-        """Make sure of the queues of all groups of a topic; return its number of shards, TopicUnusable without any."""
+    def prepare(self, topic: str, *, needs_group: bool) -> int:
+        """Make sure of the queues of all groups of a topic; return its number of shards.
+
+        TopicUnusable where it has no group and needs one.
+        """
         count = self.require([topic])[topic]
         with self._browsing() as browser:
             groups = browser.groups(topic)
-            if not groups:
+            if needs_group and not groups:
                 raise TopicUnusable({topic: NO_GROUP})
             browser.make([queue_of(topic, shard, group) for group in sorted(groups) for shard in range(count)])
         return count

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -140,7 +140,7 @@ class ActiveSubscription:
             lane = self._lanes[shard]
             if lane.turn == turn:
                 lane.active = True
-                self._arrived.append(_message(shard, turn, frame))
+                self._arrived.append(message_of(shard[0], frame, Place(shard[1], turn, frame.headers["ack"])))
                 lane.open[frame.headers["ack"]] = frame.headers[KEY]
                 self._changed.notify_all()
 
@@ -161,6 +161,7 @@ def _settled(lane: Lane, keys: Mapping[str, str]) -> list[str]:
     return done
 
 
-def _message(shard: Shard, turn: int, frame: Frame) -> Message:
+def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
+    """Read a message off the wire."""
     headers: list[tuple[str, str | bytes]] = list(_headers.decode(frame.headers[HEADERS]).items())
-    return Message(shard[0], frame.headers[KEY], frame.body, headers, Place(shard[1], turn, frame.headers["ack"]))
+    return Message(topic, frame.headers[KEY], frame.body, headers, tag)

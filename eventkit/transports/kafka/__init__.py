@@ -10,10 +10,11 @@ from confluent_kafka import libversion
 
 from eventkit.transports.base import Finding, Flag
 from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.kafka.settings import findings
 from eventkit.transports.kafka.subscription import KafkaSubscription
-from eventkit.transports.kafka.topics import Topics
+from eventkit.transports.kafka.topics import Topic, Topics
 
 
 class KafkaTransport:
@@ -25,15 +26,20 @@ class KafkaTransport:
         self._address = Address(url, options)
         self._topics = Topics(self._address)
 
-    def publisher(self) -> KafkaPublisher:
+    def publisher(self, *, to_listeners: bool = False) -> KafkaPublisher:  # noqa: ARG002 nobody is needed anyhow
         """Return a publisher that connects in the background."""
         return KafkaPublisher(self._address, self._topics)
 
     def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
-        # The embedded broker, which tells no ids, answers a waiting fetch when its time is over, not when news come.
-        answers_at_once = all(topic.id is not None for topic in self._topics.require(topics))
-        return KafkaSubscription(self._address, topics, group, fetch_wait_ms=500 if answers_at_once else 10)
+        found = self._topics.require(topics)
+        return KafkaSubscription(self._address, topics, group, fetch_wait_ms=_fetch_wait(found))
+
+    def listen(self, topics: Sequence[str]) -> KafkaListener:
+        """Read all partitions from their ends on."""
+        found = self._topics.require(topics)
+        partitions = {topic.name: topic.partitions for topic in found}
+        return KafkaListener(self._address, partitions, fetch_wait_ms=_fetch_wait(found))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""
@@ -58,6 +64,11 @@ class KafkaTransport:
     def close(self) -> None:
         """Let go of the connection that asks about topics."""
         self._topics.close()
+
+
+def _fetch_wait(topics: Sequence[Topic]) -> int:
+    """Return milliseconds: the embedded broker, which tells no ids, answers a waiting fetch only when they are over."""
+    return 500 if all(topic.id is not None for topic in topics) else 10
 
 
 def open_transport(url: str, options: Mapping[str, str]) -> KafkaTransport:

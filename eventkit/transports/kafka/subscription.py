@@ -44,9 +44,7 @@ class KafkaSubscription:
         self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # when
-        self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._begin(topics)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something; see `Subscription`."""
@@ -87,6 +85,11 @@ class KafkaSubscription:
         leaving.join(_GOODBYE)
         if leaving.is_alive():
             logger.warning("group %s: leaving took too long; what was not committed is delivered again", self._group)
+
+    def _begin(self, topics: Sequence[str]) -> None:
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     def _leave(self) -> None:
         for _ in range(_TRIES):

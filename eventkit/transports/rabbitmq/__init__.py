@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from eventkit.transports.base import Finding, Flag, refuse_losses
 from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.listener import RabbitListener
 from eventkit.transports.rabbitmq.publisher import RabbitPublisher
 from eventkit.transports.rabbitmq.subscription import RabbitSubscription
 from eventkit.transports.rabbitmq.topology import Topology
@@ -23,15 +24,19 @@ class RabbitTransport:
         self._address = Address(url, options)
         self._topology = Topology(self._address)
 
-    def publisher(self) -> RabbitPublisher:
-        """Return a publisher that connects in the background."""
-        return RabbitPublisher(self._address, self._topology)
+    def publisher(self, *, to_listeners: bool = False) -> RabbitPublisher:
+        """Return a publisher that connects in the background; to listeners, what has no queue may be dropped."""
+        return RabbitPublisher(self._address, self._topology, to_listeners=to_listeners)
 
     def subscribe(self, topics: Sequence[str], group: str) -> RabbitSubscription:
         """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages."""
         shards = self._topology.require(topics)
         is_new = self._topology.join(shards, group)
         return RabbitSubscription(self._address, shards, group, is_new=is_new)
+
+    def listen(self, topics: Sequence[str]) -> RabbitListener:
+        """Hear what comes from now on."""
+        return RabbitListener(self._address, self._topology.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -35,8 +35,9 @@ _PERSISTENT = 2
 class RabbitPublisher:
     """See `Publisher`."""
 
-    def __init__(self, address: Address, topology: Topology) -> None:
+    def __init__(self, address: Address, topology: Topology, *, to_listeners: bool = False) -> None:
         self._topology = topology
+        self._mandatory = not to_listeners
         self._shards: dict[str, int] = {}
         self._exchanges: dict[tuple[str, str], str] = {}
         self._waiting: deque[tuple[str, Message]] = deque()
@@ -148,7 +149,7 @@ class RabbitPublisher:
         properties = pika.BasicProperties(
             headers={KEY: message.key, **dict(message.headers)}, delivery_mode=_PERSISTENT
         )
-        self._channel.basic_publish(exchange, "", value, properties, mandatory=True)
+        self._channel.basic_publish(exchange, "", value, properties, mandatory=self._mandatory)
 
     def _answered(self, frame: Any) -> None:  # noqa: ANN401
         answer = frame.method

@@ -152,15 +152,14 @@ class RabbitSubscription:
         )
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
-        headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str | bytes)}
-        key = str(headers.pop(KEY, ""))  # numbers are the broker's own: x-delivery-count
         place = Place(shard[1], turn, method.delivery_tag)
+        message = message_of(shard[0], properties, body, place)
         with self._changed:
             lane = self._lanes[shard]
             if lane.turn == turn:
                 lane.active = True
-                lane.open[method.delivery_tag] = key
-                self._arrived.append(Message(shard[0], key, body, list(headers.items()), place))
+                lane.open[method.delivery_tag] = message.key
+                self._arrived.append(message)
                 self._changed.notify_all()
 
     def _sign_on(self, channel: Any) -> None:  # noqa: ANN401
@@ -189,6 +188,13 @@ class RabbitSubscription:
         with self._changed:
             self._end = self._end or reason
             self._changed.notify_all()
+
+
+def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  # noqa: ANN401
+    """Read a message off the wire."""
+    headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str | bytes)}
+    key = str(headers.pop(KEY, ""))  # numbers are the broker's own: x-delivery-count
+    return Message(topic, key, body, list(headers.items()), tag)
 
 
 def _ignore(*_: object) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from eventkit.transports.base import Finding, Flag, refuse_losses
 from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.listener import RedisListener
 from eventkit.transports.redis.publisher import RedisPublisher
 from eventkit.transports.redis.settings import findings
 from eventkit.transports.redis.subscription import RedisSubscription
@@ -24,7 +25,7 @@ class RedisTransport:
         self._address = Address(url, options)
         self._topics = Topics(self._address)
 
-    def publisher(self) -> RedisPublisher:
+    def publisher(self, *, to_listeners: bool = False) -> RedisPublisher:  # noqa: ARG002 nobody is needed anyhow
         """Return a publisher; it connects at its first message."""
         return RedisPublisher(self._address)
 
@@ -33,6 +34,10 @@ class RedisTransport:
         shards = self._topics.require(topics)
         self._topics.join(shards, group)
         return RedisSubscription(self._address, shards, group)
+
+    def listen(self, topics: Sequence[str]) -> RedisListener:
+        """Read all shards from their ends on."""
+        return RedisListener(self._address, self._topics.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
         """Create what is missing."""

@@ -136,7 +136,7 @@ class RedisSubscription:
             if fields is None:  # trimmed while it was pending: only a hand other than ours does that
                 logger.error("entry %s of %s was deleted before it was acknowledged", holding.last, stream_key(*shard))
                 continue
-            message = _message(shard, entry, fields)
+            message = message_of(shard, entry, dict(zip(fields[::2], fields[1::2], strict=True)))
             holding.open[message.key].append(entry)
             messages.append(message)
         if not entries and holding.start != _NEW:
@@ -171,7 +171,7 @@ class RedisSubscription:
                 logger.warning("could not renew the leases of shards: %s", self._address.safe(error))
 
 
-def _message(shard: Shard, entry: bytes, fields: Sequence[bytes]) -> Message:
-    named = dict(zip(fields[::2], fields[1::2], strict=True))
-    headers: list[tuple[str, str | bytes]] = list(_headers.decode(named[b"headers"]).items())
-    return Message(shard[0], named[b"key"].decode(), named[b"value"], headers, Place(shard[1], entry))
+def message_of(shard: Shard, entry: bytes, fields: Mapping[bytes, bytes]) -> Message:
+    """Read a message off the wire."""
+    headers: list[tuple[str, str | bytes]] = list(_headers.decode(fields[b"headers"]).items())
+    return Message(shard[0], fields[b"key"].decode(), fields[b"value"], headers, Place(shard[1], entry))

@@ -1,0 +1,59 @@
+"""A reader of its own: XREAD from where each shard's stream ended when it began; the server knows nothing of it."""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eventkit.domain.message import Message
+from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.subscription import message_of
+from eventkit.transports.redis.topics import redis_errors, stream_key
+
+_LONGEST = 5.0  # seconds of one wait: below the client's own patience for an answer
+
+
+class RedisListener:
+    """See `Transport.listen`."""
+
+    is_new = False
+
+    def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
+        self._address = address
+        self._client = address.client()
+        places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
+        self._shards = {stream_key(*place).encode(): place for place in places}
+        self._arrived: deque[Message] = deque()
+        with redis_errors(address):
+            self._last: dict[Any, Any] = {stream: self._end(stream) for stream in self._shards}
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        deadline = time.monotonic() + timeout
+        with redis_errors(self._address):
+            while not self._arrived:
+                left = deadline - time.monotonic()
+                self._read(limit, min(left, _LONGEST))
+                if left <= 0:
+                    break
+        return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Do nothing: nobody reads on from here."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _read(self, limit: int, seconds: float) -> None:
+        block = max(1, int(seconds * 1000)) if seconds > 0 else None
+        found: Any = self._client.xread(self._last, count=limit, block=block)
+        for stream, entries in found:  # up to `limit` of each
+            for entry, fields in entries:
+                self._arrived.append(message_of(self._shards[stream], entry, fields))
+                self._last[stream] = entry
+
+    def _end(self, stream: bytes) -> bytes:
+        told: Any = self._client.xinfo_stream(stream)
+        last: bytes = told["last-generated-id"]
+        return last
