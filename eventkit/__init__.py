@@ -6,9 +6,9 @@
 
 A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has
 open: both or neither. An `Aggregate` decides what to append, on state folded from its stream. `eventkit relay run`
-empties the outbox; `eventkit projector run` feeds `TableProjection`s, `SqlProjection`s, `Handlers` and
-`ProcessManager`s. Importing this package loads no broker client, no alembic and no command line: what needs a database
-comes at its first use.
+empties the outbox; `eventkit projector run` feeds `TableProjection`s, `SqlProjection`s, `Handlers`,
+`ProcessManager`s and `Responder`s. Importing this package loads no broker client, no alembic and no command line: what
+needs a database comes at its first use.
 """
 
 from importlib import import_module
@@ -34,6 +34,10 @@ from eventkit.errors import (
     InvalidStreamId,
     MissingEvents,
     NewerSchema,
+    Refused,
+    RequestError,
+    RequestFailed,
+    RequestTimeout,
     UndecodableEvent,
     UnexpectedEvent,
     UnknownEventType,
@@ -48,8 +52,12 @@ if TYPE_CHECKING:
     from eventkit.aggregates.snapshots import Snapshots
     from eventkit.messaging.deadlines import Deadlines
     from eventkit.messaging.handlers import Handlers
+    from eventkit.messaging.listener import Listener
     from eventkit.messaging.process_manager import ProcessManager
     from eventkit.messaging.reaction import Reaction
+    from eventkit.messaging.requester import Requester
+    from eventkit.messaging.responder import Responder
+    from eventkit.messaging.sender import Sender
     from eventkit.projection.inline import Inline
     from eventkit.projection.rows import DELETE
     from eventkit.projection.sql import SqlProjection
@@ -86,6 +94,7 @@ __all__ = [
     "Inline",
     "InvalidEvent",
     "InvalidStreamId",
+    "Listener",
     "Metadata",
     "MissingEvents",
     "NewerSchema",
@@ -93,7 +102,14 @@ __all__ = [
     "Privacy",
     "ProcessManager",
     "Reaction",
+    "Refused",
     "Repository",
+    "RequestError",
+    "RequestFailed",
+    "RequestTimeout",
+    "Requester",
+    "Responder",
+    "Sender",
     "Snapshots",
     "SqlProjection",
     "StreamId",
@@ -115,7 +131,11 @@ _AT_FIRST_USE = {
     "Deadlines": "eventkit.messaging.deadlines",
     "Handlers": "eventkit.messaging.handlers",
     "ProcessManager": "eventkit.messaging.process_manager",
+    "Listener": "eventkit.messaging.listener",
     "Reaction": "eventkit.messaging.reaction",
+    "Requester": "eventkit.messaging.requester",
+    "Responder": "eventkit.messaging.responder",
+    "Sender": "eventkit.messaging.sender",
     "NO_STREAM": "eventkit.storage.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
     "Inline": "eventkit.projection.inline",

@@ -32,6 +32,10 @@ EventkitError
 ├── TransportError            the broker does not do what was asked
 │   ├── TransportUnavailable  no connection, or it was lost
 │   └── TopicUnusable         missing, forbidden, or changed under a running producer
+├── RequestError              a request that did not get the reply that it asked for
+│   ├── RequestTimeout        none came in time (also a TimeoutError)
+│   ├── Refused               the responder's answer is an error of its own
+│   └── RequestFailed         its responder failed at it, or has answered something else
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
     ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
@@ -40,6 +44,7 @@ EventkitError
 """
 
 from collections.abc import Mapping
+from uuid import UUID
 
 
 class EventkitError(Exception):
@@ -226,6 +231,35 @@ class TopicUnusable(TransportError):
         """Say each topic's reason."""
         self.reasons = dict(reasons)
         super().__init__("; ".join(f"topic {topic!r}: {reason}" for topic, reason in self.reasons.items()))
+
+
+class RequestError(EventkitError):
+    """A request did not get the reply that it asked for."""
+
+
+class RequestTimeout(RequestError, TimeoutError):
+    """No reply came in time; `request_id` asks for the same reply again, without doing the work twice."""
+
+    def __init__(self, request: str, request_id: UUID, topic: str, seconds: float) -> None:
+        """Say the values."""
+        self.request_id = request_id
+        super().__init__(
+            f"no reply to {request} {request_id} on {topic!r} in {seconds:g} s: is its responder running? It may have "
+            "been worked all the same: ask again with request_id=, and it is not worked twice"
+        )
+
+
+class Refused(RequestError):
+    """A responder's answer is an error: `error`, an event of its catalog. A responder raises this."""
+
+    def __init__(self, error: object) -> None:
+        """Carry an event."""
+        self.error = error
+        super().__init__(f"refused: {error}")
+
+
+class RequestFailed(RequestError):
+    """A request's responder failed at it, or has answered something else than was asked for."""
 
 
 class ProjectionError(EventkitError):

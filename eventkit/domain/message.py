@@ -67,6 +67,11 @@ def message_of(event: EncodedEvent, topic: str, *, tag: int | None = None) -> Me
     return Message(topic, event.stream, event.data, headers_of(event), tag)
 
 
+def unversioned(event: EncodedEvent, topic: str) -> Message:
+    """Put what has no place in a stream on the wire: a message that is sent directly."""
+    return Message(topic, event.stream, event.data, [each for each in headers_of(event) if each[0] != "ce_sequence"])
+
+
 def event_of(message: Message, *, versioned: bool = True) -> EncodedEvent:
     """Read an encoded event off the wire; UndecodableEvent says which header is missing or wrong.
 

@@ -1,1 +1,31 @@
-"""What services do about events: process managers, deadlines, handlers of commands and messages."""
+"""What services say to each other, and what they do about it: patterns, handlers, process managers, deadlines.
+
+Publish-subscribe and point-to-point: `Handlers`, with what the relay publishes or a `Sender` sends. Broadcast:
+`Sender.broadcast` and a `Listener`. Request-reply: a `Requester` and a `Responder`. What happens next, over a long
+time: a `ProcessManager` and `Deadlines`. The same on every transport; docs/patterns.md has a picture of each.
+"""
+
+from eventkit.errors import Refused, RequestError, RequestFailed, RequestTimeout
+from eventkit.messaging.deadlines import Deadlines
+from eventkit.messaging.handlers import Handlers
+from eventkit.messaging.listener import Listener
+from eventkit.messaging.process_manager import ProcessManager
+from eventkit.messaging.reaction import Reaction
+from eventkit.messaging.requester import Requester
+from eventkit.messaging.responder import Responder
+from eventkit.messaging.sender import Sender
+
+__all__ = [
+    "Deadlines",
+    "Handlers",
+    "Listener",
+    "ProcessManager",
+    "Reaction",
+    "Refused",
+    "RequestError",
+    "RequestFailed",
+    "RequestTimeout",
+    "Requester",
+    "Responder",
+    "Sender",
+]

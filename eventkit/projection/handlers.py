@@ -39,6 +39,7 @@ class Step(msgspec.Struct, gc=False):
     handler: Handler
     event: Any
     envelope: Envelope[Any] | None
+    stream: str = ""  # or what stands for it, in an inbox; where there is an envelope
 
 
 class Handlers:
@@ -82,7 +83,7 @@ class Handlers:
             return None
         if handler.takes_envelope:
             envelope = self._catalog.decode(opened or encoded(arrival))
-            return Step(handler, envelope.event, envelope)
+            return Step(handler, envelope.event, envelope, arrival.stream)
         if opened is not None:
             return Step(handler, self._catalog.event_of(opened), None)
         if len(arrival.message.headers) == _COMMON_HEADERS and not is_message(arrival.stream):

@@ -47,7 +47,8 @@ def _load(path: str) -> list[Projection]:
     if len(found) != len(values) or not found:
         what = "an empty sequence" if not values else f"a {type(value).__name__}"
         raise ProjectionError(
-            f"{path!r} is {what}, not a TableProjection, SqlProjection, Handlers, ProcessManager or a sequence of them"
+            f"{path!r} is {what}, not a TableProjection, SqlProjection, Handlers, ProcessManager, Responder or a "
+            "sequence of them"
         )
     for item in found:
         item.path = path

@@ -5,7 +5,7 @@ runs statements of its own. Both are declared at import time and hold no connect
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -14,8 +14,10 @@ import psycopg
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.handlers import Function, Handlers, Step
+from eventkit.projection.sources import Source
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import TableName
+from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
@@ -27,6 +29,7 @@ class Projection:
     needs_sqlalchemy = False
     acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
     unversioned = False  # takes messages without a version, each once
+    prompt = False  # rather a small batch now than a larger one a little later: somebody waits
     batch = 4_000  # messages in a transaction, at most
     attempts = 3  # at an event that fails, before its stream is parked
     since: datetime | None = None  # events that were recorded before have no effect
@@ -58,3 +61,8 @@ class Projection:
         `shadow` is the PostgreSQL schema that a rebuild's tables are in.
         """
         raise NotImplementedError
+
+    def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
+        """Return what the projector reads instead of a source from this transport; `connect` gives it a connection."""
+        del transport, connect
+        return source

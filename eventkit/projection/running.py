@@ -184,7 +184,11 @@ class Running:
         transport = self._transport(stack)
         group = self._wanted.group or self._projection.name
         subscription = transport.subscribe(topics, group)
-        source = TransportSource(subscription, limit=self._projection.batch)
+        source = self._projection.reading(
+            TransportSource(subscription, limit=self._projection.batch, prompt=self._projection.prompt),
+            transport,
+            lambda: self._connect("responder", self._settings.require_database(), autocommit=True),
+        )
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
             if subscription.is_new:

@@ -46,10 +46,11 @@ class TransportSource:
 
     position = None
 
-    def __init__(self, subscription: Subscription, *, limit: int = LIMIT) -> None:
-        """Take over a subscription."""
+    def __init__(self, subscription: Subscription, *, limit: int = LIMIT, prompt: bool = False) -> None:
+        """Take over a subscription; `prompt` returns what is there, and waits for no more."""
         self._subscription = subscription
         self._limit = limit
+        self._prompt = prompt
         self._few = False
 
     def receive(self) -> list[Message]:
@@ -57,6 +58,8 @@ class TransportSource:
         if self._few:
             time.sleep(PAUSE)
         messages = self._subscription.receive(self._limit, WAIT)
+        if self._prompt:
+            return messages
         deadline = time.monotonic() + GATHERING
         size = _size(messages)
         while messages and len(messages) < self._limit and size < MAX_BYTES and time.monotonic() < deadline:

@@ -5,9 +5,9 @@ So all that projections do with checkpoints (once, parking, redrive) is done wit
 checkpoints, rows are of no more use once no broker will deliver the message again: `prune` takes them away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -33,6 +33,21 @@ _OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and eve
            and (%(handler)s::text is null or handler = %(handler)s::text)"""
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
   select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
+
+
+# The transaction that keeps a reply has inserted its row before: nobody else can see that yet.
+_KEEP = """update {s}.inbox i set reply = x.reply
+             from unnest(%(messages)s::text[], %(replies)s::json[]) x(message, reply)
+            where i.handler = %(handler)s and i.message = x.message"""
+_REPLIES = """select message, reply::text, parked
+                from {s}.inbox where handler = %(handler)s and message = any(%(messages)s::text[])"""
+
+
+class Answer(NamedTuple):
+    """What there is to say about a request; a reply of None was never given."""
+
+    reply: str | None  # JSON
+    parked: bool
 
 
 def name_of_message(event_id: str, source: str) -> str:
@@ -91,6 +106,22 @@ class Inbox(Checkpoints):
             "ids": plain_array([span.id.hex for span in messages]),
         }
         return {message for (message,) in connection.execute(self._sql(_TAKE), params)}
+
+
+def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str, replies: Mapping[str, str]) -> None:
+    """Keep replies, as JSON by message, in the transaction that has taken the messages."""
+    params = {"handler": handler, "messages": text_array(replies), "replies": text_array(replies.values())}
+    connection.execute(_KEEP.format(s=f'"{schema}"').encode(), params)
+
+
+def find_replies(
+    connection: psycopg.Connection[Any], schema: str, handler: str, messages: Sequence[str]
+) -> dict[str, Answer]:
+    """Return what there is to say to requests that have been taken; nothing about others."""
+    with database_errors():
+        params = {"handler": handler, "messages": text_array(messages)}
+        rows = connection.execute(_REPLIES.format(s=f'"{schema}"').encode(), params)
+        return {message: Answer(*rest) for message, *rest in rows}
 
 
 def prune(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:

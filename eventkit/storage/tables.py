@@ -330,6 +330,7 @@ def _messaging(tables: MetaData) -> None:
         Column("message", Text(collation="C"), primary_key=True),
         Column("event_id", Uuid),  # null while nothing has taken effect: a message that failed at once
         Column("parked", Boolean, nullable=False, server_default=text("false")),
+        Column("reply", JSON),  # what a responder has answered, to answer the same again
         Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         Index(None, "received_at"),
         comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "

@@ -340,6 +340,7 @@ def _inbox(schema: str) -> None:
         sa.Column("message", C_TEXT, nullable=False),
         sa.Column("event_id", sa.Uuid),
         sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("reply", JSON),
         sa.Column("received_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("handler", "message", name="inbox_pkey"),
         schema=schema,

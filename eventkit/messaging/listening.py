@@ -1,0 +1,52 @@
+"""A thread that hears what comes on topics from now on, and goes on by itself when the broker is back.
+
+What was sent while the broker was away is missed, which is said (`back`) as soon as it listens again.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from eventkit.domain.message import Message
+from eventkit.transports.base import Subscription, Transport
+from eventkit.worker import Stop, supervise
+
+_LIMIT = 500  # messages at a time
+_WAIT = 0.5  # seconds, so that a request to stop is soon heard
+_GOODBYE = 5.0  # seconds
+
+Hear = Callable[[list[Message]], None]
+
+
+class Listening:
+    """Calls `hear` with what comes, on its thread, and `back` when something may have been missed."""
+
+    def __init__(self, transport: Transport, topics: Sequence[str], hear: Hear, back: Callable[[], None]) -> None:
+        """Listen from now on: TopicUnusable where a topic is missing, TransportUnavailable where nobody answers."""
+        self._transport = transport
+        self._topics = topics
+        self._hear = hear
+        self._back = back
+        self._stop = Stop()
+        self._first: Subscription | None = transport.listen(topics)
+        name = f"listener of {', '.join(topics)}"
+        self._thread = threading.Thread(target=supervise, args=(self._work, self._stop), kwargs={"name": name})
+        self._thread.daemon = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        self._thread.join(_GOODBYE)
+
+    def _work(self, stop: Stop) -> None:
+        subscription, self._first = self._first, None
+        if subscription is None:
+            subscription = self._transport.listen(self._topics)
+            self._back()
+        try:
+            while not stop.is_set():
+                messages = subscription.receive(_LIMIT, _WAIT)
+                if messages:
+                    self._hear(messages)
+        finally:
+            subscription.close()

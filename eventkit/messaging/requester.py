@@ -1,0 +1,127 @@
+"""Requests and their replies: typed both ways, each known by the request's id, awaited by threads or by tasks.
+
+A request is a message to whoever responds to its category, as a command that is sent directly. What it asks is worked
+once, also if it is asked again with the same id.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from copy import copy
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.message import Message, event_of
+from eventkit.domain.names import check_topic
+from eventkit.domain.stream import StreamId
+from eventkit.errors import Refused, RequestFailed, RequestTimeout
+from eventkit.messaging.calls import Calls
+from eventkit.messaging.direct import FAILED, OUTCOME, REFUSED, REPLY_TO, Direct, text_of
+from eventkit.transports.base import Transport
+
+R = TypeVar("R")
+
+
+class Requester:
+    """Asks the responders of one catalog.
+
+    prices = Requester(open_transport("redis://localhost"), pricing, replies="shop.replies")
+
+    price = prices.request(pricing.stream("price", "tea"), GetPrice("tea"), Price, timeout=2)
+    price = await prices.request_async(...)
+    """
+
+    def __init__(self, transport: Transport, catalog: Catalog, *, replies: str) -> None:
+        """Ask on a transport that is the caller's to close, after this; `replies` is a topic of the asking service."""
+        self.direct = Direct(catalog)
+        self.calls = Calls(transport, check_topic(replies))
+
+    def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
+        """Return this requester bound to a cause: what it asks belongs to the cause's story and trace."""
+        bound = copy(self)
+        bound.direct = Direct(self.direct.catalog, cause.following(keep=keep))
+        return bound
+
+    def start(self) -> None:
+        """Listen for replies, which the first request would do otherwise."""
+        self.calls.start()
+
+    def request(
+        self,
+        stream: StreamId | str,
+        request: object,
+        reply: type[R],
+        *,
+        timeout: float,
+        request_id: UUID | None = None,
+    ) -> R:
+        """Ask, and return the reply, which is a `reply`.
+
+        Refused where the responder's answer is an error; RequestTimeout after `timeout` seconds; RequestFailed where
+        the responder fails; TopicUnusable where nobody would ever get it, TransportUnavailable without a broker.
+        """
+        message, name, key = self._message(stream, request, request_id)
+        self.calls.start()
+        future = self.calls.send(key, message)
+        try:
+            found = future.result(timeout)
+        except TimeoutError as error:
+            raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
+        finally:
+            self.calls.end(key)
+        return self._reply(found, name, reply)
+
+    async def request_async(
+        self,
+        stream: StreamId | str,
+        request: object,
+        reply: type[R],
+        *,
+        timeout: float,  # noqa: ASYNC109 as `request` has it
+        request_id: UUID | None = None,
+    ) -> R:
+        """Do what `request` does; any number may be under way."""
+        message, name, key = self._message(stream, request, request_id)
+        if not self.calls.ready:
+            await asyncio.to_thread(self.calls.start)
+        future = self.calls.send(key, message)
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+        except TimeoutError as error:
+            raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
+        finally:
+            self.calls.end(key)
+        return self._reply(found, name, reply)
+
+    def close(self) -> None:
+        """Send what waits, hear no more replies, and let go of the connections."""
+        self.calls.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _message(self, stream: StreamId | str, request: object, request_id: UUID | None) -> tuple[Message, str, str]:
+        """Return the request on the wire, its type and its id."""
+        event_id = request_id or uuid7()
+        message = self.direct.messages(stream, [request], ids=[event_id])[0]
+        message.headers.append((REPLY_TO, self.calls.topic))
+        return message, type(request).__name__, str(event_id)
+
+    def _reply(self, message: Message, request: str, wanted: type[R]) -> R:
+        outcome = text_of(message, OUTCOME)
+        if outcome == FAILED:
+            text = message.value if isinstance(message.value, str) else message.value.decode(errors="replace")
+            raise RequestFailed(f"{request} to {message.key!r}: {text}")
+        found = self.direct.catalog.event_of(event_of(message, versioned=False))
+        if outcome == REFUSED:
+            raise Refused(found)
+        if not isinstance(found, wanted):
+            raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {wanted.__name__}")
+        return found

@@ -1,0 +1,135 @@
+"""Responders: functions that answer requests, each worked once, its reply kept with what the work has written.
+
+They are run by the projector, as handlers are. A request that comes again, from a requester or from the broker after a
+crash, is not worked again: its kept reply is sent. A request that came through the outbox is answered by an event.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.domain.catalog import Catalog
+from eventkit.errors import ProjectionError, Refused
+from eventkit.messaging.answering import Answering, Answers, Reply
+from eventkit.projection.handlers import Step, takes_envelope
+from eventkit.projection.projection import F, Projection
+from eventkit.projection.sources import Source
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.append import ANY
+from eventkit.storage.append_sql import Entry
+from eventkit.storage.entries import merged
+from eventkit.storage.event_store import EventStore
+from eventkit.storage.inbox import is_message, keep_replies
+from eventkit.transports.base import Transport
+
+TO = "reply_to"  # the field of an event's metadata: the stream that its reply is to be appended to
+
+
+class Responder(Projection):
+    """Functions over the transaction's SQLAlchemy Connection, by class of request; each returns its reply.
+
+    desk = Responder("price_desk", EventStore(pricing), categories=["price"])
+
+    @desk.on(GetPrice)
+    def price(connection: Connection, request: GetPrice) -> Price:
+        cents = connection.scalar(select(prices.c.cents).where(prices.c.article == request.article))
+        if cents is None:
+            raise Refused(UnknownArticle(request.article))       # takes back what this function has written
+        return Price(request.article, cents)
+
+    A request that was appended with `{"reply_to": "quote-42"}` in its metadata is answered by an event in that stream.
+    """
+
+    needs_sqlalchemy = True
+    acts = True
+    unversioned = True
+    prompt = True
+
+    def __init__(
+        self,
+        name: str,
+        store: EventStore,
+        *,
+        categories: Sequence[str],
+        batch: int = Projection.batch,
+        attempts: int = 1,
+    ) -> None:
+        """Declare it; a request that fails so often is parked, and its requester told: nobody waits for long."""
+        super().__init__(name, store.catalog, categories=categories)
+        self.batch, self.attempts = batch, attempts
+        self._store = store
+        if batch < 1 or attempts < 1 or not categories:
+            raise ProjectionError(
+                f"responder {name!r}: batch={batch} and attempts={attempts} must be 1 or more, and "
+                f"categories={categories} name those of its requests"
+            )
+
+    def on(self, cls: type) -> Callable[[F], F]:
+        """Register the function for a class of requests: (connection, request), or (connection, request, envelope)."""
+
+        def register(function: F) -> F:
+            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            call = function if enveloped else lambda connection, request, _: function(connection, request)
+            self.handlers.add(cls, call, takes_envelope=True)
+            return function
+
+        return register
+
+    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Answer requests, and write the answers."""
+        del shadow
+        if not steps:
+            return
+        given = self._together(workspace, steps) or [self._alone(workspace, step) for step in steps]
+        kept = {each.step.stream: each.kept(self.catalog) for each in given if is_message(each.step.stream)}
+        if kept:
+            keep_replies(workspace.connection, self._store.schema, self.name, kept)
+        self._store.write(workspace.connection, merged(entry for each in given for entry in each.entries(self._store)))
+
+    def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
+        """Answer what was asked before it is acknowledged."""
+        answers = Answers(self.name, self.catalog.name, self._store.schema, connect)
+        return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
+
+    def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":
+        """Answer several in one savepoint; None where one is refused: then nothing has happened."""
+        if len(steps) == 1:
+            return None
+        try:
+            with workspace.connection.transaction():
+                return [_call(workspace, step) for step in steps]
+        except Refused:
+            return None
+
+    def _alone(self, workspace: Workspace, step: Step) -> "Given":
+        """Answer one; what its function has written goes where it refuses."""
+        try:
+            with workspace.connection.transaction():
+                return _call(workspace, step)
+        except Refused as refusal:
+            return Given(step, refusal.error, refused=True)
+
+
+class Given(msgspec.Struct):
+    """An answer that a function has given."""
+
+    step: Step
+    event: object
+    refused: bool = False
+
+    def kept(self, catalog: Catalog) -> str:
+        """Return the JSON that is kept in the inbox."""
+        return msgspec.json.encode(Reply.of(catalog.encode(self.event), refused=self.refused)).decode()
+
+    def entries(self, store: EventStore) -> Iterator[Entry]:
+        """Yield what is to be appended in answer to a request that was itself appended."""
+        envelope = self.step.envelope
+        if envelope is not None and envelope.version and TO in envelope.metadata.extra:
+            stream = envelope.metadata.extra[TO]
+            yield store.following(envelope).entries.one(stream, [self.event], ANY, None, None)
+
+
+def _call(workspace: Workspace, step: Step) -> Given:
+    return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))

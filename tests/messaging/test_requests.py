@@ -1,0 +1,230 @@
+"""Request-reply, in one process on PostgreSQL: typed both ways, worked once, and what becomes of what goes wrong."""
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.metadata import Metadata
+from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
+from eventkit.messaging.requester import Requester
+from eventkit.transports.local import LocalTransport
+from tests.messaging.pricing import (
+    CREATE,
+    TOPICS,
+    GetPrice,
+    OrderTea,
+    Price,
+    PriceChanged,
+    UnknownArticle,
+    desk,
+    pricing,
+    store,
+    working,
+)
+from tests.messaging.shop import delivered, rows
+from tests.projection.shop import projector
+from tests.waiting import wait_until
+
+TEA = pricing.stream("price", "tea")
+CAUSE = Envelope(
+    event=OrderTea(1),
+    id=uuid.uuid4(),
+    source="pricing",
+    stream=pricing.stream("order", 1),
+    version=1,
+    type="OrderTea",
+    schema_version=1,
+    metadata=Metadata(correlation_id="story-7"),
+    recorded_at=datetime.now(UTC),
+    position=None,
+)
+
+
+@pytest.fixture
+def name() -> str:
+    """A broker's name."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def transport(name: str) -> LocalTransport:
+    """A broker of the test's own, with the topics."""
+    transport = LocalTransport(name)
+    transport.create_topics(TOPICS, partitions=3)
+    return transport
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A fresh database with eventkit's tables and the service's own."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(CREATE)
+    return database_url
+
+
+@pytest.fixture
+def requester(transport: LocalTransport) -> Iterator[Requester]:
+    """Somebody who asks."""
+    with Requester(transport, pricing, replies="shop.replies") as requester:
+        yield requester
+
+
+@pytest.fixture
+def responder(url: str, name: str, transport: LocalTransport) -> Iterator[None]:
+    """The price desk, running."""
+    del transport  # it has made the topics
+    with working(url, f"local://{name}"):
+        yield
+
+
+def asked(url: str) -> list[tuple[str, str, int]]:
+    """Return what the desk has worked."""
+    return rows(url, "select article, of, count from asked order by 1, 2, 3")
+
+
+@pytest.mark.usefixtures("responder")
+def test_a_request_returns_its_reply_as_what_it_is(url: str, requester: Requester) -> None:
+    """Typed; the work is done, once, in the stream that was asked."""
+    reply = requester.request(TEA, GetPrice("tea", 3), Price, timeout=20)
+
+    assert reply == Price("tea", 300)
+    assert asked(url) == [("tea", "price-tea", 3)]
+
+
+@pytest.mark.usefixtures("responder")
+async def test_any_number_of_tasks_ask_over_one_requester(requester: Requester) -> None:
+    """Each gets its own reply."""
+    replies = await asyncio.gather(
+        *(requester.request_async(TEA, GetPrice("tea", count), Price, timeout=30) for count in range(1, 80))
+    )
+
+    assert [reply.cents for reply in replies] == [100 * count for count in range(1, 80)]
+
+
+def test_a_refusal_is_an_error_of_the_responders_own_and_takes_its_work_back(
+    url: str, name: str, transport: LocalTransport, requester: Requester
+) -> None:
+    """Typed, as an event of its catalog; what others in the batch have written stays."""
+    articles = ["dust", "tea", "salt", "dust", "milk"]
+    found: dict[int, object] = {}
+
+    def ask(number: int) -> None:
+        try:
+            found[number] = requester.request(TEA, GetPrice(articles[number]), Price, timeout=20)
+        except Refused as refusal:
+            found[number] = refusal.error
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(articles))]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: sum(map(len, transport._broker.topics["pricing.price"])) == len(articles), what="all requests")
+    with working(url, f"local://{name}"):
+        for thread in threads:
+            thread.join(30)
+
+    wanted = [UnknownArticle(each) if each == "dust" else Price(each, 100) for each in articles]
+    assert [found[number] for number in range(len(articles))] == wanted
+    assert [article for article, _, _ in asked(url)] == ["milk", "salt", "tea"]
+
+
+@pytest.mark.usefixtures("responder")
+def test_a_request_that_its_responder_fails_at_is_said_to_have_failed(url: str, requester: Requester) -> None:
+    """At once, not after the time-out; it is parked, and the next one is answered."""
+    with pytest.raises(RequestFailed, match="GetPrice to 'price-tea': its responder desk has failed at it"):
+        requester.request(TEA, GetPrice("tea", 100), Price, timeout=20)
+
+    assert requester.request(TEA, GetPrice("tea"), Price, timeout=20) == Price("tea", 100)
+    assert rows(url, "select cause from eventkit.dead_letters") == [("failed",)]
+
+
+@pytest.mark.usefixtures("responder")
+def test_a_request_that_nobody_takes_is_said_to_have_failed(requester: Requester) -> None:
+    """The responder has no function for its type."""
+    with pytest.raises(RequestFailed, match="no responder of desk takes it"):
+        requester.request(TEA, PriceChanged("tea"), Price, timeout=20)
+
+
+@pytest.mark.usefixtures("responder")
+def test_a_reply_of_another_type_is_said_to_be_one(requester: Requester) -> None:
+    """It never passes for what was asked for."""
+    with pytest.raises(RequestFailed, match="GetPrice was answered with Price, not with OrderTea"):
+        requester.request(TEA, GetPrice("tea"), OrderTea, timeout=20)
+
+
+def test_a_request_that_is_asked_again_with_its_id_is_not_worked_again(
+    url: str, name: str, requester: Requester, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the reply that was kept; the late one to the first asking is dropped, and counted."""
+    caplog.set_level(logging.DEBUG, "eventkit.messaging")
+    with pytest.raises(RequestTimeout, match=r"no reply to GetPrice .* on 'pricing.price' in 0.05 s") as caught:
+        requester.request(TEA, GetPrice("tea", 5), Price, timeout=0.05)
+
+    with working(url, f"local://{name}"):
+        wait_until(lambda: "came too late" in caplog.text, timeout=20, what="the late reply")
+        again = requester.request(TEA, GetPrice("tea", 5), Price, timeout=20, request_id=caught.value.request_id)
+
+    assert again == Price("tea", 500)
+    assert asked(url) == [("tea", "price-tea", 5)]
+    assert "came too late, the 1. that did" in caplog.text
+
+
+async def test_a_task_that_waits_too_long_is_told(requester: Requester) -> None:
+    """Also a TimeoutError."""
+    with pytest.raises(TimeoutError, match="is its responder running"):
+        await requester.request_async(TEA, GetPrice("tea"), Price, timeout=0.05)
+
+
+@pytest.mark.usefixtures("responder")
+def test_a_reply_belongs_to_the_story_of_its_request(transport: LocalTransport, requester: Requester) -> None:
+    """Its cause is the request; the story is the request's, or begins with it."""
+    replies = transport.listen(["shop.replies"])
+    one, other = uuid.uuid4(), uuid.uuid4()
+
+    requester.request(TEA, GetPrice("tea"), Price, timeout=20, request_id=one)
+    bound = requester.following(CAUSE)
+    bound.request(TEA, GetPrice("tea"), Price, timeout=20, request_id=other)
+
+    headers = [dict(message.headers) for _ in range(2) for message in replies.receive(1, 5)]
+    stories = [(each["ce_causationid"], each["ce_correlationid"]) for each in headers]
+    assert stories == [(str(one), str(one)), (str(other), "story-7")]
+
+
+def test_a_request_through_the_outbox_is_answered_once_by_an_event_that_follows_it(url: str) -> None:
+    """In the stream that the request names, be it a refusal; delivered again, it is not worked again."""
+    with psycopg.connect(url) as connection:
+        requests = [GetPrice("tea", 2), GetPrice("dust"), GetPrice("milk")]
+        store.append(connection, TEA, *requests, metadata={"reply_to": "quote-7"})
+        store.append(connection, pricing.stream("price", "salt"), GetPrice("salt"))
+
+    with projector(url, desk) as running:
+        for _ in range(2):
+            running.apply(delivered(url, TEA, "price-salt"))
+
+    assert [article for article, _, _ in asked(url)] == ["milk", "salt", "tea"]
+    replies = """select r.type, r.data->>'article', q.data->>'article' from eventkit.events r
+                   join eventkit.events q on q.id::text = r.metadata->>'causation_id'
+                  where r.stream = 'quote-7' order by r.version"""
+    assert rows(url, replies) == [
+        ("Price", "tea", "tea"),
+        ("UnknownArticle", "dust", "dust"),
+        ("Price", "milk", "milk"),
+    ]
+
+
+def test_what_cannot_be_asked_is_said_at_once(transport: LocalTransport, requester: Requester) -> None:
+    """A topic that is missing, of requests or of replies; a broker that is away."""
+    with pytest.raises(TopicUnusable, match=r"pricing\.nowhere"):
+        requester.request(pricing.stream("nowhere", 1), GetPrice("tea"), Price, timeout=20)
+    with pytest.raises(TopicUnusable, match=r"shop\.none"), Requester(transport, pricing, replies="shop.none") as other:
+        other.request(TEA, GetPrice("tea"), Price, timeout=20)
+
+    transport.lose("gone for good")
+    with pytest.raises(TransportUnavailable, match="gone for good; whether it was taken is not known"):
+        requester.request(TEA, GetPrice("tea"), Price, timeout=20)
