@@ -1,4 +1,4 @@
-"""Hold the documents to the code: links resolve, promises name tests that exist, the README's program is one that runs.
+"""Hold the documents to the code: links resolve, promises name tests that exist, programs in them are ones that run.
 
 Called by `make docs`. Prints each thing that is wrong with its place and exits 1, or one line if all is well.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GUARANTEES = ROOT / "docs" / "guarantees.md"
-PROGRAM = ROOT / "examples" / "quickstart.py"
+PROGRAMS = {"README.md": "examples/quickstart.py", "docs/patterns.md": "examples/patterns.py"}
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -20,8 +20,8 @@ def main() -> int:
     """Print what is wrong; return the exit code."""
     documents = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
     wrong = [line for document in documents for line in broken_links(document)]
-    wrong += [*promises_without_a_test(), *program_that_no_test_runs()]
-    print("\n".join(wrong) or f"{len(documents)} documents: links, promises and the README's program hold")
+    wrong += [*promises_without_a_test(), *programs_that_no_test_runs()]
+    print("\n".join(wrong) or f"{len(documents)} documents: links, promises and the programs in them hold")
     return 1 if wrong else 0
 
 
@@ -55,13 +55,14 @@ def promises_without_a_test() -> Iterator[str]:
             yield f"docs/guarantees.md: the promise {row[0]!r} names no test"
 
 
-def program_that_no_test_runs() -> Iterator[str]:
-    """Yield a line if a Python block of the README is not, word for word, in the program that a test runs."""
-    program = PROGRAM.read_text() if PROGRAM.exists() else ""
-    for block in PYTHON.finditer((ROOT / "README.md").read_text()):
-        if block["code"] not in program:
-            first = block["code"].partition("\n")[0]
-            yield f"README.md: the program that starts with {first!r} is not in examples/quickstart.py"
+def programs_that_no_test_runs() -> Iterator[str]:
+    """Yield a line for each Python block that is not, word for word, in the program that a test runs."""
+    for document, name in PROGRAMS.items():
+        program = (ROOT / name).read_text() if (ROOT / name).exists() else ""
+        for block in PYTHON.finditer((ROOT / document).read_text()):
+            if block["code"] not in program:
+                first = block["code"].partition("\n")[0].strip()
+                yield f"{document}: the program that starts with {first!r} is not in {name}"
 
 
 if __name__ == "__main__":
