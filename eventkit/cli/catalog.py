@@ -53,6 +53,7 @@ def export(path: str) -> None:
 def check(path: str, against: str | None, concern: str, *, as_json: bool) -> None:
     """Check that a catalog can read its old events, and say what it would break AGAINST an older one.
 
+    What was personal data and would be written in plain text is said whatever it is asked for.
     Exit code 1 if anything would break, 0 if nothing.
     """
     from eventkit.domain.compatibility import breaks
@@ -63,12 +64,14 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
     found = breaks(description_of(_text(against), where=against), new) if against else None
     old_events = found.old_events if found and concern != "old-readers" else []
     old_readers = found.old_readers if found and concern != "old-events" else []
-    compatible = not old_events and not old_readers
+    people = found.people if found else []
+    compatible = not old_events and not old_readers and not people
     if as_json:
         result = {"catalog": new.catalog, "types": len(new.types), "compatible": compatible}
-        click.echo(json.dumps({**result, "old_events": old_events, "old_readers": old_readers}))
+        click.echo(json.dumps({**result, "old_events": old_events, "old_readers": old_readers, "people": people}))
     else:
-        lines = [*(f"old events: {one}" for one in old_events), *(f"old readers: {one}" for one in old_readers)]
+        whom = {"old events": old_events, "old readers": old_readers, "people": people}
+        lines = [f"{who}: {one}" for who, breaking in whom.items() for one in breaking]
         fine = f"catalog {new.catalog} can read its old events ({len(new.types)} types)"
         click.echo("\n".join(lines) or (f"{fine} and breaks nothing of {against}" if against else fine))
     raise SystemExit(not compatible)

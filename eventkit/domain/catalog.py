@@ -17,6 +17,7 @@ from eventkit.domain.encoded import Encoded, Sealable, check_size, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.event_type import EventType, names_before
 from eventkit.domain.names import category_of, check_name, check_source, check_topic
+from eventkit.domain.personal import PersonalField
 from eventkit.domain.stream import StreamId
 from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
 from eventkit.errors import CatalogError, NewerSchema, UndecodableEvent, UnknownEventType
@@ -171,7 +172,12 @@ class Catalog:
 
     def is_personal(self, cls: type) -> bool:
         """Whether events of a class have personal fields."""
-        return self._codec(self.type_of(cls).cls).personal is not None
+        return bool(self.personal_fields(cls))
+
+    def personal_fields(self, cls: type) -> tuple[PersonalField, ...]:
+        """Return the personal fields of a class."""
+        personal = self._codec(self.type_of(cls).cls).personal
+        return personal.fields if personal else ()
 
     def encode(self, event: object) -> Encoded:
         """Check an event and return its type and JSON; InvalidEvent says the field and the value."""

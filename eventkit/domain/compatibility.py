@@ -1,7 +1,8 @@
-"""What would break between two releases of a catalog: for readers of old events, and for old readers of new ones.
+"""What would break between two releases of a catalog: for readers of old events, old readers of new ones, and people.
 
 Old events are in the store for ever, and a rebuild reads them all. Old readers are the consumers that run while a new
-release writes already: other services, and this one's own projectors until they are updated.
+release writes already: other services, and this one's own projectors until they are updated. People are those whom
+events are about: what a release stops sealing stays in plain text for ever.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ class Breaks(msgspec.Struct, frozen=True):
 
     old_events: list[str]
     old_readers: list[str]
+    people: list[str] = []
 
 
 def breaks(old: Description, new: Description) -> Breaks:
@@ -28,6 +30,7 @@ def breaks(old: Description, new: Description) -> Breaks:
     return Breaks(
         [sentence for kind, now in pairs for sentence in _for_old_events(old, kind, now)],
         [*_topics(old, new), *(sentence for kind, now in pairs for sentence in _for_old_readers(old, kind, now))],
+        [sentence for kind, now in pairs for sentence in _for_people(old, kind, now)],
     )
 
 
@@ -72,6 +75,33 @@ def _for_old_readers(old: Description, kind: TypeDescription, now: TypeDescripti
     if now.version == kind.version:
         for problem in problems(kind.data, now.data, omitted=now.omitted):
             yield f"{name} stays at version {kind.version}, but for an old reader {problem} in new events"
+
+
+def _for_people(old: Description, kind: TypeDescription, now: TypeDescription | None) -> Iterator[str]:
+    if now is None or kind.source != old.catalog:
+        return
+    there = _fields(now)
+    for field, whose in kind.personal.items():
+        if field not in there:
+            continue
+        if field not in now.personal:
+            yield (
+                f"{kind.name} has personal data in {field!r} (of {whose}), and is to write it in plain text: who is "
+                "forgotten stays readable in all new events; mark the field as Personal again"
+            )
+        elif now.personal[field] != whose:
+            yield (
+                f"{kind.name} has personal data of {whose} in {field!r}, and is to take it for that of "
+                f"{now.personal[field]}: forgetting the one no longer reaches new events"
+            )
+
+
+def _fields(kind: TypeDescription) -> set[str]:
+    """Return the names of the fields of a type's own events."""
+    schema = kind.data
+    if "$ref" in schema:
+        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    return set(schema.get("properties", ()))
 
 
 def _topics(old: Description, new: Description) -> Iterator[str]:

@@ -20,7 +20,7 @@ _TIMES = {inspect.DateTimeType: "date-time", inspect.TimeType: "time"}
 
 
 class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One event type; `omitted` are fields that a writer may leave out of an event."""
+    """One event type; `omitted` are fields that a writer may leave out, `personal` says whose a field's value is."""
 
     source: str
     name: str
@@ -28,6 +28,7 @@ class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
     oldest: int = 1
     renamed_from: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
+    personal: dict[str, str] = {}
     data: dict[str, Any]  # JSON Schema
 
     @property
@@ -57,7 +58,9 @@ def describe(catalog: Catalog) -> Description:
     """Describe a catalog, after a check that it could read its old events."""
     catalog.check()
     types = sorted(catalog.types, key=lambda kind: (kind.source != catalog.name, kind.source, kind.name))
-    return Description(catalog=catalog.name, topics=dict(catalog.topics), types=tuple(map(_type, types)))
+    return Description(
+        catalog=catalog.name, topics=dict(catalog.topics), types=tuple(_type(catalog, kind) for kind in types)
+    )
 
 
 def description_of(text: str | bytes, *, where: str) -> Description:
@@ -71,7 +74,7 @@ def description_of(text: str | bytes, *, where: str) -> Description:
     return found
 
 
-def _type(kind: EventType) -> TypeDescription:
+def _type(catalog: Catalog, kind: EventType) -> TypeDescription:
     return TypeDescription(
         source=kind.source,
         name=kind.name,
@@ -79,6 +82,7 @@ def _type(kind: EventType) -> TypeDescription:
         oldest=kind.oldest,
         renamed_from=kind.renamed_from,
         omitted=_omitted(kind.cls),
+        personal={field.name: field.whose for field in catalog.personal_fields(kind.cls)},
         data=_schema(kind.cls),
     )
 

@@ -54,6 +54,12 @@ class PersonalField(NamedTuple):
     kind: str | None
     redacted: bytes  # JSON
 
+    @property
+    def whose(self) -> str:
+        """Say whose it is: the stream's, or an id in a field, perhaps of a kind."""
+        subject = f"<{self.subject}>" if self.subject else "<stream>"
+        return f"{self.kind}-{subject}" if self.kind else subject
+
     def subject_in(self, event: str, fields: Values) -> str | None:
         """Return whose value it is; None where the stream says it. InvalidEvent where nobody does."""
         if self.subject is None:

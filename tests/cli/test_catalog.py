@@ -54,6 +54,16 @@ def test_a_release_that_breaks_something_says_what_and_exits_with_1() -> None:
     assert "OrderPlaced went from version 2 back to 1" in both.stdout
 
 
+def test_a_field_that_lost_its_mark_fails_whatever_is_asked_for() -> None:
+    """What is written in plain text once stays so."""
+    result = run(
+        "check", SHOP, "--against", "-", "--for", "old-events", given=exported(personal={"customer": "<stream>"})
+    )
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("people: OrderPlaced has personal data in 'customer' (of <stream>)")
+
+
 def test_a_script_gets_one_object() -> None:
     """With the sentences and the verdict."""
     result = run("check", SHOP, "--against", "-", "--json", given=exported(name="Gone"))

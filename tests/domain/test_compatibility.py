@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 import pytest
 
-from eventkit import Catalog, StreamId
+from eventkit import Catalog, Personal, StreamId
 from eventkit.domain.compatibility import Breaks, breaks
 from eventkit.domain.description import Description, describe, description_of
 from eventkit.errors import ConfigurationError
@@ -236,6 +236,30 @@ def of_class(cls: type) -> Description:
     catalog = Catalog("shop")
     catalog.event(name="Happened")(cls)
     return describe(catalog)
+
+
+OWN = Annotated[str, Personal()]
+THEIRS = Annotated[str, Personal(subject="who", kind="customer")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (OWN, str, r"^Happened has personal data in 'name' \(of <stream>\), and is to write it in plain text"),
+        (THEIRS, str, r"in 'name' \(of customer-<who>\), and is to write it in plain text"),
+        (OWN, THEIRS, "personal data of <stream> in 'name', and is to take it for that of customer-<who>"),
+        (OWN, OWN, ""),
+        (str, OWN, ""),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_field_that_is_not_sealed_any_more_is_told(before: Any, after: Any, said: str, version: int) -> None:
+    """In the same version and in a new one; a field that is gone, or comes to be personal, is told to nobody."""
+    old = described([("who", str), ("name", before), ("gone", OWN)])
+
+    found = breaks(old, described([("who", str), ("name", after)], version=version))
+
+    assert_says(found.people, said)
 
 
 def test_a_type_that_holds_itself_is_compared_without_end() -> None:
