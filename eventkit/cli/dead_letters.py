@@ -134,13 +134,9 @@ def redrive(  # noqa: PLR0913 one parameter an option
     acting.redrive(choice)
     if paths:
         redrive_here(settings, paths)
-    left, waiting = await_projectors(there, choice.of_relay(yes=False), wait)
-    told = {
-        "streams": len(choice.streams), "letters": len(choice.ids), "sent_again": len(choice.of_relay(yes=True).ids),
-        "applied": len(choice.of_relay(yes=False).ids) - left, "left": left, "waiting_streams": waiting,
-    }  # fmt: skip
+    told = await_projectors(there, choice, wait)
     click.echo(json.dumps(told) if as_json else "\n".join(redriven(told)))
-    raise SystemExit(left > 0 and not waiting)
+    raise SystemExit(told["left"] > 0 and not told["waiting_streams"])
 
 
 @command.command(epilog=_EXAMPLES, short_help="Change what a letter says, and redrive it.")
@@ -160,7 +156,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     A projection's letter is that projection's alone: a rebuild reads the store, where the event stays as it was. The
     relay's is everyone's: what readers get from now on, repairs and rebuilds too, is what the letter says now.
     """
-    from eventkit.cli.editing import check_data, edited
+    from eventkit.cli.editing import check_data, confirm_edit, edited
 
     there, acting = _open(settings, actor)
     found = _found(there, letter)
@@ -173,9 +169,7 @@ def edit(  # noqa: PLR0913 one parameter an option
         click.echo(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
         return
     if not yes:
-        if data is not None and data.name == "<stdin>":
-            raise click.UsageError("--data - reads what an answer would be read from: say --yes too")
-        click.confirm(f"Edit letter {found[0].id} and redrive {found[0].stream}?", abort=True, err=True)
+        confirm_edit(found[0], from_stdin=data is not None and data.name == "<stdin>")
     acting.edit(found[0].id, found[0].parked_by, found[0].stream, new)
     click.echo(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
 

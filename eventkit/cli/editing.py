@@ -20,6 +20,13 @@ def edited(letter: Filed) -> str:
     return new
 
 
+def confirm_edit(letter: Filed, *, from_stdin: bool) -> None:
+    """Ask, unless the data comes from where the answer would."""
+    if from_stdin:
+        raise click.UsageError("--data - reads what an answer would be read from: say --yes too")
+    click.confirm(f"Edit letter {letter.id} and redrive {letter.stream}?", abort=True, err=True)
+
+
 def check_data(letter: Filed, data: str, catalog: str | None) -> None:
     """Refuse what is no JSON object, and what the catalog cannot make the event's type from."""
     try:

@@ -101,10 +101,9 @@ def prune(  # noqa: PLR0913 one parameter an option
         pruned = 0 if dry_run or not total else _prune(pruning, total, batch=batch, yes=yes)
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}))
-    elif dry_run or not total:
-        click.echo(f"would prune {number(total, 'event')}; nothing was done")
     else:
-        click.echo(f"{number(pruned, 'event')} pruned")
+        would = f"would prune {number(total, 'event')}; nothing was done"
+        click.echo(would if dry_run or not total else f"{number(pruned, 'event')} pruned")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Close streams, and move their events into a file.")

@@ -29,12 +29,21 @@ def redrive_here(settings: Settings, paths: Sequence[str]) -> None:
         running.Running(projection, settings, running.Wanted()).redrive(Stop())
 
 
-def await_projectors(there: LetterList, choice: Choice, seconds: float) -> tuple[int, int]:
-    """Wait until projectors have tried what was asked for; return letters that are left, and streams not tried yet."""
+def await_projectors(there: LetterList, choice: Choice, seconds: float) -> dict[str, int]:
+    """Wait until projectors have tried what was asked for; return what became of it."""
+    theirs = choice.of_relay(yes=False)
     deadline = time.monotonic() + seconds
-    while (waiting := there.asked(choice)) and time.monotonic() < deadline:
+    while (waiting := there.asked(theirs)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return len(there.choose(Wanted(ids=choice.ids)).ids), waiting
+    left = len(there.choose(Wanted(ids=theirs.ids)).ids)
+    return {
+        "streams": len(choice.streams),
+        "letters": len(choice.ids),
+        "sent_again": len(choice.of_relay(yes=True).ids),
+        "applied": len(theirs.ids) - left,
+        "left": left,
+        "waiting_streams": waiting,
+    }
 
 
 def redriven(told: dict[str, int]) -> Iterator[str]:

@@ -1,0 +1,34 @@
+"""What the commands on projections share: options, and examples."""
+
+import click
+
+from eventkit.config import has_password
+from eventkit.errors import ConfigurationError
+
+EXAMPLES = """\b
+Examples:
+  eventkit projection list
+  eventkit projection status customer_totals --json
+  eventkit projection rebuild shop.read_models:totals
+  eventkit projection rebuild reports.models:sales --from transport
+  eventkit projection delete customer_totals --tables
+
+The code names a projection package.module:projection; the database knows it by its name.
+"""
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
+
+
+def checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """Refuse a password in an option."""
+    del context
+    if url and has_password(url):
+        raise ConfigurationError(
+            f"{parameter.opts[0]} holds a password, which every user of this machine can see: use ~/.pgpass"
+        )
+    return url
+
+
+STORE_URL = click.option(
+    "--store-url", callback=checked_url, metavar="URL", help="The event store, where it is in another database."
+)
