@@ -15,6 +15,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.encoded import Encoded
+from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
 from eventkit.storage.append_sql import Topics, quoted, shard_of
@@ -26,6 +27,8 @@ from eventkit.storage.sealing import Sealing, Unsealed
 LEASE = "timers"
 LIMIT = 500  # deadlines that fire in one statement
 
+# A stream that was archived takes no event: its deadlines wait until it is restored.
+_OPEN = "not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"
 # In order of their names, like every statement here that waits for rows. A row that is firing is waited for: then this
 # is a new deadline.
 _SET = """insert into {s}.timers as t
@@ -60,11 +63,12 @@ _FIRE = """with l as materialized (
 ), due as materialized (
   select t.stream, t.name from {s}.timers t, l
    where t.due_at <= coalesce(%(as_of)s::timestamptz, statement_timestamp())
-     and t.stream <> all(%(busy)s::text[]) and (%(only)s::text is null or t.stream = %(only)s::text)
+     and t.stream <> all(%(busy)s::text[]) and (%(only)s::text is null or t.stream = %(only)s::text) and {open}
    order by t.due_at, t.stream, t.name limit %(limit)s
    for update of t skip locked
 ), free as materialized (
-  select s.stream from {s}.streams s where s.stream in (select stream from due) order by s.stream for update skip locked
+  select s.stream from {s}.streams s where s.stream in (select stream from due) and not s.closed
+   order by s.stream for update skip locked
 ), gone as (
   delete from {s}.timers t using due d
    where t.stream = d.stream and t.name = d.name
@@ -91,11 +95,12 @@ _FIRE = """with l as materialized (
 select exists (select from l), (select count(*) from e),
        array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
 
-_NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers"
+_NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers t where {open}"
 _DUE = """select distinct stream from (
-  select stream from {s}.timers where due_at <= coalesce(%s::timestamptz, statement_timestamp())
+  select stream from {s}.timers t where due_at <= coalesce(%s::timestamptz, statement_timestamp()) and {open}
    order by due_at limit %s) d order by stream"""
-_WAITING = """select stream, source, type, schema_version, data::text from {s}.timers order by due_at, stream, name"""
+_WAITING = """select event_id::text, source, stream, type, schema_version, data::text
+                from {s}.timers order by due_at, stream, name"""
 _LIST = """select stream, name, due_at, due_at <= clock_timestamp(), type, event_id, set_at from {s}.timers
             where stream like %(stream)s order by due_at, stream, name limit %(limit)s"""
 
@@ -129,8 +134,9 @@ class TimerSql:
     def __init__(self, schema: str) -> None:
         """Quote the schema's name."""
         s = quoted(schema)
-        self.set, self.cancel, self.fire = (text.format(s=s) for text in (_SET, _CANCEL, _FIRE))
-        self.next, self.due, self.list = (text.format(s=s) for text in (_NEXT, _DUE, _LIST))
+        is_open = _OPEN.format(s=s)
+        self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
+        self.fire, self.next, self.due = (text.format(s=s, open=is_open) for text in (_FIRE, _NEXT, _DUE))
 
 
 def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline], sealing: Sealing) -> Steps[list[datetime]]:
@@ -171,9 +177,11 @@ def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statem
     }
 
 
-def waiting(connection: psycopg.Connection[Any], schema: str) -> list[tuple[str, str, str, int, str]]:
-    """Return stream, source, type, schema version and data of all deadlines, the soonest first: for tests."""
-    return connection.execute(_WAITING.format(s=quoted(schema)).encode()).fetchall()
+def waiting(connection: psycopg.Connection[Any], schema: str) -> list[EncodedEvent]:
+    """Return the events of all deadlines, the soonest first, as they stand there, not recorded yet: for tests."""
+    names = ("id", "source", "stream", "type", "schema_version", "data")
+    rows = connection.execute(_WAITING.format(s=quoted(schema)).encode()).fetchall()
+    return [EncodedEvent(version=0, time="", **dict(zip(names, row, strict=True))) for row in rows]
 
 
 class DueTimers:

@@ -4,6 +4,7 @@ from typing import Any, overload
 
 from eventkit.aggregates.aggregate import Aggregate
 from eventkit.aggregates.decider import Decider
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
 from eventkit.projection.projection import Projection
 from eventkit.testing.decisions import Decision
@@ -13,13 +14,16 @@ from eventkit.testing.projections import Reading
 @overload
 def given(subject: type[Aggregate] | Decider[Any, Any], /, *events: object) -> Decision: ...
 @overload
-def given(subject: Projection, /, *events: object, database: str) -> Reading: ...
-def given(subject: Any, /, *events: object, database: str | None = None) -> Decision | Reading:
+def given(subject: Projection, /, *events: object, database: str, master_keys: MasterKeys | None = None) -> Reading: ...
+def given(
+    subject: Any, /, *events: object, database: str | None = None, master_keys: MasterKeys | None = None
+) -> Decision | Reading:
     """Begin with what has happened.
 
     An aggregate class or a `Decider` needs no more. A projection, handlers or a process manager want the address of a
     `database` with eventkit's tables (the fixture `eventkit_database`); their events may say the stream: `at(stream,
-    event, …)`.
+    event, …)`. Personal data of what handlers append is seen with the `master_keys` of their store (the fixture
+    `eventkit_master_keys`), and redacted without.
     """
     if not isinstance(subject, Projection):
         return Decision(subject, events)
@@ -27,4 +31,4 @@ def given(subject: Any, /, *events: object, database: str | None = None) -> Deci
         raise ConfigurationError(
             f"{subject.name} works in a database: given(…, database=eventkit_database), a fixture of this plugin"
         )
-    return Reading(subject, events, database)
+    return Reading(subject, events, database, master_keys)

@@ -1,7 +1,8 @@
 """Fixtures for tests of services, there as soon as eventkit is installed beside pytest; each comes at its first use.
 
 `eventkit_database` is the address of a fresh PostgreSQL database with eventkit's tables, `eventkit_engine` a SQLAlchemy
-engine on it, `eventkit_transport` an in-process transport of the test's own. The server is the embedded one, started
+engine on it, `eventkit_transport` an in-process transport of the test's own, `eventkit_master_keys` keys for personal
+data. The server is the embedded one, started
 once a session; to use another, define a session fixture `eventkit_server` that returns its address.
 """
 
@@ -14,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from eventkit.domain.master_keys import MasterKeys
     from eventkit.testing.databases import Databases
     from eventkit.transports.base import Transport
 
@@ -63,3 +65,11 @@ def eventkit_transport() -> "Iterator[Transport]":
     transport = open_transport(f"local://{uuid4().hex}")
     yield transport
     transport.close()
+
+
+@pytest.fixture(scope="session")
+def eventkit_master_keys() -> "MasterKeys":
+    """Return master keys that nobody else has: for stores that write personal data (the extra `privacy`)."""
+    from eventkit.domain.master_keys import MasterKeys
+
+    return MasterKeys.parse(MasterKeys.generate("testing"))

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import Select, Table
 
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
 from eventkit.projection.projection import Projection
 from eventkit.projection.table import TableProjection
@@ -22,10 +23,12 @@ from eventkit.testing.traces import Placed, Traces
 class Reading:
     """A scenario of a projection, of handlers or of a process manager."""
 
-    def __init__(self, projection: Projection, events: tuple[object, ...], database: str) -> None:
+    def __init__(
+        self, projection: Projection, events: tuple[object, ...], database: str, master_keys: MasterKeys | None = None
+    ) -> None:
         """Apply what is given; what that causes is no part of what `then_appended` expects."""
         self._table = projection.rows.table if isinstance(projection, TableProjection) else None
-        self._traces = Traces(projection.catalog, database)
+        self._traces = Traces(projection.catalog, database, master_keys)
         self._feed = Feed(projection, database)
         self._story = [f"given {projection.name}", *_told(events)]
         self._error: Exception | None = None

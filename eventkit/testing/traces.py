@@ -9,11 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from eventkit.domain.catalog import Catalog
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.messaging.timers import SESSION, Timers
 from eventkit.storage.connection import connect
+from eventkit.storage.drivers import Door
 from eventkit.storage.event_store import EventStore
 from eventkit.storage.timers import waiting
 
+_OPENING = Door("testing", writes=False, bind_arguments=None)
 Placed = tuple[str, Any]
 """A stream and an event of it."""
 
@@ -21,9 +24,9 @@ Placed = tuple[str, Any]
 class Traces:
     """What is in one database."""
 
-    def __init__(self, catalog: Catalog, database: str) -> None:
-        """Decode by a catalog."""
-        self._store = EventStore(catalog)
+    def __init__(self, catalog: Catalog, database: str, master_keys: MasterKeys | None) -> None:
+        """Decode by a catalog; without master keys personal data is redacted."""
+        self._store = EventStore(catalog, master_keys=master_keys)
         self._database = database
         self._engine = sa.create_engine(make_url(database).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
 
@@ -52,8 +55,8 @@ class Traces:
         """Return the deadlines that wait, the soonest first."""
         with self._connect("testing") as connection:
             found = waiting(connection, self._store.schema)
-        decode = self._store.catalog.decode_data
-        return [(stream, decode(source, kind, version, data)) for stream, source, kind, version, data in found]
+            _OPENING.run(connection, self._store.sealing.open(found))
+        return [(one.stream, self._store.catalog.event_of(one)) for one in found]
 
     def fire(self, as_of: datetime) -> None:
         """Append the events of the deadlines that are due by a time."""

@@ -40,6 +40,7 @@ ROOT = Path(__file__).parents[2]
 NOW, DAYS = timedelta(0), timedelta(days=3)
 
 
+@pytest.mark.both_postgres
 def test_what_is_due_is_appended_and_what_is_not_stays(database_url: str) -> None:
     """Each to its stream, after what is there."""
     with psycopg.connect(database_url) as connection:
@@ -52,6 +53,24 @@ def test_what_is_due_is_appended_and_what_is_not_stays(database_url: str) -> Non
 
     assert history(database_url) == {"order-1": ["OrderPaid", "PaymentOverdue"], "order-2": ["PaymentOverdue"]}
     assert waiting(database_url) == [("order-3", "PaymentOverdue")]
+
+
+def test_a_deadline_of_a_closed_stream_waits_and_holds_up_nobody(database_url: str) -> None:
+    """It was archived before its deadline: restored, it fires."""
+    with psycopg.connect(database_url) as connection:
+        for number in (1, 2):
+            deadlines.set(connection, order(number), PaymentOverdue(str(number)), -DAYS)
+        connection.execute("insert into eventkit.streams (stream, version, closed) values ('order-1', 0, true)")
+    worker = timers(database_url)
+    assert worker.fire() == 1
+    assert history(database_url) == {"order-2": ["PaymentOverdue"]}
+    assert waiting(database_url) == [("order-1", "PaymentOverdue")]
+
+    with connect(database_url, name="test", autocommit=True) as connection:
+        assert DueTimers(connection, "eventkit", epoch=1).next_in() is None  # nothing to wake up for
+        connection.execute("update eventkit.streams set closed = false")
+
+    assert worker.fire() == 1
 
 
 def test_a_fired_event_is_an_event_like_others(database_url: str) -> None:
@@ -107,6 +126,7 @@ def test_time_need_not_pass_for_a_test(database_url: str) -> None:
     assert timers(database_url).fire(datetime.now(UTC) + timedelta(days=4)) == 1
 
 
+@pytest.mark.both_postgres
 def test_a_deadline_that_is_being_cancelled_does_not_fire(database_url: str) -> None:
     """Nor does firing wait for the transaction that cancels; rolled back, it fires."""
     committed(database_url, lambda connection: deadlines.set(connection, order(1), PaymentOverdue("1"), NOW))

@@ -3,11 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
-from eventkit import Envelope, SqlProjection
+from eventkit import Envelope, EventStore, SqlProjection
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
+from eventkit.messaging.deadlines import Deadlines
+from eventkit.messaging.handlers import Handlers
 from eventkit.testing import at, given
+from tests.storage.people import ADA, ORDERED, REDACTED, REDACTED_ORDER, REGISTERED, Registered, crm
 from tests.testing.shop import Charge, Ordered, Overdue, handlers, log, log_table, store, tables, totals
 
 
@@ -115,3 +119,22 @@ def test_a_projection_without_a_database_is_refused() -> None:
     """The error names the fixture."""
     with pytest.raises(ConfigurationError, match="database=eventkit_database"):
         given(totals, Ordered("ada"))  # type: ignore[call-overload]
+
+
+def test_personal_data_of_what_is_appended_is_seen_with_the_keys(
+    eventkit_database: str, eventkit_master_keys: MasterKeys
+) -> None:
+    """What handlers are given is in plain text, what they append and their deadlines are sealed; without, redacted."""
+    people, kept = Handlers("people", crm), EventStore(crm, master_keys=eventkit_master_keys)
+
+    @people.on(Registered)
+    def registered(connection: Connection, event: Registered, envelope: Envelope[Registered]) -> None:
+        kept.append(connection, crm.stream("order", 1), ORDERED)
+        Deadlines(kept).set(connection, envelope.stream, event, timedelta(days=1))
+
+    scenario = given(people, database=eventkit_database, master_keys=eventkit_master_keys)
+    scenario.when(at(ADA, REGISTERED)).then_appended(at("order-1", ORDERED)).then_deadlines(at(ADA, REGISTERED))
+
+    redacted = given(people, at(ADA, REGISTERED), database=eventkit_database)
+    redacted.when(at(ADA, REGISTERED)).then_appended(at("order-1", REDACTED_ORDER)).then_deadlines(at(ADA, REDACTED))
+    scenario.when_due(timedelta(days=2)).then_appended(at("order-1", ORDERED))
