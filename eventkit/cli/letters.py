@@ -55,12 +55,14 @@ def as_json(letter: Filed, *, payload: bool) -> dict[str, Any]:
     }
     facts = msgspec.structs.asdict(letter) | {"topic": event.get("topic"), "headers": headers or None}
     del facts["event"]
-    return msgspec.to_builtins({**facts, "data": shown(letter.data, payload=payload)})  # type: ignore[no-any-return]
+    told = {"detail": _masked_text(letter.detail, payload=payload), "data": shown(letter.data, payload=payload)}
+    return msgspec.to_builtins(facts | told)  # type: ignore[no-any-return]
 
 
 def action_as_json(action: Action, *, payload: bool) -> dict[str, Any]:
     """Return what was done as an object for a script."""
     data = {name: shown(getattr(action, name), payload=payload) for name in ("data", "new_data")}
+    data["detail"] = _masked_text(action.detail, payload=payload)
     return msgspec.to_builtins(msgspec.structs.asdict(action) | data)  # type: ignore[no-any-return]
 
 
@@ -91,6 +93,10 @@ def shown(data: bytes | None, *, payload: bool) -> Any:  # noqa: ANN401 JSON of 
 def _masked(value: Any) -> Any:  # noqa: ANN401 JSON of any shape
     """Keep the names of the fields: they are the code's. What is inside may be anybody's, names too."""
     return dict.fromkeys(value, MASK) if isinstance(value, dict) else MASK
+
+
+def _masked_text(text: str | None, *, payload: bool) -> str | None:
+    return text if payload or text is None else MASK
 
 
 def _short(error: str) -> str:

@@ -23,6 +23,7 @@ from eventkit.errors import (
     RebuildRefused,
     SchemaMismatch,
     StorageError,
+    StreamClosed,
     SubjectForgotten,
     TransportError,
     UndecodableEvent,
@@ -30,6 +31,10 @@ from eventkit.errors import (
 )
 
 _LIBRARIES = (str(Path(__file__).parents[1]), "site-packages")  # frames there say nothing of the handler's place
+
+
+NOT_KEPT = "not kept: it may hold personal data"
+_LONGEST = 10_000  # characters: an error may show the whole of a statement's parameters
 
 
 class Blame(Enum):
@@ -45,12 +50,14 @@ _RIVAL = ("40001", "40P01", "55P03")
 _SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and cancel, system, internal
 _SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
 _OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
+_PLAIN = (NewerSchema, ConcurrencyError, DuplicateEventId, StreamClosed, SubjectForgotten)
 # what the append of a handler may say
 _OF_APPENDS = {
     ConcurrencyError: Blame.RIVAL,
     AppendDeadlock: Blame.RIVAL,
     DuplicateEventId: Blame.EVENT,
     SubjectForgotten: Blame.EVENT,
+    StreamClosed: Blame.EVENT,
 }
 
 
@@ -104,14 +111,26 @@ def translated(error: Exception) -> Exception:
     return ProjectionError(f"{text}: the projection's table or its rights are not as its code expects")
 
 
-def unsaid(error: Exception) -> str:
-    """Return what may be said of an error whose message may hold personal data: the code's place, PostgreSQL's code."""
+def said(error: Exception) -> str:
+    """Return what may be said of an error anywhere: what it is, PostgreSQL's code for it, and the place in the code.
+
+    What the error itself says may quote the event or the read model. Only errors of ours that name no more than streams
+    and versions are given whole.
+    """
+    kind = type(error).__name__
+    if isinstance(error, _PLAIN):
+        return f"{kind}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)] or frames
     place = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
     cause = database_error(error)
-    state = f", SQLSTATE {cause.sqlstate} {cause.diag.constraint_name or ''}".rstrip() if cause else ""
-    return f"its message is not kept, for it may hold personal data{state}{place}"
+    state = f" (SQLSTATE {cause.sqlstate} {cause.diag.constraint_name or ''}".rstrip() + ")" if cause else ""
+    return f"{kind}{state}{place}"
+
+
+def detail(error: Exception, *, private: bool) -> str:
+    """Return what an error itself says, for a place that is masked; `private` where it may hold personal data."""
+    return NOT_KEPT if private else str(error)[:_LONGEST]
 
 
 def cause_of(error: Exception) -> str:

@@ -14,8 +14,9 @@ from typing import TypeVar
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable
 from eventkit.projection.applying import Applying, Stopped
 from eventkit.projection.arrival import Run
-from eventkit.projection.blame import Blame, blame, cause_of, translated, unsaid
+from eventkit.projection.blame import Blame, blame, cause_of, detail, said, translated
 from eventkit.projection.counters import Counters
+from eventkit.projection.letters import Why
 from eventkit.projection.second_look import PAGE, SecondLook
 from eventkit.worker import Stop
 
@@ -28,9 +29,9 @@ RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown a
 class Failed(Exception):  # not an error of ours: it carries one of the handlers'
     """A transaction was rolled back for something an event did."""
 
-    def __init__(self, error: Exception, *, private: bool = False) -> None:
-        """Carry the error; its message is for logs and letters, so it is left out where it may hold personal data."""
-        super().__init__(unsaid(error) if private else str(error))
+    def __init__(self, error: Exception) -> None:
+        """Carry the error; this one's message is for logs, so it says no more than may be said anywhere."""
+        super().__init__(said(error))
         self.error = error
 
 
@@ -80,14 +81,14 @@ class Culprits:
             except Exception as error:
                 whose = blame(error)
                 if whose is Blame.EVENT:
-                    raise Failed(error, private=self._applying.private) from error
+                    raise Failed(error) from error
                 if whose is not Blame.RIVAL:
                     raise translated(error) from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
         if isinstance(lost, ConcurrencyError):  # nobody wins that often: a handler expects what will never be
-            raise Failed(lost, private=self._applying.private) from lost
+            raise Failed(lost) from lost
         raise DatabaseUnavailable(
             f"{self._name} lost {RIVALS} times in a row to other transactions (deadlocks or lock timeouts)"
         )
@@ -130,7 +131,7 @@ class Culprits:
 
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
         culprit = self._second.trying[0]
-        why = (cause_of(failure.error), f"{type(failure.error).__name__}: {failure}")
+        why = Why(cause_of(failure.error), str(failure), detail(failure.error, private=self._applying.private))
         return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
 
 

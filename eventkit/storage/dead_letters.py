@@ -21,22 +21,25 @@ BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
 # A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they
 # are.
 _KEEP = """
-insert into {s}.dead_letters as d (parked_by, stream, version, event_id, type, cause, error, attempts, event, data)
+insert into {s}.dead_letters as d
+       (parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
 select %(parked_by)s, %(stream)s, *
-  from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
-              %(errors)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
+  from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[], %(errors)s::text[],
+              %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
 on conflict (parked_by, stream, version, event_id) do update
-   set cause = excluded.cause, error = excluded.error, attempts = d.attempts + excluded.attempts
+   set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
+       attempts = d.attempts + excluded.attempts
  where excluded.cause <> 'behind'
 returning xmax = 0
 """
 _LOAD = """select id, version, cause, event, data from {s}.dead_letters
             where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
 _CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
+_REACH = "select stream, max(version) from {s}.dead_letters where parked_by = %s and version > 0 group by stream"
 _HELD = """select stream from {s}.dead_letters where parked_by = %s and version > 0
             group by stream having bool_and(cause in ('gap', 'behind')) order by stream"""
 
-COPIED = "parked_by, stream, version, position, event_id, type, cause, error, attempts, event, data, parked_at"
+COPIED = "parked_by, stream, version, position, event_id, type, cause, error, detail, attempts, event, data, parked_at"
 RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
 
 # Where somebody has asked for it, what a redrive does is recorded with it, in its transaction.
@@ -64,6 +67,7 @@ class Letter(msgspec.Struct):
     error: str
     attempts: int
     message: Message
+    detail: str | None = None  # what an error says in its own words: it may quote the event
 
 
 class Kept(msgspec.Struct):
@@ -92,6 +96,7 @@ class DeadLetters:
             "types": [_text(letter.type) for letter in letters],
             "causes": [letter.cause for letter in letters],
             "errors": [_text(letter.error) for letter in letters],
+            "details": [None if letter.detail is None else _text(letter.detail) for letter in letters],
             "attempts": [letter.attempts for letter in letters],
             "events": [_event(letter.message) for letter in letters],
             "data": [_bytes(letter.message.value) for letter in letters],
@@ -126,6 +131,10 @@ class DeadLetters:
     def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
         """Return why a stream's letters are there; empty when it has none."""
         return {cause for (cause,) in connection.execute(self._sql(_CAUSES), (parked_by, stream))}
+
+    def reach(self, connection: psycopg.Connection[Any], parked_by: str) -> dict[str, int]:
+        """Return the highest version of each stream that has a letter."""
+        return dict(connection.execute(self._sql(_REACH), (parked_by,)).fetchall())
 
     def held(self, connection: psycopg.Connection[Any], parked_by: str) -> list[str]:
         """Return the streams that wait for missing events and for nothing else."""

@@ -43,14 +43,15 @@ _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
        d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
-       ({STALE}), r.asked_by
+       case when %(payload)s then d.detail end, ({STALE}), r.asked_by
   from {{s}}.dead_letters d
   left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
   left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e
      left join {{s}}.amendments a on a.position = e.position where e.position = d.position) sent on true
  where {_OF_LETTERS} order by d.parked_by, d.stream, d.version, d.id limit %(limit)s"""
 _LOG = f"""select id, at, actor, action, result, letter, parked_by, stream, version, event_id, type, cause, error,
-       attempts, parked_at, case when %(payload)s then data end, case when %(payload)s then new_data end
+       attempts, parked_at, case when %(payload)s then detail end, case when %(payload)s then data end,
+       case when %(payload)s then new_data end
   from {{s}}.dead_letter_actions d
  where {_OF_ACTIONS} order by d.id desc limit %(limit)s"""
 
@@ -70,7 +71,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filed(msgspec.Struct, frozen=True):
-    """A dead letter; `data` only where the payload was asked for."""
+    """A dead letter; `data`, and `detail` of its error, only where the payload was asked for."""
 
     id: int
     parked_by: str
@@ -85,12 +86,13 @@ class Filed(msgspec.Struct, frozen=True):
     parked_at: datetime
     event: dict[str, Any] | None
     data: bytes | None
+    detail: str | None
     stale: bool
     asked_by: str | None  # who wants its stream to be redriven, where that has not been done yet
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What was done to a letter, and the letter as it was; data only where the payload was asked for."""
+    """What was done to a letter, and the letter as it was; detail and data only where the payload was asked for."""
 
     id: int
     at: datetime
@@ -107,6 +109,7 @@ class Action(msgspec.Struct, frozen=True):
     error: str
     attempts: int
     parked_at: datetime
+    detail: str | None
     data: bytes | None
     new_data: bytes | None
 

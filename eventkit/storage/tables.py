@@ -6,6 +6,7 @@ row without the code: each table says what one row is.
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from sqlalchemy import (
     DDL,
@@ -188,6 +189,24 @@ def _relay(tables: MetaData) -> None:
     )
 
 
+def _letter() -> list[Column[Any]]:
+    """Return what a dead letter and the record of what was done to it have in common."""
+    return [
+        Column("parked_by", Text, nullable=False),
+        Column("stream", Text(collation="C"), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("position", BigInteger),
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("cause", Text, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("detail", Text),
+        Column("attempts", Integer, nullable=False),
+        Column("event", JSONB),
+        Column("data", LargeBinary),
+    ]
+
+
 def _letters(tables: MetaData) -> None:
     Table(
         "redrives",
@@ -207,17 +226,7 @@ def _letters(tables: MetaData) -> None:
         Column("action", Text, nullable=False),
         Column("result", Text, nullable=False),
         Column("letter", BigInteger, nullable=False),
-        Column("parked_by", Text, nullable=False),
-        Column("stream", Text(collation="C"), nullable=False),
-        Column("version", Integer, nullable=False),
-        Column("position", BigInteger),
-        Column("event_id", Uuid, nullable=False),
-        Column("type", Text, nullable=False),
-        Column("cause", Text, nullable=False),
-        Column("error", Text, nullable=False),
-        Column("attempts", Integer, nullable=False),
-        Column("event", JSONB),
-        Column("data", LargeBinary),
+        *_letter(),
         Column("new_data", LargeBinary),
         Column("parked_at", DateTime(timezone=True), nullable=False),
         comment="Who did what to a dead letter, the letter as it was, and what came of it. Append-only.",
@@ -249,6 +258,7 @@ def _rebuilds(tables: MetaData) -> None:
         Column("declared_version", Integer, nullable=False),
         Column("shadow", Text, nullable=False),
         Column("definition", Text, nullable=False),
+        Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
         Column("total", BigInteger, nullable=False),
         Column("done", BigInteger, nullable=False, server_default=text("0")),
         Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
@@ -263,6 +273,7 @@ def _projections(tables: MetaData) -> None:
         Column("name", Text, primary_key=True),
         Column("generation", BigInteger, Identity(always=False, cache=1), nullable=False, unique=True),
         Column("tables", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+        Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # none: reads all
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
         Column("joined", Text),  # the group it follows, its history being whole, at a broker that keeps none
@@ -284,17 +295,7 @@ def _projections(tables: MetaData) -> None:
         "dead_letters",
         tables,
         Column("id", BigInteger, Identity(always=True, cache=1), primary_key=True),
-        Column("parked_by", Text, nullable=False),
-        Column("stream", Text(collation="C"), nullable=False),
-        Column("version", Integer, nullable=False),
-        Column("position", BigInteger),
-        Column("event_id", Uuid, nullable=False),
-        Column("type", Text, nullable=False),
-        Column("cause", Text, nullable=False),
-        Column("error", Text, nullable=False),
-        Column("attempts", Integer, nullable=False),
-        Column("event", JSONB),
-        Column("data", LargeBinary),
+        *_letter(),
         Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("parked_by", "stream", "version", "event_id"),
         Index(None, "parked_by", "stream"),

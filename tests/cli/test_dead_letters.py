@@ -88,6 +88,22 @@ def test_the_payload_is_masked_unless_asked_for(url: str) -> None:
     assert json.loads(run(url, "show", "1", "--json").output)["letters"][0]["data"] == {"by": "***"}
 
 
+def test_what_an_error_says_is_masked_as_the_payload_is(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It may quote the event: the list says what kind of error it was and where, and so does the projector's log."""
+    caplog.set_level("DEBUG")
+    apply(url, [message("order-3", 1, SECRET)])
+    run(url, "discard", "--stream", "order-2", "--yes")
+
+    for command in (("list",), ("list", "--json"), ("show", "2"), ("show", "2", "--json"), ("log",), ("log", "--json")):
+        shown = run(url, *command).output
+        assert "ValueError at shop.py:" in shown
+        assert "eve@example.org" not in shown
+    assert "parks order-3 at version 1, failed: ValueError at shop.py:" in caplog.text
+    assert "eve@example.org" not in caplog.text
+    for command in ("show", "2"), ("list", "--json"), ("log", "--json"):
+        assert "eve@example.org ordered for -1" in run(url, *command, "--payload").output
+
+
 def test_a_redrive_takes_whole_streams_and_asks_with_their_count(url: str) -> None:
     """One letter named, its stream's three counted; a no does nothing."""
     shown = run(url, "redrive", "3", answer="n\n")

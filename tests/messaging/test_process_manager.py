@@ -122,6 +122,7 @@ def test_a_deadline_counts_from_the_event(url: str) -> None:
     assert rows(url, off) == [(timedelta(days=3),)]
 
 
+@pytest.mark.both_postgres
 def test_paid_in_time_it_is_sent_and_unpaid_it_is_cancelled(url: str) -> None:
     """The deadline's event reaches the manager like every other."""
     place(url, "1", "2")
@@ -185,9 +186,20 @@ def test_what_cannot_be_appended_is_the_events_fault(url: str) -> None:
 
     handle(url, order("1"), process_manager=wrong)
 
-    assert rows(
-        url, "select error like 'InvalidStreamId: ''no stream'' is no stream id%' from eventkit.dead_letters"
-    ) == [(True,)]
+    said = "error like 'InvalidStreamId at %', detail like '%no stream%is no stream id%'"
+    assert rows(url, f"select {said} from eventkit.dead_letters") == [(True, True)]
+
+
+def test_a_stream_that_is_closed_stops_nobody_but_the_event_that_appends_to_it(url: str) -> None:
+    """It was archived meanwhile: the event is parked, the others are reacted to."""
+    place(url, "1", "2")
+    with psycopg.connect(url) as connection:
+        connection.execute("insert into eventkit.streams (stream, version, closed) values ('charge_card-1', 0, true)")
+
+    handle(url, order("1"), order("2"))
+
+    assert letters(url) == [("order-1", 1, "failed")]
+    assert history(url)["charge_card-2"] == ["ChargeCard"]
 
 
 def test_two_processes_that_feed_one_process_lose_nothing(url: str) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from eventkit.projection.looking import Looking
 from eventkit.projection.projector import Projector
-from eventkit.projection.second_look import SecondLook
 from eventkit.projection.workspace import Workspace
 from tests.projection.shop import Given, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
@@ -78,7 +78,7 @@ def _kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
     elif point == "committed_not_acknowledged":
         patch.setattr(Given, "acknowledge", die)
     elif point == "parked_not_committed":
-        patch.setattr(SecondLook, "_move", die)
+        patch.setattr(Looking, "move", die)
 
 
 def _child(url: str, point: str) -> None:
