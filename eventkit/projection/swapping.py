@@ -16,13 +16,15 @@ from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
 
 from eventkit.errors import RebuildRefused
 from eventkit.projection.arrival import Run
-from eventkit.projection.blame import Blame, blame, database_error, translated, unsaid
+from eventkit.projection.blame import Blame, blame, database_error, said, translated
 from eventkit.projection.building import Building
 from eventkit.projection.counters import Counters
 from eventkit.projection.feeding import chunks
+from eventkit.projection.letters import waiting
 from eventkit.storage.behind import Behind
 from eventkit.storage.blockers import blockers
-from eventkit.storage.generations import keep_malformed, parked_by
+from eventkit.storage.dead_letters import DeadLetters
+from eventkit.storage.generations import hand_over, keep_malformed, parked_by
 from eventkit.storage.live_tables import LiveTable
 from eventkit.storage.projections import Live
 from eventkit.storage.shadow import definition, drop_shadow
@@ -79,8 +81,7 @@ class Swap:
                 self.merge = True
                 raise Held(f"{cause.diag.message_detail}: the rows will be merged") from error
             if blame(error) in (Blame.EVENT, Blame.RIVAL):  # feeding finds out which event, and parks it
-                what = unsaid(error) if self._building.private else str(error)
-                raise Held(f"{type(error).__name__}: {what}") from error
+                raise Held(said(error)) from error
             raise translated(error) from error
 
     def _swap(self, connection: psycopg.Connection[Any], position: int) -> Swapped:
@@ -104,13 +105,27 @@ class Swap:
         new = building.rebuild.live()
         lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
         done = Counters()
+        lagging = [row for row in lagging if building.projection.reads(row[0])]
         for chunk in chunks(Behind(*row[:3], parked=False) for row in lagging if not row[3]):
             runs = self._read(chunk)
             advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
             if len(advanced) < len(runs):
                 raise RebuildRefused(f"the rebuild of {building.projection.name!r} is written by somebody else")
             building.fold(new, [arrival for run in runs for arrival in run.arrivals], done)
+        self._keep_behind(connection, [Behind(*row) for row in lagging if row[3]])
         return done.applied
+
+    def _keep_behind(self, connection: psycopg.Connection[Any], parked: Sequence[Behind]) -> None:
+        """Keep what the live generation has applied of streams that are parked here: nobody will bring it again."""
+        if not parked:
+            return
+        letters = DeadLetters(self._schema)
+        by = parked_by(self._building.projection.name, self._building.rebuild.generation)
+        reach = letters.reach(connection, by)
+        lacking = (item._replace(applied=max(item.applied, reach.get(item.stream, 0)), parked=False) for item in parked)
+        for chunk in chunks(lacking):
+            for run in self._read(chunk):
+                letters.keep(connection, by, run.stream, [waiting(arrival) for arrival in run.arrivals])
 
     def _refuse_parked(self, connection: psycopg.Connection[Any], live: Live) -> None:
         building = self._building
@@ -141,8 +156,10 @@ class Swap:
 
     def _hand_over(self, connection: psycopg.Connection[Any], live: Live, new: Live) -> None:
         building, name = self._building, self._building.projection.name
-        building.projections.replace(connection, name, new, [table.place for table in self._tables])
+        tables, categories = [table.place for table in self._tables], building.projection.categories
+        building.projections.replace(connection, name, new, tables=tables, categories=categories)
         building.rebuilds.end(connection, name)
+        hand_over(connection, self._schema, name=name, old=live.generation, new=new.generation)
         old_by, new_by = parked_by(name, live.generation), parked_by(name, new.generation)
         keep_malformed(connection, self._schema, old=old_by, new=new_by)
         # crash point: renamed, not committed -> rolled back: live and shadow are as they were

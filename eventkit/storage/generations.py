@@ -27,6 +27,23 @@ _REDRIVES = "delete from {s}.redrives where parked_by like 'projection:%%' and s
 _KEEP_MALFORMED = """update {s}.dead_letters d set parked_by = %(new)s where parked_by = %(old)s and version = 0
    and not exists (select from {s}.dead_letters t where t.parked_by = %(new)s and t.stream = d.stream
                     and t.version = d.version and t.event_id = d.event_id)"""
+# A stream's letters above all that the new generation has of it: it may be about to apply what is below them.
+_HAND_OVER = """
+with handed as (
+  update {s}.dead_letters d set parked_by = %(new)s
+   where parked_by = %(old)s and version > 0
+     and version > coalesce((select version from {s}.checkpoints c
+                              where c.generation = %(generation)s and c.stream = d.stream), 0)
+     and version > coalesce((select max(version) from {s}.dead_letters n
+                              where n.parked_by = %(new)s and n.stream = d.stream), 0)
+  returning stream
+), parked as (
+  insert into {s}.checkpoints (generation, stream, version, parked)
+  select distinct %(generation)s, stream, 0, true from handed
+  on conflict (generation, stream) do update set parked = true
+)
+insert into {s}.redrives (parked_by, stream, asked_by)
+select distinct %(new)s, stream, 'a rebuild' from handed on conflict do nothing"""
 
 
 def dead_generations(connection: psycopg.Connection[Any], schema: str) -> list[int]:
@@ -44,6 +61,12 @@ def forget(connection: psycopg.Connection[Any], schema: str, generation: int) ->
 def keep_malformed(connection: psycopg.Connection[Any], schema: str, *, old: str, new: str) -> None:
     """Hand the letters of messages without a place from one generation on to the next."""
     connection.execute(_sql(_KEEP_MALFORMED, schema), {"old": old, "new": new})
+
+
+def hand_over(connection: psycopg.Connection[Any], schema: str, *, name: str, old: int, new: int) -> None:
+    """Hand the letters that the next generation has not reached on to it, to be tried by its code."""
+    params = {"old": parked_by(name, old), "new": parked_by(name, new), "generation": new}
+    connection.execute(_sql(_HAND_OVER, schema), params)
 
 
 def letters_by_cause(connection: psycopg.Connection[Any], schema: str, parked_by: str) -> dict[str, int]:

@@ -1,0 +1,48 @@
+"""Parked streams and a rebuild: what the live generation has taken up is in the new one, applied or in a letter.
+
+What came to the live read model is acknowledged, so nobody brings it again; letters of the old generation go.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from eventkit.config import Settings
+from eventkit.projection.projection import Projection
+from eventkit.projection.rebuilding import Plan, Progress, Rebuilding
+from tests.projection.recorded import record
+from tests.projection.shop import Ordered, apply, checkpoints, letters, message, orders, projector, rows, totals
+from tests.projection.test_inline import forgiving
+
+BAD = message("order-1", 1, Ordered("eve", -1))
+Code = Callable[[], Projection]
+
+
+@pytest.mark.parametrize(
+    ("live", "new", "accept"),
+    [
+        pytest.param(totals, forgiving, False, id="parked live, and mended"),
+        pytest.param(totals, totals, False, id="parked in both"),
+        pytest.param(forgiving, totals, True, id="parked in the new one alone"),
+    ],
+)
+def test_what_comes_during_the_swap_is_not_lost(url: str, live: Code, new: Code, accept: bool) -> None:  # noqa: FBT001 a case
+    """A redrive by handlers that take all of it makes the read model whole, though no event comes any more."""
+    record(url, [BAD, *orders("order-1", 1, first=2)])
+    apply(url, [BAD, *orders("order-1", 1, first=2)], projection=live())
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.stage == "swap":
+            record(url, orders("order-1", 1, first=3))
+            apply(url, orders("order-1", 1, first=3), projection=live())
+
+    Rebuilding(new(), Settings(database_url=url), Plan(accept_parked=accept), tell=meanwhile).run()
+
+    if new is totals:
+        assert letters(url) == [("order-1", 1, "failed"), ("order-1", 2, "behind"), ("order-1", 3, "behind")]
+    with projector(url, forgiving()) as running:
+        if new is totals:
+            running.redrive("order-1")
+        running.redrive_asked()
+    assert rows(url) == [("ann", 2, 2), ("eve", 1, -1)]
+    assert (checkpoints(url), letters(url)) == ({"order-1": (3, False)}, [])
