@@ -10,7 +10,7 @@ from benchmarks.given import Given, given, machine
 from benchmarks.measure import Rounds, last_line, show
 from benchmarks.peer_writer import create_tables
 from benchmarks.plot import bars
-from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, PEER, PSYCOPG, SESSION, WAYS
+from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, INLINE, PEER, PSYCOPG, SESSION, WAYS, create_read_model
 from benchmarks.writing import Case, Writers
 
 NOTES = """\
@@ -19,8 +19,9 @@ one transaction: encode, write the rows in streams, events and outbox in one sta
 by hand: no checks, one statement without expectations
 eventsourcing 9.5.6, default mode, Application.events.put: no aggregate is loaded, streams are the writer's own and it
   counts their versions; one table, locked as a whole, and a NOTIFY a transaction. Its ratio is to eventkit on psycopg
+inline: a table projection in the append's transaction, a row a stream; its ratio is to eventkit on psycopg
 CPU seconds of all writers together, peak MB of the largest"""
-_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG}
+_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG, INLINE: PSYCOPG}
 
 
 class AppendRun:
@@ -49,7 +50,9 @@ class AppendRun:
             "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
             "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
+            "append_ratio_of_inline": rounds.ratio(INLINE, PSYCOPG),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
+            "append_inline_events_per_second": rounds.rate(INLINE),
             "append_session_events_per_second": rounds.rate(SESSION),
             "append_eventsourcing_events_per_second": rounds.rate(PEER),
             "processes": self._most.processes,
@@ -73,6 +76,7 @@ def command(shared: Given, *, seconds: float, processes: int) -> None:
     """Append events in transactions."""
     with shared.database() as (url, version):
         create_tables(url)
+        create_read_model(url)
         with Writers(url, processes=processes, seconds=seconds) as writers:
             run = AppendRun(writers, processes)
             for _ in track(range(shared.rounds), "rounds", console=shared.console):

@@ -8,17 +8,18 @@ from zlib import crc32
 
 import msgspec
 import psycopg
-from sqlalchemy import create_engine, text
+from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from benchmarks.peer_writer import eventsourcing
 from benchmarks.way import NOTE, Way
-from eventkit import Catalog, EventStore
+from eventkit import Catalog, EventStore, Inline, TableProjection
 from eventkit.storage.tables import SHARDS
 
 PSYCOPG, BARE_PSYCOPG = "eventkit, psycopg", "by hand, psycopg"
 SESSION, BARE_SESSION = "eventkit, Session", "by hand, Session"
+INLINE = "eventkit, psycopg, inline"
 PEER = "eventsourcing"
 
 _ONE = """
@@ -73,6 +74,24 @@ def eventkit_psycopg(url: str, open_: ExitStack) -> Way:
     return append
 
 
+def eventkit_inline(url: str, open_: ExitStack) -> Way:
+    """Append on a psycopg connection to a store with a table projection inline: a row a stream."""
+    table = Table("orders", MetaData(), Column("stream", Text, primary_key=True), Column("placed", Integer, default=0))
+    orders = TableProjection("orders", bench, table=table, key="stream")
+
+    @orders.on(OrderPlaced, key=lambda _, envelope: str(envelope.stream))
+    def placed(row: Any, _: OrderPlaced) -> None:  # noqa: ANN401 a row of any table
+        row.placed += 1
+
+    connection, store = open_.enter_context(psycopg.connect(url)), EventStore(bench, inline=Inline(orders))
+
+    def append(key: str, count: int) -> None:
+        store.append(connection, bench.stream("order", key), *_events(count))
+        connection.commit()
+
+    return append
+
+
 def by_hand_psycopg(url: str, open_: ExitStack) -> Way:
     """Execute one statement on a psycopg connection."""
     connection = open_.enter_context(psycopg.connect(url))
@@ -115,10 +134,17 @@ def by_hand_session(url: str, open_: ExitStack) -> Way:
 WAYS: dict[str, Callable[[str, ExitStack], Way]] = {
     PSYCOPG: eventkit_psycopg,
     BARE_PSYCOPG: by_hand_psycopg,
+    INLINE: eventkit_inline,
     SESSION: eventkit_session,
     BARE_SESSION: by_hand_session,
     PEER: eventsourcing,
 }
+
+
+def create_read_model(url: str) -> None:
+    """Create the table that is written inline."""
+    with psycopg.connect(url) as connection:
+        connection.execute("create table orders (stream text primary key, placed int not null)")
 
 
 def _events(count: int) -> list[OrderPlaced]:

@@ -57,14 +57,16 @@ class Inlining:
         try:
             opened.execute(_SAVEPOINT, None)
             appended = run(opened.execute, steps)
+            # crash point: appended, not applied -> the caller's transaction is gone, with the events
             self._inline.apply_appended(Site(opened, self._schema, self._masters), appended)
+            # crash point: applied, not kept -> the same, with the read model
             opened.execute(_RELEASE, None)
         except BaseException as error:
             _take_back(opened)
             if isinstance(error, psycopg.Error | DBAPIError) and isinstance(cause(error), psycopg.OperationalError):
                 fail(error, self._entries)  # a deadlock, a lost connection: not what a handler's statement says
             raise
-        return appended
+        return appended  # crash point: applied, not committed -> the caller has not committed: neither is there
 
     async def run_async(self, connection: Asynchronous, steps: Steps[list[Appended]]) -> list[Appended]:
         """Do that on an asynchronous session or connection of SQLAlchemy, which can run what is synchronous."""

@@ -5,7 +5,8 @@ takes it `for update` (a rebuild's swap, a delete) knows that no batch is in fli
 fence may be used behind it. Called by `eventkit.projection` alone.
 
 Row locks are not fair: while one batch after another shares the row, nobody would ever get it alone. So each takes the
-projection's advisory lock first, which is a queue; what is read is what the row's lock gives.
+projection's advisory lock first, in the mode in which it wants the row, for that lock is a queue; what is read is what
+the row's lock gives. Whoever wants it alone lets the others by after a while: those in front may take long.
 """
 
 import zlib
@@ -18,13 +19,19 @@ import psycopg
 
 # `generation` is drawn by the identity only when the row is new: conflicting inserts would burn numbers at every start,
 # hence the look before.
-_REGISTER = """insert into {s}.projections (name, tables, declared_version)
-               select %(name)s, %(tables)s::text[], %(version)s
+_REGISTER = """insert into {s}.projections (name, tables, categories, declared_version)
+               select %(name)s, %(tables)s::text[], %(categories)s::text[], %(version)s
                 where not exists (select from {s}.projections where name = %(name)s)
                on conflict (name) do nothing"""
+# What a generation reads is what the code of its own version declares last.
+_DECLARE = """update {s}.projections set categories = %(categories)s::text[]
+               where name = %(name)s and declared_version = %(version)s and categories <> %(categories)s::text[]"""
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
-_FENCE = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s)
+_FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s)
               from {s}.projections where name = %(name)s for {lock}"""
+_SHARED = {"lock": "share", "gate": "pg_advisory_xact_lock_shared"}
+_ALONE = {"lock": "no key update", "gate": "pg_advisory_xact_lock"}
+TURN = "1s"  # how long others may wait behind one that waits to have the row alone
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
@@ -34,7 +41,8 @@ _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
                  r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
 _REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
-                     tables = %(tables)s::text[], position = greatest(position, %(position)s) where name = %(name)s"""
+                     tables = %(tables)s::text[], categories = %(categories)s::text[],
+                     position = greatest(position, %(position)s) where name = %(name)s"""
 _DELETE = "delete from {s}.projections where name = %s"
 _GATE = 0x65766B74  # "evkt": the class of the gates among a database's advisory locks
 
@@ -77,17 +85,27 @@ class Projections:
         self._schema = f'"{schema}"'
         self._name = schema
 
-    def register(self, connection: psycopg.Connection[Any], name: str, *, tables: Sequence[str], version: int) -> None:
-        """Create the projection's row if it is new; an existing one stays as it is."""
-        params = {"name": name, "tables": list(tables), "version": version}
+    def register(
+        self,
+        connection: psycopg.Connection[Any],
+        name: str,
+        *,
+        tables: Sequence[str],
+        categories: Sequence[str],
+        version: int,
+    ) -> None:
+        """Create the projection's row if it is new; an existing one learns which categories are read now."""
+        params = {"name": name, "tables": list(tables), "categories": list(categories), "version": version}
         connection.execute(self._sql(_REGISTER), params)
+        connection.execute(self._sql(_DECLARE), params)
 
     def fence(self, connection: psycopg.Connection[Any], name: str, *, exclusive: bool = False) -> Live | None:
         """Hold the row until the transaction ends; `exclusive` where it is to be changed, lest two upgrade a lock."""
-        lock = "no key update" if exclusive else "share"
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
-        row = connection.execute(self._sql(_FENCE, lock=lock), params).fetchone()
+        if exclusive:
+            connection.execute(f"set local lock_timeout = '{TURN}'".encode())
+        row = connection.execute(self._sql(_FENCE, **(_ALONE if exclusive else _SHARED)), params).fetchone()
         return Live(*row[:3]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
@@ -118,10 +136,19 @@ class Projections:
         rows = connection.execute(self._sql(_ALL))
         return [_registered(*row) for row in rows]
 
-    def replace(self, connection: psycopg.Connection[Any], name: str, live: Live, tables: Sequence[str]) -> None:
+    def replace(
+        self,
+        connection: psycopg.Connection[Any],
+        name: str,
+        live: Live,
+        *,
+        tables: Sequence[str],
+        categories: Sequence[str],
+    ) -> None:
         """Let another generation be the live one; this transaction has taken the row."""
         params = {"generation": live.generation, "version": live.declared_version, "position": live.position}
-        connection.execute(self._sql(_REPLACE), {"name": name, "tables": list(tables), **params})
+        where = {"name": name, "tables": list(tables), "categories": list(categories)}
+        connection.execute(self._sql(_REPLACE), params | where)
 
     def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
         """Take the row away; this transaction has taken it."""

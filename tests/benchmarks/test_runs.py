@@ -58,10 +58,11 @@ def test_the_latency_run_prints_its_percentiles_at_each_rate(
 def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand_and_to_a_peer(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    """There is a ratio for a psycopg connection, one for a Session, and one to eventsourcing."""
+    """There is a ratio for a psycopg connection, one for a Session, one to eventsourcing, and one for inline."""
     found = figures(
         tmp_path / "plot.svg", "append", "--database-url", postgres.url, "--processes", "2", "--seconds", "0.2"
     )
 
-    assert {"append_ratio_to_psycopg", "append_ratio_to_session", "append_ratio_to_eventsourcing"} <= set(found)
+    ratios = {"to_psycopg", "to_session", "to_eventsourcing", "of_inline"}
+    assert {f"append_ratio_{name}" for name in ratios} <= set(found)
     assert min(found.values()) > 0

@@ -128,9 +128,7 @@ def test_a_wrong_swap_is_caught(url: str, mutate: Callable[[Patch], None], monke
 
 def gate_left_open(patch: Patch) -> None:
     """Share the row, and queue for nothing."""
-    patch.setattr(
-        projections, "_FENCE", projections._FENCE.replace("pg_advisory_xact_lock_shared(%(gate)s, %(key)s)", "null")
-    )
+    patch.setattr(projections, "_FENCE", projections._FENCE.replace("{gate}(%(gate)s, %(key)s)", "null"))
 
 
 @pytest.mark.parametrize("mutate", [None, gate_left_open])
