@@ -43,8 +43,14 @@ class Applying:
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = Projections(schema)
         self.opening = opening
-        self.private = False  # whether handlers have seen personal data since the last batch began
+        self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
+
+    @property
+    def private(self) -> bool:
+        """Whether what an error says may hold personal data: of the events, or of rows that were made of some."""
+        catalog = self.projection.catalog
+        return self._has_opened or any(catalog.is_personal(kind.cls) for kind in catalog.types)
 
     def register(self) -> Live:
         """Create the projection's row if it is new, and check that this process may apply."""
@@ -53,7 +59,8 @@ class Applying:
         with self.workspace.transaction() as connection:
             self.projection.check(connection)
             tables = [table.place for table in find_tables(connection, self.projection.tables)]
-            self.projections.register(connection, name, tables=tables, version=version)
+            categories = self.projection.categories
+            self.projections.register(connection, name, tables=tables, categories=categories, version=version)
             return self.fence(connection)
 
     def begins(self) -> bool:
@@ -121,7 +128,7 @@ class Applying:
         """Decode and apply events whose checkpoints this transaction has advanced."""
         steps: list[Step] = []
         opened = self._opened(arrivals)
-        self.private = bool(opened)
+        self._has_opened = bool(opened)
         for arrival in arrivals:
             step = self._decode(arrival, opened.get(id(arrival)))
             if step is not None:

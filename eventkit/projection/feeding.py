@@ -36,7 +36,7 @@ class Feeder:
         """Feed `building` from the store, an autocommit connection that may be to another database."""
         self.counters = Counters()
         self.building = building
-        self.log = StreamLog(store, schema)
+        self.log = StreamLog(store, schema, categories=building.projection.categories)
         self.history = OwnHistory(store, schema)
         self._second = SecondLook(building, self.history, schema=schema)
         self._culprits = Culprits(building, self._second, stop)

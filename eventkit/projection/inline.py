@@ -46,9 +46,12 @@ class Inline:
         with workspace.in_utc(), workspace.kept_open():
             runs = runs_of(log, missing)
             for projection in self._projections:
+                theirs = [run for run in runs if projection.reads(run.stream)]
+                if not theirs:
+                    continue
                 applying = _Applying(projection, workspace, schema=site.schema, opening=_opening(site))
                 try:
-                    for stopped in applying.apply(runs, Counters()):
+                    for stopped in applying.apply(theirs, Counters()):
                         _go_on(applying, log, stopped, site.schema)
                 except Exception as error:
                     error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")

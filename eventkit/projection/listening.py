@@ -65,7 +65,8 @@ class Listener:
         with building.workspace.transaction() as connection:
             live = self._live(connection)
             lagging = building.checkpoints.lagging(connection, building.rebuild.generation, live.generation)
-        return sum(there - here for _, here, there, parked in lagging if not parked)
+        reads = building.projection.reads
+        return sum(there - here for stream, here, there, parked in lagging if not parked and reads(stream))
 
     def refuse_without_end(self) -> None:
         """Refuse where the live generation has applied nothing: it says how far to read."""

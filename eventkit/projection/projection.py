@@ -16,6 +16,7 @@ from eventkit.errors import ProjectionError
 from eventkit.projection.handlers import Function, Handlers, Step
 from eventkit.projection.sources import Source
 from eventkit.projection.workspace import Workspace
+from eventkit.storage.inbox import is_message
 from eventkit.storage.live_tables import TableName
 from eventkit.transports.base import Transport
 
@@ -39,8 +40,8 @@ class Projection:
     def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
         """Declare a projection; raise `version` when its fold changes: it then asks for a rebuild, and mixes no folds.
 
-        `categories` are the categories of streams that it reads from the transport: those of its catalog's topics
-        unless given.
+        `categories` are the categories of streams that it reads, wherever from, and that pruning waits for: all unless
+        given.
         """
         if not _NAME.fullmatch(name):
             raise ProjectionError(
@@ -51,6 +52,10 @@ class Projection:
         self.version = version
         self.categories = tuple(categories)
         self.handlers = Handlers(name, catalog)
+
+    def reads(self, stream: str) -> bool:
+        """Whether a stream is of its categories; a message without a version is of none, and read."""
+        return not self.categories or stream.partition("-")[0] in self.categories or is_message(stream)
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError where the database lacks what the projection needs."""

@@ -116,8 +116,10 @@ class Projector:
         """
         batch = gather(messages, from_store=position is not None, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
-        whole = [run for run in batch.runs if run.whole]
-        odd = [run for run in batch.runs if not run.whole]
+        runs = [run for run in batch.runs if self.projection.reads(run.stream)]
+        self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in runs)
+        whole = [run for run in runs if run.whole]
+        odd = [run for run in runs if not run.whole]
         at_once = None if odd or batch.malformed else position
         left = self._culprits.apply(whole, self.counters, position=at_once)
         self._keep_malformed(batch.malformed)

@@ -130,7 +130,8 @@ class Rebuilding:
         return self._outcome(job, swapped, parked, time.monotonic() - started)
 
     def _begin(self, site: Site, store: psycopg.Connection[Any]) -> Job:
-        total = 0 if self._plan.from_transport else StreamLog(store, self._settings.schema).total()
+        streams = StreamLog(store, self._settings.schema, categories=self._projection.categories)
+        total = 0 if self._plan.from_transport else streams.total()
         begun = site.begin(total=total, resume=self._plan.resume)
         self._progress.total = total
         self._save = partial(site.tell, begun.rebuild.generation)

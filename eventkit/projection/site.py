@@ -45,8 +45,9 @@ class Site:
         with connection.transaction():
             projection.check(connection)
             tables = self._live_tables()
-            places = [table.place for table in tables]
-            Projections(self._schema).register(connection, projection.name, tables=places, version=projection.version)
+            places, reads, version = [table.place for table in tables], projection.categories, projection.version
+            registered = Projections(self._schema)
+            registered.register(connection, projection.name, tables=places, categories=reads, version=version)
             shape = definition(connection, tables)
             rebuild = self._going_on(shape) if resume else None
             if rebuild is None:
@@ -80,10 +81,11 @@ class Site:
         rebuild = self._rebuilds.find(self.connection, self._projection.name)
         if rebuild is None:
             return None
-        if (rebuild.declared_version, rebuild.definition) != (self._projection.version, shape):
+        was = (rebuild.declared_version, rebuild.definition, rebuild.categories)
+        if was != (self._projection.version, shape, list(self._projection.categories)):
             raise RebuildRefused(
                 f"the rebuild of {self._projection.name!r} that died was of version {rebuild.declared_version}, or its "
-                "tables were altered since: rebuild it without --resume"
+                "tables were altered since, or it reads other categories: rebuild it without --resume"
             )
         return rebuild
 
@@ -98,7 +100,8 @@ class Site:
     def _create(self, tables: list[LiveTable], shape: str, total: int) -> Rebuild:
         generation = self._rebuilds.draw(self.connection)
         shadow = f"{self._schema[:40]}_rebuild_{generation}"
-        rebuild = Rebuild(generation, self._projection.version, shadow, shape, total)
+        reads = list(self._projection.categories)
+        rebuild = Rebuild(generation, self._projection.version, shadow, shape, reads, total)
         self._rebuilds.begin(self.connection, self._projection.name, rebuild)
         try:
             create_shadow(self.connection, shadow, tables)

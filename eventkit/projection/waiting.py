@@ -31,7 +31,7 @@ def wait_for(
 
     The connection is to the read models' database, READ COMMITTED; commit what was appended before.
     """
-    places = _places(appended)
+    places = _places(projection, appended)
     for pause in _pauses(timeout):
         missing = _missing(projection, _DOOR.run(connection, applied_steps(schema, projection.name, places)), places)
         if not missing:
@@ -49,7 +49,7 @@ async def wait_for_async(
     schema: str = DEFAULT_SCHEMA,
 ) -> None:
     """Do what `wait_for` does, on an asynchronous session or connection."""
-    places = _places(appended)
+    places = _places(projection, appended)
     for pause in _pauses(timeout):
         found = await _DOOR.run_async(connection, applied_steps(schema, projection.name, places))
         missing = _missing(projection, found, places)
@@ -59,8 +59,13 @@ async def wait_for_async(
         await asyncio.sleep(pause)
 
 
-def _places(appended: Appended | Sequence[Appended]) -> dict[str, int]:
+def _places(projection: Projection, appended: Appended | Sequence[Appended]) -> dict[str, int]:
     given = [appended] if isinstance(appended, Appended) else appended
+    if unread := [str(item.stream) for item in given if not projection.reads(str(item.stream))]:
+        raise ProjectionError(
+            f"projection {projection.name!r} reads the categories {', '.join(projection.categories)}: it will never "
+            f"apply anything of {unread[0]!r}"
+        )
     return {str(item.stream): item.version for item in given}
 
 

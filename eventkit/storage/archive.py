@@ -19,15 +19,17 @@ from eventkit.errors import ArchiveError
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.maintenance import check_maintenance
-from eventkit.storage.pruning import RECORD, take_away
+from eventkit.storage.pruning import READS, RECORD, take_away
 
 _LOCK = """select stream, version, closed from {s}.streams where stream = any(%s) order by stream for no key update"""
 _UNSENT = """select e.stream, count(*) from {s}.events e join {s}.outbox o on o.position = e.position
               where e.stream = any(%s) group by 1 order by 1"""
-_UNAPPLIED = """select s.stream, p.name from {s}.streams s
-  cross join (select name, generation from {s}.projections union all select name, generation from {s}.rebuilds) p
- where s.stream = any(%s) and p.name <> all(%s) and s.version > s.pruned_to and not exists (
-   select from {s}.checkpoints c
+_UNAPPLIED = f"""select s.stream, p.name from {{s}}.streams s
+  cross join (select name, generation, categories from {{s}}.projections
+              union all select name, generation, categories from {{s}}.rebuilds) p
+ where {READS.format(generation="p", stream="s")}
+   and s.stream = any(%s) and p.name <> all(%s) and s.version > s.pruned_to and not exists (
+   select from {{s}}.checkpoints c
     where c.generation = p.generation and c.stream = s.stream and c.version >= s.version) order by 1, 2"""
 _EVENTS = """select position, split_part(stream, '-', 1), source, row_to_json(e)::text from {s}.events e
               where stream = any(%s) order by stream, version"""

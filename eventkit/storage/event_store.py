@@ -168,6 +168,8 @@ class EventStore:
     ) -> Iterator[Envelope[Any]]:
         """Read all events above position `after`, in order of position; `after` may be the last position that was read.
 
+        What was pruned or archived is not there, and nothing says so: positions have holes anyway, of rollbacks. Who
+        needs all of a stream reads that stream, which raises StreamPruned.
         Forwards, nothing is ever missed: reading ends before a missing position that an open transaction could still
         fill, and goes on there the next time. It needs READ COMMITTED on the primary. Backwards, it reads what it sees.
         """

@@ -23,6 +23,9 @@ from eventkit.storage.maintenance import check_maintenance, maintenance
 
 BATCH = 1_000  # events
 
+# A generation that declares categories reads those alone.
+READS = """(cardinality({generation}.categories) = 0
+            or split_part({stream}.stream, '-', 1) = any({generation}.categories))"""
 # In order of position, which is nearly that of time; `prunable` is true for a prefix of each stream. A stream whose row
 # another transaction holds is left out. The generation that a rebuild is building counts as a projection.
 _JUDGED = """
@@ -35,11 +38,11 @@ with page as materialized (
      and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s)
    order by stream {lock}
 ), live as materialized (
-  select generation from {s}.projections where name <> all(%(ignored)s::text[])
-  union all select generation from {s}.rebuilds where name <> all(%(ignored)s::text[])
+  select generation, categories from {s}.projections where name <> all(%(ignored)s::text[])
+  union all select generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
 ), judged as (
   select p.*, l.pruned_to, not exists (select from {s}.outbox o where o.position = p.position) as sent,
-         not exists (select from live g where not exists (
+         not exists (select from live g where {reads} and not exists (
            select from {s}.checkpoints c
             where c.generation = g.generation and c.stream = p.stream and c.version >= p.version)) as applied
     from page p join locked l using (stream)
@@ -48,6 +51,7 @@ with page as materialized (
     from judged window w as (partition by stream order by version)
 )
 """
+_JUDGED = _JUDGED.replace("{reads}", READS.format(generation="g", stream="p"))
 _PAGE = (
     _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "for no key update skip locked")
     + """select p.position, p.stream, p.version, p.source, p.old, coalesce(x.prunable, false)
@@ -58,9 +62,9 @@ _COUNT = (
     + """select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
        count(*) filter (where sent and not applied) from prefix group by 1 order by 1"""
 )
-_WAITED_FOR = """select p.name from {s}.projections p where p.name <> all(%(ignored)s::text[]) and exists (
-  select from {s}.streams s left join {s}.checkpoints c on c.generation = p.generation and c.stream = s.stream
-   where s.version > greatest(s.pruned_to, coalesce(c.version, 0))
+_WAITED_FOR = f"""select p.name from {{s}}.projections p where p.name <> all(%(ignored)s::text[]) and exists (
+  select from {{s}}.streams s left join {{s}}.checkpoints c on c.generation = p.generation and c.stream = s.stream
+   where {READS.format(generation="p", stream="s")} and s.version > greatest(s.pruned_to, coalesce(c.version, 0))
      and (%(category)s::text is null or split_part(s.stream, '-', 1) = %(category)s)) order by 1"""
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"

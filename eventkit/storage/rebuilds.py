@@ -22,13 +22,13 @@ _HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'th
               where l.locktype = 'advisory' and l.granted
                 and l.classid::int8 = %s and l.objid::int8 = %s::int8 & 4294967295
                 and l.database = (select oid from pg_database where datname = current_database())"""
-_COLUMNS = "generation, declared_version, shadow, definition, total"
+_COLUMNS = "generation, declared_version, shadow, definition, categories, total"
 _DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
 _BEGIN = (
     "insert into {s}.rebuilds (name, "
     + _COLUMNS
     + """)
-  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(total)s)"""
+  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(categories)s, %(total)s)"""
 )
 _FIND = "select " + _COLUMNS + " from {s}.rebuilds where name = %s"
 _FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
@@ -44,6 +44,7 @@ class Rebuild(msgspec.Struct, frozen=True):
     declared_version: int
     shadow: str
     definition: str
+    categories: list[str]
     total: int
 
     def live(self) -> Live:

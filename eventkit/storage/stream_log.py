@@ -12,10 +12,11 @@ import psycopg
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.outbox import AMENDED, AS_TEXT
 
-_TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams"
+_OF = "(cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"
+_TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _OF
 # By the primary key; a part's streams are those of a hash, so that no two workers ever have the same stream.
-_PAGE = """select stream, version from {s}.streams
-            where stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
+_PAGE = f"""select stream, version from {{s}}.streams
+            where {_OF} and stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
             order by stream limit %(limit)s"""
 # A nested loop: one range of the unique index on (stream, version) for each span, in the order of the spans.
 _EVENTS = (
@@ -48,21 +49,23 @@ class Missing(NamedTuple):
 
 
 class StreamLog:
-    """The store's streams, over one autocommit connection to its primary."""
+    """The store's streams, of some categories or all, over one autocommit connection to its primary."""
 
-    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, categories: Sequence[str] = ()) -> None:
         """Read with the connection, which is used by one thread."""
+        self._categories = list(categories)
         self._connection = connection
         self._cursor = connection.cursor(binary=True)
         self._schema = f'"{schema}"'
 
     def total(self) -> int:
         """Return how many events the streams have."""
-        return int(self._one(_TOTAL))
+        row = self._cursor.execute(self._sql(_TOTAL), {"categories": self._categories}).fetchone()
+        return int(row[0]) if row else 0
 
     def page(self, after: str, limit: int, part: Part) -> list[tuple[str, int]]:
         """Return the next streams of a part, in order of name, each with its version."""
-        params = {"after": after, "limit": limit, "part": part.number, "of": part.of}
+        params = {"after": after, "limit": limit, "part": part.number, "of": part.of, "categories": self._categories}
         return self._cursor.execute(self._sql(_PAGE), params, prepare=True).fetchall()
 
     def events(self, missing: Sequence[Missing]) -> list[tuple[Any, ...]]:
@@ -76,10 +79,6 @@ class StreamLog:
         params = (text_array([e[0] for e in next_events]), plain_array([e[1] for e in next_events]))
         row = self._cursor.execute(self._sql(_OLDEST), params).fetchone()
         return float(row[0]) if row and row[0] is not None else None
-
-    def _one(self, statement: str) -> Any:  # noqa: ANN401 one value
-        row = self._cursor.execute(self._sql(statement)).fetchone()
-        return row[0] if row else 0
 
     def _sql(self, statement: str) -> bytes:
         return statement.format(s=self._schema).encode()

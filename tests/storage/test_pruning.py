@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -20,7 +20,7 @@ from eventkit.storage.categories import categories
 from eventkit.storage.event_log import EventLog
 from eventkit.storage.event_store import ANY, Append
 from eventkit.storage.outbox import Outbox
-from eventkit.storage.pruning import Pruning
+from eventkit.storage.pruning import Pruning, Which
 from eventkit.storage.reader import Reader
 from eventkit.storage.session import check_session
 from tests.storage.pruned import append, maintenance_role, project, prune, register, send, there
@@ -64,6 +64,23 @@ def test_what_a_projection_has_not_applied_stays(url: str) -> None:
 
     assert prune(url) == 3
     assert prune(url, ignored=["board"]) == 2
+
+
+def test_nobody_waits_for_a_projection_that_reads_other_categories(url: str, tmp_path: Path) -> None:
+    """It is waited for where its own categories are concerned, and where it declares none."""
+    append(url, "a", 3)
+    send(url, "a")
+    project(url, "totals", "a", to=2)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update eventkit.projections set categories = '{cart}' where name = 'board'")
+        which = Which(before=datetime.now(UTC))
+        pruning = Pruning(connection, "eventkit", which, actor="ann")
+        assert [(count.prunable, count.unapplied) for count in pruning.count()] == [(2, 1)]
+        assert pruning.waited_for() == ["totals"]
+
+        assert prune(url) == 2
+        project(url, "totals", "a")
+        assert Archive(connection, "eventkit", actor="ann").close(["order-a"], tmp_path / "archive") == 1
 
 
 def test_what_a_rebuild_is_still_to_read_stays(url: str) -> None:

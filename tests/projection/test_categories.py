@@ -1,0 +1,85 @@
+"""A projection that declares categories reads those wherever from: live, inline and rebuilt it is the same fold."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from eventkit import EventStore, Inline, TableProjection
+from eventkit.config import Settings
+from eventkit.errors import ProjectionError
+from eventkit.projection.projection import Projection
+from eventkit.projection.rebuilding import Plan, Rebuilding
+from eventkit.projection.sources import StoreSource
+from eventkit.projection.waiting import wait_for
+from eventkit.storage.event_store import Append
+from tests.projection.shop import TOTALS as TABLE
+from tests.projection.shop import Ordered, Total, apply, checkpoints, projector, rows, sent, shop
+from tests.waiting import wait_until
+
+BOTH = [Append("order-1", [Ordered("ann", 1)]), Append("cart-1", [Ordered("ann", 1), Ordered("bob", 1)])]
+
+
+def ordering() -> Projection:
+    """Return totals of orders alone."""
+    projection = TableProjection("totals", shop, table=TABLE, key="customer", categories=["order"])
+
+    @projection.on(Ordered)
+    def ordered(row: Total, event: Ordered) -> None:
+        row.orders += 1
+        row.amount += event.amount
+
+    return projection
+
+
+def append(url: str, store: EventStore) -> None:
+    """Append to an order and to a cart."""
+    with psycopg.connect(url) as connection:
+        store.append_many(connection, BOTH)
+
+
+def from_transport(url: str) -> None:
+    """Apply messages."""
+    append(url, EventStore(shop))
+    apply(url, [*sent(url, "cart-1"), *sent(url, "order-1")], projection=ordering())
+
+
+def from_store(url: str) -> None:
+    """Apply what the store has."""
+    append(url, EventStore(shop))
+    with projector(url, ordering()) as running, psycopg.connect(url, autocommit=True) as connection:
+        source = StoreSource(connection, "eventkit", after=0)
+        wait_until(lambda: not running.step(source) and source.position == 3)
+
+
+def inline(url: str) -> None:
+    """Apply in the append."""
+    append(url, EventStore(shop, inline=Inline(ordering())))
+
+
+def rebuilt(url: str) -> None:
+    """Rebuild; the live read model has followed carts before it declared that it does not."""
+    append(url, EventStore(shop))
+    projection = ordering()
+    projection.categories = ()
+    apply(url, sent(url, "cart-1"), projection=projection)
+    Rebuilding(ordering(), Settings(database_url=url), Plan()).run()
+
+
+@pytest.mark.parametrize("feed", [from_transport, from_store, inline, rebuilt])
+def test_what_is_of_another_category_is_not_read(url: str, feed: Callable[[str], None]) -> None:
+    """It is not folded, and there is no checkpoint of it; what to prune is judged by what is declared."""
+    feed(url)
+
+    assert rows(url) == [("ann", 1, 1)]
+    assert checkpoints(url) == {"order-1": (1, False)}
+    assert rows(url, "select categories from eventkit.projections") == [(["order"],)]
+
+
+def test_what_is_never_read_is_not_waited_for(url: str) -> None:
+    """A caller is told at once."""
+    with psycopg.connect(url) as connection:
+        appended = EventStore(shop).append(connection, "cart-1", Ordered("ann", 1))
+
+        with pytest.raises(ProjectionError, match="reads the categories order: it will never apply anything of 'cart"):
+            wait_for(connection, ordering(), appended, timeout=600)
