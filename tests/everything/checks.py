@@ -1,11 +1,11 @@
 """What must be so: the store holds what was committed, and everything behind it a prefix of each stream."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from eventkit.domain.message import Message
+from eventkit.transports.local import Broker
+from tests.everything.read_models import TOPIC
 from tests.everything.writers import Numbers
 
 _EVENTS = "select stream, array_agg((data->>'number')::int order by version) from eventkit.events group by stream"
@@ -14,6 +14,8 @@ _UNSENT = "select (data->>'number')::int from eventkit.outbox join eventkit.even
 # A rebuild that died may leave letters and checkpoints of its own, for the next to go on with or to take away.
 _LETTERS = """select parked_by, stream, version, cause from eventkit.dead_letters
  where split_part(parked_by, ':', 3) not in (select generation::text from eventkit.rebuilds)"""
+_PARKED_LIVE = """select c.stream from eventkit.checkpoints c join eventkit.projections p using (generation)
+ where parked and name = '{}'"""
 _PARKED = """select generation, stream from eventkit.checkpoints
  where parked and generation not in (select generation from eventkit.rebuilds)"""
 
@@ -21,8 +23,9 @@ _PARKED = """select generation, stream from eventkit.checkpoints
 class Checks:
     """Compares all there is with what the writers have committed."""
 
-    def __init__(self, admin: psycopg.Connection[Any], committed: Numbers, shards: Sequence[Sequence[Message]]) -> None:
-        self.shards = shards
+    def __init__(self, admin: psycopg.Connection[Any], committed: Numbers, broker: Broker) -> None:
+        self.shards = broker.topics[TOPIC]
+        self._groups = broker.groups
         self._admin, self._committed = admin, committed
         self._reached: dict[str, dict[str, int]] = {"tails": {}, "boards": {}}
 
@@ -37,6 +40,8 @@ class Checks:
         self._check_broker()
         self._check("tails", self._tails())
         self._check("boards", self._boards())
+        for projection in self._reached:
+            self._check_acknowledged(projection)
 
     def in_the_end(self) -> None:
         """Check that nothing is left to do, and that everything is the fold of everything."""
@@ -54,6 +59,17 @@ class Checks:
         now = {stream: len(numbers) for stream, numbers in seen.items()}
         assert all(now.get(stream, 0) >= count for stream, count in before.items()), f"{projection} went back"
         self._reached[projection] = now
+
+    def _check_acknowledged(self, projection: str) -> None:
+        """What the broker will not deliver again is in the read model, or its stream is parked."""
+        parked = {stream for (stream,) in self._rows(_PARKED_LIVE.format(projection))}
+        for (_, shard), offset in self._groups[projection].resume.items():
+            for message in self.shards[shard][:offset]:
+                stream, version = message.key, int(dict(message.headers)["ce_sequence"])
+                there = self._reached[projection].get(stream, 0)
+                assert version <= there or stream in parked, (
+                    f"{projection}: {stream} {version} is acknowledged and lost"
+                )
 
     def _tails(self) -> Numbers:
         return {stream: [int(number) for number in seen.split()] for stream, seen in self._rows("select * from tails")}

@@ -17,7 +17,7 @@ from eventkit.storage.letter_list import LetterList, Wanted
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.everything.checks import Checks
-from tests.everything.read_models import CREATE, TOPIC, Done, Weather, read_models
+from tests.everything.read_models import CREATE, Done, Weather, read_models
 from tests.everything.road import Group, Sender
 from tests.everything.writers import Numbers, Writer, settle
 from tests.servers.postgres import PostgresServer
@@ -36,6 +36,7 @@ class Everything(RuleBasedStateMachine):
     """Writers, a relay and two projections over one store and one broker."""
 
     server: PostgresServer
+    patience = 60.0  # seconds that everything may take to be through
     sender: Sender  # of the machine at work
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Everything(RuleBasedStateMachine):
         type(self).sender = Sender(self.url, transport, self.admin)
         self.weather = Weather()
         self.groups = [Group(self.url, model, transport, self.weather) for model in read_models(self.weather)]
-        self.checks = Checks(self.admin, self.committed, transport._broker.topics[TOPIC])
+        self.checks = Checks(self.admin, self.committed, transport._broker)
         self.count = 0
 
     @initialize(parts=st.lists(st.tuples(WRITERS, STREAMS, BOARDS, TROUBLE), min_size=3, max_size=6))
@@ -233,7 +234,7 @@ class Everything(RuleBasedStateMachine):
         self.weather.strict = self.sender.strict = False
         for group in self.groups:
             group.wake()
-        wait_until(self._is_through, timeout=60, what="everything to be through")
+        wait_until(self._is_through, timeout=self.patience, what="everything to be through")
 
     def _is_through(self) -> bool:
         for writer in self.writers:
