@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 RELAY = ("relay", "run")
 STORE = ("projector", "run", "tests.projection.read_models:noted", "--from", "store")
 PROJECTOR = ("projector", "run", "tests.projection.read_models:noted", "--topic", "shop.order")
-RUNS = pytest.mark.parametrize("command", [RELAY, PROJECTOR, STORE], ids=["relay", "projector", "from store"])
+TIMERS = ("timers", "run")
+RUNS = pytest.mark.parametrize(
+    "command", [RELAY, PROJECTOR, STORE, TIMERS], ids=["relay", "projector", "from store", "timers"]
+)
 PROMPT = 5.0  # seconds
 
 
@@ -121,7 +124,7 @@ def test_while_the_broker_does_not_answer_at_the_start(
     assert seconds < PROMPT
 
 
-@pytest.mark.parametrize("command", [RELAY, STORE], ids=["relay", "from store"])
+@pytest.mark.parametrize("command", [RELAY, STORE, TIMERS], ids=["relay", "from store", "timers"])
 def test_while_it_stands_by(
     command: tuple[str, ...], database_url: str, embedded_kafka: EmbeddedKafka, log: Path
 ) -> None:

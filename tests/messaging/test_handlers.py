@@ -21,6 +21,8 @@ from eventkit.errors import ProjectionError
 from eventkit.messaging.handlers import Handlers
 from eventkit.projection import culprit
 from eventkit.projection.workspace import Workspace
+from eventkit.storage.letter_actions import LetterActions
+from eventkit.storage.letter_list import LetterList, Wanted
 from tests.messaging.payments import payments
 from tests.messaging.shop import (
     CardCharged,
@@ -136,6 +138,22 @@ def test_a_failing_message_is_parked_alone_and_can_be_redriven(url: str) -> None
 
     assert charges(url) == [("1", 1), ("2", 100), ("3", 1)]
     assert letters(url) == []
+
+
+def test_a_discarded_message_never_takes_effect(url: str) -> None:
+    """It is in the inbox as taken, so its redelivery is a duplicate, to mended handlers too."""
+    batch = [unversioned(ChargeCard("1", 100), "a"), unversioned(ChargeCard("2"), "b")]
+    apply(url, batch)
+    with psycopg.connect(url, autocommit=True) as connection:
+        ((parked_by, stream), ids), *others = LetterList(connection, "eventkit").choose(Wanted()).streams.items()
+        outcomes = LetterActions(connection, "eventkit", actor="ann").discard(parked_by, stream, ids)
+        connection.execute("alter table charges drop constraint charges_amount_check")
+
+    counted = apply(url, batch)
+
+    assert ([outcome.done for outcome in outcomes], others, letters(url)) == ([True], [], [])
+    assert charges(url) == [("2", 1)]
+    assert (counted["applied"], counted["duplicates"]) == (0, 2)
 
 
 @pytest.mark.parametrize("missing", ["ce_id", "ce_source"])

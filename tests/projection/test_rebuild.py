@@ -87,6 +87,7 @@ def test_from_the_store_a_projector_goes_on_behind_a_first_rebuild(url: str) -> 
     )
 
 
+@pytest.mark.both_postgres
 def test_what_the_live_table_has_survives_the_swap(url: str) -> None:
     """Indexes, defaults, constraints, comments, grants, owner, sequences and storage are those of before."""
     execute(
@@ -356,6 +357,7 @@ def test_a_view_that_comes_during_the_rebuild_is_seen_at_the_swap(url: str, monk
     assert rows(url, "select amount from big") == [(3,)]
 
 
+@pytest.mark.both_postgres
 def test_a_snapshot_sees_the_old_rows_until_its_end_when_rows_are_merged(url: str) -> None:
     """A report under REPEATABLE READ that is open over the swap sees no empty table."""
     record(url, orders("order-1", 3))
@@ -370,6 +372,7 @@ def test_a_snapshot_sees_the_old_rows_until_its_end_when_rows_are_merged(url: st
     assert rows(url) == [("ann", 3, 3)]
 
 
+@pytest.mark.both_postgres
 def test_identities_go_on_behind_merged_rows(url: str) -> None:
     """The shadow has drawn numbers of its own: rows of the live table keep theirs, new ones get the next."""
     execute(url, "alter table totals add number int generated always as identity unique")
