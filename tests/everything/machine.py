@@ -161,8 +161,9 @@ class Everything(RuleBasedStateMachine):
         self.groups[group].rewind(count)
 
     def _send_one(self, number: int) -> None:
-        """See to it that there is something to apply."""
-        self.append(number, "deed-a", ["x"], "any", "", True)
+        """See to it that there is something to apply, whichever shard a projector has."""
+        for stream in ("deed-a", "deed-b", "deed-c"):
+            self.append(number, stream, ["x"], "any", "", True)
         self.relay()
 
     # Operators.
@@ -220,11 +221,15 @@ class Everything(RuleBasedStateMachine):
                 self._finish()
                 self.checks.in_the_end()
         finally:
-            parts: list[Group | Writer] = [*self.groups, *self.writers]
-            for part in parts:
-                part.close()
-            self.admin.close()
-            self.server.drop(self.url)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        parts: list[Group | Writer] = [*self.groups, *self.writers]
+        for part in parts:
+            part.close()
+        self.admin.close()
+        self.server.drop(self.url)
 
     def _finish(self) -> None:
         for writer in self.writers:

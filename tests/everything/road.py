@@ -167,7 +167,7 @@ class Group:
         """Be killed with a batch that is received, while it is applied, or when it is applied and not acknowledged."""
         member = self.members[number]
         if fate == "applying":
-            self._weather.fuse, self._weather.shot = 1 + limit % 2, lambda: _end(member.connection, admin)
+            self._weather.fuse, self._weather.shot = 1 + (limit == 3), lambda: _end(member.connection, admin)
             with suppress(DatabaseUnavailable):
                 member.step(limit)
             self._weather.fuse = 0

@@ -111,16 +111,30 @@ def letters_that_stay(patch: Patch) -> None:
     patch.setattr(DeadLetters, "remove", lambda *_, **__: None)
 
 
-SOON = [park_without_keeping, settle_what_is_refused, acknowledge_first]
-LATE = [keep_nothing_behind, swap_without_comparing, confirm_what_is_lost, letters_that_stay]  # they take it minutes
+SOON = [park_without_keeping, settle_what_is_refused]
+LATE = [acknowledge_first, keep_nothing_behind, swap_without_comparing, confirm_what_is_lost, letters_that_stay]
 
 
 @pytest.mark.parametrize("mutate", [*SOON, *(LATE if EXAMPLES else [])])
 @pytest.mark.timeout(1_000)
 def test_a_mutant_is_caught(mutate: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    """The machine can fail; it runs beside the mutants that take it long where it runs long itself."""
+    """The machine can fail; the mutants that take it long are met where it runs long itself."""
     monkeypatch.setattr(Everything, "patience", 10.0)
     mutate(monkeypatch)
 
     with pytest.raises(AssertionError):
         run(max(EXAMPLES, 200))
+
+
+def test_what_is_acknowledged_before_it_is_applied_is_missed_at_once(monkeypatch: Patch) -> None:
+    """A projector dies while it applies, and nobody brings again what it had acknowledged."""
+    acknowledge_first(monkeypatch)
+    machine = Everything()
+    try:
+        for member in range(2):
+            machine.projector_dies(0, member, 1, "applying")
+
+        with pytest.raises(AssertionError, match="is acknowledged and lost"):
+            machine.all_is_well()
+    finally:
+        machine.close()
