@@ -1,10 +1,13 @@
 """The new data of a dead letter: written in an editor, and checked before it takes the old one's place."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import click
 
+from eventkit.domain.personal import MEMBER, PersonalField, marked
 from eventkit.errors import DeadLetterError, EventkitError
 from eventkit.storage.letter_list import Filed
 
@@ -38,16 +41,38 @@ def check_data(letter: Filed, data: str, catalog: str | None) -> None:
     if not isinstance(value, dict):
         raise DeadLetterError(f"the new data of dead letter {letter.id} is no JSON object")
     if catalog is not None:
-        _check_type(letter, data, catalog)
+        _check_personal(letter, value, _check_type(letter, data, catalog))
+    elif marked(letter.data or b""):
+        raise DeadLetterError(
+            f"dead letter {letter.id} has personal data: say --catalog too, which tells the fields that stay sealed"
+        )
 
 
-def _check_type(letter: Filed, data: str, path: str) -> None:
+def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[PersonalField]) -> None:
+    """Refuse what would stand in plain text for ever: what is edited is not sealed."""
+    old: dict[str, Any] = {}
+    with suppress(ValueError):
+        old = json.loads(letter.data or b"{}")
+    for field in fields:
+        if value.get(field.name) not in (old.get(field.name), json.loads(field.redacted)):
+            raise DeadLetterError(
+                f"{field.name!r} of dead letter {letter.id} is personal, and would be kept in plain text: leave it as "
+                f"it is, its value is sealed in {MEMBER!r}"
+            )
+    if value.get(MEMBER, old.get(MEMBER)) != old.get(MEMBER):
+        raise DeadLetterError(f"{MEMBER!r} of dead letter {letter.id} is sealed: leave it as it is, or leave it out")
+
+
+def _check_type(letter: Filed, data: str, path: str) -> tuple[PersonalField, ...]:
+    """Make the event that the data says; return its personal fields."""
     from eventkit.cli.catalog import load_catalog
 
     catalog = load_catalog(path)
     headers = (letter.event or {}).get("headers", {})
     schema_version = int(headers.get("ce_dataschemaversion", 1))
     try:
-        catalog.decode_data(headers.get("ce_source", catalog.name), letter.type, schema_version, data.encode())
+        source = headers.get("ce_source", catalog.name)
+        event = catalog.decode_data(source, letter.type, schema_version, data.encode())
     except EventkitError as error:
         raise DeadLetterError(f"the new data of dead letter {letter.id} makes no {letter.type}: {error}") from error
+    return catalog.personal_fields(type(event))

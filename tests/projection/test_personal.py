@@ -1,15 +1,19 @@
 """A projector and personal data: handlers see it while there is a key; nothing that is kept or logged shows it."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Column, Connection, MetaData, Table, Text, text
 
 from eventkit import Catalog, Envelope, Privacy
+from eventkit.cli import main
 from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import SubjectKeyMissing
@@ -152,6 +156,25 @@ def test_an_event_that_fails_is_parked_without_its_personal_data(
     assert kept in caplog.text
     assert CANARY not in caplog.text
     assert CANARY not in repr(rows(url, "select d::text, convert_from(data, 'utf8') from eventkit.dead_letters d"))
+
+
+def test_an_edited_letter_takes_no_personal_data_in_plain_text(url: str, tmp_path: Path) -> None:
+    """What an operator writes is not sealed: personal fields stay as they are, others may be mended."""
+    applied(url, failing(), sent(url, ADA))
+    old = json.loads(rows(url, "select convert_from(data, 'utf8') from eventkit.dead_letters order by id")[0][0])
+    new = tmp_path / "new.json"
+
+    def edit(*options: str, **changes: object) -> str:
+        new.write_text(json.dumps(old | changes))
+        words = ["dead-letters", "edit", "1", "--data", str(new), "--yes", *options]
+        return CliRunner().invoke(main, words, env={"EVENTKIT_DATABASE_URL": url}).output
+
+    catalog = ("--catalog", "tests.storage.people:crm")
+    assert "has personal data: say --catalog too" in edit(plan="paid")
+    assert "'name' of dead letter 1 is personal, and would be kept in plain text" in edit(*catalog, name=CANARY)
+    assert "'$personal' of dead letter 1 is sealed" in edit(*catalog, **{"$personal": {}})
+    assert "letter 1 is edited" in edit(*catalog, plan="paid")
+    assert CANARY not in repr(rows(url, "select a::text from eventkit.dead_letter_actions a"))
 
 
 def test_an_event_without_personal_data_fails_at_a_row_that_has_some(
