@@ -256,8 +256,8 @@ class TransportContract(ListeningContract):
     ) -> None:
         """The keys of a member that leaves go to another, from the first unacknowledged message on, in order."""
         first = transport.subscribe([topic], group)
+        handled = read(first, 100, limit=100)  # before there is another, whose share would wait for it to be read
         second = transport.subscribe([topic], group)
-        handled = read(first, 100, limit=100)
         first.receive(100, 0.1)  # and never acknowledges them
 
         first.close()
