@@ -8,7 +8,7 @@ EVENTKIT_TEST_KAFKA_URL use servers that run already. `@pytest.mark.both_postgre
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -49,6 +49,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `both_postgres` on both releases."""
     if metafunc.definition.get_closest_marker("both_postgres") and "postgres" in metafunc.fixturenames:
         metafunc.parametrize("postgres", RELEASES, indirect=True, scope="session", ids="postgres{}".format)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over to the process that prints the summary, where tests run in several."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["servers"] = {"ran": _ran, "missing": _missing}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 xdist has no types
+    """Take over what a process of several has to say of its servers."""
+    servers = getattr(node, "workeroutput", {}).get("servers", {})
+    _ran.update(servers.get("ran", {}))
+    _missing.update(servers.get("missing", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
