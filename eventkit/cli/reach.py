@@ -4,9 +4,11 @@ Later, a database or a broker that goes away is waited for (`eventkit.worker.sup
 """
 
 import logging
+from collections.abc import Sequence
 
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError
+from eventkit.storage.categories import topics_in_use
 from eventkit.storage.connection import connect
 from eventkit.transports import Flag, Transport, open_transport
 
@@ -26,6 +28,12 @@ def reach_database(settings: Settings) -> None:
     connect(settings.require_database(), name="check", schema=settings.schema).close()
 
 
-def reach_transport(transport: Transport) -> None:
-    """Ask the broker who it is; TransportUnavailable when nobody answers."""
-    logger.info("%s", transport.check())
+def reach_transport(transport: Transport, topics: Sequence[str] = ()) -> None:
+    """Ask the broker who it is; TransportUnavailable when nobody answers, ConfigurationError where it loses events."""
+    logger.info("%s", transport.check(topics))
+
+
+def topics_of(settings: Settings) -> list[str]:
+    """Return the topics that the store's events go to; raise what is wrong with the database."""
+    with connect(settings.require_database(), name="check", schema=settings.schema) as connection:
+        return topics_in_use(connection, settings.schema)

@@ -41,7 +41,7 @@ def command() -> None:
 def run(settings: Settings, part: str) -> None:
     """Publish events until told to stop, in order per stream, each at least once."""
     from eventkit.cli.process import at_start, together
-    from eventkit.cli.reach import open_broker, reach_database, reach_transport
+    from eventkit.cli.reach import open_broker, reach_transport, topics_of
     from eventkit.relay import Part, Relay
     from eventkit.storage.connection import connect
     from eventkit.storage.outbox import READING
@@ -53,11 +53,7 @@ def run(settings: Settings, part: str) -> None:
     url = settings.require_database()
     transport = open_broker(settings, _ADVICE)
 
-    def reach() -> None:
-        reach_database(settings)
-        reach_transport(transport)
-
-    if not at_start(reach, stop):
+    if not at_start(lambda: reach_transport(transport, topics_of(settings)), stop):
         return
     relay = Relay(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=READING),

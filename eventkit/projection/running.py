@@ -68,14 +68,12 @@ class Running:
         """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
         with ExitStack() as stack:
             projector = self._projector(stack, Stop())
+            if not self._wanted.from_store:
+                self._reach_topics(stack)
             projector.register()
             self._tell_pruned(projector)
             if self._wanted.store_url:
                 self._reach_store(self._wanted.store_url)
-            if not self._wanted.from_store:
-                transport = self._transport(stack)
-                transport.check()
-                transport.partitions(self._topics())
 
     def redrive(self, stop: Stop) -> None:
         """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""
@@ -124,6 +122,11 @@ class Running:
                 self._projection.name,
                 ", ".join(f"{count:,} of {category}" for category, count in pruned.items()),
             )
+
+    def _reach_topics(self, stack: ExitStack) -> None:
+        transport, topics = self._transport(stack), self._topics()
+        transport.check(topics)
+        transport.partitions(topics)
 
     def _reach_store(self, url: str) -> None:
         try:

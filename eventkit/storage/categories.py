@@ -1,5 +1,7 @@
 """The categories of streams that an event store has, and whose events they are: what a projector subscribes to.
 
+And, for a look at their settings, the topics that a relay sends to.
+
 A loose scan over the events' index on (stream, version): one step a category, however many streams there are. Of a
 category whose events were all pruned the record of prunings tells.
 """
@@ -14,6 +16,8 @@ from eventkit.storage.connection import database_errors
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
             where e.stream >= %s order by e.stream, e.version limit 1"""
+# The oldest rows tell the topics that a catalog has named otherwise; where nothing waits, those are not known.
+_PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
 _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
@@ -31,3 +35,11 @@ def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tup
             if category not in seen:
                 yield category, source
                 seen.add(category)
+
+
+def topics_in_use(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+    """Return the topics of what waits, and those that the categories have unless a catalog says otherwise."""
+    usual = {f"{source}.{category}" for category, source in categories(connection, schema)}
+    with database_errors():
+        waiting = connection.execute(_PENDING.format(s=f'"{schema}"').encode()).fetchall()
+    return sorted(usual.union(topic for (topic,) in waiting))

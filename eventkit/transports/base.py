@@ -147,10 +147,10 @@ class Transport(Protocol):
     def partitions(self, topics: Sequence[str]) -> dict[str, int]:
         """Return how many partitions (or shards) each topic has; TopicUnusable when one is missing."""
 
-    def check(self) -> str:
+    def check(self, topics: Sequence[str] = ()) -> str:
         """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable.
 
-        ConfigurationError where its settings lose what it confirms.
+        ConfigurationError where its settings, or those of these topics, lose what it confirms.
         """
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:

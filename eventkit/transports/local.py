@@ -242,7 +242,7 @@ class LocalTransport:
             raise TopicUnusable(missing)
         return {topic: len(self._broker.topics[topic]) for topic in topics}
 
-    def check(self) -> str:
+    def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 it has no settings
         """Say that it is here."""
         return f"local://{self._name}, in this process only, {len(self._broker.topics)} topics"
 

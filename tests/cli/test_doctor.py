@@ -4,10 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
+from eventkit import Catalog, EventStore
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.redis import RedisServer
+
+
+@dataclass(frozen=True)
+class OrderPlaced:
+    """A customer ordered something."""
+
+    customer: str
 
 
 def doctor(database_url: str, transport_url: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
@@ -22,6 +33,23 @@ def doctor(database_url: str, transport_url: str, *arguments: str) -> tuple[int,
         timeout=60,
     )
     return done.returncode, json.loads(done.stdout)["findings"]
+
+
+def started(database_url: str, transport_url: str, topic: str) -> list[subprocess.CompletedProcess[str]]:
+    """Start a relay and a projector, which shall end at once."""
+    urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": transport_url}
+    commands = ["relay", "run"], ["projector", "run", "examples.quickstart:totals", "--topic", topic]
+    return [
+        subprocess.run(
+            [sys.executable, "-m", "eventkit.cli", *words],
+            env={**os.environ, **urls},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for words in commands
+    ]
 
 
 def test_a_sound_set_up_has_no_complaint(database_url: str, redis: RedisServer) -> None:
@@ -49,24 +77,31 @@ def test_a_broker_that_loses_messages_is_named_with_the_reason(database_url: str
 def test_no_process_starts_on_a_broker_that_loses_messages(database_url: str) -> None:
     """A relay and a projector end at once, with the reason."""
     server = RedisServer(appendfsync="everysec").start()
-    urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": server.url}
     try:
-        done = [
-            subprocess.run(
-                [sys.executable, "-m", "eventkit.cli", *words],
-                env={**os.environ, **urls},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            for words in (["relay", "run"], ["projector", "run", "examples.quickstart:totals", "--topic", "shop.order"])
-        ]
+        done = started(database_url, server.url, "shop.order")
     finally:
         server.stop()
 
     assert [each.returncode for each in done] == [2, 2], [each.stderr for each in done]
     assert all("appendfsync=everysec" in each.stderr for each in done)
+
+
+def test_no_process_starts_on_a_topic_that_takes_too_little(
+    database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str
+) -> None:
+    """A relay knows its topics by what waits, a projector by what it reads; a smaller limit may be asked for."""
+    kafka.alter_topic(kafka_topic, max_message_bytes=20_000)
+    with psycopg.connect(database_url) as connection:
+        catalog = Catalog("shop", topics={"order": kafka_topic})
+        catalog.event(OrderPlaced)
+        EventStore(catalog).append(connection, "order-1", OrderPlaced("ada"))
+
+    done = started(database_url, kafka.url, kafka_topic)
+    code, _ = doctor(database_url, f"{kafka.url}?largest_event=10000", kafka_topic)
+
+    assert [each.returncode for each in done] == [2, 2], [each.stderr for each in done]
+    assert all(f"{kafka_topic}: max.message.bytes is 20000" in each.stderr for each in done)
+    assert code == 0
 
 
 def test_a_compacted_topic_is_named(database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str) -> None:

@@ -46,7 +46,7 @@ class ActiveTransport:
         """Return how many shards each topic has."""
         return self._registry.require(topics)
 
-    def check(self) -> str:
+    def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 STOMP tells nothing that could be refused
         """Return who answers."""
         return f"{self._registry.server()} at {self._address.hosts}, by STOMP"
 

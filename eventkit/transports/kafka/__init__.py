@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import libversion
 
-from eventkit.transports.base import Finding, Flag
+from eventkit.transports.base import Finding, Flag, refuse_losses
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
@@ -49,13 +49,15 @@ class KafkaTransport:
         """Return how many partitions each topic has."""
         return {topic.name: topic.partitions for topic in self._topics.require(topics)}
 
-    def check(self) -> str:
-        """Return who answers; Kafka does not tell its release."""
-        return f"Kafka at {self._address.hosts}, {self._topics.describe_cluster()}, by librdkafka {libversion()[0]}"
+    def check(self, topics: Sequence[str] = ()) -> str:
+        """Return who answers, for Kafka does not tell its release; ConfigurationError where a topic loses events."""
+        cluster = self._topics.describe_cluster()
+        refuse_losses(self.findings(topics))
+        return f"Kafka at {self._address.hosts}, {cluster}, by librdkafka {libversion()[0]}"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
         """Return what the settings of topics mean for what the broker confirms."""
-        return findings(self._topics.settings(topics), topics)
+        return findings(self._topics.settings(topics), topics, self._address.largest_event)
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
         """Delete a group's offsets."""

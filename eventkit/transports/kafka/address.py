@@ -2,7 +2,8 @@
 
 `kafka://host:9092,host2:9092` or `kafka://user:password@host:9093?security.protocol=SASL_SSL`. With a user, TLS and
 PLAIN are the default. Options carry librdkafka's names, with `_` for `.` where an environment cannot hold a dot.
-What the promises stand on cannot be changed by an option.
+What the promises stand on cannot be changed by an option. Ours is `largest_event`, the bytes of the largest event that
+the topics must take.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from eventkit.domain.catalog import DEFAULT_MAX_BYTES
 from eventkit.errors import ConfigurationError
 
 DEFAULT_PORT = 9092
@@ -38,7 +40,8 @@ _OURS = frozenset(
 )
 _SECRET = ("password", "secret", "passphrase", "key.pem")
 _PORT = re.compile(r":[1-9][0-9]{0,4}$")
-_UNDERSCORED = frozenset({"log_level"})
+_LARGEST = "largest_event"
+_UNDERSCORED = frozenset({"log_level", _LARGEST})
 
 
 class Address:
@@ -54,6 +57,7 @@ class Address:
         if wrong:
             raise ConfigurationError(f"{wrong[0]!r} in the Kafka URL has no number as its port: kafka://host:9092")
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
+        self.largest_event = _bytes(self._properties.pop(_LARGEST, str(DEFAULT_MAX_BYTES)))
 
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
@@ -100,6 +104,12 @@ def _checked(options: Mapping[str, str]) -> dict[str, str]:
             f"the transport option {refused[0]} is not yours to set: order and durability stand on eventkit's value"
         )
     return named
+
+
+def _bytes(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise ConfigurationError(f"the transport option largest_event is {text!r}: it is a number of bytes above 0")
+    return int(text)
 
 
 def _name(name: str) -> str:

@@ -46,9 +46,9 @@ class RabbitTransport:
         """Return how many shards each topic has."""
         return self._topology.require(topics)
 
-    def check(self) -> str:
+    def check(self, topics: Sequence[str] = ()) -> str:
         """Return who answers; ConfigurationError where its release loses what it confirms."""
-        refuse_losses(self.findings())
+        refuse_losses(self.findings(topics))
         return f"RabbitMQ {self._topology.version()} at {self._address.hosts}"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 its queues are ours to declare

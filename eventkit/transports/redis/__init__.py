@@ -47,9 +47,9 @@ class RedisTransport:
         """Return how many shards each topic has."""
         return self._topics.require(topics)
 
-    def check(self) -> str:
+    def check(self, topics: Sequence[str] = ()) -> str:
         """Return who answers; ConfigurationError where its settings lose what it confirms."""
-        refuse_losses(self.findings())
+        refuse_losses(self.findings(topics))
         return f"Redis {self._topics.version()} at {self._address.hosts}"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
