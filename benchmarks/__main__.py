@@ -16,6 +16,7 @@ _RUNS = {
     "consume": "Follow a topic with projectors.",
     "rebuild": "Rebuild read models from the store, and load an aggregate.",
     "scale": "Grow what there is of everything, and see what stays flat.",
+    "transports": "Publish to and consume from each broker, beside its client's own fastest confirmed way.",
     "peers": "Carry the same events through eventkit and its peers.",
 }
 

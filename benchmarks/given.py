@@ -22,9 +22,9 @@ class Given(msgspec.Struct, frozen=True):
 
     as_json: bool
     rounds: int
-    database_url: str | None
-    postgres: str | None
     plot: Path | None
+    database_url: str | None = None
+    postgres: str | None = None
     transport_url: str | None = None
 
     @property
@@ -51,15 +51,18 @@ class Given(msgspec.Struct, frozen=True):
             yield kafka
 
 
-def given(*, broker: bool = True, rounds: int = 5) -> Callable[[Command], Command]:
+def given(*, broker: bool = True, database: bool = True, rounds: int = 5) -> Callable[[Command], Command]:
     """Give a command the shared options, as one argument: its first."""
     options = [
         click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."),
         click.option("--rounds", type=click.IntRange(1), default=rounds, show_default=True),
-        click.option("--database-url", help="Use this server, as a role that may create databases."),
         click.option("--plot", metavar="FILE", callback=_checked, help="Draw the figures: FILE ends in .png or .svg."),
-        click.option("--postgres", type=click.Choice(["15", "18"]), help="Start this release."),
     ]
+    if database:
+        options += [
+            click.option("--database-url", help="Use this server, as a role that may create databases."),
+            click.option("--postgres", type=click.Choice(["15", "18"]), help="Start this release."),
+        ]
     if broker:
         options.append(click.option("--transport-url", help="Use this Kafka: kafka://host:9092."))
 

@@ -8,7 +8,7 @@ Each prints its sample as JSON.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ select e.position, o.topic, e.stream, e.version::text, e.id::text, e.source, e.t
   from eventkit.outbox o join eventkit.events e using (position)
  where position > %s order by position limit 10000
 """
-_CLIENT = {  # as the relay's
+CLIENT = {  # as the relay's
     "enable.idempotence": "true",
     "acks": "all",
     "enable.gapless.guarantee": "true",
@@ -56,14 +56,15 @@ def produce(url: str, bootstrap: str, topic: str) -> Sample:
     """Send everything that is pending; its messages are made before the clock starts."""
     with psycopg.connect(url, autocommit=True) as connection:
         messages = [message(row) for rows in _pages(connection) for row in rows]
-    producer = Producer({"bootstrap.servers": bootstrap, **_CLIENT})
-    _send(producer, topic, messages[:_WARM])
+    producer = Producer({"bootstrap.servers": bootstrap, **CLIENT})
+    send(producer, topic, messages[:_WARM])
     meter, began = Meter(), time.perf_counter()
-    confirmed = _send(producer, topic, messages)
+    confirmed = send(producer, topic, messages)
     return meter.sample(confirmed, time.perf_counter() - began)
 
 
-def _send(producer: Producer, topic: str, messages: list[Message]) -> int:
+def send(producer: Producer, topic: str, messages: Sequence[Message]) -> int:
+    """Send all and wait for their reports; return how many were confirmed."""
     confirmed = 0
 
     def report(error: KafkaError | None, _: object) -> None:

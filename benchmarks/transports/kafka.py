@@ -1,0 +1,47 @@
+"""confluent-kafka: idempotent, `acks=all`, a report for each; consumed with our subscription's fetch settings."""
+
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, Producer
+
+from benchmarks.raw import CLIENT, send
+from benchmarks.transports.contestant import DEADLINE, GROUP, Place
+from eventkit.domain.message import Message
+from eventkit.projection.sources import LIMIT
+
+_CONSUMER = {
+    "group.id": GROUP,
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "check.crcs": "true",
+    "fetch.queue.backoff.ms": 20,  # with the client's own second a bare loop stands still most of the time
+}
+
+
+class Client:
+    """See `Contestant`."""
+
+    def __init__(self, place: Place) -> None:
+        """Make a producer, which connects in the background."""
+        self._topic = place.topic
+        self._servers = {"bootstrap.servers": place.url.removeprefix("kafka://")}
+        self._producer = Producer({**self._servers, **CLIENT})
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Produce, and flush."""
+        confirmed = send(self._producer, self._topic, messages)
+        if confirmed < len(messages):
+            raise RuntimeError(f"{len(messages) - confirmed} messages were not confirmed")
+
+    def consume(self, count: int, began: Callable[[], None]) -> None:
+        """Consume by batches, and commit after each."""
+        consumer = Consumer({**self._servers, **_CONSUMER})
+        consumer.subscribe([self._topic])
+        batch, left = consumer.consume(1, DEADLINE), count
+        began()
+        while batch:
+            for message in batch:
+                message.key(), message.value(), message.headers()
+            left -= len(batch)
+            consumer.commit()
+            batch = consumer.consume(min(LIMIT, left), DEADLINE) if left else []
