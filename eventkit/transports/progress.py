@@ -17,6 +17,11 @@ class Progress:
         self._delivered: deque[tuple[int, str]] = deque()
         self._acknowledged: dict[str, int] = {}
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether everything noted was acknowledged."""
+        return not self._delivered
+
     def delivered(self, offset: int, key: str) -> None:
         """Note a delivery; offsets rise."""
         self._delivered.append((offset, key))

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -42,6 +43,7 @@ class KafkaSubscription:
         self._consumer = _consumer(address, self._news, ours, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], Progress] = {}
         self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
+        self._fresh: list[Message] = []  # delivered since the last acknowledgement, and noted in no progress yet
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # when
         self._begin(topics)
@@ -64,19 +66,41 @@ class KafkaSubscription:
             # never with a timeout: it would wait for all of them
             deliveries = self._consumer.consume(wanted, 0) if wanted else []
         received, self._received = self._received, []
+        self._fresh += received
         return received
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Commit behind what is contiguous; see `Subscription`."""
+        moved = self._all_of_them(messages) or self._some_of_them(messages)
+        for place, progress in self._assigned.items():  # what was taken away is not there: another member gets it
+            if progress in moved:
+                self._due[place] = progress.resume or 0
+        self._commit()
+
+    def _all_of_them(self, messages: Sequence[Message]) -> set[Progress]:
+        """Advance over all that was delivered, if these are all: the usual case, and the cheap one."""
+        fresh = self._fresh
+        if len(messages) != len(fresh) or not all(map(is_, messages, fresh)):
+            return set()
+        last: dict[Progress, int] = dict(message.tag for message in messages)
+        if not all(progress.is_clear for progress in last):
+            return set()
+        self._fresh = []
+        for progress, offset in last.items():
+            progress.resume = offset + 1
+        return set(last)
+
+    def _some_of_them(self, messages: Sequence[Message]) -> set[Progress]:
+        for message in self._fresh:
+            progress, offset = message.tag
+            progress.delivered(offset, message.key)
+        self._fresh = []
         touched = set()
         for message in messages:
             progress, offset = message.tag
             progress.acknowledge(offset, message.key)
             touched.add(progress)
-        for place, progress in self._assigned.items():  # what was taken away is not there: another member gets it
-            if progress in touched and progress.advance():
-                self._due[place] = progress.resume or 0
-        self._commit()
+        return {progress for progress in touched if progress.advance()}
 
     def close(self) -> None:
         """Commit and leave; see `Subscription`."""
@@ -118,12 +142,11 @@ class KafkaSubscription:
         for delivery in deliveries:
             topic = delivery.topic()
             progress = assigned.get((topic, delivery.partition()))
-            if not self._is_message(delivery) or progress is None:
+            if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
                 continue  # news, or not ours any more
             key = (delivery.key() or b"").decode("utf-8", "backslashreplace")
-            offset = delivery.offset()
-            progress.delivered(offset, key)
-            messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], (progress, offset)))
+            tag = progress, delivery.offset()
+            messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], tag))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
@@ -170,6 +193,7 @@ class KafkaSubscription:
             self._due.pop(place, None)
         kept = set(self._assigned.values())
         self._received = [message for message in self._received if message.tag[0] in kept]
+        self._fresh = [message for message in self._fresh if message.tag[0] in kept]
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
