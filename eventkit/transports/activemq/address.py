@@ -4,12 +4,15 @@ Options: for TLS `ca_certs`, `certfile`, `keyfile`; `prefetch`, how many message
 unacknowledged; `heartbeat`, seconds.
 """
 
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from eventkit.errors import ConfigurationError
 
+_PATIENCE = 5.0  # seconds
 _PORTS = {"activemq": 61613, "activemqs": 61614}
 _TLS = {"ca_certs": "ca_certs", "certfile": "cert_file", "keyfile": "key_file"}
 _EXAMPLE = "activemq://user:password@host:61613"
@@ -42,6 +45,17 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
+
+    def obstacle(self) -> str | None:
+        """Return what stands between here and the broker's port, None where nothing does: the client does not tell."""
+        try:
+            with socket.create_connection(self.place, _PATIENCE) as plain:
+                if self.tls is not None:
+                    context = ssl.create_default_context(cafile=self.tls.get("ca_certs"))
+                    context.wrap_socket(plain, server_hostname=self.place[0]).close()
+        except OSError as error:
+            return str(error)
+        return None
 
     def safe(self, text: object) -> str:
         """Return a text without our secret."""

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +12,12 @@ import stomp
 
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.frames import frame
 
 logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs what we raise
 
 _CONNECT = 5.0  # seconds
-_ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is taken for lost
+ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is taken for lost
 _REFUSAL = 2.0  # seconds for the answer to a head
 _TOO_LARGE = "maximum data length"
 _HEAD = "SEND\ndestination:/queue/eventkit.probe\ncontent-length:{size}\n\n"
@@ -56,25 +57,49 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         """Send a frame; return the receipt's number where one is asked for."""
         number = ""
         if receipt:
-            self._number += 1
-            number = headers["receipt"] = str(self._number)
-        with self._errors():
-            self._client.send_frame(command, headers, body)
+            number = headers["receipt"] = self.next_receipt()
+        self.write([frame(command, headers, body)])
         return number
+
+    def next_receipt(self) -> str:
+        """Return a number for a frame that asks for a receipt."""
+        self._number += 1
+        return str(self._number)
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send frames, all in one go."""
+        transport = self._client.transport
+        with self._errors():
+            if transport.blocking:
+                transport.send(b"".join(frames))
+            elif queue := transport.send_queue:  # with TLS the client's thread writes
+                queue.put(b"".join(frames))
+            else:
+                raise stomp.exception.NotConnectedException
 
     def wait(self, receipt: str) -> None:
         """Wait until a receipt has come; raise what came instead."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: receipt in self._receipts or self.end, _ANSWER):
-                raise TransportUnavailable(f"no answer from ActiveMQ at {self._address.hosts} in {_ANSWER:g} s")
-            if receipt not in self._receipts:
-                raise TransportUnavailable(self.end or "the connection to ActiveMQ ended")
-            self._receipts.discard(receipt)
+        if not self.has(receipt, ANSWER):
+            raise TransportUnavailable(f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s")
+        self.forget([receipt])
 
-    def has(self, receipt: str) -> bool:
-        """Whether a receipt has come."""
+    def has(self, receipt: str, timeout: float) -> bool:
+        """Wait for a receipt; return whether it has come, raise TransportUnavailable where none can come any more."""
         with self._changed:
+            self._changed.wait_for(lambda: receipt in self._receipts or self.end, timeout)
+            if self.end and receipt not in self._receipts:
+                raise TransportUnavailable(self.end)
             return receipt in self._receipts
+
+    def missing(self, receipts: Iterable[str]) -> str | None:
+        """Return the first of these receipts that has not come."""
+        with self._changed:
+            return next((receipt for receipt in receipts if receipt not in self._receipts), None)
+
+    def forget(self, receipts: Iterable[str]) -> None:
+        """Ask for these receipts no more."""
+        with self._changed:
+            self._receipts.difference_update(receipts)
 
     def refusal_of(self, size: int) -> str | None:
         """Return why the broker refuses a message of so many bytes; None where it does not, or does not say.
@@ -82,8 +107,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         It judges by the head, and its answer to a whole frame may be lost: it closes with the body still unread. So
         only a head is sent, and this connection is good for nothing else.
         """
-        with self._errors():
-            self._client.transport.send(_HEAD.format(size=size).encode())
+        self.write([_HEAD.format(size=size).encode()])
         with self._changed:
             self._changed.wait_for(lambda: self.end, _REFUSAL)
         return self.end if self.end and _TOO_LARGE in self.end else None
@@ -118,10 +142,13 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         self._ended(f"ActiveMQ at {self._address.hosts} is silent")
 
     def _connect(self) -> None:
-        with self._errors():
+        try:
             self._client.connect(self._address.user, self._address.password, wait=True)
             # or each small frame waits for the answer to the one before: 40 ms, where there is none
             self._client.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (stomp.exception.StompException, OSError) as error:
+            reason = self.end or self._address.obstacle() or self._address.safe(error) or type(error).__name__
+            raise TransportUnavailable(f"no connection to ActiveMQ at {self._address.hosts}: {reason}") from error
         if self.end:
             raise TransportUnavailable(self.end)
 

@@ -1,4 +1,4 @@
-"""Publishes in order: transactions of some hundred persistent messages, one after the other, each with a receipt.
+"""Publishes in order: transactions of some hundred persistent messages, committed one after the other's receipt.
 
 The broker ends the connection at the first frame that it refuses, so nothing passes what was refused. A message has
 two headers of ours: `eventkit-key`, and `eventkit-headers`, a JSON object.
@@ -12,7 +12,8 @@ import msgspec
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports.activemq.address import Address
-from eventkit.transports.activemq.connection import Connection, connected
+from eventkit.transports.activemq.connection import ANSWER, Connection, connected
+from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
 from eventkit.transports.partition import partition_of
@@ -20,11 +21,22 @@ from eventkit.transports.partition import partition_of
 KEY, HEADERS = "eventkit-key", "eventkit-headers"
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
+_KEYS = 200_000  # keys whose destination is remembered
 _LARGE = 64_000  # bytes: such a message asks for a receipt of its own, so that a refused one can be named
 
 
+class Transaction(msgspec.Struct):
+    """Messages that are at the broker, and come to be there for good together."""
+
+    messages: list[Message]
+    number: str
+    large: dict[str, Message] = msgspec.field(default_factory=dict)  # by the receipts they ask for, in order
+    receipt: str = ""  # of its commit
+    sent: float = 0.0
+
+
 class ActivePublisher:
-    """See `Publisher`: `send` waits for the receipts, `reports` tells them."""
+    """See `Publisher`: one transaction is on its way to be confirmed while the next is sent and not yet committed."""
 
     def __init__(self, address: Address, registry: Registry, *, to_listeners: bool = False) -> None:
         self._address = address
@@ -32,7 +44,9 @@ class ActivePublisher:
         self._registry = registry
         self._connection: Connection | None = None
         self._shards: dict[str, int] = {}
+        self._destinations: dict[tuple[str, str], str] = {}
         self._number = 0
+        self._under_way: Transaction | None = None
         self._verdict = Reports()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -51,8 +65,10 @@ class ActivePublisher:
             self._transact(batch)
 
     def reports(self, timeout: float) -> Reports:
-        """Return what became of what was sent: it is known by now."""
-        if not (self._verdict.confirmed or self._verdict.failed):
+        """Return what is known since the last call."""
+        if self._under_way:
+            self._land(0 if self._verdict.confirmed or self._verdict.failed else timeout)
+        elif not (self._verdict.confirmed or self._verdict.failed):
             time.sleep(timeout)
         verdict = self._verdict
         self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
@@ -62,8 +78,9 @@ class ActivePublisher:
         """Return the last word."""
         return self.close(0)
 
-    def close(self, timeout: float) -> Reports:  # noqa: ARG002 nothing is queued
-        """Return the last reports and let go of the connection."""
+    def close(self, timeout: float) -> Reports:
+        """Wait for what is under way and let go of the connection."""
+        self._land(timeout)
         if self._connection:
             self._connection.close()
         return self.reports(0)
@@ -80,27 +97,51 @@ class ActivePublisher:
         return topic in self._shards
 
     def _transact(self, batch: list[Message]) -> None:
+        """Send a transaction; commit it when the one before is confirmed, for nothing passes what was refused."""
         connection = self._connection
         if connection is None:
             return
         self._number += 1
-        large: dict[str, Message] = {}  # by receipt, in order
+        transaction = Transaction(batch, str(self._number))
+        frames = self._frames(connection, transaction)
+        if transaction.large:  # where it is refused, the answer to what came before may be lost with it
+            self._land(ANSWER)
         try:
-            connection.send("BEGIN", {"transaction": str(self._number)})
-            for message in batch:
-                receipt = self._send(connection, message)
-                if receipt:
-                    large[receipt] = message
-            connection.wait(connection.send("COMMIT", {"transaction": str(self._number)}, receipt=True))
+            connection.write(frames)
+            self._land(ANSWER)
+            if not self._verdict.failed:
+                named = {"transaction": transaction.number}
+                transaction.receipt = connection.send("COMMIT", named, receipt=True)
+                transaction.sent = time.monotonic()
+                self._under_way = transaction
         except TransportError as error:
-            culprit = next((each for receipt, each in large.items() if not connection.has(receipt)), None)
-            refusal = self._refusal(culprit) if culprit else None
-            if culprit and refusal:
-                self._verdict.refused[culprit.tag] = refusal
-            else:
-                self._verdict.lost = connection.end or str(error)
+            self._judge(connection, transaction, error)
+
+    def _land(self, timeout: float) -> None:
+        """Take note of what became of the transaction that is under way, if it is known in time."""
+        transaction, connection = self._under_way, self._connection
+        if transaction is None or connection is None:
+            return
+        try:
+            if connection.has(transaction.receipt, timeout):
+                self._under_way = None
+                self._verdict.confirmed += [each.tag for each in transaction.messages]
+                connection.forget([transaction.receipt, *transaction.large])
+            elif time.monotonic() - transaction.sent >= ANSWER:
+                self._under_way = None
+                self._verdict.lost = f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s"
+        except TransportError as error:
+            self._under_way = None
+            self._judge(connection, transaction, error)
+
+    def _judge(self, connection: Connection, transaction: Transaction, error: TransportError) -> None:
+        receipt = connection.missing(transaction.large)
+        culprit = transaction.large[receipt] if receipt else None
+        refusal = self._refusal(culprit) if culprit else None
+        if culprit and refusal:
+            self._verdict.refused[culprit.tag] = refusal
         else:
-            self._verdict.confirmed += [each.tag for each in batch]
+            self._verdict.lost = self._verdict.lost or connection.end or str(error)
 
     def _refusal(self, message: Message) -> str | None:
         size = len(_bytes(message.value))
@@ -111,17 +152,33 @@ class ActivePublisher:
             return None
         return refusal and f"{size:,} bytes are too many: {refusal}"
 
-    def _send(self, connection: Connection, message: Message) -> str:
-        value = _bytes(message.value)
-        headers = {
-            "destination": topic_of(message.topic, partition_of(message.key, self._shards[message.topic])),
-            "transaction": str(self._number),
-            "persistent": "true",
-            "content-length": str(len(value)),
-            KEY: message.key,
-            HEADERS: _text(message),
-        }
-        return connection.send("SEND", headers, value, receipt=len(value) > _LARGE)
+    def _frames(self, connection: Connection, transaction: Transaction) -> list[bytes]:
+        frames = [frame("BEGIN", {"transaction": transaction.number})]
+        for message in transaction.messages:
+            value = _bytes(message.value)
+            headers = {
+                "destination": self._destination(message),
+                "transaction": transaction.number,
+                "persistent": "true",
+                "content-length": str(len(value)),
+                KEY: message.key,
+                HEADERS: _text(message),
+            }
+            if len(value) > _LARGE:
+                receipt = headers["receipt"] = connection.next_receipt()
+                transaction.large[receipt] = message
+            frames.append(frame("SEND", headers, value))
+        return frames
+
+    def _destination(self, message: Message) -> str:
+        place = message.topic, message.key
+        destination = self._destinations.get(place)
+        if destination is None:
+            if len(self._destinations) >= _KEYS:
+                self._destinations.clear()
+            shard = partition_of(message.key, self._shards[message.topic])
+            destination = self._destinations[place] = topic_of(message.topic, shard)
+        return destination
 
 
 def _bytes(value: bytes | str) -> bytes:

@@ -17,6 +17,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
+from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
 
@@ -89,8 +90,8 @@ class ActiveSubscription:
                 if message.tag.turn == self._lanes[shard].turn:
                     last.setdefault(shard, {})[message.key] = message.tag.ack
             done = [ack for shard, keys in last.items() for ack in _settled(self._lanes[shard], keys)]
-        for ack in done:
-            self._connection.send("ACK", {"id": ack})
+        if done:
+            self._connection.write([frame("ACK", {"id": ack}) for ack in done])
 
     def close(self) -> None:
         """Leave the group."""
