@@ -3,27 +3,47 @@
 import shutil
 import socket
 import time
-from typing import Self
+from pathlib import Path
+from typing import NamedTuple, Self
 
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
+from tests.servers.certificate import SECRET, Certificate
 from tests.servers.child import Child
 from tests.servers.jars import ACTIVEMQ, ACTIVEMQ_VERSION
 
 LOCAL = "127.0.0.1"
 START_TIMEOUT = 90.0
+SECURED = Path(__file__).with_name("SecuredBroker.java")
+LOGIN = "login.properties"
 LARGEST = 1_048_576  # bytes of a message
 
 
+class Secured(NamedTuple):
+    """A port that speaks TLS, and a user."""
+
+    port: int
+    certificate: Certificate
+    user: str
+    password: str
+
+    def options(self, folder: Path) -> list[str]:
+        """Write down the user, and return what the broker's Java is told."""
+        (folder / LOGIN).write_text(f"user={self.user}\npassword={self.password}\n")
+        store = self.certificate.store
+        return [f"-Djavax.net.ssl.keyStore={store}", f"-Djavax.net.ssl.keyStorePassword={SECRET}"]
+
+
 class ActiveServer(Child):
-    """One broker."""
+    """One broker; `secured` says who else may get in, and how."""
 
     version = ACTIVEMQ_VERSION
 
-    def __init__(self, *, persistent: bool = True) -> None:
+    def __init__(self, *, persistent: bool = True, secured: Secured | None = None) -> None:
         super().__init__()
         self._persistent = persistent
+        self._secured = secured
         self._port = free_port()
         self.url = f"activemq://{LOCAL}:{self._port}"
 
@@ -32,14 +52,18 @@ class ActiveServer(Child):
         jars = ACTIVEMQ.folder()
         self._guard = self._guard or Guard("eventkit-activemq-")
         folder = self._guard.folder
+        more = f",stomp+ssl://{LOCAL}:{self._secured.port}" if self._secured else ""
         broker = (
-            f"broker:(stomp://{LOCAL}:{self._port}?wireFormat.maxDataLength={LARGEST})"
+            f"broker:(stomp://{LOCAL}:{self._port}?wireFormat.maxDataLength={LARGEST}{more})"
             f"?persistent={str(self._persistent).lower()}&useJmx=false&dataDirectory={folder}/data"
         )
+        options = self._secured.options(folder) if self._secured else []
+        program = [str(SECURED)] if self._secured else ["org.apache.activemq.console.Main", "start"]
+        login = [str(folder / LOGIN)] if self._secured else []
         arguments = [
             shutil.which("java") or "java", "-Xmx512m", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", f"-Dactivemq.home={folder}", f"-Dactivemq.base={folder}",
-            "-cp", f"{jars}/*", "org.apache.activemq.console.Main", "start", broker,
+            *options, "-cp", f"{jars}/*", *program, broker, *login,
         ]  # fmt: skip
         self.pid = self._guard.spawn(Command(arguments=arguments, log=folder / "activemq.log"))
         self._await_answer()

@@ -96,7 +96,10 @@ class GivenKafka(Topics):
 
 
 class KafkaServer(Topics):
-    """Apache Kafka as a child process; `properties` are added to its server.properties."""
+    """Apache Kafka as a child process.
+
+    `properties` are added to its server.properties, the last of a name counts; they may name the ports as those do.
+    """
 
     version = KAFKA_VERSION
 
@@ -182,7 +185,7 @@ class KafkaServer(Topics):
         self._guard = Guard("eventkit-kafka-")
         known = {"host": LOCAL, "port": self._port, "controller": self._controller, "folder": self._folder}
         extra = "".join(f"{name}={value}\n" for name, value in self._properties.items())
-        (self._folder / "server.properties").write_text(PROPERTIES.format(**known) + extra)
+        (self._folder / "server.properties").write_text((PROPERTIES + extra).format(**known))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         try:
             configuration = str(self._folder / "server.properties")

@@ -29,10 +29,11 @@ log.file = false
 
 
 class RabbitServer(Child):
-    """One node; `settings` are lines added to its rabbitmq.conf."""
+    """One node; `settings` are lines added to its rabbitmq.conf. Its one user may be another than guest."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, login: tuple[str, str] = ("guest", "guest")) -> None:
         super().__init__()
+        self._login = pika.PlainCredentials(*login)
         self._settings = settings
         self._port, self._dist, self._epmd = free_port(), free_port(), free_port()
         self.url = f"rabbitmq://{LOCAL}:{self._port}"
@@ -42,7 +43,8 @@ class RabbitServer(Child):
         program = _program()
         if self._guard is None:
             self._guard = Guard("eventkit-rabbitmq-")
-            lines = [CONFIGURATION.format(host=LOCAL, port=self._port), *self._settings]
+            login = f"default_user = {self._login.username}", f"default_pass = {self._login.password}"
+            lines = [CONFIGURATION.format(host=LOCAL, port=self._port), *login, *self._settings]
             (self._guard.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
             self._spawn([shutil.which("epmd") or "epmd", "-address", LOCAL, "-port", str(self._epmd)], "epmd.log")
         self.pid = self._spawn([str(program)], "rabbitmq.log")
@@ -51,7 +53,9 @@ class RabbitServer(Child):
 
     def connection(self) -> pika.BlockingConnection:
         """Return a connection."""
-        return pika.BlockingConnection(pika.ConnectionParameters(LOCAL, self._port, socket_timeout=5))
+        return pika.BlockingConnection(
+            pika.ConnectionParameters(LOCAL, self._port, credentials=self._login, socket_timeout=5)
+        )
 
     @property
     def version(self) -> str:

@@ -18,6 +18,7 @@ _GONE = frozenset(
         KafkaError._RESOLVE,  # noqa: SLF001
     }
 )
+_REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001
 
 
 class BrokerNews:
@@ -31,6 +32,7 @@ class BrokerNews:
         self._level = logging.WARNING if aloud else logging.DEBUG
         self._told = 0.0
         self.away = False
+        self.refused = False  # trying again will not help
         self.reason = ""
 
     def __call__(self, error: KafkaError) -> None:
@@ -39,6 +41,7 @@ class BrokerNews:
             self.reason = self._address.safe(error.str())
             logger.debug("Kafka at %s: %s", self._address.hosts, self.reason)
             return
+        self.refused = self.refused or error.code() in _REFUSED
         if not self.reason or error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self.reason = self._address.safe(error.str())
         now = time.monotonic()
@@ -51,4 +54,4 @@ class BrokerNews:
         """Say that it answers again."""
         if self.away:
             logger.info("Kafka at %s is back", self._address.hosts)
-        self.away, self.reason = False, ""
+        self.away, self.refused, self.reason = False, False, ""

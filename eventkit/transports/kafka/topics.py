@@ -24,6 +24,7 @@ from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
 
 _PATIENCE = 5.0  # seconds a question may take
+_SHORT = 0.5  # the same, where the client may hear meanwhile that it is refused
 _CREATION = 15.0
 _LOOK = 0.02
 
@@ -110,12 +111,17 @@ class Topics:
 
     def describe_cluster(self) -> str:
         """Return who answers."""
+        deadline = time.monotonic() + _PATIENCE
         with self._lock:
-            try:
-                brokers = self._admin().list_topics(timeout=_PATIENCE).brokers
-            except KafkaException as error:
-                raise self._unavailable(error) from None
-        return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
+            while True:
+                try:
+                    brokers = self._admin().list_topics(timeout=_SHORT).brokers
+                except KafkaException as error:
+                    self._admin().poll(0)  # for the news
+                    if self._news.refused or time.monotonic() > deadline:
+                        raise self._unavailable(error) from None
+                else:
+                    return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
 
     def _unavailable(self, error: KafkaException) -> TransportUnavailable:
         """Return the error that says why nobody answered."""
