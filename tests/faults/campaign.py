@@ -23,7 +23,7 @@ from tests.faults.checker import Verdict, judge
 from tests.faults.logs import Told, told
 from tests.faults.shop import TOPIC
 from tests.faults.storm import BROKER, WORKERS, Blow, Storm, by_chance
-from tests.faults.watch import Tell, Watch
+from tests.faults.watch import START, Tell, Watch
 from tests.faults.workload import finish
 from tests.process import ROOT, EventkitProcess
 from tests.relay.process import RelayProcess
@@ -86,8 +86,7 @@ def run(url: str, broker: Any, folder: Path, campaign: Campaign, tell: Tell = la
     workers = _workers(url, broker.url, folder, campaign.options)
     storm = Storm({**workers, "broker": broker}, campaign.plans or _by_chance(campaign.seed))
     try:
-        for worker in workers.values():
-            worker.start()
+        _start(workers)
         with psycopg.connect(url, autocommit=True) as connection:
             watch = Watch(connection, storm, tell)
             _fight(url, campaign, storm, watch)
@@ -108,6 +107,17 @@ def _workers(url: str, broker: str, folder: Path, options: Mapping[str, str] | N
         name: EventkitProcess(url, broker, folder / f"{name}.log", *words, options=options) for name in PROJECTORS
     }
     return {**relays, **projectors}
+
+
+def _start(workers: Mapping[str, EventkitProcess]) -> None:
+    """Start them, relays last: some brokers keep nothing for groups that have no place yet."""
+    for name in PROJECTORS:
+        workers[name].start()
+    for name in PROJECTORS:
+        for model in ("seen", "acting"):
+            workers[name].says(f"projector {model} reads", timeout=START)
+    for name in RELAYS:
+        workers[name].start()
 
 
 def _words(verdict: Verdict, *, duplicates: str) -> str:

@@ -41,7 +41,7 @@ class Watch:
         if time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
             text = "{:7,} written {:7,} seen {:7,} acted upon {:5,} unsent".format(*found)
-            self._tell(f"{self._told - self._started:4.0f} s {text}  {dict(self._storm.counts)}")
+            self._tell(f"{self._told - self._started:4.0f} s {text} {self._storm.counts.total():4} blows")
         return found
 
     def drain(self) -> int:
