@@ -1,7 +1,7 @@
 """The short form of `python -m tests.faults brokers`, which strikes at random for two minutes on each broker.
 
-Here few blows fall, each where it hurts: a relay, a projector and the broker killed with -9 while others write, a relay
-and a projector hung, and those that take over killed in turn.
+Here few blows fall, each where it hurts: a relay, a projector and the broker killed with -9 while others write, then the
+other relay and the other projector hung, which had taken over.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ from tests.servers.redis import RedisServer
 
 SECONDS = 2.5
 PLANS = [
-    [Blow(0.4, "relay0"), Blow(0.5, "relay1", KILLED, 0.3), Blow(0.5, "relay0", HUNG, 0.8)],
-    [Blow(0.2, "projector0"), Blow(0.8, "projector1", HUNG, 0.6), Blow(0.3, "projector1", KILLED, 0.3)],
-    [Blow(1.0, "broker", KILLED, 0.1)],
+    [Blow(0.4, "relay0"), Blow(0.8, "relay1", HUNG, 0.6)],
+    [Blow(0.2, "projector0"), Blow(0.8, "projector1", HUNG, 0.6)],
+    [Blow(0.8, "broker", KILLED, 0.1)],
 ]
 STARTS: dict[str, Callable[[], Any]] = {
     "kafka": lambda: KafkaServer(heap="512m", properties={"group.min.session.timeout.ms": "1000"}).start(),
@@ -57,5 +57,5 @@ def test_with_relay_projector_and_broker_killed_each_event_takes_effect_once_and
 
     assert outcome.clean, outcome
     assert outcome.seen.written > 100
-    struck = {"relay killed": 2, "relay hung": 1, "projector killed": 2, "projector hung": 1, "broker killed": 1}
+    struck = {"relay killed": 1, "relay hung": 1, "projector killed": 1, "projector hung": 1, "broker killed": 1}
     assert struck.items() <= outcome.counts.items()
