@@ -148,7 +148,8 @@ def _forget(url: str, topic: str) -> None:
 
     if not url.startswith("kafka://"):
         return
-    admin = AdminClient({"bootstrap.servers": url.removeprefix("kafka://"), **load().transport_options})
+    quiet = {"log_level": 3}  # its client says at its end that it has ended
+    admin = AdminClient({"bootstrap.servers": url.removeprefix("kafka://"), **quiet, **load().transport_options})
     groups = [CHECKER, *(projection.name for projection in projections)]
     pending = [*admin.delete_topics([topic]).values(), *admin.delete_consumer_groups(groups).values()]
     for done in pending:

@@ -1,7 +1,7 @@
 """The short form of `python -m tests.faults brokers`, which strikes at random for two minutes on each broker.
 
-Here few blows fall, each where it hurts: a relay, a projector and the broker killed with -9 while others write, then the
-other relay and the other projector hung, which had taken over.
+Here few blows fall, each where it hurts: a relay, a projector and the broker killed with -9 while others write, then
+the other relay and the other projector hung, which had taken over.
 """
 
 from collections.abc import Callable, Iterator
