@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 import pytest
 
+from eventkit.domain.message import Message
 from eventkit.errors import TransportError, TransportUnavailable
 from eventkit.transports import Flag, Transport, open_transport
 from tests.transports.contract import fresh, joined
-from tests.transports.traffic import deliver, in_order, messages, number, read
+from tests.transports.traffic import deliver, first_in_order, in_order, messages, number, read, read_until
 from tests.waiting import wait_until
 
 
@@ -52,6 +53,27 @@ class ServerContract:
         assert sorted(map(number, received)) == list(range(500))
         assert in_order(received)
         subscription.close()
+
+    def test_what_waits_behind_a_members_share_never_passes_it(self, transport: Transport) -> None:
+        """A member that lets a shard go, and one that leaves, hold less than there is: what they held comes first."""
+        topic = transport.create_topics([fresh("topic")], partitions=2)[0]
+        group, publisher = joined(transport, topic, fresh("group")), transport.publisher()
+        deliver(publisher, messages(topic, 6_000))
+        first = transport.subscribe([topic], group)
+        kept = read(first, 100, limit=100)
+        second = transport.subscribe([topic], group)
+
+        def share() -> list[Message]:
+            kept.extend(read(first, 1, limit=10))
+            return second.receive(500, 0.05)
+
+        shared = wait_until(share, what="a shard that was let go")
+        first.close()
+        missing = set(range(6_000)) - set(map(number, kept + shared))
+        shared += read_until(second, lambda found: missing <= set(map(number, found)))
+
+        assert first_in_order(shared)
+        second.close()
 
     def test_what_is_delivered_again_and_again_is_not_dropped(self, transport: Transport) -> None:
         """Members that come and go without acknowledging, thirty times over, lose nothing and reorder nothing."""

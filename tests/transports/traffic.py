@@ -95,3 +95,12 @@ def numbers_by_key(received: Iterable[Message]) -> dict[str, list[int]]:
 def in_order(received: Iterable[Message]) -> bool:
     """Whether each key's numbers rise."""
     return all(numbers == sorted(numbers) for numbers in numbers_by_key(received).values())
+
+
+def first_in_order(received: Iterable[Message]) -> bool:
+    """Whether the first deliveries of each key's numbers rise, whatever comes again later."""
+    return all(_firsts(numbers) == sorted(set(numbers)) for numbers in numbers_by_key(received).values())
+
+
+def _firsts(numbers: list[int]) -> list[int]:
+    return list(dict.fromkeys(numbers))

@@ -84,6 +84,7 @@ class RabbitSubscription:
 
     def close(self) -> None:
         """Leave the group."""
+        self._loop.call(self._leave)
         self._loop.close()
 
     def _settle(self, lane: Lane, keys: Mapping[str, int]) -> None:
@@ -137,7 +138,12 @@ class RabbitSubscription:
     def _reopen(self, channel: Any, shard: Shard) -> None:  # noqa: ANN401 pika has no types for it
         if channel is not None and channel.is_open:
             channel.add_on_close_callback(lambda *_: self._open(shard))
-            channel.close()
+            _close(channel)
+
+    def _leave(self) -> None:
+        for lane in self._lanes.values():
+            if lane.channel is not None and lane.channel.is_open:
+                _close(lane.channel)
 
     def _consume(self, channel: Any, shard: Shard, turn: int) -> None:  # noqa: ANN401
         lane = self._lanes[shard]
@@ -195,6 +201,16 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str | bytes)}
     key = str(headers.pop(KEY, ""))  # numbers are the broker's own: x-delivery-count
     return Message(topic, key, body, list(headers.items()), tag)
+
+
+def _close(channel: Any) -> None:  # noqa: ANN401
+    """Close a channel with its consumers.
+
+    pika would cancel them first, and the broker then give the next member what comes after our unacknowledged messages,
+    and these only when the channel is closed.
+    """
+    channel._consumers.clear()  # noqa: SLF001 close() cancels what is in here
+    channel.close()
 
 
 def _ignore(*_: object) -> None:
