@@ -67,7 +67,7 @@ def url(database_url: str) -> str:
     return database_url
 
 
-@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+@pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
 def test_publish_subscribe_point_to_point_and_broadcast(broker: Broker, url: str) -> None:
     """Every group gets each command, one of its members, in order; every instance hears each broadcast."""
     stream = pricing.stream("order", uuid.uuid4())
@@ -91,7 +91,7 @@ def test_publish_subscribe_point_to_point_and_broadcast(broker: Broker, url: str
     assert _asked(url, stream) == [(group, number) for group in ("books", "orders") for number in range(10)]
 
 
-@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+@pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
 def test_a_request_has_its_reply_and_a_late_one_is_dropped(broker: Broker, url: str) -> None:
     """Whoever waits no longer is not told; asked again with its id, the kept reply comes."""
     with Requester(broker.transport, pricing, replies="shop.replies") as requester:
@@ -127,6 +127,40 @@ def test_a_responder_killed_at_a_crash_point_is_answered_by_another(broker: Brok
             assert reply.result(60) == Price(article, 100)
 
     assert rows(url, "select count(*) from asked where article = %s", [article]) == [(1,)]
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_fork_of_a_process_goes_on_sending_and_asking(broker: Broker, url: str) -> None:
+    """What was opened before it is its parent's: it opens its own, as servers do that load an application first."""
+    with working(url, broker.url), working(url, broker.url, orders()):
+        command = [sys.executable, "-c", FORKS, broker.url]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+        assert told.stdout.split() == ["100", "200", "0"], told.stderr
+        wait_until(lambda: len(_asked(url, "order-fork")) == 2, timeout=60, what="what both have sent")
+
+
+FORKS = """
+import os, sys
+from tests.messaging.pricing import *
+from eventkit.messaging import Requester, Sender
+from eventkit.transports import open_transport
+
+transport = open_transport(sys.argv[1])
+sender, requester = Sender(transport, pricing), Requester(transport, pricing, replies="shop.replies")
+
+def talk(count):
+    sender.send(pricing.stream("order", "fork"), OrderTea(count))
+    price = requester.request(pricing.stream("price", "tea"), GetPrice("tea", count), Price, timeout=20)
+    print(price.cents, flush=True)
+
+talk(1)
+child = os.fork()
+if child == 0:
+    talk(2)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
 
 
 def _instance(transport: Transport, heard: set[str]) -> Listener:
