@@ -14,6 +14,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
 from eventkit.messaging.listening import Listening
 from eventkit.projection.arrival import Arrival, gather
+from eventkit.projection.blame import said
 from eventkit.projection.handlers import Handlers, Step, takes_envelope
 from eventkit.projection.projection import F
 from eventkit.transports.base import Transport
@@ -96,6 +97,6 @@ class Listener:
         try:
             call()
         except EventkitError as error:
-            logger.warning("a listener passes over %s: %s", what, error)
-        except Exception:
-            logger.exception("a listener's function for %s fails", what)
+            logger.warning("a listener passes over %s: %s", what, said(error))
+        except Exception as error:  # noqa: BLE001 a listener goes on
+            logger.error("a listener's function for %s fails: %s", what, said(error))  # noqa: TRY400 what it says is payload

@@ -114,7 +114,8 @@ class Running:
         if self._wanted.store_url or not projector.begins():
             return
         with self._store() as connection:
-            pruned = pruned_categories(connection, self._settings.schema)
+            counts = pruned_categories(connection, self._settings.schema)
+        pruned = {category: count for category, count in counts.items() if self._projection.reads(category)}
         if pruned:
             logger.warning(
                 "projector %s begins on a store from which events were pruned (%s): its read model will lack them, "

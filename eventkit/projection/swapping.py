@@ -159,7 +159,8 @@ class Swap:
         tables, categories = [table.place for table in self._tables], building.projection.categories
         building.projections.replace(connection, name, new, tables=tables, categories=categories)
         building.rebuilds.end(connection, name)
-        hand_over(connection, self._schema, name=name, old=live.generation, new=new.generation)
+        both = {"old": live.generation, "new": new.generation}
+        hand_over(connection, self._schema, name=name, **both, categories=categories)
         old_by, new_by = parked_by(name, live.generation), parked_by(name, new.generation)
         keep_malformed(connection, self._schema, old=old_by, new=new_by)
         # crash point: renamed, not committed -> rolled back: live and shadow are as they were

@@ -4,6 +4,7 @@ A generation that no row of `projections` or `rebuilds` names is dead: nobody ap
 generation behind the fence. What is left of it is taken away by whoever made it dead, or by the next rebuild.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -32,6 +33,7 @@ _HAND_OVER = """
 with handed as (
   update {s}.dead_letters d set parked_by = %(new)s
    where parked_by = %(old)s and version > 0
+     and (cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))
      and version > coalesce((select version from {s}.checkpoints c
                               where c.generation = %(generation)s and c.stream = d.stream), 0)
      and version > coalesce((select max(version) from {s}.dead_letters n
@@ -63,9 +65,12 @@ def keep_malformed(connection: psycopg.Connection[Any], schema: str, *, old: str
     connection.execute(_sql(_KEEP_MALFORMED, schema), {"old": old, "new": new})
 
 
-def hand_over(connection: psycopg.Connection[Any], schema: str, *, name: str, old: int, new: int) -> None:
-    """Hand the letters that the next generation has not reached on to it, to be tried by its code."""
-    params = {"old": parked_by(name, old), "new": parked_by(name, new), "generation": new}
+def hand_over(
+    connection: psycopg.Connection[Any], schema: str, *, name: str, old: int, new: int, categories: Sequence[str]
+) -> None:
+    """Hand the letters that the next generation has not reached on to it, of what it reads, to be tried by its code."""
+    generations = {"old": parked_by(name, old), "new": parked_by(name, new), "generation": new}
+    params = generations | {"categories": list(categories)}
     connection.execute(_sql(_HAND_OVER, schema), params)
 
 

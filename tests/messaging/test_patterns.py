@@ -161,7 +161,10 @@ def test_a_function_that_fails_is_logged_and_the_next_message_comes(
         wait_until(heard.is_set, what="the good one")
 
     assert "a listener's function for PriceChanged fails" in caplog.text
-    assert "a listener passes over PriceChanged: 'PriceChanged' of 'pricing' was written with schema" in caplog.text
+    assert (
+        "a listener passes over PriceChanged: NewerSchema: 'PriceChanged' of 'pricing' was written with schema"
+        in caplog.text
+    )
 
 
 def test_a_listener_whose_broker_was_away_is_told_that_it_may_have_missed_something(
