@@ -8,6 +8,7 @@ from eventkit.transports.activemq import ActiveTransport
 from tests.servers.activemq import ActiveServer
 from tests.transports.contract import Refuser, TransportContract, fresh, joined
 from tests.transports.server_contract import ServerContract
+from tests.transports.traffic import deliver, messages, read
 
 
 @pytest.fixture
@@ -48,3 +49,23 @@ class TestActiveMQ(TransportContract, ServerContract):
             return name
 
         return make
+
+
+def test_a_busy_broker_is_sent_a_few_acknowledgements_at_a_time(own_server: ActiveServer) -> None:
+    """Thousands would fill the buffer of its socket while it sends, and both ends would wait for each other."""
+    transport = ActiveTransport(own_server.url, {})
+    topic = transport.create_topics([fresh("topic")], partitions=2)[0]
+    group, publisher = joined(transport, topic, fresh("group")), transport.publisher()
+    deliver(publisher, messages(topic, 1_500))
+    subscription = transport.subscribe([topic], group)
+    received = read(subscription, 1_500, acknowledge=False, limit=1_500)
+
+    own_server.pause()
+    subscription.acknowledge(received)
+    subscription.receive(1, 0.1)
+    waiting = len(subscription._acknowledging._waiting)
+    own_server.resume()
+    subscription.close()
+
+    assert waiting == 1_300
+    assert transport.subscribe([topic], group).receive(1, 1.0) == []

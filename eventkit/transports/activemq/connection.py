@@ -29,10 +29,17 @@ Frame = Any  # stomp.utils.Frame, which has no types
 class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
     """Open from the start until `end` says why it is not."""
 
-    def __init__(self, address: Address, *, arrived: Callable[[Frame], None] | None = None) -> None:
-        """Connect; TransportUnavailable when nobody answers."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        arrived: Callable[[Frame], None] | None = None,
+        answered: Callable[[], None] | None = None,
+    ) -> None:
+        """Connect; TransportUnavailable when nobody answers. `arrived` gets messages, `answered` hears of receipts."""
         self._address = address
         self._arrived = arrived
+        self._answered = answered
         self._changed = threading.Condition()
         self._receipts: set[str] = set()
         self._number = 0
@@ -131,6 +138,8 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         with self._changed:
             self._receipts.add(frame.headers["receipt-id"])
             self._changed.notify_all()
+        if self._answered:
+            self._answered()
 
     def on_error(self, frame: Frame) -> None:
         self._ended(f"ActiveMQ at {self._address.hosts} refuses: {frame.headers.get('message', 'no reason given')}")

@@ -4,6 +4,7 @@ The first member to come is the one everywhere, so members share by letting go: 
 its part gives up the rest, within `receive`, by subscribing anew. Members hear of each other on a topic of the group.
 """
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict, deque
@@ -15,15 +16,16 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
+from eventkit.transports.activemq.acknowledging import Acknowledging
 from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
-from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
 
 Shard = tuple[str, int]
 
 _BEAT = 0.5  # seconds between two signs of life to the other members
+_GOODBYE = 2.0  # seconds for what is still to be acknowledged
 _SILENT = 3.0  # seconds after which a member is not counted any more
 _MEMBERS = "members"  # the id of the subscription to the group's topic
 _headers = msgspec.json.Decoder(dict[str, str])
@@ -59,7 +61,8 @@ class ActiveSubscription:
         self._arrived: deque[Message] = deque()
         self._beaten = 0.0
         self._changed = threading.Condition()  # over all of the above
-        self._connection = Connection(address, arrived=self._arrive)
+        self._connection = Connection(address, arrived=self._arrive, answered=self._wake)
+        self._acknowledging = Acknowledging(self._connection)
         self._members = f"/topic/eventkit.members.{group}"
         self._connection.send("SUBSCRIBE", {"id": _MEMBERS, "destination": self._members, "ack": "auto"})
         self._beat()
@@ -70,16 +73,19 @@ class ActiveSubscription:
         """Return what is there, as soon as there is something."""
         self._beat()
         deadline = time.monotonic() + timeout
-        with self._changed:
-            self._let_go()
-            while not self._arrived:
-                if self._connection.end:
+        while True:
+            self._acknowledging.go_on()
+            with self._changed:
+                if self._acknowledging.is_clear:  # what is given up is not ours to acknowledge any more
+                    self._let_go()
+                self._changed.wait_for(self._has_news, max(0.0, min(deadline - time.monotonic(), _BEAT)))
+                if self._connection.end and not self._arrived:
                     raise TransportUnavailable(self._connection.end)
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return []
-                self._changed.wait(min(left, _BEAT))
-            return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+                if self._arrived or time.monotonic() >= deadline:
+                    return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    def _has_news(self) -> bool:
+        return bool(self._arrived or self._connection.end or self._acknowledging.may_go_on)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
@@ -90,11 +96,13 @@ class ActiveSubscription:
                 if message.tag.turn == self._lanes[shard].turn:
                     last.setdefault(shard, {})[message.key] = message.tag.ack
             done = [ack for shard, keys in last.items() for ack in _settled(self._lanes[shard], keys)]
-        if done:
-            self._connection.write([frame("ACK", {"id": ack}) for ack in done])
+        self._acknowledging.add(done)
+        self._acknowledging.go_on()
 
     def close(self) -> None:
         """Leave the group."""
+        with contextlib.suppress(TransportUnavailable):
+            self._acknowledging.finish(_GOODBYE)
         self._connection.close()
 
     def _subscribe(self, shard: Shard) -> None:
@@ -130,6 +138,10 @@ class ActiveSubscription:
             self._connection.send("SEND", headers, self._me.encode())
 
     # --- on the client's thread
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _arrive(self, frame: Frame) -> None:
         with self._changed:
