@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer
 from benchmarks.raw import CLIENT, send
 from benchmarks.transports.contestant import DEADLINE, GROUP, Place
 from eventkit.domain.message import Message
-from eventkit.projection.sources import LIMIT
+from eventkit.projection.sources import LIMIT, WAIT
 
 _CONSUMER = {
     "group.id": GROUP,
@@ -39,9 +39,10 @@ class Client:
         consumer.subscribe([self._topic])
         batch, left = consumer.consume(1, DEADLINE), count
         began()
-        while batch:
+        while left:
             for message in batch:
                 message.key(), message.value(), message.headers()
             left -= len(batch)
-            consumer.commit()
-            batch = consumer.consume(min(LIMIT, left), DEADLINE) if left else []
+            if batch:
+                consumer.commit()
+            batch = consumer.consume(min(LIMIT, left), WAIT) if left else []
