@@ -1,19 +1,21 @@
 """Redis Streams keep the contract, on a real Redis; and what only a server, or a dead owner, can do to them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from eventkit.errors import ConfigurationError, TopicUnusable
 from eventkit.transports import open_transport
 from eventkit.transports.partition import partition_of
-from eventkit.transports.redis import RedisTransport
+from eventkit.transports.redis import RedisTransport, trimming
 from eventkit.transports.redis.topics import stream_key
 from eventkit.transports.redis.trimming import Trimming
 from tests.servers.redis import RedisServer
 from tests.transports.contract import Refuser, TransportContract, fresh
 from tests.transports.server_contract import ServerContract
 from tests.transports.traffic import deliver, in_order, messages, number, read
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -117,6 +119,28 @@ def test_trimming_keeps_what_a_group_has_not_acknowledged(transport: RedisTransp
     assert sorted(map(number, [*half, *read(slow, 200)])) == list(range(400))
     fast.close()
     slow.close()
+
+
+def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
+    redis: RedisServer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the retention lets go does not stay for ever where no group has ever been."""
+    monkeypatch.setattr(trimming, "_EVERY", 0)
+    transport = RedisTransport(redis.url, {"retention": "0.000001"})
+    deliver(transport.publisher(), messages(topic, 2_000, keys=1))
+    stream = stream_key(topic, partition_of("order-0", 4))
+    listener = transport.listen([topic])
+
+    def left() -> int:
+        assert listener.receive(1, 0) == []
+        length: Any = transport._topics.client.xlen(stream)
+        return int(length)
+
+    wait_until(lambda: left() < 2_000, what="a second to pass")  # Redis tells whole ones
+    deliver(transport.publisher(), messages(topic, 1, keys=1))
+    assert len(read(listener, 1)) == 1
+    listener.close()
+    transport.close()
 
 
 def test_a_stream_trimmed_by_others_below_what_a_group_has_read_is_told(transport: RedisTransport, topic: str) -> None:

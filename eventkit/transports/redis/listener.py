@@ -1,4 +1,7 @@
-"""A reader of its own: XREAD from where each shard's stream ended when it began; the server knows nothing of it."""
+"""A reader of its own: XREAD from where each shard's stream ended when it began; the server knows nothing of it.
+
+Where a topic has no group, as one of replies has none, listeners are all that keeps its streams from growing for ever.
+"""
 
 import time
 from collections import deque
@@ -9,6 +12,7 @@ from eventkit.domain.message import Message
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.subscription import message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
+from eventkit.transports.redis.trimming import Trimming
 
 _LONGEST = 5.0  # seconds of one wait: below the client's own patience for an answer
 
@@ -24,6 +28,7 @@ class RedisListener:
         places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._shards = {stream_key(*place).encode(): place for place in places}
         self._arrived: deque[Message] = deque()
+        self._trimming = Trimming(self._client, address.retention)
         with redis_errors(address):
             self._last: dict[Any, Any] = {stream: self._end(stream) for stream in self._shards}
 
@@ -31,6 +36,7 @@ class RedisListener:
         """Return what is there, as soon as there is something."""
         deadline = time.monotonic() + timeout
         with redis_errors(self._address):
+            self._trimming.look(list(self._shards.values()))
             while not self._arrived:
                 left = deadline - time.monotonic()
                 self._read(limit, min(left, _LONGEST))
