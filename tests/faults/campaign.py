@@ -9,7 +9,6 @@ handler did. Used by `python -m tests.faults brokers`, and in a short form by te
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ class Outcome:
     left: int  # unsent, unseen or not acted upon when the time was over
     parked: int
     told: Told
-    counts: Counter[str]
+    counts: dict[str, int]  # of blows, by whom and how
     seconds: float
 
     @property
@@ -97,7 +96,7 @@ def run(url: str, broker: Any, folder: Path, campaign: Campaign, tell: Tell = la
         for worker in workers.values():
             worker.kill()
     found = told([worker.log() for worker in workers.values()])
-    return Outcome(seen, acted, left, int(parked), found, storm.counts, time.monotonic() - started)
+    return Outcome(seen, acted, left, int(parked), found, dict(storm.counts), time.monotonic() - started)
 
 
 def _workers(url: str, broker: str, folder: Path, options: Mapping[str, str] | None) -> dict[str, EventkitProcess]:
