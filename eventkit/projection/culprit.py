@@ -53,8 +53,8 @@ class Culprits:
             left += [*behind, *late]
         return left
 
-    def look(self, run: Run, done: Counters, *, redrive: bool = False) -> None:
-        """Look at a stream until nothing is left to do, or until asked to stop."""
+    def look(self, run: Run, done: Counters, *, redrive: bool = False) -> bool:
+        """Look at a stream until nothing is left to do; False when asked to stop while an event had chances left."""
         left: Run | None = run
         limit, attempts = PAGE, 0
         while left is not None:
@@ -68,9 +68,13 @@ class Culprits:
                     limit = self._smaller(failure)
                     continue
                 attempts += 1
-                if not self._try_again(failure, attempts):
-                    left = self._park(current, failure, done, attempts)
-                    limit, attempts = PAGE, 0
+                if self._has_chances(failure, attempts):
+                    if self._stop.wait(_backoff(attempts)):
+                        return False  # nothing is decided: it comes again
+                    continue
+                left = self._park(current, failure, done, attempts)
+                limit, attempts = PAGE, 0
+        return True
 
     def again(self, work: Callable[[], T]) -> T:
         """Do something in a transaction; again after a deadlock and the like. Failed when an event is to blame."""
@@ -123,11 +127,10 @@ class Culprits:
             raise failure.error  # it was not applying that failed: nothing would get better
         return len(self._second.trying) // 2
 
-    def _try_again(self, failure: Failed, attempts: int) -> bool:
-        """Pause and return whether an event gets another chance; what cannot be decoded gets none."""
+    def _has_chances(self, failure: Failed, attempts: int) -> bool:
+        """Return whether an event is to be tried again; what cannot be decoded is not."""
         logger.warning("%s fails at %s, attempt %d: %s", self._name, self._second.trying[0].stream, attempts, failure)
-        allowed = self._applying.projection.attempts
-        return cause_of(failure.error) == "failed" and attempts < allowed and not self._stop.wait(_backoff(attempts))
+        return cause_of(failure.error) == "failed" and attempts < self._applying.projection.attempts
 
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
         culprit = self._second.trying[0]

@@ -102,17 +102,17 @@ class Projector:
     def step(self, source: Source) -> int:
         """Apply the next batch; return how many messages it had."""
         messages = source.receive()
-        if messages:
-            self.apply(messages, position=source.position)
+        if messages and self.apply(messages, position=source.position):
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
             source.acknowledge(messages)
             self.worked = time.monotonic()
         return len(messages)
 
-    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> None:
+    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
         """Give each message its effect, or a place among the dead letters, or nothing if it had it before; and commit.
 
-        `position` is where the store is to be read from after these messages, where they came from it.
+        `position` is where the store is to be read from after these messages, where they came from it. False when asked
+        to stop before all had theirs: they are to come again.
         """
         batch = gather(messages, from_store=position is not None, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
@@ -123,10 +123,11 @@ class Projector:
         at_once = None if odd or batch.malformed else position
         left = self._culprits.apply(whole, self.counters, position=at_once)
         self._keep_malformed(batch.malformed)
-        for run in [*odd, *left]:
-            self._culprits.look(run, self.counters)
+        if not all(self._culprits.look(run, self.counters) for run in [*odd, *left]):
+            return False
         if position is not None and position > self._applying.saved:
             self._culprits.certainly(lambda: self._applying.save(position))
+        return True
 
     def report(self) -> None:
         """Write the counters into the log."""

@@ -45,12 +45,13 @@ class Hasty(TransportSource):
 class Unguarded(Projector):
     """Applies whatever comes, as it comes, by no checkpoint."""
 
-    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> None:
+    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
         """Have the effects, and remember nothing of it."""
         del position
         arrivals = [Arrival(each.key, int(dict(each.headers)["ce_sequence"]), each) for each in messages]
         with self._applying.workspace.transaction() as connection:
             self._applying.fold(self._applying.fence(connection), arrivals, Counters())
+        return True
 
 
 class Road:

@@ -36,6 +36,25 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
 
 
+def test_a_stop_between_two_attempts_parks_nothing_and_acknowledges_nothing(url: str) -> None:
+    """A release in the middle of an outage: the event comes again, with all its attempts."""
+    projection = TableProjection("totals", shop, table=TOTALS, key="customer")
+
+    with projector(url, projection) as running:
+
+        @projection.on(Ordered)
+        def ordered(row: Total, event: Ordered) -> None:
+            del row, event
+            running.stop.set()
+            raise OSError("the rates are not to be had just now")
+
+        assert not running.apply(orders("order-1", 2))
+
+    assert letters(url) == []
+    assert "order-1" not in checkpoints(url)
+    assert rows(url) == []
+
+
 def test_only_the_stream_of_a_failing_event_is_parked(url: str) -> None:
     """The culprit is found among many; what is before it is applied, what is behind it is kept."""
     batch = [event for number in range(20) for event in orders(f"order-{number:02}", 5)]
