@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +41,7 @@ class Holding(msgspec.Struct):
     epoch: int  # of the lease
     last: str  # the highest entry that was read or is known: news are above it
     start: str = "0"  # what is pending comes first, in order
+    taken: int = 0  # entries, so that all shards have their turn
     open: dict[str, list[bytes]] = msgspec.field(default_factory=lambda: defaultdict(list))
 
 
@@ -54,6 +56,7 @@ class RedisSubscription:
         self._client = address.client()
         self._ownership = Ownership(self._client, shards, group, seconds=address.session)
         self._held: dict[Shard, Holding] = {}
+        self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not noted as open yet
         self._looked = 0.0
         self._trimming = Trimming(self._client, address.retention)
         self._closed = threading.Event()
@@ -69,12 +72,33 @@ class RedisSubscription:
                 found = self._gather(limit)
                 left = deadline - time.monotonic()
                 if found or left <= 0:
+                    self._fresh += found
                     return found
                 self._wait_for_news(min(left, _LOOK))
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
-        done: dict[Shard, list[bytes]] = defaultdict(list)
+        done = self._all_of_them(messages) or self._some_of_them(messages)
+        try:
+            self._settle(done)
+        except RedisError as error:
+            logger.warning("an acknowledgement was lost, its messages come again: %s", self._address.safe(error))
+
+    def _all_of_them(self, messages: Sequence[Message]) -> dict[Shard, list[bytes]]:
+        """Return all that was delivered, if these are all and nothing else is open: the usual case."""
+        fresh, done = self._fresh, defaultdict[Shard, list[bytes]](list)
+        everything = len(messages) == len(fresh) and all(map(is_, messages, fresh))
+        if everything and not any(holding.open for holding in self._held.values()):
+            self._fresh = []
+            for message in messages:
+                shard, entry = message.tag
+                done[message.topic, shard].append(entry)
+        return done
+
+    def _some_of_them(self, messages: Sequence[Message]) -> dict[Shard, list[bytes]]:
+        for message in self._fresh:
+            self._held[message.topic, message.tag.shard].open[message.key].append(message.tag.entry)
+        self._fresh, done = [], defaultdict[Shard, list[bytes]](list)
         for message in messages:
             shard = message.topic, message.tag.shard
             holding = self._held.get(shard)
@@ -85,10 +109,7 @@ class RedisSubscription:
                 holding.open[message.key] = waiting[upto:]
                 if not holding.open[message.key]:
                     del holding.open[message.key]
-        try:
-            self._settle(done)
-        except RedisError as error:
-            logger.warning("an acknowledgement was lost, its messages come again: %s", self._address.safe(error))
+        return done
 
     def close(self) -> None:
         """Leave the group."""
@@ -110,18 +131,22 @@ class RedisSubscription:
             self._ownership.release(excess)
         self._looked = time.monotonic()
         for shard in [shard for shard, held in self._held.items() if owned.get(shard) != held.epoch or shard in excess]:
-            del self._held[shard]
+            self._lose(shard)
         for shard in owned.keys() - excess - self._held.keys():
             self._held[shard] = Holding(owned[shard], self._last_delivered(shard))
 
+    def _lose(self, shard: Shard) -> None:
+        del self._held[shard]
+        self._fresh = [message for message in self._fresh if (message.topic, message.tag.shard) != shard]
+
     def _gather(self, limit: int) -> list[Message]:
         found: list[Message] = []
-        for shard, held in sorted(self._held.items(), key=lambda item: len(item[1].open)):
+        for shard, held in sorted(self._held.items(), key=lambda item: item[1].taken):
             if len(found) >= limit:
                 break
             entries = self._ownership.read(shard, held.epoch, held.start, limit - len(found))
             if entries is None:  # somebody else has it, or had it
-                del self._held[shard]
+                self._lose(shard)
                 self._looked = 0.0
             else:
                 found += self._taken(shard, entries)
@@ -130,17 +155,16 @@ class RedisSubscription:
     def _taken(self, shard: Shard, entries: Sequence[Any]) -> list[Message]:
         holding, messages = self._held[shard], []
         for entry, fields in entries:
-            holding.last = max(holding.last, entry.decode(), key=place)
-            if holding.start != _NEW:
-                holding.start = entry.decode()
             if fields is None:  # trimmed while it was pending: only a hand other than ours does that
-                logger.error("entry %s of %s was deleted before it was acknowledged", holding.last, stream_key(*shard))
+                logger.error("entry %s of %s was deleted before it was acknowledged", entry, stream_key(*shard))
                 continue
-            message = message_of(shard, entry, dict(zip(fields[::2], fields[1::2], strict=True)))
-            holding.open[message.key].append(entry)
-            messages.append(message)
-        if not entries and holding.start != _NEW:
-            holding.start = _NEW
+            messages.append(message_of(shard, entry, dict(zip(fields[::2], fields[1::2], strict=True))))
+        holding.taken += len(entries)
+        last = entries[-1][0].decode() if entries else _NEW  # they come in order
+        if entries:
+            holding.last = max(holding.last, last, key=place)
+        if holding.start != _NEW:
+            holding.start = last
         return messages
 
     def _wait_for_news(self, seconds: float) -> None:
