@@ -53,6 +53,7 @@ class RabbitSubscription:
         self._prefetch = address.prefetch
         self._lanes = {(topic, shard): Lane() for topic, count in shards.items() for shard in range(count)}
         self._arrived: deque[Message] = deque()
+        self._telling = False
         self._members = 1
         self._looked = time.monotonic()
         self._end: str | None = None
@@ -166,7 +167,14 @@ class RabbitSubscription:
                 lane.active = True
                 lane.open[method.delivery_tag] = message.key
                 self._arrived.append(message)
-                self._changed.notify_all()
+                if not self._telling:  # once for all that comes with it: waking a thread costs more than a message
+                    self._telling = True
+                    self._connection.ioloop.add_callback_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._telling = False
+            self._changed.notify_all()
 
     def _sign_on(self, channel: Any) -> None:  # noqa: ANN401
         """Be counted: a queue tells only its active consumer where there is a single one."""
