@@ -21,7 +21,8 @@ class Acknowledging:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._waiting: deque[str] = deque()
-        self._receipt: str | None = None  # of those under way
+        self._sent = 0  # since the last receipt
+        self._receipt: str | None = None  # that is waited for
 
     def add(self, acks: Iterable[str]) -> None:
         """Take them over."""
@@ -38,15 +39,18 @@ class Acknowledging:
         return bool(self._waiting) and (self._receipt is None or not self._connection.missing([self._receipt]))
 
     def go_on(self) -> None:
-        """Send the next, if it is their turn."""
+        """Send the next, if it is their turn; only the last of many asks for a receipt, which delays what follows."""
         if not self.may_go_on:
             return
         if self._receipt is not None:
             self._connection.forget([self._receipt])
-        some = [self._waiting.popleft() for _ in range(min(_MANY, len(self._waiting)))]
-        self._receipt = self._connection.next_receipt()
-        last = frame("ACK", {"id": some.pop(), "receipt": self._receipt})
-        self._connection.write([*(frame("ACK", {"id": ack}) for ack in some), last])
+            self._receipt, self._sent = None, 0
+        some = [self._waiting.popleft() for _ in range(min(_MANY - self._sent, len(self._waiting)))]
+        self._sent += len(some)
+        headers = [{"id": ack} for ack in some]
+        if self._sent == _MANY:
+            self._receipt = headers[-1]["receipt"] = self._connection.next_receipt()
+        self._connection.write([frame("ACK", each) for each in headers])
 
     def finish(self, timeout: float) -> None:
         """Send all, as far as there is time."""
