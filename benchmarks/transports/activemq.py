@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 import stomp
 
-from benchmarks.transports.contestant import DEADLINE, GROUP, SHARDS, Place
+from benchmarks.transports.contestant import DEADLINE, SHARDS, Place
 from eventkit.domain.message import Message
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of, topic_of
@@ -67,7 +67,7 @@ class Client(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         self._arrived = arrived
         for shard in range(SHARDS):
             headers = {"activemq.prefetchSize": _PREFETCH}
-            self._client.subscribe(queue_of(self._topic, shard, GROUP), str(shard), "client", headers)
+            self._client.subscribe(queue_of(self._topic, shard, self._topic), str(shard), "client", headers)
         if not done.wait(DEADLINE):
             raise TimeoutError(f"{sum(taken)} of {count} messages came")
 

@@ -19,7 +19,6 @@ from benchmarks.measure import Meter, Sample
 from eventkit.domain.message import Message, plain_headers
 from eventkit.worker import collect_garbage_rarely
 
-GROUP = "bench"
 SHARDS = 6
 WARM = 600  # messages sent before the clock starts, some to each shard
 DEADLINE = 60.0  # seconds without anything new
@@ -27,7 +26,7 @@ _ID, _TIME = "01890a5d-ac96-774b-bcce-b302099a8057", "2026-01-01T00:00:00.000000
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A broker, and a topic that is a contestant's own, of `SHARDS` shards, with `GROUP` subscribed to it."""
+    """A broker, and a topic that is a contestant's own, of `SHARDS` shards, read by a group of the same name."""
 
     url: str
     topic: str

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, Producer
 
 from benchmarks.raw import CLIENT, send
-from benchmarks.transports.contestant import DEADLINE, GROUP, Place
+from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
 from eventkit.projection.sources import LIMIT, WAIT
 
 _CONSUMER = {
-    "group.id": GROUP,
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
     "check.crcs": "true",
@@ -35,7 +34,7 @@ class Client:
 
     def consume(self, count: int, began: Callable[[], None]) -> None:
         """Consume by batches, and commit after each."""
-        consumer = Consumer({**self._servers, **_CONSUMER})
+        consumer = Consumer({**self._servers, **_CONSUMER, "group.id": self._topic})
         consumer.subscribe([self._topic])
         batch, left = consumer.consume(1, DEADLINE), count
         began()

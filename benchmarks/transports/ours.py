@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.transports.contestant import DEADLINE, GROUP, Place
+from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
 from eventkit.projection.sources import LIMIT, WAIT
 from eventkit.transports import open_transport
@@ -33,7 +33,7 @@ class Client:
 
     def consume(self, count: int, began: Callable[[], None]) -> None:
         """Receive by batches, and acknowledge each."""
-        subscription, left = self._transport.subscribe([self._topic], GROUP), count
+        subscription, left = self._transport.subscribe([self._topic], self._topic), count
         while left > 0:
             batch = subscription.receive(LIMIT, WAIT if left < count else DEADLINE)
             if batch and left == count:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pika
 
-from benchmarks.transports.contestant import GROUP, SHARDS, Place
+from benchmarks.transports.contestant import SHARDS, Place
 from eventkit.domain.message import Message
 from eventkit.transports.partition import partition_of
 from eventkit.transports.rabbitmq.address import Address
@@ -57,7 +57,7 @@ class Client:
 
         self._channel.basic_qos(prefetch_count=_PREFETCH)
         for shard in range(SHARDS):
-            self._channel.basic_consume(queue_of(self._topic, shard, GROUP), arrived)
+            self._channel.basic_consume(queue_of(self._topic, shard, self._topic), arrived)
         self._connection.ioloop.start()
 
     def _opened(self, connection: pika.SelectConnection) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from benchmarks.transports.contestant import GROUP, SHARDS, Place
+from benchmarks.transports.contestant import SHARDS, Place
 from eventkit.domain.message import Message
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis.topics import CONSUMER, stream_key
@@ -20,6 +20,7 @@ class Client:
     def __init__(self, place: Place) -> None:
         """Connect at the first command."""
         self._client = Redis.from_url(place.url)
+        self._topic = place.topic
         self._streams = [stream_key(place.topic, shard) for shard in range(SHARDS)]
         self._of: dict[str, str] = {}
 
@@ -41,8 +42,8 @@ class Client:
         while left > 0 or done:
             pipeline = self._client.pipeline(transaction=False)
             for stream, entries in done:
-                pipeline.xack(stream, GROUP, *entries)
-            pipeline.xreadgroup(GROUP, CONSUMER, dict.fromkeys(self._streams, ">"), count=_BATCH)
+                pipeline.xack(stream, *entries)
+            pipeline.xreadgroup(self._topic, CONSUMER, dict.fromkeys(self._streams, ">"), count=_BATCH)
             found: Any = pipeline.execute()[-1]
             if found and left == count:
                 began()

@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from benchmarks.measure import Rounds, Sample
-from benchmarks.transports.contestant import GROUP, SHARDS, Load
+from benchmarks.transports.contestant import SHARDS, Load
 from eventkit.transports import open_transport
 
 OURS, CLIENT = "ours", "client"
@@ -45,7 +45,7 @@ class TransportRun:
         topic = f"bench-{uuid4().hex[:12]}"
         transport = open_transport(self._url)
         transport.create_topics([topic], partitions=SHARDS)
-        transport.subscribe([topic], GROUP).close()
+        transport.subscribe([topic], topic).close()
         transport.close()
         return topic
 
