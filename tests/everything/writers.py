@@ -123,9 +123,11 @@ class Writer:
         self._begin_anew()
 
     def close(self) -> None:
-        """Let go."""
-        self.connection.close()
+        """Let go, also of an append that waits for a writer that is let go of later."""
+        if self.asked is not None:
+            self.connection.cancel_safe()
         self._thread.shutdown()
+        self.connection.close()
 
     def _begin_anew(self) -> None:
         self.connection = psycopg.connect(self._url, options="-c deadlock_timeout=50ms")
