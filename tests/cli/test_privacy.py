@@ -109,6 +109,7 @@ def test_keys_in_use_are_left_and_said(url: str, monkeypatch: pytest.MonkeyPatch
         (OLD, ["forget", "a\tb", "--yes"], "subject 'a\\tb' cannot be recorded"),
         (OLD, ["new-key", "a b"], "master key 'a b' cannot be used"),
     ],
+    ids=["none", "unreadable", "another", "subject", "name"],  # a key is another in each process that runs tests
 )
 def test_wrong_input_is_one_sentence_without_a_key(
     url: str, monkeypatch: pytest.MonkeyPatch, keys: str, arguments: list[str], words: str

@@ -295,6 +295,7 @@ def test_the_length_of_what_is_sealed_tells_little() -> None:
         (f"a b:{base64.b64encode(b'k' * 32).decode()}", "'a b' cannot be used"),
         (",".join([MasterKeys.generate("a")] * 2), "'a' is there twice"),
     ],
+    ids=["none", "bare", "unreadable", "short", "spaced", "twice"],  # a key is another in each process that runs tests
 )
 def test_a_master_key_that_cannot_be_used_is_refused_and_never_shown(text: str, words: str) -> None:
     """By its number or its id."""
