@@ -22,7 +22,7 @@ from eventkit.transports import open_transport
 
 pricing = Catalog("benchpricing")
 _TOPIC, _REPLIES = "benchpricing.price", "bench.replies"
-_WARM, _ARTICLES = 20, 20
+_WARM, _ARTICLES = 200, 20
 
 
 @pricing.event

@@ -106,6 +106,7 @@ class ServerContract:
         lost = deliver(publisher, messages(topic, 10, start=2_000))
         with pytest.raises(TransportUnavailable):
             read(subscription, 10_000, acknowledge=False)
+        subscription.close()
         own_server.start()
 
         assert lost.lost

@@ -64,7 +64,8 @@ def test_a_busy_broker_is_sent_a_few_acknowledgements_at_a_time(
     received = read(subscription, 200, acknowledge=False)
 
     own_server.pause()
-    subscription.acknowledge(received)
+    for each in received:
+        subscription.acknowledge([each])
     subscription.receive(1, 0.1)
     waiting = len(subscription._acknowledging._waiting)
     own_server.resume()

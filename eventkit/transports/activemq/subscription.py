@@ -7,7 +7,7 @@ its part gives up the rest, within `receive`, by subscribing anew. Members hear 
 import contextlib
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -21,6 +21,7 @@ from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
+from eventkit.transports.progress import Progress
 
 Shard = tuple[str, int]
 
@@ -36,15 +37,37 @@ class Place(NamedTuple):
 
     shard: int
     turn: int  # which subscription to the shard: what came on an earlier one is not ours any more
-    ack: str
+    number: int  # on that subscription
 
 
 class Lane(msgspec.Struct):
-    """A shard's queue, as this member consumes from it."""
+    """A shard's queue, as one subscription of this member consumes from it."""
 
     turn: int = 0
-    active: bool = False  # it has had a message on this subscription
-    open: "OrderedDict[str, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: ack -> key
+    progress: Progress = msgspec.field(default_factory=Progress)
+    number: int = 0  # of the next delivery
+    acks: deque[str] = msgspec.field(default_factory=deque)  # of what was delivered and not acknowledged, in order
+
+    @property
+    def active(self) -> bool:
+        """Whether it has had a message."""
+        return self.number > 0
+
+    def delivered(self, ack: str, key: str) -> int:
+        """Note a delivery; return its number."""
+        number, self.number = self.number, self.number + 1
+        self.progress.delivered(number, key)
+        self.acks.append(ack)
+        return number
+
+    def covered(self) -> str | None:
+        """Return the acknowledgement that covers all that is contiguous, None where there is nothing new."""
+        if not self.progress.advance():
+            return None
+        ack = ""
+        while len(self.acks) > self.number - (self.progress.resume or 0):
+            ack = self.acks.popleft()
+        return ack
 
 
 class ActiveSubscription:
@@ -90,12 +113,13 @@ class ActiveSubscription:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
         with self._changed:
-            last: dict[Shard, dict[str, str]] = {}
+            touched = set()
             for message in messages:
-                shard = message.topic, message.tag.shard
-                if message.tag.turn == self._lanes[shard].turn:
-                    last.setdefault(shard, {})[message.key] = message.tag.ack
-            done = [ack for shard, keys in last.items() for ack in _settled(self._lanes[shard], keys)]
+                lane = self._lanes[message.topic, message.tag.shard]
+                if message.tag.turn == lane.turn:
+                    lane.progress.acknowledge(message.tag.number, message.key)
+                    touched.add((message.topic, message.tag.shard))
+            done = [ack for shard in touched if (ack := self._lanes[shard].covered())]
         self._acknowledging.add(done)
         self._acknowledging.go_on()
 
@@ -110,7 +134,7 @@ class ActiveSubscription:
         headers = {
             "id": f"{place}:{turn}",
             "destination": queue_of(*shard, self._group),
-            "ack": "client-individual",
+            "ack": "client",  # an acknowledgement covers what came before it on its subscription
             "activemq.exclusive": "true",
             "activemq.prefetchSize": self._prefetch,
         }
@@ -124,9 +148,7 @@ class ActiveSubscription:
         for shard in active[-(-len(self._lanes) // members) :]:
             lane = self._lanes[shard]
             self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{lane.turn}"})
-            lane.turn += 1
-            lane.active = False
-            lane.open.clear()
+            self._lanes[shard] = Lane(lane.turn + 1)
             self._arrived = deque(each for each in self._arrived if (each.topic, each.tag.shard) != shard)
             self._subscribe(shard)
 
@@ -152,26 +174,9 @@ class ActiveSubscription:
             shard = self._places[place]
             lane = self._lanes[shard]
             if lane.turn == turn:
-                lane.active = True
-                self._arrived.append(message_of(shard[0], frame, Place(shard[1], turn, frame.headers["ack"])))
-                lane.open[frame.headers["ack"]] = frame.headers[KEY]
+                number = lane.delivered(frame.headers["ack"], frame.headers[KEY])
+                self._arrived.append(message_of(shard[0], frame, Place(shard[1], turn, number)))
                 self._changed.notify_all()
-
-
-def _settled(lane: Lane, keys: Mapping[str, str]) -> list[str]:
-    """Take what is covered out of a lane: of each key, all up to the one named."""
-    waiting = dict(keys)
-    done: list[str] = []
-    for ack, key in lane.open.items():
-        if key in waiting:
-            done.append(ack)
-            if waiting[key] == ack:
-                del waiting[key]
-                if not waiting:
-                    break
-    for ack in done:
-        del lane.open[ack]
-    return done
 
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:

@@ -6,7 +6,7 @@ A shard that is taken over begins with what its last owner had not acknowledged,
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from eventkit.domain.message import Message
 from eventkit.transports.redis.address import Address
-from eventkit.transports.redis.ownership import Ownership, Shard
+from eventkit.transports.redis.ownership import Ownership, Shard, Wanted
 from eventkit.transports.redis.topics import groups_of, place, redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
 
@@ -141,24 +141,34 @@ class RedisSubscription:
 
     def _gather(self, limit: int) -> list[Message]:
         found: list[Message] = []
-        for shard, held in sorted(self._held.items(), key=lambda item: item[1].taken):
-            if len(found) >= limit:
-                break
-            entries = self._ownership.read(shard, held.epoch, held.start, limit - len(found))
+        due = sorted(self._held, key=lambda shard: self._held[shard].taken)
+        while due and len(found) < limit:
+            topic = due[0][0]
+            some = [shard for shard in due if shard[0] == topic][: limit - len(found)]
+            count = (limit - len(found)) // len(some)
+            found += (taken := self._read(topic, some, count))
+            full = Counter(message.tag.shard for message in taken)
+            due = [shard for shard in due if shard not in some or full[shard[1]] == count]
+        return found
+
+    def _read(self, topic: str, shards: Sequence[Shard], count: int) -> list[Message]:
+        wanted = {shard[1]: Wanted(self._held[shard].epoch, self._held[shard].start) for shard in shards}
+        taken: list[Message] = []
+        for number, entries in self._ownership.read(topic, wanted, count).items():
             if entries is None:  # somebody else has it, or had it
-                self._lose(shard)
+                self._lose((topic, number))
                 self._looked = 0.0
             else:
-                found += self._taken(shard, entries)
-        return found
+                taken += self._taken((topic, number), entries)
+        return taken
 
     def _taken(self, shard: Shard, entries: Sequence[Any]) -> list[Message]:
         holding, messages = self._held[shard], []
         for entry, fields in entries:
-            if fields is None:  # trimmed while it was pending: only a hand other than ours does that
+            if not fields:  # trimmed while it was pending: only a hand other than ours does that
                 logger.error("entry %s of %s was deleted before it was acknowledged", entry, stream_key(*shard))
                 continue
-            messages.append(message_of(shard, entry, dict(zip(fields[::2], fields[1::2], strict=True))))
+            messages.append(message_of(shard, entry, fields))
         holding.taken += len(entries)
         last = entries[-1][0].decode() if entries else _NEW  # they come in order
         if entries:
