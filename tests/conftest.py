@@ -2,7 +2,8 @@
 
 A test whose server is missing is skipped with a sentence that says how to get it; with EVENTKIT_REQUIRE_SERVERS=1 it
 fails instead. EVENTKIT_TEST_POSTGRES=15|18 chooses the release of `database_url`; EVENTKIT_TEST_DATABASE_URL and
-EVENTKIT_TEST_KAFKA_URL use servers that run already. `@pytest.mark.both_postgres` runs a test on both releases.
+EVENTKIT_TEST_KAFKA_URL, …_RABBITMQ_URL, …_REDIS_URL, …_ACTIVEMQ_URL use servers that run already, but for tests that
+kill one. `@pytest.mark.both_postgres` runs a test on both releases.
 """
 
 import os
@@ -15,6 +16,7 @@ import pytest
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
 from tests.servers.activemq import ActiveServer
+from tests.servers.given import GivenBroker, GivenRabbit, GivenRedis
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 from tests.servers.rabbitmq import RabbitServer
@@ -35,6 +37,7 @@ class Stoppable(Protocol):
 
 
 S = TypeVar("S", bound=Stoppable)
+G = TypeVar("G", bound=Stoppable)
 
 _ran: dict[str, str] = {}
 _missing: dict[str, str] = {}
@@ -124,11 +127,7 @@ def each_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaServer | GivenKafka]:
     """A real Apache Kafka for the session; start a `KafkaServer` of your own to kill or pause one."""
-    given = os.environ.get("EVENTKIT_TEST_KAFKA_URL")
-    if given:
-        yield from lend("Kafka (given)", lambda: GivenKafka(given))
-    else:
-        yield from lend("Apache Kafka", lambda: KafkaServer().start())
+    yield from _broker("Apache Kafka", "KAFKA", lambda: KafkaServer().start(), GivenKafka)
 
 
 @pytest.fixture
@@ -141,21 +140,21 @@ def kafka_topic(kafka: KafkaServer | GivenKafka) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitServer]:
+def rabbitmq() -> Iterator[RabbitServer | GivenRabbit]:
     """A real RabbitMQ for the session; start a `RabbitServer` of your own to kill or pause one."""
-    yield from lend("RabbitMQ", lambda: RabbitServer().start())
+    yield from _broker("RabbitMQ", "RABBITMQ", lambda: RabbitServer().start(), GivenRabbit)
 
 
 @pytest.fixture(scope="session")
-def activemq() -> Iterator[ActiveServer]:
+def activemq() -> Iterator[ActiveServer | GivenBroker]:
     """A real ActiveMQ for the session; start an `ActiveServer` of your own to kill or pause one."""
-    yield from lend("ActiveMQ", lambda: ActiveServer().start())
+    yield from _broker("ActiveMQ", "ACTIVEMQ", lambda: ActiveServer().start(), GivenBroker)
 
 
 @pytest.fixture(scope="session")
-def redis() -> Iterator[RedisServer]:
+def redis() -> Iterator[RedisServer | GivenRedis]:
     """A real Redis for the session; start a `RedisServer` of your own to kill or pause one."""
-    yield from lend("Redis", lambda: RedisServer().start())
+    yield from _broker("Redis", "REDIS", lambda: RedisServer().start(), GivenRedis)
 
 
 @pytest.fixture
@@ -169,6 +168,14 @@ def _database(server: PostgresServer, *, migrated: bool) -> Iterator[str]:
     url = server.fresh(migrated=migrated)
     yield url
     server.drop(url)
+
+
+def _broker(name: str, word: str, start: Callable[[], S], given: Callable[[str], G]) -> Iterator[S | G]:
+    url = os.environ.get(f"EVENTKIT_TEST_{word}_URL")
+    if url:
+        yield from lend(f"{name} (given)", lambda: given(url))
+    else:
+        yield from lend(name, start)
 
 
 def lend(name: str, start: Callable[[], S]) -> Iterator[S]:
