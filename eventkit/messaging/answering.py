@@ -7,7 +7,7 @@ be sent (its topic is gone) is the requester's loss, and holds up nobody.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -47,31 +47,52 @@ class Reply(msgspec.Struct, frozen=True):
         return cls(event.type, event.schema_version, msgspec.Raw(event.data.encode()), refused)
 
 
-class Answers:
-    """The kept replies of one responder."""
+class Kept:
+    """What one responder has kept: what it has just committed is at hand, the rest is looked up."""
 
     def __init__(
-        self, responder: str, source: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
+        self, at_hand: dict[str, str], responder: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
     ) -> None:
-        """Find them on an autocommit connection of their own; `source` is the catalog that they are of."""
+        """Look up on an autocommit connection of its own; `at_hand` is what its responder fills."""
+        self._at_hand = at_hand
         self._responder = responder
-        self._source = source
         self._schema = schema
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
 
-    def to(self, requests: Mapping[str, Message]) -> list[Message]:
-        """Return what there is to say to requests, given by the names of their rows."""
-        if not requests:
-            return []
-        self._connection = self._connection or self._connect()
-        found = find_replies(self._connection, self._schema, self._responder, list(requests))
-        return [self._reply(requests[name], answer) for name, answer in found.items()]
+    def take(self, names: Collection[str]) -> dict[str, Answer]:
+        """Return what there is to say to these requests; nothing stays at hand."""
+        found = {name: Answer(self._at_hand[name], parked=False) for name in names if name in self._at_hand}
+        self._at_hand.clear()
+        others = [name for name in names if name not in found]
+        if others:
+            self._connection = self._connection or self._connect()
+            found |= find_replies(self._connection, self._schema, self._responder, others)
+        return found
 
     def close(self) -> None:
         """Let go of the connection."""
         if self._connection is not None:
             self._connection.close()
+
+
+class Answers:
+    """The replies of one responder, as messages."""
+
+    def __init__(self, responder: str, source: str, kept: Kept) -> None:
+        """Make them of what is kept, which becomes this one's to close; `source` is the catalog that they are of."""
+        self._responder = responder
+        self._source = source
+        self._kept = kept
+
+    def to(self, requests: Mapping[str, Message]) -> list[Message]:
+        """Return what there is to say to requests, given by the names of their rows."""
+        found = self._kept.take(requests.keys())
+        return [self._reply(requests[name], answer) for name, answer in found.items()]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._kept.close()
 
     def _reply(self, request: Message, answer: Answer) -> Message:
         if answer.reply is None:

@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError, Refused
-from eventkit.messaging.answering import Answering, Answers, Reply
+from eventkit.messaging.answering import Answering, Answers, Kept, Reply
 from eventkit.projection.handlers import Step, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.sources import Source
@@ -60,6 +60,7 @@ class Responder(Projection):
         super().__init__(name, store.catalog, categories=categories)
         self.batch, self.attempts = batch, attempts
         self._store = store
+        self._given: dict[str, str] = {}  # replies that are kept since the last acknowledgement
         if batch < 1 or attempts < 1 or not categories:
             raise ProjectionError(
                 f"responder {name!r}: batch={batch} and attempts={attempts} must be 1 or more, and "
@@ -86,11 +87,12 @@ class Responder(Projection):
         kept = {each.step.stream: each.kept(self.catalog) for each in given if is_message(each.step.stream)}
         if kept:
             keep_replies(workspace.connection, self._store.schema, self.name, kept)
+            workspace.when_committed(lambda: self._given.update(kept))
         self._store.write(workspace.connection, merged(entry for each in given for entry in each.entries(self._store)))
 
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Answer what was asked before it is acknowledged."""
-        answers = Answers(self.name, self.catalog.name, self._store.schema, connect)
+        answers = Answers(self.name, self.catalog.name, Kept(self._given, self.name, self._store.schema, connect))
         return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
 
     def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":

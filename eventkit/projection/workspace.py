@@ -4,7 +4,7 @@ SQL projections get the same transaction as a SQLAlchemy Connection, which can n
 would part the read model from its checkpoints.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ class Workspace:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.connection = connection
         self._ours = True  # whether it is this class that ends a transaction
+        self._committed: list[Callable[[], None]] = []
         # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
         self._sqlalchemy = self._connect() if with_sqlalchemy else None
 
@@ -40,6 +41,7 @@ class Workspace:
         """Commit what is done inside, or roll all of it back."""
         ending: Any = self.connection if self._sqlalchemy is None else self._sqlalchemy.begin()
         self._ours = False
+        self._committed.clear()
         try:
             yield self.connection
             self._ours = True
@@ -50,6 +52,12 @@ class Workspace:
             self._ours = True
             self._rollback()
             raise
+        for call in self._committed:
+            call()
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Call it when the open transaction is committed; never, where it is rolled back."""
+        self._committed.append(call)
 
     def _rollback(self) -> None:
         with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more

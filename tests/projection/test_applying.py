@@ -1,11 +1,13 @@
 """Events take effect once, whatever is delivered."""
 
 import uuid
+from contextlib import suppress
 
 import psycopg
 import pytest
 
 from eventkit.errors import VersionMismatch
+from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
 from eventkit.storage.history import RemoteHistory
 from tests.projection.shop import (
@@ -217,3 +219,20 @@ def rows_changed(url: str, statement: str) -> None:
     """Change something behind the projector's back."""
     with psycopg.connect(url) as connection:
         connection.execute(statement.encode())
+
+
+def test_what_waits_for_a_commit_happens_after_it_and_never_after_a_rollback(url: str) -> None:
+    """A reply that was not committed is never at hand."""
+    called: list[str] = []
+    with connect(url, name="test", autocommit=False) as connection:
+        workspace = Workspace(connection)
+
+        with suppress(ZeroDivisionError), workspace.transaction():
+            workspace.when_committed(lambda: called.append("rolled back"))
+            raise ZeroDivisionError
+        with workspace.transaction() as open_:
+            open_.execute("select 1")
+            workspace.when_committed(lambda: called.append("committed"))
+            assert called == []
+
+    assert called == ["committed"]
