@@ -16,11 +16,11 @@ import pytest
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
 from tests.servers.activemq import ActiveServer
-from tests.servers.given import GivenBroker, GivenRabbit, GivenRedis
+from tests.servers.given import GivenBroker
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
-from tests.servers.rabbitmq import RabbitServer
-from tests.servers.redis import RedisServer
+from tests.servers.rabbitmq import GivenRabbit, RabbitServer
+from tests.servers.redis import GivenRedis, RedisServer
 
 RELEASES = (15, 18)
 

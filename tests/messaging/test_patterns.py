@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-import psycopg
 import pytest
 
 from eventkit.domain.catalog import Catalog
@@ -17,27 +16,13 @@ from eventkit.errors import InvalidEvent, ProjectionError, TopicUnusable, Transp
 from eventkit.messaging.listener import Listener
 from eventkit.messaging.sender import Sender
 from eventkit.transports.local import LocalTransport
-from tests.messaging.pricing import CREATE, TOPICS, GetPrice, OrderTea, PriceChanged, orders, pricing, working
+from tests.messaging.pricing import GetPrice, OrderTea, PriceChanged, orders, pricing, working
 from tests.messaging.shop import rows
 from tests.transports.traffic import read
 from tests.waiting import wait_until
 
 ORDER = pricing.stream("order", 1)
 PRICE = pricing.stream("price", "tea")
-
-
-@pytest.fixture
-def name() -> str:
-    """A broker's name."""
-    return uuid.uuid4().hex
-
-
-@pytest.fixture
-def transport(name: str) -> LocalTransport:
-    """A broker of the test's own, with the topics."""
-    transport = LocalTransport(name)
-    transport.create_topics(TOPICS, partitions=3)
-    return transport
 
 
 @pytest.fixture
@@ -48,22 +33,20 @@ def sender(transport: LocalTransport) -> Iterator[Sender]:
 
 
 def test_a_command_that_is_sent_directly_is_handled_once_in_the_order_of_its_stream(
-    database_url: str, name: str, sender: Sender
+    url: str, name: str, sender: Sender
 ) -> None:
     """By one of the group's workers; the same id again changes nothing."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(CREATE)
     ids = [uuid.uuid4() for _ in range(3)]
 
-    with working(database_url, f"local://{name}", orders()), working(database_url, f"local://{name}", orders()):
+    with working(url, f"local://{name}", orders()), working(url, f"local://{name}", orders()):
         sender.send(ORDER, *[OrderTea(number) for number in range(3)], ids=ids)
         for number in range(3, 20):
             sender.send(ORDER, OrderTea(number))
         sender.send(ORDER, *[OrderTea(number) for number in range(3)], ids=ids)
         sender.send(pricing.stream("order", "last"), OrderTea(99))
-        wait_until(lambda: len(_handled(database_url)) == 21, timeout=30, what="all orders")
+        wait_until(lambda: len(_handled(url)) == 21, timeout=30, what="all orders")
 
-    assert [number for of, number in _handled(database_url) if of == ORDER] == list(range(20))
+    assert [number for of, number in _handled(url) if of == ORDER] == list(range(20))
 
 
 async def test_any_number_of_tasks_send_over_one_sender(transport: LocalTransport, sender: Sender) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg
 import pytest
 
 from eventkit.errors import RequestTimeout
@@ -18,7 +17,6 @@ from eventkit.messaging.sender import Sender
 from eventkit.transports import Transport, open_transport
 from eventkit.transports.rabbitmq import topology
 from tests.messaging.pricing import (
-    CREATE,
     TOPICS,
     GetPrice,
     OrderTea,
@@ -57,14 +55,6 @@ def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         transport.subscribe([topic], group).close()
     yield Broker(url, KILLED.get(request.param, {}), transport)
     transport.close()
-
-
-@pytest.fixture
-def url(database_url: str) -> str:
-    """A fresh database with eventkit's tables and the service's own."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(CREATE)
-    return database_url
 
 
 @pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)

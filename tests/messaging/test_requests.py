@@ -16,8 +16,6 @@ from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusabl
 from eventkit.messaging.requester import Requester
 from eventkit.transports.local import LocalTransport
 from tests.messaging.pricing import (
-    CREATE,
-    TOPICS,
     GetPrice,
     OrderTea,
     Price,
@@ -45,28 +43,6 @@ CAUSE = Envelope(
     recorded_at=datetime.now(UTC),
     position=None,
 )
-
-
-@pytest.fixture
-def name() -> str:
-    """A broker's name."""
-    return uuid.uuid4().hex
-
-
-@pytest.fixture
-def transport(name: str) -> LocalTransport:
-    """A broker of the test's own, with the topics."""
-    transport = LocalTransport(name)
-    transport.create_topics(TOPICS, partitions=3)
-    return transport
-
-
-@pytest.fixture
-def url(database_url: str) -> str:
-    """A fresh database with eventkit's tables and the service's own."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(CREATE)
-    return database_url
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
-"""Brokers that run already, named by their URLs: they can be neither killed nor paused."""
-
-import pika
-from redis import Redis
+"""A broker that runs already, named by its URL: it can be neither killed nor paused."""
 
 from eventkit.transports import open_transport
-from eventkit.transports.rabbitmq.address import Address
 
 
 class GivenBroker:
-    """Any of them."""
+    """Any of them; what tests ask of one kind stands beside the server of that kind."""
 
     def __init__(self, url: str) -> None:
         """Reach it once."""
@@ -19,19 +15,3 @@ class GivenBroker:
 
     def stop(self) -> None:
         """Leave it running."""
-
-
-class GivenRabbit(GivenBroker):
-    """A RabbitMQ."""
-
-    def connection(self) -> pika.BlockingConnection:
-        """Return a connection."""
-        return pika.BlockingConnection(Address(self.url, {}).parameters())
-
-
-class GivenRedis(GivenBroker):
-    """A Redis."""
-
-    def client(self) -> Redis:
-        """Return a client."""
-        return Redis.from_url(self.url, socket_timeout=5)

@@ -19,6 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
+from tests.servers.given import GivenBroker
 from tests.servers.jars import KAFKA, KAFKA_VERSION
 
 START_TIMEOUT = 90.0
@@ -82,17 +83,13 @@ class Topics:
         _await(lambda: name not in admin.list_topics(timeout=5).topics, f"the end of topic {name}")
 
 
-class GivenKafka(Topics):
-    """A broker that runs already; it can be neither killed nor paused."""
+class GivenKafka(GivenBroker, Topics):
+    """A Kafka that runs already."""
 
     def __init__(self, url: str) -> None:
         """Use the broker at `kafka://host:port`."""
-        self.url = url
+        super().__init__(url)
         self.bootstrap = url.removeprefix("kafka://").partition("?")[0]
-        self.version = f"at {self.bootstrap}"
-
-    def stop(self) -> None:
-        """Leave it running."""
 
 
 class KafkaServer(Topics):

@@ -11,8 +11,10 @@ from pika.exceptions import AMQPError
 
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
+from eventkit.transports.rabbitmq.address import Address
 from tests.servers import ServerFailed, ServerMissing
 from tests.servers.child import Child
+from tests.servers.given import GivenBroker
 
 LOCAL = "127.0.0.1"
 START_TIMEOUT = 90.0
@@ -26,6 +28,14 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
+
+
+class GivenRabbit(GivenBroker):
+    """A RabbitMQ that runs already."""
+
+    def connection(self) -> pika.BlockingConnection:
+        """Return a connection."""
+        return pika.BlockingConnection(Address(self.url, {}).parameters())
 
 
 class RabbitServer(Child):

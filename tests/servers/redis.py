@@ -11,6 +11,7 @@ from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed, ServerMissing
 from tests.servers.child import Child
+from tests.servers.given import GivenBroker
 
 LOCAL = "127.0.0.1"
 START_TIMEOUT = 30.0
@@ -21,6 +22,14 @@ SETTINGS = {
     "maxmemory-policy": "noeviction",
     "proto-max-bulk-len": "1048576",  # so that something can be too large
 }
+
+
+class GivenRedis(GivenBroker):
+    """A Redis that runs already."""
+
+    def client(self) -> Redis:
+        """Return a client."""
+        return Redis.from_url(self.url, socket_timeout=5)
 
 
 class RedisServer(Child):
