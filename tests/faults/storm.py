@@ -10,8 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, Self
+from functools import partial
+from typing import NamedTuple, Protocol
 
+from tests.faults.threads import Threads
 from tests.process import EventkitProcess
 
 KILLED, HUNG, ENDED = "killed", "hung", "ended"
@@ -67,36 +69,21 @@ def by_chance(victims: Sequence[str], pace: Pace, seed: str) -> Iterator[Blow]:
         yield Blow(chance.uniform(*pace.after), chance.choice(victims), fate, away)
 
 
-class Storm:
+class Storm(Threads):
     """Strikes until the end of its block, or of its plans; `counts` tells what it did."""
 
     def __init__(self, victims: Mapping[str, Victim], plans: Sequence[Iterable[Blow]]) -> None:
         """Strike by each plan on a thread of its own."""
+        super().__init__([partial(self._follow, plan) for plan in plans])
         self._victims = victims
         self._busy = {name: threading.Lock() for name in victims}
-        self._over = threading.Event()
-        self._errors: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._follow, args=(plan,)) for plan in plans]
         self.counts: Counter[str] = Counter()
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        if self._errors:
-            raise self._errors[0]
 
     def wait(self) -> None:
         """Wait until every blow of plans that end has fallen."""
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)
-                self.tend()
+        while self.alive:
+            self.over.wait(0.2)
+            self.tend()
 
     def tend(self) -> None:
         """Start again whoever has ended by himself."""
@@ -111,15 +98,12 @@ class Storm:
                 self._busy[name].release()
 
     def _follow(self, plan: Iterable[Blow]) -> None:
-        try:
-            for blow in plan:
-                if self._over.wait(blow.after):
-                    break
-                with self._busy[blow.victim]:
-                    self._strike(self._victims[blow.victim], blow)
-                self.counts[f"{_kind(blow.victim)} {blow.fate}"] += 1
-        except BaseException as error:  # noqa: BLE001 raised again at the end of the block
-            self._errors.append(error)
+        for blow in plan:
+            if self.over.wait(blow.after):
+                break
+            with self._busy[blow.victim]:
+                self._strike(self._victims[blow.victim], blow)
+            self.counts[f"{_kind(blow.victim)} {blow.fate}"] += 1
 
     def _strike(self, victim: Victim, blow: Blow) -> None:
         {KILLED: victim.kill, HUNG: victim.pause, ENDED: victim.terminate}[blow.fate]()

@@ -4,45 +4,33 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Self
 
 import psycopg
 
+from tests.faults.threads import Threads
 from tests.faults.workload import NAME
 from tests.relay.process import RelayProcess
 
 PAST_THE_LEASE = 10.0  # seconds: a lease lasts eight
 
 
-class Trouble:
-    """Two threads that make trouble until `end`; `counts` tells how much."""
+class Trouble(Threads):
+    """Two threads that make trouble until the end of their block; `counts` tells how much."""
 
     def __init__(self, url: str, relays: Sequence[RelayProcess], seed: int) -> None:
         """Aim at the writers' backends of one database, and at relays."""
+        super().__init__([self._backends, self._processes])
         self._url = url
         self._relays = relays
         self._chance = random.Random(seed)
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._backends, self._processes)]
         self.counts: Counter[str] = Counter()
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def _backends(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
-            while not self._over.wait(self._chance.uniform(0.02, 0.1)):
+            while not self.over.wait(self._chance.uniform(0.02, 0.1)):
                 rows = connection.execute("select pid from pg_stat_activity where application_name = %s", (NAME,))
                 pids = [pid for (pid,) in rows]
                 if not pids:
@@ -65,7 +53,7 @@ class Trouble:
 
     def _processes(self) -> None:
         turn = 0
-        while not self._over.wait(self._chance.uniform(1.0, 2.5)):
+        while not self.over.wait(self._chance.uniform(1.0, 2.5)):
             turn += 1
             relay = self._relays[turn % len(self._relays)]
             if turn % 8 == 3:
@@ -77,6 +65,6 @@ class Trouble:
 
     def _hang(self, relay: RelayProcess) -> None:
         relay.signal(signal.SIGSTOP)
-        self._over.wait(PAST_THE_LEASE)
+        self.over.wait(PAST_THE_LEASE)
         relay.signal(signal.SIGCONT)
         self.counts["relays hung"] += 1
