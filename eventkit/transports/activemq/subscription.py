@@ -113,13 +113,14 @@ class ActiveSubscription:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
         with self._changed:
-            touched = set()
+            touched: dict[Shard, Lane] = {}
             for message in messages:
-                lane = self._lanes[message.topic, message.tag.shard]
+                shard = message.topic, message.tag.shard
+                lane = self._lanes[shard]
                 if message.tag.turn == lane.turn:
                     lane.progress.acknowledge(message.tag.number, message.key)
-                    touched.add((message.topic, message.tag.shard))
-            done = [ack for shard in touched if (ack := self._lanes[shard].covered())]
+                    touched[shard] = lane
+            done = [ack for lane in touched.values() if (ack := lane.covered())]
         self._acknowledging.add(done)
         self._acknowledging.go_on()
 

@@ -6,7 +6,7 @@ A shard that is taken over begins with what its last owner had not acknowledged,
 import logging
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple
@@ -143,24 +143,28 @@ class RedisSubscription:
         found: list[Message] = []
         due = sorted(self._held, key=lambda shard: self._held[shard].taken)
         while due and len(found) < limit:
-            topic = due[0][0]
-            some = [shard for shard in due if shard[0] == topic][: limit - len(found)]
-            count = (limit - len(found)) // len(some)
-            found += (taken := self._read(topic, some, count))
-            full = Counter(message.tag.shard for message in taken)
-            due = [shard for shard in due if shard not in some or full[shard[1]] == count]
+            some = [shard for shard in due if shard[0] == due[0][0]][: limit - len(found)]
+            messages, full = self._read(some, (limit - len(found)) // len(some))
+            found += messages
+            due = [shard for shard in due if shard not in some or shard in full]
         return found
 
-    def _read(self, topic: str, shards: Sequence[Shard], count: int) -> list[Message]:
+    def _read(self, shards: Sequence[Shard], count: int) -> tuple[list[Message], set[Shard]]:
+        """Read up to `count` entries of each of one topic's shards; return them, and which shards may have more."""
+        topic = shards[0][0]
         wanted = {shard[1]: Wanted(self._held[shard].epoch, self._held[shard].start) for shard in shards}
-        taken: list[Message] = []
+        messages: list[Message] = []
+        full: set[Shard] = set()
         for number, entries in self._ownership.read(topic, wanted, count).items():
+            shard = topic, number
             if entries is None:  # somebody else has it, or had it
-                self._lose((topic, number))
+                self._lose(shard)
                 self._looked = 0.0
-            else:
-                taken += self._taken((topic, number), entries)
-        return taken
+                continue
+            messages += self._taken(shard, entries)
+            if len(entries) == count:
+                full.add(shard)
+        return messages, full
 
     def _taken(self, shard: Shard, entries: Sequence[Any]) -> list[Message]:
         holding, messages = self._held[shard], []
