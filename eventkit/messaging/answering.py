@@ -47,7 +47,7 @@ class Reply(msgspec.Struct, frozen=True):
         return cls(event.type, event.schema_version, msgspec.Raw(event.data.encode()), refused)
 
 
-class Kept:
+class KeptReplies:
     """What one responder has kept: what it has just committed is at hand, the rest is looked up."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Kept:
 class Answers:
     """The replies of one responder, as messages."""
 
-    def __init__(self, responder: str, source: str, kept: Kept) -> None:
+    def __init__(self, responder: str, source: str, kept: KeptReplies) -> None:
         """Make them of what is kept, which becomes this one's to close; `source` is the catalog that they are of."""
         self._responder = responder
         self._source = source

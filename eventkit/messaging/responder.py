@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError, Refused
-from eventkit.messaging.answering import Answering, Answers, Kept, Reply
+from eventkit.messaging.answering import Answering, Answers, KeptReplies, Reply
 from eventkit.projection.handlers import Step, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.sources import Source
@@ -92,7 +92,9 @@ class Responder(Projection):
 
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Answer what was asked before it is acknowledged."""
-        answers = Answers(self.name, self.catalog.name, Kept(self._given, self.name, self._store.schema, connect))
+        answers = Answers(
+            self.name, self.catalog.name, KeptReplies(self._given, self.name, self._store.schema, connect)
+        )
         return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
 
     def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":
