@@ -106,18 +106,10 @@ def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: boo
 @JSON
 @click.pass_obj
 def redrive(  # noqa: PLR0913 one parameter an option
-    settings: Settings,
-    /,
-    *,
-    everything: bool,
-    paths: tuple[str, ...],
-    wait: float,
-    dry_run: bool,
-    yes: bool,
-    actor: str | None,
-    as_json: bool,
+    settings: Settings, /, *, everything: bool, paths: tuple[str, ...], wait: float, dry_run: bool, yes: bool,
+    actor: str | None, as_json: bool,
     **chosen: Any,  # noqa: ANN401 the options above
-) -> None:
+) -> None:  # fmt: skip
     """Let parked streams be tried again, each from its first letter on, in order.
 
     The projectors that run take it up within a second, with the code that they have; without one it waits until one

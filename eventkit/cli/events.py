@@ -71,18 +71,9 @@ def sizes(settings: Settings, *, as_json: bool) -> None:
 @_JSON
 @click.pass_obj
 def prune(  # noqa: PLR0913 one parameter an option
-    settings: Settings,
-    *,
-    sent: bool,
-    age: timedelta,
-    category: str | None,
-    ignored: tuple[str, ...],
-    batch: int,
-    dry_run: bool,
-    yes: bool,
-    actor: str | None,
-    as_json: bool,
-) -> None:
+    settings: Settings, *, sent: bool, age: timedelta, category: str | None, ignored: tuple[str, ...], batch: int,
+    dry_run: bool, yes: bool, actor: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Delete events that were sent, that all projections have applied, and that are old enough, in batches.
 
     Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be

@@ -45,18 +45,9 @@ if TYPE_CHECKING:
 @JSON
 @click.pass_obj
 def command(  # noqa: PLR0913 one parameter an option
-    settings: Settings,
-    paths: tuple[str, ...],
-    *,
-    workers: int | None,
-    resume: bool,
-    merge: bool,
-    accept_parked: bool,
-    origin: str,
-    topics: tuple[str, ...],
-    store_url: str | None,
-    as_json: bool,
-) -> None:
+    settings: Settings, paths: tuple[str, ...], *, workers: int | None, resume: bool, merge: bool, accept_parked: bool,
+    origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
 
     The live read model is served and kept up to date until the swap. Where it is killed before, nothing has changed:

@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.transports.local import Broker
+from eventkit.transports.local.broker import Broker
 from tests.everything.read_models import TOPIC
 from tests.everything.writers import Numbers
 

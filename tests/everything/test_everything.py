@@ -19,7 +19,7 @@ from eventkit.projection.swapping import Swap
 from eventkit.relay import pipeline
 from eventkit.storage.dead_letters import DeadLetters
 from eventkit.storage.outbox import Settlement
-from eventkit.transports.local import LocalPublisher
+from eventkit.transports.local.publisher import LocalPublisher
 from tests.everything.machine import Everything
 from tests.everything.road import hooked
 from tests.servers.postgres import PostgresServer

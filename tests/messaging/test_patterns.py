@@ -160,7 +160,7 @@ def test_a_listener_whose_broker_was_away_is_told_that_it_may_have_missed_someth
     listener.on_missed(missed.set)
     with listener:
         with monkeypatch.context() as broken:
-            broken.setattr("eventkit.transports.local.LocalListener.receive", _gone)
+            broken.setattr("eventkit.transports.local.subscription.LocalListener.receive", _gone)
             wait_until(missed.is_set, what="the listener to be back")
 
         def hears() -> bool:

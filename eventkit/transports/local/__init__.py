@@ -1,0 +1,99 @@
+"""An in-process transport that keeps the whole contract, for tests and for services of one process: `local://name`.
+
+Topics are lists in memory, cut into shards by key; groups share the shards, one owner each, and keep what was
+acknowledged. Everything with one name shares one broker, for as long as the process lives. Faults can be asked for:
+`refuse`, `hold` and `lose` do what a real broker does to a publisher.
+"""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from eventkit.errors import ConfigurationError, TopicUnusable
+from eventkit.transports.base import Finding, Flag
+from eventkit.transports.local.broker import MISSING, Broker, Refusal
+from eventkit.transports.local.publisher import LocalPublisher
+from eventkit.transports.local.subscription import LocalListener, LocalSubscription
+
+
+class LocalTransport:
+    """See `Transport`; and the faults that a test may ask for."""
+
+    flags: frozenset[Flag] = frozenset({Flag.ONE_PROCESS})
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._broker = _brokers.setdefault(name, Broker())
+
+    def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:  # noqa: ARG002 nobody is needed anyhow
+        """Return a new publisher."""
+        return LocalPublisher(self._broker)
+
+    def subscribe(self, topics: Sequence[str], group: str) -> LocalSubscription:
+        """Join a group; TopicUnusable when a topic is missing."""
+        self.partitions(topics)
+        return LocalSubscription(self._broker, topics, group)
+
+    def listen(self, topics: Sequence[str]) -> LocalListener:
+        """Hear what comes from now on."""
+        self.partitions(topics)
+        return LocalListener(self._broker, topics)
+
+    def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
+        """Create what is missing."""
+        with self._broker.changed:
+            missing = [topic for topic in dict.fromkeys(topics) if topic not in self._broker.topics]
+            self._broker.topics.update({topic: [[] for _ in range(partitions)] for topic in missing})
+            return missing
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many shards each topic has."""
+        missing = {topic: MISSING for topic in topics if topic not in self._broker.topics}
+        if missing:
+            raise TopicUnusable(missing)
+        return {topic: len(self._broker.topics[topic]) for topic in topics}
+
+    def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 it has no settings
+        """Say that it is here."""
+        return f"local://{self._name}, in this process only, {len(self._broker.topics)} topics"
+
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 it has no settings
+        """Return nothing: it lives and dies with its process."""
+        return []
+
+    def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
+        """Take a group away."""
+        with self._broker.changed:
+            self._broker.groups.pop(group, None)
+
+    def close(self) -> None:
+        """Nothing to let go of: the messages stay for the process's other users of this name."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse the messages for which `refusal` returns a reason."""
+        self._broker.refusal = refusal
+
+    def hold(self, topic: str, reason: str) -> None:
+        """Make a topic unusable to publishers."""
+        self._broker.held[topic] = reason
+
+    def lose(self, reason: str) -> None:
+        """Make every publisher fail."""
+        self._broker.lost = reason
+
+    def heal(self) -> None:
+        """End all faults."""
+        self._broker.refusal, self._broker.lost = (lambda _: None), None
+        self._broker.held.clear()
+
+
+_brokers: dict[str, Broker] = {}
+
+
+def open_transport(url: str, options: Mapping[str, str]) -> LocalTransport:
+    """Open the transport that a URL names."""
+    parts = urlsplit(url)
+    if not parts.netloc or parts.path.strip("/") or options:
+        raise ConfigurationError(
+            f"transport URL {url!r}: an in-process transport is local://name, without path and options"
+        )
+    return LocalTransport(parts.netloc)

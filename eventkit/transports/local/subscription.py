@@ -1,0 +1,112 @@
+"""Reads from a broker in this process: as a member of a group, or as a listener that shares with nobody."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import uuid4
+
+from eventkit.domain.message import Message
+from eventkit.transports.local.broker import Broker, Group, Shard
+from eventkit.transports.progress import Progress
+
+
+class Place(NamedTuple):
+    """A delivery's tag."""
+
+    shard: int
+    offset: int
+
+
+class LocalSubscription:
+    """See `Subscription`: gives up and takes over shards only within `receive` and `close`."""
+
+    is_new = False  # its group finds what was before
+
+    def __init__(self, broker: Broker, topics: Sequence[str], group: str) -> None:
+        self.topics = frozenset(topics)
+        self._broker = broker
+        self._owned: dict[Shard, Progress] = {}
+        self._next: dict[Shard, int] = {}
+        with broker.changed:
+            self._group = broker.groups.setdefault(group, Group())
+            self._group.members.append(self)
+            broker.changed.notify_all()
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        with self._broker.changed:
+            found: list[Message] = []
+            self._broker.changed.wait_for(lambda: self._gather(found, limit), timeout)
+            return found
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Move the group on behind what is contiguous."""
+        with self._broker.changed:
+            for message in messages:
+                progress = self._owned.get((message.topic, message.tag.shard))
+                if progress is not None:  # else it was taken away: another member gets it
+                    progress.acknowledge(message.tag.offset, message.key)
+            for shard, progress in self._owned.items():
+                if progress.advance():
+                    self._group.resume[shard] = progress.resume or 0
+
+    def close(self) -> None:
+        """Leave; others get what was not acknowledged."""
+        with self._broker.changed:
+            if self in self._group.members:
+                self._group.members.remove(self)
+            self._give_up(list(self._owned))
+
+    def _gather(self, found: list[Message], limit: int) -> list[Message]:
+        self._share()
+        for shard, progress in self._owned.items():
+            topic, number = shard
+            offset = self._next[shard]
+            for message in self._broker.topics[topic][number][offset : offset + limit - len(found)]:
+                progress.delivered(self._next[shard], message.key)
+                found.append(
+                    Message(topic, message.key, message.value, list(message.headers), Place(number, self._next[shard]))
+                )
+                self._next[shard] += 1
+        return found
+
+    def _share(self) -> None:
+        """Give up what is another's, take over what is ours and free."""
+        group = self._group
+        self._give_up([shard for shard in self._owned if group.target(shard) is not self])
+        for topic in self.topics:
+            for number in range(len(self._broker.topics[topic])):
+                shard = (topic, number)
+                if shard not in group.owners and group.target(shard) is self:
+                    group.owners[shard] = self
+                    self._owned[shard] = Progress()
+                    self._next[shard] = group.resume.get(shard, 0)
+
+    def _give_up(self, shards: Sequence[Shard]) -> None:
+        for shard in shards:
+            del self._owned[shard], self._next[shard], self._group.owners[shard]
+        if shards:
+            self._broker.changed.notify_all()
+
+
+class LocalListener(LocalSubscription):
+    """See `Transport.listen`: the one member of a group that begins at the end of everything, and goes with it."""
+
+    def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
+        self._name = f"listener {uuid4()}"
+        with broker.changed:
+            group = broker.groups[self._name] = Group()
+            for topic in topics:
+                group.resume.update({(topic, number): len(kept) for number, kept in enumerate(broker.topics[topic])})
+            super().__init__(broker, topics, self._name)
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something."""
+        found = super().receive(limit, timeout)
+        self.acknowledge(found)
+        return found
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        super().close()
+        with self._broker.changed:
+            self._broker.groups.pop(self._name, None)
