@@ -8,28 +8,22 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from functools import cache
-from typing import Any
+from contextlib import ExitStack
 
 import msgspec
-import psycopg
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.applying import Applying
+from eventkit.projection.connections import Connections
 from eventkit.projection.counters import Counters
 from eventkit.projection.joining import Joining
-from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
 from eventkit.projection.sources import Source, StoreSource, TransportSource
 from eventkit.projection.topics import known_topics, topics_of_store
 from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
 from eventkit.storage.event_log import EventLog
-from eventkit.storage.history import History, OwnHistory, RemoteHistory
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import READING
 from eventkit.storage.pruning import pruned_categories
@@ -38,8 +32,6 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
 
-# A lock that long is somebody's mistake: said, and tried again.
-_SESSION = {"lock_timeout": "10s", "jit": "off", "TimeZone": "UTC"}
 _LOOK = 5.0  # seconds between looks for categories that the store did not have before
 
 
@@ -63,6 +55,7 @@ class Running:
         self._projection = projection
         self._settings = settings
         self._wanted = wanted
+        self._connections = Connections(projection.name, settings, wanted.store_url)
 
     def reach(self) -> None:
         """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
@@ -73,7 +66,7 @@ class Running:
             projector.register()
             self._tell_pruned(projector)
             if self._wanted.store_url:
-                self._reach_store(self._wanted.store_url)
+                self._reach_store()
 
     def redrive(self, stop: Stop) -> None:
         """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""
@@ -98,12 +91,12 @@ class Running:
             return self._from_transport(projector, stack)
 
     def _projector(self, stack: ExitStack, stop: Stop) -> Projector:
-        connection = self._connect("projector", self._settings.require_database())
+        connection = self._connections.read_models("projector")
         workspace = Workspace(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
         stack.callback(workspace.close)
-        history = self._history(connection)
+        history = self._connections.history(connection)
         stack.callback(history.close)
-        schema, opening = self._settings.schema, self._opening(connection, stack)
+        schema, opening = self._settings.schema, self._connections.opening(connection, stack)
         applying = Applying(self._projection, workspace, schema=schema, opening=opening)
         projector = Projector(applying, history=history, schema=schema, stop=stop)
         projector.counters = self.counters
@@ -113,7 +106,7 @@ class Running:
         """Warn of a read model that will lack events, where the transport does not have them either."""
         if self._wanted.store_url or not projector.begins():
             return
-        with self._store() as connection:
+        with self._connections.store("projector topics") as connection:
             counts = pruned_categories(connection, self._settings.schema)
         pruned = {category: count for category, count in counts.items() if self._projection.reads(category)}
         if pruned:
@@ -129,9 +122,9 @@ class Running:
         transport.check(topics)
         transport.partitions(topics)
 
-    def _reach_store(self, url: str) -> None:
+    def _reach_store(self) -> None:
         try:
-            self._connect("projector reader", url, autocommit=True).close()
+            self._connections.store("projector reader").close()
         except DatabaseUnavailable as error:
             if self._wanted.from_store:
                 raise
@@ -173,14 +166,13 @@ class Running:
     def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
         """Wait for the lease of the one process that reads the store; None when asked to stop before."""
         name = f"projector:{self._projection.name}"
-        url = self._wanted.store_url or self._settings.require_database()
-        holding = self._connect("projector lease", self._settings.require_database(), autocommit=True)
+        holding = self._connections.read_models("projector lease", autocommit=True)
         lease = Lease(holding, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
         stack.callback(lease.release)
         if not lease.acquire(projector.stop.is_set):
             return None
         position = projector.start()  # after the lease: it has moved on under the process that held it before
-        reading = self._connect("projector reader", url, autocommit=True, options=READING)
+        reading = self._connections.store("projector reader", options=READING)
         stack.callback(reading.close)
         return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
 
@@ -191,7 +183,7 @@ class Running:
         source = self._projection.reading(
             TransportSource(subscription, limit=self._projection.batch, prompt=self._projection.prompt),
             transport,
-            lambda: self._connect("responder", self._settings.require_database(), autocommit=True),
+            lambda: self._connections.read_models("responder", autocommit=True),
         )
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
@@ -215,7 +207,7 @@ class Running:
                 lease.check()
                 return True
 
-            with self._store() as connection:
+            with self._connections.store("projector topics") as connection:
                 horizon = EventLog(connection, self._settings.schema).horizon().position
             Joining(projector, source, group).join(horizon, goes_on)
 
@@ -231,42 +223,9 @@ class Running:
     def _topics(self) -> list[str]:
         if known := known_topics(self._projection, self._wanted.topics):
             return known
-        with self._store() as connection:
+        with self._connections.store("projector topics") as connection:
             return topics_of_store(self._projection, connection, self._settings.schema)
 
     def _is_idle(self, projector: Projector) -> bool:
         limit = self._wanted.until_idle
         return limit is not None and time.monotonic() - projector.worked > limit
-
-    @contextmanager
-    def _store(self) -> Iterator[psycopg.Connection[Any]]:
-        url = self._wanted.store_url or self._settings.require_database()
-        with self._connect("projector topics", url, autocommit=True) as connection:
-            yield connection
-
-    def _history(self, connection: psycopg.Connection[Any]) -> History:
-        url = self._wanted.store_url
-        if url is None:
-            return OwnHistory(connection, self._settings.schema)
-        return RemoteHistory(lambda: self._connect("projector repair", url, autocommit=True), self._settings.schema)
-
-    def _opening(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Opening | None:
-        if self._settings.master_keys is None:
-            return None
-        masters, schema, url = self._settings.master_keys, self._settings.schema, self._wanted.store_url
-        if url is None:
-            return Opening(masters, schema, lambda: connection)
-
-        @cache
-        def keys() -> psycopg.Connection[Any]:
-            return stack.enter_context(closing(self._connect("projector keys", url, autocommit=True)))
-
-        return Opening(masters, schema, keys)
-
-    def _connect(
-        self, name: str, url: str, *, autocommit: bool = False, options: dict[str, str] | None = None
-    ) -> psycopg.Connection[Any]:
-        label = f"{name} {self._projection.name}"
-        return connect(
-            url, name=label, schema=self._settings.schema, autocommit=autocommit, options=options or _SESSION
-        )

@@ -1,0 +1,62 @@
+"""The connections of one projection's process: to the read models' database, and to the event store, elsewhere or not.
+
+Each bears the projection's name and what it is for, so that an operator finds it in `pg_stat_activity`. Called by
+`running`.
+"""
+
+from contextlib import ExitStack, closing
+from functools import cache
+from typing import Any
+
+import psycopg
+
+from eventkit.config import Settings
+from eventkit.projection.opening import Opening
+from eventkit.storage.connection import connect
+from eventkit.storage.history import History, OwnHistory, RemoteHistory
+
+# A lock that long is somebody's mistake: said, and tried again.
+_SESSION = {"lock_timeout": "10s", "jit": "off", "TimeZone": "UTC"}
+
+
+class Connections:
+    """Connects for a projection; whoever asks for a connection closes it."""
+
+    def __init__(self, projection: str, settings: Settings, store_url: str | None) -> None:
+        """Connect to nothing yet."""
+        self._projection = projection
+        self._settings = settings
+        self._store_url = store_url
+
+    def read_models(self, name: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+        """Connect to the read models' database."""
+        return self._connect(name, self._settings.require_database(), autocommit=autocommit, options=_SESSION)
+
+    def store(self, name: str, *, options: dict[str, str] = _SESSION) -> psycopg.Connection[Any]:
+        """Connect to the event store, wherever it is."""
+        url = self._store_url or self._settings.require_database()
+        return self._connect(name, url, autocommit=True, options=options)
+
+    def history(self, connection: psycopg.Connection[Any]) -> History:
+        """Return where what is missing is read: on the read models' own connection where the store is there."""
+        if self._store_url is None:
+            return OwnHistory(connection, self._settings.schema)
+        return RemoteHistory(lambda: self.store("projector repair"), self._settings.schema)
+
+    def opening(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Opening | None:
+        """Return who opens personal data, by the store's keys; None where there is no master key."""
+        masters, schema = self._settings.master_keys, self._settings.schema
+        if masters is None:
+            return None
+        if self._store_url is None:
+            return Opening(masters, schema, lambda: connection)
+
+        @cache
+        def keys() -> psycopg.Connection[Any]:
+            return stack.enter_context(closing(self.store("projector keys")))
+
+        return Opening(masters, schema, keys)
+
+    def _connect(self, name: str, url: str, *, autocommit: bool, options: dict[str, str]) -> psycopg.Connection[Any]:
+        label = f"{name} {self._projection}"
+        return connect(url, name=label, schema=self._settings.schema, autocommit=autocommit, options=options)
