@@ -3,6 +3,8 @@
 Several processes share the work: by consumer group from a broker; from the store one works and the others stand by.
 """
 
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +14,7 @@ from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from eventkit.projection.running import Wanted
+    from eventkit.projection.running import Running, Wanted
 
 _ADVICE = "a projector process would hear nothing: use kafka://host:9092, or --from store, which needs no broker"
 
@@ -49,21 +51,14 @@ def command() -> None:
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option
-    settings: Settings,
-    paths: tuple[str, ...],
-    *,
-    origin: str,
-    group: str | None,
-    topics: tuple[str, ...],
-    store_url: str | None,
-    until_idle: float | None,
-) -> None:
+    settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
+    store_url: str | None, until_idle: float | None,
+) -> None:  # fmt: skip
     """Run projections, process managers and handlers until asked to stop.
 
     A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
     """
     from eventkit.cli.process import at_start, together
-    from eventkit.cli.reach import reach_database
     from eventkit.projection.loading import load_projections
     from eventkit.projection.running import Running, Wanted
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
@@ -72,27 +67,11 @@ def run(  # noqa: PLR0913 one parameter an option
     stop.on_signals()
     settings.require_database()
     wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle))
-    runnings = [(item.name, Running(item, settings, wanted)) for item in load_projections(paths)]
-
-    def reach() -> None:
-        reach_database(settings)
-        if not wanted.from_store:
-            _reach_broker(settings)
-        for _, running in runnings:
-            running.reach()
-
-    if not at_start(reach, stop):
-        return
-    collect_garbage_rarely()
-    together(
-        [
-            lambda stop, name=name, running=running: supervise(  # type: ignore[misc]
-                running.work, stop, name=f"projector {name}"
-            )
-            for name, running in runnings
-        ],
-        stop,
-    )
+    runnings = {item.name: Running(item, settings, wanted) for item in load_projections(paths)}
+    if at_start(lambda: _reach(settings, wanted, runnings.values()), stop):
+        collect_garbage_rarely()
+        workers = [partial(supervise, running.work, name=f"projector {name}") for name, running in runnings.items()]
+        together(workers, stop)
 
 
 def _wanted(wanted: "Wanted") -> "Wanted":
@@ -103,6 +82,16 @@ def _wanted(wanted: "Wanted") -> "Wanted":
             "--store-url holds a password, which every user of this machine can see: use ~/.pgpass"
         )
     return wanted
+
+
+def _reach(settings: Settings, wanted: "Wanted", runnings: Iterable["Running"]) -> None:
+    from eventkit.cli.reach import reach_database
+
+    reach_database(settings)
+    if not wanted.from_store:
+        _reach_broker(settings)
+    for running in runnings:
+        running.reach()
 
 
 def _reach_broker(settings: Settings) -> None:
