@@ -13,6 +13,7 @@ message to the end of the last batch. Prints its `Lap` as JSON.
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import msgspec
 from confluent_kafka import Consumer
@@ -114,24 +115,22 @@ class Timed:
 
 def bare(place: Place, clock: Clock, options: dict[str, str | int]) -> None:
     """Consume with the client alone."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": place.bootstrap,
-            "group.id": place.group,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            **options,
-        }
-    )
-    consumer.subscribe([place.topic])
-    count = 0
-    while not clock.done(count):
-        batch = consumer.consume(LIMIT, WAIT)
-        clock.received(len(batch))
-        for message in batch:
-            message.key(), message.value(), message.headers()
-        count = len(batch)
-    consumer.close()
+    settings = {
+        "bootstrap.servers": place.bootstrap,
+        "group.id": place.group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        **options,
+    }
+    with closing(Consumer(settings)) as consumer:
+        consumer.subscribe([place.topic])
+        count = 0
+        while not clock.done(count):
+            batch = consumer.consume(LIMIT, WAIT)
+            clock.received(len(batch))
+            for message in batch:
+                message.key(), message.value(), message.headers()
+            count = len(batch)
 
 
 def subscription(source: Source, clock: Clock) -> None:
@@ -141,7 +140,6 @@ def subscription(source: Source, clock: Clock) -> None:
         messages = source.receive()
         source.acknowledge(messages)
         count = len(messages)
-    source.close()
 
 
 def projector(database: str, name: str, source: Source, clock: Clock) -> None:
@@ -154,7 +152,6 @@ def projector(database: str, name: str, source: Source, clock: Clock) -> None:
     count = 0
     while not clock.done(count):
         count = running.step(source)
-    source.close()
     workspace.close()
 
 
@@ -166,11 +163,11 @@ def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
         bare(place, clock, BARE[contestant])
         return clock.lap()
     transport = open_transport(f"kafka://{place.bootstrap}")
-    source = Timed(TransportSource(transport.subscribe([place.topic], place.group)), clock)
-    if contestant == "subscription":
-        subscription(source, clock)
-    else:
-        projector(database, contestant, source, clock)
+    with closing(Timed(TransportSource(transport.subscribe([place.topic], place.group)), clock)) as source:
+        if contestant == "subscription":
+            subscription(source, clock)
+        else:
+            projector(database, contestant, source, clock)
     return clock.lap()
 
 

@@ -14,7 +14,7 @@ import re
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
@@ -141,14 +141,15 @@ def write(pipe: Connection, opener: Opener, database_url: str) -> None:
 
 def receive(pipe: Connection, bootstrap: str, topic: str) -> None:
     """Be the receiver: take the numbers of each task out of a topic, until all have come or time is over."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "openloop", "enable.auto.commit": False})
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in partitions])
-    consumer.poll(1)
-    pipe.send("connected")
-    while True:
-        numbers, deadline = pipe.recv()
-        pipe.send(_receipt(consumer, numbers, deadline))
+    settings = {"bootstrap.servers": bootstrap, "group.id": "openloop", "enable.auto.commit": False}
+    with closing(Consumer(settings)) as consumer:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in partitions])
+        consumer.poll(1)
+        pipe.send("connected")
+        while True:
+            numbers, deadline = pipe.recv()
+            pipe.send(_receipt(consumer, numbers, deadline))
 
 
 def _receipt(consumer: Consumer, numbers: range, deadline: int) -> Receipt:

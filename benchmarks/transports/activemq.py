@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ class Client(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         for _ in range(under_way):
             self._wait()
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:  # noqa: ARG002 its connection goes with the process
         """Take all shards; an acknowledgement covers what came before on its shard."""
         done, taken = threading.Event(), [0] * SHARDS
 

@@ -10,6 +10,7 @@ its `Sample` as JSON.
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Protocol
 
@@ -60,8 +61,11 @@ class Contestant(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
         """Send all and wait until all are confirmed; the connection stays for the next call."""
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
-        """Receive and acknowledge so many, with key, value and headers; `began` is called at the first."""
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:
+        """Receive and acknowledge so many, with key, value and headers; `began` is called at the first.
+
+        What is left to be closed then goes into `open_`: the clock has stopped.
+        """
 
 
 def lap(contestant: Contestant, what: str, topic: str, load: Load) -> Sample:
@@ -80,9 +84,10 @@ def _publish(contestant: Contestant, topic: str, load: Load) -> Sample:
 
 def _consume(contestant: Contestant, count: int) -> Sample:
     started: list[tuple[Meter, float]] = []
-    contestant.consume(count, lambda: started.append((Meter(), time.perf_counter())))
-    meter, began = started[0]
-    return meter.sample(count, time.perf_counter() - began)
+    with ExitStack() as open_:
+        contestant.consume(count, lambda: started.append((Meter(), time.perf_counter())), open_)
+        meter, began = started[0]
+        return meter.sample(count, time.perf_counter() - began)
 
 
 def main(broker: str, who: str, what: str, *words: str) -> Sample:

@@ -1,6 +1,7 @@
 """confluent-kafka: idempotent, `acks=all`, a report for each; consumed with our subscription's fetch settings."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 
 from confluent_kafka import Consumer, Producer
 
@@ -32,9 +33,10 @@ class Client:
         if confirmed < len(messages):
             raise RuntimeError(f"{len(messages) - confirmed} messages were not confirmed")
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:
         """Consume by batches, and commit after each."""
-        consumer = Consumer({**self._servers, **_CONSUMER, "group.id": self._topic})
+        settings = {**self._servers, **_CONSUMER, "group.id": self._topic}
+        consumer = open_.enter_context(closing(Consumer(settings)))
         consumer.subscribe([self._topic])
         batch, left = consumer.consume(1, DEADLINE), count
         began()

@@ -1,6 +1,7 @@
 """eventkit's transport seam, as the relay and the projectors use it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
@@ -31,9 +32,10 @@ class Client:
                 raise TimeoutError(f"{left} messages were not confirmed in {DEADLINE:g} s")
             left -= confirmed
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:
         """Receive by batches, and acknowledge each."""
-        subscription, left = self._transport.subscribe([self._topic], self._topic), count
+        subscription = open_.enter_context(closing(self._transport.subscribe([self._topic], self._topic)))
+        left = count
         while left > 0:
             batch = subscription.receive(LIMIT, WAIT if left < count else DEADLINE)
             if batch and left == count:

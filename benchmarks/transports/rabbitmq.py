@@ -1,6 +1,7 @@
 """pika: its connection without blocking, confirms pipelined, to the same quorum queues; acknowledged many at a time."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import takewhile
 from typing import Any
 
@@ -40,7 +41,7 @@ class Client:
         self._connection.ioloop.add_callback_threadsafe(self._pump)
         self._connection.ioloop.start()
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:  # noqa: ARG002 its connection goes with the process
         """Take all shards on one channel."""
         taken = 0
 

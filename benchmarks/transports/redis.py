@@ -1,6 +1,7 @@
 """redis-py: pipelines of XADD, and XREADGROUP of all shards with the XACK of what came before in one round trip."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ class Client:
                 )  # fmt: skip
             pipeline.execute()
 
-    def consume(self, count: int, began: Callable[[], None]) -> None:
+    def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:  # noqa: ARG002 its connection goes with the process
         """Read by turns of all shards."""
         done: list[tuple[Any, list[bytes]]] = []
         left = count

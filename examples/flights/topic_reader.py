@@ -4,6 +4,7 @@ Along, because the embedded broker keeps only the last megabytes of a partition.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -45,12 +46,12 @@ class Wires:
 def follow(place: Place, wires: Wires) -> None:
     """Be the reader process: read until stopped and to the end, then send the findings."""
     lifeline.hold()
-    transport = open_transport(place.transport_url, place.transport_options)
-    subscription = transport.subscribe([place.topic], place.group)
     checker = Checker()
-    _read(subscription, checker, wires)
-    subscription.close()
-    transport.close()
+    with (
+        closing(open_transport(place.transport_url, place.transport_options)) as transport,
+        closing(transport.subscribe([place.topic], place.group)) as subscription,
+    ):
+        _read(subscription, checker, wires)
     wires.findings.send(_compare(checker, place))
 
 

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
@@ -44,15 +45,14 @@ def test_a_topic_is_created_once(embedded_kafka: EmbeddedKafka) -> None:
 def test_a_group_shares_what_another_process_sends(embedded_kafka: EmbeddedKafka) -> None:
     """Two consumers of a group get every message once between them, each its part."""
     embedded_kafka.create_topic("orders")
-    consumers = [_consumer(embedded_kafka) for _ in range(2)]
-    wait_until(lambda: _partitions(consumers) == [3, 3], timeout=30, what="three partitions each")
-
-    subprocess.run([sys.executable, "-c", PRODUCER, embedded_kafka.bootstrap, "300"], check=True)
-
     seen: list[list[str]] = [[], []]
-    wait_until(lambda: _read(consumers, seen) == 300, timeout=30, what="300 messages")
-    for consumer in consumers:
-        consumer.close()
+    with closing(_consumer(embedded_kafka)) as first, closing(_consumer(embedded_kafka)) as second:
+        consumers = [first, second]
+        wait_until(lambda: _partitions(consumers) == [3, 3], timeout=30, what="three partitions each")
+
+        subprocess.run([sys.executable, "-c", PRODUCER, embedded_kafka.bootstrap, "300"], check=True)
+
+        wait_until(lambda: _read(consumers, seen) == 300, timeout=30, what="300 messages")
     assert sorted(map(int, seen[0] + seen[1])) == list(range(300))
     assert all(seen)
 

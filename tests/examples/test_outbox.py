@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -72,11 +73,12 @@ def test_what_plain_sqlalchemy_commits_is_relayed(database_url: str, embedded_ka
     subprocess.run([sys.executable, "-m", "examples.outbox_sqlalchemy"], env=settings, cwd=ROOT, check=True)
     assert written(database_url) == [("ada", "OrderPlaced", "12")]
 
-    with subprocess.Popen([sys.executable, "-m", "eventkit.cli", "relay", "run"], env=settings, cwd=ROOT) as relay:
-        subscription = transport.subscribe(["shop.order"], "test")
+    with (
+        subprocess.Popen([sys.executable, "-m", "eventkit.cli", "relay", "run"], env=settings, cwd=ROOT) as relay,
+        closing(transport.subscribe(["shop.order"], "test")) as subscription,
+    ):
         [message] = wait_until(lambda: subscription.receive(10, 0.5), timeout=60)
         relay.terminate()
-    subscription.close()
     transport.close()
 
     assert dict(message.headers)["ce_type"] in (b"OrderPlaced", "OrderPlaced")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -169,17 +170,17 @@ def tables(url: str) -> Iterator[bytes]:
 
 def messages(kafka: str) -> Iterator[bytes]:
     """Read every message, with its key and its headers."""
-    transport = open_transport(kafka)
-    subscription = transport.subscribe(["crm.customer", "crm.order"], f"reader {uuid.uuid4()}")
     found: list[bytes] = []
+    with (
+        closing(open_transport(kafka)) as transport,
+        closing(transport.subscribe(["crm.customer", "crm.order"], f"reader {uuid.uuid4()}")) as subscription,
+    ):
 
-    def read() -> int:
-        found.extend(repr(message).encode() for message in subscription.receive(100, 0.1))
-        return len(found)
+        def read() -> int:
+            found.extend(repr(message).encode() for message in subscription.receive(100, 0.1))
+            return len(found)
 
-    wait_until(lambda: read() >= 3, timeout=30, what="the messages")
-    subscription.close()
-    transport.close()
+        wait_until(lambda: read() >= 3, timeout=30, what="the messages")
     return iter(found)
 
 

@@ -1,6 +1,7 @@
 """What the relay's tests share: a database with events in its outbox, connections, a relay and a topic."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from eventkit.storage.connection import connect
 from eventkit.storage.outbox import READING
-from eventkit.transports import Transport, open_transport
+from eventkit.transports import Subscription, open_transport
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer
 from tests.waiting import wait_until
@@ -55,10 +56,10 @@ def append(
 class Topic:
     """What has arrived in a topic: stream and version of each event, in order of arrival."""
 
-    def __init__(self, transport: Transport, name: str) -> None:
+    def __init__(self, subscription: Subscription, name: str) -> None:
         self.name = name
         self.arrived: list[tuple[str, int]] = []
-        self._subscription = transport.subscribe([name], f"reader of {name}")
+        self._subscription = subscription
 
     def has(self, count: int, *, timeout: float = 30) -> list[tuple[str, int]]:
         """Wait for that many events and return them."""
@@ -71,19 +72,22 @@ class Topic:
             self.arrived.append((message.key, int(version)))
         return len(self.arrived)
 
-    def close(self) -> None:
-        """Leave."""
-        self._subscription.close()
+
+@contextmanager
+def read_along(url: str, name: str) -> Iterator[Topic]:
+    """Lend what arrives in a topic from its beginning on."""
+    with (
+        closing(open_transport(url)) as transport,
+        closing(transport.subscribe([name], f"reader of {name}")) as subscription,
+    ):
+        yield Topic(subscription, name)
 
 
 @pytest.fixture
 def topic(kafka: KafkaServer, kafka_topic: str) -> Iterator[Topic]:
     """A fresh topic that is read along."""
-    transport = open_transport(kafka.url)
-    reading = Topic(transport, kafka_topic)
-    yield reading
-    reading.close()
-    transport.close()
+    with read_along(kafka.url, kafka_topic) as reading:
+        yield reading
 
 
 @pytest.fixture

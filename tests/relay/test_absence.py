@@ -8,8 +8,7 @@ import pytest
 
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.storage.migrate import upgrade
-from eventkit.transports import open_transport
-from tests.relay.conftest import Topic, append
+from tests.relay.conftest import append, read_along
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer
 from tests.waiting import wait_until
@@ -70,9 +69,10 @@ def test_it_goes_on_when_the_database_is_back(
     own_postgres: EmbeddedPostgres, kafka: KafkaServer, kafka_topic: str, tmp_path: Path
 ) -> None:
     """A crash of the database is waited out: no restart of the relay, nothing lost."""
-    transport = open_transport(kafka.url)
-    topic = Topic(transport, kafka_topic)
-    with RelayProcess(own_postgres.url, kafka.url, tmp_path / "log") as relay:
+    with (
+        read_along(kafka.url, kafka_topic) as topic,
+        RelayProcess(own_postgres.url, kafka.url, tmp_path / "log") as relay,
+    ):
         _append_one(own_postgres, "order-1", kafka_topic)
         topic.has(1)
         own_postgres.crash()  # before or after its settlement: it may be sent again
@@ -83,8 +83,6 @@ def test_it_goes_on_when_the_database_is_back(
         wait_until(lambda: ("order-2", 1) in topic.has(2), timeout=30, what="the second event")
         assert list(dict.fromkeys(topic.arrived)) == [("order-1", 1), ("order-2", 1)]
         assert "Traceback" not in relay.log()
-    topic.close()
-    transport.close()
 
 
 def test_it_goes_on_when_the_broker_is_back(database_url: str, tmp_path: Path) -> None:
@@ -101,12 +99,10 @@ def test_it_goes_on_when_the_broker_is_back(database_url: str, tmp_path: Path) -
             writer.commit()
             relay.says("the broker is away")
             broker.start()
-            transport = open_transport(broker.url)
-            topic = Topic(transport, "shop.order")
 
-            assert list(dict.fromkeys(topic.has(4, timeout=90))) == [("order-1", version) for version in (1, 2, 3, 4)]
-            topic.close()
-            transport.close()
+            with read_along(broker.url, "shop.order") as topic:
+                arrived = list(dict.fromkeys(topic.has(4, timeout=90)))
+            assert arrived == [("order-1", version) for version in (1, 2, 3, 4)]
 
 
 def _append_one(server: EmbeddedPostgres, stream: str, topic: str) -> None:

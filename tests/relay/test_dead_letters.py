@@ -1,6 +1,7 @@
 """The relay's letters with a relay that runs and a real Kafka: redriven, edited, discarded, always in order."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -60,17 +61,17 @@ def test_a_discarded_event_is_published_as_a_tombstone_in_its_versions_place(
     with psycopg.connect(database_url, autocommit=True) as connection:
         LetterActions(connection, "eventkit", actor="ann").edit(other.id, "relay", "order-0", '{"text": "short"}')
 
-    transport = open_transport(kafka.url)
-    reading = transport.subscribe([topic.name], "another reader")
     messages: dict[int, Message] = {}
+    with (
+        closing(open_transport(kafka.url)) as transport,
+        closing(transport.subscribe([topic.name], "another reader")) as reading,
+    ):
 
-    def read() -> bool:
-        messages.update({int(dict(m.headers)["ce_sequence"]): m for m in reading.receive(100, 0.1)})
-        return len(messages) == 6
+        def read() -> bool:
+            messages.update({int(dict(m.headers)["ce_sequence"]): m for m in reading.receive(100, 0.1)})
+            return len(messages) == 6
 
-    wait_until(read, timeout=60, what="six versions")
-    reading.close()
-    transport.close()
+        wait_until(read, timeout=60, what="six versions")
     headers = dict(messages[2].headers)
     assert (headers["ce_type"], headers["ce_id"]) == (TOMBSTONE.encode(), str(letter.event_id).encode())
     assert (messages[2].value, messages[4].value) == (b'{"type": "Happened"}', b'{"text": "short"}')

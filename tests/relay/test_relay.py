@@ -12,8 +12,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.transports import open_transport
-from tests.relay.conftest import Topic, append
+from tests.relay.conftest import Topic, append, read_along
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer
 from tests.waiting import wait_until
@@ -146,11 +145,8 @@ def test_a_missing_topic_is_held_and_the_others_go_on(
     relay.says(f"topic {missing} is held", timeout=60)
     assert _parked(writer) is None
     kafka.create_topic(missing)
-    transport = open_transport(kafka.url)
-    late = Topic(transport, missing)
-    assert late.has(1, timeout=60) == [("cart-1", 1)]
-    late.close()
-    transport.close()
+    with read_along(kafka.url, missing) as late:
+        assert late.has(1, timeout=60) == [("cart-1", 1)]
 
 
 def test_a_standby_takes_over_when_the_leader_is_killed(

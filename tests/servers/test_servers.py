@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -100,14 +101,14 @@ def test_fetching_without_maven_says_what_to_install(tmp_path: Path, required: s
 
 
 def _all(server: KafkaServer, topic: str, count: int) -> list[bytes | None]:
-    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
+    settings = {"bootstrap.servers": server.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"}
     values: list[bytes | None] = []
+    with closing(Consumer(settings)) as consumer:
+        consumer.subscribe([topic])
 
-    def read() -> bool:
-        values.extend(message.value() for message in consumer.consume(count, 0.1) if not message.error())
-        return len(values) >= count
+        def read() -> bool:
+            values.extend(message.value() for message in consumer.consume(count, 0.1) if not message.error())
+            return len(values) >= count
 
-    wait_until(read, timeout=30, what=f"{count} messages")
-    consumer.close()
+        wait_until(read, timeout=30, what=f"{count} messages")
     return values

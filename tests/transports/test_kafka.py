@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.partition import murmur2, partition_of
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.transports.contract import TOO_LARGE, Refuser, TransportContract, fresh
+from tests.transports.leaving import LeavingKafka
 from tests.transports.traffic import (
     await_reports,
     deliver,
@@ -45,17 +47,15 @@ SLOW_START = 120.0  # seconds: a JVM on a busy machine
 @pytest.fixture
 def transport(kafka: Kafka) -> Iterator[KafkaTransport]:
     """A transport to the session's Kafka."""
-    transport = KafkaTransport(kafka.url, {})
-    yield transport
-    transport.close()
+    with closing(LeavingKafka(kafka.url)) as transport:
+        yield transport
 
 
 @pytest.fixture
 def unchecked(kafka: Kafka) -> Iterator[KafkaTransport]:
     """A transport whose client lets pass what is too large, so that the broker has to refuse it."""
-    transport = KafkaTransport(kafka.url, {"message.max.bytes": "1000000"})
-    yield transport
-    transport.close()
+    with closing(LeavingKafka(kafka.url, {"message.max.bytes": "1000000"})) as transport:
+        yield transport
 
 
 @pytest.fixture
@@ -364,34 +364,34 @@ def test_the_embedded_broker_will_do(embedded_kafka: EmbeddedKafka) -> None:
     """A broker without an admin API publishes and delivers, without waiting for answers that never come."""
     topic = fresh("embedded")
     embedded_kafka.create_topic(topic, 4)
-    transport = open_transport(embedded_kafka.url)
-    publisher = transport.publisher()
+    with closing(LeavingKafka(embedded_kafka.url)) as transport:
+        publisher = transport.publisher()
 
-    reports = deliver(publisher, messages(topic, 1_000))
-    received = read(transport.subscribe([topic], "readers"), 1_000)
+        reports = deliver(publisher, messages(topic, 1_000))
+        received = read(transport.subscribe([topic], "readers"), 1_000)
 
-    assert sorted(reports.confirmed) == list(range(1_000))
-    assert in_order(received)
-    publisher.close(1)
+        assert sorted(reports.confirmed) == list(range(1_000))
+        assert in_order(received)
+        publisher.close(1)
 
 
 def test_a_commit_that_the_broker_refuses_is_made_again(embedded_kafka: EmbeddedKafka) -> None:
     """While a group is being shared anew the broker takes no commits; what was acknowledged stays so."""
     topic, group = fresh("embedded"), fresh("group")
     embedded_kafka.create_topic(topic, 1)
-    transport = open_transport(embedded_kafka.url)
-    publisher = transport.publisher()
-    deliver(publisher, messages(topic, 10))
-    first = transport.subscribe([topic], group)
-    received = read(first, 10, acknowledge=False)
-    embedded_kafka.push_request_errors(OFFSET_COMMIT, [REBALANCE_IN_PROGRESS])
+    with closing(LeavingKafka(embedded_kafka.url)) as transport:
+        publisher = transport.publisher()
+        deliver(publisher, messages(topic, 10))
+        first = transport.subscribe([topic], group)
+        received = read(first, 10, acknowledge=False)
+        embedded_kafka.push_request_errors(OFFSET_COMMIT, [REBALANCE_IN_PROGRESS])
 
-    first.acknowledge(received)
-    wait_until(lambda: first.receive(1, 0.05) == [] and _committed(transport, topic, group) == 10)
-    deliver(publisher, messages(topic, 1, start=10))
+        first.acknowledge(received)
+        wait_until(lambda: first.receive(1, 0.05) == [] and _committed(transport, topic, group) == 10)
+        deliver(publisher, messages(topic, 1, start=10))
 
-    assert [number(each) for each in read(first, 1)] == [10]
-    publisher.close(1)
+        assert [number(each) for each in read(first, 1)] == [10]
+        publisher.close(1)
 
 
 def test_foreign_messages_without_key_value_and_headers_are_delivered(transport: KafkaTransport, kafka: Kafka) -> None:
@@ -489,8 +489,8 @@ def test_a_group_that_somebody_is_in_stays(transport: Transport) -> None:
 
 def _committed(transport: Transport, topic: str, group: str) -> int:
     assert isinstance(transport, KafkaTransport)
-    onlooker = Consumer({**transport._address.properties(print), "group.id": group})
-    return onlooker.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
+    with closing(Consumer({**transport._address.properties(print), "group.id": group})) as onlooker:
+        return onlooker.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
 
 
 def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type has None for what is always there
@@ -499,13 +499,12 @@ def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type h
 
 def _log(transport: KafkaTransport, topic: str) -> dict[str, list[int]]:
     """Return what is in a topic, by key, read to its end from outside."""
-    subscription = transport.subscribe([topic], fresh("log"))
-    reader = subscription._consumer
-    partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
-    ends = {number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in partitions}
-    received = read(subscription, sum(ends.values()))
-    subscription.close()
-    return numbers_by_key(received)
+    with closing(transport.subscribe([topic], fresh("log"))) as subscription:
+        reader = subscription._consumer
+        partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+        places = [TopicPartition(topic, number) for number in partitions]
+        count = sum(reader.get_watermark_offsets(place, timeout=10)[1] for place in places)
+        return numbers_by_key(read(subscription, count))
 
 
 def _forbid_writing(server: KafkaServer, topic: str) -> None:

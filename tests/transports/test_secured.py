@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -35,12 +36,11 @@ def test_a_url_and_options_lead_in(secured: Secured) -> None:
     group = joined(transport, topic, fresh("group"))
 
     reports = deliver(transport.publisher(), messages(topic, 1_200))
-    subscription = transport.subscribe([topic], group)
-    received = read(subscription, 1_200)
+    with closing(transport.subscribe([topic], group)) as subscription:
+        received = read(subscription, 1_200)
 
     assert len(reports.confirmed) == 1_200
     assert sorted(map(number, received)) == list(range(1_200))
-    subscription.close()
 
 
 def test_a_wrong_password_is_said(secured: Secured) -> None:
