@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PY := $(VENV)/bin/python
+RUNS := relay latency append consume rebuild transports
 CODE := $(wildcard eventkit tests examples benchmarks migrations scripts)
 # the first Python here that is new enough; `make PYTHON=/path/to/python` overrides
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -32,12 +33,9 @@ check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the t
 	$(VENV)/bin/lint-imports
 	$(PY) -m tests.servers postgres -- sh -c '$(VENV)/bin/alembic upgrade head && $(VENV)/bin/alembic check'
 
-bench: $(VENV)/.dev ## How fast the relay drains, appends go and projectors apply, beside the raw parts on this machine
+bench: $(VENV)/.dev ## How fast all of it is, beside the raw parts on this machine; `RUNS="scale peers"` for those that take an hour
 	@$(PY) -m tests.servers fetch
-	@$(PY) -m benchmarks relay $(ARGS)
-	@$(PY) -m benchmarks latency $(ARGS)
-	@$(PY) -m benchmarks append $(ARGS)
-	@$(PY) -m benchmarks consume $(ARGS)
+	@for run in $(RUNS); do $(PY) -m benchmarks $$run $(ARGS); done
 
 docs: $(VENV)/.dev ## Hold the documents to the code: links, the tests that promises name, the README's program
 	@$(PY) scripts/check_docs.py
