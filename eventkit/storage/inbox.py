@@ -33,12 +33,11 @@ _OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and eve
            and (%(handler)s::text is null or handler = %(handler)s::text)"""
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
   select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
-
-
-# The transaction that keeps a reply has inserted its row before: nobody else can see that yet.
-_KEEP = """update {s}.inbox i set reply = x.reply
-             from unnest(%(messages)s::text[], %(replies)s::json[]) x(message, reply)
-            where i.handler = %(handler)s and i.message = x.message"""
+# The transaction that keeps a reply has inserted its row before. The conflict finds it by its key, whatever the planner
+# thinks: an update that joins the array read the whole inbox, by a plan that was made while that was empty.
+_KEEP = """insert into {s}.inbox (handler, message, reply)
+select %(handler)s, m, r from unnest(%(messages)s::text[], %(replies)s::json[]) x(m, r)
+on conflict (handler, message) do update set reply = excluded.reply"""
 _REPLIES = """select message, reply::text, parked
                 from {s}.inbox where handler = %(handler)s and message = any(%(messages)s::text[])"""
 

@@ -14,6 +14,7 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
 from eventkit.messaging.requester import Requester
+from eventkit.storage.inbox import keep_replies
 from eventkit.transports.local import LocalTransport
 from tests.messaging.pricing import (
     GetPrice,
@@ -111,6 +112,18 @@ def test_a_refusal_is_an_error_of_the_responders_own_and_takes_its_work_back(
 
 
 @pytest.mark.usefixtures("responder")
+def test_a_refusal_that_nothing_else_is_worked_with_takes_its_work_back_too(url: str, requester: Requester) -> None:
+    """Asked again with the same id it is refused again, and the next request is worked."""
+    dust = uuid.uuid4()
+    for _ in range(2):
+        with pytest.raises(Refused, match="dust"):
+            requester.request(TEA, GetPrice("dust"), Price, timeout=20, request_id=dust)
+
+    assert requester.request(TEA, GetPrice("tea"), Price, timeout=20) == Price("tea", 100)
+    assert asked(url) == [("tea", "price-tea", 1)]
+
+
+@pytest.mark.usefixtures("responder")
 def test_a_request_that_its_responder_fails_at_is_said_to_have_failed(url: str, requester: Requester) -> None:
     """At once, not after the time-out; it is parked, and the next one is answered."""
     with pytest.raises(RequestFailed, match="GetPrice to 'price-tea': its responder desk has failed at it"):
@@ -118,6 +131,22 @@ def test_a_request_that_its_responder_fails_at_is_said_to_have_failed(url: str, 
 
     assert requester.request(TEA, GetPrice("tea"), Price, timeout=20) == Price("tea", 100)
     assert rows(url, "select cause from eventkit.dead_letters") == [("failed",)]
+
+
+def test_keeping_a_reply_reads_none_of_those_that_were_kept_before(url: str) -> None:
+    """Whatever plan PostgreSQL has made while the inbox was empty."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        connection.execute(
+            "insert into eventkit.inbox (handler, message) select 'desk', n from generate_series(1, 3000) n"
+        )
+        for number in range(1, 11):
+            keep_replies(connection, "eventkit", "desk", {str(number): '{"cents": 1}'})
+        read = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'inbox'"
+
+        assert connection.execute(read).fetchall()[0][0] < 100
+
+    assert rows(url, "select count(*), count(reply) from eventkit.inbox") == [(3000, 10)]
 
 
 @pytest.mark.usefixtures("responder")
