@@ -98,17 +98,16 @@ class Responder(Projection):
         return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
 
     def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":
-        """Answer several in one savepoint; None where one is refused: then nothing has happened."""
-        if len(steps) == 1:
-            return None
+        """Answer all in one savepoint; None where one of several is refused: then nothing has happened."""
+        workspace.connection.execute("savepoint answers")  # the commit releases it, without a round trip
         try:
-            with workspace.connection.transaction():
-                return [_call(workspace, step) for step in steps]
-        except Refused:
-            return None
+            return [_call(workspace, step) for step in steps]
+        except Refused as refusal:
+            workspace.connection.execute("rollback to savepoint answers")
+            return [Given(steps[0], refusal.error, refused=True)] if len(steps) == 1 else None
 
     def _alone(self, workspace: Workspace, step: Step) -> "Given":
-        """Answer one; what its function has written goes where it refuses."""
+        """Answer one of several; what its function has written goes where it refuses."""
         try:
             with workspace.connection.transaction():
                 return _call(workspace, step)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from eventkit.cli import main
 from eventkit.domain.message import Message
-from eventkit.errors import ProjectionError
+from eventkit.errors import ProjectionError, VersionMismatch
 from eventkit.messaging.handlers import Handlers
 from eventkit.projection import culprit
 from eventkit.projection.workspace import Workspace
@@ -91,6 +91,32 @@ def test_a_message_without_a_version_takes_effect_once(url: str) -> None:
     assert charges(url) == [("1", 1), ("2", 1)]
     assert (first["applied"], first["duplicates"]) == (2, 2)
     assert (second["applied"], second["duplicates"]) == (0, 2)
+
+
+def test_nobody_has_the_handlers_row_alone_while_a_message_is_worked(url: str) -> None:
+    """As a delete would: the message is taken behind the fence."""
+    fenced, refused = Handlers("fenced", shop, categories=["charge_card"]), []
+
+    @fenced.on(ChargeCard)
+    def charge(_: Connection, command: ChargeCard) -> None:
+        with psycopg.connect(url) as other, pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("select from eventkit.projections where name = 'fenced' for update nowait")
+        refused.append(command.order)
+
+    apply(url, [unversioned(ChargeCard("1"), "a", source="shop")], handlers=fenced)
+
+    assert refused == ["1"]
+
+
+def test_no_message_is_taken_where_the_handlers_row_is_gone(url: str) -> None:
+    """Its handlers were deleted meanwhile; the message comes again when they are started again."""
+    with projector(url, payments()) as running:
+        with psycopg.connect(url) as other:
+            other.execute("delete from eventkit.projections")
+        with pytest.raises(VersionMismatch, match="is not registered any more"):
+            running.apply([unversioned(ChargeCard("1"), "a")])
+
+    assert (charges(url), rows(url, "select message from eventkit.inbox")) == ([], [])
 
 
 def test_each_handler_takes_a_message_of_its_own(url: str) -> None:
