@@ -8,6 +8,7 @@ from eventkit.transports.rabbitmq import RabbitTransport, topology
 from tests.servers.rabbitmq import RabbitServer
 from tests.transports.contract import Refuser, TransportContract, fresh, joined
 from tests.transports.server_contract import ServerContract
+from tests.transports.traffic import deliver, messages, read
 
 
 @pytest.fixture
@@ -49,3 +50,14 @@ class TestRabbitMQ(TransportContract, ServerContract):
             return name
 
         return make
+
+    @pytest.mark.parametrize("prefetch", ["1", "10"])
+    def test_a_listener_hears_more_than_its_prefetch(self, rabbitmq: RabbitServer, unread: str, prefetch: str) -> None:
+        """Whatever it takes at a time: the broker goes on before all that it has sent is acknowledged."""
+        transport = RabbitTransport(rabbitmq.url, {"prefetch": prefetch})
+        listener, publisher = transport.listen([unread]), transport.publisher(to_listeners=True)
+        deliver(publisher, messages(unread, 50))
+
+        assert len(read(listener, 50, limit=3)) == 50
+        publisher.close(5)
+        listener.close()

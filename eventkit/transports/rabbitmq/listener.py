@@ -1,11 +1,13 @@
 """A reader of its own: an exclusive queue without a name, bound to every shard of the topics, gone with its connection.
 
-What was received is acknowledged at once, so that the broker sends no more than the prefetch ahead of a slow reader.
+What was received is acknowledged by halves of the prefetch, so that the broker sends no more than that ahead of a slow
+reader: an acknowledgement of each would take the connection's thread from whoever waits for what has come.
 """
 
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pika
@@ -29,6 +31,7 @@ class RabbitListener:
         self._exchanges = [exchange_of(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._prefetch = address.prefetch
         self._arrived: deque[Message] = deque()
+        self._taken = 0  # the last delivery that was acknowledged
         self._channel: Any = None  # from when it is live
         self._end: str | None = None
         self._changed = threading.Condition()  # over all of the above
@@ -42,8 +45,9 @@ class RabbitListener:
             if self._end and not self._arrived:
                 raise TransportUnavailable(self._end)
             found = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
-        if found:
-            self._loop.call(lambda: self._take(found[-1].tag))
+        if found and found[-1].tag - self._taken >= self._prefetch / 2:
+            self._taken = found[-1].tag
+            self._loop.call(partial(self._take, self._taken))
         return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
