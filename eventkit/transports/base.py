@@ -42,6 +42,10 @@ class Reports(msgspec.Struct):
         """Whether the publisher is finished."""
         return bool(self.refused or self.held or self.lost)
 
+    def told(self) -> "Reports":
+        """Return what is left of these once they were told: a confirmation is told once, a failure again and again."""
+        return Reports([], self.refused, self.held, self.lost)
+
 
 class Finding(msgspec.Struct, frozen=True):
     """One setting of a broker, and whether what it confirms is safe with it."""

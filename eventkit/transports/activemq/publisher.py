@@ -16,6 +16,7 @@ from eventkit.transports.activemq.connection import ANSWER, Connection, connecte
 from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
+from eventkit.transports.json_headers import headers_as_json, value_as_bytes
 from eventkit.transports.partition import partition_of
 
 KEY, HEADERS = "eventkit-key", "eventkit-headers"
@@ -70,8 +71,7 @@ class ActivePublisher:
             self._land(0 if self._verdict.confirmed or self._verdict.failed else timeout)
         elif not (self._verdict.confirmed or self._verdict.failed):
             time.sleep(timeout)
-        verdict = self._verdict
-        self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
+        verdict, self._verdict = self._verdict, self._verdict.told()
         return verdict
 
     def abandon(self) -> Reports:
@@ -144,7 +144,7 @@ class ActivePublisher:
             self._verdict.lost = self._verdict.lost or connection.end or str(error)
 
     def _refusal(self, message: Message) -> str | None:
-        size = len(_bytes(message.value))
+        size = len(value_as_bytes(message))
         try:
             with connected(self._address) as connection:
                 refusal = connection.refusal_of(size)
@@ -155,14 +155,14 @@ class ActivePublisher:
     def _frames(self, connection: Connection, transaction: Transaction) -> list[bytes]:
         frames = [frame("BEGIN", {"transaction": transaction.number})]
         for message in transaction.messages:
-            value = _bytes(message.value)
+            value = value_as_bytes(message)
             headers = {
                 "destination": self._destination(message),
                 "transaction": transaction.number,
                 "persistent": "true",
                 "content-length": str(len(value)),
                 KEY: message.key,
-                HEADERS: _text(message),
+                HEADERS: headers_as_json(message).decode(),
             }
             if len(value) > _LARGE:
                 receipt = headers["receipt"] = connection.next_receipt()
@@ -179,15 +179,3 @@ class ActivePublisher:
             shard = partition_of(message.key, self._shards[message.topic])
             destination = self._destinations[place] = topic_of(message.topic, shard)
         return destination
-
-
-def _bytes(value: bytes | str) -> bytes:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _text(message: Message) -> str:
-    headers = {name: value if isinstance(value, str) else value.decode() for name, value in message.headers}
-    return _encode(headers).decode()
-
-
-_encode = msgspec.json.Encoder().encode

@@ -21,6 +21,7 @@ from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
+from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.progress import Progress
 
 Shard = tuple[str, int]
@@ -29,7 +30,6 @@ _BEAT = 0.5  # seconds between two signs of life to the other members
 _GOODBYE = 2.0  # seconds for what is still to be acknowledged
 _SILENT = 3.0  # seconds after which a member is not counted any more
 _MEMBERS = "members"  # the id of the subscription to the group's topic
-_headers = msgspec.json.Decoder(dict[str, str])
 
 
 class Place(NamedTuple):
@@ -182,5 +182,5 @@ class ActiveSubscription:
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
     """Read a message off the wire."""
-    headers: list[tuple[str, str | bytes]] = list(_headers.decode(frame.headers[HEADERS]).items())
+    headers = headers_from_json(frame.headers[HEADERS])
     return Message(topic, frame.headers[KEY], frame.body, headers, tag)

@@ -68,8 +68,7 @@ class RabbitPublisher:
         """Return what is known since the last call."""
         with self._changed:
             self._changed.wait_for(lambda: self._verdict.confirmed or self._verdict.failed, timeout)
-            verdict = self._verdict
-            self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
+            verdict, self._verdict = self._verdict, self._verdict.told()
             return verdict
 
     def abandon(self) -> Reports:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from eventkit.domain.message import Message
 from eventkit.transports.base import Reports
+from eventkit.transports.json_headers import headers_as_json, value_as_bytes
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.settings import largest_value
@@ -57,8 +57,7 @@ class RedisPublisher:
         """Return what became of what was sent: it is known by now."""
         if not (self._verdict.confirmed or self._verdict.failed):
             time.sleep(timeout)
-        verdict = self._verdict
-        self._verdict = Reports([], verdict.refused, verdict.held, verdict.lost)
+        verdict, self._verdict = self._verdict, self._verdict.told()
         return verdict
 
     def abandon(self) -> Reports:
@@ -77,9 +76,9 @@ class RedisPublisher:
             self._shards[topic] = shards_of(self._client, topic)
         if not self._shards[topic]:
             self._verdict.held[topic] = MISSING
-        elif len(message.value) * 3 > largest and len(_bytes(message.value)) > largest:
+        elif len(message.value) * 3 > largest and len(value_as_bytes(message)) > largest:
             self._verdict.refused[message.tag] = (
-                f"{len(_bytes(message.value)):,} bytes are more than the {largest:,} of Redis's proto-max-bulk-len"
+                f"{len(value_as_bytes(message)):,} bytes are more than the {largest:,} of Redis's proto-max-bulk-len"
             )
         return not self._verdict.failed
 
@@ -88,7 +87,7 @@ class RedisPublisher:
         for message in batch:
             pipeline.execute_command(  # type: ignore[no-untyped-call]
                 "XADD", self._stream(message), "NOMKSTREAM", "*",
-                "key", message.key, "value", message.value, "headers", _headers(message),
+                "key", message.key, "value", message.value, "headers", headers_as_json(message),
             )  # fmt: skip
         try:
             answers: list[Any] = pipeline.execute()
@@ -117,14 +116,3 @@ class RedisPublisher:
             shard = partition_of(message.key, self._shards[message.topic])
             stream = self._streams[place] = stream_key(message.topic, shard)
         return stream
-
-
-def _bytes(value: bytes | str) -> bytes:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _headers(message: Message) -> bytes:
-    return _encode({name: value if isinstance(value, str) else value.decode() for name, value in message.headers})
-
-
-_encode = msgspec.json.Encoder().encode

@@ -15,6 +15,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from eventkit.domain.message import Message
+from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.ownership import Ownership, Shard, Wanted
 from eventkit.transports.redis.topics import groups_of, place, redis_errors, stream_key
@@ -25,7 +26,6 @@ logger = logging.getLogger("eventkit.redis")
 _LOOK = 0.25  # seconds between two looks at the shares
 _HUNGRY = 0.05  # the same, for a member that has no share
 _NEW = ">"
-_headers = msgspec.json.Decoder(dict[str, str])
 
 
 class Place(NamedTuple):
@@ -211,5 +211,5 @@ class RedisSubscription:
 
 def message_of(shard: Shard, entry: bytes, fields: Mapping[bytes, bytes]) -> Message:
     """Read a message off the wire."""
-    headers: list[tuple[str, str | bytes]] = list(_headers.decode(fields[b"headers"]).items())
+    headers = headers_from_json(fields[b"headers"])
     return Message(shard[0], fields[b"key"].decode(), fields[b"value"], headers, Place(shard[1], entry))
