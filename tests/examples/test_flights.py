@@ -15,8 +15,8 @@ from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("-m", "examples.flights", "--flights", "1500", "--rate", "150")
-EVENTS = 4496  # of the first 1,500 flights of 2013, four were cancelled
+SHORT = ("-m", "examples.flights", "--flights", "1000", "--rate", "150")
+EVENTS = 2996  # of the first 1,000 flights of 2013, four were cancelled
 
 
 def demo(folder: Path, **environment: str) -> subprocess.Popen[str]:
