@@ -33,7 +33,7 @@ CLIENT = {  # as the relay's
     "enable.gapless.guarantee": "true",
     "message.timeout.ms": 0,
     "max.in.flight": 5,
-    "linger.ms": 0,
+    "linger.ms": 20,
     "batch.size": 943_000,
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 131_072,

@@ -218,6 +218,17 @@ def test_cold_partitions_warm_up_together(transport: KafkaTransport) -> None:
     publisher.close(1)
 
 
+def test_a_short_send_waits_for_nobody(kafka: Kafka) -> None:
+    """Batches gather where much is sent at once; a few messages leave now, however long the client may linger."""
+    with closing(LeavingKafka(kafka.url, {"linger.ms": "300000"})) as transport:
+        topic = transport.create_topics([fresh("short")], partitions=2)[0]
+        publisher = transport.publisher()
+        for sent in (range(3), range(3, 6)):  # behind the first of a cold partition, and on a warm one
+            reports = deliver(publisher, [message(topic, "order-1", tag) for tag in sent])
+            assert list(reports.confirmed) == list(sent)
+        publisher.close(1)
+
+
 def test_a_long_idle_partition_is_cold_again(transport: KafkaTransport, small_topic: str) -> None:
     """After an hour without messages the broker may have forgotten the producer: the first event goes alone again."""
     publisher = transport.publisher()
@@ -462,7 +473,7 @@ def test_a_url_without_brokers_or_with_a_path_is_refused(url: str) -> None:
 def _sends_no_more(publisher: KafkaPublisher, topic: str, story: Reports) -> bool:
     """Whether all clients are dead (then the rest stays in their queues), or have sent everything."""
     story.confirmed += publisher.reports(0).confirmed
-    return all(not len(client) or _is_dead(client, topic) for client in publisher._clients.values())
+    return all(not len(client) or _is_dead(client, topic) for client in publisher._clients._made.values())
 
 
 def _is_dead(client: Producer, topic: str) -> bool:

@@ -4,8 +4,6 @@ librdkafka's own time limit makes holes (1, 4, 5 of 1 to 5), so there is none; t
 instead. Batches stay below the topic's limit, so that a refused batch is one event.
 """
 
-import threading
-from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
@@ -17,11 +15,10 @@ from eventkit.transports.kafka.news import BrokerNews
 QUEUE = 100_000  # messages taken over and not reported
 USUAL_LIMIT = 1_048_588  # Kafka's default of max.message.bytes
 _QUEUE_KB = 131_072
-_LINGER = 0  # milliseconds: a batch gathers while those before it are under way, and an event alone waits for nobody
+_LINGER = 20  # milliseconds in which a long page's batches gather; a short page is hurried on by the publisher
 _BATCH = 1_000_000  # bytes; librdkafka's default
 _SAFE_BATCH = 100_000  # bytes, where the limit is not known
 _SPARE = 0.9  # of the limit: a batch of two is never refused for its size
-_GOODBYE = 0.5  # seconds
 _PROMISES: dict[str, Any] = {
     "enable_idempotence": "true",
     "acks": "all",
@@ -47,16 +44,3 @@ def make_producer(address: Address, news: BrokerNews, limit: int | None) -> Prod
         raise ConfigurationError(
             f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
         ) from None
-
-
-def leave(clients: Iterable[Producer], watch: threading.Thread) -> None:
-    """Close clients after the thread that may be using them has ended; what takes long goes on by itself."""
-    farewell = threading.Thread(target=_close, args=(list(clients), watch), name="eventkit closes clients", daemon=True)
-    farewell.start()
-    farewell.join(_GOODBYE)
-
-
-def _close(clients: list[Producer], watch: threading.Thread) -> None:
-    watch.join()
-    for client in clients:
-        client.close()

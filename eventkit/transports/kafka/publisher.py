@@ -6,24 +6,24 @@ A callback only appends; everything else happens in the caller's thread. The fir
 more is produced, and `abandon` has the last word. Belongs to the process that made it.
 """
 
-import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as Delivery
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError
 from eventkit.transports.base import Reports
 from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.clients import Clients
 from eventkit.transports.kafka.failures import Failure, is_permanent, judge
 from eventkit.transports.kafka.lanes import Lane, Lanes
 from eventkit.transports.kafka.news import BrokerNews
-from eventkit.transports.kafka.producer import QUEUE, USUAL_LIMIT, leave, make_producer
+from eventkit.transports.kafka.producer import QUEUE, USUAL_LIMIT, make_producer
 from eventkit.transports.kafka.topics import Topic, Topics
 from eventkit.transports.kafka.unreported import Unreported
 from eventkit.transports.kafka.watch import TopicWatch
@@ -31,6 +31,7 @@ from eventkit.transports.kafka.watch import TopicWatch
 Done = Callable[[int], None]
 Failed = Callable[[int, KafkaError, str | None], None]
 
+_MANY = 500  # messages at once: for so many it pays to gather batches, fewer wait for nobody
 _SLICE = 0.005  # seconds: how long a poll may hide other news
 _IDLE = 3_600.0  # seconds
 _LAST_WORD, _PURGE = 1.0, 2.0  # seconds of abandon
@@ -43,17 +44,18 @@ class KafkaPublisher:
         self._address = address
         self._news = BrokerNews(address)
         self._pid = os.getpid()
-        self._clients: dict[int | None, Producer] = {}  # by the topics' limit, for a batch must stay below it
+        self._clients = Clients(lambda limit: make_producer(address, self._news, limit), self._lose)
         self._lanes = Lanes()
         self._unplaced: dict[str, deque[Message]] = {}  # by topic, until the broker has said what it is
         self._opened: deque[Lane] = deque()
+        self._hurried = False  # whether the clients have something that shall not linger
         self._unreported = Unreported(patience)
         self._failures: deque[Failure] = deque()
         self._cause_is_named = False  # by the broker, in a report
         self._verdict = Reports()
         self._patience = patience
         self._cooled = time.monotonic()
-        self._watch = TopicWatch(topics, self._client(USUAL_LIMIT), interval=check_topics)
+        self._watch = TopicWatch(topics, self._clients.of(USUAL_LIMIT), interval=check_topics)
         self._watch.start()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -86,6 +88,7 @@ class KafkaPublisher:
                 if not self._retry(lane, message, error):
                     break
         self._wait_for_room()
+        self._hurried = self._hurried or len(messages) < _MANY
 
     def reports(self, timeout: float) -> Reports:
         """Return the news; see `Publisher`."""
@@ -139,7 +142,7 @@ class KafkaPublisher:
             try:
                 lane.produce(message.topic, message.value, message.key, lane.partition, report, headers=message.headers)
             except BufferError:
-                self._poll(_SLICE)
+                self._clients.poll(_SLICE)
                 self._look_at_the_clock()
                 if self._ended:
                     return
@@ -179,15 +182,26 @@ class KafkaPublisher:
         self._failures.append(failure)
         self._cause_is_named = self._cause_is_named or is_permanent(failure)
 
+    def _lose(self, reason: str) -> None:
+        self._verdict.lost = self._verdict.lost or reason
+
     @property
     def _ended(self) -> bool:
         return bool(self._failures) or self._verdict.failed
 
     def _serve(self, seconds: float) -> None:
-        """Poll once, and let go on what waited for an answer."""
-        several = len(self._clients) > 1 or self._unplaced
-        self._poll(min(seconds, _SLICE) if several else seconds)
+        """Have reports called back, and let go on what waited for them; nothing is hurried but here."""
+        if self._hurried:
+            self._hurried = False
+            self._clients.hurry()
+        else:
+            several = len(self._clients) > 1 or self._unplaced
+            self._clients.poll(min(seconds, _SLICE) if several else seconds)
         self._unreported.count()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._hurried = self._hurried or bool(self._opened) or not self._watch.news.empty()
         while not self._watch.news.empty():
             self._place(*self._watch.news.get())
         while self._opened:
@@ -196,19 +210,11 @@ class KafkaPublisher:
             while lane.waiting and not self._ended:
                 self._produce(lane, lane.waiting.popleft())
 
-    def _poll(self, seconds: float) -> None:
-        for client in tuple(self._clients.values()):
-            try:
-                client.poll(math.ceil(seconds * 1000) / 1000)  # below 1 ms it would not wait
-            except KafkaException as error:
-                self._verdict.lost = self._verdict.lost or str(error.args[0].str())
-            seconds = 0
-
     def _place(self, name: str, topic: Topic | str) -> None:
         if isinstance(topic, str):
             self._verdict.held[name] = topic
         elif name in self._unplaced:
-            self._lanes.open(topic, self._client(topic.max_bytes).produce)
+            self._lanes.open(topic, self._clients.of(topic.max_bytes).produce)
             for message in self._unplaced.pop(name):
                 self._queue(None, message)
 
@@ -230,24 +236,15 @@ class KafkaPublisher:
 
     def _poll_until(self, seconds: float, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds
-        while not condition() and any(map(len, self._clients.values())) and time.monotonic() < deadline:
-            self._poll(0.02)
+        while not condition() and self._clients.outstanding and time.monotonic() < deadline:
+            self._clients.poll(0.02)
 
     def _end(self) -> Reports:
-        for client in self._clients.values():
-            client.purge(in_queue=True, in_flight=True, blocking=False)
+        self._clients.purge()
         self._poll_until(_PURGE, lambda: False)
         self._watch.stop()
-        leave(self._clients.values(), self._watch)
-        self._clients.clear()
+        self._clients.leave(self._watch)
         return self._take()
-
-    # the clients
-
-    def _client(self, limit: int | None) -> Producer:
-        if limit not in self._clients:
-            self._clients[limit] = make_producer(self._address, self._news, limit)
-        return self._clients[limit]
 
     def _cool(self) -> None:
         now = time.monotonic()
