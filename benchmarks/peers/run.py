@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.laps import Laps, Load
-from benchmarks.measure import Rounds
+from benchmarks.laps import Lap, Laps, Load
+from benchmarks.measure import Rounds, Sample
 from benchmarks.peers.contestant import Contestant
 from benchmarks.peers.delivered import Delivered
 from benchmarks.peers.turn import Drain, Ground
@@ -36,12 +36,17 @@ class PeersRun:
         self._contended = defaultdict[str, list[Delivered]](list)
 
     def turns(self, rounds: int) -> Iterator[str]:
-        """Let each have its turn in each round; yield who is next. One that was stopped is not asked again."""
+        """Let each have its turn in each round; yield who is next. One that was stopped is not asked again.
+
+        Before them one has a turn that counts for nothing: a broker that compiles itself meanwhile is nobody's fault.
+        """
+        yield f"warming up the servers: {self.contestants[0].title}"
+        self._turn(self.contestants[0])
         for number in range(rounds):
             for contestant in self.contestants[:: -1 if number % 2 else 1]:
                 yield f"round {number + 1}: {contestant.title}"
                 if all(drain.whole for drain in self._drains[contestant.name]):
-                    self._try(contestant)
+                    self._count(contestant)
 
     def rates(self, title: str) -> Table:
         """Return the table of the backlog."""
@@ -89,18 +94,27 @@ class PeersRun:
             "the same, p99 ms": {name: self._percentiles(name, 0.99) for name in names},
         }
 
-    def _try(self, contestant: Contestant) -> None:
+    def _turn(self, contestant: Contestant) -> tuple[Drain, tuple[Lap, Sample], Delivered] | None:
+        """Return what a contestant does; None where it cannot, and is left out from now on."""
         try:
             contestant.prepare()
-            drain = self._ground.drain(contestant, self._events, limit=self._limit)
-            lap, used = self._ground.follow(contestant, self._load)
-            contended = self._ground.contend(contestant, self._load.seconds)
+            return (
+                self._ground.drain(contestant, self._events, limit=self._limit),
+                self._ground.follow(contestant, self._load),
+                self._ground.contend(contestant, self._load.seconds),
+            )
         except (ServerMissing, ServerFailed, TimeoutError, RuntimeError) as reason:
             if contestant.name == OURS:
                 raise
             self.left_out[contestant.title] = str(reason)
             self.contestants.remove(contestant)
+            return None
+
+    def _count(self, contestant: Contestant) -> None:
+        turn = self._turn(contestant)
+        if turn is None:
             return
+        drain, (lap, used), contended = turn
         self._drains[contestant.name].append(drain)
         self._rounds.add(contestant.name, drain.sample)
         self._laps.add(contestant.name, lap, used)

@@ -4,7 +4,7 @@ The dead rows are events that the very reader has read and that were settled sin
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
@@ -37,19 +37,20 @@ class Side:
     def start(self) -> float:
         """Start a reader; return how many milliseconds its first read took."""
         self._reader = Reader(self._outbox)
-        return _milliseconds(self._start)
-
-    def _start(self) -> None:
+        began = time.perf_counter()
         self._reader.start_pending()
         self._reader.read()
+        return (time.perf_counter() - began) * 1_000
 
     def poll(self, kind: str) -> float:
         """Return the milliseconds of a read; an event that was committed before it is settled after it."""
         if kind == _EVENT:
             self._append("1", 1)
-        took = _milliseconds(self._reader.read)
-        if kind == _EVENT:
-            self._settling.execute("delete from eventkit.outbox")
+        began = time.perf_counter()
+        rows = self._reader.read()
+        took = (time.perf_counter() - began) * 1_000
+        if rows:
+            self._settling.execute("delete from eventkit.outbox where position = any(%s)", [[row[0] for row in rows]])
         return took
 
     def die(self, events: int) -> None:
@@ -102,9 +103,3 @@ def _old_snapshot(url: str) -> Iterator[None]:
         old.execute("begin isolation level repeatable read")
         old.execute("select count(*) from eventkit.outbox")
         yield
-
-
-def _milliseconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return (time.perf_counter() - began) * 1_000
