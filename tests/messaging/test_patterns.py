@@ -118,9 +118,15 @@ def test_every_instance_hears_a_broadcast_and_what_the_relay_sends(transport: Lo
     assert heard == [[*wanted, ("last", "price-tea")]] * 2
 
 
-async def test_a_broadcast_to_nobody_is_no_error(sender: Sender) -> None:
+async def test_a_broadcast_to_nobody_is_no_error(transport: LocalTransport, sender: Sender) -> None:
     """Nobody had anything to forget; and nothing is kept for who comes later."""
-    await sender.broadcast_async(PRICE, PriceChanged("tea"))
+    await sender.broadcast_async(PRICE, PriceChanged("before"))
+
+    heard: list[tuple[str, str]] = []
+    with _instance(transport, heard):
+        await sender.broadcast_async(PRICE, PriceChanged("after"))
+        wait_until(lambda: heard, what="the one that came after it")
+    assert heard == [("after", "price-tea")]
 
 
 def test_a_function_that_fails_is_logged_and_the_next_message_comes(
