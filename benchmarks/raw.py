@@ -18,6 +18,9 @@ from confluent_kafka import KafkaError, Producer
 from benchmarks.measure import Meter, Sample
 from eventkit.domain.message import Message
 from eventkit.storage.outbox import message
+from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.kafka.producer import USUAL_LIMIT, producer_properties
 
 _PAGE = 10_000
 _READ = b"""
@@ -27,18 +30,6 @@ select e.position, o.topic, e.stream, e.version::text, e.id::text, e.source, e.t
   from eventkit.outbox o join eventkit.events e using (position)
  where position > %s order by position limit 10000
 """
-CLIENT = {  # as the relay's
-    "enable.idempotence": "true",
-    "acks": "all",
-    "enable.gapless.guarantee": "true",
-    "message.timeout.ms": 0,
-    "max.in.flight": 5,
-    "linger.ms": 20,
-    "batch.size": 943_000,
-    "queue.buffering.max.messages": 100_000,
-    "queue.buffering.max.kbytes": 131_072,
-    "partitioner": "murmur2_random",
-}
 _WARM = 1_000  # messages sent before the clock starts
 
 
@@ -56,11 +47,18 @@ def produce(url: str, bootstrap: str, topic: str) -> Sample:
     """Send everything that is pending; its messages are made before the clock starts."""
     with psycopg.connect(url, autocommit=True) as connection:
         messages = [message(row) for rows in _pages(connection) for row in rows]
-    producer = Producer({"bootstrap.servers": bootstrap, **CLIENT})
+    producer = client(f"kafka://{bootstrap}")
     send(producer, topic, messages[:_WARM])
     meter, began = Meter(), time.perf_counter()
     confirmed = send(producer, topic, messages)
     return meter.sample(confirmed, time.perf_counter() - began)
+
+
+def client(url: str) -> Producer:
+    """Return a client with the relay's settings, which chooses partitions by itself, as the relay does."""
+    address = Address(url, {})
+    settings = producer_properties(address, BrokerNews(address), USUAL_LIMIT)
+    return Producer({**settings, "partitioner": "murmur2_random"})
 
 
 def send(producer: Producer, topic: str, messages: Sequence[Message]) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer
 
-from benchmarks.raw import CLIENT, send
+from benchmarks.raw import client, send
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
 from eventkit.projection.sources import LIMIT, WAIT
@@ -25,7 +25,7 @@ class Client:
         """Make a producer, which connects in the background."""
         self._topic = place.topic
         self._servers = {"bootstrap.servers": place.url.removeprefix("kafka://")}
-        self._producer = Producer({**self._servers, **CLIENT})
+        self._producer = client(place.url)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Produce, and flush."""

@@ -32,14 +32,19 @@ _PROMISES: dict[str, Any] = {
 }
 
 
-def make_producer(address: Address, news: BrokerNews, limit: int | None) -> Producer:
-    """Return a client for topics with this max.message.bytes, None where it is not known."""
+def producer_properties(address: Address, news: BrokerNews, limit: int | None) -> dict[str, Any]:
+    """Return how a client for topics with this max.message.bytes is configured, None where it is not known."""
     if limit is None:
         sizes = {"batch_size": _SAFE_BATCH}
     else:
         sizes = {"batch_size": max(1, min(_BATCH, int(limit * _SPARE))), "message_max_bytes": max(1_000, limit)}
+    return address.properties(news, **_PROMISES, **sizes)
+
+
+def make_producer(address: Address, news: BrokerNews, limit: int | None) -> Producer:
+    """Return such a client."""
     try:
-        return Producer(address.properties(news, **_PROMISES, **sizes))
+        return Producer(producer_properties(address, news, limit))
     except KafkaException as error:
         raise ConfigurationError(
             f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
