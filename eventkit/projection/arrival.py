@@ -89,11 +89,11 @@ def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned
     malformed: list[tuple[Message, str]] = []
     for message in messages:
         try:
-            version = int(header(message, "ce_sequence", 5))  # type: ignore[arg-type]  # None is caught below
+            version = int(header(message, "ce_streamversion", 5))  # type: ignore[arg-type]  # None is caught below
         except (TypeError, ValueError):
             name = _name_of(message) if unversioned else ""
             if not name:
-                malformed.append((message, "header ce_sequence is missing or no number"))
+                malformed.append((message, "header ce_streamversion is missing or no number"))
                 continue
             arrival = Arrival(name, 1, message)
         else:
@@ -161,7 +161,7 @@ def _other_uuid(text: str) -> UUID:
 
 def _name_of(message: Message) -> str:
     """Return the name of a message that has no version; empty when it has one, or no id or no source."""
-    if header(message, "ce_sequence", 5) is not None:
+    if header(message, "ce_streamversion", 5) is not None:
         return ""
     found = [header(message, "ce_id", 1), header(message, "ce_source", 2)]
     try:

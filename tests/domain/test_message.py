@@ -55,7 +55,7 @@ def test_the_sdk_reads_what_we_write(event: EncodedEvent) -> None:
     seen = from_binary(as_kafka_has_it(event), JSONFormat(), CloudEvent)
 
     assert (seen.get_specversion(), seen.get_id(), seen.get_source()) == ("1.0", event.id, event.source)
-    assert (seen.get_type(), seen.get_extension("sequence")) == (event.type, str(event.version))
+    assert (seen.get_type(), seen.get_extension("streamversion")) == (event.type, str(event.version))
     assert seen.get_time() == datetime.fromisoformat(event.time)
     assert seen.get_data() == msgspec.json.decode(event.data)
     assert seen.get_extension("correlationid") == event.correlation_id
@@ -86,11 +86,11 @@ def test_an_event_comes_back_from_its_message(event: EncodedEvent) -> None:
 def test_only_what_is_needed_is_sent() -> None:
     """Headers cost throughput: a plain event has seven."""
     assert [name for name, _ in headers_of(an_event())] == [
-        "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_sequence", "content-type"
+        "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_streamversion", "content-type"
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_sequence"])
+@pytest.mark.parametrize("name", ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_streamversion"])
 def test_a_missing_header_is_named(name: str) -> None:
     """A message of somebody else is refused with the header it lacks and where it came from."""
     headers = [header for header in headers_of(an_event()) if header[0] != name]
@@ -102,8 +102,9 @@ def test_a_missing_header_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("ce_sequence", "x"), ("ce_sequence", "0"), ("ce_sequence", "-1"), ("ce_sequence", "²"), ("ce_sequence", "1_0"),
-        ("ce_sequence", "9" * 5000), ("ce_dataschemaversion", ""), ("ce_specversion", "0.3"),
+        ("ce_streamversion", "x"), ("ce_streamversion", "0"), ("ce_streamversion", "-1"), ("ce_streamversion", "²"),
+        ("ce_streamversion", "1_0"), ("ce_streamversion", "9" * 5000), ("ce_dataschemaversion", ""),
+        ("ce_specversion", "0.3"),
         ("ce_id", b"\xff"), ("ce_id", None),
     ],
 )  # fmt: skip

@@ -65,7 +65,7 @@ class Checks:
         parked = {stream for (stream,) in self._rows(_PARKED_LIVE.format(projection))}
         for (_, shard), offset in self._groups[projection].resume.items():
             for message in self.shards[shard][:offset]:
-                stream, version = message.key, int(dict(message.headers)["ce_sequence"])
+                stream, version = message.key, int(dict(message.headers)["ce_streamversion"])
                 there = self._reached[projection].get(stream, 0)
                 assert version <= there or stream in parked, (
                     f"{projection}: {stream} {version} is acknowledged and lost"
@@ -91,7 +91,7 @@ class Checks:
     def _check_broker(self) -> None:
         """First deliveries come in order, and what is not there is in the outbox."""
         sent: Numbers = {stream: [] for stream in self._committed}
-        for message in dict.fromkeys((m.key, int(dict(m.headers)["ce_sequence"])) for s in self.shards for m in s):
+        for message in dict.fromkeys((m.key, int(dict(m.headers)["ce_streamversion"])) for s in self.shards for m in s):
             sent[message[0]].append(message[1])
         unsent = {number for (number,) in self._rows(_UNSENT)}
         for stream, versions in sent.items():

@@ -96,4 +96,4 @@ def arrivals(kafka: Kafka, topic: str) -> Iterator[Arrival]:
 
 
 def _arrival(key: bytes, headers: dict[str, Any]) -> Arrival:
-    return Arrival(key.decode(), int(headers["ce_sequence"]), headers["ce_id"].decode())
+    return Arrival(key.decode(), int(headers["ce_streamversion"]), headers["ce_id"].decode())

@@ -48,7 +48,7 @@ class Unguarded(Projector):
     def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
         """Have the effects, and remember nothing of it."""
         del position
-        arrivals = [Arrival(each.key, int(dict(each.headers)["ce_sequence"]), each) for each in messages]
+        arrivals = [Arrival(each.key, int(dict(each.headers)["ce_streamversion"]), each) for each in messages]
         with self._applying.workspace.transaction() as connection:
             self._applying.fold(self._applying.fence(connection), arrivals, Counters())
         return True

@@ -15,7 +15,7 @@ def record(url: str, *logs: Sequence[Message]) -> None:
         cursor.executemany(
             "insert into eventkit.streams values (%s, %s)"
             " on conflict (stream) do update set version = excluded.version",
-            [(log[-1].key, dict(log[-1].headers)["ce_sequence"]) for log in logs],
+            [(log[-1].key, dict(log[-1].headers)["ce_streamversion"]) for log in logs],
         )
 
 

@@ -130,7 +130,7 @@ def store(url: str, messages: Iterable[Message]) -> None:
                     headers["ce_id"],
                     "shop",
                     item.key,
-                    headers["ce_sequence"],
+                    headers["ce_streamversion"],
                     headers["ce_type"],
                     item.value if isinstance(item.value, str) else item.value.decode(),
                 ),

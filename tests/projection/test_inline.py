@@ -110,7 +110,7 @@ def test_a_handler_that_fails_takes_the_append_back_and_nothing_else(url: str) -
         SHOP.append(connection, "order-2", Ordered("bob", 1))
 
     assert rows(url) == [("ann", 1, 1), ("bob", 1, 1)]
-    assert [dict(item.headers)["ce_sequence"] for item in sent(url, "order-2")] == ["1"]
+    assert [dict(item.headers)["ce_streamversion"] for item in sent(url, "order-2")] == ["1"]
 
 
 def test_a_database_error_of_a_handler_leaves_the_transaction_usable(url: str) -> None:

@@ -187,7 +187,12 @@ def test_undecodable_data_of_an_unhandled_type_is_nobodys_business(url: str) -> 
 
 @pytest.mark.parametrize(
     ("header", "value"),
-    [("ce_sequence", "x"), ("ce_sequence", "0"), ("ce_sequence", "-1"), ("ce_sequence", str(2**40))],
+    [
+        ("ce_streamversion", "x"),
+        ("ce_streamversion", "0"),
+        ("ce_streamversion", "-1"),
+        ("ce_streamversion", str(2**40)),
+    ],
 )
 def test_a_message_without_a_version_is_kept_and_parks_nothing(url: str, header: str, value: str) -> None:
     """It has no place in any stream."""
@@ -337,7 +342,7 @@ def test_the_counters_of_a_failed_batch_are_forgotten(url: str) -> None:
 
 def test_a_malformed_message_parks_no_stream_of_its_key_at_a_second_look(url: str) -> None:
     """It stays where it is kept, and the stream goes on, also after a gap and a redrive."""
-    bad = message("order-1", 1, Ordered("ann", 1), ce_sequence="x")
+    bad = message("order-1", 1, Ordered("ann", 1), ce_streamversion="x")
     log = orders("order-1", 6)
 
     apply(url, [bad, *log[:2]], log[3:4], log[2:5])

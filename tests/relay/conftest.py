@@ -68,7 +68,7 @@ class Topic:
 
     def _read(self) -> int:
         for message in self._subscription.receive(1_000, 0.05):
-            version = dict(message.headers)["ce_sequence"]
+            version = dict(message.headers)["ce_streamversion"]
             self.arrived.append((message.key, int(version)))
         return len(self.arrived)
 

@@ -68,7 +68,7 @@ def test_a_discarded_event_is_published_as_a_tombstone_in_its_versions_place(
     ):
 
         def read() -> bool:
-            messages.update({int(dict(m.headers)["ce_sequence"]): m for m in reading.receive(100, 0.1)})
+            messages.update({int(dict(m.headers)["ce_streamversion"]): m for m in reading.receive(100, 0.1)})
             return len(messages) == 6
 
         wait_until(read, timeout=60, what="six versions")

@@ -17,7 +17,7 @@ def messages(topic: str, count: int, *, keys: int = 10, start: int = 0, size: in
 
 def message(topic: str, key: str, tag: int, *, size: int = 20) -> Message:
     """Return a message whose value begins with its number."""
-    return Message(topic, key, f"{tag}:".ljust(size, "x"), [*HEADERS, ("ce_sequence", str(tag))], tag)
+    return Message(topic, key, f"{tag}:".ljust(size, "x"), [*HEADERS, ("ce_streamversion", str(tag))], tag)
 
 
 def number(received: Message) -> int:
