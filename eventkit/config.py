@@ -4,14 +4,14 @@
     EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
     EVENTKIT_MASTER_KEYS or EVENTKIT_MASTER_KEYS_FILE, in the environment alone
 
-The file is the nearest one in the working directory or above it. A password belongs into the environment, or into
-pgpass: in a file or an option it is refused, for both are read by others. An unknown name is an error.
+The file is the nearest one in the working directory or above it (`settings_file` says which counts). A password belongs
+into the environment or into pgpass: a file and an option are read by others, so both refuse it. An unknown name is an
+error.
 """
 
 import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
+from eventkit.settings_file import NAME as FILE
+from eventkit.settings_file import SettingsFile, check_options, find
 
 DEFAULT_SCHEMA = "eventkit"
-FILE = "eventkit.toml"
 PREFIX = "EVENTKIT_"
 OPTION_PREFIX = "EVENTKIT_TRANSPORT_OPTION_"
 MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
@@ -40,6 +41,7 @@ class Settings:
     transport_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     schema: str = DEFAULT_SCHEMA
     master_keys: MasterKeys | None = None  # they wrap the keys of personal data
+    file: Path | None = None  # what was read of a file was read of this one
 
     def __post_init__(self) -> None:
         """Refuse a schema that could not be a name."""
@@ -70,7 +72,7 @@ def load(**options: str | None) -> Settings:
         raise ConfigurationError(f"unknown settings {sorted(unknown)}: there are {', '.join(_NAMES)}")
     given = {name: value for name, value in options.items() if value is not None}
     _refuse_passwords(given, "an option, where every user of this machine can see it")
-    values = {**_from_file(Path.cwd()), **_from_environment(), **given}
+    values = {**_from_file(find()), **_from_environment(), **given}
     file_options = values.pop("transport_options", {})
     options_now = {**file_options, **_options_from_environment()}
     return Settings(**values, transport_options=options_now, master_keys=_master_keys())
@@ -139,30 +141,12 @@ def _options_from_environment() -> dict[str, str]:
     }
 
 
-def _from_file(folder: Path) -> dict[str, Any]:
-    for path, values in _files(folder):
-        _check_file(path, values)
-        options = values.get("transport_options", {})
-        return {**values, "transport_options": {name: _text(value) for name, value in options.items()}}
-    return {}
-
-
-def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield what is set from the nearest folder upwards."""
-    for place in (folder, *folder.parents):
-        if (path := place / FILE).is_file():
-            yield path, _parsed(path)
-        if (path := place / "pyproject.toml").is_file():
-            values = _parsed(path).get("tool", {}).get("eventkit")
-            if values is not None:
-                yield path, values
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+def _from_file(file: SettingsFile | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    _check_file(file.path, file.values)
+    options = {name: _text(value) for name, value in file.values.get("transport_options", {}).items()}
+    return {**file.values, "transport_options": options, "file": file.path}
 
 
 def _check_file(path: Path, values: dict[str, Any]) -> None:
@@ -178,7 +162,10 @@ def _check_file(path: Path, values: dict[str, Any]) -> None:
             f"{path}: {wrong[0] if wrong else 'transport_options'} has the wrong type: text, and a table of options"
         )
     _refuse_passwords({name: values[name] for name in _NAMES if name in values}, f"{path}, a file that is shared")
-    secret = [name for name in values.get("transport_options", {}) if _is_secret(name)]
+    options = values.get("transport_options", {})
+    for name in ("database_url", "transport_url"):
+        check_options(path, values.get(name, ""), options)
+    secret = [name for name in options if _is_secret(name)]
     if secret:
         raise ConfigurationError(
             f"{path} has the password {secret[0]}: set {OPTION_PREFIX}{secret[0]} in the environment instead"

@@ -24,13 +24,18 @@ Examples:
 @click.pass_obj
 def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None:
     """Look at database and broker, and name what could lose or stall events; exit 1 if anything does."""
-    found = [*_database(settings), *_broker(settings, topics)]
+    found = [*_file(settings), *_database(settings), *_broker(settings, topics)]
     if as_json:
         fields = Finding.__struct_fields__
         click.echo(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
     else:
         _show(found)
     raise SystemExit(not all(finding.safe for finding in found))
+
+
+def _file(settings: Settings) -> Iterator[Finding]:
+    if settings.file is not None:
+        yield Finding("settings", f"{settings.file}", "this file, the environment, options", safe=True, reason="")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Settings: defaults < a file < the environment < options; passwords in the environment alone."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,140 @@ def test_an_unknown_setting_is_named() -> None:
     """A program that hands over what does not exist is told."""
     with pytest.raises(ConfigurationError, match=r"unknown settings \['database'\]"):
         load(database="x")
+
+
+OURS = 'schema = "above"\n'
+
+
+def above(folder: Path, name: str = "eventkit.toml", text: str = OURS) -> Path:
+    """Write a file two folders above the one to work in; return its path."""
+    (folder / "mine" / "work").mkdir(parents=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Load the settings in the lower folder."""
+    monkeypatch.chdir(folder / "mine" / "work")
+    return load()
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "said"),
+    [
+        (0o644, -1, -1, None),
+        (0o664, -1, os.getegid(), None),
+        (0o666, -1, -1, "everybody may write it"),
+        pytest.param(0o664, -1, 12345, "group 12345 may write it", marks=ROOT_ONLY),
+        pytest.param(0o644, 12345, -1, "it belongs to user 12345", marks=ROOT_ONLY),
+        pytest.param(0o644, -1, 12345, None, marks=ROOT_ONLY),
+    ],
+)
+def test_a_file_counts_only_where_no_stranger_may_have_written_it(  # noqa: PLR0913, PLR0917 what a file's status has
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    mode: int, owner: int, group: int, said: str | None,
+) -> None:  # fmt: skip
+    """It is this user's or root's, and nobody writes it but they and this user's primary group; else it is named."""
+    for name, text in (("eventkit.toml", OURS), ("pyproject.toml", f"[tool.eventkit]\n{OURS}")):
+        file = above(folder / name[:4], name, text)
+        os.chown(file, owner, group)
+        file.chmod(mode)
+
+        settings = work(folder / name[:4], monkeypatch)
+
+        assert settings.schema == ("eventkit" if said else "above")
+        assert settings.file == (None if said else file)
+        assert not said or f"{file} is left out: {said}" in caplog.messages[-1]
+
+
+def test_a_mounted_file_is_a_link_to_a_file_of_roots(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Kubernetes mounts a ConfigMap: link to link to file."""
+    inner = folder / "..2026"
+    inner.mkdir()
+    (inner / "eventkit.toml").write_text(OURS)
+    (folder / "..data").symlink_to("..2026")
+    (folder / "mine" / "work").mkdir(parents=True)
+    (folder / "eventkit.toml").symlink_to("..data/eventkit.toml")
+
+    assert work(folder, monkeypatch).schema == "above"
+
+
+@ROOT_ONLY
+def test_a_strangers_link_to_a_file_of_ours_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of our files counts is not a stranger's to say."""
+    file = above(folder)
+    file.rename(folder / "other.toml")
+    file.symlink_to("other.toml")
+    os.lchown(file, 12345, 12345)
+
+    assert work(folder, monkeypatch).schema == "eventkit"
+
+
+@pytest.mark.parametrize("marker", [".git", "worktree"])
+def test_the_search_ends_at_the_projects_root(folder: Path, monkeypatch: pytest.MonkeyPatch, marker: str) -> None:
+    """What is above a checkout is not of the project; in a worktree `.git` is a file."""
+    above(folder)
+    (folder / "mine" / ".git").mkdir() if marker == ".git" else (folder / "mine" / ".git").write_text("gitdir: x")
+
+    assert work(folder, monkeypatch).schema == "eventkit"
+
+
+BROKEN = ["[tool.ruff\nx = ", "tool = 5", "[tool]\neventkit = 5", "\0\xff" * 9, "x = " + "[" * 20_000]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_pyproject_of_others_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """It says nothing of eventkit."""
+    above(folder, "pyproject.toml", text)
+
+    assert work(folder, monkeypatch).schema == "eventkit"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "dangling", "loop"])
+@pytest.mark.parametrize("name", ["eventkit.toml", "pyproject.toml"])
+def test_what_is_no_file_is_passed_by(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
+    """Nobody waits for a FIFO, or reads a device to its end."""
+    place = above(folder, name)
+    place.unlink()
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to({"device": "/dev/zero", "dangling": "nowhere", "loop": name}[kind])
+
+    assert work(folder, monkeypatch).schema == "eventkit"
+
+
+def test_a_working_directory_that_is_gone_has_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may outlive the folder it was started in."""
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert load().file is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "transport_options = {'plugin.library.paths' = '/x.so'}",
+        "transport_options = {PLUGIN_library_paths = '/x.so'}",
+        "transport_options = {'ssl.engine.location' = '/x.so'}",
+        "transport_options = {'ssl.providers' = 'x'}",
+        "transport_options = {'sasl.kerberos.kinit.cmd' = 'x'}",
+        "transport_url = 'kafka://h?plugin.library.paths=/x.so'",
+        "transport_url = 'kafka://h?a=b&plugin%2Elibrary.paths=/x.so'",
+        "database_url = 'postgresql://h/d?sslkey=engine:key'",
+    ],
+)
+def test_a_file_cannot_name_code_to_be_loaded_or_run(folder: Path, text: str) -> None:
+    """What a process loads is said by whoever starts it."""
+    (folder / "eventkit.toml").write_text(text)
+
+    with pytest.raises(ConfigurationError, match=r"which loads code into this process: set .*EVENTKIT_"):
+        load()

@@ -1,0 +1,133 @@
+"""The file of settings: which one counts, whom it may belong to, and what it may not set.
+
+`eventkit.toml`, or `[tool.eventkit]` in `pyproject.toml`, in the working directory or the nearest folder above it, up
+to the project's root, the folder with `.git`. The file must belong to this user or to root, and nobody else may write
+it; this user's primary group may. A file that fails this is named in a warning and left out: it may be a stranger's.
+A file cannot name code: options that load a library or run a command are refused (`check_options`).
+"""
+
+import logging
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from eventkit.errors import ConfigurationError
+
+NAME = "eventkit.toml"
+PYPROJECT = "pyproject.toml"
+TABLE = re.compile(rb"tool\W{1,9}eventkit|\[\s*tool\s*\]")  # the start of a table that may be eventkit's
+LARGEST = 1_000_000  # bytes
+
+# librdkafka's options that load a shared library, and the one that is run by a shell.
+RUN_CODE = frozenset({"plugin.library.paths", "ssl.engine.location", "ssl.providers", "sasl.kerberos.kinit.cmd"})
+
+logger = logging.getLogger("eventkit.settings")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A file that counts, and what it sets."""
+
+    path: Path
+    values: dict[str, Any]
+
+
+def find() -> SettingsFile | None:
+    """Return the file that counts in the working directory; None without one."""
+    try:
+        folder = Path.cwd()
+    except OSError:  # the working directory was removed
+        return None
+    return next(_files(folder), None)
+
+
+def check_options(path: Path, url: str, options: Iterable[str]) -> None:
+    """Refuse what would run code, among a transport's options or in a URL's query."""
+    query = dict(parse_qsl(url.partition("?")[2]))
+    for name in (*options, *query):
+        if name.lower().replace("_", ".") in RUN_CODE:
+            raise ConfigurationError(
+                f"{path} sets {name}, which loads code into this process: set it in the environment, "
+                f"EVENTKIT_TRANSPORT_OPTION_{name}, or leave it out"
+            )
+    if ":" in query.get("sslkey", ""):
+        raise ConfigurationError(
+            f"{path} sets sslkey to a key of an OpenSSL engine, which loads code into this process: set "
+            "EVENTKIT_DATABASE_URL in the environment instead"
+        )
+
+
+def _files(folder: Path) -> Iterator[SettingsFile]:
+    """Yield what is set from the nearest folder upwards."""
+    for place in (folder, *folder.parents):
+        if (values := _values(place / NAME)) is not None:
+            yield SettingsFile(place / NAME, values)
+        tool = (_values(place / PYPROJECT, table=True) or {}).get("tool")
+        values = tool.get("eventkit") if isinstance(tool, dict) else None
+        if isinstance(values, dict):
+            yield SettingsFile(place / PYPROJECT, values)
+        if _is_root(place):
+            return
+
+
+def _values(path: Path, *, table: bool = False) -> dict[str, Any] | None:
+    """Return what a file says; None where it is missing, out of reach, not to be trusted, or has no `table` for us."""
+    try:
+        text, doubt = _read(path)
+    except OSError:
+        if not table:
+            _tell_unreadable(path)
+        return None
+    if table and not TABLE.search(text):
+        return None
+    if doubt:
+        logger.warning("%s is left out: %s; let it be yours or root's, and nobody else's to write", path, doubt)
+        return None
+    try:
+        return tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _read(path: Path) -> tuple[bytes, str | None]:
+    """Return a file's text, and why it is not to be trusted; judged by the file that was opened, never by its name."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 O_NONBLOCK: a FIFO
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return b"", "it is no file"
+        return file.read(LARGEST), _doubt(path.lstat(), link=True) or _doubt(status)
+
+
+def _tell_unreadable(path: Path) -> None:
+    """Say that a file cannot be read; one in a folder out of reach is as good as absent."""
+    try:
+        path.lstat()
+    except OSError:
+        return
+    logger.warning("%s is left out: it cannot be read by this user", path)
+
+
+def _doubt(status: os.stat_result, *, link: bool = False) -> str | None:
+    """Say who else could have written it; everybody may write a link itself, whose target counts."""
+    if status.st_uid not in {os.geteuid(), 0}:
+        return f"it belongs to user {status.st_uid}"
+    if link and stat.S_ISLNK(status.st_mode):
+        return None
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody may write it"
+    if status.st_mode & stat.S_IWGRP and status.st_gid != os.getegid():
+        return f"group {status.st_gid} may write it"
+    return None
+
+
+def _is_root(folder: Path) -> bool:
+    try:
+        return (folder / ".git").exists()
+    except OSError:
+        return False
