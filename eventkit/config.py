@@ -30,6 +30,7 @@ MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
 _NAMES = ("database_url", "transport_url", "schema")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _HIDDEN = "***"
+ENCODE = "special characters in a password are written percent-encoded (/ as %2F, @ as %40)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,14 @@ def has_password(url: str) -> bool:
     except ValueError:
         return "@" in url
     names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
-    return ":" in parts.netloc.rpartition("@")[0] or any(map(_is_secret, names)) or _looks_unescaped(parts.path)
+    return ":" in parts.netloc.rpartition("@")[0] or any(map(_is_secret, names)) or is_ambiguous(url)
+
+
+def is_ambiguous(url: str) -> bool:
+    """Return whether a part of a password may stand where a host or a path does: it has a / ? or # in it, unescaped."""
+    _, _, rest = url.partition("://")
+    after = re.split("[/?#]", rest, maxsplit=1)[1:]
+    return "#" in rest or any("@" in text for text in after)
 
 
 def without_password(url: str) -> str:
@@ -106,10 +114,6 @@ def without_password(url: str) -> str:
 def _is_secret(option: str) -> bool:
     name = option.lower().replace("_", ".")
     return any(word in name for word in ("password", "passphrase", "secret", "key.pem"))
-
-
-def _looks_unescaped(path: str) -> bool:
-    return "@" in path  # a password with a / in it ends up here
 
 
 def _required(value: str | None, what: str, example: str) -> str:

@@ -15,6 +15,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy.exc import DBAPIError
 
+from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
 from eventkit.storage.session import check_session
 
@@ -30,11 +31,7 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
 }
 _SCHEME = re.compile(r"^postgres(ql)?(\+psycopg)?://")
-_UNESCAPED = re.compile(
-    r"^[^/]*//[^/?#]*[/?#][^?]*@"
-)  # an @ after the first / belongs to a password that has a / in it
 _EXAMPLE = "postgresql://user@host:5432/database"
-_ENCODE = "special characters in it are written percent-encoded (/ as %2F, @ as %40)"
 
 _ADVICE = (
     (r"password authentication failed|no password supplied", "check the user and the password (PGPASSWORD, ~/.pgpass)"),
@@ -102,8 +99,8 @@ def connect(
 def parse(url: str) -> dict[str, Any]:
     """Return a database URL's parts by libpq's names; an error never repeats the URL, for it may hold a password."""
     if not _SCHEME.match(url):
-        kind = url.partition("://")[0]
-        kind = kind if re.fullmatch(r"[a-z0-9+]{1,40}", kind) else "another"
+        kind, given, _ = url.partition("://")
+        kind = kind if given and re.fullmatch(r"[a-z][a-z0-9+]{0,20}", kind) else "another"
         msg = (
             f"the database URL has the scheme {kind!r}: eventkit speaks to PostgreSQL through psycopg, as in {_EXAMPLE}"
         )
@@ -113,8 +110,8 @@ def parse(url: str) -> dict[str, Any]:
     except psycopg.Error:
         parts = {"port": "unreadable"}
     ports = str(parts.get("port") or "5432").split(",")
-    if _UNESCAPED.match(url) or not all(port.isdigit() or not port for port in ports):
-        msg = f"the database URL cannot be read: it looks like {_EXAMPLE}; {_ENCODE}"
+    if url.count("@") > 1 or is_ambiguous(url) or not all(port.isdigit() or not port for port in ports):
+        msg = f"the database URL cannot be read: it looks like {_EXAMPLE}; {ENCODE}"
         raise ConfigurationError(msg)
     return dict(parts)
 

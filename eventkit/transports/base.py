@@ -6,11 +6,11 @@ to this member of the group or to another. Partial failure: each message is acco
 What a broker cannot do is a flag of the closed list `Flag`; those four are not on it.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -188,7 +188,8 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
 
     Options pass through to the client.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0] if "://" in url else ""
+    scheme = scheme if re.fullmatch(r"[a-z][a-z0-9+]{0,20}", scheme) else "another"
     module = _MODULES.get(scheme)
     if module is None:
         known = ", ".join(f"{name}://" for name in _MODULES)

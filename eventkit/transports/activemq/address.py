@@ -8,9 +8,10 @@ import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from eventkit.errors import ConfigurationError
+from eventkit.transports.url import split_url
 
 _PATIENCE = 5.0  # seconds
 _PORTS = {"activemq": 61613, "activemqs": 61614}
@@ -22,11 +23,8 @@ class Address:
     """The broker and the credentials."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS[parts.scheme]
-        except ValueError as error:
-            raise ConfigurationError(f"the ActiveMQ URL cannot be read ({error}): {_EXAMPLE}") from None
+        parts = split_url(url, "ActiveMQ", _EXAMPLE)
+        port = parts.port or _PORTS[parts.scheme]
         if not parts.hostname or parts.path.strip("/"):
             raise ConfigurationError(f"an ActiveMQ URL names a host and no path: {_EXAMPLE}")
         given = {**dict(parse_qsl(parts.query)), **options}

@@ -9,10 +9,12 @@ the topics must take.
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
+from eventkit.config import ENCODE
 from eventkit.domain.catalog import DEFAULT_MAX_BYTES
 from eventkit.errors import ConfigurationError
+from eventkit.transports.url import split_url
 
 DEFAULT_PORT = 9092
 _OURS = frozenset(
@@ -48,14 +50,13 @@ class Address:
     """The brokers and the properties of every client."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        parts = _split(url)
+        parts = split_url(url, "Kafka", "kafka://host:9092,host2:9092", hosts=True)
         credentials, _, hosts = parts.netloc.rpartition("@")
         self.hosts = ",".join(_with_port(host) for host in hosts.split(",") if host)
         if not self.hosts or parts.path.strip("/"):
             raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
-        wrong = [host for host in self.hosts.split(",") if not _PORT.search(host)]
-        if wrong:
-            raise ConfigurationError(f"{wrong[0]!r} in the Kafka URL has no number as its port: kafka://host:9092")
+        if not all(_PORT.search(host) for host in self.hosts.split(",")):  # without it: it may be a password
+            raise ConfigurationError(f"a host in the Kafka URL has no number as its port: kafka://host:9092; {ENCODE}")
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
         self.largest_event = _bytes(self._properties.pop(_LARGEST, str(DEFAULT_MAX_BYTES)))
 
@@ -75,13 +76,6 @@ class Address:
             if value and any(word in name for word in _SECRET):
                 text = text.replace(value, "***")
         return text
-
-
-def _split(url: str) -> Any:  # noqa: ANN401 urllib's own type is generic in a way that says nothing
-    try:
-        return urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"the Kafka URL cannot be read ({error}): kafka://host:9092,host2:9092") from None
 
 
 def _with_port(host: str) -> str:

@@ -6,13 +6,13 @@ acknowledged. Everything with one name shares one broker, for as long as the pro
 """
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from eventkit.errors import ConfigurationError, TopicUnusable
 from eventkit.transports.base import Finding, Flag
 from eventkit.transports.local.broker import MISSING, Broker, Refusal
 from eventkit.transports.local.publisher import LocalPublisher
 from eventkit.transports.local.subscription import LocalListener, LocalSubscription
+from eventkit.transports.url import split_url
 
 
 class LocalTransport:
@@ -91,9 +91,7 @@ _brokers: dict[str, Broker] = {}
 
 def open_transport(url: str, options: Mapping[str, str]) -> LocalTransport:
     """Open the transport that a URL names."""
-    parts = urlsplit(url)
-    if not parts.netloc or parts.path.strip("/") or options:
-        raise ConfigurationError(
-            f"transport URL {url!r}: an in-process transport is local://name, without path and options"
-        )
+    parts = split_url(url, "transport", "local://name", hosts=True)
+    if not parts.netloc or parts.path.strip("/") or parts.query or options:
+        raise ConfigurationError("the URL of an in-process transport is local://name, without path and options")
     return LocalTransport(parts.netloc)

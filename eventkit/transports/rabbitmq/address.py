@@ -6,11 +6,12 @@ Options are pika's URL parameters (`heartbeat`, `blocked_connection_timeout` …
 
 import ssl
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pika
 
 from eventkit.errors import ConfigurationError
+from eventkit.transports.url import split_url
 
 _PORTS = {"rabbitmq": 5672, "rabbitmqs": 5671}
 _HEARTBEAT = "10"  # seconds: a member that is stopped is missed after twice that
@@ -22,11 +23,8 @@ class Address:
     """The server and a client's parameters."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS[parts.scheme]
-        except ValueError as error:
-            raise ConfigurationError(f"the RabbitMQ URL cannot be read ({error}): {_EXAMPLE}") from None
+        parts = split_url(url, "RabbitMQ", _EXAMPLE)
+        port = parts.port or _PORTS[parts.scheme]
         vhost = unquote(parts.path.removeprefix("/"))
         if not parts.hostname or "/" in parts.path.removeprefix("/"):
             raise ConfigurationError(f"a RabbitMQ URL names a host and at most a virtual host: {_EXAMPLE}")

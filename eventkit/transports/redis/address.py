@@ -8,13 +8,14 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from eventkit.errors import ConfigurationError
+from eventkit.transports.url import split_url
 
 PORT = 6379
 _WEEK = 7 * 86_400.0
@@ -27,11 +28,8 @@ class Address:
     """The server, the client's arguments, and what is ours among the options."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port or PORT
-        except ValueError as error:
-            raise ConfigurationError(f"the Redis URL cannot be read ({error}): redis://host:6379/0") from None
+        parts = split_url(url, "Redis", "redis://host:6379/0")
+        port = parts.port or PORT
         if not parts.hostname or not _PATH.fullmatch(parts.path):
             raise ConfigurationError("a Redis URL names a host and at most a database number: redis://host:6379/0")
         given = {**dict(parse_qsl(parts.query)), **options}

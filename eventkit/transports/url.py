@@ -1,0 +1,22 @@
+"""Takes a broker's URL apart; an error never repeats any of it, for nobody can tell what of it is a password."""
+
+from urllib.parse import SplitResult, urlsplit
+
+from eventkit.config import ENCODE, is_ambiguous
+from eventkit.errors import ConfigurationError
+
+
+def split_url(url: str, what: str, example: str, *, hosts: bool = False) -> SplitResult:
+    """Return the parts of a URL of `what`, such as Redis; their port is a number, unless there may be several hosts."""
+    try:
+        parts = urlsplit(url)
+        _ = hosts or parts.port
+    except ValueError:
+        raise _unreadable(what, example) from None
+    if is_ambiguous(url):
+        raise _unreadable(what, example)
+    return parts
+
+
+def _unreadable(what: str, example: str) -> ConfigurationError:
+    return ConfigurationError(f"the {what} URL cannot be read: it looks like {example}; {ENCODE}")
