@@ -1,21 +1,20 @@
 """Closes streams: all their events go into a file, one JSON object a line, and away; nothing is appended to them again.
 
-The file is written, flushed to the disk and given its name before anything is deleted, in the transaction that holds
-the streams. `restore` puts a file's events back where they were, under the same positions and ids, and opens the
-streams again. The rules of pruning hold: nothing unsent, nothing that a projection has not applied.
+The file is written, flushed to the disk, read back and compared with the store before anything is deleted, in the
+transaction that holds the streams and keeps the file's SHA-256. `restore` puts back what this database has archived,
+under the same positions and ids, and opens the streams again; any other file is refused. The rules of pruning hold:
+nothing unsent, nothing that a projection has not applied.
 """
 
-import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.errors import ArchiveError
+from eventkit.storage.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.maintenance import check_maintenance
@@ -37,9 +36,13 @@ _CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream
 _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
   from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
-_PUT_BACK = """insert into {s}.events overriding system value
-select e.* from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) e order by e.position"""
-_BATCH = 5_000  # events put back by one statement
+_RECORDS = "from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r"
+# As text, for what is the same to a comparison (1.0 and 1.00) is not the same event.
+_SAME = f"select count(*) {_RECORDS} join {{s}}.events e using (position) where e::text = r::text"
+_PUT_BACK = f"insert into {{s}}.events overriding system value select r.* {_RECORDS} order by r.position"
+_SPANS = f"select r.stream, min(r.version), max(r.version) {_RECORDS} group by 1 order by 1"
+_KNOWN = "select exists (select from {s}.prunings where archive_digest = %s)"
+_FETCH = 50  # events at once from the server, each up to a megabyte
 
 
 class Archive:
@@ -57,31 +60,37 @@ class Archive:
         with database_errors(), self._connection.transaction():
             check_maintenance(self._connection, self._schema)
             self._check(names, ignored)
-            positions, tally = self._write(names, file)
-            # crash point: archived, not committed -> the file is there, and the store as it was
-            take_away(self._connection, self._schema, positions)
-            self._execute(_CLOSE, (names,))
-            run = {"run": uuid7(), "actor": self._actor, "before": None, "archive": str(file.absolute())}
-            for (category, source), events in tally.items():
-                self._execute(RECORD, {**run, "category": category, "source": source, "events": events})
+            with created(file) as out:
+                positions, tally = self._write(names, out)
+                keep(out, file)
+                found = self._verify(out, file, len(positions))
+                # crash point: archived, not committed -> the file is there, and the store as it was
+                take_away(self._connection, self._schema, positions)
+                self._execute(_CLOSE, (names,))
+                run = {"run": uuid7(), "actor": self._actor, "before": None}
+                of_file = {"archive": str(file.absolute()), "digest": found}
+                for (category, source), events in tally.items():
+                    self._execute(RECORD, {**run, **of_file, "category": category, "source": source, "events": events})
         return len(positions)
 
     def restore(self, file: Path) -> list[str]:
         """Put back what a file has; return the streams, which are open again."""
-        lines = _read(file)
-        streams = _spans(file, lines)
-        with database_errors(), self._connection.transaction():
-            bounds = (text_array(streams), *(plain_array(span[end] for span in streams.values()) for end in (0, -1)))
-            opened = {stream for (stream,) in self._execute(_OPEN, bounds)}
-            if missing := sorted(set(streams) - opened):
+        with opened(file) as there, database_errors(), self._connection.transaction():
+            found = digest(there)
+            if self._execute(_KNOWN, (found,)).fetchone() != (True,):
                 raise ArchiveError(
-                    f"{file} cannot be restored: {missing[0]} is not closed in this database at version "
-                    f"{streams[missing[0]][-1]}; nothing was done"
+                    f"{file} is no archive of this database, or was changed since it was written (SHA-256 {found}): "
+                    "nothing was done"
                 )
-            for start in range(0, len(lines), _BATCH):
-                self._execute(_PUT_BACK, (lines[start : start + _BATCH],))
+            streams = self._spans(there)
+            self._open(file, streams)
+            lines = Lines(there)
+            for batch in lines.batches():
+                self._execute(_PUT_BACK, (batch,))
+            if lines.digest != found:
+                raise ArchiveError(f"{file} was changed while it was read: nothing was done")
             # crash point: restored, not committed -> the streams are closed as before
-        return sorted(opened)
+            return sorted(streams)
 
     def _check(self, names: list[str], ignored: Sequence[str]) -> None:
         """Lock the streams, and refuse what is missing, closed, unsent or unapplied."""
@@ -99,58 +108,46 @@ class Archive:
                 "or ignore that projection if it does not read this stream"
             )
 
-    def _write(self, names: list[str], file: Path) -> tuple[list[int], dict[tuple[str, str], int]]:
-        """Write the events, and make sure that they are on the disk under the file's name."""
+    def _write(self, names: list[str], out: BinaryIO) -> tuple[list[int], dict[tuple[str, str], int]]:
         positions: list[int] = []
         tally: dict[tuple[str, str], int] = {}
-        part = file.with_name(f"{file.name}.part")
-        with _file_errors(file), part.open("w", encoding="utf-8") as out:
-            if file.exists():
-                raise ArchiveError(f"{file} is there already: an archive is never written over, name another file")
-            cursor = self._connection.cursor(name="archive")
-            for position, category, source, line in cursor.execute(self._sql(_EVENTS), (names,)):
-                out.write(f"{line}\n")
-                positions.append(position)
-                tally[category, source] = tally.get((category, source), 0) + 1
-            out.flush()
-            os.fsync(out.fileno())
-            part.rename(file)
-            folder = os.open(file.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        cursor = self._connection.cursor(name="archive")
+        cursor.itersize = _FETCH
+        for position, category, source, line in cursor.execute(self._sql(_EVENTS), (names,)):
+            out.write(f"{line}\n".encode())
+            positions.append(position)
+            tally[category, source] = tally.get((category, source), 0) + 1
         return positions, tally
+
+    def _verify(self, out: BinaryIO, file: Path, events: int) -> str:
+        """Read the file back, compare it with the store, and return its SHA-256."""
+        lines = Lines(out)
+        same = sum(self._execute(_SAME, (batch,)).fetchone()[0] for batch in lines.batches())  # type: ignore[index]
+        if same != events:
+            raise ArchiveError(
+                f"{file} would have brought back {same:,} of {events:,} events as they are: nothing was archived"
+            )
+        return lines.digest
+
+    def _spans(self, file: BinaryIO) -> dict[str, tuple[int, int]]:
+        """Return the first and the last version of each stream in a file."""
+        spans: dict[str, tuple[int, int]] = {}
+        for batch in Lines(file).batches():
+            for stream, first, last in self._execute(_SPANS, (batch,)):
+                spans[stream] = (min(first, spans.get(stream, (first,))[0]), last)
+        return spans
+
+    def _open(self, file: Path, streams: dict[str, tuple[int, int]]) -> None:
+        bounds = (text_array(streams), *(plain_array(span[end] for span in streams.values()) for end in (0, -1)))
+        opened_again = {stream for (stream,) in self._execute(_OPEN, bounds)}
+        if missing := sorted(set(streams) - opened_again):
+            raise ArchiveError(
+                f"{file} cannot be restored: {missing[0]} is not closed in this database at version "
+                f"{streams[missing[0]][-1]}; nothing was done"
+            )
 
     def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
         return self._connection.execute(self._sql(statement), params)
 
     def _sql(self, statement: str) -> bytes:
         return statement.format(s=f'"{self._schema}"').encode()
-
-
-def _read(file: Path) -> list[str]:
-    with _file_errors(file):
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _spans(file: Path, lines: Sequence[str]) -> dict[str, range]:
-    """Return the versions of each stream in a file; ArchiveError where they are not all there."""
-    versions: dict[str, list[int]] = {}
-    try:
-        for line in lines:
-            event = json.loads(line)
-            versions.setdefault(event["stream"], []).append(event["version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"{file} is no archive of events: {error!r}") from error
-    spans = {stream: range(min(found), max(found) + 1) for stream, found in versions.items()}
-    for stream, span in spans.items():
-        if sorted(versions[stream]) != list(span):
-            raise ArchiveError(f"{file} does not have all events of {stream} between its first and its last")
-    return spans
-
-
-@contextmanager
-def _file_errors(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArchiveError(f"{file} cannot be used: {error}; nothing was done") from error

@@ -71,10 +71,12 @@ _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
 _UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
 _MARK = """update {s}.streams t set pruned_to = x.version from unnest(%s::text[], %s::int[]) x(stream, version)
             where t.stream = x.stream"""
-RECORD = """insert into {s}.prunings as p (run, category, source, actor, events, recorded_before, archive)
-values (%(run)s, %(category)s, %(source)s, %(actor)s, %(events)s, %(before)s, %(archive)s)
+RECORD = """insert into {s}.prunings as p (run, category, source, actor, events, recorded_before, archive,
+                                          archive_digest)
+values (%(run)s, %(category)s, %(source)s, %(actor)s, %(events)s, %(before)s, %(archive)s, %(digest)s)
 on conflict (run, category, source) do update
    set events = p.events + excluded.events, pruned_at = excluded.pruned_at"""
+_NO_FILE = {"archive": None, "digest": None}
 _PRUNED = "select category, sum(events)::bigint from {s}.prunings group by 1 order by 1"
 
 
@@ -157,7 +159,7 @@ class Pruning:
         self._execute(_MARK, (text_array(ends), plain_array(ends.values())))
         for (category, source), events in _tally(pruned).items():
             params = {"run": self._run, "category": category, "source": source, "actor": self._actor}
-            self._execute(RECORD, {**params, "events": events, "before": self._which.before, "archive": None})
+            self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})
 
     def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
         return self._connection.execute(statement.format(s=f'"{self._schema}"').encode(), params)

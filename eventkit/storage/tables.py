@@ -244,6 +244,7 @@ def _pruning(tables: MetaData) -> None:
         Column("events", BigInteger, nullable=False),
         Column("recorded_before", DateTime(timezone=True)),
         Column("archive", Text),
+        Column("archive_digest", Text),  # SHA-256, in hex: what it is restored by
         Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="How many events of a category a run has pruned, from before when, or archived into which file.",
     )

@@ -232,6 +232,7 @@ def _pruning(schema: str) -> None:
         sa.Column("events", sa.BigInteger, nullable=False),
         sa.Column("recorded_before", TIME),
         sa.Column("archive", sa.Text),
+        sa.Column("archive_digest", sa.Text),
         sa.Column("pruned_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("run", "category", "source", name="prunings_pkey"),
         schema=schema,
