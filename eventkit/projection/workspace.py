@@ -14,14 +14,16 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
 from eventkit.errors import ProjectionError
+from eventkit.storage.connection import database_errors
 
 
 class Workspace:
     """One connection to the database of the read models; used by one thread."""
 
     def __init__(self, connection: psycopg.Connection[Any], *, with_sqlalchemy: bool = False) -> None:
-        """Take over a connection that is not in autocommit."""
-        connection.rollback()
+        """Take over a connection that is not in autocommit; DatabaseUnavailable where it is lost by now."""
+        with database_errors():
+            connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.connection = connection
         self._ours = True  # whether it is this class that ends a transaction
@@ -80,7 +82,8 @@ class Workspace:
 
     def _connect(self) -> sa.Connection:
         engine = sa.create_engine("postgresql+psycopg://", creator=lambda: self.connection, poolclass=NullPool)
-        connection = engine.connect()
+        with database_errors():
+            connection = engine.connect()
         sa.event.listen(connection, "commit", self._guard)
         sa.event.listen(connection, "rollback", self._guard)
         return connection

@@ -6,7 +6,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from eventkit.errors import VersionMismatch
+from eventkit.errors import DatabaseUnavailable, VersionMismatch
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
 from eventkit.storage.history import RemoteHistory
@@ -236,3 +236,15 @@ def test_what_waits_for_a_commit_happens_after_it_and_never_after_a_rollback(url
             assert called == []
 
     assert called == ["committed"]
+
+
+@pytest.mark.parametrize("with_sqlalchemy", [False, True])
+def test_a_connection_that_is_lost_at_the_beginning_is_waited_for(url: str, *, with_sqlalchemy: bool) -> None:
+    """It is an absence like any other, not the end of the process."""
+    with connect(url, name="test", autocommit=False) as connection:
+        connection.execute("select 1")
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+
+        with pytest.raises(DatabaseUnavailable):
+            Workspace(connection, with_sqlalchemy=with_sqlalchemy)

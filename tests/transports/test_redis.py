@@ -1,11 +1,13 @@
 """Redis Streams keep the contract, on a real Redis; and what only a server, or a dead owner, can do to them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from eventkit.errors import ConfigurationError, TopicUnusable
+from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports import open_transport
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis import RedisTransport, trimming
@@ -14,7 +16,7 @@ from eventkit.transports.redis.trimming import Trimming
 from tests.servers.redis import RedisServer
 from tests.transports.contract import Refuser, TransportContract, fresh
 from tests.transports.server_contract import ServerContract
-from tests.transports.traffic import deliver, in_order, messages, number, read
+from tests.transports.traffic import deliver, in_order, messages, number, read, read_until
 from tests.waiting import wait_until
 
 
@@ -166,6 +168,120 @@ def test_a_topic_deleted_under_a_publisher_is_held(transport: RedisTransport, to
 
     assert reports.held.keys() == {topic}
     assert reports.confirmed == []
+
+
+def _replica(client: Redis) -> Callable[[], Any]:
+    client.replicaof("127.0.0.1", "1")
+    return lambda: client.replicaof("NO", "ONE")
+
+
+def _setting(name: str, value: str, mended: str) -> Callable[[Redis], Callable[[], Any]]:
+    def set_it(client: Redis) -> Callable[[], Any]:
+        client.config_set(name, value)
+        return lambda: client.config_set(name, mended)
+
+    return set_it
+
+
+def _no_snapshot(client: Redis) -> Callable[[], Any]:
+    told: Any = client.config_get("*")
+    place = Path(told["dir"], told["dbfilename"])
+    place.mkdir()  # so that a snapshot cannot take its name, as on a full disk
+    client.config_set("save", "3600 1")
+    client.bgsave()
+    wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+    def mend() -> None:
+        place.rmdir()
+        client.config_set("save", "")
+        client.bgsave()
+        wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+
+    return mend
+
+
+def _no_right(client: Redis) -> Callable[[], Any]:
+    client.acl_setuser("default", enabled=True, categories=["-@write"])
+    return lambda: client.acl_setuser("default", enabled=True, categories=["+@write"])
+
+
+REFUSALS: dict[str, Callable[[Redis], Callable[[], Any]]] = {
+    "READONLY": _replica,
+    "NOREPLICAS": _setting("min-replicas-to-write", "1", "0"),
+    "MISCONF": _no_snapshot,
+    "NOPERM": _no_right,
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_server_that_refuses_writes_is_waited_for(own_server: RedisServer, refusal: str) -> None:
+    """Members and publishers say that it is unavailable, as they say of one that is away, and go on afterwards."""
+    transport, client = RedisTransport(own_server.url, {"session_timeout": "1"}), own_server.client()
+    topic = transport.create_topics([fresh("refused")], partitions=2)[0]
+    deliver(transport.publisher(), messages(topic, 10))
+    subscription = transport.subscribe([topic], "group")
+    received = read(subscription, 5, limit=5)
+
+    mend = REFUSALS[refusal](client)
+    try:
+        with pytest.raises(TransportUnavailable, match="refuses"):
+            wait_until(lambda: subscription.receive(5, 0.1) and False)
+        with pytest.raises(TransportUnavailable, match="refuses"):
+            transport.subscribe([topic], "another group")
+        reports = deliver(transport.publisher(), messages(topic, 10, start=10))
+        assert reports.lost or reports.held
+    finally:
+        mend()
+
+    deliver(transport.publisher(), messages(topic, 10, start=10))
+    received += read_until(subscription, lambda found: len({number(each) for each in [*received, *found]}) == 20)
+    subscription.close()
+    transport.close()
+
+
+def test_a_full_server_is_drained_by_its_readers(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers join, read and acknowledge where nothing can be written: what all have read makes room again."""
+    monkeypatch.setattr(trimming, "_EVERY", 0)
+    transport, client = RedisTransport(own_server.url, {"retention": "0.000001"}), own_server.client()
+    topic = transport.create_topics([fresh("full")], partitions=2)[0]
+    used: Any = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used + 2_000_000)
+    try:
+        publisher, sent = transport.publisher(), 0
+        while not (reports := deliver(publisher, messages(topic, 20, start=sent, size=5_000))).lost:
+            sent += 20
+        sent += len(reports.confirmed)
+        subscription = transport.subscribe([topic], "group")
+        received = read(subscription, sent, limit=20)
+
+        def goes_on() -> bool:
+            received.extend(subscription.receive(20, 0.01))
+            return not deliver(transport.publisher(), messages(topic, 20, start=sent, size=5_000)).lost
+
+        assert "maxmemory" in (reports.lost or "")
+        assert in_order(received)
+        wait_until(goes_on, what="room")
+        subscription.close()
+    finally:
+        client.config_set("maxmemory", 0)
+        transport.close()
+
+
+def test_a_batch_that_does_not_fit_goes_as_far_as_it_does(own_server: RedisServer) -> None:
+    """What fits is confirmed, in order, so that reading it makes room for the rest."""
+    transport, client = RedisTransport(own_server.url, {}), own_server.client()
+    topic = transport.create_topics([fresh("small")], partitions=1)[0]
+    used: Any = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used + 1_000_000)
+    try:
+        reports = deliver(transport.publisher(), messages(topic, 400, keys=1, size=5_000))
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert "maxmemory" in (reports.lost or "")
+    assert reports.confirmed
+    assert reports.confirmed == list(range(len(reports.confirmed)))
+    transport.close()
 
 
 @pytest.mark.parametrize("url", ["redis://", "redis://host/path", "redis://host:port", "redis://h?retention=soon"])

@@ -6,6 +6,7 @@ queues first (`prepare`).
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Self
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from eventkit.transports.base import Finding
 MISSING = "ActiveMQ does not have it: create it with `eventkit topics create`"
 NO_GROUP = "no group has subscribed to it, and ActiveMQ drops what nobody has: start a projector"
 _BROWSE = 10.0  # seconds
+_LOOK = 0.1  # seconds between two looks at whether the connection is still there
 
 
 class TopicRecord(msgspec.Struct):
@@ -152,8 +154,10 @@ class Browser:
     def _browse(self, queue: str) -> list[bytes]:
         self._seen, self._ended = [], threading.Event()
         self._subscribe(queue, receipt=False)
-        if not self._ended.wait(_BROWSE):
-            raise TransportUnavailable(self._connection.end or f"ActiveMQ did not show {queue} in {_BROWSE:g} s")
+        deadline = time.monotonic() + _BROWSE
+        while not self._ended.wait(_LOOK):
+            if self._connection.end or time.monotonic() > deadline:
+                raise TransportUnavailable(self._connection.end or f"ActiveMQ did not show {queue} in {_BROWSE:g} s")
         return self._seen
 
     def _subscribe(self, queue: str, *, receipt: bool) -> None:

@@ -131,11 +131,12 @@ class KafkaSubscription:
         clock = time.monotonic()
         if not self._due or (clock - self._committed < _COMMIT_EVERY and not now):
             return
-        offsets, self._due, self._committed = _offsets(self._due), {}, clock
+        due, self._due, self._committed = self._due, {}, clock
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._consumer.commit(offsets=_offsets(due), asynchronous=True)
         except KafkaException as error:
             logger.debug("group %s: a commit failed: %s", self._group, error)
+            self._due = due
 
     def _messages(self, deliveries: list[Any]) -> list[Message]:  # Any: the client's types say None everywhere
         messages, assigned = [], self._assigned

@@ -11,7 +11,7 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
+from eventkit.errors import TopicUnusable, TransportUnavailable
 from eventkit.transports.base import Finding
 from eventkit.transports.rabbitmq.address import Address
 
@@ -129,11 +129,11 @@ class Topology:
 
 @contextmanager
 def rabbit_errors(address: Address) -> Iterator[None]:
-    """Turn the client's errors into ours."""
+    """Turn the client's errors into ours. A refusal is waited for as an absence is, once a process has started."""
     try:
         yield
     except ChannelClosedByBroker as error:
-        raise TransportError(f"RabbitMQ at {address.hosts}: {address.safe(error.reply_text)}") from error
+        raise TransportUnavailable(f"RabbitMQ at {address.hosts} refuses: {address.safe(error.reply_text)}") from error
     except (AMQPError, OSError) as error:
         text = address.safe(error) or type(error).__name__
         raise TransportUnavailable(f"no connection to RabbitMQ at {address.hosts}: {text}") from error

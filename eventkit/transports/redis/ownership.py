@@ -3,6 +3,9 @@
 Redis has no single active consumer, so order needs an owner (FACTS: its groups hand a stream's entries to anybody).
 Members and leases live in Redis and expire on its clock; every read is conditional on the lease, in one transaction, so
 a member that was away for too long takes nothing from its successor.
+
+A server whose memory is full refuses whatever may need more, a transaction too. The scripts may go on (`allow-oom`):
+only readers make room again.
 """
 
 from collections.abc import Mapping
@@ -10,7 +13,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis import Redis
-from redis.exceptions import WatchError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import OutOfMemoryError, WatchError
 
 from eventkit.transports.redis.topics import CONSUMER, stream_key
 
@@ -28,7 +32,7 @@ class Wanted(NamedTuple):
 # shards. The members that are alive, in order of name, get the shards in turn. A shard that should be another's is kept
 # until its owner lets it go; a free one that should be ours is taken, in a new epoch: somebody else may have read it in
 # between. Returns shard, epoch and whether it is ours by right, for each that we own.
-_SHARE = """
+_SHARE = """#!lua flags=allow-oom
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local me, ttl, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -53,11 +57,28 @@ return owned
 """
 
 # KEYS: owners. ARGV: member, shards.
-_RELEASE = """
+_RELEASE = """#!lua flags=allow-oom
 for at = 2, #ARGV do
   local lease = redis.call('HGET', KEYS[1], ARGV[at])
   if lease and string.match(lease, '^(.*)|%d+|%d+$') == ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
 end
+"""
+
+# KEYS: owners, streams. ARGV: member, group, consumer, limit, and for each stream its shard, the lease's epoch and from
+# where to read. Returns for each stream its entries, or nothing where the lease is not that one.
+_READ_FULL = """#!lua flags=allow-oom
+local found = {}
+for at = 2, #KEYS do
+  local shard, epoch, start = ARGV[3 * at - 1], ARGV[3 * at], ARGV[3 * at + 1]
+  local owner, _, known = string.match(redis.call('HGET', KEYS[1], shard) or '', '^(.*)|(%d+)|(%d+)$')
+  found[at - 1] = false
+  if owner == ARGV[1] and known == epoch then
+    local streams = redis.call(
+      'XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', ARGV[4], 'STREAMS', KEYS[at], start)
+    found[at - 1] = streams and streams[1][2] or {}
+  end
+end
+return found
 """
 
 
@@ -72,6 +93,7 @@ class Ownership:
         self._me = uuid4().hex
         self._share = client.register_script(_SHARE)
         self._release = client.register_script(_RELEASE)
+        self._read_full = client.register_script(_READ_FULL)
 
     def share(self) -> tuple[dict[Shard, int], set[Shard]]:
         """Renew what is ours and take what is free and should be.
@@ -91,30 +113,46 @@ class Ownership:
     def read(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
         """Return up to `limit` entries of each of these shards; None for one that is not ours any more.
 
-        Not by a script: it would turn every entry into a table and back, which takes longer than reading it.
+        After an error entries may have been delivered unseen: what is pending must be read from its start.
         """
+        try:
+            return self._transact(topic, wanted, limit)
+        except OutOfMemoryError:
+            return self._script(topic, wanted, limit)
+
+    def _transact(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
+        """Read in a transaction: a script would turn every entry into a table and back, and take twice as long."""
         owners, streams = self._owners(topic), {number: stream_key(topic, number) for number in wanted}
         with self._client.pipeline() as transaction:
             while True:
-                transaction.watch(owners)  # type: ignore[no-untyped-call]
-                leases: Any = transaction.hmget(owners, [str(number) for number in wanted])
-                starts: dict[Any, Any] = {
-                    streams[number]: want.start
-                    for (number, want), lease in zip(wanted.items(), leases, strict=True)
-                    if self._is_ours(lease, want.epoch)
-                }
-                if not starts:
-                    return dict.fromkeys(wanted)
-                transaction.multi()
-                transaction.xreadgroup(self._group, CONSUMER, starts, count=limit)
                 try:
+                    transaction.watch(owners)  # type: ignore[no-untyped-call]
+                    leases: Any = transaction.hmget(owners, [str(number) for number in wanted])
+                    starts: dict[Any, Any] = {
+                        streams[number]: want.start
+                        for (number, want), lease in zip(wanted.items(), leases, strict=True)
+                        if self._is_ours(lease, want.epoch)
+                    }
+                    if not starts:
+                        return dict.fromkeys(wanted)
+                    transaction.multi()
+                    transaction.xreadgroup(self._group, CONSUMER, starts, count=limit)
                     found = dict(transaction.execute()[0])
-                except WatchError:
+                except WatchError as error:
+                    _refuse_doubt(error)
                     continue  # a lease was renewed, or taken
                 return {
                     number: found.get(stream.encode(), []) if stream in starts else None
                     for number, stream in streams.items()
                 }
+
+    def _script(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
+        keys = [self._owners(topic), *(stream_key(topic, number) for number in wanted)]
+        arguments: list[Any] = [self._me, self._group, CONSUMER, limit]
+        for number, want in wanted.items():
+            arguments += [number, want.epoch, want.start]
+        found = self._call(self._read_full, keys, arguments)
+        return {number: _entries(each) for number, each in zip(wanted, found, strict=True)}
 
     def release(self, shards: set[Shard]) -> None:
         """Let shards go."""
@@ -122,9 +160,13 @@ class Ownership:
             numbers = [number for each, number in shards if each == topic]
             self._call(self._release, [self._owners(topic)], [self._me, *numbers])
 
+    def release_all(self) -> None:
+        """Let all shards go; one that is taken again is in a new epoch."""
+        self.release({(topic, number) for topic, count in self._shards.items() for number in range(count)})
+
     def leave(self) -> None:
         """Leave the group, with all that is owned."""
-        self.release({(topic, number) for topic, count in self._shards.items() for number in range(count)})
+        self.release_all()
         for topic in self._shards:
             self._client.zrem(self._members(topic), self._me)
 
@@ -142,3 +184,19 @@ class Ownership:
     @staticmethod
     def _call(script: Any, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 a script's answer
         return script(keys=keys, args=arguments)
+
+
+def _refuse_doubt(error: WatchError) -> None:
+    """Raise where the connection died: the client says the same then as for a lease that was renewed.
+
+    Sent is sent: the entries may be pending by now, and reading on would never show them.
+    """
+    reason = error.__cause__ or error.__context__
+    if reason is not None:
+        raise Disconnected(str(reason)) from error
+
+
+def _entries(found: Any) -> list[Any] | None:  # noqa: ANN401 a script's answer
+    if found is None:
+        return None
+    return [(entry, dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}) for entry, fields in found]

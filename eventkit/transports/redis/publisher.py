@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from eventkit.domain.message import Message
 from eventkit.transports.base import Reports
@@ -91,6 +91,12 @@ class RedisPublisher:
             )  # fmt: skip
         try:
             answers: list[Any] = pipeline.execute()
+        except OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            half = len(batch) // 2  # less may fit, and is then read and makes room
+            self._transact(batch[:half])
+            self._transact(batch[half:])
         except NoPermissionError as error:
             self._hold(batch, f"this user may not write to it: {self._address.safe(error)}")
         except ResponseError as error:

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class RedisSubscription:
         self._held: dict[Shard, Holding] = {}
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not noted as open yet
         self._looked = 0.0
+        self._doubted = False  # whether Redis may have done what it did not answer
         self._trimming = Trimming(self._client, address.retention)
         self._closed = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="redis leases", daemon=True)
@@ -66,8 +68,9 @@ class RedisSubscription:
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something."""
         deadline = time.monotonic() + timeout
-        with redis_errors(self._address):
+        with redis_errors(self._address), self._certain():
             while True:
+                self._trimming.look(list(self._held))
                 self._share()
                 found = self._gather(limit)
                 left = deadline - time.monotonic()
@@ -80,9 +83,25 @@ class RedisSubscription:
         """Acknowledge these and the earlier ones of their keys."""
         done = self._all_of_them(messages) or self._some_of_them(messages)
         try:
-            self._settle(done)
+            with self._certain():
+                self._settle(done)
         except RedisError as error:
             logger.warning("an acknowledgement was lost, its messages come again: %s", self._address.safe(error))
+
+    @contextmanager
+    def _certain(self) -> Iterator[None]:
+        """Give up every shard at an error: Redis may have done what it did not answer, or do it later.
+
+        A shard that is taken again is in a new epoch, in which a late read finds nothing, and begins with what is
+        pending: nothing that was delivered is out of sight.
+        """
+        try:
+            yield
+        except BaseException:
+            self._held.clear()
+            self._fresh = []
+            self._looked, self._doubted = 0.0, True
+            raise
 
     def _all_of_them(self, messages: Sequence[Message]) -> dict[Shard, list[bytes]]:
         """Return all that was delivered, if these are all and nothing else is open: the usual case."""
@@ -126,6 +145,9 @@ class RedisSubscription:
     def _share(self) -> None:
         if time.monotonic() - self._looked < _LOOK:
             return
+        if self._doubted:
+            self._ownership.release_all()
+            self._doubted = False
         owned, excess = self._ownership.share()
         if excess:
             self._ownership.release(excess)
@@ -199,7 +221,6 @@ class RedisSubscription:
         for shard, entries in done.items():
             pipeline.xack(stream_key(*shard), self._group, *entries)
         pipeline.execute()
-        self._trimming.look(list(self._held))
 
     def _renew(self) -> None:
         while not self._closed.wait(self._address.session / 3):

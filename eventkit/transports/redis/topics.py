@@ -19,6 +19,11 @@ _TRIMMED = (
     "and rebuild the read model from the store"
 )
 
+# KEYS: stream. ARGV: group. A reader may come also where memory is full: it makes room.
+_GROUP = """#!lua flags=allow-oom
+return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+"""
+
 
 def topic_key(topic: str) -> str:
     """Return where a topic's number of shards is."""
@@ -32,11 +37,17 @@ def stream_key(topic: str, shard: int) -> str:
 
 @contextmanager
 def redis_errors(address: Address) -> Iterator[None]:
-    """Turn the client's errors into ours."""
+    """Turn the client's errors into ours.
+
+    A refusal is waited for as an absence is: a replica that will be the primary, too few replicas, no snapshot, no
+    memory, no right. At the start of a process it is an error all the same.
+    """
     try:
         yield
     except (Disconnected, TimedOut) as error:
         raise TransportUnavailable(f"no answer from Redis at {address.hosts}: {address.safe(error)}") from error
+    except ResponseError as error:
+        raise TransportUnavailable(f"Redis at {address.hosts} refuses: {address.safe(error)}") from error
     except RedisError as error:
         raise TransportError(f"Redis at {address.hosts}: {address.safe(error)}") from error
 
@@ -47,6 +58,7 @@ class Topics:
     def __init__(self, address: Address) -> None:
         self._address = address
         self.client: Redis = address.client()
+        self._make_group: Any = self.client.register_script(_GROUP)
 
     def require(self, topics: Sequence[str]) -> dict[str, int]:
         """Return how many shards each topic has; TopicUnusable when one is missing."""
@@ -95,7 +107,7 @@ class Topics:
 
     def _group(self, topic: str, shard: int, group: str) -> None:
         try:
-            self.client.xgroup_create(stream_key(topic, shard), group, id="0", mkstream=True)
+            self._make_group(keys=[stream_key(topic, shard)], args=[group])
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise

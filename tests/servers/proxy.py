@@ -1,0 +1,92 @@
+"""A TCP proxy in front of a server, which can lose one answer: the request arrives, the connection ends without a word.
+
+Nobody behind it can tell whether what was asked has happened: it has.
+"""
+
+import re
+import socket
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+LOCAL = "127.0.0.1"
+_CHUNK = 1 << 20
+_UNANSWERED = 0.3  # seconds after which a request is taken for one that gets no answer
+
+
+class Proxy:
+    """Listens on a port of its own while its block lasts."""
+
+    def __init__(self, port: int, *, at: int = 0) -> None:
+        """Stand before the server at `port`, on the port `at` or any free one."""
+        self._server = port
+        self._listening = socket.create_server((LOCAL, at))
+        self.port: int = self._listening.getsockname()[1]
+        self._armed: re.Pattern[bytes] | None = None
+        self._lock = threading.Lock()
+        self.lost = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._listening.close()
+
+    def lose(self, request: re.Pattern[bytes]) -> None:
+        """Lose the answer to the next request that matches; `lost` is set then."""
+        self.lost.clear()
+        self._armed = request
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection((LOCAL, self._server))
+                line = _Line(client, server)
+                threading.Thread(target=self._forth, args=(line,), daemon=True).start()
+                threading.Thread(target=line.back, daemon=True).start()
+
+    def _forth(self, line: "_Line") -> None:
+        with suppress(OSError):
+            while data := line.client.recv(_CHUNK):
+                if self._strikes(data):
+                    line.dead.set()
+                line.server.sendall(data)
+                if line.dead.is_set():
+                    line.answered.wait(_UNANSWERED)
+                    self.lost.set()
+                    break
+        line.close()
+
+    def _strikes(self, data: bytes) -> bool:
+        with self._lock:
+            if self._armed is None or not self._armed.search(data):
+                return False
+            self._armed = None
+            return True
+
+
+class _Line:
+    """One client's connection and the one to the server."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client, self.server = client, server
+        self.dead = threading.Event()  # nothing goes back any more
+        self.answered = threading.Event()  # something would have gone
+
+    def back(self) -> None:
+        with suppress(OSError):
+            while data := self.server.recv(_CHUNK):
+                if self.dead.is_set():
+                    self.answered.set()
+                else:
+                    self.client.sendall(data)
+        self.close()
+
+    def close(self) -> None:
+        for end in (self.client, self.server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
