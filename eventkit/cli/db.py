@@ -85,12 +85,15 @@ def current(settings: Settings, *, as_json: bool) -> None:
 @click.pass_obj
 def verify(settings: Settings, *, as_json: bool) -> None:
     """Compare the database with what it must be; exit 1 and name what differs."""
-    from eventkit.storage.verify import differences
+    from eventkit.storage.verify import differences, notes
 
     found = differences(settings.require_database(), settings.schema)
+    known = notes(settings.require_database(), settings.schema)
     if as_json:
-        click.echo(json.dumps({"schema": settings.schema, "differences": found}))
+        click.echo(json.dumps({"schema": settings.schema, "differences": found, "notes": known}))
     else:
+        for note in known:
+            click.echo(f"note: {note}")
         click.echo("\n".join(found) or f"schema {settings.schema} is as it must be")
     raise SystemExit(bool(found))
 

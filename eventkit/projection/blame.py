@@ -29,6 +29,7 @@ from eventkit.errors import (
     UndecodableEvent,
     VersionMismatch,
 )
+from eventkit.storage.connection import translated as meaning_of
 
 _LIBRARIES = (str(Path(__file__).parents[1]), "site-packages")  # frames there say nothing of the handler's place
 
@@ -105,7 +106,7 @@ def translated(error: Exception) -> Exception:
     if cause.sqlstate == "25006":
         return NotPrimary(f"the database of the read models is read-only ({text}): give the primary's URL")
     if blame(error) is Blame.SERVER:
-        return DatabaseUnavailable(f"lost the database of the read models: {text}")
+        return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {text}")
     if "eventkit" in text or cause.sqlstate == "3F000":
         return SchemaMismatch(f"{text}: run `eventkit db upgrade` on this database")
     return ProjectionError(f"{text}: the projection's table or its rights are not as its code expects")

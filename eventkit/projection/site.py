@@ -3,6 +3,7 @@
 The connection's session is the rebuild's life: it holds the lock that keeps a second rebuild away.
 """
 
+import zlib
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from eventkit.storage.live_tables import LiveTable, find_tables, search_path
 from eventkit.storage.projections import Projections
 from eventkit.storage.rebuilds import Rebuild, Rebuilds
 from eventkit.storage.shadow import create_shadow, definition, drop_shadow, refuse_same_names
+
+_LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -99,7 +102,7 @@ class Site:
 
     def _create(self, tables: list[LiveTable], shape: str, total: int) -> Rebuild:
         generation = self._rebuilds.draw(self.connection)
-        shadow = f"{self._schema[:40]}_rebuild_{generation}"
+        shadow = _shadow_name(self._schema, generation)
         reads = list(self._projection.categories)
         rebuild = Rebuild(generation, self._projection.version, shadow, shape, reads, total)
         self._rebuilds.begin(self.connection, self._projection.name, rebuild)
@@ -111,6 +114,13 @@ class Site:
                 f"{error.diag.message_primary}; grant create on the database to this role, or rebuild as another"
             ) from error
         return rebuild
+
+
+def _shadow_name(schema: str, generation: int) -> str:
+    """Return a name of at most 63 characters that no other schema of eventkit's tables gets for its rebuild."""
+    if len(schema) > _LONGEST_PREFIX:
+        schema = f"{schema[: _LONGEST_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
+    return f"{schema}_rebuild_{generation}"
 
 
 def _refuse(projection: Projection) -> None:

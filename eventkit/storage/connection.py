@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
-from eventkit.storage.session import check_session
+from eventkit.storage.session import Another, check_session, is_shared
+from eventkit.storage.session_settings import TRANSACTION_LIMIT_SINCE, apply, starting_options
 
-__all__ = ["check_session", "connect", "database_errors"]
+__all__ = ["check_session", "connect", "database_errors", "translated"]
 
 # psycopg has no time limit of its own: tcp_user_timeout notices a dead peer in five seconds, keepalives alone do not.
 _DEFAULTS = {
@@ -45,7 +46,7 @@ _ADVICE = (
     ),
 )
 _NO_SUCH_THING = "PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
-_SET = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) s(name, value)"
+_ENDED = "PostgreSQL ended the session by its {} ({{text}})"
 _POOLER = r"unsupported (options )?startup parameter"
 _READ_ONLY = r"session is read-only|hot standby|read-only transaction"
 
@@ -63,7 +64,15 @@ _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
         StorageError,
         "PostgreSQL forbids it ({text}): grant the role what it needs on the schema and its tables",
     ),
-    (errors.IdleInTransactionSessionTimeout, DatabaseUnavailable, "PostgreSQL ended the session: {text}"),
+    (errors.IdleInTransactionSessionTimeout, DatabaseUnavailable, _ENDED.format("idle_in_transaction_session_timeout")),
+    (errors.TransactionTimeout, DatabaseUnavailable, _ENDED.format("transaction_timeout")),
+    (errors.IdleSessionTimeout, DatabaseUnavailable, _ENDED.format("idle_session_timeout")),
+    (
+        errors.QueryCanceled,
+        DatabaseUnavailable,
+        "PostgreSQL cancelled a statement ({text}): its statement_timeout was over, or somebody cancelled it",
+    ),
+    (errors.DiskFull, DatabaseUnavailable, "the disk of the PostgreSQL server is full ({text}): make room on it"),
     (errors.OperationalError, DatabaseUnavailable, "PostgreSQL could not do it now ({code}): {text}"),
     (errors.InterfaceError, DatabaseUnavailable, "the connection to PostgreSQL was lost: {text}"),
 )
@@ -77,23 +86,48 @@ def connect(
     autocommit: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> psycopg.Connection[Any]:
-    """Open a session `eventkit <name>` with `options` as settings; check it against `schema` unless that is None."""
-    parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}"}
-    try:
-        connection = psycopg.connect(make_conninfo("", **parameters), autocommit=True)
-    except psycopg.Error as error:
-        raise _refused(error, parameters) from error
+    """Open a session `eventkit <name>` with `options` over our settings; check it against `schema`, if there is one."""
+    parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}", "client_encoding": "utf8"}
+    connection = _connection(parameters)
+    release = connection.info.server_version
     try:
         with database_errors():
-            if schema is not None:
-                check_session(connection, schema, lambda: connect(url, name=name, schema=None, autocommit=True))
-            if options:  # not among the connection's parameters, which poolers drop or refuse
-                connection.execute(_SET, [list(options), list(options.values())])
+            try:
+                _prepare(connection, schema, options or {}, lambda: _connection(parameters))
+            except psycopg.Error:  # the role's transaction_timeout may have ended it before it was set
+                if release < TRANSACTION_LIMIT_SINCE:
+                    raise
+                connection = _connection(parameters, release)
+                _prepare(connection, schema, options or {}, lambda: _connection(parameters))
         connection.autocommit = autocommit
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _prepare(
+    connection: psycopg.Connection[Any], schema: str | None, options: Mapping[str, str], another: Another
+) -> None:
+    """Set what is ours, unless a pooler shares the session: it would be others' too. Then check the session."""
+    shared = is_shared(connection, another)
+    if not shared:
+        apply(connection, options)
+    if schema is not None:
+        check_session(connection, schema, shared=shared)
+
+
+def _connection(parameters: Mapping[str, Any], server_version: int = 0) -> psycopg.Connection[Any]:
+    options = starting_options(parameters.get("options"), server_version)
+    try:
+        return psycopg.connect(make_conninfo("", **{**parameters, "options": options}), autocommit=True)
+    except psycopg.Error as error:
+        if not re.search(_POOLER, first_line(error)):
+            raise _refused(error, parameters) from error
+    try:  # a pooler that takes no settings at the start: they are set afterwards
+        return psycopg.connect(make_conninfo("", **parameters), autocommit=True)
+    except psycopg.Error as error:
+        raise _refused(error, parameters) from error
 
 
 def parse(url: str) -> dict[str, Any]:
@@ -132,18 +166,19 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        ours = _translated(error)
+        ours = translated(error)
         if ours is None:
             raise
         raise ours from error
     except DBAPIError as error:
-        ours = _translated(error.orig) if isinstance(error.orig, psycopg.Error) else None
+        ours = translated(error.orig) if isinstance(error.orig, psycopg.Error) else None
         if ours is None:
             raise
         raise ours from error
 
 
-def _translated(error: psycopg.Error) -> StorageError | None:
+def translated(error: psycopg.Error) -> StorageError | None:
+    """Return the error of ours that the driver's is, None where it says something of a statement or its data."""
     kind, sentence = next(
         ((kind, sentence) for known, kind, sentence in _MEANINGS if isinstance(error, known)), (None, "")
     )

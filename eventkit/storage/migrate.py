@@ -10,6 +10,7 @@ A service may run our migrations as a branch of its own instead: add the folder 
 """
 
 import io
+import logging
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from psycopg import errors
-from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
@@ -33,6 +34,10 @@ from eventkit.storage.tables import DEFAULT_SCHEMA, REVISIONS, VERSION_TABLE
 
 SCHEMA_OPTION = "eventkit_schema"
 
+logger = logging.getLogger("eventkit.migrate")
+
+_WHO = "select current_user, current_database(), current_setting('search_path')"
+_NO_SCHEMA = "''"
 _alembic = threading.Lock()  # alembic keeps what it works on in globals of its process
 
 
@@ -98,8 +103,25 @@ def schema_of_config(config: Config | None) -> str:
 
 def make_schema(context: MigrationContext, schema: str) -> None:
     """Create the schema, unless it is there: an operator may have made it for a role that may not create one."""
-    if context.as_sql or context.connection is None or not context.dialect.has_schema(context.connection, schema):
+    if context.as_sql or context.connection is None:
         context.execute(CreateSchema(schema, if_not_exists=True))
+    elif not context.dialect.has_schema(context.connection, schema):
+        context.execute(CreateSchema(schema, if_not_exists=True))
+        _keep_default_schema(context.connection, schema)
+
+
+def _keep_default_schema(connection: Connection, schema: str) -> None:
+    """Take "$user" out of the search path of a role named like the schema, which leads there from now on only."""
+    user, database, path = connection.execute(text(_WHO)).one()
+    kept = [name.strip() for name in path.split(",") if name.strip() != '"$user"']
+    if user == schema and len(kept) < len(path.split(",")):
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        where = f"{quote(user)} in database {quote(database)}"
+        connection.execute(text(f"alter role {where} set search_path = {', '.join(kept) or _NO_SCHEMA}"))
+        logger.info(
+            "role %s has the schema's name: its search path in this database is %s, so that its own tables do not land "
+            "among eventkit's", user, ", ".join(kept) or "empty",
+        )  # fmt: skip
 
 
 def lock_key(schema: str) -> int:

@@ -17,7 +17,7 @@ OLDEST_RELEASE = 15
 Another = Callable[[], psycopg.Connection[Any]]
 """Opens one more session at the same address."""
 
-_SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000, pg_backend_pid(),
+_SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000,
                     to_regclass(%(events)s) is not null, current_database()"""
 
 IDENTITY = """select s.seqcache, s.seqincrement, s.seqcycle, (select coalesce(max(position), 0) from {s}.events),
@@ -25,13 +25,13 @@ IDENTITY = """select s.seqcache, s.seqincrement, s.seqcycle, (select coalesce(ma
                 from pg_sequence s where s.seqrelid = pg_get_serial_sequence(%(events)s, 'position')::regclass"""
 
 
-def check_session(connection: psycopg.Connection[Any], schema: str, another: Another | None = None) -> None:
+def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: bool = False) -> None:
     """Refuse a session that would lose or reorder events, and tables that this code does not know."""
     with connection.transaction():
-        pid = _check_server(connection, schema)
+        _check_server(connection, schema)
         for problem in identity_problems(connection, schema):
             raise SchemaMismatch(problem)
-    if another and pid != connection.info.backend_pid and _is_shared(connection, pid, another):
+    if shared:
         raise NotPrimary(
             f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients "
             "(PgBouncer's pool_mode=transaction), which breaks session locks: connect to PostgreSQL directly, "
@@ -39,10 +39,10 @@ def check_session(connection: psycopg.Connection[Any], schema: str, another: Ano
         )
 
 
-def _check_server(connection: psycopg.Connection[Any], schema: str) -> int:
-    """Check the server and the revision; return the number of the process that serves the session."""
+def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Check the server and the revision."""
     row = connection.execute(_SERVER, {"events": f'"{schema}".events'}).fetchone()
-    recovering, release, pid, has_events, database = row or (True, 0, 0, False, "")
+    recovering, release, has_events, database = row or (True, 0, False, "")
     if recovering:
         raise NotPrimary(
             f"the server of {database!r} is a standby: eventkit works on the primary alone; correct the URL"
@@ -56,7 +56,6 @@ def _check_server(connection: psycopg.Connection[Any], schema: str) -> int:
     at = revisions(connection, schema)  # none where a service's own alembic has run our migrations
     if at and (problem := revision_problem(schema, at)):
         raise SchemaMismatch(problem)
-    return int(pid)
 
 
 def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
@@ -109,12 +108,14 @@ def _last_drawn(connection: psycopg.Connection[Any], sequence: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _is_shared(connection: psycopg.Connection[Any], pid: int, another: Another) -> bool:
-    """Whether a second client gets the server process of the first, which is still there."""
+def is_shared(connection: psycopg.Connection[Any], another: Another) -> bool:
+    """Return whether a pooler lends the server process of this session to a second one that is there beside it."""
+    if (pid := _pid(connection)) == connection.info.backend_pid:
+        return False
     with another() as second, second.transaction():
         return _pid(second) == pid or _pid(connection) != pid
 
 
 def _pid(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("select pg_backend_pid()").fetchone()
+    row = connection.execute("select pg_catalog.pg_backend_pid()").fetchone()
     return int(row[0]) if row else 0

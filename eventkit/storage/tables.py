@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 DEFAULT_SCHEMA = "eventkit"
-VERSION_TABLE = "alembic_version"
+VERSION_TABLE = "eventkit_version"
 REVISIONS = ("eventkit_0001",)  # every migration, oldest first; a database must be at the last
 MAINTENANCE_ROLE = "eventkit_maintenance"
 SHARDS = 256  # outbox.shard is crc32(stream) modulo this

@@ -72,15 +72,38 @@ union all
 select 'function ' || proname, prosrc from pg_proc where pronamespace = %(schema)s::regnamespace
 """
 
+_NAMESAKE = """
+select coalesce((select substring(setting from '=(.*)$') from pg_db_role_setting, unnest(setconfig) setting
+                  where setting like 'search_path=%%' and setrole in (0, r.oid)
+                    and setdatabase in (0, (select oid from pg_database where datname = current_database()))
+                  order by setrole <> 0 desc, setdatabase <> 0 desc limit 1), '"$user", public')
+  from pg_roles r where rolname = %(schema)s
+"""
+
+
+def _session(url: str) -> psycopg.Connection[Any]:
+    """Connect with a search path that shortens no name of ours in what PostgreSQL prints."""
+    return connect(url, name="verify", schema=None, options={"search_path": "pg_catalog, pg_temp"})
+
 
 def differences(url: str, schema: str) -> list[str]:
     """Return a sentence for everything that is not as it must be; none means that the database is right."""
     check_schema(schema)
-    with connect(url, name="verify", schema=None) as connection, database_errors():
+    with _session(url) as connection, database_errors():
         row = connection.execute("select to_regnamespace(%s) is not null", [f'"{schema}"']).fetchone()
         if row != (True,):
             return [f"schema {schema!r} is missing: run `eventkit db upgrade`"]
         return _differences(connection, schema)
+
+
+def notes(url: str, schema: str) -> list[str]:
+    """Return a sentence for what is right and worth knowing."""
+    with connect(url, name="verify", schema=None) as connection, database_errors():
+        row = connection.execute(_NAMESAKE, {"schema": schema}).fetchone()
+    if row is None:
+        return []
+    found = f'role {schema!r} has the schema\'s name: where its search path has "$user", tables that it makes without a'
+    return [f"{found} schema land among eventkit's; its search path in this database is {row[0]}"]
 
 
 def expected(schema: str) -> Facts:

@@ -132,7 +132,7 @@ def test_a_database_address_that_leads_nowhere(
     ("statement", "said"),
     [
         ("drop schema eventkit cascade", "run `eventkit db upgrade`"),
-        ("update eventkit.alembic_version set version_num = 'eventkit_9999'", "install the version of eventkit"),
+        ("update eventkit.eventkit_version set version_num = 'eventkit_9999'", "install the version of eventkit"),
         ("alter table eventkit.events alter column position set cache 10", "set cache 1`"),
         ("alter database current set default_transaction_read_only = on", "a standby, or read-only"),
     ],

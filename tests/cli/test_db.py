@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from eventkit.storage.tables import REVISIONS
+from tests.servers.postgres import PostgresServer
 
 NEWEST = REVISIONS[-1]
 SECRET = "hush-7f3a"
@@ -65,7 +67,7 @@ def test_a_script_reads_json(empty_database_url: str) -> None:
 
     assert json.loads(upgraded.stdout) == {"schema": "records", "before": None, "revision": NEWEST}
     assert json.loads(current.stdout) == {"schema": "records", "revision": NEWEST, "newest": NEWEST}
-    assert json.loads(verified.stdout) == {"schema": "records", "differences": []}
+    assert json.loads(verified.stdout) == {"schema": "records", "differences": [], "notes": []}
 
 
 def test_verify_prints_what_differs_and_fails(database_url: str) -> None:
@@ -78,6 +80,30 @@ def test_verify_prints_what_differs_and_fails(database_url: str) -> None:
 
     assert done.returncode == 1
     assert done.stdout == "table leases is missing\ncolumn outbox.mine is not ours\n"
+
+
+def test_a_role_named_like_the_schema_keeps_its_default_schema(postgres: PostgresServer) -> None:
+    """`"$user"` would make our schema the role's default one: its tables land where they did; verify says so."""
+    with psycopg.connect(postgres.url, autocommit=True) as session:
+        session.execute("create role records login")
+        session.execute("create database namesake owner records")
+    url = make_url(postgres.url).set(username="records", database="namesake").render_as_string(hide_password=False)
+    try:
+        upgraded = eventkit("--schema", "records", "db", "upgrade", url=url)
+        with psycopg.connect(url) as service:
+            service.execute("create table orders (id int)")
+            service.execute("create table alembic_version (version_num text)")
+            found = service.execute("select schemaname from pg_tables where tablename = 'orders'").fetchone()
+        verified = eventkit("--schema", "records", "db", "verify", url=url)
+    finally:
+        postgres.drop(url)
+        with psycopg.connect(postgres.url, autocommit=True) as session:
+            session.execute("drop role records")
+
+    assert found == ("public",)
+    assert "role records has the schema's name" in upgraded.stderr
+    assert verified.returncode == 0
+    assert verified.stdout.startswith("note: role 'records' has the schema's name: where its search path has \"$user\"")
 
 
 def test_a_downgrade_asks_first(database_url: str) -> None:
@@ -140,7 +166,7 @@ def test_a_password_on_the_command_line_is_refused() -> None:
 def test_a_newer_database_is_left_alone(database_url: str) -> None:
     """Neither upgraded nor downgraded by code that does not know it."""
     with psycopg.connect(database_url) as session:
-        session.execute("update eventkit.alembic_version set version_num = 'eventkit_9999'")
+        session.execute("update eventkit.eventkit_version set version_num = 'eventkit_9999'")
 
     for arguments in (("upgrade",), ("downgrade", "base", "--yes")):
         said = refused(eventkit("db", *arguments, url=database_url))

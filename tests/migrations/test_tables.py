@@ -83,7 +83,7 @@ def test_down_and_up_again(empty_database_url: str) -> None:
         functions = session.execute(
             "select proname from pg_proc where pronamespace = 'eventkit'::regnamespace"
         ).fetchall()
-    assert {name for (name,) in left} == {"alembic_version", "alembic_version_pkc"}
+    assert {name for (name,) in left} == {"eventkit_version", "eventkit_version_pkc"}
     assert functions == []
 
     migrate.upgrade(empty_database_url)

@@ -103,8 +103,8 @@ DIFFERENCES = {
             "restore it as its migration made it"
         ),
     ],
-    "delete from eventkit.alembic_version": [],
-    "update eventkit.alembic_version set version_num = 'eventkit_9999'": [
+    "delete from eventkit.eventkit_version": [],
+    "update eventkit.eventkit_version set version_num = 'eventkit_9999'": [
         (
             "schema 'eventkit' is at revision eventkit_9999, newer than this eventkit, which knows eventkit_0001: "
             "install the version of eventkit that upgraded the database"

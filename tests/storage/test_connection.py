@@ -16,6 +16,7 @@ from eventkit.errors import (
     SchemaMismatch,
     StorageError,
 )
+from eventkit.storage import session_settings
 from eventkit.storage.connection import connect, database_errors
 from tests.servers.postgres import PostgresServer
 
@@ -160,7 +161,7 @@ def test_another_schema_is_another_set_of_tables(database_url: str) -> None:
 
 def test_a_schema_newer_than_the_code(database_url: str) -> None:
     """A database that a newer eventkit upgraded is left alone."""
-    alter(database_url, "update eventkit.alembic_version set version_num = 'eventkit_9999'")
+    alter(database_url, "update eventkit.eventkit_version set version_num = 'eventkit_9999'")
 
     said = refusal(database_url)
 
@@ -199,13 +200,19 @@ def test_an_identity_behind_the_table(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("schema", ["eventkit", None])
-def test_a_read_only_server_is_refused(database_url: str, schema: str | None) -> None:
-    """A session that cannot write is a standby's, or as useless as one."""
+def test_a_role_that_is_read_only_by_default_is_written_to(
+    database_url: str, schema: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A default of the role or the database says nothing of the server: our session sets its own, and says so."""
     database = database_url.rpartition("/")[2]
     alter(database_url, f"alter database {database} set default_transaction_read_only = on")
+    caplog.set_level("INFO")
+    session_settings._told.clear()
 
-    with pytest.raises(NotPrimary, match="is a standby, or read-only: eventkit works on the primary alone"):
-        connect(database_url, name="test", schema=schema)
+    with connect(database_url, name="test", schema=schema) as session:
+        session.execute("delete from eventkit.outbox")
+
+    assert "default_transaction_read_only = on: set for the role or the database, not in force here" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,11 @@ def test_a_read_only_server_is_refused(database_url: str, schema: str | None) ->
         ("select from eventkit.nothing", SchemaMismatch, "run `eventkit db upgrade`"),
         ("select nothing from eventkit.events", SchemaMismatch, "run `eventkit db upgrade`"),
         ("select from nothing.events", SchemaMismatch, "run `eventkit db upgrade`"),
-        ("set statement_timeout = 1; select pg_sleep(9)", DatabaseUnavailable, "statement timeout"),
+        ("set statement_timeout = 1; select pg_sleep(9)", DatabaseUnavailable, "statement_timeout"),
+        ("do $$ begin raise sqlstate '25P03'; end $$", DatabaseUnavailable, "idle_in_transaction_session_timeout"),
+        ("do $$ begin raise sqlstate '25P04'; end $$", DatabaseUnavailable, "its transaction_timeout"),
+        ("do $$ begin raise sqlstate '57P05'; end $$", DatabaseUnavailable, "its idle_session_timeout"),
+        ("do $$ begin raise sqlstate '53100'; end $$", DatabaseUnavailable, "disk of the PostgreSQL server is full"),
         ("set transaction read only; delete from eventkit.outbox", NotPrimary, "connect to the primary"),
         ("set role pg_monitor; select from eventkit.events", StorageError, "grant the role"),
     ],

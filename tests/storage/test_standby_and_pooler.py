@@ -117,3 +117,13 @@ def test_a_pooler_that_keeps_sessions_apart_is_taken(database_url: str, room: Pa
         connect(url, name="test", options={"work_mem": "9MB"}) as session,
     ):
         assert session.execute("show work_mem").fetchone() == ("9MB",)
+
+
+def test_a_shared_session_keeps_nothing_of_ours(database_url: str, room: Path) -> None:
+    """A command that a transaction pooler serves leaves the server's sessions, which are others' too, as they were."""
+    with pooled(database_url, room, "transaction") as url:
+        connect(url, name="test", schema=None).close()
+        with psycopg.connect(url) as others:
+            found = others.execute("select current_setting('jit'), current_setting('tcp_keepalives_idle')").fetchone()
+
+    assert found == ("on", "7200")

@@ -1,0 +1,144 @@
+"""The settings of our own sessions: every one that a role, a database, a server or the environment may have changed.
+
+They are sent twice. With the connection's start, because a time limit of a role could end the session before its first
+statement; and by a statement after it, because PGTZ and PGDATESTYLE are applied later and a pooler may drop them. The
+search path stays that of the role or the URL, which finds the tables of read models; only `pg_catalog` comes first.
+`synchronous_commit` is raised to `on` and never lowered. A caller's session is not touched.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.pq import Conninfo
+
+from eventkit.errors import SchemaMismatch
+
+logger = logging.getLogger("eventkit.session")
+
+# In force from the first moment on: each of these could end a session or its first statement.
+STARTING = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+}
+TRANSACTION_LIMIT = {"transaction_timeout": "0"}
+TRANSACTION_LIMIT_SINCE = 170_000  # older servers refuse a session that names it at its start
+
+SETTINGS = {
+    **STARTING,
+    **TRANSACTION_LIMIT,
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "check_function_bodies": "on",
+    "session_replication_role": "origin",
+    "default_tablespace": "",
+    "temp_tablespaces": "",
+    "default_table_access_method": "heap",
+    "client_min_messages": "notice",
+    "plan_cache_mode": "auto",
+    "jit": "off",
+    # A machine that lost its power holds its locks until the server notices: within ten seconds, not two hours.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "5",
+    "tcp_user_timeout": "10000",
+}
+
+# Only what differs: a role without the right may not even repeat `session_replication_role`. The switches of the
+# planner are those that this release has.
+_APPLY = """select pg_catalog.set_config(name, value, false)
+  from unnest(%(names)s::text[], %(values)s::text[]) s(name, value)
+ where pg_catalog.current_setting(name, true) is distinct from value
+   and (pg_catalog.current_setting(name, true) is not null or name like '%%.%%')
+union all
+select pg_catalog.set_config('synchronous_commit', 'on', false)
+ where pg_catalog.current_setting('synchronous_commit') in ('off', 'local')
+union all
+select pg_catalog.set_config(name, boot_val, false) from pg_catalog.pg_settings
+ where name like 'enable\\_%%' and setting <> boot_val and name <> all(%(names)s::text[])"""
+
+# What was set for the role or the database, with the more particular last, as PostgreSQL applies it.
+_STORED = """select setting from pg_catalog.pg_db_role_setting r, pg_catalog.unnest(r.setconfig) setting
+ where setdatabase in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))
+   and setrole in (0, (select oid from pg_catalog.pg_roles where rolname = session_user))
+ order by setrole <> 0, setdatabase <> 0"""
+
+_ESCAPED_SPACE = "\\ "
+_told: set[frozenset[str]] = set()
+
+
+def starting_options(given: str | None, server_version: int = 0) -> str:
+    """Return `options` for the connection's start: what the URL or PGOPTIONS gives, then ours, which wins."""
+    before = given if given is not None else _from_environment()
+    ours = {**STARTING, **(TRANSACTION_LIMIT if server_version >= TRANSACTION_LIMIT_SINCE else {})}
+    switches = [f"-c {name}={value.replace(' ', _ESCAPED_SPACE)}" for name, value in ours.items()]
+    return " ".join([before, *switches]).strip()
+
+
+def apply(connection: psycopg.Connection[Any], options: Mapping[str, str]) -> None:
+    """Set everything of ours, and `options` over it, on an autocommit connection; say what of the role's gave way."""
+    _refuse_encoding(connection)
+    wanted = {**SETTINGS, **options}
+    if path := _without_catalog(connection):  # first of all: it may lead our own statements astray
+        connection.execute("select pg_catalog.set_config('search_path', %s, false)", [path])
+    connection.execute(_APPLY, {"names": list(wanted), "values": list(wanted.values())})
+    _tell(connection, wanted)
+
+
+def stored_settings(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return what was set for this role and this database (`alter role … set`), by name."""
+    pairs = (setting.partition("=") for (setting,) in connection.execute(_STORED).fetchall())
+    return {name: value for name, _, value in pairs}
+
+
+def _refuse_encoding(connection: psycopg.Connection[Any]) -> None:
+    encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+    if encoding != "UTF8":
+        raise SchemaMismatch(
+            f"database {connection.info.dbname!r} is encoded in {encoding}, and events are text of any language: "
+            "create a database with encoding UTF8 (`createdb -E UTF8 -T template0 …`) and give its URL"
+        )
+
+
+def _without_catalog(connection: psycopg.Connection[Any]) -> str | None:
+    """Return a search path without `pg_catalog`, which then comes first; None where it is not named anyway."""
+    row = connection.execute("show search_path").fetchone()
+    names = [name.strip() for name in (row[0] if row else "").split(",")]
+    kept = [name for name in names if name.strip('"') != "pg_catalog"]
+    return None if kept == names else ", ".join(kept) or '""'
+
+
+def _tell(connection: psycopg.Connection[Any], wanted: Mapping[str, str]) -> None:
+    """Name, once a process, each time limit or mode of the role or the database that does not hold here."""
+    stored = stored_settings(connection)
+    limits = {name: wanted[name] for name in (STARTING | TRANSACTION_LIMIT) if name in stored}
+    overruled = frozenset(f"{name} = {stored[name]}" for name, ours in limits.items() if stored[name] != ours)
+    if overruled and overruled not in _told:
+        _told.add(overruled)
+        logger.info("%s: set for the role or the database, not in force here", ", ".join(sorted(overruled)))
+
+
+def _from_environment() -> str:
+    """Return PGOPTIONS as libpq would take it."""
+    found = next((option.val for option in Conninfo.get_defaults() if option.keyword == b"options"), None)
+    return found.decode() if found else ""
