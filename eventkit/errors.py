@@ -24,6 +24,7 @@ EventkitError
 │   ├── StreamPruned          events that a reader needs were pruned or archived
 │   ├── StreamClosed          a stream that was archived takes no more events
 │   ├── ArchiveError          streams that cannot be archived or restored
+│   ├── InstallationMoved     the tables are in another database than they were: an operator has to adopt it
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
 │   ├── UnexpectedEvent       an event that its fold does not take
@@ -38,6 +39,7 @@ EventkitError
 │   └── RequestFailed         its responder failed at it, or has answered something else
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
+    ├── NameTaken             another projection is registered under its name
     ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
     ├── StreamParked          what is waited for is parked, or waits behind what is
     └── NotApplied            what is waited for was not applied in time (also a TimeoutError)
@@ -181,6 +183,10 @@ class ArchiveError(StorageError):
     """Streams cannot be archived or restored."""
 
 
+class InstallationMoved(StorageError):
+    """The tables are in another database than they were: an operator has to adopt it before anybody acts."""
+
+
 class SchemaMismatch(StorageError):
     """The database's tables are not those of this code."""
 
@@ -268,6 +274,10 @@ class ProjectionError(EventkitError):
 
 class VersionMismatch(ProjectionError):
     """The declared version of a projection is not the live one."""
+
+
+class NameTaken(ProjectionError):
+    """Another projection is registered under this name in the read models' database."""
 
 
 class RebuildRefused(ProjectionError):

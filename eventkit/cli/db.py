@@ -13,6 +13,7 @@ Examples:
   eventkit db upgrade
   eventkit db current
   eventkit db verify
+  eventkit db adopt --clone
   eventkit db sql | psql "$EVENTKIT_DATABASE_URL"
   eventkit --schema other db current --json
 """
@@ -106,6 +107,33 @@ def sql(settings: Settings, revision: str) -> None:
     from eventkit.storage import migrate
 
     click.echo(migrate.sql(settings.schema, revision), nl=False)
+
+
+@command.command(epilog=_EXAMPLES, short_help="Say that this database is the one to work on.")
+@click.option(
+    "--moved", "kind", flag_value="moved", help="The database that this one was copied from is gone for good."
+)
+@click.option("--clone", "kind", flag_value="clone", help="The database that this one was copied from goes on.")
+@_JSON
+@click.pass_obj
+def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
+    """Let relay, timers, handlers and process managers work on a database that was restored or copied.
+
+    They stop on another server or database than the one they knew. A clone becomes an installation of its own, whose
+    read models and handlers have consumer groups of their own.
+    """
+    from eventkit.storage.connection import connect
+    from eventkit.storage.installation import adopt as adopt_here
+
+    if kind is None:
+        raise click.UsageError("say --moved where the original is gone for good, --clone where it goes on")
+    with connect(settings.require_database(), name="adopt", schema=settings.schema, autocommit=True) as connection:
+        found = adopt_here(connection, settings.schema, clone=kind == "clone")
+    if as_json:
+        place = {"system_identifier": found.here.system_identifier, "database_oid": found.here.database_oid}
+        click.echo(json.dumps({"schema": settings.schema, "installation": str(found.id), **place}))
+    else:
+        click.echo(f"schema {settings.schema} is installation {found.id}, on {found.here}")
 
 
 def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None:

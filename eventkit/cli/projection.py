@@ -93,13 +93,33 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
         options=_LOCKS,
     ) as connection:
         deleted = delete_projection(connection, settings.schema, name, tables=tables)
+        groups = _remove_groups(settings, connection)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(deleted)))
+        click.echo(json.dumps({**msgspec.to_builtins(deleted), "groups_left": groups}))
         return
     click.echo(f"projection {name} is deleted: generation {deleted.generation}, {deleted.letters} dead letters")
     if deleted.tables:
         kept = "keep their rows: drop or empty them before a projector starts anew"
         click.echo(f"its tables {', '.join(deleted.tables)} {'are dropped' if deleted.dropped else kept}")
+    if groups:
+        click.echo(f"groups {', '.join(groups)} are still at the broker: the next start of a projector removes them")
+
+
+def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: ANN401 a connection
+    """Remove what deleted projections have at the broker; return the groups that are still there."""
+    from eventkit.errors import EventkitError
+    from eventkit.projection.groups import broker_of, remove_abandoned
+    from eventkit.storage.groups import Groups
+    from eventkit.transports import open_transport
+
+    if settings.transport_url is not None:
+        try:
+            transport = open_transport(settings.transport_url, settings.transport_options)
+            remove_abandoned(connection, settings.schema, transport, broker_of(settings.transport_url))
+            transport.close()
+        except EventkitError as error:
+            click.echo(f"the broker cannot be asked now: {error}", err=True)
+    return [group.name for group in Groups(settings.schema).all(connection) if group.abandoned]
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def command() -> None:
     show_default=True,
     help="Read the broker's topics, or the event store's tables (no broker at all).",
 )
-@click.option("--group", metavar="NAME", help="The consumer group (default: the projection's name).")
+@click.option("--group", metavar="NAME", help="The consumer group (default: one of its own).")
 @click.option(
     "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
 )

@@ -28,6 +28,7 @@ class Handlers(SqlProjection):
     A message without a version has `envelope.version` 0; its stream is its key, where that can be one.
     """
 
+    kind = "set of handlers"
     acts = True
     unversioned = True
 

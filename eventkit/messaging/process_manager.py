@@ -38,6 +38,7 @@ class ProcessManager(TableProjection):
     returns DELETE to delete the row. It must depend on nothing else, and do nothing else.
     """
 
+    kind = "process manager"
     acts = True
 
     def __init__(  # noqa: PLR0913 what all projections have, and a table

@@ -42,6 +42,7 @@ class Responder(Projection):
     A request that was appended with `{"reply_to": "quote-42"}` in its metadata is answered by an event in that stream.
     """
 
+    kind = "responder"
     needs_sqlalchemy = True
     acts = True
     unversioned = True

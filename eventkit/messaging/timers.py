@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from eventkit.storage.connection import database_errors
+from eventkit.storage.installation import refuse_moved
 from eventkit.storage.leases import Lease
 from eventkit.storage.timers import LEASE, DueTimers
 from eventkit.worker import Stop
@@ -63,8 +64,10 @@ class Timers:
         return self.fired - before
 
     def _lead(self, work: Callable[[DueTimers, Lease], None], stopped: Callable[[], bool]) -> None:
-        lease = Lease(self._connect("timers lease"), self._schema, name=LEASE, owner=self._owner)
+        holding = self._connect("timers lease")
+        lease = Lease(holding, self._schema, name=LEASE, owner=self._owner)
         try:
+            refuse_moved(holding, self._schema)
             if lease.acquire(stopped):
                 with self._connect("timers") as connection:
                     work(DueTimers(connection, self._schema, epoch=lease.epoch), lease)

@@ -14,14 +14,17 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import NewerSchema, UndecodableEvent, UnknownEventType, VersionMismatch
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
+from eventkit.projection.groups import group_of
 from eventkit.projection.handlers import Step
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints
+from eventkit.storage.groups import Groups
 from eventkit.storage.inbox import Inbox
-from eventkit.storage.live_tables import find_tables
+from eventkit.storage.installation import refuse_moved, remember
 from eventkit.storage.projections import Live, Projections
+from eventkit.storage.registering import register
 
 
 class Stopped(msgspec.Struct):
@@ -42,6 +45,8 @@ class Applying:
         self.workspace = workspace
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = Projections(schema)
+        self.group = ""  # at a broker that has consumer groups; known when the projection is registered
+        self._schema = schema
         self.opening = opening
         self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
@@ -55,13 +60,18 @@ class Applying:
     def register(self) -> Live:
         """Create the projection's row if it is new, and check that this process may apply."""
         self.projection.catalog.check()
-        name, version = self.projection.name, self.projection.version
         with self.workspace.transaction() as connection:
             self.projection.check(connection)
-            tables = [table.place for table in find_tables(connection, self.projection.tables)]
-            categories = self.projection.categories
-            self.projections.register(connection, name, tables=tables, categories=categories, version=version)
+            self._register(connection)
             return self.fence(connection)
+
+    def _register(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the projection's row if it is new; what acts does so only where it may act."""
+        ask = refuse_moved if self.projection.acts else remember
+        installation = ask(connection, self._schema)
+        declared = self.projection.declared(connection)
+        incarnation = register(connection, self._schema, declared, server=str(installation.here))
+        self.group = group_of(self.projection, installation.id, incarnation)
 
     def begins(self) -> bool:
         """Return whether the live generation has no checkpoint yet."""
@@ -105,6 +115,13 @@ class Applying:
         self.saved = saved
         done += counted
         return [Stopped(run, known.get(run.stream)) for run in stopped]
+
+    def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:
+        """Record the group that is about to be joined, in a transaction of its own."""
+        with self.workspace.transaction() as connection:
+            self.fence(connection)
+            name = self.projection.name
+            Groups(self._schema).follow(connection, group, broker=broker, projection=name, topics=topics)
 
     def join(self, group: str | None) -> None:
         """Remember the group that is followed with the history whole, in a transaction of its own."""

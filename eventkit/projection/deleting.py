@@ -16,6 +16,7 @@ from eventkit.errors import DatabaseUnavailable, ProjectionError
 from eventkit.storage.blockers import blockers
 from eventkit.storage.connection import database_errors
 from eventkit.storage.generations import forget
+from eventkit.storage.groups import Groups
 from eventkit.storage.projections import Projections
 from eventkit.storage.rebuilds import Rebuilds
 from eventkit.storage.shadow import drop_shadow
@@ -60,6 +61,7 @@ def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tabl
         drop_shadow(connection, building.shadow)
         forget(connection, schema, building.generation)
     projections.delete(connection, name)
+    Groups(schema).abandon(connection, name)
     letters = forget(connection, schema, live.generation)
     if tables:
         drop_tables(connection, known[name].tables)

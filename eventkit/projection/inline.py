@@ -23,6 +23,7 @@ from eventkit.storage.behind import Behind
 from eventkit.storage.history import OwnHistory
 from eventkit.storage.inlining import Site
 from eventkit.storage.projections import Live
+from eventkit.storage.registering import register
 from eventkit.storage.stream_log import Missing, StreamLog
 
 
@@ -65,6 +66,10 @@ class _Applying(Applying):
         """Hold the projection's row until the caller commits; one that this database does not know is registered."""
         live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)
         return self.register() if live is None else self.checked(live)
+
+    def _register(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the row; which server this is a projector asks, which may."""
+        register(connection, self._schema, self.projection.declared(connection))
 
 
 def _go_on(applying: Applying, log: StreamLog, stopped: Stopped, schema: str) -> None:

@@ -27,7 +27,7 @@ from eventkit.projection.topics import known_topics, topics_of_store
 from eventkit.storage.connection import connect
 from eventkit.storage.projections import Live
 from eventkit.storage.stream_log import Missing
-from eventkit.transports.base import Flag, KeepsHistory, open_history
+from eventkit.transports.base import Flag, Transport, open_history
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
@@ -188,7 +188,7 @@ def _topics(feeder: Feeder, job: Job, given: Sequence[str]) -> list[str]:
     return topics
 
 
-def _forget(transport: KeepsHistory, topics: Sequence[str], group: str) -> None:
+def _forget(transport: Transport, topics: Sequence[str], group: str) -> None:
     try:
         transport.forget(topics, group)
     except TransportError as error:

@@ -17,7 +17,8 @@ from eventkit.projection.handlers import Function, Handlers, Step
 from eventkit.projection.sources import Source
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.inbox import is_message
-from eventkit.storage.live_tables import TableName
+from eventkit.storage.live_tables import TableName, find_tables
+from eventkit.storage.registering import Declared
 from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)
@@ -27,6 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 class Projection:
     """The part that both kinds share."""
 
+    kind = "projection"  # as the database remembers it
     needs_sqlalchemy = False
     acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
     unversioned = False  # takes messages without a version, each once
@@ -56,6 +58,12 @@ class Projection:
     def reads(self, stream: str) -> bool:
         """Whether a stream is of its categories; a message without a version is of none, and read."""
         return not self.categories or stream.partition("-")[0] in self.categories or is_message(stream)
+
+    def declared(self, connection: psycopg.Connection[Any]) -> Declared:
+        """Return what the database is to remember of it; its tables by the names that they have there."""
+        tables = [table.place for table in find_tables(connection, self.tables)]
+        named = (self.name, self.kind, self.catalog.name)
+        return Declared(*named, tables, list(self.categories), self.version, self.acts)
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError where the database lacks what the projection needs."""

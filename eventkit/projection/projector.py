@@ -70,6 +70,15 @@ class Projector:
         """Return whether nothing was applied yet, by anybody."""
         return self._culprits.certainly(self._applying.begins)
 
+    @property
+    def group(self) -> str:
+        """The projection's consumer group; known when it is registered."""
+        return self._applying.group
+
+    def follows(self, group: str, broker: str, topics: Sequence[str]) -> None:
+        """Record a group at a broker that is about to be joined."""
+        self._culprits.certainly(lambda: self._applying.follow(group, broker, topics))
+
     def joined(self, group: str | None) -> None:
         """Remember the group that the projection follows with its history whole; None forgets it."""
         self._culprits.certainly(lambda: self._applying.join(group))

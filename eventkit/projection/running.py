@@ -17,6 +17,7 @@ from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.applying import Applying
 from eventkit.projection.connections import Connections
 from eventkit.projection.counters import Counters
+from eventkit.projection.groups import broker_of, remove_abandoned
 from eventkit.projection.joining import Joining
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
@@ -39,7 +40,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """What an operator says about a projection's source."""
 
     from_store: bool = False
-    group: str | None = None  # the projection's name unless given
+    group: str | None = None  # the projection's own unless given
     topics: tuple[str, ...] = ()
     store_url: str | None = None  # where the event store is not in the read models' database
     until_idle: float | None = None  # seconds
@@ -64,6 +65,8 @@ class Running:
             if not self._wanted.from_store:
                 self._reach_topics(stack)
             projector.register()
+            if not self._wanted.from_store:
+                self._remove_abandoned(stack)
             self._tell_pruned(projector)
             if self._wanted.store_url:
                 self._reach_store()
@@ -122,6 +125,12 @@ class Running:
         transport.check(topics)
         transport.partitions(topics)
 
+    def _remove_abandoned(self, stack: ExitStack) -> None:
+        """Remove the groups that deleted projections have left at the broker."""
+        transport, broker = self._transport(stack), broker_of(self._settings.require_transport())
+        with self._connections.read_models("projector groups", autocommit=True) as connection:
+            remove_abandoned(connection, self._settings.schema, transport, broker)
+
     def _reach_store(self) -> None:
         try:
             self._connections.store("projector reader").close()
@@ -178,7 +187,9 @@ class Running:
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
-        group = self._wanted.group or self._projection.name
+        group = self._wanted.group or projector.group
+        if not self._wanted.group:
+            projector.follows(group, broker_of(self._settings.require_transport()), topics)
         subscription = transport.subscribe(topics, group)
         source = self._projection.reading(
             TransportSource(subscription, limit=self._projection.batch, prompt=self._projection.prompt),

@@ -15,8 +15,8 @@ from eventkit.projection.projection import Projection
 from eventkit.storage.checkpoints import Checkpoints
 from eventkit.storage.generations import dead_generations, forget
 from eventkit.storage.live_tables import LiveTable, find_tables, search_path
-from eventkit.storage.projections import Projections
 from eventkit.storage.rebuilds import Rebuild, Rebuilds
+from eventkit.storage.registering import register
 from eventkit.storage.shadow import create_shadow, definition, drop_shadow, refuse_same_names
 
 _LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
@@ -48,9 +48,7 @@ class Site:
         with connection.transaction():
             projection.check(connection)
             tables = self._live_tables()
-            places, reads, version = [table.place for table in tables], projection.categories, projection.version
-            registered = Projections(self._schema)
-            registered.register(connection, projection.name, tables=places, categories=reads, version=version)
+            register(connection, self._schema, projection.declared(connection), rebuilds=True)
             shape = definition(connection, tables)
             rebuild = self._going_on(shape) if resume else None
             if rebuild is None:

@@ -27,6 +27,7 @@ class SqlProjection(Projection):
         connection.execute(update(departures).where(...).values(...))
     """
 
+    kind = "SQL projection"
     needs_sqlalchemy = True
 
     def __init__(

@@ -36,6 +36,8 @@ class TableProjection(Projection):
     least where every column has a constant as Python default (`default=0`).
     """
 
+    kind = "table projection"
+
     def __init__(
         self,
         name: str,

@@ -16,6 +16,7 @@ import psycopg
 
 from eventkit.relay.leader import Leader
 from eventkit.relay.publishing import Publishing
+from eventkit.storage.installation import refuse_moved
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import Outbox, Settlement
 from eventkit.transports import Transport
@@ -61,8 +62,10 @@ class Relay:
         """
         publishing = Publishing(self._transport)
         try:
-            lease = Lease(self._connect("relay lease"), self._schema, name=self._part.lease, owner=self._owner)
+            holding = self._connect("relay lease")
+            lease = Lease(holding, self._schema, name=self._part.lease, owner=self._owner)
             try:
+                refuse_moved(holding, self._schema)
                 if lease.acquire(stop.is_set):
                     self._lead(lease, publishing, stop)
             finally:

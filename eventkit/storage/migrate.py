@@ -29,6 +29,7 @@ from sqlalchemy.schema import CreateSchema
 from eventkit.config import check_schema
 from eventkit.errors import ConfigurationError, SchemaMismatch
 from eventkit.storage.connection import connect, database_errors
+from eventkit.storage.installation import remember
 from eventkit.storage.session import revision_problem, revisions
 from eventkit.storage.tables import DEFAULT_SCHEMA, REVISIONS, VERSION_TABLE
 
@@ -45,6 +46,9 @@ def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> N
     """Create or upgrade the tables, in one transaction; safe to run from several places at once."""
     with _migrating(url, schema) as config:
         command.upgrade(config, revision)
+    with connect(url, name="migration", schema=None, autocommit=True) as session:
+        if revisions(session, schema) == [REVISIONS[-1]]:
+            remember(session, schema)
 
 
 def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "-1") -> None:

@@ -1,4 +1,4 @@
-"""The projections of a database: which generation is live, which version of the code made it, which tables it writes.
+"""The projections of a database: which generation is live, which version of the code made it, how far it has read.
 
 A projection's row is the fence: every transaction that applies events holds it `for share` until it ends, so whoever
 takes it `for update` (a rebuild's swap, a delete) knows that no batch is in flight. Nothing that was read before the
@@ -17,15 +17,6 @@ from typing import Any
 import msgspec
 import psycopg
 
-# `generation` is drawn by the identity only when the row is new: conflicting inserts would burn numbers at every start,
-# hence the look before.
-_REGISTER = """insert into {s}.projections (name, tables, categories, declared_version)
-               select %(name)s, %(tables)s::text[], %(categories)s::text[], %(version)s
-                where not exists (select from {s}.projections where name = %(name)s)
-               on conflict (name) do nothing"""
-# What a generation reads is what the code of its own version declares last.
-_DECLARE = """update {s}.projections set categories = %(categories)s::text[]
-               where name = %(name)s and declared_version = %(version)s and categories <> %(categories)s::text[]"""
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
 _FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s)
               from {s}.projections where name = %(name)s for {lock}"""
@@ -84,20 +75,6 @@ class Projections:
         """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
         self._name = schema
-
-    def register(
-        self,
-        connection: psycopg.Connection[Any],
-        name: str,
-        *,
-        tables: Sequence[str],
-        categories: Sequence[str],
-        version: int,
-    ) -> None:
-        """Create the projection's row if it is new; an existing one learns which categories are read now."""
-        params = {"name": name, "tables": list(tables), "categories": list(categories), "version": version}
-        connection.execute(self._sql(_REGISTER), params)
-        connection.execute(self._sql(_DECLARE), params)
 
     def fence(self, connection: psycopg.Connection[Any], name: str, *, exclusive: bool = False) -> Live | None:
         """Hold the row until the transaction ends; `exclusive` where it is to be changed, lest two upgrade a lock."""

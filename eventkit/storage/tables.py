@@ -85,6 +85,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
             "ck": "%(table_name)s_%(constraint_name)s_check",
         },
     )
+    _installation(tables)
     _store(tables)
     _privacy(tables)
     _relay(tables)
@@ -104,6 +105,30 @@ def _store_as(table: Table, parameters: Mapping[str, str]) -> None:
     if parameters:
         settings = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         event.listen(table, "after_create", DDL(f"alter table %(fullname)s set ({settings})"))  # type: ignore[no-untyped-call]
+
+
+def _installation(tables: MetaData) -> None:
+    Table(
+        "installation",
+        tables,
+        Column("single", Boolean, primary_key=True, server_default=text("true")),
+        Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+        Column("system_identifier", BigInteger),  # of the server, where it tells; null before the first use
+        Column("database_oid", BigInteger),
+        Column("timeline", Integer),  # a hint: every failover changes it
+        CheckConstraint("single", name="single"),
+        comment="The id of this installation, and the server and database in which it was last known to be.",
+    )
+    Table(
+        "groups",
+        tables,
+        Column("name", Text, primary_key=True),
+        Column("broker", Text, primary_key=True),
+        Column("projection", Text, nullable=False),
+        Column("topics", ARRAY(Text), nullable=False),
+        Column("abandoned_at", DateTime(timezone=True)),
+        comment="A consumer group of a projection at a broker; an abandoned one is to be removed there.",
+    )
 
 
 def _store(tables: MetaData) -> None:
@@ -272,6 +297,10 @@ def _projections(tables: MetaData) -> None:
         "projections",
         tables,
         Column("name", Text, primary_key=True),
+        Column("kind", Text, nullable=False, server_default=text("''::text")),
+        Column("catalog", Text, nullable=False, server_default=text("''::text")),
+        Column("incarnation", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+        Column("server", Text),  # the server and database in which the incarnation was drawn
         Column("generation", BigInteger, Identity(always=False, cache=1), nullable=False, unique=True),
         Column("tables", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
         Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # none: reads all

@@ -1,4 +1,7 @@
-"""Databases for tests: each test gets a fresh one, copied from a template that is migrated once (some 50 ms a copy)."""
+"""Databases for tests: each test gets a fresh one, copied from a template that is migrated once (some 50 ms a copy).
+
+Each copy is adopted as an installation of its own, or a relay would take it for a database that was restored elsewhere.
+"""
 
 import uuid
 
@@ -7,6 +10,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from eventkit.storage import migrate
+from eventkit.storage.installation import adopt
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 
@@ -23,7 +27,11 @@ class Databases:
         """Create a database and return its address; `migrated` says whether it has eventkit's tables."""
         name = _unique("test")
         self._execute("create database {} template {}", name, self._migrated() if migrated else "template1")
-        return self._address(name)
+        url = self._address(name)
+        if migrated:
+            with psycopg.connect(url, autocommit=True) as connection:
+                adopt(connection, self._schema, clone=True)
+        return url
 
     def drop(self, url: str) -> None:
         """Drop a database that `fresh` made, with the sessions in it."""

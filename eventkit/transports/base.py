@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
@@ -160,15 +160,14 @@ class Transport(Protocol):
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
         """Return what the settings of the broker, and of these topics, mean for what it confirms."""
 
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Remove a group, with its place in these topics; one that is not there is gone.
+
+        TransportError where it has members, or where the broker cannot remove it.
+        """
+
     def close(self) -> None:
         """Let go of connections."""
-
-
-class KeepsHistory(Transport, Protocol):
-    """A transport without `Flag.NO_HISTORY`: a group that comes later finds what was before, and may go again."""
-
-    def forget(self, topics: Sequence[str], group: str) -> None:
-        """Take a group without members away, with all that it has acknowledged; one that is not there is gone."""
 
 
 _MODULES = {
@@ -200,10 +199,10 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
     return opener(url, options or {})
 
 
-def open_history(url: str, options: Mapping[str, str] | None = None) -> KeepsHistory | None:
+def open_history(url: str, options: Mapping[str, str] | None = None) -> Transport | None:
     """Open a transport that keeps history; None where the one that the URL names does not."""
     transport = open_transport(url, options)
     if Flag.NO_HISTORY in transport.flags:
         transport.close()
         return None
-    return cast("KeepsHistory", transport)
+    return transport

@@ -1,4 +1,4 @@
-"""The tables: streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox; snapshots.
+"""The tables: installation; streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox.
 
 Records become append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
 `eventkit/storage/tables.py`.
@@ -31,6 +31,7 @@ def upgrade() -> None:
     schema = schema_of(context)
     if context.version_table_schema != schema:  # a branch of a service's own alembic: nobody has made it yet
         make_schema(context, schema)
+    _installation(schema)
     _store(schema)
     _privacy(schema)
     _relay(schema)
@@ -70,9 +71,37 @@ def downgrade() -> None:
         "outbox",
         "events",
         "streams",
+        *("groups", "installation"),
     ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
+
+
+def _installation(schema: str) -> None:
+    op.create_table(
+        "installation",
+        sa.Column("single", sa.Boolean, nullable=False, server_default=sa.text("true")),
+        sa.Column("id", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()")),
+        sa.Column("system_identifier", sa.BigInteger),
+        sa.Column("database_oid", sa.BigInteger),
+        sa.Column("timeline", sa.Integer),
+        sa.PrimaryKeyConstraint("single", name="installation_pkey"),
+        sa.CheckConstraint("single", name=op.f("installation_single_check")),
+        schema=schema,
+        comment="The id of this installation, and the server and database in which it was last known to be.",
+    )
+    op.execute(f'insert into "{schema}".installation default values')
+    op.create_table(
+        "groups",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("broker", sa.Text, nullable=False),
+        sa.Column("projection", sa.Text, nullable=False),
+        sa.Column("topics", ARRAY(sa.Text), nullable=False),
+        sa.Column("abandoned_at", TIME),
+        sa.PrimaryKeyConstraint("name", "broker", name="groups_pkey"),
+        schema=schema,
+        comment="A consumer group of a projection at a broker; an abandoned one is to be removed there.",
+    )
 
 
 def _store(schema: str) -> None:
@@ -244,6 +273,10 @@ def _projections(schema: str) -> None:
     op.create_table(
         "projections",
         sa.Column("name", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.Column("catalog", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.Column("incarnation", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()")),
+        sa.Column("server", sa.Text),
         sa.Column("generation", sa.BigInteger, sa.Identity(always=False, cache=1), nullable=False),
         sa.Column("tables", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
         sa.Column("categories", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),

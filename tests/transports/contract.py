@@ -6,12 +6,11 @@ makes a topic in which messages with a value of `too_large` characters are refus
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from eventkit.domain.message import Message
-from eventkit.errors import TopicUnusable
+from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports import Flag, Subscription, Transport
 from tests.transports.listening_contract import ListeningContract
 from tests.transports.traffic import (
@@ -26,9 +25,6 @@ from tests.transports.traffic import (
     read_until,
     whole_story,
 )
-
-if TYPE_CHECKING:
-    from eventkit.transports.base import KeepsHistory
 
 TOO_LARGE = 30_000
 Refuser = Callable[[], str]
@@ -50,6 +46,7 @@ class TransportContract(ListeningContract):
     """What a service may count on, whatever the broker."""
 
     too_large = TOO_LARGE
+    forgets = True  # whether a group can be removed
     many = 150_000  # messages, more than any queue holds
 
     @pytest.fixture
@@ -374,21 +371,36 @@ class TransportContract(ListeningContract):
     def test_a_forgotten_group_begins_anew(
         self, transport: Transport, topic: str, published: list[Message], group: str
     ) -> None:
-        """Where history is kept, a group can be taken away with all that it has acknowledged, twice without harm."""
-        if Flag.NO_HISTORY in transport.flags:
-            assert not hasattr(transport, "forget")
+        """A group can be removed with all that it has acknowledged, twice without harm; history is read again."""
+        if not self.forgets:
+            with pytest.raises(TransportError, match="console"):
+                transport.forget([topic], group)
             return
-        keeper = cast("KeepsHistory", transport)
         subscription = transport.subscribe([topic], group)
         subscription.acknowledge(read(subscription, len(published)))
         subscription.close()
 
-        keeper.forget([topic], group)
-        keeper.forget([topic], group)
+        transport.forget([topic], group)
+        transport.forget([topic], group)
 
         again = transport.subscribe([topic], group)
-        assert len(read(again, len(published))) == len(published)
+        if Flag.NO_HISTORY in transport.flags:
+            assert again.is_new
+        else:
+            assert len(read(again, len(published))) == len(published)
         again.close()
+
+    def test_a_group_with_members_is_not_forgotten(self, transport: Transport, topic: str, group: str) -> None:
+        """It goes on, and whoever wants to remove it is told."""
+        if not self.forgets:
+            return
+        subscription = transport.subscribe([topic], group)
+        subscription.receive(1, 1.0)  # it has joined
+
+        with pytest.raises(TransportError, match=group):
+            transport.forget([topic], group)
+
+        subscription.close()
 
     def test_topics_are_created_once(self, transport: Transport) -> None:
         """Creating names what was missing, and what exists is left alone."""

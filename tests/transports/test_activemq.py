@@ -36,6 +36,7 @@ def own_server() -> Iterator[ActiveServer]:
 class TestActiveMQ(TransportContract, ServerContract):
     """`activemq://host:port`."""
 
+    forgets = False
     too_large = 1_100_000
     many = 30_000
 

@@ -7,6 +7,7 @@ group has a queue for: a topic without a group holds its events back. A group th
 
 from collections.abc import Mapping, Sequence
 
+from eventkit.errors import TransportError
 from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.listener import ActiveListener
 from eventkit.transports.activemq.publisher import ActivePublisher
@@ -53,6 +54,14 @@ class ActiveTransport:
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
         """Return what can be seen by STOMP of what the broker confirms."""
         return self._registry.findings()
+
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Raise TransportError: STOMP has no way to delete a queue."""
+        queues = ", ".join(f"Consumer.*.VirtualTopic.{topic}.*" for topic in topics)
+        raise TransportError(
+            f"ActiveMQ deletes no queue by STOMP: delete those of group {group!r} ({queues}) in its console, "
+            "and its record in the queues eventkit.groups.*"
+        )
 
     def close(self) -> None:
         """Nothing stays open."""

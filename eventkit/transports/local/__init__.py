@@ -7,7 +7,7 @@ acknowledged. Everything with one name shares one broker, for as long as the pro
 
 from collections.abc import Mapping, Sequence
 
-from eventkit.errors import ConfigurationError, TopicUnusable
+from eventkit.errors import ConfigurationError, TopicUnusable, TransportError
 from eventkit.transports.base import Finding, Flag
 from eventkit.transports.local.broker import MISSING, Broker, Refusal
 from eventkit.transports.local.publisher import LocalPublisher
@@ -61,8 +61,10 @@ class LocalTransport:
         return []
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
-        """Take a group away."""
+        """Remove a group; TransportError where it has members."""
         with self._broker.changed:
+            if group in self._broker.groups and self._broker.groups[group].members:
+                raise TransportError(f"group {group!r} has members")
             self._broker.groups.pop(group, None)
 
     def close(self) -> None:

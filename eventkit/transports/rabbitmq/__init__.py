@@ -55,6 +55,10 @@ class RabbitTransport:
         """Return what the server's release means for what it confirms."""
         return self._topology.findings()
 
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Delete a group's queues."""
+        self._topology.forget(topics, group)
+
     def close(self) -> None:
         """Nothing stays open."""
 

@@ -90,6 +90,17 @@ class Topology:
             time.sleep(NOTED)
         return bool(missing)
 
+    def forget(self, topics: Sequence[str], group: str) -> None:
+        """Delete a group's queues; TransportError where somebody consumes from one."""
+        with self._connection() as connection:
+            shards = [(topic, shard) for topic in topics for shard in range(_shards(connection, topic))]
+            queues = [queue_of(topic, shard, group) for topic, shard in shards]
+            used = [queue for queue in queues if _consumers(connection, queue)]
+            if used:
+                raise TransportError(f"group {group!r} has members, which consume from {used[0]!r}")
+            for queue in queues:
+                connection.channel().queue_delete(queue)
+
     def version(self) -> str:
         """Return the server's release."""
         with self._connection() as connection:
@@ -152,13 +163,18 @@ def _shards(connection: pika.BlockingConnection, topic: str) -> int:
 
 
 def _has_queue(connection: pika.BlockingConnection, queue: str) -> bool:
+    return _consumers(connection, queue) is not None
+
+
+def _consumers(connection: pika.BlockingConnection, queue: str) -> int | None:
+    """Return how many consume from a queue, None where it is missing; of several, it may tell the active one alone."""
     try:
-        connection.channel().queue_declare(queue, passive=True)
+        declared = connection.channel().queue_declare(queue, passive=True)
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise
-        return False
-    return True
+        return None
+    return int(declared.method.consumer_count)
 
 
 def _release(connection: pika.BlockingConnection) -> str:

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import OutOfMemoryError, WatchError
 
-from eventkit.transports.redis.topics import CONSUMER, stream_key
+from eventkit.transports.redis.topics import CONSUMER, members_key, owners_key, stream_key
 
 Shard = tuple[str, int]
 
@@ -176,10 +176,10 @@ class Ownership:
         return owner == self._me and known == str(epoch)
 
     def _members(self, topic: str) -> str:
-        return f"eventkit:members:{topic}:{self._group}"
+        return members_key(topic, self._group)
 
     def _owners(self, topic: str) -> str:
-        return f"eventkit:owners:{topic}:{self._group}"
+        return owners_key(topic, self._group)
 
     @staticmethod
     def _call(script: Any, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 a script's answer

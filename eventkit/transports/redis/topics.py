@@ -35,6 +35,16 @@ def stream_key(topic: str, shard: int) -> str:
     return f"eventkit:stream:{topic}:{shard}"
 
 
+def members_key(topic: str, group: str) -> str:
+    """Return where the members of a group are that read a topic."""
+    return f"eventkit:members:{topic}:{group}"
+
+
+def owners_key(topic: str, group: str) -> str:
+    """Return where the owners of a topic's shards are, in a group."""
+    return f"eventkit:owners:{topic}:{group}"
+
+
 @contextmanager
 def redis_errors(address: Address) -> Iterator[None]:
     """Turn the client's errors into ours.
@@ -90,9 +100,13 @@ class Topics:
                         raise TopicUnusable({topic: _TRIMMED.format(group=group)})
 
     def forget(self, topics: Sequence[str], group: str) -> None:
-        """Take a group away from every shard."""
+        """Take a group away from every shard; TransportError where it has members."""
         with redis_errors(self._address):
+            seconds, _ = self.client.time()  # a member's score is when it is taken for dead, in milliseconds
             for topic in topics:
+                if self.client.zcount(members_key(topic, group), seconds * 1000, "+inf"):
+                    raise TransportError(f"group {group!r} has members, which read {topic!r}")
+                self.client.delete(members_key(topic, group), owners_key(topic, group))
                 for shard in range(shards_of(self.client, topic)):
                     self.client.xgroup_destroy(stream_key(topic, shard), group)
 

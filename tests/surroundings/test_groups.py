@@ -1,0 +1,134 @@
+"""A consumer group belongs to one read model in one installation, whoever else is on the broker."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis as client
+
+from eventkit import Handlers, TableProjection
+from eventkit.projection.deleting import delete
+from eventkit.projection.projection import Projection
+from eventkit.storage.connection import connect
+from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
+from tests.servers.redis import RedisServer
+from tests.surroundings.rig import category, execute, found, order, projected, relayed
+
+COUNTED = "select customer, orders from totals order by 1"
+GROUPS = "select name, abandoned_at is not null from eventkit.groups order by name"
+
+
+@pytest.fixture(params=["redis", "kafka", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Brokers that keep history, and one that does not."""
+    return str(request.getfixturevalue(request.param).url)
+
+
+def totals(*categories: str) -> Projection:
+    """Return the read model, reading some categories."""
+    projection = TableProjection("totals", shop, table=TOTALS, key="customer", categories=categories)
+
+    @projection.on(Ordered)
+    def ordered(row: Total, event: Ordered) -> None:
+        row.orders += 1
+        row.amount += event.amount
+
+    return projection
+
+
+def acting(*categories: str) -> Handlers:
+    """Return handlers that count what they did."""
+    handlers = Handlers("acting", shop, categories=categories)
+
+    @handlers.on(Ordered)
+    def ordered(connection: object, event: Ordered) -> None:
+        connection.exec_driver_sql(  # type: ignore[attr-defined]
+            "insert into totals (customer, orders) values (%s, 1) on conflict (customer) do update "
+            "set orders = totals.orders + 1",
+            (event.customer,),
+        )
+
+    return handlers
+
+
+def test_two_databases_on_one_broker_each_get_all(url: str, other_url: str, broker: str) -> None:
+    """Staging and production, or two services with one library, run the same projection at once."""
+    name = category(broker)
+    order(url, name, *range(20))
+    for store in (url, other_url):
+        projected(store, broker, totals(name), store_url=url)  # their groups are there before anything is sent
+    order(url, name, *range(20, 40))
+    relayed(url, broker)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda store: projected(store, broker, totals(name), store_url=url), (url, other_url)))
+
+    assert rows(url, COUNTED) == rows(other_url, COUNTED) == [("ann", 40)]
+
+
+def test_a_read_model_that_was_deleted_begins_at_the_first_event(url: str, broker: str) -> None:
+    """Its rows are all there again, and its old group is removed."""
+    name = category(broker)
+    projected(url, broker, totals(name))
+    order(url, name, *range(10))
+    relayed(url, broker)
+    projected(url, broker, totals(name))
+    with connect(url, name="test", autocommit=True) as connection:
+        delete(connection, "eventkit", "totals", tables=False)
+    execute(url, "truncate totals")
+    ((old, abandoned),) = found(url, GROUPS)
+    assert abandoned
+
+    projected(url, broker, totals(name))
+
+    assert rows(url, COUNTED) == [("ann", 10)]
+    assert old not in [group for group, _ in found(url, GROUPS)]
+
+
+def test_several_processes_at_once_draw_one_incarnation(url: str, redis: RedisServer) -> None:
+    """They share one group."""
+    name = category(redis.url)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: projected(url, redis.url, totals(name)), range(4)))
+
+    assert len(found(url, GROUPS)) == 1
+
+
+def test_a_group_is_named_by_projection_installation_and_incarnation(url: str, redis: RedisServer) -> None:
+    """What acts has no incarnation in its name: it must not read again."""
+    name = category(redis.url)
+    projected(url, redis.url, totals(name))
+    projected(url, redis.url, acting(name))
+    ((installation, incarnation),) = found(
+        url, "select i.id, p.incarnation from eventkit.installation i, eventkit.projections p where name = 'totals'"
+    )
+
+    assert [group for group, _ in found(url, GROUPS)] == [
+        f"acting.{str(installation)[:8]}",
+        f"totals.{str(installation)[:8]}.{str(incarnation)[:8]}",
+    ]
+    assert {group["name"].decode() for group in _groups(redis, name)} == {group for group, _ in found(url, GROUPS)}
+
+
+def test_a_group_that_cannot_be_removed_is_kept_in_mind(url: str, redis: RedisServer) -> None:
+    """While it has members the broker keeps it, and its row stays until a later start removes it."""
+    name = category(redis.url)
+    projected(url, redis.url, totals(name))
+    ((group, _),) = found(url, GROUPS)
+    members = f"eventkit:members:shop.{name}:{group}"
+    with client.Redis.from_url(redis.url) as session:
+        session.zadd(members, {"somebody": 9e15})
+        with connect(url, name="test", autocommit=True) as connection:
+            delete(connection, "eventkit", "totals", tables=False)
+        projected(url, redis.url, acting(name))
+        assert (group, True) in found(url, GROUPS)
+
+        session.delete(members)
+    projected(url, redis.url, acting(name))
+
+    assert group not in [name for name, _ in found(url, GROUPS)]
+
+
+def _groups(redis: RedisServer, category: str) -> list[dict[str, bytes]]:
+    with client.Redis.from_url(redis.url) as session:
+        return list(session.xinfo_groups(f"eventkit:stream:shop.{category}:0"))
