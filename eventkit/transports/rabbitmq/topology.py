@@ -11,7 +11,7 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from eventkit.errors import TopicUnusable, TransportUnavailable
+from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.base import Finding
 from eventkit.transports.rabbitmq.address import Address
 
