@@ -17,6 +17,7 @@ from eventkit.storage.blockers import blockers
 from eventkit.storage.connection import database_errors
 from eventkit.storage.generations import forget
 from eventkit.storage.groups import Groups
+from eventkit.storage.live_tables import LiveTable, TableName, find_tables, is_table
 from eventkit.storage.projections import Projections
 from eventkit.storage.rebuilds import Rebuilds
 from eventkit.storage.shadow import drop_shadow
@@ -64,8 +65,22 @@ def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tabl
     Groups(schema).abandon(connection, name)
     letters = forget(connection, schema, live.generation)
     if tables:
-        drop_tables(connection, known[name].tables)
+        drop_tables(connection, _tables_of(connection, schema, name, known[name].tables))
     return Deleted(name, live.generation, letters, known[name].tables, dropped=tables)
+
+
+def _tables_of(connection: psycopg.Connection[Any], schema: str, name: str, texts: Iterable[str]) -> list[LiveTable]:
+    """Return the tables that a row names. Other roles may write it, so names are looked up and nothing in it is run."""
+    names = {text: TableName.parse(text) for text in texts}
+    found = find_tables(connection, (parsed for parsed in names.values() if parsed))
+    wrong = [text for text, parsed in names.items() if parsed is None]
+    wrong += [table.place for table in found if table.schema == schema or not is_table(connection, table)]
+    if wrong:
+        raise ProjectionError(
+            f"projection {name!r} gives {wrong[0]!r} as a table of its own, which is no table of a read model: nothing "
+            f"was deleted; correct `tables` of its row in {schema}.projections, or delete without --tables"
+        )
+    return found
 
 
 def unknown(name: str, known: Iterable[str]) -> ProjectionError:

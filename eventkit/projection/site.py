@@ -3,7 +3,6 @@
 The connection's session is the rebuild's life: it holds the lock that keeps a second rebuild away.
 """
 
-import zlib
 from typing import Any
 
 import msgspec
@@ -15,11 +14,9 @@ from eventkit.projection.projection import Projection
 from eventkit.storage.checkpoints import Checkpoints
 from eventkit.storage.generations import dead_generations, forget
 from eventkit.storage.live_tables import LiveTable, find_tables, search_path
-from eventkit.storage.rebuilds import Rebuild, Rebuilds
+from eventkit.storage.rebuilds import Rebuild, Rebuilds, shadow_name
 from eventkit.storage.registering import register
 from eventkit.storage.shadow import create_shadow, definition, drop_shadow, refuse_same_names
-
-_LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -100,7 +97,7 @@ class Site:
 
     def _create(self, tables: list[LiveTable], shape: str, total: int) -> Rebuild:
         generation = self._rebuilds.draw(self.connection)
-        shadow = _shadow_name(self._schema, generation)
+        shadow = shadow_name(self._schema, generation)
         reads = list(self._projection.categories)
         rebuild = Rebuild(generation, self._projection.version, shadow, shape, reads, total)
         self._rebuilds.begin(self.connection, self._projection.name, rebuild)
@@ -112,13 +109,6 @@ class Site:
                 f"{error.diag.message_primary}; grant create on the database to this role, or rebuild as another"
             ) from error
         return rebuild
-
-
-def _shadow_name(schema: str, generation: int) -> str:
-    """Return a name of at most 63 characters that no other schema of eventkit's tables gets for its rebuild."""
-    if len(schema) > _LONGEST_PREFIX:
-        schema = f"{schema[: _LONGEST_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
-    return f"{schema}_rebuild_{generation}"
 
 
 def _refuse(projection: Projection) -> None:

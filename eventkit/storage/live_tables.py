@@ -1,5 +1,6 @@
 """The tables of read models as PostgreSQL knows them: the user's own, found by the names that their code uses."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,10 @@ from sqlalchemy import Table
 _FIND = """select c.oid, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname)
              from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
 
+
+_NAME = r'(?:"((?:[^"]|"")+)"|([a-z_][a-z0-9_$]*))'
+_PLACE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
+_KIND = "select relkind from pg_class where oid = %s"
 
 _WRITTEN = """select oid from unnest(%s::oid[]) t(oid)
   where pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
@@ -31,6 +36,15 @@ class TableName(NamedTuple):
         schema, _, name = table.rpartition(".")
         return cls(schema or None, name)
 
+    @classmethod
+    def parse(cls, text: str) -> "TableName | None":
+        """Read a name as PostgreSQL quotes it, `public."Totals"`; None where the text is anything else."""
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            return None
+        quoted_schema, schema, quoted_name, name = found.groups()
+        return cls(_unquoted(quoted_schema) or schema, _unquoted(quoted_name) or name)
+
     @property
     def identifier(self) -> sql.Identifier:
         """The name, quoted."""
@@ -44,6 +58,13 @@ class LiveTable(msgspec.Struct, frozen=True):
     schema: str
     name: str
     place: str
+
+
+def is_table(connection: psycopg.Connection[Any], table: LiveTable) -> bool:
+    """Return whether it is a table of a user: no view, no sequence, nothing of PostgreSQL's own."""
+    kind = connection.execute(_KIND, (table.oid,)).fetchone()
+    system = table.schema.startswith("pg_") or table.schema == "information_schema"
+    return kind is not None and kind[0] in {"r", "p"} and not system
 
 
 def search_path(connection: psycopg.Connection[Any]) -> str:
@@ -63,3 +84,7 @@ def find_tables(connection: psycopg.Connection[Any], names: Iterable[TableName])
     """Return the tables that these names lead to in this session, without those that are not there."""
     found = [connection.execute(_FIND, (name.identifier.as_string(connection),)).fetchone() for name in names]
     return [LiveTable(*row) for row in found if row]
+
+
+def _unquoted(name: str | None) -> str | None:
+    return name.replace('""', '"') if name else None

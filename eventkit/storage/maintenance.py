@@ -14,7 +14,8 @@ from eventkit.errors import MaintenanceDenied
 from eventkit.storage.tables import MAINTENANCE_ROLE
 
 _RIGHTS = f"""
-select current_user, r.oid is not null, r.oid is not null and pg_has_role(current_user, r.oid, 'member'),
+select '"' || replace(current_user, '"', '""') || '"',
+       r.oid is not null, r.oid is not null and pg_has_role(current_user, r.oid, 'member'),
        r.oid is not null and has_schema_privilege(r.oid, %(schema)s, 'usage'),
        r.oid is not null and has_table_privilege(r.oid, %(events)s, 'select')
                          and has_table_privilege(r.oid, %(events)s, 'delete')
@@ -31,11 +32,11 @@ def check_maintenance(connection: psycopg.Connection[Any], schema: str) -> None:
         f"create role {MAINTENANCE_ROLE} nologin": exists,
         f'grant usage on schema "{schema}" to {MAINTENANCE_ROLE}': usage,
         f"grant select, delete on {events} to {MAINTENANCE_ROLE}": rights,
-        f'grant {MAINTENANCE_ROLE} to "{user}"': member,
+        f"grant {MAINTENANCE_ROLE} to {user}": member,
     }
     statements = [statement for statement, there in missing.items() if not there]
     if statements:
-        what = "is missing" if not exists else f"is not all that {user!r} needs"
+        what = "is missing" if not exists else f"is not all that {user} needs"
         raise MaintenanceDenied(
             f"events are deleted as the role {MAINTENANCE_ROLE} alone, which {what}: an administrator runs "
             f"`{'; '.join(statements)};`"

@@ -14,6 +14,7 @@ import psycopg
 from eventkit.errors import RebuildRefused
 from eventkit.storage.projections import Live
 
+_LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
 _CLASS = 0x65766B72  # "evkr": the class of rebuilds among a database's advisory locks
 _LOCK = "select pg_try_advisory_lock(%s, %s)"
 _FREE = "select pg_try_advisory_xact_lock(%s, %s)"
@@ -52,6 +53,13 @@ class Rebuild(msgspec.Struct, frozen=True):
         return Live(self.generation, self.declared_version, 0, self.shadow)
 
 
+def shadow_name(schema: str, generation: int) -> str:
+    """Return a name of at most 63 characters that no other schema of eventkit's tables gets for its rebuild."""
+    if len(schema) > _LONGEST_PREFIX:
+        schema = f"{schema[: _LONGEST_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
+    return f"{schema}_rebuild_{generation}"
+
+
 class Rebuilds:
     """The rows of one schema."""
 
@@ -82,7 +90,7 @@ class Rebuilds:
     def find(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
         """Return the row of a rebuild, living or dead."""
         row = connection.execute(self._sql(_FIND), (name,)).fetchone()
-        return Rebuild(*row) if row else None
+        return self._read(row, name)
 
     def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
         """Hold the row until the transaction ends, beside others; RebuildRefused where it is gone."""
@@ -95,11 +103,21 @@ class Rebuilds:
     def end(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
         """Delete the row, after every worker's transaction; return what it was."""
         row = connection.execute(self._sql(_END), (name,)).fetchone()
-        return Rebuild(*row) if row else None
+        return self._read(row, name)
 
     def progress(self, connection: psycopg.Connection[Any], name: str, generation: int, done: int, total: int) -> None:
         """Say how many events are applied, for `eventkit projection status`."""
         connection.execute(self._sql(_PROGRESS), (done, max(done, total), name, generation))
+
+    def _read(self, row: tuple[Any, ...] | None, name: str) -> Rebuild | None:
+        """Refuse a row that names any other schema: it would be dropped with all that is in it."""
+        rebuild = Rebuild(*row) if row else None
+        if rebuild and rebuild.shadow != shadow_name(self._name, rebuild.generation):
+            raise RebuildRefused(
+                f"the rebuild of {name!r} names the schema {rebuild.shadow!r}, which eventkit has not made: nothing "
+                f"was done; somebody changed {self._name}.rebuilds, so delete that row"
+            )
+        return rebuild
 
     def _hold(self, connection: psycopg.Connection[Any], statement: str, name: str, rebuild: Rebuild) -> None:
         if connection.execute(self._sql(statement), (name, rebuild.generation)).fetchone() is None:

@@ -78,8 +78,8 @@ def index_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequenc
 
 
 def drop_shadow(connection: psycopg.Connection[Any], name: str) -> None:
-    """Drop a shadow, if it is there; waits for whoever still writes to it."""
-    connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
+    """Drop a shadow, if it is there; waits until nobody writes to it."""
+    connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)), prepare=True)
 
 
 def shadow_of(connection: psycopg.Connection[Any], name: str, table: LiveTable) -> str:

@@ -146,7 +146,7 @@ def swap_names(connection: psycopg.Connection[Any], shadow: str, tables: Sequenc
         after += connection.execute(_AFTER.format(owned=_OWNED).encode(), params).fetchall()
         for (statement,) in connection.execute(_UNOWN.format(owned=_OWNED).encode(), params).fetchall():
             connection.execute(statement.encode())
-    drop_tables(connection, [table.place for table in tables])
+    drop_tables(connection, tables)
     for table in tables:
         move = sql.SQL("alter table {} set schema {}")
         connection.execute(move.format(sql.Identifier(shadow, table.name), sql.Identifier(table.schema)))
@@ -159,10 +159,11 @@ def merge_rows(connection: psycopg.Connection[Any], shadow: str, tables: Sequenc
     return sum(_merge(connection, table, shadow_of(connection, shadow, table)) for table in tables)
 
 
-def drop_tables(connection: psycopg.Connection[Any], places: Sequence[str]) -> None:
-    """Drop tables by their quoted names; what depends on them forbids it."""
-    if places:
-        connection.execute(f"drop table if exists {', '.join(places)}".encode())
+def drop_tables(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
+    """Drop tables, together, for they may refer to each other; what else depends on them forbids it."""
+    if tables:
+        names = sql.SQL(", ").join(sql.Identifier(table.schema, table.name) for table in tables)
+        connection.execute(sql.SQL("drop table if exists {}").format(names), prepare=True)  # one statement, no more
 
 
 def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -> int:
