@@ -25,6 +25,9 @@ _HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'th
                 and l.database = (select oid from pg_database where datname = current_database())"""
 _COLUMNS = "generation, declared_version, shadow, definition, categories, total"
 _DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
+_USED = """select exists (select from {s}.projections where generation = %(number)s)
+               or exists (select from {s}.rebuilds where generation = %(number)s)
+               or exists (select from {s}.checkpoints where generation = %(number)s)"""
 _BEGIN = (
     "insert into {s}.rebuilds (name, "
     + _COLUMNS
@@ -79,9 +82,12 @@ class Rebuilds:
             raise self._refusal(connection, name)
 
     def draw(self, connection: psycopg.Connection[Any]) -> int:
-        """Return a new generation's number."""
-        row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
-        return int(row[0]) if row else 0
+        """Return a new generation's number; one that something bears already, as after a restore, is passed over."""
+        while True:
+            row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
+            number = int(row[0]) if row else 0
+            if connection.execute(self._sql(_USED), {"number": number}).fetchone() == (False,):
+                return number
 
     def begin(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
         """Create the row."""

@@ -1,18 +1,23 @@
 """What a session must be before the relay or a projector may trust it: on a primary, not shared, with our tables.
 
-Each refusal is one sentence with the values in it. The identity of `events` must have no cache: a session that draws
-positions ahead would hand them out of order.
+Each refusal is one sentence with the values in it. Identities must be ahead of their columns, and that of `events` must
+have no cache: a session that draws positions ahead would hand them out of order.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
 from eventkit.errors import NotPrimary, SchemaMismatch
+from eventkit.storage.identities import GENERATIONS, identity_problems
 from eventkit.storage.tables import REVISIONS, VERSION_TABLE
 
+logger = logging.getLogger("eventkit.storage")
+
 OLDEST_RELEASE = 15
+_told: set[str] = set()
 
 Another = Callable[[], psycopg.Connection[Any]]
 """Opens one more session at the same address."""
@@ -20,23 +25,28 @@ Another = Callable[[], psycopg.Connection[Any]]
 _SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000,
                     to_regclass(%(events)s) is not null, current_database()"""
 
-IDENTITY = """select s.seqcache, s.seqincrement, s.seqcycle, (select coalesce(max(position), 0) from {s}.events),
-                     case when has_sequence_privilege(s.seqrelid, 'SELECT') then s.seqrelid::regclass::text end
-                from pg_sequence s where s.seqrelid = pg_get_serial_sequence(%(events)s, 'position')::regclass"""
-
 
 def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: bool = False) -> None:
     """Refuse a session that would lose or reorder events, and tables that this code does not know."""
     with connection.transaction():
         _check_server(connection, schema)
         for problem in identity_problems(connection, schema):
-            raise SchemaMismatch(problem)
+            if (problem.table, problem.column) != GENERATIONS or not problem.is_behind:
+                raise SchemaMismatch(problem.sentence)
+            _tell(f"{problem.sentence}; until then a new projection or rebuild draws again and again")
     if shared:
         raise NotPrimary(
             f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients "
             "(PgBouncer's pool_mode=transaction), which breaks session locks: connect to PostgreSQL directly, "
             "or with pool_mode=session"
         )
+
+
+def _tell(sentence: str) -> None:
+    """Warn once in this process, however many sessions it opens."""
+    if sentence not in _told:
+        _told.add(sentence)
+        logger.warning("%s", sentence)
 
 
 def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
@@ -79,33 +89,6 @@ def revision_problem(schema: str, present: list[str]) -> str | None:
         at = ", ".join(present)
         return f"schema {schema!r} is at {at}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
     return None
-
-
-def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Say what is wrong with the identity that positions are drawn from."""
-    row = connection.execute(IDENTITY.format(s=f'"{schema}"'), {"events": f'"{schema}".events'}).fetchone()
-    column, alter = f"{schema}.events.position", f'alter table "{schema}".events alter column position'
-    if row is None:
-        return [
-            f"{column} is no identity column: positions would come in any order; restore it as its migration made it"
-        ]
-    cache, increment, cycles, highest, sequence = row
-    last = (
-        _last_drawn(connection, sequence) if sequence else None
-    )  # read after `highest`: whoever wrote that had drawn it
-    behind = last is not None and last < highest
-    found = {
-        f"has a cache of {cache}, which reorders events: run `{alter} set cache 1`": cache != 1,
-        f"has an increment of {increment}: run `{alter} set increment by 1`": increment != 1,
-        f"starts again when it is through: run `{alter} set no cycle`": cycles,
-        f"is at {last}, behind the highest position {highest}: run `{alter} restart with {highest + 1}`": behind,
-    }
-    return [f"the identity of {column} {problem}" for problem, there in found.items() if there]
-
-
-def _last_drawn(connection: psycopg.Connection[Any], sequence: str) -> int:
-    row = connection.execute(f"select last_value - (not is_called)::int from {sequence}").fetchone()
-    return int(row[0]) if row else 0
 
 
 def is_shared(connection: psycopg.Connection[Any], another: Another) -> bool:

@@ -16,7 +16,8 @@ from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
 from eventkit.storage.connection import connect, database_errors
-from eventkit.storage.session import identity_problems, revision_problem, revisions
+from eventkit.storage.identities import identity_problems
+from eventkit.storage.session import revision_problem, revisions
 from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, STORAGE, VERSION_TABLE, metadata
 
 Facts = dict[str, str]
@@ -131,7 +132,7 @@ def _differences(connection: psycopg.Connection[Any], schema: str) -> list[str]:
     extra = [f"{name} is not ours" for name in found if name not in wanted and not _goes_with_table(name, wanted)]
     wrong = [_contradiction(name, found[name], wanted[name]) for name in wanted if name in found]
     behind = revision_problem(schema, at) if (at := revisions(connection, schema)) else None
-    identity = identity_problems(connection, schema) if "column events.position" in found else []
+    identity = [problem.sentence for problem in identity_problems(connection, schema)]
     return [sentence for sentence in [behind, *missing, *extra, *wrong, *identity] if sentence]
 
 
