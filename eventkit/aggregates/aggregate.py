@@ -63,10 +63,19 @@ class Aggregate(Tracked):
 
     def record(self, *events: object) -> None:
         """Record what happened: the state changes at once, saving appends it."""
-        fold = fold_of(type(self))
+        fold, track = fold_of(type(self)), self._track
+        if track.evolving is not None:
+            raise AggregateError(
+                f"{type(self).__name__} recorded an event while its state was evolved: it would record it again each "
+                "time it is loaded; decide in a method, and only change the state in an evolve method"
+            )
         for event in events:
-            fold.evolve(self, event)
-            self._track.recorded.append(event)
+            track.evolving = track.version + len(track.recorded) + 1
+            try:
+                fold.evolve(self, event)
+            finally:
+                track.evolving = None
+            track.recorded.append(event)
 
 
 A = TypeVar("A", bound=Aggregate)

@@ -43,10 +43,12 @@ class Loader(Generic[S, A]):
         recalled = (yield from self._keeper.recall(stream)) if self._keeper else None
         state, version = recalled or (self._fold.initial(), 0)
         track = Track(stream, version, snapshot=version)
+        self._fold.opened(state, track)  # an aggregate's evolve methods may read its stream and version
         pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), backwards=False)
         while not pages.over:
             for event in (yield from page_steps(pages, self._sealing)):
                 state = self._after(state, event, track)
+        track.evolving = None
         return self._fold.opened(state, track)
 
     def _after(self, state: S, event: EncodedEvent, track: Track) -> S:
@@ -58,6 +60,7 @@ class Loader(Generic[S, A]):
             )
         if event.type in self._ignored:
             return state
+        track.evolving = track.version
         try:
             return self._fold.evolve(state, self._decoded(event))
         except UnexpectedEvent as error:

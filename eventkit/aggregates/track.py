@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from eventkit.domain.stream import StreamId
+from eventkit.errors import AggregateError
 
 
 class Track(msgspec.Struct):
@@ -13,6 +14,7 @@ class Track(msgspec.Struct):
     stream: StreamId | None = None
     version: int = 0
     snapshot: int = 0  # the version of the snapshot that it was loaded from; 0: none
+    evolving: int | None = None  # the version of the event that the state is evolved by now
     recorded: list[Any] = msgspec.field(default_factory=list)
 
 
@@ -29,12 +31,21 @@ class Tracked:
 
     @property
     def version(self) -> int:
-        """The stream's version when it was loaded or last saved; 0: there is nothing yet."""
-        return self._track.version
+        """The stream's version when it was loaded or last saved; 0: there is nothing yet.
+
+        Inside of a function that evolves the state it is the version of the event, when recording as when loading.
+        """
+        evolving = self._track.evolving
+        return self._track.version if evolving is None else evolving
 
     @property
     def recorded(self) -> tuple[Any, ...]:
-        """What was recorded and not saved yet."""
+        """What was recorded and not saved yet; not to be asked for while the state is evolved."""
+        if self._track.evolving is not None:
+            raise AggregateError(
+                f"{type(self).__name__}.recorded was read while its state was evolved: it is empty when the aggregate "
+                "is loaded, so the state would be another one; keep what the state depends on in the events"
+            )
         return tuple(self._track.recorded)
 
 

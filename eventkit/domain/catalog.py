@@ -108,7 +108,10 @@ class Catalog:
         renamed: Mapping[str, str] | None = None,
         dropped: Iterable[str] = (),
     ) -> None:
-        """Register a step that renames fields (old name: new name), drops some and gives new ones a default."""
+        """Register a step that renames fields (old name: new name), drops some and gives new ones a default.
+
+        Each event has a copy of the defaults. Data with the old and the new name of a field is refused.
+        """
         step = changed_fields(defaults=defaults or {}, renamed=renamed or {}, dropped=dropped)
         self._upcasters.add(self._kind(cls), from_version, step)
 
@@ -188,11 +191,11 @@ class Catalog:
             raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
         codec = self._codec(cls)
         data = codec.encode(event)
-        check_size(kind.name, len(data), self.max_bytes)
+        check_size(kind.name, data, self.max_bytes)
         if codec.personal is None:
             return Encoded(kind.name, kind.version, data.decode())
         redacted, personal = codec.redacted(data)
-        check_size(kind.name, len(redacted) + sealed_size(personal), self.max_bytes)
+        check_size(kind.name, redacted, self.max_bytes, sealed=sealed_size(personal))
         return Sealable.of(Encoded(kind.name, kind.version, redacted.decode()), personal)
 
     def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:

@@ -3,6 +3,7 @@
 `compatibility.py` compares two of them. Only what readers and writers of events depend on is in it.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,10 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError
 
 FORMAT = 1
-_TIMES = {inspect.DateTimeType: "date-time", inspect.TimeType: "time"}
+# `format` would promise a time zone, as RFC 3339 wants one: where the class takes times without, the pattern says it.
+_CLOCK = r"\d{2}:\d{2}:\d{2}(\.\d+)?"
+_ZONE = {None: r"(Z|[+-]\d{2}:\d{2})?", False: ""}
+_TIMES = {inspect.DateTimeType: r"^\d{4}-\d{2}-\d{2}T", inspect.TimeType: "^"}
 
 
 class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,21 +93,21 @@ def _type(catalog: Catalog, kind: EventType) -> TypeDescription:
 
 def _schema(cls: Any) -> dict[str, Any]:
     if is_pydantic(cls):
-        return _foreign(cls)
+        return _of_model(cls)
     schema = msgspec.json.schema(cls, schema_hook=_foreign)
     _name_times(inspect.type_info(cls), schema, schema, set())
     return schema
 
 
 def _name_times(info: Any, schema: Any, root: dict[str, Any], seen: set[int]) -> None:
-    """Give the times in a schema their format: msgspec leaves it out where a time zone is not asked for."""
+    """Say what the times in a schema look like: msgspec says it only where a time zone is asked for."""
     while isinstance(schema, dict) and "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if not isinstance(schema, dict) or id(schema) in seen:
         return
     seen.add(id(schema))
-    if type(info) in _TIMES:
-        schema.setdefault("format", _TIMES[type(info)])
+    if type(info) in _TIMES and "format" not in schema:
+        schema["pattern"] = _pattern(type(info), info.tz)
     for part, sub in _parts(info, schema):
         _name_times(part, sub, root, seen)
 
@@ -123,8 +127,36 @@ def _parts(info: Any, schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
 def _foreign(cls: Any) -> dict[str, Any]:
     if cls is StreamId:
         return {"type": "string"}
-    schema: dict[str, Any] = cls.model_json_schema()
-    return schema
+    return _of_model(cls)
+
+
+def _pattern(kind: type[inspect.Type], tz: bool | None) -> str:  # noqa: FBT001 as msgspec has it
+    return f"{_TIMES[kind]}{_CLOCK}{_ZONE[tz]}$"
+
+
+def _of_model(cls: Any) -> dict[str, Any]:
+    """Return a Pydantic model's schema; it is imported by whoever defined the model."""
+    generator = sys.modules["pydantic.json_schema"].GenerateJsonSchema
+
+    class Schema(generator):  # type: ignore[misc, valid-type]
+        """Writes times as `_name_times` does."""
+
+        def datetime_schema(self, schema: Any) -> dict[str, Any]:
+            return self._time(super().datetime_schema(schema), inspect.DateTimeType, schema)
+
+        def time_schema(self, schema: Any) -> dict[str, Any]:
+            return self._time(super().time_schema(schema), inspect.TimeType, schema)
+
+        @staticmethod
+        def _time(found: dict[str, Any], kind: type[inspect.Type], schema: Any) -> dict[str, Any]:
+            wanted = schema.get("tz_constraint")
+            if wanted is None or wanted == "naive":
+                del found["format"]
+                found["pattern"] = _pattern(kind, None if wanted is None else False)
+            return found
+
+    found: dict[str, Any] = cls.model_json_schema(schema_generator=Schema)
+    return found
 
 
 def _omitted(cls: Any) -> tuple[str, ...]:

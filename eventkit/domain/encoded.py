@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from eventkit.domain.jsonb import exceeds, stored_size
 from eventkit.errors import EventTooLarge
 
 Values = Mapping[str, msgspec.Raw]
@@ -22,12 +23,12 @@ class Encoded(NamedTuple):
     data: str  # JSON
 
 
-def check_size(event: str, size: int, limit: int) -> None:
-    """Refuse an event of more bytes than the limit."""
-    if size > limit:
+def check_size(event: str, data: bytes, limit: int, *, sealed: int = 0) -> None:
+    """Refuse an event whose JSON, as PostgreSQL keeps it, has more bytes than the limit, with what is sealed beside."""
+    if exceeds(data, limit - sealed):
         raise EventTooLarge(
-            f"{event} has {size:,} bytes of JSON, the limit is {limit:,}: store the bulk elsewhere and record a "
-            "reference, or raise the catalog's max_bytes"
+            f"{event} has {stored_size(data) + sealed:,} bytes of JSON as PostgreSQL keeps and sends it, the limit is "
+            f"{limit:,}: store the bulk elsewhere and record a reference, or raise the catalog's max_bytes"
         )
 
 

@@ -5,6 +5,7 @@ Only called when something is wrong or unusual, so it may be slow: it walks the 
 
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -44,26 +45,70 @@ def sentence(error: Exception) -> str:
     return " ".join(_LINK.sub("", str(error)).split())
 
 
-def forbidden(value: Any, encode: Callable[[Any], bytes], path: str = "") -> str | None:
+def forbidden(value: Any, encode: Callable[[Any], bytes]) -> str | None:
     """Find the first value that must not or cannot be written, and say which."""
+    return _first(value, _Forbidden(encode))
+
+
+def not_finite(value: Any) -> str | None:
+    """Find the first number that JSON does not have, and say which."""
+    return _first(value, _Endless())
+
+
+class _Endless:
+    """Judges a value that has no parts."""
+
+    def within(self, value: Any) -> "_Endless":  # noqa: ARG002 all parts alike
+        return self
+
+    def problem(self, value: Any) -> str | None:
+        if isinstance(value, float | Decimal) and not _is_finite(value):
+            return "JSON has no such number; use None, or text"
+        return None
+
+
+class _Forbidden(_Endless):
+    """Judges a value that is to be written; Pydantic encodes the parts of its models itself, msgspec all others."""
+
+    def __init__(self, encode: Callable[[Any], bytes] | None) -> None:
+        self._encode = encode
+
+    def within(self, value: Any) -> "_Forbidden":
+        return _BY_PYDANTIC if hasattr(type(value), "model_dump_json") else self
+
+    def problem(self, value: Any) -> str | None:
+        if isinstance(value, str):
+            return _no_text(value)
+        if value is msgspec.UNSET:
+            return None
+        return super().problem(value) or (_unencodable(value, self._encode) if self._encode else None)
+
+
+_BY_PYDANTIC = _Forbidden(None)
+
+
+def _first(value: Any, judge: _Endless, path: str = "") -> str | None:
     try:
         parts = list(_parts(value))
+        within = judge.within(value)
         for step, part in parts:
-            fault = forbidden(part, encode, path + step)
+            fault = _first(part, within, path + step)
             if fault:
                 return fault
     except RecursionError:
         return f"{_at(path[:_SHOWN])} is nested too deeply, or holds itself"
-    problem = _problem(value, encode) if not parts else None
+    problem = judge.problem(value) if not parts else None
     return f"{_at(path)} holds {shown(value)}: {problem}" if problem else None
 
 
-def _problem(value: Any, encode: Callable[[Any], bytes]) -> str | None:
-    if isinstance(value, float | Decimal) and not _is_finite(value):
-        return "JSON has no such number; use None, or text"
-    if isinstance(value, str) and "\x00" in value:
+def _no_text(value: str) -> str | None:
+    if "\x00" in value:
         return "PostgreSQL cannot keep a NUL character in text"
-    return None if value is msgspec.UNSET else _unencodable(value, encode)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"a lone surrogate at {error.start} is no character"
+    return None
 
 
 def _is_finite(number: float | Decimal) -> bool:
@@ -73,8 +118,6 @@ def _is_finite(number: float | Decimal) -> bool:
 def _unencodable(value: Any, encode: Callable[[Any], bytes]) -> str | None:
     try:
         encode(value)
-    except UnicodeEncodeError as error:
-        return f"a lone surrogate at {error.start} is no character"
     except NotImplementedError:
         way = next((f" with .{name}()" for name in ("tolist", "to_pydatetime") if hasattr(value, name)), "")
         return f"JSON has no {type(value).__module__}.{type(value).__qualname__}: make it a plain Python value{way}"
@@ -138,7 +181,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         for key, part in value.items():
             yield f"[{shown(key)}]", part
             yield f"[key {shown(key)}]", key
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
 
 

@@ -6,18 +6,23 @@ or PostgreSQL would change or refuse is an InvalidEvent here.
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Self
+from urllib.parse import quote
 
 import msgspec
 
 from eventkit.domain import faults
+from eventkit.domain.jsonb import exceeds, keep_floats, stored_size
 from eventkit.errors import EventTooLarge, InvalidEvent
 
 RESERVED = ("correlation_id", "causation_id", "traceparent")
 MAX_BYTES = 60_000  # with the event's limit it stays below a broker's usual 1 MB
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_ID = re.compile(r"[!-~]{1,200}")
+_LONGEST = 200
+_ID = re.compile(rf"[!-~]{{1,{_LONGEST}}}")
+_PRINTABLE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # what `quote` would write as %xx, and an id may hold
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?")
 _encode = msgspec.json.Encoder().encode
 
@@ -41,6 +46,29 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidEvent(f"metadata {faults.shown(fields)} is neither a Metadata nor a mapping")
         extra = {name: value for name, value in fields.items() if name not in RESERVED}
         return cls(**{name: fields[name] for name in RESERVED if name in fields}, extra=extra)
+
+    @classmethod
+    def fitting(
+        cls,
+        *,
+        correlation_id: object = None,
+        causation_id: object = None,
+        traceparent: object = None,
+        extra: Mapping[str, Any] = _NOTHING,
+    ) -> Self:
+        """Make metadata of ids that come from outside, in a client's header for instance, whatever they hold.
+
+        An id that fits stays as it is. Spaces and characters that are not printable ASCII become %xx; an id that is too
+        long is cut and ends with a digest of the whole; an empty one is None. A traceparent that is none is None. Equal
+        ids give equal ids. `extra` is the caller's own and is not changed.
+        """
+        trace = _text(traceparent)
+        return cls(
+            correlation_id=_fitted(correlation_id),
+            causation_id=_fitted(causation_id),
+            traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+            extra=extra,
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -81,6 +109,22 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 NONE = Metadata()
 
 
+def _fitted(value: object) -> str | None:
+    text = _text(value)
+    if not _ID.fullmatch(text):
+        text = quote(text, safe=_PRINTABLE, errors="surrogatepass")
+    if len(text) > _LONGEST:
+        digest = sha256(text.encode()).hexdigest()
+        text = f"{text[: _LONGEST - len(digest) - 1]}~{digest}"
+    return text or None
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)  # bytes: a header's, in ASGI
+
+
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
@@ -97,7 +141,7 @@ def _checked(name: str, value: object) -> str:
 
 def _object(fields: dict[str, Any]) -> str:
     try:
-        data = _encode(fields)
+        data = keep_floats(_encode(fields))
         back = msgspec.json.decode(data)
     except Exception as error:
         raise InvalidEvent(f"metadata: {faults.forbidden(fields, _encode) or error}") from error
@@ -105,7 +149,9 @@ def _object(fields: dict[str, Any]) -> str:
         fault = faults.forbidden(fields, _encode) or faults.difference(fields, back)
         if fault:
             raise InvalidEvent(f"metadata: {fault}")
-    if len(data) > MAX_BYTES:
-        msg = f"metadata has {len(data):,} bytes of JSON, the limit is {MAX_BYTES:,}"
-        raise EventTooLarge(msg)
+    if exceeds(data, MAX_BYTES):
+        raise EventTooLarge(
+            f"metadata has {stored_size(data):,} bytes of JSON as PostgreSQL keeps and sends it, the limit is "
+            f"{MAX_BYTES:,}"
+        )
     return data.decode()

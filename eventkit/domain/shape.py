@@ -5,7 +5,7 @@ Refuses the types that JSON cannot hold or that could not be told apart when the
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec import inspect
@@ -15,6 +15,12 @@ from eventkit.errors import CatalogError
 
 _UNTYPED = (inspect.AnyType, inspect.CustomType)
 _REFUSED = (inspect.RawType, inspect.ExtType)
+_MAYBE_ENDLESS = (inspect.DecimalType, inspect.CustomType)
+_SETS = (inspect.SetType, inspect.FrozenSetType)
+_SORTED = (
+    inspect.StrType, inspect.IntType, inspect.FloatType, inspect.BytesType, inspect.DecimalType, inspect.UUIDType,
+    inspect.DateType,
+)  # fmt: skip
 _INNER = ("type", "item_type", "key_type", "value_type")
 _SEVERAL = ("fields", "item_types", "types")
 
@@ -24,6 +30,8 @@ class Shape(NamedTuple):
 
     exact: bool  # `==` is known to look at every field; where it is not, the codec looks by itself
     loose: bool  # a number in it may be read back as an int or as a float, whatever the text says
+    endless: bool  # a number in it may be read from the text NaN or Infinity
+    sets: bool  # it has sets of what can be sorted
 
 
 def is_pydantic(cls: Any) -> bool:
@@ -42,7 +50,31 @@ def shape_of(cls: type) -> Shape:
     return Shape(
         exact=all(_compares_every_field(node.cls) for node, _ in nodes if hasattr(node, "cls")),
         loose=any(isinstance(node, _UNTYPED) or _is_int_or_float(node) for node, _ in nodes),
+        endless=any(isinstance(node, _MAYBE_ENDLESS) for node, _ in nodes),
+        sets=any(isinstance(node, _SETS) and isinstance(node.item_type, _SORTED) for node, _ in nodes),
     )
+
+
+def shape_of_model(cls: Any) -> Shape:
+    """Look through a Pydantic model: what its validators and serializers do is not known."""
+    return Shape(exact=all(map(_compares_every_field, _records(cls, set()))), loose=True, endless=True, sets=False)
+
+
+def _records(hint: Any, seen: set[Any]) -> Iterator[type]:
+    """Go through a class and the records that its fields hold."""
+    if is_pydantic(hint):
+        inner = [field.annotation for field in hint.model_fields.values()]
+    elif is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        inner = [field.type for field in (_fields(hint) if is_dataclass(hint) else msgspec.structs.fields(hint))]
+    else:
+        for part in get_args(hint):
+            yield from _records(part, seen)
+        return
+    if hint not in seen:
+        seen.add(hint)
+        yield hint
+        for part in inner:
+            yield from _records(part, seen)
 
 
 def classes_in(cls: type) -> list[type]:

@@ -6,6 +6,7 @@ has no hole, which the catalog checks before its first use.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -74,14 +75,32 @@ class Upcasters:
 
 
 def changed_fields(*, defaults: Mapping[str, Any], renamed: Mapping[str, str], dropped: Iterable[str]) -> Upcaster:
-    """Return an upcaster that renames fields (old name to new), drops some, and adds those with a default."""
-    gone = tuple(dropped)
+    """Return an upcaster that renames fields (old name to new), drops some, and adds those with a default.
+
+    Data that would have one name twice is refused: which value is meant is not known.
+    """
+    gone, names, missing = frozenset(dropped), dict(renamed), deepcopy(dict(defaults))
 
     def upcaster(data: Data) -> Data:
-        fields = {renamed.get(name, name): value for name, value in data.items() if name not in gone}
-        return {**defaults, **fields}
+        kept = [name for name in data if name not in gone]
+        fields = {names.get(name, name): data[name] for name in kept}
+        if len(fields) < len(kept):
+            raise ValueError(_twice(kept, names))
+        for name, value in missing.items():
+            if name not in fields:
+                fields[name] = deepcopy(value)  # a later step may change it: each event has its own
+        return fields
 
     return upcaster
+
+
+def _twice(kept: list[str], renamed: Mapping[str, str]) -> str:
+    after = [renamed.get(name, name) for name in kept]
+    old = next(name for name in kept if name in renamed and after.count(renamed[name]) > 1)
+    return (
+        f"the data has {old!r}, which is renamed to {renamed[old]!r}, and another field that is {renamed[old]!r} then: "
+        "which one is meant is not known; write this step as a function with `upcast`, or drop one of them"
+    )
 
 
 def _fields(kind: EventType, data: bytes | str) -> Data:

@@ -22,6 +22,9 @@ from eventkit.storage.tables import SHARDS
 _DURABLE = """case when current_setting('synchronous_commit') in ('off', 'local')
             then set_config('synchronous_commit', 'on', true) end"""
 
+# As the relay reads and sends it: jsonb writes numbers without exponents.
+_BYTES = "octet_length(data::text) + octet_length(metadata::text) as bytes"
+
 _ONE = """with s as (
   {lock}
   returning version
@@ -30,10 +33,10 @@ _ONE = """with s as (
   select %(id)s::uuid, %(source)s::text, %(stream)s::text, s.version, %(type)s::text, %(schema_version)s::smallint,
          %(data)s::jsonb, %(metadata)s::jsonb
     from s
-  returning position, version
+  returning position, version, {bytes}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
-  select position, %(topic)s::text, %(shard)s::smallint, %(bytes)s::int from e
+  select position, %(topic)s::text, %(shard)s::smallint, bytes from e
 )
 select %(stream)s::text, version, position, {durable} from e"""
 
@@ -53,8 +56,8 @@ _MANY = """with w as materialized (
     with ordinality w(stream, n, topic, shard, nth)
 ), d as materialized (
   select * from unnest(%(nths)s::int[], %(backs)s::int[], %(ids)s::uuid[], %(types)s::text[],
-                       %(schema_versions)s::smallint[], %(data)s::jsonb[], %(metadata)s::jsonb[], %(bytes)s::int[])
-    with ordinality d(nth, back, id, type, schema_version, data, metadata, bytes, ord)
+                       %(schema_versions)s::smallint[], %(data)s::jsonb[], %(metadata)s::jsonb[])
+    with ordinality d(nth, back, id, type, schema_version, data, metadata, ord)
 ), s as (
   {lock}
   returning t.stream, t.version
@@ -63,10 +66,10 @@ _MANY = """with w as materialized (
   select d.id, %(source)s::text, s.stream, s.version - d.back, d.type, d.schema_version, d.data, d.metadata
     from s join w on w.stream = s.stream join d on d.nth = w.nth
    order by d.ord
-  returning position, id, stream, version
+  returning position, id, stream, version, {bytes}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
-  select e.position, w.topic, w.shard, d.bytes from e join d on d.id = e.id join w on w.nth = d.nth
+  select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
 )
 select stream, max(version), max(position), {durable} from e group by stream"""
 
@@ -114,8 +117,10 @@ class AppendSql:
     def __init__(self, schema: str) -> None:
         """Quote the schema's name."""
         s = quoted(schema)
-        self.one = tuple(_ONE.format(s=s, durable=_DURABLE, lock=lock.format(s=s)) for lock in _ONE_LOCKS)
-        self.many = tuple(_MANY.format(s=s, durable=_DURABLE, lock=lock.format(s=s)) for lock in _MANY_LOCKS)
+        self.one = tuple(_ONE.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s)) for lock in _ONE_LOCKS)
+        self.many = tuple(
+            _MANY.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s)) for lock in _MANY_LOCKS
+        )
         self.many_any = self.many[0]
         self.versions = _VERSIONS.format(s=s)
         self.places = _PLACES.format(s=s)
@@ -147,7 +152,6 @@ def _one(topics: Topics, entry: Entry) -> dict[str, Any]:
         "type": event.type,
         "schema_version": str(event.schema_version),
         "data": event.data,
-        "bytes": _bytes(event.data, entry.metadata[0]),
     }
 
 
@@ -171,21 +175,12 @@ def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
         "schema_versions": plain_array(str(row[3].schema_version) for row in rows),
         "data": text_array(row[3].data for row in rows),
         "metadata": text_array(row[4] for row in rows),
-        "bytes": plain_array(_bytes(row[3].data, row[4]) for row in rows),
     }
 
 
 def shard_of(stream: str) -> str:
     """Return the shard of a stream, as a parameter."""
     return str(crc32(stream.encode()) % SHARDS)
-
-
-def _bytes(data: str, metadata: str) -> str:
-    return str(_octets(data) + _octets(metadata))
-
-
-def _octets(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def quoted(schema: str) -> str:

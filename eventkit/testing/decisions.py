@@ -20,7 +20,7 @@ class Decision:
         self._fold = fold_for(subject)
         self._given = events
         self._story = [f"given {self._fold.name}", *(f"    {line}" for event in events for line in lines_of(event))]
-        self._aggregate = self._fold.opened(self._folded(events), Track(version=len(events)))
+        self._aggregate = self._opened(events)
         self._error: Exception | None = None
 
     @property
@@ -71,16 +71,20 @@ class Decision:
         check([expected], [self.state], story=self._story, what="the states")
         return self
 
-    def _folded(self, events: tuple[object, ...]) -> Any:
-        state = self._fold.initial()
+    def _opened(self, events: tuple[object, ...]) -> Any:
+        state, track = self._fold.initial(), Track()
+        self._fold.opened(state, track)
         for event in events:
+            track.version = track.evolving = track.version + 1
             state = self._fold.evolve(state, event)
-        return state
+        track.evolving = None
+        return self._fold.opened(state, track)
 
     def _check_state(self) -> None:
         """Expect that the state is what the events give: a change without an event would be gone when it is loaded."""
         __tracebackhide__ = True
-        expected = _shown(self._folded((*self._given, *self._aggregate.recorded)))
+        again = self._opened((*self._given, *self._aggregate.recorded))
+        expected = _shown(self._fold.state_of(again))
         check([expected], [_shown(self.state)], story=self._story, what="the state and what its events give")
 
 

@@ -1,6 +1,7 @@
 """For any type and any value: what is accepted comes back equal."""
 
 import datetime as dt
+import json
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -42,15 +43,17 @@ types_with_values = st.sampled_from(LEAVES).flatmap(containers).flatmap(containe
 anything = st.one_of([values for _, values in LEAVES])
 
 
-def as_postgres_gives_it(value: Any) -> Any:
+def as_postgres_gives_it(text: bytes) -> bytes:
     """Reverse keys and write numbers without exponents, as jsonb does."""
-    if isinstance(value, dict):
-        return {key: as_postgres_gives_it(value[key]) for key in reversed(value)}
-    if isinstance(value, list):
-        return [as_postgres_gives_it(part) for part in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) >= 1e16:
-        return int(Decimal(repr(value)))
-    return value
+    value = json.loads(
+        text, parse_float=_number, object_pairs_hook=lambda pairs: dict(reversed(pairs))
+    )
+    return msgspec.json.encode(value)
+
+
+def _number(literal: str) -> int | float:
+    exact = Decimal(literal)
+    return int(exact) if "e" in literal and exact == exact.to_integral_value() else float(literal)
 
 
 def is_same(value: Any, back: Any) -> bool:
@@ -76,8 +79,7 @@ def test_what_is_accepted_comes_back_equal(data: st.DataObject) -> None:
         return
 
     assert is_same(event.field, Codec(type(event)).decode(text).field)
-    stored = msgspec.json.encode(as_postgres_gives_it(msgspec.json.decode(text)))
-    assert is_same(event.field, Codec(type(event)).decode(stored.decode()).field)
+    assert is_same(event.field, Codec(type(event)).decode(as_postgres_gives_it(text).decode()).field)
     assert b"\x00" not in text
     assert "\x00" not in str(msgspec.json.decode(text))
 
@@ -94,5 +96,5 @@ def test_good_values_are_accepted(data: st.DataObject) -> None:
     except InvalidEvent as error:
         refused = str(error)
 
-    reasons = ("no such number", "NUL", "surrogate", "(datetime), which would", "e+")
+    reasons = ("no such number", "NUL", "surrogate", "(datetime), which would")
     assert not refused or any(reason in refused for reason in reasons)

@@ -45,3 +45,36 @@ def test_metadata_comes_back_equal() -> None:
     assert Metadata.from_json(text) == metadata
     assert Metadata.of(None).to_json() == "{}"
     assert Metadata.of(metadata) is metadata
+
+
+@pytest.mark.parametrize(
+    ("given", "fitted"),
+    [
+        ("abc-1", "abc-1"), ("abc def", "abc%20def"), ("café", "caf%C3%A9"), ("", None), (None, None), ("100%", "100%"),
+        (b"caf\xc3\xa9\r\n", "caf%C3%83%C2%A9%0D%0A"), ("a\x00\ud800", "a%00%ED%A0%80"), (42, "42"),
+        ("~" * 200, "~" * 200),
+    ],
+)  # fmt: skip
+def test_an_id_from_outside_is_made_to_fit(given: Any, fitted: str | None) -> None:
+    """What fits stays; the rest is escaped; nothing is no id."""
+    metadata = Metadata.fitting(correlation_id=given, causation_id=given, traceparent=given)
+
+    assert (metadata.correlation_id, metadata.causation_id, metadata.traceparent) == (fitted, fitted, None)
+    metadata.to_json()
+
+
+def test_long_ids_that_differ_stay_different() -> None:
+    """They are cut, and end with a digest of the whole."""
+    first, second = (Metadata.fitting(correlation_id="x" * 300 + end) for end in "ab")
+
+    assert len({first.correlation_id, second.correlation_id, "x" * 200}) == 3
+    assert len(first.correlation_id or "") == 200
+    assert first == Metadata.fitting(correlation_id="x" * 300 + "a")
+    first.to_json()
+
+
+def test_a_traceparent_that_is_one_is_kept() -> None:
+    """Others are dropped, as the W3C wants it."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    assert Metadata.fitting(traceparent=trace, extra={"a": 1}) == Metadata.of({"traceparent": trace, "a": 1})

@@ -177,3 +177,48 @@ def test_an_upcaster_that_is_no_function_is_refused() -> None:
 
     with pytest.raises(CatalogError, match="from version 1 is 5, not a function"):
         _step(shop, 1, 5)
+
+
+def test_each_event_has_defaults_of_its_own() -> None:
+    """A later step that changes a default's list changes one event's alone, and the caller's list is the caller's."""
+    given: dict[str, Any] = {"tags": [], "deep": {"x": []}}
+    shop = Catalog("shop")
+
+    @shop.event(version=3)
+    @dataclass(frozen=True)
+    class Noted:
+        tags: list[str]
+        deep: dict[str, list[str]]
+
+    shop.upcast_fields(Noted, from_version=1, defaults=given)
+
+    @shop.upcast(Noted, from_version=2)
+    def tagged(data: dict[str, Any]) -> dict[str, Any]:
+        data["tags"].append("x")
+        data["deep"]["x"].append("y")
+        return data
+
+    given["tags"].append("the caller's")
+    assert [shop.decode_data("shop", "Noted", 1, "{}") for _ in range(3)] == [Noted(["x"], {"x": ["y"]})] * 3
+
+
+@pytest.mark.parametrize("data", ['{"customer":"a","client":"b"}', '{"client":"b","customer":"a"}'])
+def test_data_with_the_old_and_the_new_name_is_refused(data: str) -> None:
+    """The order of keys is jsonb's and says nothing: which value is meant is not known."""
+    with pytest.raises(UndecodableEvent, match="has 'client', which is renamed to 'customer'"):
+        evolved().decode_data("shop", "OrderPlaced", 1, data)
+
+
+def test_two_fields_may_change_their_names_with_each_other() -> None:
+    """No name is there twice."""
+    shop = Catalog("shop")
+
+    @shop.event(version=2)
+    @dataclass(frozen=True)
+    class Moved:
+        x: int
+        y: int
+
+    shop.upcast_fields(Moved, from_version=1, renamed={"x": "y", "y": "x"})
+
+    assert shop.decode_data("shop", "Moved", 1, '{"x":1,"y":2}') == Moved(x=2, y=1)

@@ -49,14 +49,14 @@ def test_events_are_committed_with_the_callers_rows_or_not_at_all(database_url: 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_outbox_row_says_where_the_event_goes(connection: Connection, count: int) -> None:
-    """Topic by the catalog, shard by the stream, size of data and metadata in bytes."""
+    """Topic by the catalog, shard by the stream, size of data and metadata in bytes, as they are sent."""
     stream = shop.stream("invoice", "ü")
     metadata = {"who": "äß"}
     store.append(connection, stream, *[Placed(n, "é") for n in range(count)], metadata=metadata)
 
     rows = connection.execute("select topic, shard, bytes from eventkit.outbox").fetchall()
 
-    size = len('{"n":0,"note":"é"}{"who":"äß"}'.encode())
+    size = len('{"n": 0, "note": "é"}{"who": "äß"}'.encode())
     assert rows == [("shop.billing", zlib.crc32(stream.encode()) % 256, size)] * count
 
 

@@ -1,0 +1,66 @@
+"""What PostgreSQL's jsonb makes of JSON: a space after each comma and colon, and numbers without exponents.
+
+So what is stored and sent is larger than what was encoded, and a float such as 1e16 would come back as an integer. Only
+numbers outside of strings count. They are found with operations on whole texts, so an event is looked at in
+microseconds whatever its strings hold: digits, an e and digits are in every second UUID.
+"""
+
+import re
+from decimal import Decimal
+
+import msgspec
+
+_NUMBER = re.compile(rb"-?\d+(?:\.\d+)?[eE][+-]?\d+")
+_LARGE = re.compile(rb"-?\d+(?:\.\d+)?[eE]\+?\d+")
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+_GROWTH = 52  # `1e308,` becomes 309 digits, a comma and a space; nothing grows more
+
+
+def stored_size(data: bytes) -> int:
+    """Return how many bytes JSON has as jsonb gives it back; a negative zero is counted with its sign."""
+    size = len(msgspec.json.format(data, indent=0))  # it has a space where jsonb has one
+    if _has_exponents(data):
+        numbers = _NUMBER.findall(_outside_strings(data))
+        size += sum(len(_plain(number)) - len(number) for number in numbers)
+    return size
+
+
+def exceeds(data: bytes, limit: int) -> bool:
+    """Whether `stored_size` is above a limit; small texts are not looked at."""
+    return len(data) * _GROWTH > limit and stored_size(data) > limit
+
+
+def keep_floats(data: bytes) -> bytes:
+    """Return JSON in which each float is one for jsonb too: 1e16 is written 10000000000000000.0."""
+    if not _has_exponents(data):
+        return data
+    parts = _masked(data).split(b'"')
+    parts[::2] = [_LARGE.sub(_float, part) for part in parts[::2]]
+    return b'"'.join(parts).replace(b"\x01", b'\\"').replace(b"\x00", b"\\\\")
+
+
+def _has_exponents(data: bytes) -> bool:
+    if b"0e" not in data.translate(_DIGITS):
+        return False
+    outside = _outside_strings(data)
+    return outside.count(b"e") + outside.count(b"E") > outside.count(b"true") + outside.count(b"false")
+
+
+def _outside_strings(data: bytes) -> bytes:
+    return b"".join(_masked(data).split(b'"')[::2])
+
+
+def _masked(data: bytes) -> bytes:
+    """Return JSON whose only quotes stand around strings: JSON itself has no control characters."""
+    if b"\\" not in data:
+        return data
+    return data.replace(b"\\\\", b"\x00").replace(b'\\"', b"\x01")
+
+
+def _float(number: re.Match[bytes]) -> bytes:
+    plain = _plain(number[0])
+    return plain if b"." in plain else plain + b".0"
+
+
+def _plain(number: bytes) -> bytes:
+    return format(Decimal(number.decode()), "f").encode()
