@@ -77,11 +77,10 @@ class _Forbidden(_Endless):
         return _BY_PYDANTIC if hasattr(type(value), "model_dump_json") else self
 
     def problem(self, value: Any) -> str | None:
-        if isinstance(value, str):
-            return _no_text(value)
         if value is msgspec.UNSET:
             return None
-        return super().problem(value) or (_unencodable(value, self._encode) if self._encode else None)
+        known = _no_text(value) if isinstance(value, str) else super().problem(value)
+        return known or (_unencodable(value, self._encode) if self._encode else None)
 
 
 _BY_PYDANTIC = _Forbidden(None)

@@ -21,6 +21,11 @@ _SORTED = (
     inspect.StrType, inspect.IntType, inspect.FloatType, inspect.BytesType, inspect.DecimalType, inspect.UUIDType,
     inspect.DateType,
 )  # fmt: skip
+_KEYLESS = (
+    inspect.BoolType, inspect.NoneType, inspect.ListType, inspect.VarTupleType, inspect.TupleType, inspect.DictType,
+    inspect.SetType, inspect.FrozenSetType, inspect.DataclassType, inspect.StructType, inspect.TypedDictType,
+    inspect.NamedTupleType,
+)  # fmt: skip
 _INNER = ("type", "item_type", "key_type", "value_type")
 _SEVERAL = ("fields", "item_types", "types")
 
@@ -100,6 +105,9 @@ def _nodes(node: Any, path: str, seen: frozenset[type] = frozenset()) -> Iterato
 
 
 def _check(node: Any, path: str) -> None:
+    if isinstance(node, inspect.DictType) and isinstance(node.key_type, _KEYLESS):
+        kind = type(node.key_type).__name__.removesuffix("Type").lower()
+        raise CatalogError(f"{path} is a dict whose keys are of the type {kind}, but keys of JSON are text: use str")
     if isinstance(node, _REFUSED):
         raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare what it is")
     if isinstance(node, inspect.CustomType) and node.cls is not StreamId and not is_pydantic(node.cls):
@@ -109,7 +117,7 @@ def _check(node: Any, path: str) -> None:
 
 def _is_int_or_float(node: Any) -> bool:
     kinds = {type(part) for part in node.types} if isinstance(node, inspect.UnionType) else set()
-    return {inspect.IntType, inspect.FloatType} <= kinds
+    return inspect.FloatType in kinds and bool({inspect.IntType, inspect.DecimalType} & kinds)
 
 
 def _compares_every_field(cls: Any) -> bool:

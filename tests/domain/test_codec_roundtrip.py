@@ -45,9 +45,7 @@ anything = st.one_of([values for _, values in LEAVES])
 
 def as_postgres_gives_it(text: bytes) -> bytes:
     """Reverse keys and write numbers without exponents, as jsonb does."""
-    value = json.loads(
-        text, parse_float=_number, object_pairs_hook=lambda pairs: dict(reversed(pairs))
-    )
+    value = json.loads(text, parse_float=_number, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
     return msgspec.json.encode(value)
 
 
