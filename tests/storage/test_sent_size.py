@@ -31,7 +31,7 @@ def test_a_size_is_counted_as_postgresql_writes_it(database_url: str, value: lis
 
     assert row is not None
     assert stored_size(data) == len(row[0].encode())
-    assert repr(json.loads(row[0])) == repr(json.loads(data)) or isinstance(value, dict) or "{" in row[0]
+    assert "{" in row[0] or repr(json.loads(row[0])) == repr(value)  # the order of keys is jsonb's
 
 
 @dataclass(frozen=True)
