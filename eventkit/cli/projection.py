@@ -9,6 +9,7 @@ import msgspec
 
 from eventkit.cli.projection_options import EXAMPLES, JSON, STORE_URL
 from eventkit.cli.rebuild import command as rebuild
+from eventkit.cli.verifying import command as verify
 from eventkit.config import Settings
 
 _LOCKS = {"lock_timeout": "5s"}
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @click.group(name="projection", epilog=EXAMPLES)
 def command() -> None:
-    """List, rebuild and delete projections."""
+    """List, verify, rebuild and delete projections."""
 
 
 command.add_command(rebuild)
+command.add_command(verify)
 
 
 @command.command(name="list", epilog=EXAMPLES, short_help="List the projections of the database.")

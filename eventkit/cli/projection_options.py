@@ -9,6 +9,7 @@ EXAMPLES = """\b
 Examples:
   eventkit projection list
   eventkit projection status customer_totals --json
+  eventkit projection verify
   eventkit projection rebuild shop.read_models:totals
   eventkit projection rebuild reports.models:sales --from transport
   eventkit projection delete customer_totals --tables

@@ -14,6 +14,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import NewerSchema, UndecodableEvent, UnknownEventType, VersionMismatch
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
+from eventkit.projection.doubts import Recent
 from eventkit.projection.groups import group_of
 from eventkit.projection.handlers import Step
 from eventkit.projection.opening import Opening
@@ -48,6 +49,7 @@ class Applying:
         self.group = ""  # at a broker that has consumer groups; known when the projection is registered
         self._schema = schema
         self.opening = opening
+        self.recent = Recent()
         self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
 
@@ -114,6 +116,9 @@ class Applying:
                 saved = position
         self.saved = saved
         done += counted
+        for run in runs:
+            if run.stream in advanced:
+                self.recent.add(run.ids)
         return [Stopped(run, known.get(run.stream)) for run in stopped]
 
     def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:

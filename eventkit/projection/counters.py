@@ -10,6 +10,7 @@ class Counters:
 
     applied: int = 0
     duplicates: int = 0
+    unknown: int = 0  # at or below a checkpoint, and not known to be duplicates: pruned, or not of the store
     unhandled: int = 0
     parked: int = 0  # kept as dead letters, those behind a parked event included
     repaired: int = 0  # missing in the transport, taken from the store

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import msgspec
+
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable
 from eventkit.projection.applying import Applying, Stopped
 from eventkit.projection.arrival import Run
 from eventkit.projection.blame import Blame, blame, cause_of, detail, said, translated
 from eventkit.projection.counters import Counters
+from eventkit.projection.doubts import Doubt, Kind
 from eventkit.projection.letters import Why
 from eventkit.projection.second_look import PAGE, SecondLook
 from eventkit.worker import Stop
@@ -47,11 +50,13 @@ class Culprits:
 
     def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a second look."""
-        left, ahead = self._halve(runs, done, position=position)
-        if ahead:  # their first events had been applied already, the rest can go together
-            behind, late = self._halve(ahead, done)
-            left += [*behind, *late]
-        return left
+        sorted_out = self._halve(runs, done, position=position)
+        left, doubts = sorted_out.left, sorted_out.doubts
+        if sorted_out.ahead:  # their first events had been applied already, the rest can go together
+            late = self._halve(sorted_out.ahead, done)
+            left += [*late.left, *late.ahead]
+            doubts += late.doubts
+        return left + self._judge(doubts, done) if doubts else left
 
     def look(self, run: Run, done: Counters, *, redrive: bool = False) -> bool:
         """Look at a stream until nothing is left to do; False when asked to stop while an event had chances left."""
@@ -104,22 +109,30 @@ class Culprits:
         except Failed as failure:
             raise failure.error from None
 
-    def _halve(
-        self, runs: Sequence[Run], done: Counters, *, position: int | None = None
-    ) -> tuple[list[Run], list[Run]]:
-        """Apply runs, by halves where they fail; return those for a second look, and what follows their checkpoints."""
+    def _judge(self, doubts: Sequence[Doubt], done: Counters) -> list[Run]:
+        """Count messages below their checkpoints; return those that a second look parks as forks."""
+        forks: list[Run] = []
+        for doubt, verdict in zip(doubts, self.certainly(lambda: self._second.judge(doubts)), strict=True):
+            if verdict.kind is Kind.FORK:
+                forks.append(Run(doubt.checkpoint.stream, list(doubt.arrivals)))
+            elif verdict.kind is Kind.UNKNOWN:
+                done.unknown += len(doubt.arrivals)
+            else:
+                done.duplicates += len(doubt.arrivals)
+        return forks
+
+    def _halve(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> "SortedOut":
+        """Apply runs, by halves where they fail; return those that did not advance."""
         if not runs:
-            return [], []
+            return SortedOut()
         try:
             return sort_out(self.again(lambda: self._applying.apply(runs, done, position=position)), done)
         except Failed as failure:
             logger.debug("%d streams of %s fail together: %s", len(runs), self._name, failure)
             if len(runs) == 1:
-                return list(runs), []
+                return SortedOut(list(runs))
         middle = len(runs) // 2
-        left, ahead = self._halve(runs[:middle], done)
-        more_left, more_ahead = self._halve(runs[middle:], done)
-        return left + more_left, ahead + more_ahead
+        return self._halve(runs[:middle], done).plus(self._halve(runs[middle:], done))
 
     def _smaller(self, failure: Failed) -> int:
         """Return how many events the next look shall take."""
@@ -138,20 +151,34 @@ class Culprits:
         return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
 
 
-def sort_out(stopped: Iterable[Stopped], done: Counters) -> tuple[list[Run], list[Run]]:
-    """Count plain duplicates; return the runs for a second look, and the parts of runs that follow their checkpoint."""
-    left: list[Run] = []
-    ahead: list[Run] = []
+class SortedOut(msgspec.Struct):
+    """Runs that did not advance."""
+
+    left: list[Run] = msgspec.field(default_factory=list)  # need a second look
+    ahead: list[Run] = msgspec.field(default_factory=list)  # the parts that follow their checkpoint
+    doubts: list[Doubt] = msgspec.field(default_factory=list)  # below their checkpoint, and not known to be duplicates
+
+    def plus(self, other: "SortedOut") -> "SortedOut":
+        """Return both."""
+        return SortedOut(self.left + other.left, self.ahead + other.ahead, self.doubts + other.doubts)
+
+
+def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:
+    """Count plain duplicates, and sort the other runs."""
+    found = SortedOut()
     for item in stopped:
         run, checkpoint = item.run, item.checkpoint
         if checkpoint is None or checkpoint.parked or not run.contains(checkpoint.version, checkpoint.event_id):
-            left.append(run)
+            found.left.append(run)
+            continue
+        if run.is_below(checkpoint.version):
+            found.doubts.append(Doubt(checkpoint, run.arrivals))
             continue
         rest = run.above(checkpoint.version)
         done.duplicates += len(run.arrivals) - len(rest.arrivals)
         if rest.arrivals:
-            ahead.append(rest)
-    return left, ahead
+            found.ahead.append(rest)
+    return found
 
 
 def _backoff(attempt: int) -> float:

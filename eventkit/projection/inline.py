@@ -12,14 +12,17 @@ import psycopg
 
 from eventkit.errors import ProjectionError
 from eventkit.projection.applying import Applying, Stopped
+from eventkit.projection.arrival import Run
 from eventkit.projection.borrowed import Borrowed
 from eventkit.projection.counters import Counters
+from eventkit.projection.doubts import Doubt, Doubts
 from eventkit.projection.feeding import chunks, runs_of
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
 from eventkit.projection.second_look import SecondLook
 from eventkit.storage.append import Appended
 from eventkit.storage.behind import Behind
+from eventkit.storage.checkpoints import Checkpoint
 from eventkit.storage.history import OwnHistory
 from eventkit.storage.inlining import Site
 from eventkit.storage.projections import Live
@@ -82,15 +85,26 @@ def _go_on(applying: Applying, log: StreamLog, stopped: Stopped, schema: str) ->
         while left is not None:
             left = second.look(left, Counters())
         return
-    if checkpoint and version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):
+    if checkpoint and (fork := _fork(applying, checkpoint, run, schema)):
         raise ProjectionError(
-            f"projection {applying.projection.name!r} has applied another event as version {version} of {run.stream}: "
+            f"projection {applying.projection.name!r} has applied other events of {run.stream}: {fork}; "
             f"rebuild it with `eventkit projection rebuild {applying.projection.path}`"
         )
     behind = Behind(run.stream, version, run.arrivals[-1].version, parked=False)
     for chunk in chunks([behind]):
         if applying.apply(runs_of(log, chunk), Counters()):
             raise ProjectionError(f"projection {applying.projection.name!r} is moved on {run.stream} by somebody else")
+
+
+def _fork(applying: Applying, checkpoint: Checkpoint, run: Run, schema: str) -> str:
+    """Return how events that were just appended differ from those that are applied in their place."""
+    version = checkpoint.version
+    if run.is_below(version):  # an append that was repeated with its ids, or a store that was restored
+        history = OwnHistory(applying.workspace.connection, schema)
+        return Doubts(history, applying.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
+    if version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):
+        return f"version {version} is {checkpoint.event_id}"
+    return ""
 
 
 def _opening(site: Site) -> Opening | None:

@@ -1,7 +1,8 @@
 """One look at one stream, in a transaction that holds the fence and the stream's checkpoint.
 
-What is at or below the checkpoint is dropped (another id in its place is a fork), what is missing is read from the
-store, the rest is applied. What cannot go on is kept, and the stream is parked. Called by `second_look` alone.
+Events at or below the checkpoint are dropped where they are duplicates (`doubts`); a fork is kept. Missing events are
+read from the store, the rest is applied. Events that cannot go on are kept, and the stream is parked. Called by
+`second_look` alone.
 """
 
 import logging
@@ -12,8 +13,9 @@ import msgspec
 import psycopg
 
 from eventkit.projection.applying import Applying
-from eventkit.projection.arrival import Arrival, Run
+from eventkit.projection.arrival import Arrival, Run, digest_of
 from eventkit.projection.counters import Counters
+from eventkit.projection.doubts import Doubt, Doubts, Kind
 from eventkit.projection.letters import Why, arrivals_of, letter, waiting
 from eventkit.projection.sifting import Sifted, following, sift
 from eventkit.storage.checkpoints import Checkpoint
@@ -25,6 +27,7 @@ from eventkit.storage.projections import Live
 logger = logging.getLogger("eventkit.projection")
 
 FORK = "fork"
+_NOT_COMPARED = "the store cannot say now whether it is the event that was applied"
 
 
 class Parts(NamedTuple):
@@ -33,6 +36,7 @@ class Parts(NamedTuple):
     applying: Applying
     history: History
     letters: DeadLetters
+    doubts: Doubts
 
 
 class Looking:
@@ -46,17 +50,17 @@ class Looking:
         self._parts = parts
         self._connection = connection
         self._live = live
+        self._difference = ""  # between the events that are applied and those of the store
         self._by = parked_by(parts.applying.projection.name, live.generation)
 
     def go_on(self, run: Run, *, limit: int) -> Run | None:
         """Apply up to `limit` events, letters first; park what cannot go on; return what must be looked at again."""
         kept = self._load(limit) if self.checkpoint.parked else []
-        sifted = sift(self.checkpoint, [*arrivals_of(run.stream, kept), *run.arrivals])
-        self.counted.duplicates += sifted.duplicates - sum(one.version <= self.checkpoint.version for one in kept)
+        sifted = self._sifted(run, kept)
         fresh = self._repaired(sifted.fresh, limit=limit)
         ready = following(self.checkpoint.version, fresh)[:limit]
         rest = fresh[len(ready) :]
-        self._apply(ready, kept, sifted.fork)
+        self._apply(ready, kept, sifted.forked())
         stuck = self._stuck(sifted, ready, rest)
         if stuck:
             self._park_behind(stuck)
@@ -70,9 +74,10 @@ class Looking:
 
     def wait_behind(self, run: Run) -> None:
         """Keep what comes while its stream is parked."""
-        above = [arrival for arrival in run.arrivals if arrival.version > self.checkpoint.version]
-        kept = self.keep([waiting(arrival) for arrival in above]) if above else 0
-        self.counted.duplicates += len(run.arrivals) - kept
+        sifted = self._sifted(run, [])
+        letters = [waiting(arrival) for arrival in sifted.fresh] + self._fork(sifted)
+        kept = self.keep(letters) if letters else 0
+        self.counted.duplicates += len(letters) - kept
 
     def is_held(self) -> bool:
         """Whether the stream waits for missing events and for nothing else."""
@@ -93,14 +98,36 @@ class Looking:
         moved = msgspec.structs.replace(self.checkpoint, parked=parked)
         self._parts.applying.checkpoints.move(self._connection, self._live.generation, moved)
 
-    def _apply(self, ready: Sequence[Arrival], kept: Sequence[Kept], fork: Arrival | None) -> None:
+    def _sifted(self, run: Run, kept: Sequence[Kept]) -> Sifted:
+        """Sort letters and a run out by the checkpoint, and count those that are dropped."""
+        sifted = sift(self.checkpoint, [*arrivals_of(run.stream, kept), *run.arrivals])
+        unknown = self._judge(sifted, kept) if sifted.older else 0
+        staying = _messages(sifted.forked())
+        going = sum(one.version <= self.checkpoint.version and id(one.message) not in staying for one in kept)
+        dropped = sifted.duplicates + len(sifted.older) - going  # letters were counted when they were kept
+        self.counted.unknown += min(unknown, dropped)
+        self.counted.duplicates += dropped - min(unknown, dropped)
+        return sifted
+
+    def _judge(self, sifted: Sifted, kept: Sequence[Kept]) -> int:
+        """Take older events for a fork where they are one; return how many are not known to be duplicates."""
+        (verdict,) = self._parts.doubts.judge([Doubt(self.checkpoint, sifted.older)])
+        was_fork = any(one.cause == FORK and one.version < self.checkpoint.version for one in kept)
+        if verdict.kind is Kind.FORK or (verdict.kind is Kind.UNKNOWN and was_fork):
+            self._difference = verdict.reason
+            sifted.fork_below()
+            return 0
+        return len(sifted.older) if verdict.kind is Kind.UNKNOWN else 0
+
+    def _apply(self, ready: Sequence[Arrival], kept: Sequence[Kept], forked: Sequence[Arrival]) -> None:
         """Apply events, and take the letters of all that is applied away."""
         before = self.checkpoint
         if ready:
             self.trying = ready
             self._parts.applying.fold(self._live, ready, self.counted)
-            self.checkpoint = Checkpoint(before.stream, ready[-1].version, ready[-1].uuid, before.parked)
-        applied = [one.id for one in kept if one.version <= self.checkpoint.version and not _is(one, fork)]
+            self.checkpoint = before.advanced(ready[-1].version, ready[-1].uuid, digest_of(ready))
+        staying = _messages(forked)
+        applied = [one.id for one in kept if one.version <= self.checkpoint.version and id(one.message) not in staying]
         self._parts.letters.remove(self._connection, applied, above=before.version)
 
     def _park_behind(self, stuck: Sequence[Letter]) -> None:
@@ -125,15 +152,24 @@ class Looking:
 
     def _stuck(self, sifted: Sifted, ready: Sequence[Arrival], rest: Sequence[Arrival]) -> list[Letter]:
         """Return the letters of a stream that cannot go on; none while it can."""
-        fork = sifted.fork
-        if fork is not None and not rest:
-            here = f"version {fork.version} is {self.checkpoint.event_id}, then {fork.uuid} came with the same version"
-            return [letter(fork, Why(FORK, here)), *(waiting(arrival, fork) for arrival in sifted.after)]
+        if sifted.fork is not None and not rest:
+            return self._fork(sifted)
         if rest and not ready:
             missing = self._missing(rest[0].version - 1)
             behind = [*rest[1:], *sifted.forked()]
             return [letter(rest[0], Why(GAP, missing)), *(waiting(arrival, rest[0]) for arrival in behind)]
         return []
+
+    def _fork(self, sifted: Sifted) -> list[Letter]:
+        """Return the letters of a fork and of the events that came after it."""
+        fork, here = sifted.fork, self.checkpoint
+        if fork is None:
+            return []
+        if fork.version < here.version:
+            why = f"version {fork.version} came again below version {here.version}: {self._difference or _NOT_COMPARED}"
+        else:
+            why = f"version {fork.version} is {here.event_id}, then {fork.uuid} came with the same version"
+        return [letter(fork, Why(FORK, why)), *(waiting(arrival, fork) for arrival in sifted.after)]
 
     def _missing(self, high: int) -> str:
         """Say which events are missing, and why as far as the store tells."""
@@ -151,5 +187,5 @@ class Looking:
         return self._parts.letters.causes(self._connection, self._by, self.checkpoint.stream)
 
 
-def _is(one: Kept, arrival: Arrival | None) -> bool:
-    return arrival is not None and one.message is arrival.message
+def _messages(arrivals: Sequence[Arrival]) -> set[int]:
+    return {id(arrival.message) for arrival in arrivals}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
+from eventkit.projection.doubts import Doubt, Doubts, Verdict
 from eventkit.projection.letters import Why, letter, waiting
 from eventkit.projection.looking import Looking, Parts
 from eventkit.projection.sifting import right_below
@@ -32,7 +33,8 @@ class SecondLook:
         """Share the batch's connection; `history` is where missing events are read."""
         self._applying = applying
         self._letters = DeadLetters(schema)
-        self._parts = Parts(applying, history, self._letters)
+        self._doubts = Doubts(history, applying.recent)
+        self._parts = Parts(applying, history, self._letters, self._doubts)
         self._looking: Looking | None = None
 
     @property
@@ -51,8 +53,15 @@ class SecondLook:
         if repaired := looking.counted.repaired:
             name = self._applying.projection.name
             logger.warning("%s took %d events of %s from the store: not in the transport", name, repaired, run.stream)
+        self._applying.recent.add([("ce_id", arrival.id) for arrival in looking.trying])
         done += looking.counted
         return left
+
+    def judge(self, doubts: Sequence[Doubt]) -> list[Verdict]:
+        """Return whether messages below their checkpoints are duplicates, forks or not known."""
+        with self._applying.workspace.transaction() as connection:
+            self._applying.fence(connection)
+            return self._doubts.judge(doubts)
 
     def park(self, culprit: Arrival, run: Run, why: Why, done: Counters, *, attempts: int) -> Run | None:
         """Park a stream at an event that fails; its run waits behind it.

@@ -1,4 +1,4 @@
-"""A stream's events sorted out against its checkpoint: duplicates, a fork, what is fresh, and what of that follows."""
+"""A stream's events sorted out by its checkpoint: duplicates, older ones, a fork, fresh ones, and those that follow."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,12 +13,21 @@ class Sifted(msgspec.Struct):
 
     fresh: list[Arrival]  # above the checkpoint, in order of version, each version once
     duplicates: int
+    older: list[Arrival] = msgspec.field(
+        default_factory=list
+    )  # below the checkpoint: duplicates by their version alone
     fork: Arrival | None = None  # an event whose place is taken by another
     after: list[Arrival] = msgspec.field(default_factory=list)  # what comes after the fork
 
     def forked(self) -> list[Arrival]:
         """Return the fork and what comes after it."""
         return [self.fork, *self.after] if self.fork else []
+
+    def fork_below(self) -> None:
+        """Take the first of the older events for a fork: all the others come after it."""
+        first, *others = self.older
+        self.after = [*others, *self.fresh, *self.forked()]
+        self.older, self.fresh, self.fork = [], [], first
 
 
 def sift(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Sifted:
@@ -27,9 +36,9 @@ def sift(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Sifted:
     ordered = tidy(Run(checkpoint.stream, given)).arrivals
     sifted = Sifted([], len(given) - len(ordered))
     for place, arrival in enumerate(ordered):
-        if arrival.version < checkpoint.version or (
-            arrival.version == checkpoint.version and arrival.uuid == checkpoint.event_id
-        ):
+        if arrival.version < checkpoint.version:
+            sifted.older.append(arrival)
+        elif arrival.version == checkpoint.version and arrival.uuid == checkpoint.event_id:
             sifted.duplicates += 1
         elif arrival.version == (sifted.fresh[-1].version if sifted.fresh else checkpoint.version):
             sifted.fork, sifted.after = arrival, ordered[place + 1 :]

@@ -17,6 +17,7 @@ from eventkit.errors import ArchiveError
 from eventkit.storage.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
+from eventkit.storage.digests import HEX, PRIME, SUM
 from eventkit.storage.maintenance import check_maintenance
 from eventkit.storage.pruning import READS, RECORD, take_away
 
@@ -32,7 +33,14 @@ _UNAPPLIED = f"""select s.stream, p.name from {{s}}.streams s
     where c.generation = p.generation and c.stream = s.stream and c.version >= s.version) order by 1, 2"""
 _EVENTS = """select position, split_part(stream, '-', 1), source, row_to_json(e)::text from {s}.events e
               where stream = any(%s) order by stream, version"""
+_DIGESTS = f"""(select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
+          where e.stream = any(%s) group by e.stream)"""
 _CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream = any(%s)"
+# The digest of what is pruned gains the archived events before they go, and loses them when they are back.
+_ADD = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
+  from {_DIGESTS} x where t.stream = x.stream"""
+_SUBTRACT = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + {PRIME} - x.digest, {PRIME})
+  from {_DIGESTS} x where t.stream = x.stream"""
 _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
   from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
@@ -65,6 +73,7 @@ class Archive:
                 keep(out, file)
                 found = self._verify(out, file, len(positions))
                 # crash point: archived, not committed -> the file is there, and the store as it was
+                self._execute(_ADD, (names,))
                 take_away(self._connection, self._schema, positions)
                 self._execute(_CLOSE, (names,))
                 run = {"run": uuid7(), "actor": self._actor, "before": None}
@@ -89,6 +98,7 @@ class Archive:
                 self._execute(_PUT_BACK, (batch,))
             if lines.digest != found:
                 raise ArchiveError(f"{file} was changed while it was read: nothing was done")
+            self._execute(_SUBTRACT, (sorted(streams),))
             # crash point: restored, not committed -> the streams are closed as before
             return sorted(streams)
 

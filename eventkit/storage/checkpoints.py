@@ -14,28 +14,36 @@ import msgspec
 import psycopg
 
 from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.digests import PRIME, added
 
 # Locks each checkpoint it touches, in order of stream; one index look-up a stream. The WHERE compares with the run's
 # *first* version: `k.version < excluded.version` would skip over holes. A run from above version 1 must not create a
 # checkpoint; asking first whether there is one would cost a second look-up for each stream, so it is created as parked,
 # comes back as such, and is deleted again before anybody can see it.
-ADVANCE = """
+ADVANCE = f"""
 with x as materialized (
-  select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[]) x(s, f, l, i)
+  select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[],
+                       %(digests)s::bigint[]) x(s, f, l, i, d)
 )
-insert into {s}.checkpoints as k (generation, stream, version, event_id, parked)
-select %(generation)s, s, l, i, f > 1 from x order by s collate "C"
-on conflict (generation, stream) do update set version = excluded.version, event_id = excluded.event_id
+insert into {{s}}.checkpoints as k (generation, stream, version, event_id, digest, parked)
+select %(generation)s, s, l, i, d, f > 1 from x order by s collate "C"
+on conflict (generation, stream) do update
+   set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {PRIME})
  where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
 returning stream, parked
 """
 _TAKE_BACK = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
-_READ = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = any(%s)"
-_CREATE = "insert into {s}.checkpoints (generation, stream, version) values (%s, %s, 0) on conflict do nothing"
-_LOCK = "select stream, version, event_id, parked from {s}.checkpoints where generation = %s and stream = %s for update"
-_MOVE = """update {s}.checkpoints set version = %(version)s, event_id = %(event_id)s, parked = %(parked)s
+_COLUMNS = "stream, version, event_id, parked, digest"
+_READ = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = any(%s)"
+_CREATE = """insert into {s}.checkpoints (generation, stream, version, digest) values (%s, %s, 0, 0)
+             on conflict do nothing"""
+_LOCK = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = %s for update"
+_MOVE = """update {s}.checkpoints
+              set version = %(version)s, event_id = %(event_id)s, digest = %(digest)s, parked = %(parked)s
             where generation = %(generation)s and stream = %(stream)s"""
-_BETWEEN = """select stream, version, event_id, parked from {s}.checkpoints
+_PAGE = f"""select {_COLUMNS} from {{s}}.checkpoints
+             where generation = %s and stream > %s order by stream limit %s"""
+_BETWEEN = f"""select {_COLUMNS} from {{s}}.checkpoints
                where generation = %s and stream > %s and stream <= %s order by stream"""
 _LAGGING = """
 select l.stream, coalesce(n.version, 0), l.version, coalesce(n.parked, false)
@@ -48,6 +56,7 @@ select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
  order by n.stream
 """
 _ANY = "select exists (select from {s}.checkpoints where generation = %s)"
+_EVENTS = "select coalesce(sum(version), 0)::bigint from {s}.checkpoints where generation = %s"
 _COUNT = "select count(*), count(*) filter (where parked) from {s}.checkpoints where generation = %s"
 # A loose scan over the primary key; "order." is above every stream of "order".
 _CATEGORIES = """
@@ -64,12 +73,13 @@ select name from c where name is not null
 
 
 class Span(msgspec.Struct, gc=False, frozen=True):
-    """A run of one stream's versions without a hole, and the id of its last event."""
+    """A run of one stream's versions without a hole, the id of its last event, and what it adds to the digest."""
 
     stream: str
     first: int
     last: int
-    id: UUID
+    id: str  # 32 hexadecimal digits
+    digest: int | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -79,6 +89,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     version: int
     event_id: UUID | None
     parked: bool
+    digest: int | None = None  # of all events up to there (`eventkit.storage.digests`); None: not known
+
+    def advanced(self, version: int, event_id: UUID, part: int | None) -> "Checkpoint":
+        """Return it at a later event; `part` is what the events in between add to the digest, None if not known."""
+        return Checkpoint(self.stream, version, event_id, self.parked, added(self.digest, part))
 
 
 class Checkpoints:
@@ -95,7 +110,8 @@ class Checkpoints:
             "streams": text_array([span.stream for span in spans]),
             "firsts": plain_array([span.first for span in spans]),
             "lasts": plain_array([span.last for span in spans]),
-            "ids": plain_array([span.id.hex for span in spans]),
+            "ids": plain_array([span.id for span in spans]),
+            "digests": plain_array([span.digest for span in spans]),
         }
         rows = connection.execute(self._sql(ADVANCE), params).fetchall()
         unfounded = [stream for stream, created_above_1 in rows if created_above_1]
@@ -109,6 +125,10 @@ class Checkpoints:
         """Return the checkpoints as committed now, without locks: versions only grow."""
         rows = connection.execute(self._sql(_READ), (generation, list(streams)))
         return {row[0]: Checkpoint(*row) for row in rows}
+
+    def page(self, connection: psycopg.Connection[Any], generation: int, after: str, limit: int) -> list[Checkpoint]:
+        """Return the next checkpoints in order of stream."""
+        return [Checkpoint(*row) for row in connection.execute(self._sql(_PAGE), (generation, after, limit))]
 
     def between(
         self, connection: psycopg.Connection[Any], generation: int, after: str, upto: str
@@ -148,6 +168,11 @@ class Checkpoints:
         """Return how many streams a generation knows, and how many of them are parked."""
         streams, parked = connection.execute(self._sql(_COUNT), (generation,)).fetchone() or (0, 0)
         return streams, parked
+
+    def events(self, connection: psycopg.Connection[Any], generation: int) -> int:
+        """Return how many events a generation has applied; reads all of its checkpoints."""
+        row = connection.execute(self._sql(_EVENTS), (generation,)).fetchone()
+        return int(row[0]) if row else 0
 
     def categories(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
         """Return the categories of the streams that a generation knows."""

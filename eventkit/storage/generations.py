@@ -40,8 +40,8 @@ with handed as (
                               where n.parked_by = %(new)s and n.stream = d.stream), 0)
   returning stream
 ), parked as (
-  insert into {s}.checkpoints (generation, stream, version, parked)
-  select distinct %(generation)s, stream, 0, true from handed
+  insert into {s}.checkpoints (generation, stream, version, digest, parked)
+  select distinct %(generation)s, stream, 0, 0, true from handed
   on conflict (generation, stream) do update set parked = true
 )
 insert into {s}.redrives (parked_by, stream, asked_by)

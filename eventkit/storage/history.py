@@ -5,18 +5,20 @@ the store's database. Only the primary is asked; a standby shows commits in anot
 """
 
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.connection import database_errors
+from eventkit.storage.digests import Question, Stored, ask
 from eventkit.storage.outbox import AMENDED, AS_TEXT, message
-from eventkit.storage.reader import Row
 
 logger = logging.getLogger("eventkit.projection")
+
+T = TypeVar("T")
 
 # By the unique index on (stream, version).
 _READ = (
@@ -42,6 +44,9 @@ class History(Protocol):
     def pruned_to(self, stream: str) -> int:
         """Return up to which version the store has pruned a stream; 0 where it has not, or is away."""
 
+    def ask(self, questions: Sequence[Question]) -> list[Stored]:
+        """Return what the store has of streams, in the order of the questions; an empty list where it is away."""
+
     def close(self) -> None:
         """Let go of connections."""
 
@@ -52,6 +57,7 @@ class OwnHistory:
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         """Share the connection."""
         self._connection = connection
+        self._schema = f'"{schema}"'
         self._statement = _READ.format(s=f'"{schema}"').encode()
         self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
 
@@ -64,6 +70,10 @@ class OwnHistory:
         row = self._connection.execute(self._pruned_to, (stream,)).fetchone()
         return int(row[0]) if row else 0
 
+    def ask(self, questions: Sequence[Question]) -> list[Stored]:
+        """Return what the store has of streams."""
+        return ask(self._connection, self._schema, questions)
+
     def close(self) -> None:
         """Leave the connection to its owner."""
 
@@ -74,26 +84,35 @@ class RemoteHistory:
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], schema: str) -> None:
         """Take a function that opens an autocommit connection to the store's primary."""
         self._connect = connect
+        self._schema = f'"{schema}"'
         self._statement = _READ.format(s=f'"{schema}"').encode()
         self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
         self._connection: psycopg.Connection[Any] | None = None
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         """Return a stream's events between two versions; none, and a warning, where the store can't be reached."""
-        return [message(row) for row in self._ask(self._statement, stream, after, before, limit)]
+        rows = self._try(
+            stream, lambda store: store.execute(self._statement, (stream, after, before, limit)).fetchall()
+        )
+        return [message(row) for row in rows]
 
     def pruned_to(self, stream: str) -> int:
         """Return up to which version a stream was pruned, as far as the store can be reached."""
-        return max((int(row[0]) for row in self._ask(self._pruned_to, stream)), default=0)
+        rows = self._try(stream, lambda store: store.execute(self._pruned_to, (stream,)).fetchall())
+        return max((int(row[0]) for row in rows), default=0)
 
-    def _ask(self, statement: bytes, stream: str, *bounds: int) -> list[Row]:
+    def ask(self, questions: Sequence[Question]) -> list[Stored]:
+        """Return what the store has of streams; an empty list, and a warning, where the store can't be reached."""
+        return self._try(questions[0].stream, lambda store: ask(store, self._schema, questions))
+
+    def _try(self, stream: str, read: Callable[[psycopg.Connection[Any]], list[T]]) -> list[T]:
         try:
             if self._connection is None:
                 self._connection = self._connect()
             with database_errors():
-                return self._connection.execute(statement, (stream, *bounds)).fetchall()
+                return read(self._connection)
         except EventkitError as error:
-            logger.warning("the event store cannot be read, %s stays held: %s", stream, error)
+            logger.warning("the event store cannot be read for %s: %s", stream, error)
             self.close()
             return []
 

@@ -102,7 +102,7 @@ class Inbox(Checkpoints):
         params = {
             "handler": self._handler,
             "messages": text_array([span.stream for span in messages]),
-            "ids": plain_array([span.id.hex for span in messages]),
+            "ids": plain_array([span.id for span in messages]),
         }
         return {message for (message,) in connection.execute(self._sql(_TAKE), params)}
 

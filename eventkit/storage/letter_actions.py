@@ -21,6 +21,7 @@ from eventkit.errors import DeadLetterError
 from eventkit.storage.checkpoints import Checkpoint
 from eventkit.storage.connection import database_errors
 from eventkit.storage.dead_letters import COPIED, GAP, RECORD
+from eventkit.storage.digests import part_of
 from eventkit.storage.inbox import Inbox
 from eventkit.storage.letter_list import LIVE, RELAY, Choice
 from eventkit.storage.projections import Projections
@@ -205,6 +206,7 @@ def stepped(
         else:
             missing = "" if follows else ", over versions that were missing"
             result = f"the checkpoint went from version {now.version} to {letter.version}{missing}"
-            now = Checkpoint(now.stream, letter.version, letter.event_id, now.parked)
+            part = part_of(letter.event_id, letter.version) if follows else None
+            now = now.advanced(letter.version, letter.event_id, part)
             outcomes.append(Outcome(letter.id, result))
     return (now if any(outcome.done for outcome in outcomes) else None), outcomes

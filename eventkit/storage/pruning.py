@@ -17,8 +17,9 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.arrays import plain_array
 from eventkit.storage.connection import database_errors
+from eventkit.storage.digests import HEX, PRIME, SUM
 from eventkit.storage.maintenance import check_maintenance, maintenance
 
 BATCH = 1_000  # events
@@ -69,8 +70,12 @@ _WAITED_FOR = f"""select p.name from {{s}}.projections p where p.name <> all(%(i
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
 _UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
-_MARK = """update {s}.streams t set pruned_to = x.version from unnest(%s::text[], %s::int[]) x(stream, version)
-            where t.stream = x.stream"""
+# Before the events go: what they add to the digest stays with the stream.
+_MARK = f"""update {{s}}.streams t set pruned_to = x.version, pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
+  from (select e.stream, max(e.version) as version, {SUM} as digest
+          from {{s}}.events e cross join lateral (select {HEX} as h) x
+         where e.position = any(%s::bigint[]) group by e.stream) x
+ where t.stream = x.stream"""
 RECORD = """insert into {s}.prunings as p (run, category, source, actor, events, recorded_before, archive,
                                           archive_digest)
 values (%(run)s, %(category)s, %(source)s, %(actor)s, %(events)s, %(before)s, %(archive)s, %(digest)s)
@@ -154,9 +159,9 @@ class Pruning:
         return [Candidate(*row) for row in rows]
 
     def _prune(self, pruned: Sequence[Candidate]) -> None:
-        take_away(self._connection, self._schema, [item.position for item in pruned])
-        ends = {item.stream: item.version for item in pruned}
-        self._execute(_MARK, (text_array(ends), plain_array(ends.values())))
+        positions = [item.position for item in pruned]
+        self._execute(_MARK, (plain_array(positions),))
+        take_away(self._connection, self._schema, positions)
         for (category, source), events in _tally(pruned).items():
             params = {"run": self._run, "category": category, "source": source, "actor": self._actor}
             self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})

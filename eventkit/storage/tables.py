@@ -138,9 +138,10 @@ def _store(tables: MetaData) -> None:
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
         Column("pruned_to", Integer, nullable=False, server_default=text("0")),
+        Column("pruned_digest", BigInteger, nullable=False, server_default=text("0")),
         Column("closed", Boolean, nullable=False, server_default=text("false")),
         CheckConstraint("NOT closed OR version = pruned_to", name="closed"),  # an append would raise the version
-        comment="A stream, its version, and up to which its events were pruned; closed: it takes no more.",
+        comment="A stream, its version, up to which its events were pruned, their digest; closed: it takes no more.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -317,6 +318,7 @@ def _projections(tables: MetaData) -> None:
         Column("stream", Text(collation="C"), primary_key=True),
         Column("version", Integer, nullable=False),
         Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
+        Column("digest", BigInteger),  # of the ids of all events up to the version; null where some were never seen
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
         info={STORAGE: _UPDATED_STORAGE},

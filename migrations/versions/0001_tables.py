@@ -110,11 +110,12 @@ def _store(schema: str) -> None:
         sa.Column("stream", C_TEXT, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("pruned_to", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("pruned_digest", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.PrimaryKeyConstraint("stream", name="streams_pkey"),
         sa.CheckConstraint("NOT closed OR version = pruned_to", name=op.f("streams_closed_check")),
         schema=schema,
-        comment="A stream, its version, and up to which its events were pruned; closed: it takes no more.",
+        comment="A stream, its version, up to which its events were pruned, their digest; closed: it takes no more.",
     )
     op.create_table(
         "events",
@@ -295,6 +296,7 @@ def _projections(schema: str) -> None:
         sa.Column("stream", C_TEXT, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("event_id", sa.Uuid),
+        sa.Column("digest", sa.BigInteger),
         sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
