@@ -16,7 +16,7 @@ from eventkit.domain.codec import Codec
 from eventkit.domain.encoded import Encoded, Sealable, check_size, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.event_type import EventType, names_before
-from eventkit.domain.names import category_of, check_name, check_source, check_topic
+from eventkit.domain.names import category_of, check_name, check_source, check_topic, check_type
 from eventkit.domain.personal import PersonalField
 from eventkit.domain.stream import StreamId
 from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
@@ -42,6 +42,7 @@ class Catalog:
         self._prepared: dict[type, Codec] = {}
         self._codecs: dict[type, Codec] = {}  # of those in use, after the chains were checked
         self._upcasters = Upcasters()
+        self._retired: set[str] = set()
         self.has_personal = False  # whether an event with personal fields is in use
 
     def __repr__(self) -> str:
@@ -89,6 +90,13 @@ class Catalog:
             msg = f"{name!r} is an event of {source!r} itself: register {cls!r} with @event"
             raise CatalogError(msg)
         self._register(EventType(check_source(source), name, version, cls, oldest))
+
+    def retired(self, *names: str) -> None:
+        """Say that stored events of these types of this service are nobody's any more: readers pass them."""
+        for name in names:
+            if (self.name, check_type(name)) in self._types:
+                raise CatalogError(f"{name!r} is a type of this catalog: an event that is read is not retired")
+        self._retired.update(names)
 
     def upcast(self, cls: type, *, from_version: int) -> Callable[[U], U]:
         """Register the function that raises the JSON data of a type (a dict) from one version to the next."""
@@ -164,6 +172,10 @@ class Catalog:
     def knows(self, source: str, name: str) -> bool:
         """Whether events of this type can be decoded."""
         return (source, name) in self._types
+
+    def has_known(self, name: str) -> bool:
+        """Whether events of this service of this type can be decoded, or are retired."""
+        return (self.name, name) in self._types or name in self._retired
 
     def type_of(self, cls: type) -> EventType:
         """Return the type that a class is registered as, or raise UnknownEventType."""

@@ -4,6 +4,7 @@ Types without a handler are none of the projection's business: they advance its 
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
 from eventkit.projection.arrival import Arrival, Raw, header
 from eventkit.storage.inbox import is_message
+from eventkit.storage.letter_actions import TOMBSTONE
+
+logger = logging.getLogger("eventkit.projection")
 
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
@@ -51,6 +55,8 @@ class Handlers:
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
         self._decoders: dict[int, Decode] = {}  # of first schema versions, by the handler's id
+        self._passed: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as they came
+        self.unknown: list[str] = []  # types of the catalog itself that it does not know, and that came
         self._later: dict[tuple[int, Raw], Decode] = {}  # of events with more headers, by that of the schema version
 
     def __iter__(self) -> Iterator[Handler]:
@@ -78,8 +84,11 @@ class Handlers:
 
         `opened` is the event with its personal data, where that was opened.
         """
-        handler = self._by_kind.get(arrival.kind)
+        kind = arrival.kind
+        handler = self._by_kind.get(kind)
         if handler is None:
+            if kind not in self._passed:
+                self._pass(kind)
             return None
         if handler.takes_envelope:
             envelope = self._catalog.decode(opened or encoded(arrival))
@@ -92,6 +101,14 @@ class Handlers:
         version = header(arrival.message, "ce_dataschemaversion", _COMMON_HEADERS)
         later = self._later.get((id(handler), version)) or self._later_decoder(handler, arrival, version)
         return Step(handler, later(arrival.message.value), None)
+
+    def _pass(self, kind: tuple[Raw, Raw]) -> None:
+        """Remember a kind that nobody handles; warn once of one that the catalog should know."""
+        self._passed.add(kind)
+        source, name = (part.decode(errors="replace") if isinstance(part, bytes) else part or "" for part in kind)
+        if source == self._catalog.name and name != TOMBSTONE and not self._catalog.has_known(name):
+            self.unknown.append(name)
+            logger.warning("%s passes events of a type that its catalog does not know: %s", self._projection, name)
 
     def _later_decoder(self, handler: Handler, arrival: Arrival, version: Raw) -> Decode:
         number = encoded(arrival).schema_version

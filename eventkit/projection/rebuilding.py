@@ -35,6 +35,7 @@ from eventkit.projection.projection import Projection
 from eventkit.projection.site import Site
 from eventkit.projection.swapping import Held, Swap, Swapped, prefers_merge
 from eventkit.storage.connection import connect, database_errors
+from eventkit.storage.event_types import refuse_unknown_types, unknown_types
 from eventkit.storage.outbox import read_horizon
 from eventkit.storage.reader import Horizon
 from eventkit.storage.shadow import index_shadow
@@ -132,6 +133,9 @@ class Rebuilding:
     def _begin(self, site: Site, store: psycopg.Connection[Any]) -> Job:
         streams = StreamLog(store, self._settings.schema, categories=self._projection.categories)
         total = 0 if self._plan.from_transport else streams.total()
+        refuse_unknown_types(
+            store, self._settings.schema, self._projection.catalog, categories=self._projection.categories
+        )
         begun = site.begin(total=total, resume=self._plan.resume)
         self._progress.total = total
         self._save = partial(site.tell, begun.rebuild.generation)
@@ -166,6 +170,8 @@ class Rebuilding:
             feed_in_processes(parts, self._count, self._stop)
         feeder.work(self._count, until=LITTLE)
         self._go_on()
+        if unknown := self._projection.handlers.unknown:  # in a transport's messages, where the store has none
+            raise RebuildRefused(f"{unknown_types(self._projection.catalog.name, unknown)}; the live read model stays")
 
     def _is_through(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
         """Whether all that could own a position below the horizon has ended: what it wrote is read from here on."""

@@ -25,6 +25,7 @@ from eventkit.projection.sources import Source, StoreSource, TransportSource
 from eventkit.projection.topics import known_topics, topics_of_store
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.event_log import EventLog
+from eventkit.storage.event_types import refuse_unknown_types
 from eventkit.storage.leases import Lease
 from eventkit.storage.outbox import READING
 from eventkit.storage.pruning import pruned_categories
@@ -62,14 +63,13 @@ class Running:
         """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
         with ExitStack() as stack:
             projector = self._projector(stack, Stop())
+            self._reach_store()
             if not self._wanted.from_store:
                 self._reach_topics(stack)
             projector.register()
             if not self._wanted.from_store:
                 self._remove_abandoned(stack)
             self._tell_pruned(projector)
-            if self._wanted.store_url:
-                self._reach_store()
 
     def redrive(self, stop: Stop) -> None:
         """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""
@@ -133,7 +133,9 @@ class Running:
 
     def _reach_store(self) -> None:
         try:
-            self._connections.store("projector reader").close()
+            with self._connections.store("projector reader") as store:
+                projection = self._projection
+                refuse_unknown_types(store, self._settings.schema, projection.catalog, categories=projection.categories)
         except DatabaseUnavailable as error:
             if self._wanted.from_store:
                 raise

@@ -158,6 +158,7 @@ def _store(tables: MetaData) -> None:
         Column("metadata", JSONB, nullable=False),
         Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("stream", "version"),
+        Index(None, "source", "type"),  # of which types there are events: few values, so 7 bytes an event
         CheckConstraint("version > 0", name="version"),
         comment="What happened. Append-only.",
     )

@@ -138,6 +138,7 @@ def _store(schema: str) -> None:
         schema=schema,
         comment="What happened. Append-only.",
     )
+    op.create_index("events_source_type_idx", "events", ["source", "type"], schema=schema)
 
 
 def _append_only(schema: str) -> None:
