@@ -29,6 +29,7 @@ EventkitError
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
 │   ├── UnexpectedEvent       an event that its fold does not take
 │   └── MissingEvents         versions of its stream are no longer in the store
+├── TryLater                  something that a handler calls is away: a handler raises this to wait
 ├── Deposed                   another process holds the lease now
 ├── TransportError            the broker does not do what was asked
 │   ├── TransportUnavailable  no connection, or it was lost
@@ -39,6 +40,7 @@ EventkitError
 │   └── RequestFailed         its responder failed at it, or has answered something else
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
+    │   └── ProjectionDeleted its row is gone: start its projector again to make it anew
     ├── NameTaken             another projection is registered under its name
     ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
     ├── StreamParked          what is waited for is parked, or waits behind what is
@@ -218,6 +220,20 @@ class MissingEvents(AggregateError):
     """Versions of the aggregate's stream are no longer in the store: its state cannot be known."""
 
 
+class TryLater(EventkitError):
+    """Something that a handler calls is away: its streams wait, and one of them is tried again after `seconds`.
+
+    A handler raises this. Nothing is parked, and events of other types go on.
+    """
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        """Say for how long, and why, in words that may be logged and shown."""
+        self.seconds = float(seconds)
+        if not 0 <= self.seconds < float("inf"):
+            raise ValueError(f"TryLater({seconds!r}): seconds must be 0 or more, and finite")
+        super().__init__(reason or f"asked to be tried again in {self.seconds:g} s")
+
+
 class Deposed(EventkitError):
     """Another process holds the lease now."""
 
@@ -274,6 +290,10 @@ class ProjectionError(EventkitError):
 
 class VersionMismatch(ProjectionError):
     """The declared version of a projection is not the live one."""
+
+
+class ProjectionDeleted(VersionMismatch):
+    """A running projection was deleted."""
 
 
 class NameTaken(ProjectionError):

@@ -70,20 +70,41 @@ def collect_garbage_rarely() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+class Waits:
+    """The pauses of something that cannot go on now, and what is said of it: once, then counted."""
+
+    def __init__(self, name: str) -> None:
+        """Wait for nothing yet."""
+        self._name = name
+        self._wait = _FIRST_WAIT
+        self._told, self._told_at = "", 0.0
+        self._since, self._tries = 0.0, 0
+
+    def failed(self, error: Exception, *, worked: float) -> float:
+        """Say what is waited for, after so many seconds of work; return how many seconds to wait."""
+        now = time.monotonic()
+        if worked > _STEADY or not self._tries:
+            self._wait, self._since, self._tries = _FIRST_WAIT, now, 0
+        self._tries += 1
+        if str(error) != self._told:
+            logger.warning("%s waits: %s", self._name, error)
+            self._told, self._told_at = str(error), now
+        elif now - self._told_at > _REPEAT:
+            logger.warning("%s waits for %.0f s, %d tries: %s", self._name, now - self._since, self._tries, error)
+            self._told_at = now
+        wait = self._wait * random.uniform(0.5, 1.0)  # noqa: S311 jitter needs no secrecy
+        self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        return wait
+
+
 def supervise(work: Callable[[Stop], None], stop: Stop, *, name: str) -> None:
     """Run `work` until it returns. When the database or the broker is away, say so once, wait, and run it again."""
-    wait, told, told_at = _FIRST_WAIT, "", 0.0
+    waits = Waits(name)
     while not stop.is_set():
         started = time.monotonic()
         try:
             work(stop)
         except PASSING as error:
-            now = time.monotonic()
-            if str(error) != told or now - told_at > _REPEAT:
-                logger.warning("%s waits: %s", name, error)
-                told, told_at = str(error), now
-            wait = _FIRST_WAIT if now - started > _STEADY else wait
-            stop.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 jitter needs no secrecy
-            wait = min(wait * 2, _LONGEST_WAIT)
+            stop.wait(waits.failed(error, worked=time.monotonic() - started))
         else:
             return

@@ -4,14 +4,13 @@ Several processes share the work: by consumer group from a broker; from the stor
 """
 
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from eventkit.cli.topics import checked
 from eventkit.config import Settings, has_password
-from eventkit.errors import ConfigurationError
+from eventkit.errors import ConfigurationError, EventkitError, VersionMismatch
 
 if TYPE_CHECKING:
     from eventkit.projection.running import Running, Wanted
@@ -48,30 +47,45 @@ def command() -> None:
     "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
 )
 @click.option("--store-url", metavar="URL", help="The event store, where it is not in the read models' database.")
+@click.option(
+    "--exit-on-rebuild",
+    is_flag=True,
+    help="End with 1 where another version is live (default: wait, and say for what).",
+)
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option
     settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
-    store_url: str | None, until_idle: float | None,
+    store_url: str | None, until_idle: float | None, exit_on_rebuild: bool,
 ) -> None:  # fmt: skip
     """Run projections, process managers and handlers until asked to stop.
 
     A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
+
+    The trouble of one is its own: a projection whose table is missing, or whose rebuild is due, waits and says so,
+    while the others go on.
     """
     from eventkit.cli.process import at_start, together
     from eventkit.projection.loading import load_projections
     from eventkit.projection.running import Running, Wanted
-    from eventkit.worker import Stop, collect_garbage_rarely, supervise
+    from eventkit.projection.supervision import Supervised
+    from eventkit.worker import Stop, collect_garbage_rarely
 
     stop = Stop()
     stop.on_signals()
     settings.require_database()
     wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle))
     runnings = {item.name: Running(item, settings, wanted) for item in load_projections(paths)}
-    if at_start(lambda: _reach(settings, wanted, runnings.values()), stop):
-        collect_garbage_rarely()
-        workers = [partial(supervise, running.work, name=f"projector {name}") for name, running in runnings.items()]
-        together(workers, stop)
+    if not at_start(lambda: _reach(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
+        return
+    collect_garbage_rarely()
+    supervised = [
+        Supervised(running, name=name, until_idle=until_idle, exit_on_rebuild=exit_on_rebuild)
+        for name, running in runnings.items()
+    ]
+    together([each.work for each in supervised], stop)
+    for error in (each.error for each in supervised if each.error is not None):
+        raise error
 
 
 def _wanted(wanted: "Wanted") -> "Wanted":
@@ -84,14 +98,33 @@ def _wanted(wanted: "Wanted") -> "Wanted":
     return wanted
 
 
-def _reach(settings: Settings, wanted: "Wanted", runnings: Iterable["Running"]) -> None:
+def _reach(settings: Settings, wanted: "Wanted", runnings: Iterable["Running"], *, exit_on_rebuild: bool) -> None:
+    """Raise the first error where no projection can go on; where some can, they do, and the others wait."""
     from eventkit.cli.reach import reach_database
 
     reach_database(settings)
     if not wanted.from_store:
         _reach_broker(settings)
-    for running in runnings:
+    found = [_reached(running) for running in runnings]
+    errors = [error for error in found if error is not None]
+    rebuilds = [error for error in errors if isinstance(error, VersionMismatch)]
+    if rebuilds and exit_on_rebuild:
+        raise rebuilds[0]
+    if len(errors) == len(found) and not rebuilds:
+        raise errors[0]
+
+
+def _reached(running: "Running") -> EventkitError | None:
+    from eventkit.projection.blame import translated
+
+    try:
         running.reach()
+    except Exception as error:
+        ours = translated(error)
+        if isinstance(ours, EventkitError):
+            return ours
+        raise
+    return None
 
 
 def _reach_broker(settings: Settings) -> None:

@@ -32,7 +32,7 @@ class Handlers(SqlProjection):
     acts = True
     unversioned = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what all handlers share, each by its name
         self,
         name: str,
         catalog: Catalog,
@@ -41,14 +41,20 @@ class Handlers(SqlProjection):
         batch: int = Projection.batch,
         attempts: int = Projection.attempts,
         since: datetime | None = None,
+        timeout: float = Projection.timeout,
+        away: Sequence[type[Exception]] = (),
     ) -> None:
         """Declare them.
 
         `batch` is how many messages share a transaction at most: 1 where a handler calls something outside of the
         database, which a rollback would not take back. `attempts` are made, with growing pauses, before a message is
         parked. Events that were recorded before `since` have no effect.
+
+        `timeout` is how many seconds a handler may take between two statements. `away` are errors that mean that
+        something it calls is away, beside `TryLater`, OSError and TimeoutError: then its streams wait.
         """
         super().__init__(name, catalog, categories=categories)
+        self.declare(timeout=timeout, away=away)
         self.batch, self.attempts, self.since = batch, attempts, since
         if batch < 1 or attempts < 1:
             raise ProjectionError(f"handlers {name!r}: batch={batch} and attempts={attempts} must be 1 or more")

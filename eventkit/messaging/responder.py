@@ -13,7 +13,7 @@ import psycopg
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError, Refused
 from eventkit.messaging.answering import Answering, Answers, KeptReplies, Reply
-from eventkit.projection.handlers import Step, takes_envelope
+from eventkit.projection.handlers import Step, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.sources import Source
 from eventkit.projection.workspace import Workspace
@@ -74,7 +74,7 @@ class Responder(Projection):
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name)
             call = function if enveloped else lambda connection, request, _: function(connection, request)
-            self.handlers.add(cls, call, takes_envelope=True)
+            self.handlers.add(cls, call, takes_envelope=True, user=function)
             return function
 
         return register
@@ -136,4 +136,8 @@ class Given(msgspec.Struct):
 
 
 def _call(workspace: Workspace, step: Step) -> Given:
-    return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
+    try:
+        return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
+    except Exception as error:
+        raised_by(step, error)
+        raise

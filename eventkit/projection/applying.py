@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.errors import NewerSchema, UndecodableEvent, UnknownEventType, VersionMismatch
+from eventkit.errors import NewerSchema, ProjectionDeleted, UndecodableEvent, UnknownEventType, VersionMismatch
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.doubts import Recent
@@ -59,10 +59,15 @@ class Applying:
         catalog = self.projection.catalog
         return self._has_opened or any(catalog.is_personal(kind.cls) for kind in catalog.types)
 
-    def register(self) -> Live:
-        """Create the projection's row if it is new, and check that this process may apply."""
+    def register(self, *, known: bool = False) -> Live:
+        """Create the projection's row if it is new, and check that this process may apply.
+
+        Where it is `known` and its row is gone, it was deleted: ProjectionDeleted.
+        """
         self.projection.catalog.check()
         with self.workspace.transaction() as connection:
+            if known:
+                self.fence(connection)
             self.projection.check(connection)
             self._register(connection)
             return self.fence(connection)
@@ -87,7 +92,7 @@ class Applying:
     def checked(self, live: Live | None) -> Live:
         """Return what is live, if this process may apply to it."""
         if live is None:
-            raise VersionMismatch(
+            raise ProjectionDeleted(
                 f"projection {self.projection.name!r} is not registered any more: start its projector again"
             )
         if live.declared_version != self.projection.version:

@@ -1,12 +1,12 @@
-"""Whose fault an error is: the event's (park), another transaction's (again), the server's or set-up's (stop).
+"""Whose fault an error is: the event's (park), another transaction's (again), the server's, the deployment's (stop).
 
-An innocent event must never be parked: a deadlock, a serialization failure, a lock timeout, a lost connection, a full
-disk or a missing table say nothing about it.
+An innocent event must never be parked. Only two kinds of error speak of the event's own data: SQLSTATE classes 22 and
+23, and what the handler itself raises (a `raise` in the service's own SQL functions is one: class P0). A deadlock says
+nothing about the event, nor does a full disk, a column that was dropped, or an API that is down.
 """
 
-import traceback
 from enum import Enum, auto
-from pathlib import Path
+from urllib.error import HTTPError
 
 import psycopg
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from eventkit.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DuplicateEventId,
+    EventkitError,
     NewerSchema,
     NotPrimary,
     ProjectionError,
@@ -26,13 +27,14 @@ from eventkit.errors import (
     StreamClosed,
     SubjectForgotten,
     TransportError,
+    TryLater,
     UndecodableEvent,
     VersionMismatch,
 )
+from eventkit.projection.handlers import handler_of
+from eventkit.projection.place import place_of
 from eventkit.storage.connection import translated as meaning_of
-
-_LIBRARIES = (str(Path(__file__).parents[1]), "site-packages")  # frames there say nothing of the handler's place
-
+from eventkit.worker import PASSING
 
 NOT_KEPT = "not kept: it may hold personal data"
 _LONGEST = 10_000  # characters: an error may show the whole of a statement's parameters
@@ -42,14 +44,24 @@ class Blame(Enum):
     """Whom to hold responsible."""
 
     EVENT = auto()
-    RIVAL = auto()
-    SERVER = auto()
-    SETUP = auto()
+    RIVAL = auto()  # another transaction: again at once
+    SERVER = auto()  # our database: a new connection
+    DEPLOYMENT = auto()  # tables, rights, settings: the projection stops until somebody has mended them
+    AWAY = auto()  # something that a handler calls: its streams wait
 
 
-_RIVAL = ("40001", "40P01", "55P03")
-_SERVER = ("08", "53", "57", "58", "XX")  # connection, resources, shutdown and cancel, system, internal
-_SETUP = ("42P01", "42501", "3F000", "3D000", "28000", "28P01")  # no table, no right, no schema, no database, no login
+_OF_EVENTS = ("22", "23", "P0")
+_RIVAL = ("40", "55P03")
+_SERVER = (
+    "08",
+    "25P03",
+    "25P04",
+    "53",
+    "57P",
+    "58",
+    "XX",
+)  # connection, time limits of a session, resources, shutdown, system
+_LASTING = ("53400",)  # a configured limit: nothing that passes by itself
 _OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
 _PLAIN = (NewerSchema, ConcurrencyError, DuplicateEventId, StreamClosed, SubjectForgotten)
 # what the append of a handler may say
@@ -60,56 +72,103 @@ _OF_APPENDS = {
     SubjectForgotten: Blame.EVENT,
     StreamClosed: Blame.EVENT,
 }
+_LIMITS = {  # the settings of PostgreSQL behind what ends a statement or a session
+    "57014": "statement_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
+_UNDERSTOOD = range(400, 500)  # an answer of HTTP that speaks of the request itself ...
+_NOT_OF_THE_REQUEST = {401, 403, 407, 408, 425, 429}  # ... but for logins, time and rates
 
 
-def blame(error: Exception) -> Blame:
-    """Return whose fault an error in a batch is."""
+def blame(error: Exception, *, ours: bool = True, away: tuple[type[Exception], ...] = ()) -> Blame:
+    """Return whose fault an error in a batch is.
+
+    `ours`: whether the batch's own transaction was broken by it. Where it was not, a database error is that of another
+    connection, which a handler has. `away` are the errors that a projection declares as those of what it calls.
+    """
+    if isinstance(error, (TryLater, *away)):
+        return Blame.AWAY if handler_of(error) else Blame.DEPLOYMENT
     if isinstance(error, _OURS):
-        return _OF_APPENDS.get(type(error), Blame.SETUP)
-    cause = database_error(error)
-    if cause is None:
+        if isinstance(error, PASSING) and not ours and handler_of(error):
+            return Blame.AWAY
+        return _OF_APPENDS.get(type(error), Blame.DEPLOYMENT)
+    cause = database_error(error, ours=ours)
+    if cause is not None:
+        return _of_database(cause, ours=ours)
+    return Blame.AWAY if handler_of(error) and _is_of_surroundings(error) else Blame.EVENT
+
+
+def _of_database(cause: psycopg.Error, *, ours: bool) -> Blame:
+    state = cause.sqlstate
+    if state is None:
+        lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+        return (Blame.SERVER if ours else Blame.AWAY) if lost else Blame.EVENT  # else the client's: a wrong parameter
+    if state.startswith(_OF_EVENTS):
         return Blame.EVENT
-    state = cause.sqlstate or ""
-    if state in _RIVAL:
+    if state.startswith(_RIVAL):
         return Blame.RIVAL
-    if state in _SETUP:
-        return Blame.SETUP
-    if (
-        state == "25006"
-        or state.startswith(_SERVER)
-        or (not state and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError))
-    ):
-        return Blame.SERVER
-    return Blame.EVENT
+    if state == "25006" or (state.startswith(_SERVER) and state not in _LASTING):
+        return Blame.SERVER if ours else Blame.AWAY
+    return Blame.DEPLOYMENT
 
 
-def database_error(error: BaseException) -> psycopg.Error | None:
-    """Return the driver's error in an error, also where SQLAlchemy or a handler has wrapped it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, psycopg.Error):
-            return seen
-        seen = (
-            seen.orig
-            if isinstance(seen, sa.exc.DBAPIError) and seen.orig is not None
-            else seen.__cause__ or seen.__context__
-        )
+def _is_of_surroundings(error: Exception) -> bool:
+    """Whether an error is one of a network, a file system or a time limit; also another database's."""
+    if isinstance(error, OSError):  # also a TimeoutError
+        status = _http_status(error)
+        return status not in _UNDERSTOOD or status in _NOT_OF_THE_REQUEST
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
+
+
+def _http_status(error: OSError) -> int:
+    """Return the status that urllib and requests give their errors; 0 for others."""
+    found = error.code if isinstance(error, HTTPError) else getattr(getattr(error, "response", None), "status_code", 0)
+    return found if isinstance(found, int) else 0
+
+
+def database_error(error: BaseException, *, ours: bool = True) -> psycopg.Error | None:
+    """Return the driver's error in an error, also where SQLAlchemy or a handler has wrapped it.
+
+    An error that a handler raises after it has dealt with another (in a savepoint) is its own, unless it says `from`.
+    """
+    link: BaseException | None = error
+    seen: list[BaseException] = []  # an error that is raised again may have itself among its causes
+    while link is not None and link not in seen:
+        if isinstance(link, psycopg.Error):
+            return link
+        seen.append(link)
+        if isinstance(link, sa.exc.DBAPIError) and link.orig is not None:
+            link = link.orig
+        else:
+            link = link.__cause__ or (link.__context__ if ours else None)
     return None
 
 
 def translated(error: Exception) -> Exception:
-    """Return the error of ours that a server's or the set-up's error is."""
+    """Return the error of ours that a server's or the deployment's error is."""
     cause = database_error(error)
-    if isinstance(error, _OURS) or cause is None:
+    if isinstance(error, EventkitError) or cause is None:
         return error
     text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    if cause.sqlstate == "25006":
-        return NotPrimary(f"the database of the read models is read-only ({text}): give the primary's URL")
-    if blame(error) is Blame.SERVER:
-        return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {text}")
-    if "eventkit" in text or cause.sqlstate == "3F000":
-        return SchemaMismatch(f"{text}: run `eventkit db upgrade` on this database")
-    return ProjectionError(f"{text}: the projection's table or its rights are not as its code expects")
+    place, state = place_of(error), cause.sqlstate
+    said = f"{text}{f' (SQLSTATE {state})' if state else ''}{f' at {place}' if place else ''}"
+    if state in _LIMITS:
+        limit, kind = _LIMITS[state], ProjectionError if state == "57014" else DatabaseUnavailable
+        return kind(
+            f"PostgreSQL has ended work of the projection: {said}; raise {limit} for this role or database, if it is "
+            "set there, or the projection's `timeout=`"
+        )
+    if state == "25006":
+        return NotPrimary(f"the database of the read models is read-only ({said}): give the primary's URL")
+    if blame(error) in (Blame.SERVER, Blame.RIVAL):
+        return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {said}")
+    if "eventkit" in text or state == "3F000":
+        return SchemaMismatch(f"{said}: run `eventkit db upgrade` on this database")
+    return ProjectionError(
+        f"{said}: the tables, rights or settings are not as the projection's code expects; it goes on when they are"
+    )
 
 
 def said(error: Exception) -> str:
@@ -121,12 +180,10 @@ def said(error: Exception) -> str:
     kind = type(error).__name__
     if isinstance(error, _PLAIN):
         return f"{kind}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)] or frames
-    place = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+    place = place_of(error)
     cause = database_error(error)
     state = f" (SQLSTATE {cause.sqlstate} {cause.diag.constraint_name or ''}".rstrip() + ")" if cause else ""
-    return f"{kind}{state}{place}"
+    return f"{kind}{state}{f' at {place}' if place else ''}"
 
 
 def detail(error: Exception, *, private: bool) -> str:

@@ -9,17 +9,20 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from eventkit.errors import ConcurrencyError, DatabaseUnavailable
+from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
 from eventkit.projection.applying import Applying, Stopped
-from eventkit.projection.arrival import Run
+from eventkit.projection.arrival import Arrival, Run
+from eventkit.projection.aside import Aside
 from eventkit.projection.blame import Blame, blame, cause_of, detail, said, translated
 from eventkit.projection.counters import Counters
 from eventkit.projection.doubts import Doubt, Kind
+from eventkit.projection.handlers import step_of
 from eventkit.projection.letters import Why
+from eventkit.projection.place import frames_of
 from eventkit.projection.second_look import PAGE, SecondLook
 from eventkit.worker import Stop
 
@@ -27,6 +30,7 @@ logger = logging.getLogger("eventkit.projection")
 
 T = TypeVar("T")
 RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown away
+_AWAY = 1.0  # seconds between two tries of a rebuild at what a handler calls
 
 
 class Failed(Exception):  # not an error of ours: it carries one of the handlers'
@@ -38,14 +42,35 @@ class Failed(Exception):  # not an error of ours: it carries one of the handlers
         self.error = error
 
 
+class Away(Exception):  # not an error of ours: it carries one of the handlers'
+    """A transaction was rolled back because something that a handler calls is away."""
+
+    def __init__(self, error: Exception) -> None:
+        """Carry the error."""
+        super().__init__(said(error))
+        self.error = error
+
+
+class PutOff(NamedTuple):
+    """What becomes of a look at a stream whose handler has found something away."""
+
+    result: bool | None  # of the look, where it has ended
+    left: Run | None = None  # what is looked at again
+    limit: int = 1  # how many events at once
+
+
 class Culprits:
     """The way from a batch to its second looks."""
 
-    def __init__(self, applying: Applying, second: SecondLook, stop: Stop) -> None:
-        """Work on the connection that both share; pauses end when `stop` is set."""
+    def __init__(self, applying: Applying, second: SecondLook, stop: Stop, *, aside: Aside | None = None) -> None:
+        """Work on the connection that both share; pauses end when `stop` is set.
+
+        Streams wait in `aside` for what a handler calls; without it, everything waits.
+        """
         self._applying = applying
         self._second = second
         self._stop = stop
+        self._aside = aside
         self._name = applying.projection.name
 
     def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Run]:
@@ -59,15 +84,26 @@ class Culprits:
         return left + self._judge(doubts, done) if doubts else left
 
     def look(self, run: Run, done: Counters, *, redrive: bool = False) -> bool:
-        """Look at a stream until nothing is left to do; False when asked to stop while an event had chances left."""
+        """Look at a stream until nothing is left to do; False where nothing could be decided.
+
+        That is so when asked to stop while an event had chances left, or where something is away and no event that
+        could be set aside was given.
+        """
         left: Run | None = run
-        limit, attempts = PAGE, 0
+        most = min(PAGE, self._applying.projection.batch)
+        limit, attempts = most, 0
         while left is not None:
             current = left
             looking = partial(self._second.look, current, done, limit=limit, redrive=redrive)
             try:
                 left = self.again(looking)
-                limit, attempts = min(PAGE, 2 * limit), 0
+                limit, attempts = min(most, 2 * limit), 0
+                self._succeeded(self._second.trying)
+            except Away as away:
+                put_off = self._put_off(current, away, done)
+                if put_off.result is not None:
+                    return put_off.result
+                left, limit = put_off.left, put_off.limit
             except Failed as failure:
                 if len(self._second.trying) != 1:
                     limit = self._smaller(failure)
@@ -78,19 +114,24 @@ class Culprits:
                         return False  # nothing is decided: it comes again
                     continue
                 left = self._park(current, failure, done, attempts)
-                limit, attempts = PAGE, 0
+                limit, attempts = most, 0
         return True
 
     def again(self, work: Callable[[], T]) -> T:
-        """Do something in a transaction; again after a deadlock and the like. Failed when an event is to blame."""
+        """Do something in a transaction; again after a deadlock and the like.
+
+        Failed when an event is to blame, Away when something that a handler calls is.
+        """
         lost: Exception | None = None
         for attempt in range(1, RIVALS + 1):
             try:
                 return work()
             except Exception as error:
-                whose = blame(error)
+                whose = self._blame(error)
                 if whose is Blame.EVENT:
                     raise Failed(error) from error
+                if whose is Blame.AWAY:
+                    raise Away(error) from error
                 if whose is not Blame.RIVAL:
                     raise translated(error) from error
                 lost = error
@@ -127,12 +168,61 @@ class Culprits:
             return SortedOut()
         try:
             return sort_out(self.again(lambda: self._applying.apply(runs, done, position=position)), done)
+        except Away as away:
+            if self._aside is None and self._wait_for(away):
+                return SortedOut(list(runs))  # asked to stop
+            return self._halve(self._ready(runs, away), done)
         except Failed as failure:
             logger.debug("%d streams of %s fail together: %s", len(runs), self._name, failure)
             if len(runs) == 1:
                 return SortedOut(list(runs))
         middle = len(runs) // 2
         return self._halve(runs[:middle], done).plus(self._halve(runs[middle:], done))
+
+    def _blame(self, error: Exception) -> Blame:
+        ours = self._applying.workspace.broken
+        return blame(error, ours=ours, away=self._applying.projection.away)
+
+    def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
+        """Return what can be applied while something is away."""
+        if self._aside is None:
+            return runs
+        self._aside.breakers.failed(away.error)
+        ready = self._aside.sort_out(runs)
+        step = step_of(away.error)
+        if step is not None and step.stream in self._aside:
+            self._aside.failed(step.stream)
+        return ready
+
+    def _before(self, away: Away) -> int:
+        """Return how many events of the last look come before the first that its handler would fail at; 1 at least."""
+        step, handlers = step_of(away.error), self._applying.projection.handlers
+        kinds = [handler.kind if (handler := handlers.of(arrival)) else None for arrival in self._second.trying]
+        return max(1, kinds.index(step.handler.kind)) if step and step.handler.kind in kinds else 1
+
+    def _put_off(self, run: Run, away: Away, done: Counters) -> "PutOff":
+        """Set a stream aside whose next event has failed, or park it where it fails while others get through."""
+        if len(self._second.trying) != 1:
+            return PutOff(None, run, self._before(away))
+        if self._aside is None:
+            return PutOff(False if self._wait_for(away) else None, run, 1)
+        handler = self._aside.breakers.failed(away.error)
+        if not run.arrivals:
+            return PutOff(result=False)
+        self._aside.add(run, handler)
+        strikes = self._aside.failed(run.stream)
+        if strikes < self._applying.projection.attempts or isinstance(away.error, TryLater):
+            return PutOff(result=True)
+        return PutOff(None, self._park(self._aside.drop(run.stream), Failed(away.error), done, strikes))
+
+    def _wait_for(self, away: Away) -> bool:
+        """Wait before all is tried again; return whether to stop."""
+        logger.warning("%s waits for what its handler calls: %s", self._name, away)
+        return self._stop.wait(_AWAY)
+
+    def _succeeded(self, arrivals: Sequence[Arrival]) -> None:
+        if self._aside is not None and self._aside.breakers:
+            self._aside.breakers.succeeded(self._applying.projection.handlers, arrivals)
 
     def _smaller(self, failure: Failed) -> int:
         """Return how many events the next look shall take."""
@@ -142,7 +232,10 @@ class Culprits:
 
     def _has_chances(self, failure: Failed, attempts: int) -> bool:
         """Return whether an event is to be tried again; what cannot be decoded is not."""
-        logger.warning("%s fails at %s, attempt %d: %s", self._name, self._second.trying[0].stream, attempts, failure)
+        culprit = self._second.trying[0]
+        said_of = (self._name, culprit.stream, culprit.version, attempts)
+        logger.warning("%s fails at %s version %d, attempt %d%s: %s", *said_of, _where(failure.error), failure)
+        logger.debug("traceback, without what the error says:\n%s", frames_of(failure.error))
         return cause_of(failure.error) == "failed" and attempts < self._applying.projection.attempts
 
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
@@ -179,6 +272,11 @@ def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:
         if rest.arrivals:
             found.ahead.append(rest)
     return found
+
+
+def _where(error: Exception) -> str:
+    step = step_of(error)
+    return f", at {step.handler.type} in {step.handler.name}" if step else ""
 
 
 def _backoff(attempt: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.projection.handlers import Step
+from eventkit.projection.handlers import Step, raised_by
 from eventkit.projection.rows import DELETE, RowTable, Taken
 
 Call = Callable[[Any, Step], object]
@@ -37,7 +37,12 @@ class Folding:
             row = rows[key]
             if row is None:  # deleted by an event before: start again from the defaults
                 row = rows[key] = self._again(key, taken)
-            if call(row, step) is DELETE:
+            try:
+                deleted = call(row, step) is DELETE
+            except Exception as error:
+                raised_by(step, error)
+                raise
+            if deleted:
                 rows[key] = None
         return self._rows.write(self._connection, self._shadow, taken)
 

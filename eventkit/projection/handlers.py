@@ -35,6 +35,18 @@ class Handler(msgspec.Struct, frozen=True):
     function: Function
     takes_envelope: bool
     key: Key | None = None  # the row's key, of a table projection
+    user: Function | None = None  # the service's own function, where `function` wraps it
+
+    @property
+    def name(self) -> str:
+        """The service's function, as `package.module.function`."""
+        function = self.user or self.function
+        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Source and type of its events: what it is known by in its projection."""
+        return self.source, self.type
 
 
 class Step(msgspec.Struct, gc=False):
@@ -43,7 +55,25 @@ class Step(msgspec.Struct, gc=False):
     handler: Handler
     event: Any
     envelope: Envelope[Any] | None
-    stream: str = ""  # or what stands for it, in an inbox; where there is an envelope
+    stream: str  # or what stands for it, in an inbox
+
+
+def raised_by(step: Step, error: Exception) -> None:
+    """Remember in an error which event's handler has raised it; the first one counts."""
+    if step_of(error) is None:
+        error._eventkit_step = step  # type: ignore[attr-defined]  # noqa: SLF001 it travels with the error
+
+
+def step_of(error: BaseException) -> Step | None:
+    """Return the event whose handler has raised an error; None where it came from elsewhere."""
+    found = getattr(error, "_eventkit_step", None)
+    return found if isinstance(found, Step) else None
+
+
+def handler_of(error: BaseException) -> Handler | None:
+    """Return the handler that has raised an error; None where it came from elsewhere."""
+    step = step_of(error)
+    return step.handler if step else None
 
 
 class Handlers:
@@ -63,14 +93,22 @@ class Handlers:
         """Return each handler once."""
         return iter({(handler.source, handler.type): handler for handler in self._by_kind.values()}.values())
 
-    def add(self, cls: type, function: Function, *, takes_envelope: bool, key: Key | None = None) -> None:
-        """Register the one handler of an event class."""
+    def add(
+        self,
+        cls: type,
+        function: Function,
+        *,
+        takes_envelope: bool,
+        key: Key | None = None,
+        user: Function | None = None,
+    ) -> None:
+        """Register the one handler of an event class; `user` is the service's function where `function` wraps it."""
         kind = self._catalog.type_of(cls)
         if (kind.source, kind.name) in self._by_kind:
             raise ProjectionError(
                 f"projection {self._projection!r} has two handlers for {kind.name}: join them into one function"
             )
-        handler = Handler(kind.source, kind.name, function, takes_envelope, key)
+        handler = Handler(kind.source, kind.name, function, takes_envelope, key, user)
         for name in kind.names:
             self._by_kind[kind.source, name] = handler
             self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
@@ -78,6 +116,10 @@ class Handlers:
     def handles(self, arrival: Arrival) -> bool:
         """Whether an event has a handler."""
         return arrival.kind in self._by_kind
+
+    def of(self, arrival: Arrival) -> Handler | None:
+        """Return the handler of an event."""
+        return self._by_kind.get(arrival.kind)
 
     def decode(self, arrival: Arrival, opened: EncodedEvent | None = None) -> Step | None:
         """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done.
@@ -94,13 +136,13 @@ class Handlers:
             envelope = self._catalog.decode(opened or encoded(arrival))
             return Step(handler, envelope.event, envelope, arrival.stream)
         if opened is not None:
-            return Step(handler, self._catalog.event_of(opened), None)
+            return Step(handler, self._catalog.event_of(opened), None, arrival.stream)
         if len(arrival.message.headers) == _COMMON_HEADERS and not is_message(arrival.stream):
             decode = self._decoders.get(id(handler)) or self._decoder(handler)
-            return Step(handler, decode(arrival.message.value), None)
+            return Step(handler, decode(arrival.message.value), None, arrival.stream)
         version = header(arrival.message, "ce_dataschemaversion", _COMMON_HEADERS)
         later = self._later.get((id(handler), version)) or self._later_decoder(handler, arrival, version)
-        return Step(handler, later(arrival.message.value), None)
+        return Step(handler, later(arrival.message.value), None, arrival.stream)
 
     def _pass(self, kind: tuple[Raw, Raw]) -> None:
         """Remember a kind that nobody handles; warn once of one that the catalog should know."""

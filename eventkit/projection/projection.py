@@ -22,6 +22,7 @@ from eventkit.storage.registering import Declared
 from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)
+_LONGEST = 86_400  # seconds
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -35,6 +36,8 @@ class Projection:
     prompt = False  # rather a small batch now than a larger one a little later: somebody waits
     batch = 4_000  # messages in a transaction, at most
     attempts = 3  # at an event that fails, before its stream is parked
+    timeout = 60.0  # seconds that a handler may take between two statements of its transaction
+    away: tuple[type[Exception], ...] = ()  # errors that mean that something a handler calls is away
     since: datetime | None = None  # events that were recorded before have no effect
     tables: Sequence[TableName] = ()  # what it writes, and a rebuild makes anew
     path = "package.module:projection"  # where an operator finds it, once it was loaded from there
@@ -54,6 +57,16 @@ class Projection:
         self.version = version
         self.categories = tuple(categories)
         self.handlers = Handlers(name, catalog)
+
+    def declare(self, *, timeout: float, away: Sequence[type[Exception]]) -> None:
+        """Set how long a handler may take, in seconds, and which errors mean that something it calls is away."""
+        if not 0 < timeout < _LONGEST:
+            raise ProjectionError(f"projection {self.name!r}: timeout={timeout} must be above 0 and below {_LONGEST} s")
+        given: Sequence[object] = away
+        wrong = [kind for kind in given if not (isinstance(kind, type) and issubclass(kind, Exception))]
+        if wrong:
+            raise ProjectionError(f"projection {self.name!r}: away={wrong[0]!r} is no class of exceptions")
+        self.timeout, self.away = float(timeout), tuple(away)
 
     def reads(self, stream: str) -> bool:
         """Whether a stream is of its categories; a message without a version is of none, and read."""

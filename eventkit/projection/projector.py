@@ -16,8 +16,10 @@ from functools import partial
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
+from eventkit.errors import ProjectionError
 from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Run, gather
+from eventkit.projection.aside import Aside
 from eventkit.projection.counters import Counters
 from eventkit.projection.culprit import Culprits
 from eventkit.projection.second_look import SecondLook
@@ -43,28 +45,33 @@ class Projector:
         history: History,
         schema: str = "eventkit",
         stop: Stop | None = None,
+        aside: Aside | None = None,
     ) -> None:
-        """Put the parts together; the connection that `applying` works on, and history, are this projector's alone."""
+        """Put the parts together; the connection that `applying` works on, and history, are this projector's alone.
+
+        Streams wait in `aside`; without it, whatever a handler calls and is away holds up all of them.
+        """
         self.projection = applying.projection
         self.counters = Counters()
         self.stop = stop or Stop()
         self.worked = time.monotonic()  # when the last batch was done
         self._applying = applying
+        self._aside = aside
         self._second = SecondLook(self._applying, history, schema=schema)
-        self._culprits = Culprits(self._applying, self._second, self.stop)
+        self._culprits = Culprits(self._applying, self._second, self.stop, aside=aside)
 
-    def start(self) -> int:
+    def start(self, *, known: bool = False) -> int:
         """Register the projection, check its version and its table, and try the streams that wait for missing events.
 
         Return how far the store has been read.
         """
-        position = self._applying.saved = self.register()
+        position = self._applying.saved = self.register(known=known)
         self.look_at_held()
         return position
 
-    def register(self) -> int:
-        """Register the projection, check its version and its table; return how far the store has been read."""
-        return self._culprits.certainly(self._applying.register).position
+    def register(self, *, known: bool = False) -> int:
+        """Register the projection unless it is `known`, and check it; return how far the store has been read."""
+        return self._culprits.certainly(partial(self._applying.register, known=known)).position
 
     def begins(self) -> bool:
         """Return whether nothing was applied yet, by anybody."""
@@ -109,34 +116,69 @@ class Projector:
             self.report()
 
     def step(self, source: Source) -> int:
-        """Apply the next batch; return how many messages it had."""
+        """Apply the next batch, and streams that have waited; return how many messages the batch had."""
         messages = source.receive()
-        if messages and self.apply(messages, position=source.position):
+        if messages and not self._apply(messages, position=source.position):
+            return len(messages)
+        if (messages or self._aside) and self._take_up():
+            self._save(source.position)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
-            source.acknowledge(messages)
-            self.worked = time.monotonic()
+            source.acknowledge(self._aside.hold(messages) if self._aside is not None else messages)
+            if messages:
+                self.worked = time.monotonic()
         return len(messages)
 
     def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
         """Give each message its effect, or a place among the dead letters, or nothing if it had it before; and commit.
 
         `position` is where the store is to be read from after these messages, where they came from it. False when asked
-        to stop before all had theirs: they are to come again.
+        to stop before all had theirs, or when some wait: they are not to be acknowledged.
         """
+        if not self._apply(messages, position=position):
+            return False
+        self._save(position)
+        return not self._aside
+
+    def _apply(self, messages: Sequence[Message], *, position: int | None) -> bool:
+        """Apply messages, or set their streams aside; False when asked to stop."""
         batch = gather(messages, from_store=position is not None, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
-        runs = [run for run in batch.runs if self.projection.reads(run.stream)]
-        self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in runs)
+        read = [run for run in batch.runs if self.projection.reads(run.stream)]
+        self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in read)
+        runs = self._aside.sort_out(read) if self._aside is not None else read
+        alone = batch.malformed or self._aside
+        done = self._apply_runs(runs, position=None if alone else position)
+        self._keep_malformed(batch.malformed)
+        return done
+
+    def _apply_runs(self, runs: Sequence[Run], *, position: int | None = None) -> bool:
         whole = [run for run in runs if run.whole]
         odd = [run for run in runs if not run.whole]
-        at_once = None if odd or batch.malformed else position
-        left = self._culprits.apply(whole, self.counters, position=at_once)
-        self._keep_malformed(batch.malformed)
-        if not all(self._culprits.look(run, self.counters) for run in [*odd, *left]):
-            return False
-        if position is not None and position > self._applying.saved:
-            self._culprits.certainly(lambda: self._applying.save(position))
+        left = self._culprits.apply(whole, self.counters, position=None if odd else position)
+        return all(self._culprits.look(run, self.counters) for run in [*odd, *left])
+
+    def _take_up(self) -> bool:
+        """Try streams that have waited, for a second or so; False when asked to stop before one was through."""
+        deadline = time.monotonic() + ASKED
+        while self._aside and not self.stop.is_set() and time.monotonic() < deadline:
+            runs = self._aside.take(self.projection.batch)
+            if not runs:
+                break
+            waited = len(self._aside)
+            done = self._culprits.look(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
+            if not done:
+                return False
+            if len(self._aside) <= waited:
+                self.worked = time.monotonic()
         return True
+
+    def _save(self, position: int | None) -> None:
+        """Remember how far the store was read: below the first event that waits."""
+        if position is None:
+            return
+        reached = self._aside.floor(position) if self._aside is not None else position
+        if reached > self._applying.saved:
+            self._culprits.certainly(lambda: self._applying.save(reached))
 
     def report(self) -> None:
         """Write the counters into the log."""
@@ -158,7 +200,9 @@ class Projector:
         for stream in self._culprits.certainly(self._second.asked):
             if self.stop.is_set() or time.monotonic() > deadline:
                 break
-            goes_on = self.redrive(stream)
+            if not self._culprits.look(Run(stream, []), self.counters, redrive=True):
+                break  # something that its handler calls is away: it stays asked for
+            goes_on = not self.is_parked(stream)
             logger.info("%s redrives %s: it %s", self.projection.name, stream, "goes on" if goes_on else "stays parked")
             tried += 1
         return tried
@@ -166,7 +210,20 @@ class Projector:
     def redrive(self, stream: str) -> bool:
         """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, and says why."""
         self._culprits.look(Run(stream, []), self.counters, redrive=True)
-        return not self._culprits.certainly(lambda: self._second.is_parked(stream))
+        return not self.is_parked(stream)
+
+    def is_parked(self, stream: str) -> bool:
+        """Return whether a stream is parked."""
+        return self._culprits.certainly(lambda: self._second.is_parked(stream))
+
+    def refuse_waiting(self) -> None:
+        """Raise ProjectionError where streams wait for something that a handler calls."""
+        if self._aside:
+            reasons = "; ".join(f"{breaker.handler.name}: {breaker.reason}" for breaker in self._aside.breakers)
+            raise ProjectionError(
+                f"{len(self._aside)} streams of projection {self.projection.name!r} wait, and nothing else came "
+                f"({reasons or 'they are tried again in a while'})"
+            )
 
     def _keep_malformed(self, malformed: Sequence[tuple[Message, str]]) -> None:
         by_key: dict[str, list[Letter]] = {}

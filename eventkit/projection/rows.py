@@ -82,6 +82,10 @@ class RowTable:
         """Return a new row of a key that `take` has found to be new."""
         return self._row([*(key if len(self.key) > 1 else (key,)), *(self._new[shadow] or ())])
 
+    def forget(self) -> None:
+        """Forget what new rows hold: the table may have been altered."""
+        self._new.clear()
+
     def lock(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> None:
         """Create the rows that are missing, with their defaults, and lock all, in order of key."""
         presets = [[_default(column) for _ in keys] for column in self._preset]

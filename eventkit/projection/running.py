@@ -1,7 +1,7 @@
 """One projection with all that it needs, term after term: connects, subscribes, runs, and lets go of everything.
 
 A term ends when it is asked to, when it was idle for long enough, when the store has a new category to subscribe to, or
-with an error, after which the next term begins from nothing. Called by `eventkit.worker.supervise`.
+with an error, after which the next term begins from nothing. Called by `supervision`.
 """
 
 import logging
@@ -15,6 +15,8 @@ import msgspec
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.projection.applying import Applying
+from eventkit.projection.aside import Aside
+from eventkit.projection.breaker import Breakers
 from eventkit.projection.connections import Connections
 from eventkit.projection.counters import Counters
 from eventkit.projection.groups import broker_of, remove_abandoned
@@ -53,6 +55,8 @@ class Running:
     def __init__(self, projection: Projection, settings: Settings, wanted: Wanted) -> None:
         """Connect to nothing yet."""
         self.counters = Counters()
+        self._breakers = Breakers(projection.name)  # what is away stays away from one term to the next
+        self._known = False  # whether this process has seen the projection's row
         self._waits = False  # for a first topic
         self._projection = projection
         self._settings = settings
@@ -88,7 +92,8 @@ class Running:
         """Return whether another term shall follow."""
         with ExitStack() as stack:
             projector = self._projector(stack, stop)
-            projector.start()
+            projector.start(known=self._known)
+            self._known = True
             if self._wanted.from_store:
                 return self._from_store(projector, stack)
             return self._from_transport(projector, stack)
@@ -101,7 +106,8 @@ class Running:
         stack.callback(history.close)
         schema, opening = self._settings.schema, self._connections.opening(connection, stack)
         applying = Applying(self._projection, workspace, schema=schema, opening=opening)
-        projector = Projector(applying, history=history, schema=schema, stop=stop)
+        aside = Aside(self._projection.handlers, self._breakers)
+        projector = Projector(applying, history=history, schema=schema, stop=stop, aside=aside)
         projector.counters = self.counters
         return projector
 
@@ -159,7 +165,7 @@ class Running:
             return not self._is_idle(projector)
 
         projector.run(source, goes_on=goes_on)
-        return not self._is_idle(projector)
+        return not self._has_ended(projector)
 
     def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
         held = self._store_source(projector, stack)
@@ -172,6 +178,7 @@ class Running:
             return not self._is_idle(projector)
 
         projector.run(source, goes_on=goes_on)
+        self._has_ended(projector)
         return False
 
     def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
@@ -182,7 +189,7 @@ class Running:
         stack.callback(lease.release)
         if not lease.acquire(projector.stop.is_set):
             return None
-        position = projector.start()  # after the lease: it has moved on under the process that held it before
+        position = projector.start(known=True)  # after the lease: it has moved on under the process that held it before
         reading = self._connections.store("projector reader", options=READING)
         stack.callback(reading.close)
         return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
@@ -238,6 +245,12 @@ class Running:
             return known
         with self._connections.store("projector topics") as connection:
             return topics_of_store(self._projection, connection, self._settings.schema)
+
+    def _has_ended(self, projector: Projector) -> bool:
+        """Whether it was idle for long enough; ProjectionError where streams wait all the same."""
+        if self._is_idle(projector) and not projector.stop.is_set():
+            projector.refuse_waiting()
+        return self._is_idle(projector)
 
     def _is_idle(self, projector: Projector) -> bool:
         limit = self._wanted.until_idle

@@ -11,7 +11,7 @@ from itertools import groupby
 from sqlalchemy import Table
 
 from eventkit.domain.catalog import Catalog
-from eventkit.projection.handlers import Function, Step, takes_envelope
+from eventkit.projection.handlers import Function, Step, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import TableName
@@ -48,7 +48,7 @@ class SqlProjection(Projection):
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name)
-            self.handlers.add(cls, _each(function, enveloped=enveloped), takes_envelope=enveloped)
+            self.handlers.add(cls, _each(function, enveloped=enveloped), takes_envelope=enveloped, user=function)
             return function
 
         return register
@@ -57,7 +57,7 @@ class SqlProjection(Projection):
         """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order."""
 
         def register(function: F) -> F:
-            self.handlers.add(cls, _run(function), takes_envelope=True)
+            self.handlers.add(cls, _run(function), takes_envelope=True, user=function)
             return function
 
         return register
@@ -72,16 +72,24 @@ class SqlProjection(Projection):
 def _each(function: Function, *, enveloped: bool) -> Function:
     def call(connection: object, steps: Sequence[Step]) -> None:
         for step in steps:
-            if enveloped:
-                function(connection, step.event, step.envelope)
-            else:
-                function(connection, step.event)
+            try:
+                if enveloped:
+                    function(connection, step.event, step.envelope)
+                else:
+                    function(connection, step.event)
+            except Exception as error:
+                raised_by(step, error)
+                raise
 
     return call
 
 
 def _run(function: Function) -> Function:
     def call(connection: object, steps: Sequence[Step]) -> None:
-        function(connection, [step.envelope for step in steps])
+        try:
+            function(connection, [step.envelope for step in steps])
+        except Exception as error:
+            raised_by(steps[0], error)
+            raise
 
     return call

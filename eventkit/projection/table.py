@@ -15,7 +15,7 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError
 from eventkit.projection.folding import Call, Folding
-from eventkit.projection.handlers import Function, Step, parameters, takes_envelope
+from eventkit.projection.handlers import Function, Step, parameters, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.rows import RowTable
 from eventkit.projection.workspace import Workspace
@@ -68,13 +68,15 @@ class TableProjection(Projection):
                 _uniform(function, enveloped=enveloped),
                 takes_envelope=enveloped or wide_key,
                 key=self._key(cls, key),
+                user=function,
             )
             return function
 
         return register
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Raise ProjectionError when the table does not exist."""
+        """Raise ProjectionError when the table does not exist; forget what was known of its new rows."""
+        self.rows.forget()
         if not find_tables(connection, self.tables):
             table = self.rows.table.fullname
             raise ProjectionError(
@@ -98,7 +100,11 @@ class TableProjection(Projection):
         Folding(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
-        key = step.handler.key(step.event, step.envelope) if step.handler.key else None
+        try:
+            key = step.handler.key(step.event, step.envelope) if step.handler.key else None
+        except Exception as error:
+            raised_by(step, error)
+            raise
         if key is None or (type(key) is tuple and None in key):
             raise ProjectionError(
                 f"{step.handler.type} has the key {key!r} in projection {self.name!r}: "

@@ -10,11 +10,16 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
 from eventkit.errors import ProjectionError
 from eventkit.storage.connection import database_errors
+
+_ABORTED = (
+    "the transaction is aborted, or was ended inside: a handler has swallowed a database error (it may use a savepoint)"
+)
 
 
 class Workspace:
@@ -26,7 +31,9 @@ class Workspace:
             connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.connection = connection
+        self.broken = False  # whether the last transaction that failed was aborted, or lost with its connection
         self._ours = True  # whether it is this class that ends a transaction
+        self._swallowed: BaseException | None = None  # the last error of a statement that SQLAlchemy has seen
         self._committed: list[Callable[[], None]] = []
         # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
         self._sqlalchemy = self._connect() if with_sqlalchemy else None
@@ -44,18 +51,25 @@ class Workspace:
         ending: Any = self.connection if self._sqlalchemy is None else self._sqlalchemy.begin()
         self._ours = False
         self._committed.clear()
+        self._swallowed = None
         try:
             yield self.connection
             self._ours = True
             self._check()
             # crash point: applied, not committed -> delivered again, applied then
             ending.commit()
-        except BaseException:
+        except BaseException as error:
             self._ours = True
+            self.broken = self.connection.info.transaction_status != TransactionStatus.INTRANS
             self._rollback()
+            if isinstance(getattr(error, "orig", error), InFailedSqlTransaction):
+                raise self._aborted() from self._swallowed
             raise
         for call in self._committed:
             call()
+
+    def _aborted(self) -> ProjectionError:
+        return ProjectionError(f"{_ABORTED}: {self._swallowed}" if self._swallowed else _ABORTED)
 
     def when_committed(self, call: Callable[[], None]) -> None:
         """Call it when the open transaction is committed; never, where it is rolled back."""
@@ -71,10 +85,7 @@ class Workspace:
     def _check(self) -> None:
         """Refuse to commit where there is nothing to commit: PostgreSQL answers COMMIT with ROLLBACK, and no error."""
         if self.connection.info.transaction_status != TransactionStatus.INTRANS:
-            raise ProjectionError(
-                "the transaction is aborted, or was ended inside: a handler has swallowed a database error "
-                "(it may use a savepoint)"
-            )
+            raise self._aborted() from self._swallowed
 
     def close(self) -> None:
         """Let go of the connection; an open transaction is rolled back."""
@@ -86,7 +97,12 @@ class Workspace:
             connection = engine.connect()
         sa.event.listen(connection, "commit", self._guard)
         sa.event.listen(connection, "rollback", self._guard)
+        sa.event.listen(engine, "handle_error", self._remember)
         return connection
+
+    def _remember(self, context: sa.engine.ExceptionContext) -> None:
+        if not isinstance(context.original_exception, InFailedSqlTransaction):  # it says nothing of why
+            self._swallowed = context.original_exception
 
     def _guard(self, _: sa.Connection) -> None:
         if not self._ours:

@@ -1,5 +1,7 @@
 """What `eventkit projector run` is pointed at by the tests."""
 
+from sqlalchemy import MetaData, Table
+
 from eventkit.projection.sql import SqlProjection
 from eventkit.projection.table import TableProjection
 from tests.projection.shop import TOTALS, Ordered, Total, shop
@@ -19,3 +21,17 @@ def ordered(row: Total, event: Ordered) -> None:
     """Count."""
     row.orders += 1
     row.amount += max(event.amount, 0)
+
+
+newer = make(version=2)
+first = make("first")
+absent = TableProjection(
+    "absent", shop, table=Table("absent", MetaData(), *(column._copy() for column in TOTALS.columns)), key="customer"
+)
+
+
+@absent.on(Ordered)
+def missed(row: Total, event: Ordered) -> None:
+    """Count."""
+    row.orders += 1
+    row.amount += event.amount
