@@ -1,5 +1,10 @@
-"""A real RabbitMQ as a child process, with a port mapper of its own, to kill, restart and pause."""
+"""A real RabbitMQ as a child process, with a port mapper of its own, to kill, restart and pause.
 
+EVENTKIT_TEST_RABBITMQ names the root of another system whose RabbitMQ is run instead, every deprecated feature denied
+(`scripts/newer.sh` makes one): that takes the rights to change into it.
+"""
+
+import os
 import shutil
 import socket
 import time
@@ -28,6 +33,17 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
+# From 4.0 on; each may be denied by default in a later release.
+DENIED = [
+    f"deprecated_features.permit.{name} = false"
+    for name in (
+        "transient_nonexcl_queues",
+        "global_qos",
+        "queue_master_locator",
+        "amqp_address_v1",
+        "amqp_filter_set_bug",
+    )
+]
 
 
 class GivenRabbit(GivenBroker):
@@ -45,19 +61,21 @@ class RabbitServer(Child):
         super().__init__()
         self._login = pika.PlainCredentials(*login)
         self._settings = settings
+        self._root = Path(os.environ["EVENTKIT_TEST_RABBITMQ"]) if "EVENTKIT_TEST_RABBITMQ" in os.environ else None
         self._port, self._dist, self._epmd = free_port(), free_port(), free_port()
         self.url = f"rabbitmq://{LOCAL}:{self._port}"
 
     def start(self) -> Self:
         """Start it, with the data it had."""
-        program = _program()
+        program = _program(self._root)
         if self._guard is None:
-            self._guard = Guard("eventkit-rabbitmq-")
+            self._guard = Guard(str(self._root / "tmp/eventkit-rabbitmq-") if self._root else "eventkit-rabbitmq-")
             login = f"default_user = {self._login.username}", f"default_pass = {self._login.password}"
             lines = [CONFIGURATION.format(host=LOCAL, port=self._port), *login, *self._settings]
+            lines += DENIED if self._root else []
             (self._guard.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
-            self._spawn([shutil.which("epmd") or "epmd", "-address", LOCAL, "-port", str(self._epmd)], "epmd.log")
-        self.pid = self._spawn([str(program)], "rabbitmq.log")
+            self._spawn(["epmd", "-address", LOCAL, "-port", str(self._epmd)], "epmd.log")
+        self.pid = self._spawn([program], "rabbitmq.log")
         self._await_answer()
         return self
 
@@ -73,8 +91,12 @@ class RabbitServer(Child):
         with self.connection() as connection:
             return str(connection._impl.server_properties["version"])
 
-    def _spawn(self, arguments: list[str], log: str) -> int:
+    def _spawn(self, arguments: list[str], log_name: str) -> int:
         folder = self._running.folder
+        log = folder / log_name
+        if self._root:
+            arguments = ["chroot", str(self._root), *arguments]
+            folder = Path("/", folder.relative_to(self._root))
         environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(folder),
@@ -92,7 +114,7 @@ class RabbitServer(Child):
             "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, instead of waiting for it
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
-        return self._running.spawn(Command(arguments=arguments, log=folder / log, environment=environment))
+        return self._running.spawn(Command(arguments=arguments, log=log, environment=environment))
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -108,9 +130,10 @@ class RabbitServer(Child):
         )
 
 
-def _program() -> Path:
-    """Return the server's own script: the wrapper of Debian's package changes the user."""
-    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
-    if not found or not shutil.which("epmd"):
+def _program(root: Path | None) -> str:
+    """Return the server's own script, by its path within the root: the wrapper of Debian's package changes the user."""
+    within = root or Path("/")
+    found = sorted(within.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"))
+    if not found or not shutil.which("epmd", path=str(within / "usr/bin")):
         raise ServerMissing(HOW_TO_GET)
-    return found[-1]
+    return str(Path("/", found[-1].relative_to(within)))

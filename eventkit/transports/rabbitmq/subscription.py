@@ -5,6 +5,7 @@ its part gives up the rest, within `receive`, by closing the channel of each. Th
 acknowledged to the head of the queue, in order, and makes the next member active.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict, deque
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pika
+from pika.exceptions import ChannelClosedByBroker
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
@@ -22,9 +24,12 @@ from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.publisher import KEY
 from eventkit.transports.rabbitmq.topology import members_of, queue_of
 
+logger = logging.getLogger("eventkit.rabbitmq")
+
 Shard = tuple[str, int]
 
 _LOOK = 0.5  # seconds between two looks at how many members there are
+_FORGOTTEN = 86_400_000  # milliseconds after which a queue of members is deleted that a crash has left without any
 
 
 class Place(NamedTuple):
@@ -177,14 +182,25 @@ class RabbitSubscription:
             self._changed.notify_all()
 
     def _sign_on(self, channel: Any) -> None:  # noqa: ANN401
-        """Be counted: a queue tells only its active consumer where there is a single one."""
+        """Be counted: a queue tells only its active consumer where there is a single one.
+
+        The queue is durable though nothing is ever in it: RabbitMQ gives up those that are neither durable nor
+        exclusive. It goes with its last consumer.
+        """
         self._register = channel
         name = members_of(self._group)
+        channel.add_on_close_callback(lambda _, reason: self._not_counted(reason))
         channel.queue_declare(
             name,
+            durable=True,
             auto_delete=True,
+            arguments={"x-expires": _FORGOTTEN},
             callback=lambda _: channel.basic_consume(name, _ignore, callback=lambda _: self._count_members()),
         )
+
+    def _not_counted(self, reason: Any) -> None:  # noqa: ANN401 pika's errors and others
+        if isinstance(reason, ChannelClosedByBroker):
+            logger.warning("the members of group %s are not counted, so one may have all: %s", self._group, reason)
 
     def _count_members(self) -> None:
         if self._register is not None and self._register.is_open:
