@@ -46,7 +46,7 @@ class ProcessManager(TableProjection):
         name: str,
         store: EventStore,
         *,
-        table: Table,
+        table: Table | type[Any],
         key: str | Sequence[str],
         categories: Sequence[str] = (),
         attempts: int = Projection.attempts,

@@ -15,6 +15,7 @@ from psycopg import sql
 from eventkit.errors import ProjectionError, UnsupportedConnection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.drivers import Opened, Row
+from eventkit.storage.live_tables import TableName
 
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"
 Query = str | bytes | sql.Composable
@@ -112,6 +113,23 @@ class Borrowed(Workspace):
         self.connection.execute(_TIME_ZONE, ["UTC"])
         yield  # an error takes it back with the savepoint that the append stands in
         self.connection.execute(_TIME_ZONE, [zone])
+
+    def check_schemas(self, projection: str, tables: Sequence[TableName]) -> None:
+        """Refuse a connection whose `schema_translate_map` leads a projection's table to another one.
+
+        A projection has one table, and its checkpoints say what is in that one.
+        """
+        if not isinstance(self._opened, sa.Connection):
+            return
+        translated = self._opened.get_execution_options().get("schema_translate_map") or {}
+        for table in tables:
+            to = translated.get(table.schema, table.schema)
+            if to != table.schema:
+                raise ProjectionError(
+                    f"this connection's schema_translate_map leads table {table.name!r} of the inline projection "
+                    f"{projection!r} from schema {table.schema!r} to {to!r}, but a projection is of one table: declare "
+                    f"one for each schema, Table(…, schema={to!r}), or append on a connection without it"
+                )
 
     def close(self) -> None:
         """Leave the connection to its owner."""

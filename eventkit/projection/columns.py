@@ -4,16 +4,15 @@ Thousands of values go at once, as one array a column. Used by the rows of table
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg.adapt import PyFormat
-from sqlalchemy import ARRAY, Column, Float
-from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+from sqlalchemy import Column, Float
 
+from eventkit.projection.column_types import DIALECT, is_array
 from eventkit.storage.arrays import plain_array, text_array
 
-DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 _FLOAT8, _NUMERIC = 701, 1700
 
 
@@ -23,7 +22,7 @@ class Columns:
     def __init__(self, columns: Sequence[Column[Any]]) -> None:
         """Ask SQLAlchemy what it does to the values of each."""
         self.columns = columns
-        self._out = [_processor(column, "bind") for column in columns]
+        self._out = {column: _processor(column, "bind") for column in columns}
         self._in = [_processor(column, "result") for column in columns]
 
     def arrays(
@@ -34,7 +33,7 @@ class Columns:
 
     def given(self, column: Column[Any], value: Any) -> Any:  # noqa: ANN401 a value of the user's column
         """Return one value as the driver shall have it."""
-        process = self._out[self.columns.index(column)]
+        process = self._out[column]
         return value if value is None or process is None else process(value)
 
     def read(self, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
@@ -46,9 +45,9 @@ class Columns:
     def _array(
         self, connection: psycopg.Connection[Any], column: Column[Any], values: Sequence[Any]
     ) -> list[Any] | str:
-        process = self._out[self.columns.index(column)]
+        process = self._out[column]
         if process is not None:
-            values = [value if value is None else process(value) for value in values]
+            values = [value if value is None and not _says_none(column) else process(value) for value in values]
         types = set(map(type, values)) - {type(None)}
         if types and all(issubclass(kind, str) for kind in types):
             return text_array(values)
@@ -56,7 +55,7 @@ class Columns:
             return plain_array(values)
         if len(types) > 1:  # the driver takes arrays of one type
             values = [value if value is None else _written(value) for value in values]
-        if isinstance(column.type, ARRAY):  # unnest would take an array of arrays apart
+        if is_array(column):  # unnest would take an array of arrays apart
             return [value if value is None else _literal(connection, value) for value in values]
         return values if isinstance(values, list) else list(values)
 
@@ -65,6 +64,11 @@ def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:
     kind = column.type.dialect_impl(DIALECT)
     oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # what the driver says of a column; only numbers are asked
     return kind.bind_processor(DIALECT) if way == "bind" else kind.result_processor(DIALECT, oid)
+
+
+def _says_none(column: Column[Any]) -> bool:
+    """Whether None is a value of its own: JSON's null, in a column that has no other."""
+    return column.type.should_evaluate_none and not column.nullable
 
 
 def _written(value: Any) -> str:  # noqa: ANN401 a value of the user's column

@@ -53,6 +53,7 @@ class Inline:
                 theirs = [run for run in runs if projection.reads(run.stream)]
                 if not theirs:
                     continue
+                workspace.check_schemas(projection.name, projection.tables)
                 applying = _Applying(projection, workspace, schema=site.schema, opening=_opening(site))
                 try:
                     for stopped in applying.apply(theirs, Counters()):

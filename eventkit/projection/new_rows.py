@@ -16,8 +16,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
+from eventkit.projection.column_types import is_padded, stored_type_of
 from eventkit.projection.columns import Columns
-from eventkit.projection.row_sql import type_of
 
 # Exactly these: what is derived from them may compare otherwise (citext), or come back otherwise (char(n)).
 _KEYS = {
@@ -44,11 +44,11 @@ class NewRows:
         self._values = values
         self._constant = all(_compares_plainly(column) for column in key) and all(map(_is_constant, values))
 
-    def values(self, connection: psycopg.Connection[Any], table: sql.Identifier) -> tuple[Any, ...] | None:
+    def values(self, connection: psycopg.Connection[Any], table: sql.Composed) -> tuple[Any, ...] | None:
         """Return what the columns beside the key hold at first, as the database gives it back; None: ask it."""
         if not self._constant or self._filled(connection, table):
             return None
-        types = sql.SQL(", ").join(sql.SQL("%s::{}").format(sql.SQL(type_of(column))) for column in self._values)
+        types = sql.SQL(", ").join(sql.SQL("%s::{}").format(sql.SQL(stored_type_of(column))) for column in self._values)
         defaults = [self._columns.given(column, _default(column)) for column in self._values]
         row = connection.execute(sql.SQL("select {}").format(types), defaults).fetchone() if defaults else ()
         keys = (None,) * len(self._key)
@@ -63,7 +63,7 @@ class NewRows:
             for kind in set(map(type, keys))
         )
 
-    def _filled(self, connection: psycopg.Connection[Any], table: sql.Identifier) -> bool:
+    def _filled(self, connection: psycopg.Connection[Any], table: sql.Composed) -> bool:
         bare = [column.name for column in self._values if column.default is None]
         params = {"table": table.as_string(connection), "columns": bare}
         return connection.execute(_FILLED, params).fetchone() != (False,)
@@ -75,7 +75,7 @@ def _compares_plainly(column: sa.Column[Any]) -> bool:
 
 
 def _is_constant(column: sa.Column[Any]) -> bool:
-    return column.default is None or bool(column.default.is_scalar)
+    return (column.default is None or bool(column.default.is_scalar)) and not is_padded(column)
 
 
 def _default(column: sa.Column[Any]) -> Any:  # noqa: ANN401 a value of the user's column

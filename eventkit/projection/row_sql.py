@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import sql
-from sqlalchemy import ARRAY, Column, String
+from sqlalchemy import Column
 
-from eventkit.projection.columns import DIALECT
+from eventkit.projection.column_types import identifier, is_array, is_text, type_of
 
 _LOCK = """insert into {t} as t ({new}) select * from {given} order by {order}
 on conflict ({key}) do update set {first} = excluded.{first} where false"""
-_LOAD = "select k.place, {all} from {given} join {t} t on {match}"
+_LOAD = "select k.{place}, {all} from {given} join {t} t on {match}"
 # In READ COMMITTED a row that had to be waited for is returned as the other transaction left it, or not at all.
 _TAKE = _LOAD + " order by {order} for update of t"
 _DELETE = "delete from {t} t using {given} where {match}"
@@ -34,7 +34,7 @@ class RowSql(NamedTuple):
 
 
 def row_sql(
-    table: sql.Identifier, *, key: Sequence[Column[Any]], preset: Sequence[Column[Any]], values: Sequence[Column[Any]]
+    table: sql.Composed, *, key: Sequence[Column[Any]], preset: Sequence[Column[Any]], values: Sequence[Column[Any]]
 ) -> RowSql:
     """Build them: rows have a key and values; `preset` are the values that Python's defaults give to a new row."""
     match = _joined(" and ", (sql.SQL("t.{c} = k.{c}").format(c=_name(column)) for column in key))
@@ -45,6 +45,7 @@ def row_sql(
     def statement(text: str, columns: Sequence[Column[Any]], *, place: bool = False) -> sql.Composed:
         return sql.SQL(text).format(
             t=table,
+            place=_place(columns),
             given=_given(columns, ordinality=place),
             new=_joined(", ", map(_name, columns)),
             key=_joined(", ", map(_name, key)),
@@ -65,30 +66,27 @@ def row_sql(
     )
 
 
-def type_of(column: Column[Any]) -> str:
-    """Return the type to cast to: text for varchar(n), to which a cast would cut silently; the assignment checks it."""
-    native = getattr(column.type, "native_enum", False)
-    return "text" if isinstance(column.type, String) and not native else column.type.compile(DIALECT)
-
-
 def _given(columns: Sequence[Column[Any]], *, ordinality: bool = False) -> sql.Composed:
     """Return `unnest(...) k(...)` over one array parameter a column; arrays come as text."""
     arrays = sql.SQL(", ").join(
-        sql.SQL("%s::{}[]").format(sql.SQL("text" if isinstance(column.type, ARRAY) else type_of(column)))
-        for column in columns
+        sql.SQL("%s::{}[]").format(sql.SQL("text" if is_array(column) else type_of(column))) for column in columns
     )
     inner = sql.SQL("unnest({}){}").format(arrays, sql.SQL(" with ordinality" if ordinality else ""))
-    names = [_name(column) for column in columns] + ([sql.Identifier("place")] if ordinality else [])
+    places = [_place(columns)] if ordinality else []
+    names = [*map(_name, columns), *places]
     plain = sql.SQL("{} k({})").format(inner, sql.SQL(", ").join(names))
-    if not any(isinstance(column.type, ARRAY) for column in columns):
+    if not any(map(is_array, columns)):
         return plain
     cast = [
-        sql.SQL("{}::{} as {}" if isinstance(c.type, ARRAY) else "{0} as {2}").format(
-            _name(c), sql.SQL(type_of(c)), _name(c)
-        )
+        sql.SQL("{}::{} as {}" if is_array(c) else "{0} as {2}").format(_name(c), sql.SQL(type_of(c)), _name(c))
         for c in columns
     ]
-    return sql.SQL("(select {} from {}) k").format(sql.SQL(", ").join(cast), plain)
+    return sql.SQL("(select {} from {}) k").format(sql.SQL(", ").join([*cast, *places]), plain)
+
+
+def _place(columns: Sequence[Column[Any]]) -> sql.Identifier:
+    """Return a name that no column has."""
+    return sql.Identifier("place" + "_" * max((len(column.name) for column in columns), default=0))
 
 
 def _joined(between: str, parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -96,8 +94,8 @@ def _joined(between: str, parts: Iterable[sql.Composable]) -> sql.Composed:
 
 
 def _ordered(column: Column[Any]) -> sql.Composed:
-    return sql.SQL('k.{} collate "C"' if isinstance(column.type, String) else "k.{}").format(_name(column))
+    return sql.SQL('k.{} collate "C"' if is_text(column) else "k.{}").format(_name(column))
 
 
 def _name(column: Column[Any]) -> sql.Identifier:
-    return sql.Identifier(column.name)
+    return identifier(column.name)

@@ -11,19 +11,21 @@ holder committed. Creating what is missing and then `select ... for update` woul
 deletes. The table is the user's; its columns' defaults make new rows.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import make_dataclass
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, Table, UniqueConstraint
+from sqlalchemy import Column
 
 from eventkit.errors import ProjectionError
+from eventkit.projection.column_types import identifier
 from eventkit.projection.columns import Columns
 from eventkit.projection.new_rows import NewRows
+from eventkit.projection.row_checks import check_columns
+from eventkit.projection.row_class import row_class, source_of, stray
 from eventkit.projection.row_sql import RowSql, row_sql
 
 
@@ -46,21 +48,22 @@ class Taken(NamedTuple):
 class RowTable:
     """One table's rows."""
 
-    def __init__(self, table: Table, key: Sequence[str]) -> None:
+    def __init__(self, table: Any, key: Sequence[str]) -> None:  # noqa: ANN401 a Table, or a class mapped to one
         """Check that the key is unique and that new rows have all they need."""
-        self.table = table
+        self._source = source_of(table)
+        self.table = self._source.table
         self.key = tuple(key)
-        rest = [column for column in table.columns if column.key not in self.key]
+        self._named = {self._source.name(column): column for column in self.table.columns}
+        rest = [column for name, column in self._named.items() if name not in self.key]
         self._values = [column for column in rest if column.computed is None and column.identity is None]
         self._preset = [
             column for column in self._values if column.default is not None and not column.default.is_sequence
         ]
-        self._check()
-        self._of_key = [table.columns[name] for name in self.key]
+        check_columns(self._source, self._named, key=self.key, values=self._values)
+        self._of_key = [self._named[name] for name in self.key]
         self._columns = Columns([*self._of_key, *self._values])
-        self.row: type = make_dataclass(
-            f"{table.name}_row", [*(column.key for column in self._columns.columns), "_loaded"], slots=True, eq=False
-        )
+        self.row: type = row_class(self._source, self._columns.columns)
+        self._attributes = [self._source.name(column) for column in self._values]
         self._key_of = attrgetter(*self.key)
         self._new_rows = NewRows(self._columns, key=self._of_key, values=self._values)
         self._statements: dict[str | None, RowSql] = {}
@@ -106,7 +109,7 @@ class RowTable:
         """
         gone = [key for key, row in taken.rows.items() if row is None and key not in taken.new]
         kept = {key: row for key, row in taken.rows.items() if row is not None}
-        self._check_keys(kept.values())
+        self._check_rows(kept.values())
         if gone:
             self._execute(connection, self._sql(shadow).delete, self._of_key, self._key_columns(gone))
         changed = {key: row for key, row in kept.items() if key not in taken.new}
@@ -133,7 +136,7 @@ class RowTable:
     def _write(
         self, connection: psycopg.Connection[Any], statement: sql.Composed, rows: dict[Any, Any]
     ) -> psycopg.Cursor[Any]:
-        values = [list(map(attrgetter(column.key), rows.values())) for column in self._values]
+        values = [list(map(attrgetter(name), rows.values())) for name in self._attributes]
         columns = [*self._key_columns(list(rows)), *values]
         return self._execute(connection, statement, self._columns.columns, columns)
 
@@ -149,9 +152,13 @@ class RowTable:
     def _row(self, values: Sequence[Any]) -> Any:  # noqa: ANN401 a class made for the table
         return self.row(*values, values[0] if len(self.key) == 1 else tuple(values[: len(self.key)]))
 
-    def _check_keys(self, rows: Iterable[Any]) -> None:
-        key_of = self._key_of
+    def _check_rows(self, rows: Iterable[Any]) -> None:
+        key_of, mapped = self._key_of, self._source.mapper is not None
         for row in rows:
+            if mapped and (name := stray(row)):
+                raise ProjectionError(
+                    f"a handler set {name!r} of a row of {self.table.name!r}, which is no column and would be lost"
+                )
             if key_of(row) != row._loaded:  # noqa: SLF001 our class
                 raise ProjectionError(
                     f"a handler changed the key of a row of {self.table.name!r} from {row._loaded!r} to {key_of(row)!r}"  # noqa: SLF001
@@ -161,7 +168,10 @@ class RowTable:
         self, connection: psycopg.Connection[Any], shadow: str | None, keys: int, rows: int
     ) -> ProjectionError:
         table = self._name(shadow).as_string(connection)
-        return ProjectionError(f"{keys} keys of table {table} have {rows} rows: two keys are one row to PostgreSQL")
+        return ProjectionError(
+            f"{keys} keys of table {table} have {rows} rows: two keys are one row to PostgreSQL, or a key is not "
+            "stored as it was given"
+        )
 
     def _defaults(self, connection: psycopg.Connection[Any], shadow: str | None) -> tuple[Any, ...] | None:
         if shadow not in self._new:
@@ -171,51 +181,19 @@ class RowTable:
     def _key_columns(self, keys: Sequence[Any]) -> list[Sequence[Any]]:
         return [keys] if len(self.key) == 1 else [list(column) for column in zip(*keys, strict=True)]
 
-    def _name(self, shadow: str | None) -> sql.Identifier:
-        schema = shadow or self.table.schema
-        return sql.Identifier(schema, self.table.name) if schema else sql.Identifier(self.table.name)
+    def _name(self, shadow: str | None, quote: Callable[[str], sql.Identifier] = sql.Identifier) -> sql.Composed:
+        place = [shadow or self.table.schema, self.table.name]
+        return sql.SQL(".").join(quote(name) for name in place if name)
 
     def _sql(self, shadow: str | None) -> RowSql:
         """Return the statements for the table, or for its shadow."""
         if shadow not in self._statements:
             self._statements[shadow] = row_sql(
-                self._name(shadow), key=self._of_key, preset=self._preset, values=self._values
+                self._name(shadow, identifier), key=self._of_key, preset=self._preset, values=self._values
             )
         return self._statements[shadow]
-
-    def _check(self) -> None:
-        table = self.table.fullname
-        missing = [name for name in self.key if name not in self.table.columns]
-        if missing:
-            raise ProjectionError(
-                f"table {table!r} has no column {missing[0]!r}, which is to be the key; "
-                f"it has {', '.join(self.table.columns.keys())}"
-            )
-        if not any(set(self.key) == unique for unique in _uniques(self.table)):
-            raise ProjectionError(
-                f"key {', '.join(self.key)} of table {table!r} needs to be its primary key, or a unique constraint"
-            )
-        for column in self._values:
-            if not column.nullable and column.default is None and column.server_default is None:
-                raise ProjectionError(
-                    f"column {column.name!r} of table {table!r} is NOT NULL and has no default: a new row needs one"
-                )
-            if not column.key.isidentifier():
-                raise ProjectionError(
-                    f"column {column.key!r} of table {table!r} is no Python name: give it a `key=` that is one"
-                )
 
 
 def _default(column: Column[Any]) -> Any:  # noqa: ANN401 a value of the user's column
     default: Any = column.default
     return default.arg(None) if default.is_callable else default.arg
-
-
-def _uniques(table: Table) -> list[set[str]]:
-    constraints = [constraint for constraint in table.constraints if isinstance(constraint, UniqueConstraint)]
-    indexes = [{column.key for column in index.columns} for index in table.indexes if index.unique]
-    return [
-        set(table.primary_key.columns.keys()),
-        *({c.key for c in constraint.columns} for constraint in constraints),
-        *indexes,
-    ]

@@ -43,15 +43,19 @@ class TableProjection(Projection):
         name: str,
         catalog: Catalog,
         *,
-        table: Table,
+        table: Table | type[Any],
         key: str | Sequence[str],
         version: int = 1,
         categories: Sequence[str] = (),
     ) -> None:
-        """Declare it; `key` is a column, or several: the table's primary key or a unique constraint."""
+        """Declare it.
+
+        `table` is a Table, or a class that is mapped to one: rows have its methods and properties then. `key` is a
+        column, or several: the table's primary key or a unique constraint.
+        """
         super().__init__(name, catalog, version=version, categories=categories)
         self.rows = RowTable(table, (key,) if isinstance(key, str) else key)
-        self.tables = (TableName(table.schema, table.name),)
+        self.tables = (TableName(self.rows.table.schema, self.rows.table.name),)
 
     def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
         """Register the handler of an event class.
@@ -129,7 +133,8 @@ def _call(row: object, step: Step) -> object:
 
 
 def _fields(cls: type) -> set[str]:
-    return {name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})}
+    known = ("__dataclass_fields__", "__struct_fields__", "model_fields")  # not annotations: those may not resolve yet
+    return {name for attribute in known for name in getattr(cls, attribute, ())}
 
 
 def _uniform(function: Function, *, enveloped: bool) -> Function:

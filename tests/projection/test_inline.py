@@ -357,3 +357,27 @@ def rows_of_notes(url: str) -> None:
     """Create the table that `notes` writes."""
     with psycopg.connect(url) as connection:
         connection.execute("create table notes (text text)")
+
+
+@pytest.mark.parametrize(
+    ("translated", "refused"), [({None: "tenant"}, True), ({"other": "tenant"}, False), ({}, False)]
+)
+def test_a_connection_that_translates_the_tables_schema_is_refused(
+    url: str,
+    translated: dict[str | None, str],
+    refused: bool,  # noqa: FBT001 a column
+) -> None:
+    """The projection is of one table: neither that one nor the translated one is written."""
+    with engine(url) as made:
+        connection: sa.Connection
+        with made.connect().execution_options(schema_translate_map=translated) as connection:
+            connection.execute(sa.text("create schema tenant; create table tenant.totals (like totals including all)"))
+            if refused:
+                with pytest.raises(ProjectionError, match=r"leads table 'totals' .* to 'tenant'"):
+                    SHOP.append(connection, "order-1", Ordered("ann", 1))
+            else:
+                SHOP.append(connection, "order-1", Ordered("ann", 1))
+            connection.commit()
+
+    assert len(rows(url, TOTALS)) == (not refused)
+    assert rows(url, "select * from tenant.totals") == []

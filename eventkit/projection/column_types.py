@@ -1,0 +1,69 @@
+"""The names of columns and of their types in statements, so that a value reaches its column as it was given.
+
+A cast to `varchar(3)` cuts a longer text without an error, an assignment refuses it. So nothing is cast to a type with
+a length: the statements cast to the type alone, and PostgreSQL checks the length when it writes the row.
+"""
+
+import re
+from typing import Any, Final
+
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+from sqlalchemy.types import TypeEngine
+
+DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+_LENGTH = re.compile(r'("(?:[^"]|"")*")|\s*\([^()]*\)|\s+COLLATE\s+("(?:[^"]|"")*"|\S+)', re.IGNORECASE)
+_TEXT = {"VARCHAR", "CHAR", "NVARCHAR", "NCHAR", "TEXT"}
+_CUT = {"BIT": "BIT VARYING", "BIT VARYING": "BIT VARYING"}  # `bit` alone is bit(1)
+
+
+def type_of(column: sa.Column[Any]) -> str:
+    """Return the type to cast to: that of the column, without a length."""
+    return _name(column.type)
+
+
+def stored_type_of(column: sa.Column[Any]) -> str:
+    """Return the type that a value is read back in: numbers and times are rounded as the column rounds them."""
+    loose = is_padded(column) or is_text(column) or is_array(column)
+    return type_of(column) if loose else column.type.compile(DIALECT)
+
+
+def is_text(column: sa.Column[Any]) -> bool:
+    """Whether values are compared as text."""
+    return type_of(column) in {"text", "CITEXT"}
+
+
+def is_array(column: sa.Column[Any]) -> bool:
+    """Whether a value is an array itself."""
+    return type_of(column).endswith("[]")
+
+
+def is_padded(column: sa.Column[Any]) -> bool:
+    """Whether a value may come back otherwise than it was given: padded with blanks, or as a domain has it."""
+    kind = _undecorated(column.type)
+    padded = column.type.compile(DIALECT).upper().startswith(("CHAR", "NCHAR", "BIT"))
+    return padded or isinstance(kind, DOMAIN)
+
+
+def identifier(name: str) -> sql.Identifier:
+    """Quote a name for a statement that has parameters: psycopg reads a single % as one of them."""
+    return sql.Identifier(name.replace("%", "%%"))
+
+
+def _name(kind: TypeEngine[Any]) -> str:
+    plain = _undecorated(kind)
+    if isinstance(plain, sa.ARRAY):
+        return _name(plain.item_type) + "[]" * (plain.dimensions or 1)
+    if isinstance(plain, DOMAIN):
+        return _name(plain.data_type)
+    name = _LENGTH.sub(lambda found: found[1] or "", kind.compile(DIALECT)).strip()
+    return "text" if name.upper() in _TEXT else _CUT.get(name.upper(), name)
+
+
+def _undecorated(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    plain = kind.dialect_impl(DIALECT)
+    while isinstance(plain, sa.TypeDecorator):
+        plain = plain.type_engine(DIALECT)
+    return plain
