@@ -6,11 +6,15 @@ It needs a database and a broker, none of the service's code.
 import logging
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import click
 
 from eventkit.config import Settings
-from eventkit.errors import ConfigurationError
+from eventkit.errors import ConfigurationError, TopicUnusable
+
+if TYPE_CHECKING:
+    from eventkit.relay import Claims
 
 logger = logging.getLogger("eventkit.relay")
 
@@ -37,12 +41,13 @@ def command() -> None:
 @click.option(
     "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
 )
+@click.option("--share-topic", is_flag=True, help="Send to topics to which another installation's relay sends, too.")
 @click.pass_obj
-def run(settings: Settings, part: str) -> None:
+def run(settings: Settings, part: str, *, share_topic: bool) -> None:
     """Publish events until told to stop, in order per stream, each at least once."""
     from eventkit.cli.process import at_start, together
     from eventkit.cli.reach import open_broker, reach_transport, topics_of
-    from eventkit.relay import Part, Relay
+    from eventkit.relay import Claims, Part, Relay
     from eventkit.storage.connection import connect
     from eventkit.storage.outbox import READING
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
@@ -53,7 +58,13 @@ def run(settings: Settings, part: str) -> None:
     url = settings.require_database()
     transport = open_broker(settings, _ADVICE)
 
-    if not at_start(lambda: reach_transport(transport, topics_of(settings)), stop):
+    claims = Claims(transport, share_topics=share_topic)
+
+    def reach() -> None:
+        reach_transport(transport, topics_of(settings))
+        _claim(settings, claims)
+
+    if not at_start(reach, stop):
         return
     relay = Relay(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=READING),
@@ -61,11 +72,26 @@ def run(settings: Settings, part: str) -> None:
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         part=Part(number=number, of=of),
+        claims=claims,
     )
     collect_garbage_rarely()
     together([lambda stop: supervise(relay.run, stop, name="relay")], stop)
     transport.close()
     logger.info("stopped: %d events published and settled by this process", relay.settled)
+
+
+def _claim(settings: Settings, claims: "Claims") -> None:
+    """Claim the topics that are known; TopicUnusable where one is another installation's."""
+    from eventkit.storage.categories import known_topics
+    from eventkit.storage.connection import connect
+    from eventkit.storage.installation import refuse_moved
+
+    with connect(settings.require_database(), name="check", schema=settings.schema, autocommit=True) as connection:
+        owner = str(refuse_moved(connection, settings.schema).id)
+        topics = known_topics(connection, settings.schema)
+        refused = claims.refused(connection, settings.schema, topics, owner=owner)
+    if refused:
+        raise TopicUnusable(refused)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ _EXAMPLES = """\b
 Examples:
   eventkit topics create shop.order shop.payment --partitions 12
   eventkit topics check shop.order
+  eventkit topics release shop.order
   eventkit topics check shop.order --json
 
 A catalog `shop` sends the events of streams `order-...` to the topic `shop.order`, unless it says otherwise.
@@ -76,6 +77,21 @@ def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
         click.echo(json.dumps({"broker": broker, "topics": there}))
     else:
         click.echo("\n".join([broker, *(f"{name}: {count} partitions" for name, count in there.items())]))
+    transport.close()
+
+
+@command.command(short_help="Let another installation send to topics.")
+@click.argument("names", nargs=-1, required=True, callback=checked, metavar="NAME...")
+@click.pass_obj
+def release(settings: Settings, names: tuple[str, ...]) -> None:
+    """Take away the claim that an installation's relay has on topics, once it is gone for good.
+
+    The next relay that sends there claims them. One that still runs claims them again within an hour.
+    """
+    transport = _transport(settings)
+    for name in names:
+        transport.release(name)
+        click.echo(f"{name}: nobody's")
     transport.close()
 
 

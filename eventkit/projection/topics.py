@@ -5,8 +5,10 @@ from typing import Any
 
 import psycopg
 
+from eventkit.domain.catalog import Catalog
 from eventkit.projection.projection import Projection
 from eventkit.storage.categories import categories
+from eventkit.storage.categories import known_topics as sent_topics
 
 
 def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:
@@ -17,11 +19,17 @@ def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:
 
 
 def topics_of_store(projection: Projection, store: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Return the topics to which a store's streams go, of the sources that the projection has handlers for."""
+    """Return the topics to which a store's streams go, of the sources that the projection has handlers for.
+
+    A category has the source of its first event, and those of the topics that a relay has sent its events to.
+    """
     catalog = projection.catalog
     handled = {handler.source for handler in projection.handlers}
-    return sorted(
-        catalog.topic(category) if source == catalog.name else f"{source}.{category}"
-        for category, source in categories(store, schema)
-        if source in handled
-    )
+    found = list(categories(store, schema))
+    topics = {_topic(catalog, source, category) for category, source in found if source in handled}
+    others = {_topic(catalog, source, category) for category, _ in found for source in handled} - topics
+    return sorted(topics | (others & sent_topics(store, schema) if others else set()))
+
+
+def _topic(catalog: Catalog, source: str, category: str) -> str:
+    return catalog.topic(category) if source == catalog.name else f"{source}.{category}"

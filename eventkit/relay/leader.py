@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportUnavailable
-from eventkit.relay.pipeline import Pipeline
+from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publishing import Publishing
 from eventkit.relay.search import send_one_by_one
 from eventkit.storage.leases import Lease
@@ -35,8 +35,11 @@ class Leader:
     It outlives the epoch.
     """
 
-    def __init__(self, publishing: Publishing, settlement: Settlement, lease: Lease, *, owed: set[int]) -> None:
-        """Know of no trouble yet."""
+    def __init__(
+        self, publishing: Publishing, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
+    ) -> None:
+        """Know of no trouble yet; `claim` claims topics, and says which it must not send to."""
+        self._claim = claim
         self._publishing = publishing
         self._settlement = settlement
         self._lease = lease
@@ -61,7 +64,7 @@ class Leader:
     def _stream(self, outbox: Outbox, scope: Scope, stop: Stop) -> Reports | None:
         reader = Reader(outbox)
         reader.start_pending()
-        pipeline = Pipeline(reader, self._publishing.publisher, self._settlement, owed=self._owed)
+        pipeline = Pipeline(reader, self._publishing.publisher, self._settlement, owed=self._owed, claim=self._claim)
 
         def goes_on() -> bool:
             self._lease.check()
@@ -70,7 +73,9 @@ class Leader:
         def changed() -> bool:
             return self._held() != list(scope.held) or outbox.parked() != scope.parked
 
-        return pipeline.run(goes_on, changed)
+        failure = pipeline.run(goes_on, changed)
+        self._hold(pipeline.refused)
+        return failure
 
     def _search(self, outbox: Outbox, parked: dict[str, int]) -> Reports | None:
         reader = Reader(outbox, limit=_SEARCH_PAGE)

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from eventkit.relay.flight import Flight
 from eventkit.storage.outbox import Settlement, message
@@ -18,6 +18,9 @@ from eventkit.storage.reader import Reader, Row
 from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")
+
+Claim = Callable[[Collection[str]], dict[str, str]]
+"""Claims topics, and returns why not, for those that must not be sent to."""
 
 _BUSY, _IDLE, _GROWTH = 0.001, 0.07, 1.4  # seconds between reads: shortest, longest; and the step between
 _MANY = 500  # rows of a page after which the next is read without a pause
@@ -53,8 +56,13 @@ class Silence:
 class Pipeline:
     """One run of the three stages over a reader, a publisher and a settlement."""
 
-    def __init__(self, reader: Reader, publisher: Publisher, settlement: Settlement, *, owed: set[int]) -> None:
-        """Connect the stages. `owed` holds what is acknowledged and not settled, also after a failure."""
+    def __init__(
+        self, reader: Reader, publisher: Publisher, settlement: Settlement, *, owed: set[int], claim: Claim
+    ) -> None:
+        """Connect the stages; `claim` is asked before anything is sent to a topic.
+
+        `owed` holds what is acknowledged and not settled, also after a failure.
+        """
         self._reader = reader
         self._publisher = publisher
         self._settlement = settlement
@@ -64,6 +72,8 @@ class Pipeline:
         self._acknowledged: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._error: BaseException | None = None
+        self._claim = claim
+        self.refused: dict[str, str] = {}  # topic -> reason, where a claim was refused and ended the run
 
     def run(self, goes_on: Callable[[], bool], changed: Callable[[], bool]) -> Reports | None:
         """Work while `goes_on`, asked at each step, and not `changed`, asked each second by the reading thread.
@@ -109,6 +119,9 @@ class Pipeline:
                 continue
             rows = self._reader.read(self._flight.positions)
             if rows:
+                self.refused = self._claim({row[1] for row in rows})
+                if self.refused:
+                    break
                 self._flight.add(rows)
                 self._pages.put(rows)
                 wait = _BUSY

@@ -10,10 +10,12 @@ tried again; *anything else*, everything is tried again.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
 
+from eventkit.relay.claims import Claims
 from eventkit.relay.leader import Leader
 from eventkit.relay.publishing import Publishing
 from eventkit.storage.installation import refuse_moved
@@ -43,14 +45,22 @@ class Relay:
     """A process's relay. `connect` opens its connections, `owner` names it in the lease."""
 
     def __init__(
-        self, connect: Connect, transport: Transport, *, schema: str, owner: str, part: Part | None = None
+        self,
+        connect: Connect,
+        transport: Transport,
+        *,
+        schema: str,
+        owner: str,
+        part: Part | None = None,
+        claims: Claims | None = None,
     ) -> None:
-        """Take what it works with; `run` does the work."""
+        """Take what it works with; `run` does the work. `claims` may share topics."""
         self._connect = connect
         self._transport = transport
         self._schema = schema
         self._owner = owner
         self._part = part or Part()
+        self._claims = claims or Claims(transport)
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
         self._server = ""
         self.settled = 0  # events, by this process
@@ -65,19 +75,20 @@ class Relay:
             holding = self._connect("relay lease")
             lease = Lease(holding, self._schema, name=self._part.lease, owner=self._owner)
             try:
-                refuse_moved(holding, self._schema)
+                installation = refuse_moved(holding, self._schema)
                 if lease.acquire(stop.is_set):
-                    self._lead(lease, publishing, stop)
+                    self._lead(lease, publishing, str(installation.id), stop)
             finally:
                 lease.release()
         finally:
             self._owed.update(publishing.close())
 
-    def _lead(self, lease: Lease, publishing: Publishing, stop: Stop) -> None:
+    def _lead(self, lease: Lease, publishing: Publishing, installation: str, stop: Stop) -> None:
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
             settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
             self._forget_another_server(Outbox(reading, self._schema).horizon().server)
-            leader = Leader(publishing, settlement, lease, owed=self._owed)
+            claim = partial(self._claims.refused, reading, self._schema, owner=installation)
+            leader = Leader(publishing, settlement, lease, owed=self._owed, claim=claim)
             leader.settle_owed()
             try:
                 while not stop.is_set():

@@ -18,6 +18,8 @@ _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
             where e.stream >= %s order by e.stream, e.version limit 1"""
 # The oldest rows tell the topics that a catalog has named otherwise; where nothing waits, those are not known.
 _PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
+_SENT = "select topic from {s}.topics"
+_RECORD = "insert into {s}.topics (topic) values (%s) on conflict do nothing"
 _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
@@ -38,8 +40,22 @@ def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tup
 
 
 def topics_in_use(connection: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Return the topics of what waits, and those that the categories have unless a catalog says otherwise."""
+    """Return the topics that are known, and those that the categories have unless a catalog says otherwise."""
     usual = {f"{source}.{category}" for category, source in categories(connection, schema)}
+    return sorted(usual | known_topics(connection, schema))
+
+
+def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
+    """Return the topics that a relay has sent to, and those of the oldest events that wait for one."""
     with database_errors():
-        waiting = connection.execute(_PENDING.format(s=f'"{schema}"').encode()).fetchall()
-    return sorted(usual.union(topic for (topic,) in waiting))
+        return {
+            topic
+            for statement in (_SENT, _PENDING)
+            for (topic,) in connection.execute(statement.format(s=f'"{schema}"').encode()).fetchall()
+        }
+
+
+def record_topic(connection: psycopg.Connection[Any], schema: str, topic: str) -> None:
+    """Note that a relay sends to a topic."""
+    with database_errors():
+        connection.execute(_RECORD.format(s=f'"{schema}"').encode(), (topic,))

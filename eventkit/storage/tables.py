@@ -120,6 +120,13 @@ def _installation(tables: MetaData) -> None:
         comment="The id of this installation, and the server and database in which it was last known to be.",
     )
     Table(
+        "topics",
+        tables,
+        Column("topic", Text, primary_key=True),
+        Column("first_sent_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="A topic to which this installation's relay sends events.",
+    )
+    Table(
         "groups",
         tables,
         Column("name", Text, primary_key=True),

@@ -160,6 +160,15 @@ class Transport(Protocol):
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
         """Return what the settings of the broker, and of these topics, mean for what it confirms."""
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics for an owner where nobody has; return whose each is, without those that are missing.
+
+        A claim is renewed by claiming again. TransportError where this user may not.
+        """
+
+    def release(self, topic: str) -> None:
+        """Take a claim away, whoever has it."""
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Remove a group, with its place in these topics; one that is not there is gone.
 

@@ -71,7 +71,7 @@ def downgrade() -> None:
         "outbox",
         "events",
         "streams",
-        *("groups", "installation"),
+        *("groups", "topics", "installation"),
     ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
@@ -91,6 +91,14 @@ def _installation(schema: str) -> None:
         comment="The id of this installation, and the server and database in which it was last known to be.",
     )
     op.execute(f'insert into "{schema}".installation default values')
+    op.create_table(
+        "topics",
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("first_sent_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("topic", name="topics_pkey"),
+        schema=schema,
+        comment="A topic to which this installation's relay sends events.",
+    )
     op.create_table(
         "groups",
         sa.Column("name", sa.Text, nullable=False),

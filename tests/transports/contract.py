@@ -46,7 +46,7 @@ class TransportContract(ListeningContract):
     """What a service may count on, whatever the broker."""
 
     too_large = TOO_LARGE
-    forgets = True  # whether a group can be removed
+    forgets = True  # whether groups and claims can be removed
     many = 150_000  # messages, more than any queue holds
 
     @pytest.fixture
@@ -368,7 +368,7 @@ class TransportContract(ListeningContract):
         assert caught.value.reasons.keys() == {missing}
 
     def test_a_forgotten_group_begins_anew(
-        self, transport: Transport, topic: str, published: list[Message], group: str
+        self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
         """A group can be removed with all that it has acknowledged, twice without harm; history is read again."""
         if not self.forgets:
@@ -400,6 +400,27 @@ class TransportContract(ListeningContract):
             transport.forget([topic], group)
 
         subscription.close()
+
+    def test_a_topic_is_claimed_by_the_first(self, transport: Transport, topic: str) -> None:
+        """The second is told whose it is; who has it may claim it again; a missing topic is nobody's."""
+        other = transport.create_topics([fresh("contract")], partitions=2)[0]
+
+        assert transport.claim([topic], "one") == {topic: "one"}
+        assert transport.claim([topic, other, fresh("missing")], "two") == {topic: "one", other: "two"}
+        assert transport.claim([topic, other], "one") == {topic: "one", other: "two"}
+
+    def test_a_claim_is_released(self, transport: Transport, topic: str) -> None:
+        """The next one who claims the topic has it."""
+        transport.claim([topic], "one")
+
+        if not self.forgets:
+            with pytest.raises(TransportError, match="console"):
+                transport.release(topic)
+            return
+        transport.release(topic)
+        transport.release(topic)
+
+        assert transport.claim([topic], "two") == {topic: "two"}
 
     def test_topics_are_created_once(self, transport: Transport) -> None:
         """Creating names what was missing, and what exists is left alone."""

@@ -11,7 +11,7 @@ from eventkit.errors import TransportError
 from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.listener import ActiveListener
 from eventkit.transports.activemq.publisher import ActivePublisher
-from eventkit.transports.activemq.registry import Registry
+from eventkit.transports.activemq.registry import Registry, claim_of
 from eventkit.transports.activemq.subscription import ActiveSubscription
 from eventkit.transports.base import Finding, Flag
 
@@ -54,6 +54,14 @@ class ActiveTransport:
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
         """Return what can be seen by STOMP of what the broker confirms."""
         return self._registry.findings()
+
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics by a record each where nobody has; return whose each is."""
+        return self._registry.claim(topics, owner)
+
+    def release(self, topic: str) -> None:
+        """Raise TransportError: a record is only browsed."""
+        raise TransportError(f"ActiveMQ deletes no queue by STOMP: delete {claim_of(topic)} in its console")
 
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Raise TransportError: STOMP has no way to delete a queue."""

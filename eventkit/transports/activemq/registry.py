@@ -24,6 +24,12 @@ _BROWSE = 10.0  # seconds
 _LOOK = 0.1  # seconds between two looks at whether the connection is still there
 
 
+class ClaimRecord(msgspec.Struct):
+    """Whose relay sends to a topic, as it lies in the queue of its claims; the first record counts."""
+
+    owner: str
+
+
 class TopicRecord(msgspec.Struct):
     """A topic, as it lies in the queue of its name."""
 
@@ -44,6 +50,11 @@ def topic_of(topic: str, shard: int) -> str:
 def queue_of(topic: str, shard: int, group: str) -> str:
     """Return a group's queue of a shard; the broker takes a group's name up to its first dot."""
     return f"/queue/Consumer.{quote(group, safe='').replace('.', '%2E')}.VirtualTopic.{topic}.{shard}"
+
+
+def claim_of(topic: str) -> str:
+    """Return the queue of a topic's claims."""
+    return f"/queue/eventkit.claim.{topic}"
 
 
 class Registry:
@@ -93,6 +104,17 @@ class Registry:
             browser.make([queue_of(topic, shard, group) for group in sorted(groups) for shard in range(count)])
         return count
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics that nobody has claimed; return whose each is."""
+        holders = {}
+        with self._browsing() as browser:
+            for topic in topics:
+                if browser.shards(topic):
+                    if not browser.owner(topic):
+                        browser.record(claim_of(topic), ClaimRecord(owner))
+                    holders[topic] = browser.owner(topic) or owner
+        return holders
+
     def server(self) -> str:
         """Return who answers."""
         with connected(self._address) as connection:
@@ -139,6 +161,11 @@ class Browser:
     def groups(self, topic: str) -> set[str]:
         """Return the groups of a topic."""
         return {msgspec.json.decode(record, type=GroupRecord).group for record in self._browse(_groups(topic))}
+
+    def owner(self, topic: str) -> str:
+        """Return whose relay sends to a topic; nothing where nobody has claimed it."""
+        records = self._browse(claim_of(topic))
+        return msgspec.json.decode(records[0], type=ClaimRecord).owner if records else ""
 
     def record(self, queue: str, record: msgspec.Struct) -> None:
         """Write a record, durably."""

@@ -10,6 +10,7 @@ from confluent_kafka import libversion
 
 from eventkit.transports.base import Finding, Flag, refuse_losses
 from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.claims import claim, release
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.kafka.settings import findings
@@ -58,6 +59,14 @@ class KafkaTransport:
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
         """Return what the settings of topics mean for what the broker confirms."""
         return findings(self._topics.settings(topics), topics, self._address.largest_event)
+
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics by the metadata of an offset each where nobody has; return whose each is."""
+        return claim(self._address, topics, owner)
+
+    def release(self, topic: str) -> None:
+        """Take a claim away."""
+        release(self._address, topic)
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
         """Delete a group's offsets."""

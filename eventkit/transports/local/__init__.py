@@ -60,6 +60,17 @@ class LocalTransport:
         """Return nothing: it lives and dies with its process."""
         return []
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics that nobody has claimed; return whose each is."""
+        with self._broker.changed:
+            there = [topic for topic in topics if topic in self._broker.topics]
+            return {topic: self._broker.claims.setdefault(topic, owner) for topic in there}
+
+    def release(self, topic: str) -> None:
+        """Take a claim away."""
+        with self._broker.changed:
+            self._broker.claims.pop(topic, None)
+
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
         """Remove a group; TransportError where it has members."""
         with self._broker.changed:

@@ -42,6 +42,7 @@ class Broker:
         self.changed = threading.Condition()
         self.topics: dict[str, list[list[Message]]] = {}
         self.groups: dict[str, Group] = {}
+        self.claims: dict[str, str] = {}  # topic -> owner
         self.refusal: Refusal = lambda _: None
         self.held: dict[str, str] = {}
         self.lost: str | None = None

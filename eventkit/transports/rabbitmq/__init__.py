@@ -55,6 +55,14 @@ class RabbitTransport:
         """Return what the server's release means for what it confirms."""
         return self._topology.findings()
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics by the one message of a queue each where nobody has; return whose each is."""
+        return self._topology.claim(topics, owner)
+
+    def release(self, topic: str) -> None:
+        """Delete that queue."""
+        self._topology.release(topic)
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Delete a group's queues."""
         self._topology.forget(topics, group)

@@ -5,11 +5,11 @@ Exists is asked by passive declarations: a topic's shards are those in a row tha
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
 
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.base import Finding
@@ -36,6 +36,10 @@ def exchange_of(topic: str, shard: int) -> str:
 def queue_of(topic: str, shard: int, group: str) -> str:
     """Return a group's queue of a shard."""
     return f"{topic}.{shard}/{group}"
+
+
+def _claim_of(topic: str) -> str:
+    return f"eventkit.claim.{topic}"
 
 
 def members_of(group: str) -> str:
@@ -89,6 +93,16 @@ class Topology:
         if missing:
             time.sleep(NOTED)
         return bool(missing)
+
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics that nobody has claimed; return whose each is."""
+        with self._connection() as connection:
+            return {topic: _claim(connection, topic, owner) for topic in topics if _shards(connection, topic)}
+
+    def release(self, topic: str) -> None:
+        """Delete that queue."""
+        with self._connection() as connection:
+            connection.channel().queue_delete(_claim_of(topic))
 
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Delete a group's queues; TransportError where somebody consumes from one."""
@@ -164,6 +178,22 @@ def _shards(connection: pika.BlockingConnection, topic: str) -> int:
 
 def _has_queue(connection: pika.BlockingConnection, queue: str) -> bool:
     return _consumers(connection, queue) is not None
+
+
+def _claim(connection: pika.BlockingConnection, topic: str, owner: str) -> str:
+    """Put the owner into a queue that takes one message alone; return what is in it."""
+    channel, queue = connection.channel(), _claim_of(topic)
+    channel.confirm_delivery()
+    channel.queue_declare(queue, durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    method, _, body = channel.basic_get(queue)
+    if method is None:
+        with suppress(NackError):  # another was faster
+            channel.basic_publish("", queue, owner.encode(), pika.BasicProperties(delivery_mode=2))
+        method, _, body = channel.basic_get(queue)
+    if method is None or body is None:  # another looks at it
+        return owner
+    channel.basic_nack(method.delivery_tag, requeue=True)
+    return str(body.decode())
 
 
 def _consumers(connection: pika.BlockingConnection, queue: str) -> int | None:

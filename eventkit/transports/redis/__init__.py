@@ -56,6 +56,14 @@ class RedisTransport:
         """Return what the server's settings mean for what it confirms."""
         return findings(self._topics.client, self._address)
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics in its hash where nobody has; return whose each is."""
+        return self._topics.claim(topics, owner)
+
+    def release(self, topic: str) -> None:
+        """Take a claim away."""
+        self._topics.release(topic)
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Take a group away: what it has not acknowledged keeps no stream from being trimmed any more."""
         self._topics.forget(topics, group)

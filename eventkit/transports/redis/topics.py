@@ -99,6 +99,22 @@ class Topics:
                     if self._was_trimmed(stream_key(topic, shard), group):
                         raise TopicUnusable({topic: _TRIMMED.format(group=group)})
 
+    def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
+        """Claim topics that nobody has claimed; return whose each is."""
+        holders = {}
+        with redis_errors(self._address):
+            for topic in topics:
+                if shards_of(self.client, topic):
+                    self.client.hsetnx(topic_key(topic), "relay", owner)
+                    found: Any = self.client.hget(topic_key(topic), "relay")
+                    holders[topic] = found.decode() if found else owner
+        return holders
+
+    def release(self, topic: str) -> None:
+        """Take a claim away."""
+        with redis_errors(self._address):
+            self.client.hdel(topic_key(topic), "relay")
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Take a group away from every shard; TransportError where it has members."""
         with redis_errors(self._address):
