@@ -11,7 +11,9 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.pq import TransactionStatus
+from psycopg.adapt import AdaptersMap
+from psycopg.postgres import register_default_adapters
+from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError, UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
@@ -42,6 +44,26 @@ _TAKEN = (
     "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg://, "
     "psycopg.Connection or psycopg.AsyncConnection"
 )
+
+
+_KINDS: dict[int, Callable[[Any], Any]] = {  # of our statements' results, by PostgreSQL's type
+    16: lambda value: value in (True, "t"),
+    20: int,
+    21: int,
+    23: int,
+    25: str,
+}
+
+
+class _Plain:
+    """How psycopg reads and writes values where nobody has registered anything."""
+
+    connection = None
+    adapters = AdaptersMap(types=psycopg.adapters.types)
+
+
+register_default_adapters(_Plain())
+_PLAIN = _Plain.adapters
 
 
 class Opened(NamedTuple):
@@ -82,6 +104,7 @@ class Door(NamedTuple):
             statement = next(steps)
             while True:
                 cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+                plain_loaders(cursor)
                 try:
                     await cursor.execute(*statement)
                     try:
@@ -130,6 +153,12 @@ class Door(NamedTuple):
 
     def _check_transaction(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         """Refuse to write where each statement commits itself: events would not belong to the caller's transaction."""
+        encoding = connection.info.parameter_status("client_encoding")
+        if encoding != "UTF8":
+            raise UnsupportedConnection(
+                f"{self.name}: this session's client_encoding is {encoding}, and events are text of any language: "
+                "connect with client_encoding=utf8 (it comes from the role, the database or PGCLIENTENCODING)"
+            )
         if self.writes and connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             raise UnsupportedConnection(
                 f"{self.name}: this connection is in autocommit, outside of a transaction, so events could not be "
@@ -169,6 +198,7 @@ def _next(steps: Steps[Any], statement: Statement, execute: Execute) -> Statemen
 def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
+        plain_loaders(cursor)
         cursor.execute(text, params)
         try:
             return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
@@ -186,11 +216,41 @@ def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
 
 
 def _on_driver(connection: sqlalchemy.Connection) -> Execute:
+    changed = _changed(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
+
     def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
         result = connection.exec_driver_sql(text, cast("Any", params))
-        return [tuple(row) for row in result] if result.returns_rows else []
+        if not result.returns_rows:
+            return []
+        if changed and isinstance(result.cursor, psycopg.Cursor):
+            plain_loaders(result.cursor)
+        elif changed:  # of an asynchronous connection: its rows were read already
+            return _converted(result)
+        return [tuple(row) for row in result]
 
     return execute
+
+
+def _converted(result: sqlalchemy.CursorResult[Any]) -> list[Row]:
+    columns = cast("Sequence[Sequence[Any]]", result.cursor.description)
+    kinds = [_KINDS.get(column[1]) for column in columns]
+    return [
+        tuple(kind(value) if kind and value is not None else value for kind, value in zip(kinds, row, strict=True))
+        for row in result
+    ]
+
+
+def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
+    """Read numbers and text as psycopg does by itself, whatever the caller has registered for the connection."""
+    for oid in _changed(cursor.adapters):
+        loader = _PLAIN.get_loader(oid, Format.TEXT)
+        if loader is not None:
+            cursor.adapters.register_loader(oid, loader)
+
+
+def _changed(adapters: AdaptersMap) -> list[int]:
+    """Return the types, of those that our statements return, that the caller has made to be read in another way."""
+    return [oid for oid in _KINDS if adapters.get_loader(oid, Format.TEXT) is not _PLAIN.get_loader(oid, Format.TEXT)]
 
 
 def _refused(connection: object, other: str, others: tuple[type, ...]) -> UnsupportedConnection:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.outbox import EVENT, FETCH, fetch_page, read_horizon
+from eventkit.storage.outbox import EVENT, Pages, read_horizon
 from eventkit.storage.reader import Ask, Horizon, Page
 
 # The compressed size is near enough for a bound, and reading it fetches no large value.
@@ -27,10 +27,8 @@ class EventLog:
         """Read with the connection, which is used by one thread."""
         self._connection = connection
         self._schema = f'"{schema}"'
-        self._cursor = connection.cursor(binary=True)
-        self._fetch = FETCH.format(
-            s=self._schema, **{name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
-        )
+        parts = {name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
+        self._pages = Pages(connection, self._schema, parts)
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and who may own lower ones that are not."""
@@ -38,4 +36,4 @@ class EventLog:
 
     def fetch(self, ask: Ask) -> Page:
         """Read events in one statement; what is returned is durable."""
-        return fetch_page(self._cursor, self._fetch, ask, {})
+        return self._pages.fetch(ask, {})

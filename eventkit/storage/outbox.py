@@ -15,6 +15,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
 from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.barrier import Barrier
 from eventkit.storage.connection import database_errors
 from eventkit.storage.reader import Ask, Horizon, Page, Row
 
@@ -68,9 +69,9 @@ AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.d
 
 # One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
 # holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
-# The running sum bounds the bytes before any large value is fetched. A commit with synchronous_commit = off is visible
-# before it is durable: where the log is not flushed as far as it is written, the first row's `pg_logical_emit_message`
-# makes this very statement a synchronous commit, which flushes it.
+# The running sum bounds the bytes before any large value is fetched. Holders are read where there are rows, or gaps
+# that wait for one of them to end: beside thousands of other sessions' locks they cost more than the rest. Where there
+# are rows, the statement makes them durable (`eventkit.storage.barrier`).
 FETCH = (
     """with found as (
   (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
@@ -86,14 +87,13 @@ FETCH = (
                    from found order by position limit %(limit)s) p
    where running - bytes < %(max_bytes)s
 )
-select 0::bigint, ("""
+select 0::bigint, case when %(watch)s or exists (select from found) then ("""
     + HOLDERS
-    + """), (select count(*)::text from found), null, null, null, null, null,
+    + """) end, (select count(*)::text from found), null, null, null, null, null,
        """
     + SERVER
     + """,
-       case when exists (select from page) and pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()
-            then pg_logical_emit_message(true, 'eventkit', '')::text end, null
+       case when exists (select from page) then {barrier} end, null
 union all
 select position, topic, """
     + AS_TEXT
@@ -162,7 +162,7 @@ class Outbox:
         }
         wanted = _WANTED if scope.of == 1 else f"o.shard %% {int(scope.of)} = {int(scope.part)} and {_WANTED}"
         parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
-        self._fetch = FETCH.format(s=self._schema, **parts)
+        self._pages = Pages(connection, self._schema, parts)
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and who may own lower ones that are not."""
@@ -170,7 +170,7 @@ class Outbox:
 
     def fetch(self, ask: Ask) -> Page:
         """Read unsent events in one statement; what is returned is durable."""
-        return fetch_page(self._cursor, self._fetch, ask, self._params)
+        return self._pages.fetch(ask, self._params)
 
     def parked(self) -> dict[str, int]:
         """Return the parked streams, each with the position from which on it waits."""
@@ -221,24 +221,45 @@ def split_holders(text: str) -> frozenset[str]:
     return frozenset(text.split(",")) if text else frozenset()
 
 
-def fetch_page(cursor: psycopg.Cursor[Any], statement: str, ask: Ask, extra: Mapping[str, Any]) -> Page:
-    """Run a reading statement; its first row tells of the statement itself."""
-    params = {
-        **extra,
-        "cursor": ask.cursor,
-        "above": ask.limit if ask.above else 0,
-        "positions": plain_array(ask.positions),
-        "lows": plain_array(low for low, _ in ask.spans),
-        "highs": plain_array(high for _, high in ask.spans),
-        "limit": ask.limit,
-        "max_bytes": ask.max_bytes,
-    }
-    # Written into the statement, and planned anew, where there are any: only a constant array is hashed.
-    statement = statement.replace("%(in_flight)s", f"'{plain_array(ask.in_flight)}'")
-    with database_errors():
-        head, *rows = cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
-    complete = len(rows) < ask.limit and len(rows) == int(head[2])
-    return Page(rows, split_holders(head[1]), complete, head[8])
+class Pages:
+    """Runs the reading statement; its first row tells of the statement itself."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, parts: Mapping[str, str]) -> None:
+        """Read from what `parts` names, on an autocommit connection; `schema` is quoted."""
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+        self._schema = schema
+        self._parts = parts
+        self._statement = ""
+        self._barrier: Barrier | None = None
+
+    def fetch(self, ask: Ask, extra: Mapping[str, Any]) -> Page:
+        """Read one page; its rows are durable."""
+        with database_errors():
+            barrier = self._barrier or self._begin(Barrier(self._connection, self._schema))
+            params = {
+                **extra,
+                **barrier.params,
+                "cursor": ask.cursor,
+                "above": ask.limit if ask.above else 0,
+                "positions": plain_array(ask.positions),
+                "lows": plain_array(low for low, _ in ask.spans),
+                "highs": plain_array(high for _, high in ask.spans),
+                "limit": ask.limit,
+                "max_bytes": ask.max_bytes,
+                "watch": ask.watch,
+            }
+            # Written into the statement, and planned anew, where there are any: only a constant array is hashed.
+            statement = self._statement.replace("%(in_flight)s", f"'{plain_array(ask.in_flight)}'")
+            head, *rows = self._cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
+            barrier.pass_through(head[9])
+        complete = len(rows) < ask.limit and len(rows) == int(head[2])
+        return Page(rows, split_holders(head[1] or ""), complete, head[8])
+
+    def _begin(self, barrier: Barrier) -> Barrier:
+        self._barrier = barrier
+        self._statement = FETCH.format(s=self._schema, barrier=barrier.sql, **self._parts)
+        return barrier
 
 
 def encoded(row: Row) -> EncodedEvent:

@@ -35,6 +35,7 @@ class Ask(msgspec.Struct, frozen=True):
     in_flight: list[int]
     limit: int
     max_bytes: int
+    watch: bool = False  # tell the holders even where nothing is found: a gap waits for one of them to end
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Page(msgspec.Struct, frozen=True):
     """
 
     rows: list[Row]  # position first, topic second
-    holders: Holders
+    holders: Holders  # none where nothing was found and the holders were not asked for
     complete: bool  # False where `limit` or `max_bytes` cut it short
     server: str  # changes when the server restarts
 
@@ -161,7 +162,8 @@ class Reader:
             spans = [(max(low, resume), high) for low, high in spans if high > resume]
         floor = min((low for low, _ in spans), default=self._cursor)
         flying = [position for position in in_flight() if position > floor] if spans else []
-        return Ask(self._cursor, resume is None, positions, spans, flying, self._limit, self._max_bytes)
+        watch = bool(self._gaps)
+        return Ask(self._cursor, resume is None, positions, spans, flying, self._limit, self._max_bytes, watch)
 
     def _take(self, page: Page) -> list[Row]:
         rows = _distinct(page.rows)

@@ -221,6 +221,12 @@ def _relay(tables: MetaData) -> None:
         Column("expires_at", DateTime(timezone=True), nullable=False),
         comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
     )
+    Table(
+        "readers",
+        tables,
+        Column("name", Text, primary_key=True),
+        comment="A row that a reader of the store locks in its statement: so what the statement returned is durable.",
+    )
 
 
 def _letter() -> list[Column[Any]]:

@@ -7,7 +7,7 @@ Called by `eventkit.messaging` and by process managers.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from eventkit.storage.drivers import Statement, Steps
 from eventkit.storage.sealing import Sealing, Unsealed
 
 LEASE = "timers"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LIMIT = 500  # deadlines that fire in one statement
 
 # A stream that was archived takes no event: its deadlines wait until it is restored.
@@ -44,7 +45,7 @@ on conflict (stream, name) do update
    set due_at = excluded.due_at, event_id = excluded.event_id, source = excluded.source, topic = excluded.topic,
        type = excluded.type, schema_version = excluded.schema_version, data = excluded.data,
        metadata = excluded.metadata, set_at = excluded.set_at
-returning due_at"""
+returning (extract(epoch from due_at) * 1000000)::bigint"""  # a number: the session's DateStyle may be any
 
 _CANCEL = """with d as (
   select t.stream, t.name from {s}.timers t
@@ -147,7 +148,7 @@ def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline], seal
             sealed = yield from sealing.sealed(topics.name, unsealed)
             deadlines = [one._replace(event=event) for one, event in zip(deadlines, sealed, strict=True)]
         rows = yield _set(sql, topics, deadlines)
-    return [due_at for (due_at,) in rows]
+    return [_EPOCH + timedelta(microseconds=due_at) for (due_at,) in rows]
 
 
 def cancel_steps(sql: TimerSql, names: Sequence[tuple[str, str]]) -> Steps[set[tuple[str, str]]]:

@@ -67,6 +67,7 @@ def downgrade() -> None:
         "rebuilds",
         "checkpoints",
         "projections",
+        "readers",
         "leases",
         "outbox",
         "events",
@@ -219,6 +220,13 @@ def _relay(schema: str) -> None:
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
         schema=schema,
         comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+    )
+    op.create_table(
+        "readers",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="readers_pkey"),
+        schema=schema,
+        comment="A row that a reader of the store locks in its statement: so what the statement returned is durable.",
     )
 
 

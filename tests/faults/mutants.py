@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from eventkit.storage.append_sql import AppendSql
+from eventkit.storage.barrier import Barrier
 from eventkit.storage.gaps import Gaps, Holders
 from eventkit.storage.outbox import HOLDERS, Outbox, split_holders
 from eventkit.storage.reader import Ask, Page, Reader, Row
@@ -159,15 +160,22 @@ class Oversleeping(Reader):
         gaps.woken = lambda after: woken(after) and False  # type: ignore[method-assign]
 
 
+class NoBarrier(Barrier):
+    """Lets everything pass."""
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        """Put nothing into the statement."""
+        super().__init__(connection, schema)
+        self.sql = "'1'"
+
+
 class NotDurable(Outbox):
     """Publishes what is visible, durable or not."""
 
     def __init__(self, connection: Connection, schema: str) -> None:
         """Leave the barrier out of the statement."""
         super().__init__(connection, schema)
-        barrier = "pg_logical_emit_message(true, 'eventkit', '')::text"
-        assert barrier in self._fetch
-        self._fetch = self._fetch.replace(barrier, "''")
+        self._pages._begin(NoBarrier(connection, self._schema))
 
 
 class Unordered(AppendSql):

@@ -119,7 +119,8 @@ class World:
         found.sort()
         rows = found[: min(ask.limit, ask.max_bytes)]  # every row has one byte here
         self.meanwhile()
-        return Page(rows, self.holders(), len(rows) < ask.limit and len(rows) == len(found), "server")
+        holders = self.holders() if found or ask.watch else frozenset()
+        return Page(rows, holders, len(rows) < ask.limit and len(rows) == len(found), "server")
 
     def _above(self, ask: Ask) -> list[Row]:
         above = sorted(position for position in self.committed if position > ask.cursor)

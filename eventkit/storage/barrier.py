@@ -1,0 +1,74 @@
+"""Makes durable what a reading statement returned, before anybody publishes it.
+
+A commit with `synchronous_commit = off` is visible before it is flushed, and a crash takes it back. So a statement that
+returns rows locks a row of its own, `for update`: that makes the statement's end a synchronous commit, which flushes
+everything before it. Each reader has its own row in `readers`. `skip locked`, because the session of a hung reader may
+still hold its row: then the page is flushed by making a new row. A role that may not lock waits until the server has
+flushed as far as it had written; a server that does not tell (Amazon Aurora) is refused then.
+"""
+
+import time
+import uuid
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from eventkit.errors import DatabaseUnavailable, StorageError
+
+_RIGHTS = """select has_table_privilege(%(table)s, 'select') and has_table_privilege(%(table)s, 'insert')
+                and has_table_privilege(%(table)s, 'update')"""
+_FREE = "select name from {s}.readers where starts_with(name, %(name)s) order by name for update skip locked limit 1"
+_MAKE = "insert into {s}.readers (name) values (%(name)s) on conflict do nothing"
+_LOCK = "(select count(*)::text from (select from {s}.readers where name = %(reader)s for update skip locked) locked)"
+_WRITTEN = "pg_current_wal_insert_lsn()::text"
+_FLUSHED = "select pg_current_wal_flush_lsn() >= %s::pg_lsn"
+_LONGEST_WAIT = 30.0  # seconds until the server's log writer is taken for stuck; it works every 0.2 s
+
+
+class Barrier:
+    """One reader's, on its autocommit connection. `sql` goes into its statement, `params` with it."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Find or make the reader's row; `schema` is quoted."""
+        self._connection = connection
+        self._schema = schema
+        self._name = connection.info.parameter_status("application_name") or "reader"
+        rights = connection.execute(_RIGHTS, {"table": f"{schema}.readers"}).fetchone()
+        self._locks = rights == (True,)
+        self.sql = (_LOCK if self._locks else _WRITTEN).format(s=schema)
+        self.params: dict[str, str] = {}
+        if self._locks:
+            self.params["reader"] = self._row()
+        else:
+            self._check_flush("0/0")
+
+    def pass_through(self, told: str | None) -> None:
+        """Return when the rows of a statement are durable; `told` is the value of `sql` in it, None without rows."""
+        if told is None or (self._locks and told != "0"):
+            return
+        if self._locks:
+            self.params["reader"] = self._make(f"{self._name} {uuid.uuid4().hex[:8]}")  # its commit flushes, too
+            return
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while not self._check_flush(told):
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"PostgreSQL has not flushed its log up to {told} in {_LONGEST_WAIT:g} s")
+            time.sleep(0.002)
+
+    def _row(self) -> str:
+        found = self._connection.execute(_FREE.format(s=self._schema), {"name": self._name}).fetchone()
+        return str(found[0]) if found else self._make(f"{self._name} {uuid.uuid4().hex[:8]}")
+
+    def _make(self, name: str) -> str:
+        self._connection.execute(_MAKE.format(s=self._schema), {"name": name})
+        return name
+
+    def _check_flush(self, written: str) -> bool:
+        try:
+            return self._connection.execute(_FLUSHED, [written]).fetchone() == (True,)
+        except (errors.ObjectNotInPrerequisiteState, errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
+            raise StorageError(
+                f"this server does not tell how far its log is flushed ({str(error).splitlines()[0]}), and the role "
+                f"may not lock a row of its own instead: grant select, insert, update on {self._schema}.readers to it"
+            ) from error
