@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from eventkit.errors import DatabaseUnavailable, Deposed, NotPrimary, TopicUnusable, TransportUnavailable
+from eventkit.observability import logs
 
 logger = logging.getLogger("eventkit.worker")
 
@@ -54,7 +55,7 @@ class Stop:
         if self._heard or self.is_set():
             os._exit(128 + number)  # clean-up may be what hangs
         self._heard = True
-        os.write(2, f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once\n".encode())
+        logs.write("worker", f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once")
         # The handler may have interrupted this very thread within `wait`, which holds the event's lock.
         _thread.start_new_thread(self.set, ())
 

@@ -2,20 +2,27 @@
 
 Every command gets its `Settings` by `click.pass_obj` and is `command` in the module of its name. An error of ours
 is printed here and only here, as one sentence on stderr; the exit code is 2 where a setting or the usage is wrong, 1
-where the world is not as it must be.
+where the world is not as it must be, 70 where eventkit or the service's code has a fault, 130 after Ctrl-C.
 """
 
+import errno
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import sys
-from typing import IO, Any
+import traceback
+from collections.abc import Sequence
+from typing import IO, Any, Never
 
 import click
 
 from eventkit.config import load
 from eventkit.errors import ConfigurationError, EventkitError
 from eventkit.observability import logs
+from eventkit.observability.plain import one_line
+
+logger = logging.getLogger("eventkit.cli")
 
 _COMMANDS = {
     "db": "Create, upgrade and check the tables.",
@@ -48,20 +55,37 @@ Passwords come from the environment or ~/.pgpass alone.
 
 
 class Failure(click.ClickException):
-    """An error of ours, for the person at the terminal."""
+    """An error for the person at the terminal, in one line; its stack at debug level."""
 
-    def __init__(self, error: EventkitError) -> None:
+    def __init__(self, message: str) -> None:
         """Say it in one line."""
-        super().__init__(" ".join(str(error).split()) or type(error).__name__)
+        super().__init__(one_line(message))
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"eventkit: {self.message}", file=file or sys.stderr)
+        del file
+        problem = self.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
+        if logs.is_json() or problem:
+            logger.error("%s", self.message, exc_info=problem)
+        else:
+            click.echo(f"eventkit: {self.message}", err=True)  # noqa: TID251 plain already
 
 
 class Misuse(Failure):
     """A setting that cannot be used."""
 
     exit_code = 2
+
+
+class Unexpected(Failure):
+    """A fault in eventkit or in the service's code: what it says of itself may hold what an event holds."""
+
+    exit_code = 70
+
+
+class Interrupted(Failure):
+    """Ctrl-C."""
+
+    exit_code = 130
 
 
 class Commands(click.Group):
@@ -82,11 +106,62 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
+    def main(  # type: ignore[override] # click's is overloaded by what we do not let callers choose
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: object
+    ) -> Never:
+        """Run the command, and end with one sentence whatever happens: a line of JSON where the log is JSON."""
+        words = list(sys.argv[1:] if args is None else args)
+        logs.configure(_form(words))  # before anything is wrong with the words
+        try:
+            code = super().main(words, prog_name, standalone_mode=False)
+        except click.ClickException as error:
+            _show(error)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            _show(Failure("nothing was done: the answer was not yes"))
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 click's signature
         try:
             return super().invoke(ctx)
-        except EventkitError as error:
-            raise (Misuse if isinstance(error, ConfigurationError) else Failure)(error) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BrokenPipeError:  # whoever read the output has had enough: click ends the process
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            raise _failure(error) from error
+
+
+def _form(words: Sequence[str]) -> logs.Format:
+    """Return the format of the log that is asked for, before the words are known to be right."""
+    together = " ".join(words).replace("=", " ")
+    return "json" if "--log-format json" in together else "text"
+
+
+def _show(error: click.ClickException) -> None:
+    if isinstance(error, Failure) or not logs.is_json():
+        error.show()
+    else:
+        logger.error("%s", error.format_message())
+
+
+def _failure(error: BaseException) -> Failure:
+    """Make a sentence of an error."""
+    if isinstance(error, EventkitError):
+        return (Misuse if isinstance(error, ConfigurationError) else Failure)(str(error) or type(error).__name__)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failure("no space is left where the output goes: not all of it was written")
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted")
+    return Unexpected(f"unexpected {_place_of(error)}: `eventkit --debug ...` shows the stack")
+
+
+def _place_of(error: BaseException) -> str:
+    """Return an error's type and where it was raised; its message may hold what an event holds."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 def _module(command: str) -> str:
@@ -109,8 +184,12 @@ def _module(command: str) -> str:
     show_default=True,
     help="How to log, on stderr.",
 )
+@click.option(
+    "--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True, help="Log this and what is worse."
+)
+@click.option("--debug", is_flag=True, help="Log at level debug, and show the stack of the error that ends a command.")
 @click.pass_context
-def main(ctx: click.Context, /, log_format: logs.Format, **urls: str | None) -> None:
+def main(ctx: click.Context, /, log_format: logs.Format, log_level: str, *, debug: bool, **urls: str | None) -> None:
     """Append events in your own transaction, relay them in order, rebuild read models."""
-    logs.configure(log_format)
+    logs.configure(log_format, level=logging.DEBUG if debug else logging.getLevelNamesMapping()[log_level.upper()])
     ctx.obj = load(**urls)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import click
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_OLDEST = timedelta(days=36_500)  # PostgreSQL's time reaches further back, Python's hardly
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
 
 
@@ -16,7 +17,12 @@ def read_age(context: click.Context, parameter: click.Parameter, text: str | Non
     found = _AGE.fullmatch(text)
     if found is None:
         raise click.BadParameter(f"{text!r} is no age: it looks like 90s, 30m, 12h, 7d or 2w", context, parameter)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    age = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if age > _OLDEST:
+        raise click.BadParameter(
+            f"{text!r} is longer ago than {_OLDEST.days} days, the most there is", context, parameter
+        )
+    return age
 
 
 def ago(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.output import say
 from eventkit.errors import CatalogError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def export(path: str) -> None:
     """Print a catalog's types, versions, topics and JSON Schemas, for `check --against` of the next release."""
     from eventkit.domain.description import describe
 
-    click.echo(describe(load_catalog(path)).to_json(), nl=False)
+    say(describe(load_catalog(path)).to_json(), nl=False)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Say what a release would break; exit 1 if anything.")
@@ -68,12 +69,12 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
     compatible = not old_events and not old_readers and not people
     if as_json:
         result = {"catalog": new.catalog, "types": len(new.types), "compatible": compatible}
-        click.echo(json.dumps({**result, "old_events": old_events, "old_readers": old_readers, "people": people}))
+        say(json.dumps({**result, "old_events": old_events, "old_readers": old_readers, "people": people}))
     else:
         whom = {"old events": old_events, "old readers": old_readers, "people": people}
         lines = [f"{who}: {one}" for who, breaking in whom.items() for one in breaking]
         fine = f"catalog {new.catalog} can read its old events ({len(new.types)} types)"
-        click.echo("\n".join(lines) or (f"{fine} and breaks nothing of {against}" if against else fine))
+        say("\n".join(lines) or (f"{fine} and breaks nothing of {against}" if against else fine))
     raise SystemExit(not compatible)
 
 

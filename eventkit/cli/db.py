@@ -4,6 +4,7 @@ import json
 
 import click
 
+from eventkit.cli.output import confirm, say
 from eventkit.config import Settings
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
@@ -55,11 +56,7 @@ def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) ->
     url = settings.require_database()
     before = migrate.current(url, settings.schema)
     if not yes:
-        click.confirm(
-            f"Undo migrations of schema {settings.schema!r} down to {revision}? Its events go with the tables",
-            abort=True,
-            err=True,
-        )
+        confirm(f"Undo migrations of schema {settings.schema!r} down to {revision}? Its events go with the tables")
     migrate.downgrade(url, settings.schema, revision)
     _tell_move(settings, before, as_json=as_json)
 
@@ -74,10 +71,10 @@ def current(settings: Settings, *, as_json: bool) -> None:
 
     at = migrate.current(settings.require_database(), settings.schema)
     if as_json:
-        click.echo(json.dumps({"schema": settings.schema, "revision": at, "newest": REVISIONS[-1]}))
+        say(json.dumps({"schema": settings.schema, "revision": at, "newest": REVISIONS[-1]}))
     else:
         wanted = "the newest" if at == REVISIONS[-1] else f"the newest is {REVISIONS[-1]}: run `eventkit db upgrade`"
-        click.echo(f"schema {settings.schema} is at {at or 'no revision'}, {wanted}")
+        say(f"schema {settings.schema} is at {at or 'no revision'}, {wanted}")
     raise SystemExit(at != REVISIONS[-1])
 
 
@@ -91,11 +88,11 @@ def verify(settings: Settings, *, as_json: bool) -> None:
     found = differences(settings.require_database(), settings.schema)
     known = notes(settings.require_database(), settings.schema)
     if as_json:
-        click.echo(json.dumps({"schema": settings.schema, "differences": found, "notes": known}))
+        say(json.dumps({"schema": settings.schema, "differences": found, "notes": known}))
     else:
         for note in known:
-            click.echo(f"note: {note}")
-        click.echo("\n".join(found) or f"schema {settings.schema} is as it must be")
+            say(f"note: {note}")
+        say("\n".join(found) or f"schema {settings.schema} is as it must be")
     raise SystemExit(bool(found))
 
 
@@ -106,7 +103,7 @@ def sql(settings: Settings, revision: str) -> None:
     """Print the statements of an upgrade to REVISION, or of a range such as A:B, without a database."""
     from eventkit.storage import migrate
 
-    click.echo(migrate.sql(settings.schema, revision), nl=False)
+    say(migrate.sql(settings.schema, revision), nl=False)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Say that this database is the one to work on.")
@@ -131,9 +128,9 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
         found = adopt_here(connection, settings.schema, clone=kind == "clone")
     if as_json:
         place = {"system_identifier": found.here.system_identifier, "database_oid": found.here.database_oid}
-        click.echo(json.dumps({"schema": settings.schema, "installation": str(found.id), **place}))
+        say(json.dumps({"schema": settings.schema, "installation": str(found.id), **place}))
     else:
-        click.echo(f"schema {settings.schema} is installation {found.id}, on {found.here}")
+        say(f"schema {settings.schema} is installation {found.id}, on {found.here}")
 
 
 def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None:
@@ -141,8 +138,8 @@ def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None
 
     after = migrate.current(settings.require_database(), settings.schema)
     if as_json:
-        click.echo(json.dumps({"schema": settings.schema, "before": before, "revision": after}))
+        say(json.dumps({"schema": settings.schema, "before": before, "revision": after}))
     elif before == after:
-        click.echo(f"schema {settings.schema} is at {after or 'no revision'} already")
+        say(f"schema {settings.schema} is at {after or 'no revision'} already")
     else:
-        click.echo(f"schema {settings.schema} went from {before or 'nothing'} to {after or 'nothing'}")
+        say(f"schema {settings.schema} went from {before or 'nothing'} to {after or 'nothing'}")

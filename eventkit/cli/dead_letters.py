@@ -4,7 +4,6 @@ One form for the relay's letters and for those of every projection whose checkpo
 done is written down with who did it, before and after; nothing is done to more letters than were confirmed.
 """
 
-import getpass
 import json
 from typing import IO, TYPE_CHECKING, Any
 from uuid import UUID
@@ -25,6 +24,8 @@ from eventkit.cli.letter_options import (
     selects,
     wanted,
 )  # fmt: skip
+from eventkit.cli.output import remark, say
+from eventkit.cli.who import operator
 from eventkit.config import Settings
 from eventkit.errors import DeadLetterError
 
@@ -69,11 +70,11 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
     count = len(there.choose(which).ids)
     if as_json:
         objects = [show.as_json(letter, payload=payload) for letter in found]
-        click.echo(json.dumps({"count": count, "letters": objects}, ensure_ascii=False))
+        say(json.dumps({"count": count, "letters": objects}, ensure_ascii=False))
     elif found:
         show.table(found, more=count - len(found))
     else:
-        click.echo("no dead letters")
+        say("no dead letters")
 
 
 @command.command(name="show", epilog=_EXAMPLES, short_help="Show one letter in full.")
@@ -88,9 +89,9 @@ def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: boo
     there, _ = _open(settings)
     found = _found(there, letter)
     if as_json:
-        click.echo(json.dumps({"letters": [show.as_json(item, payload=payload) for item in found]}, ensure_ascii=False))
+        say(json.dumps({"letters": [show.as_json(item, payload=payload) for item in found]}, ensure_ascii=False))
     else:
-        click.echo("\n\n".join(show.in_full(item, payload=payload) for item in found))
+        say("\n\n".join(show.in_full(item, payload=payload) for item in found))
 
 
 @command.command(epilog=_EXAMPLES, short_help="Try parked streams again.")
@@ -127,7 +128,7 @@ def redrive(  # noqa: PLR0913 one parameter an option
     if paths:
         redrive_here(settings, paths)
     told = await_projectors(there, choice, wait)
-    click.echo(json.dumps(told) if as_json else "\n".join(redriven(told)))
+    say(json.dumps(told) if as_json else "\n".join(redriven(told)))
     raise SystemExit(told["left"] > 0 and not told["waiting_streams"])
 
 
@@ -158,12 +159,12 @@ def edit(  # noqa: PLR0913 one parameter an option
     new = edited(found[0]) if data is None else data.read()
     check_data(found[0], new, catalog)
     if dry_run:
-        click.echo(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
+        say(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
         return
     if not yes:
         confirm_edit(found[0], from_stdin=data is not None and data.name == "<stdin>")
     acting.edit(found[0].id, found[0].parked_by, found[0].stream, new)
-    click.echo(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
+    say(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Go past events for good.")
@@ -195,11 +196,11 @@ def discard(
     done = len(outcomes) - len(refused)
     if as_json:
         results = {outcome.letter: outcome.result for outcome in outcomes}
-        click.echo(json.dumps({"discarded": done, "refused": len(refused), "results": results}))
+        say(json.dumps({"discarded": done, "refused": len(refused), "results": results}))
     else:
         for outcome in refused:
-            click.echo(f"letter {outcome.letter} stays: it {outcome.result}", err=True)
-        click.echo(f"{number(done, 'letter')} discarded")
+            remark(f"letter {outcome.letter} stays: it {outcome.result}")
+        say(f"{number(done, 'letter')} discarded")
     raise SystemExit(bool(refused))
 
 
@@ -217,11 +218,11 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
     actions = there.log(wanted(**chosen), limit=limit, payload=payload)
     if as_json:
         objects = [show.action_as_json(action, payload=payload) for action in actions]
-        click.echo(json.dumps({"actions": objects}, ensure_ascii=False))
+        say(json.dumps({"actions": objects}, ensure_ascii=False))
     elif actions:
         show.actions_table(actions)
     else:
-        click.echo("nothing was done to a dead letter")
+        say("nothing was done to a dead letter")
 
 
 def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterList, LetterActions]":
@@ -234,7 +235,7 @@ def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterList, Le
         settings.require_database(), name="dead-letters", schema=settings.schema, autocommit=True, options=options
     )
     return LetterList(connection, settings.schema), LetterActions(
-        connection, settings.schema, actor=actor or getpass.getuser()
+        connection, settings.schema, actor=actor or operator()
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from eventkit.cli.output import cell, say
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
 from eventkit.errors import EventkitError
@@ -27,7 +28,7 @@ def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None
     found = [*_file(settings), *_database(settings), *_broker(settings, topics)]
     if as_json:
         fields = Finding.__struct_fields__
-        click.echo(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
+        say(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
     else:
         _show(found)
     raise SystemExit(not all(finding.safe for finding in found))
@@ -77,9 +78,11 @@ def _topics(transport: Transport, topics: Sequence[str]) -> Iterator[Finding]:
 def _show(found: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "setting", "found", "wanted", "because")
     for finding in found:
-        mark = "[green]ok[/]" if finding.safe else "[red]no[/]"
-        table.add_row(mark, finding.setting, finding.found, finding.wanted, "" if finding.safe else finding.reason)
-    Console().print(table)
+        mark = Text("ok", "green") if finding.safe else Text("no", "red")
+        said = (finding.setting, finding.found, finding.wanted, "" if finding.safe else finding.reason)
+        table.add_row(mark, *map(cell, said))
+    Console(highlight=False, markup=False, emoji=False).print(table)

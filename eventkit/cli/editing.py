@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eventkit.cli.output import confirm
 from eventkit.domain.personal import MEMBER, PersonalField, marked
 from eventkit.errors import DeadLetterError, EventkitError
 from eventkit.storage.letter_list import Filed
@@ -15,7 +16,7 @@ from eventkit.storage.letter_list import Filed
 def edited(letter: Filed) -> str:
     """Let the operator write the data in an editor, beginning with what is there."""
     old = (letter.data or b"").decode(errors="replace")
-    with suppress(ValueError):  # it may be no JSON: that may be what is to be mended
+    with suppress(ValueError, RecursionError):  # it may be no JSON: that may be what is to be mended
         old = json.dumps(json.loads(old), indent=2, ensure_ascii=False)
     new = click.edit(old, extension=".json")
     if new is None or new.strip() == old.strip():
@@ -27,7 +28,7 @@ def confirm_edit(letter: Filed, *, from_stdin: bool) -> None:
     """Ask, unless the data comes from where the answer would."""
     if from_stdin:
         raise click.UsageError("--data - reads what an answer would be read from: say --yes too")
-    click.confirm(f"Edit letter {letter.id} and redrive {letter.stream}?", abort=True, err=True)
+    confirm(f"Edit letter {letter.id} and redrive {letter.stream}?")
 
 
 def check_data(letter: Filed, data: str, catalog: str | None) -> None:
@@ -37,6 +38,10 @@ def check_data(letter: Filed, data: str, catalog: str | None) -> None:
     except ValueError as error:
         raise DeadLetterError(
             f"the new data of dead letter {letter.id} is no JSON: {error}; nothing was done"
+        ) from error
+    except RecursionError as error:
+        raise DeadLetterError(
+            f"the new data of dead letter {letter.id} is nested too deeply; nothing was done"
         ) from error
     if not isinstance(value, dict):
         raise DeadLetterError(f"the new data of dead letter {letter.id} is no JSON object")
@@ -51,7 +56,7 @@ def check_data(letter: Filed, data: str, catalog: str | None) -> None:
 def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[PersonalField]) -> None:
     """Refuse what would stand in plain text for ever: what is edited is not sealed."""
     old: dict[str, Any] = {}
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         old = json.loads(letter.data or b"{}")
     for field in fields:
         if value.get(field.name) not in (old.get(field.name), json.loads(field.redacted)):

@@ -1,8 +1,7 @@
 """`eventkit events`: how large the store is, and what may go: events that everybody has had, streams that are over."""
 
-import getpass
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,8 @@ import msgspec
 
 from eventkit.cli.ages import ago, read_age
 from eventkit.cli.letter_options import number
+from eventkit.cli.output import confirm, say
+from eventkit.cli.who import operator
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def sizes(settings: Settings, *, as_json: bool) -> None:
     with _connected(settings) as connection:
         found = look(connection, settings.schema)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(found)))
+        say(json.dumps(msgspec.to_builtins(found)))
     else:
         _print_sizes(found)
 
@@ -79,22 +80,22 @@ def prune(  # noqa: PLR0913 one parameter an option
     Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be
     stopped at any time, and run beside everything else.
     """
-    from eventkit.storage.pruning import Pruning, Which
+    from eventkit.storage.pruning import Pruning, Which, long_ago
 
     del sent
-    which = Which(before=datetime.now(UTC) - age, category=category, ignored=ignored)
     with _connected(settings) as connection:
-        pruning = Pruning(connection, settings.schema, which, actor=actor or getpass.getuser())
+        which = Which(before=long_ago(connection, age), category=category, ignored=ignored)
+        pruning = Pruning(connection, settings.schema, which, actor=actor or operator())
         counts = pruning.count()
         total = sum(count.prunable for count in counts)
         if not as_json:
             _tell_counts(counts, pruning)
         pruned = 0 if dry_run or not total else _prune(pruning, total, batch=batch, yes=yes)
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}))
+        say(json.dumps({"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}))
     else:
         would = f"would prune {number(total, 'event')}; nothing was done"
-        click.echo(would if dry_run or not total else f"{number(pruned, 'event')} pruned")
+        say(would if dry_run or not total else f"{number(pruned, 'event')} pruned")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Close streams, and move their events into a file.")
@@ -117,14 +118,12 @@ def archive(  # noqa: PLR0913 one parameter an option
 
     with _connected(settings) as connection:
         if not yes:
-            click.confirm(f"Close {number(len(set(streams)), 'stream')} and archive the events?", abort=True, err=True)
-        count = Archive(connection, settings.schema, actor=actor or getpass.getuser()).close(
-            streams, file, ignored=ignored
-        )
+            confirm(f"Close {number(len(set(streams)), 'stream')} and archive the events?")
+        count = Archive(connection, settings.schema, actor=actor or operator()).close(streams, file, ignored=ignored)
     if as_json:
-        click.echo(json.dumps({"streams": len(set(streams)), "events": count, "file": str(file)}))
+        say(json.dumps({"streams": len(set(streams)), "events": count, "file": str(file)}))
     else:
-        click.echo(f"{number(count, 'event')} of {number(len(set(streams)), 'stream')} are in {file}, and closed")
+        say(f"{number(count, 'event')} of {number(len(set(streams)), 'stream')} are in {file}, and closed")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Put archived events back.")
@@ -136,9 +135,9 @@ def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
     from eventkit.storage.archive import Archive
 
     with _connected(settings) as connection:
-        streams = Archive(connection, settings.schema, actor=getpass.getuser()).restore(file)
+        streams = Archive(connection, settings.schema, actor=operator()).restore(file)
     open_again = "is" if len(streams) == 1 else "are"
-    click.echo(json.dumps({"streams": streams}) if as_json else f"{', '.join(streams)} {open_again} open again")
+    say(json.dumps({"streams": streams}) if as_json else f"{', '.join(streams)} {open_again} open again")
 
 
 def _connected(settings: Settings) -> "psycopg.Connection[Any]":
@@ -152,9 +151,9 @@ def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
     for count in counts:
         left = f", {count.unsent:,} are unsent" if count.unsent else ""
         left += f", {count.unapplied:,} are not applied everywhere" if count.unapplied else ""
-        click.echo(f"{count.category}: {number(count.prunable, 'event')} can go{left}")
+        say(f"{count.category}: {number(count.prunable, 'event')} can go{left}")
     if any(count.unapplied for count in counts):
-        click.echo(
+        say(
             f"projections that have not applied everything: {', '.join(pruning.waited_for())} "
             "(--ignore-projection for one that does not read these streams)"
         )
@@ -167,7 +166,7 @@ def _prune(pruning: "Pruning", total: int, *, batch: int, yes: bool) -> int:
 
     if not yes:
         unseen = "Projections in other databases cannot be seen from here"
-        click.confirm(f"Prune {number(total, 'event')}? {unseen}", abort=True, err=True)
+        confirm(f"Prune {number(total, 'event')}? {unseen}")
     pruned = 0
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -188,7 +187,7 @@ def _print_sizes(found: "Sizes") -> None:
         table.add_column(heading, no_wrap=True, justify="left" if heading == "table" else "right")
     for item in found.tables:
         table.add_row(item.name, f"{item.rows:,}", decimal(item.bytes), f"{item.dead_rows:,}")
-    Console(soft_wrap=True, highlight=False).print(table)
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
     oldest = f"the oldest event was recorded {ago(found.oldest_event)} ago" if found.oldest_event else "no events"
     since = f", the oldest for {ago(found.oldest_unsent)}" if found.oldest_unsent else ""
-    click.echo(f"{oldest}; {number(found.unsent, 'event')} unsent{since}; {number(found.dead_letters, 'dead letter')}")
+    say(f"{oldest}; {number(found.unsent, 'event')} unsent{since}; {number(found.dead_letters, 'dead letter')}")

@@ -6,6 +6,7 @@ from datetime import timedelta
 import click
 
 from eventkit.cli.ages import read_age
+from eventkit.cli.output import say
 from eventkit.config import Settings
 
 _EXAMPLES = """\b
@@ -39,6 +40,6 @@ def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: b
         work = inbox.count_old if dry_run else inbox.prune
         count = work(session, settings.schema, age=age, handler=handler)
     if as_json:
-        click.echo(json.dumps({"messages": count, "pruned": not dry_run}))
+        say(json.dumps({"messages": count, "pruned": not dry_run}))
     else:
-        click.echo(f"{count} messages {'would be' if dry_run else 'were'} forgotten")
+        say(f"{count} messages {'would be' if dry_run else 'were'} forgotten")

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from eventkit.cli.ages import read_age
+from eventkit.cli.output import confirm, say
 from eventkit.storage.letter_list import Choice, Wanted
 
 Function = Callable[..., Any]
@@ -88,13 +89,13 @@ def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: b
     count = f"{number(len(choice.ids), 'letter')} of {number(len(choice.streams), 'stream')}"
     if dry_run or not choice.ids:
         if as_json:
-            click.echo(json.dumps({"dry_run": dry_run, "letters": len(choice.ids), "streams": len(choice.streams)}))
+            say(json.dumps({"dry_run": dry_run, "letters": len(choice.ids), "streams": len(choice.streams)}))
         else:
-            click.echo(f"would {verb} {count}; nothing was done" if choice.ids else f"nothing to {verb}")
+            say(f"would {verb} {count}; nothing was done" if choice.ids else f"nothing to {verb}")
         return False
     if not yes:
         by = ", ".join(sorted({parked_by for parked_by, _ in choice.streams}))
-        click.confirm(f"{verb.capitalize()} {count}, parked by {by}?", abort=True, err=True)
+        confirm(f"{verb.capitalize()} {count}, parked by {by}?")
     return True
 
 

@@ -14,6 +14,8 @@ from eventkit.storage.letter_list import Action, Filed
 MASK = "***"
 _PRIVATE = "ce_metadata"  # the user's own fields: part of the payload
 _ERROR = 60  # characters of an error in a table
+_DEEPEST = 200  # levels of JSON within JSON
+_NOTHING = object()
 
 
 def table(letters: Sequence[Filed], *, more: int) -> None:
@@ -85,9 +87,26 @@ def shown(data: bytes | None, *, payload: bool) -> Any:  # noqa: ANN401 JSON of 
         return None
     try:
         value = json.loads(data)
-    except ValueError:
-        return data.decode(errors="replace") if payload else f"{len(data)} bytes that are no JSON"
+    except (ValueError, RecursionError):
+        value = _NOTHING
+    if value is _NOTHING or not _shallow(value):
+        return data.decode(errors="replace") if payload else f"{len(data)} bytes that are no JSON, or nested deeply"
     return value if payload else _masked(value)
+
+
+def _shallow(value: Any) -> bool:  # noqa: ANN401 JSON of any shape
+    """Return whether JSON can be printed: what nests deeper than Python's own functions take is shown as text."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _masked(value: Any) -> Any:  # noqa: ANN401 JSON of any shape

@@ -1,6 +1,5 @@
 """`eventkit privacy`: forget people, and look after the keys that their personal data is sealed with."""
 
-import getpass
 import json
 import socket
 import uuid
@@ -8,6 +7,8 @@ from typing import Any
 
 import click
 
+from eventkit.cli.output import confirm, say
+from eventkit.cli.who import operator
 from eventkit.config import Settings
 from eventkit.errors import StorageError
 
@@ -35,7 +36,7 @@ def new_key(name: str | None) -> None:
     """Print a new master key with an ID of yours, for EVENTKIT_MASTER_KEYS; it is kept nowhere."""
     from eventkit.domain.master_keys import MasterKeys
 
-    click.echo(MasterKeys.generate(name or uuid.uuid4().hex[:8]))
+    say(MasterKeys.generate(name or uuid.uuid4().hex[:8]))
 
 
 @command.command(epilog=_EXAMPLES, short_help="Make personal data of somebody unreadable for ever.")
@@ -60,17 +61,17 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
         connection.rollback()
         if not yes and not (before and before[2]):
             _confirm(subject, before)
-        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        by = f"{operator()}@{socket.gethostname()}"
         done = on_connection(connection, forget_steps(sql, subject, reason=reason, by=by))
         _, _, at, who, why = connection.execute(sql.show, (subject,)).fetchone() or (None,) * 5
         connection.commit()
     if as_json:
         record = {"forgotten_at": f"{at:%Y-%m-%dT%H:%M:%S%z}", "forgotten_by": who, "reason": why}
-        click.echo(json.dumps({"subject": subject, "forgotten_now": done, **record}))
+        say(json.dumps({"subject": subject, "forgotten_now": done, **record}))
     elif done:
-        click.echo(f"{subject} is forgotten; recorded for {who}. Read models keep what they hold: rebuild them")
+        say(f"{subject} is forgotten; recorded for {who}. Read models keep what they hold: rebuild them")
     else:
-        click.echo(f"{subject} was forgotten at {at:%Y-%m-%d %H:%M} by {who} already")
+        say(f"{subject} was forgotten at {at:%Y-%m-%d %H:%M} by {who} already")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Wrap all keys by the current master key.")
@@ -89,9 +90,9 @@ def rotate(settings: Settings, *, as_json: bool) -> None:
     with connect(url, name="privacy", schema=settings.schema, autocommit=True) as connection:
         rotated = rotate_keys(connection, settings.schema, masters)
     if as_json:
-        click.echo(json.dumps({"master_key": masters.current, "rotated": rotated.done, "left": rotated.left}))
+        say(json.dumps({"master_key": masters.current, "rotated": rotated.done, "left": rotated.left}))
     else:
-        click.echo(f"{rotated.done} keys are wrapped by {masters.current} now")
+        say(f"{rotated.done} keys are wrapped by {masters.current} now")
     if rotated.left and not as_json:
         raise StorageError(f"{rotated.left} keys were held by open transactions: run `eventkit privacy rotate` again")
     raise SystemExit(rotated.left > 0)
@@ -114,14 +115,14 @@ def status(settings: Settings, *, as_json: bool) -> None:
     given = settings.master_keys
     counts |= {given.current: counts.get(given.current, 0)} if given else {}
     if as_json:
-        click.echo(json.dumps({"keys": counts, "forgotten": forgotten, "current": given.current if given else None}))
+        say(json.dumps({"keys": counts, "forgotten": forgotten, "current": given.current if given else None}))
         return
     for name, count in counts.items():
         mark = " (current)" if given and name == given.current else ""
-        click.echo(f"master key {name}{mark}: wraps {count} keys")
-    click.echo(f"forgotten: {forgotten} subjects")
+        say(f"master key {name}{mark}: wraps {count} keys")
+    say(f"forgotten: {forgotten} subjects")
 
 
 def _confirm(subject: str, before: tuple[Any, ...] | None) -> None:
     what = f"it has a key since {before[0]:%Y-%m-%d}" if before else "it has no personal data yet: none will be taken"
-    click.confirm(f"Forget {subject} for ever? ({what})", abort=True, err=True)
+    confirm(f"Forget {subject} for ever? ({what})")

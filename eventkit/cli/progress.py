@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
+from eventkit.cli.output import remark
+from eventkit.observability import logs
 from eventkit.projection.rebuilding import Progress
 
 _LINE = 5.0  # seconds between lines
@@ -17,7 +17,7 @@ Tell = Callable[[Progress], None]
 @contextmanager
 def shown(name: str) -> Iterator[Tell]:
     """Lend a function that shows progress until the end."""
-    with _bar(name) if sys.stderr.isatty() else _lines(name) as tell:
+    with _bar(name) if sys.stderr.isatty() and not logs.is_json() else _lines(name) as tell:
         yield tell
 
 
@@ -27,7 +27,7 @@ def _bar(name: str) -> Iterator[Tell]:
     from rich.console import Console
 
     columns = (
-        progress.TextColumn("{task.fields[name]}: {task.description}"),
+        progress.TextColumn("{task.fields[name]}: {task.description}", markup=False),
         progress.BarColumn(),
         progress.TaskProgressColumn(),
         progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} events, {task.fields[rate]:,.0f}/s"),
@@ -55,7 +55,7 @@ def _lines(name: str) -> Iterator[Tell]:
         last, stage = time.monotonic(), told.stage
         rate = pace.rate(told.done)
         left = f", {(told.total - told.done) / rate:,.0f} s left" if rate and told.done < told.total else ""
-        click.echo(f"{name}: {stage}, {told.done:,} of {told.total:,} events, {rate:,.0f}/s{left}", err=True)
+        remark(f"{name}: {stage}, {told.done:,} of {told.total:,} events, {rate:,.0f}/s{left}")
 
     yield tell
 

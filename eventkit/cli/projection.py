@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from eventkit.cli.output import confirm, remark, say
 from eventkit.cli.projection_options import EXAMPLES, JSON, STORE_URL
 from eventkit.cli.rebuild import command as rebuild
 from eventkit.cli.verifying import command as verify
@@ -40,11 +41,11 @@ def list_(settings: Settings, *, store_url: str | None, as_json: bool) -> None:
     with _statuses(settings, store_url) as statuses:
         found = [statuses.of(item) for item in statuses.registered()]
     if as_json:
-        click.echo(json.dumps(list(map(_plain, found))))
+        say(json.dumps(list(map(_plain, found))))
     elif found:
         print_table(found)
     else:
-        click.echo("no projection is registered in this database: a projector's first start does it")
+        say("no projection is registered in this database: a projector's first start does it")
 
 
 @command.command(epilog=EXAMPLES, short_help="Tell of one projection, or of several.")
@@ -64,9 +65,9 @@ def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None,
                 raise unknown(name, known)
         found = [statuses.of(known[name]) for name in names]
     if as_json:
-        click.echo(json.dumps(list(map(_plain, found))))
+        say(json.dumps(list(map(_plain, found))))
     else:
-        click.echo("\n\n".join(map(sentences, found)))
+        say("\n\n".join(map(sentences, found)))
 
 
 @command.command(epilog=EXAMPLES, short_help="Delete a projection: row, checkpoints, dead letters.")
@@ -86,7 +87,7 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
 
     if not yes:
         too = ", and its tables" if tables else ""
-        click.confirm(f"Delete projection {name!r} with its checkpoints and dead letters{too}?", abort=True, err=True)
+        confirm(f"Delete projection {name!r} with its checkpoints and dead letters{too}?")
     with connect(
         settings.require_database(),
         name="projection",
@@ -97,14 +98,14 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
         deleted = delete_projection(connection, settings.schema, name, tables=tables)
         groups = _remove_groups(settings, connection)
     if as_json:
-        click.echo(json.dumps({**msgspec.to_builtins(deleted), "groups_left": groups}))
+        say(json.dumps({**msgspec.to_builtins(deleted), "groups_left": groups}))
         return
-    click.echo(f"projection {name} is deleted: generation {deleted.generation}, {deleted.letters} dead letters")
+    say(f"projection {name} is deleted: generation {deleted.generation}, {deleted.letters} dead letters")
     if deleted.tables:
         kept = "keep their rows: drop or empty them before a projector starts anew"
-        click.echo(f"its tables {', '.join(deleted.tables)} {'are dropped' if deleted.dropped else kept}")
+        say(f"its tables {', '.join(deleted.tables)} {'are dropped' if deleted.dropped else kept}")
     if groups:
-        click.echo(f"groups {', '.join(groups)} are still at the broker: the next start of a projector removes them")
+        say(f"groups {', '.join(groups)} are still at the broker: the next start of a projector removes them")
 
 
 def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: ANN401 a connection
@@ -120,7 +121,7 @@ def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: A
             remove_abandoned(connection, settings.schema, transport, broker_of(settings.transport_url))
             transport.close()
         except EventkitError as error:
-            click.echo(f"the broker cannot be asked now: {error}", err=True)
+            remark(f"the broker cannot be asked now: {error}")
     return [group.name for group in Groups(settings.schema).all(connection) if group.abandoned]
 
 

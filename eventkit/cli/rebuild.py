@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from eventkit.cli.output import say
 from eventkit.cli.projection_options import EXAMPLES, JSON, STORE_URL
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
@@ -68,9 +69,9 @@ def command(  # noqa: PLR0913 one parameter an option
     collect_garbage_rarely()
     outcomes = [_rebuilt(item, settings, plan, stop) for item in projections]
     if as_json:
-        click.echo(json.dumps(list(map(msgspec.to_builtins, outcomes))))
+        say(json.dumps(list(map(msgspec.to_builtins, outcomes))))
     else:
-        click.echo("\n".join(map(_sentence, outcomes)))
+        say("\n".join(map(_sentence, outcomes)))
 
 
 def _check_origin(settings: Settings, plan: "Plan", workers: int | None) -> None:

@@ -3,9 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 
-import click
-
 from eventkit.cli.letter_options import number
+from eventkit.cli.output import remark
 from eventkit.config import Settings
 from eventkit.storage.letter_list import Choice, LetterList, Wanted
 
@@ -13,10 +12,9 @@ from eventkit.storage.letter_list import Choice, LetterList, Wanted
 def tell_left_out(chosen: Choice, choice: Choice) -> None:
     left_out = len(set(chosen.ids) - set(choice.ids))
     if left_out:
-        click.echo(
+        remark(
             f"{number(left_out, 'letter')} cannot be redriven, malformed or of a generation that is not live: "
-            "discard them, or wait for the rebuild",
-            err=True,
+            "discard them, or wait for the rebuild"
         )
 
 

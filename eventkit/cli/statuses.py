@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from eventkit.cli.output import cell
 from eventkit.projection.status import Status
 
 
@@ -17,8 +18,8 @@ def print_table(found: Sequence[Status]) -> None:
         numbers = (item.version, item.generation, item.streams)
         lag = "-" if item.lag is None else f"{item.lag.events:,}"
         rest = (lag, item.parked, sum(item.letters.values()), _building(item) or "")
-        table.add_row(item.name, *map(str, (*numbers, *rest)))
-    Console(soft_wrap=True).print(table)
+        table.add_row(*map(cell, (item.name, *numbers, *rest)))
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
 
 
 def sentences(item: Status) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.output import say
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def list_(settings: Settings, category: str | None, limit: int, *, as_json: bool
     with connect(settings.require_database(), name="timers list", schema=settings.schema, autocommit=True) as session:
         found = listed(session, settings.schema, category=category, limit=limit)
     for deadline in found:
-        click.echo(json.dumps(_fields(deadline)) if as_json else _line(deadline))
+        say(json.dumps(_fields(deadline)) if as_json else _line(deadline))
     if not found and not as_json:
-        click.echo("no deadline is set")
+        say("no deadline is set")
 
 
 def _fields(deadline: "Listed") -> dict[str, object]:

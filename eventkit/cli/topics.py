@@ -7,6 +7,7 @@ import json
 
 import click
 
+from eventkit.cli.output import say
 from eventkit.config import Settings
 from eventkit.errors import CatalogError
 from eventkit.transports import Transport
@@ -58,10 +59,10 @@ def create(settings: Settings, names: tuple[str, ...], partitions: int, *, as_js
     created = transport.create_topics(names, partitions=partitions)
     there = transport.partitions(names)
     if as_json:
-        click.echo(json.dumps({"created": created, "topics": there}))
+        say(json.dumps({"created": created, "topics": there}))
     else:
         for name, count in there.items():
-            click.echo(f"{name}: {f'created with {count} partitions' if name in created else 'is already there'}")
+            say(f"{name}: {f'created with {count} partitions' if name in created else 'is already there'}")
     transport.close()
 
 
@@ -74,9 +75,9 @@ def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
     transport = _transport(settings)
     broker, there = transport.check(), transport.partitions(names)
     if as_json:
-        click.echo(json.dumps({"broker": broker, "topics": there}))
+        say(json.dumps({"broker": broker, "topics": there}))
     else:
-        click.echo("\n".join([broker, *(f"{name}: {count} partitions" for name, count in there.items())]))
+        say("\n".join([broker, *(f"{name}: {count} partitions" for name, count in there.items())]))
     transport.close()
 
 

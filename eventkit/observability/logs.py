@@ -1,15 +1,26 @@
 """The log of our own processes: sentences with values in them, one line each, on stderr; text for people, or JSON.
 
 A library configures no logging: only the command line calls `configure`. Rooms log to `getLogger("eventkit.<room>")`.
+Whatever ends in the log, a message of a stranger too, is printable and begins no line of its own. As JSON everything on
+stderr is an object a line: errors that nobody caught, warnings of Python, and what a signal's handler says.
 """
 
 import json
 import logging
+import os
 import sys
+import threading
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Literal, TextIO
 
+from eventkit.observability.plain import one_line, plain
+
 Format = Literal["text", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+
+Problem = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class TextLines(logging.Formatter):
@@ -18,8 +29,8 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone()
         time = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
-        line = f"{time} {record.levelname:<7} {_room(record)}: {_sentence(record)}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{time} {record.levelname:<7} {_room(record)}: {one_line(record.getMessage())}"
+        return f"{line}\n{stack(record.exc_info)}" if record.exc_info else line
 
 
 class JsonLines(logging.Formatter):
@@ -30,11 +41,11 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "room": _room(record),
-            "message": _sentence(record),
+            "message": one_line(record.getMessage()),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+            line["error"] = stack(record.exc_info)
+        return plain(json.dumps(line, ensure_ascii=False))
 
 
 def configure(form: Format = "text", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
@@ -43,11 +54,57 @@ def configure(form: Format = "text", *, level: int = logging.INFO, stream: TextI
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("eventkit").setLevel(level)
+    logging.captureWarnings(capture=True)
+    for module, name, hook in ((threading, "excepthook", _thread_ended), (sys, "excepthook", _process_ended),
+                               (sys, "unraisablehook", _not_raised)):  # fmt: skip
+        if getattr(module, name) is getattr(module, f"__{name}__"):  # a tracker of errors may have its own
+            setattr(module, name, hook)
+
+
+def is_json() -> bool:
+    """Return whether this process logs JSON."""
+    return any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers)
+
+
+def write(room: str, sentence: str) -> None:
+    """Write a sentence past the logging library, whose locks a signal's handler must not wait for."""
+    record = logging.LogRecord(f"eventkit.{room}", logging.INFO, "", 0, sentence, (), None)
+    os.write(2, f"{JsonLines().format(record) if is_json() else sentence}\n".encode())
+
+
+def stack(problem: Problem | None) -> str:
+    """Return an error's stack; the lines of its message are indented, so that none passes for a line of the log."""
+    if problem is None or problem[1] is None:
+        return ""
+    chunks = traceback.format_exception(problem[1])
+    return plain("".join(chunk if _is_ours(chunk) else _indented(chunk) for chunk in chunks).rstrip("\n"))
+
+
+def _is_ours(chunk: str) -> bool:
+    """Whether a part of a stack is Python's own words or our source, not an error's message."""
+    return chunk.startswith((" ", "\n", "Traceback "))
+
+
+def _indented(chunk: str) -> str:
+    return "\n  ".join(chunk.rstrip("\n").splitlines()) + "\n"
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        name = args.thread.name if args.thread else "of Python"
+        problem = (args.exc_type, args.exc_value, args.exc_traceback)
+        logging.getLogger("eventkit").critical("thread %s has ended with an error", name, exc_info=problem)
+
+
+def _process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("eventkit").critical("the process has ended with an error", exc_info=(kind, error, trace))
+
+
+def _not_raised(args: "sys.UnraisableHookArgs") -> None:
+    error = args.exc_value
+    problem = (type(error), error, args.exc_traceback) if error else None
+    logging.getLogger("eventkit").warning("%s", args.err_msg or "an error was not raised", exc_info=problem)
 
 
 def _room(record: logging.LogRecord) -> str:
     return record.name.removeprefix("eventkit.")
-
-
-def _sentence(record: logging.LogRecord) -> str:
-    return " ".join(record.getMessage().split())  # a broker's or a server's text may have line breaks

@@ -20,10 +20,19 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
     return found
 
 
+def started_as_module() -> None:
+    """Put the working directory last on the path, where `python -m` has put it first."""
+    if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
+        sys.path.append(sys.path.pop(0))
+
+
 def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitError] = ProjectionError) -> object:
-    """Return what a path leads to, searching the working directory too; errors say `what` it is."""
+    """Return what a path leads to, searching the working directory last; errors say `what` it is.
+
+    Last: a file there that is named like a module of Python's or a broker's client must not take its place.
+    """
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     module_name, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
         raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
@@ -59,10 +68,20 @@ def _reason(error: BaseException, module: str, attribute: str) -> str:
     if isinstance(error, SyntaxError):
         return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
     if isinstance(error, ModuleNotFoundError):
-        return f"no module {error.name!r} in {Path.cwd()} or on the Python path"
+        return f"no module {error.name!r} in {Path.cwd()} or on the Python path{_hidden(module)}"
     if isinstance(error, SystemExit):
         return f"importing {module} ends the process"
     place = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, AttributeError) and place.filename == __file__:
-        return f"{module} has no {attribute!r}"
+        return f"{module} has no {attribute!r}{_hidden(module)}"
     return f"importing {module} fails with {type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+
+
+def _hidden(module: str) -> str:
+    """Say so where the working directory has a module of that name, and another comes before it."""
+    top = module.partition(".")[0]
+    found = getattr(sys.modules.get(top), "__file__", None)
+    here = next((path for path in (Path(f"{top}.py").absolute(), Path(top).absolute()) if path.exists()), None)
+    if here is None or found is None or Path(found).is_relative_to(Path.cwd()):
+        return ""
+    return f": {found} comes before {here}, so rename that"

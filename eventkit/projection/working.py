@@ -14,7 +14,7 @@ import msgspec
 from eventkit.errors import EventkitError
 from eventkit.projection.blame import translated
 from eventkit.projection.job import Job, open_feeder
-from eventkit.projection.loading import load_projections
+from eventkit.projection.loading import load_projections, started_as_module
 from eventkit.worker import Stop, collect_garbage_rarely
 
 
@@ -34,6 +34,7 @@ def work(job: Job, out: BinaryIO) -> None:
 
 def main() -> None:
     """Do the job on stdin."""
+    started_as_module()
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a handler prints is no report
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)

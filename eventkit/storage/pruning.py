@@ -10,7 +10,7 @@ so. Called by the `eventkit events` command.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -168,6 +168,16 @@ class Pruning:
 
     def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
         return self._connection.execute(statement.format(s=f'"{self._schema}"').encode(), params)
+
+
+def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:
+    """Return the moment that is an age ago by the database's clock, which has dated the events."""
+    with database_errors():
+        row = connection.execute("select clock_timestamp() - %s", (age,)).fetchone()
+    if row is None:
+        raise AssertionError("PostgreSQL did not tell the time")
+    moment: datetime = row[0]
+    return moment
 
 
 def take_away(connection: psycopg.Connection[Any], schema: str, positions: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ What a broker cannot do is a flag of the closed list `Flag`; those four are not 
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
@@ -179,6 +180,7 @@ class Transport(Protocol):
         """Let go of connections."""
 
 
+_CLIENTS = {"kafka": "confluent_kafka", "rabbitmq": "pika", "redis": "redis", "activemq": "stomp"}
 _MODULES = {
     "kafka": "eventkit.transports.kafka",
     "rabbitmq": "eventkit.transports.rabbitmq",
@@ -204,8 +206,24 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
         # Without the URL: where it is mangled, nobody can tell what of it is a password.
         msg = f"the transport URL has the scheme {scheme!r}; known are {known}, as in kafka://host:9092"
         raise ConfigurationError(msg)
-    opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
+    try:
+        opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
+    except (ImportError, AttributeError) as error:
+        raise _no_client(module.rpartition(".")[2], error) from error
     return opener(url, options or {})
+
+
+def _no_client(broker: str, error: Exception) -> ConfigurationError:
+    """Say that a broker's client is not installed, or that a file of its name is in its place."""
+    client = _CLIENTS.get(broker, broker)
+    there = sys.modules.get(client)
+    place = getattr(there, "__file__", None)
+    if place is None:
+        return ConfigurationError(f"{broker} needs its client: pip install 'eventkit-outbox[{broker}]' ({error})")
+    return ConfigurationError(
+        f"{place} was imported as {broker}'s client {client} and is not what eventkit needs ({error}): rename that file "
+        f"if it is yours, or pip install 'eventkit-outbox[{broker}]'"
+    )
 
 
 def open_history(url: str, options: Mapping[str, str] | None = None) -> Transport | None:
