@@ -10,9 +10,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Any, Never
 
 import click
@@ -23,6 +25,8 @@ from eventkit.observability import logs
 from eventkit.observability.plain import one_line
 
 logger = logging.getLogger("eventkit.cli")
+
+_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _COMMANDS = {
     "db": "Create, upgrade and check the tables.",
@@ -120,6 +124,9 @@ class Commands(click.Group):
         except click.Abort:
             _show(Failure("nothing was done: the answer was not yes"))
             sys.exit(1)
+        except OSError as error:  # of the output of --help
+            _show(_failure(error))
+            sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 click's signature
@@ -150,11 +157,18 @@ def _failure(error: BaseException) -> Failure:
     """Make a sentence of an error."""
     if isinstance(error, EventkitError):
         return (Misuse if isinstance(error, ConfigurationError) else Failure)(str(error) or type(error).__name__)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Failure("no space is left where the output goes: not all of it was written")
+    if isinstance(error, OSError) and error.errno in _OUTPUT:
+        _give_up_stdout()
+        return Failure(f"the output cannot be written, not all of it is there: {error.strerror}")
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
     return Unexpected(f"unexpected {_place_of(error)}: `eventkit --debug ...` shows the stack")
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be written go nowhere, or the interpreter fails at it once more at its end."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place_of(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from eventkit.cli.output import say
 from eventkit.cli.projection_options import EXAMPLES, JSON, STORE_URL
 from eventkit.config import Settings
 
@@ -43,9 +44,9 @@ def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None
         verifying = Verifying(own, settings.schema, store=store)
         found = [_verified(verifying, known[name]) for name in names or known]
     if as_json:
-        click.echo(json.dumps(list(map(msgspec.to_builtins, found))))
+        say(json.dumps(list(map(msgspec.to_builtins, found))))
     else:
-        click.echo("\n".join(map(_told, found)) or "no projection is registered in this database")
+        say("\n".join(map(_told, found)) or "no projection is registered in this database")
     raise SystemExit(_exit_code(found))
 
 

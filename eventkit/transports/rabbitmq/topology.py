@@ -160,8 +160,14 @@ def rabbit_errors(address: Address) -> Iterator[None]:
     except ChannelClosedByBroker as error:
         raise TransportUnavailable(f"RabbitMQ at {address.hosts} refuses: {address.safe(error.reply_text)}") from error
     except (AMQPError, OSError) as error:
-        text = address.safe(error) or type(error).__name__
+        text = address.safe(_words(error)) or type(error).__name__
         raise TransportUnavailable(f"no connection to RabbitMQ at {address.hosts}: {text}") from error
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says; some of pika's hold the system's own, and say nothing themselves."""
+    inner = (*error.args, getattr(error, "exception", None))
+    return str(error) or next((_words(item) for item in inner if isinstance(item, BaseException)), "")
 
 
 def _shards(connection: pika.BlockingConnection, topic: str) -> int:
