@@ -92,7 +92,7 @@ def release(settings: Settings, names: tuple[str, ...]) -> None:
     transport = _transport(settings)
     for name in names:
         transport.release(name)
-        click.echo(f"{name}: nobody's")
+        say(f"{name}: nobody's")
     transport.close()
 
 

@@ -166,7 +166,8 @@ def test_names_in_tables_print_nothing_of_their_own(database_url: str) -> None:
             "insert into eventkit.projections (name, tables, declared_version) values (%s, array[%s], 1)", (evil, evil)
         )
         session.execute(
-            "insert into eventkit.timers (event_id, stream, name, due_at, source, type, schema_version, data, metadata, topic, shard)"
+            "insert into eventkit.timers"
+            " (event_id, stream, name, due_at, source, type, schema_version, data, metadata, topic, shard)"
             " values (gen_random_uuid(), %s, %s, now(), 'shop', %s, 1, '{}', '{}', 'x', 0)",
             (evil, evil, evil),
         )
