@@ -12,6 +12,7 @@ EventkitError
 │   └── NewerSchema           written by a newer schema version than this catalog knows
 ├── StorageError              the database does not do what was asked
 │   ├── ConcurrencyError      a stream is not at the expected version
+│   │   └── DecisionChanged   an event that a decision depends on has come since
 │   ├── DuplicateEventId      an event id that is already in the store, elsewhere
 │   ├── SubjectForgotten      new personal data of somebody who was forgotten
 │   ├── SubjectKeyMissing     personal data whose key is not in this database
@@ -126,6 +127,34 @@ class ConcurrencyError(StorageError):
             else "the transaction is aborted: roll back and retry it whole"
         )
         return f"stream {self.stream!r} was expected {wanted}, but {seen}; nothing was written: {after}"
+
+
+class DecisionChanged(ConcurrencyError):
+    """An event that matches a decision's query has come since; nothing of the call was written.
+
+    `stream`, `actual` (its version), `type`, `position` and `event_id` are those of the first such event; they are the
+    append's stream and None where an event that the decision had seen is gone, having been rolled back.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        actual: int | None,
+        *,
+        type: str | None = None,  # noqa: A002 the event's, as everywhere
+        position: int | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        """Say the values."""
+        self.type, self.position, self.event_id = type, position, event_id
+        super().__init__(stream, None, actual)
+
+    def __str__(self) -> str:
+        """Put the values into a sentence."""
+        place = f"version {self.actual} of {self.stream!r} at position {self.position}"
+        gone = "an event that it has seen was rolled back"
+        came = gone if self.type is None else f"{self.type!r} has come since, as {place}"
+        return f"the decision does not hold any more: {came}; nothing was written: query again and decide anew"
 
 
 class DuplicateEventId(StorageError):

@@ -25,7 +25,7 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
-from eventkit.storage.event_store import NO_STREAM, Appended, EventStore, Expected
+from eventkit.storage.event_store import NO_STREAM, Append, Appended, EventStore, Expected
 
 A = TypeVar("A", bound=Tracked)
 C = TypeVar("C")
@@ -111,6 +111,27 @@ class Repository(Generic[A]):
         )
         return await self._save.run_async(connection, self._saved(aggregate, done))
 
+    def save_many(self, connection: Synchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
+        """Append what was recorded in all of them, or nothing; return what was appended, in their order.
+
+        Their streams are locked in one order whatever the order here, so that two such calls cannot deadlock.
+        """
+        drafts = self._drafts(aggregates)
+        done = self.store.append_many(connection, self._appends(drafts, metadata)) if drafts else []
+        return [
+            self._save.run(connection, self._saved(aggregate, one))
+            for (aggregate, _), one in zip(drafts, done, strict=True)
+        ]
+
+    async def save_many_async(self, connection: Asynchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
+        """Do what `save_many` does, on an asynchronous session or connection."""
+        drafts = self._drafts(aggregates)
+        done = await self.store.append_many_async(connection, self._appends(drafts, metadata)) if drafts else []
+        return [
+            await self._save.run_async(connection, self._saved(aggregate, one))
+            for (aggregate, _), one in zip(drafts, done, strict=True)
+        ]
+
     @contextmanager
     def change(self, connection: Synchronous, key: Key, *, metadata: Story = None) -> Iterator[A]:
         """Load, and save at the end of the block; an exception in it appends nothing."""
@@ -153,6 +174,13 @@ class Repository(Generic[A]):
                 f"this {self._fold.name} has no stream: it was not loaded; make one with repository.new(id)"
             )
         return Draft(self.stream(track.stream), track.version or NO_STREAM, track.recorded)
+
+    def _drafts(self, aggregates: Iterable[A]) -> list[tuple[A, Draft]]:
+        return [(aggregate, draft) for aggregate in aggregates if (draft := self._draft(aggregate))]
+
+    def _appends(self, drafts: Iterable[tuple[A, Draft]], metadata: Story) -> list[Append]:
+        story = Metadata.of(metadata) if metadata is not None else None
+        return [Append(one.stream, one.events, expected=one.expected, metadata=story) for _, one in drafts]
 
     def _saved(self, aggregate: A, done: Appended) -> Steps[Appended]:
         track = track_of(aggregate)

@@ -19,6 +19,7 @@ from eventkit.domain.event_type import EventType, names_before
 from eventkit.domain.names import category_of, check_name, check_source, check_topic, check_type
 from eventkit.domain.personal import PersonalField
 from eventkit.domain.stream import StreamId
+from eventkit.domain.tags import TagsOf, check_tags, tags_from
 from eventkit.domain.upcasting import Upcaster, Upcasters, changed_fields
 from eventkit.errors import CatalogError, NewerSchema, UndecodableEvent, UnknownEventType
 
@@ -60,6 +61,7 @@ class Catalog:
         version: int = 1,
         oldest: int = 1,
         renamed_from: str | Iterable[str] = (),
+        tags: TagsOf | Iterable[str] | None = None,
     ) -> Callable[[type[T]], type[T]]: ...
     def event(
         self,
@@ -70,16 +72,18 @@ class Catalog:
         version: int = 1,
         oldest: int = 1,
         renamed_from: str | Iterable[str] = (),
+        tags: TagsOf | Iterable[str] | None = None,
     ) -> Any:
         """Register a class as an event type of this service, by its own name unless `name` says another.
 
         `version` is its schema's, from 1; each older one from `oldest` on needs an `upcast`. Events that were stored
-        under a name in `renamed_from` are read as this type.
+        under a name in `renamed_from` are read as this type. `tags` are the tags of each event: names of its fields
+        (`tags=["course"]` gives `course:c1`), or a function that returns them.
         """
 
         def register(cls: type[T]) -> type[T]:
             own = getattr(cls, "__name__", repr(cls)) if name is None else name
-            self._register(EventType(self.name, own, version, cls, oldest, names_before(renamed_from)))
+            self._register(EventType(self.name, own, version, cls, oldest, names_before(renamed_from), tags_from(tags)))
             return cls
 
         return register if cls is None else register(cls)
@@ -204,11 +208,12 @@ class Catalog:
         codec = self._codec(cls)
         data = codec.encode(event)
         check_size(kind.name, data, self.max_bytes)
+        tags = check_tags(kind.tags(event)) if kind.tags else ()
         if codec.personal is None:
-            return Encoded(kind.name, kind.version, data.decode())
+            return Encoded(kind.name, kind.version, data.decode(), tags)
         redacted, personal = codec.redacted(data)
         check_size(kind.name, redacted, self.max_bytes, sealed=sealed_size(personal))
-        return Sealable.of(Encoded(kind.name, kind.version, redacted.decode()), personal)
+        return Sealable.of(Encoded(kind.name, kind.version, redacted.decode(), tags), personal)
 
     def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:
         """Return the function that makes events of one type from JSON; keep it, it spares the look-up."""

@@ -1,6 +1,6 @@
 """An event that is ready to be written: checked, its data in JSON; personal values apart, until they are sealed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,11 @@ class Encoded(NamedTuple):
     type: str
     schema_version: int
     data: str  # JSON
+    tags: tuple[str, ...] = ()
+
+    def tagged(self, tags: Iterable[str]) -> "Encoded":
+        """Return the event with more tags."""
+        return self._replace(tags=tuple(sorted({*self.tags, *tags})))
 
 
 def check_size(event: str, data: bytes, limit: int, *, sealed: int = 0) -> None:
@@ -49,6 +54,10 @@ class Sealable(Encoded):
         sealable = cls(*encoded)
         sealable._personal = personal
         return sealable
+
+    def tagged(self, tags: Iterable[str]) -> "Encoded":
+        """Return the event with more tags, and its personal values."""
+        return Sealable.of(super().tagged(tags), self._personal)
 
     def personal(self, stream: str) -> dict[str, dict[str, msgspec.Raw]]:
         """Return the personal values of each subject, in an event of this stream."""

@@ -8,6 +8,7 @@ import msgspec
 
 from eventkit.domain.names import check_type
 from eventkit.domain.shape import is_pydantic
+from eventkit.domain.tags import TagsOf
 from eventkit.errors import CatalogError
 
 MAX_SCHEMA_VERSION = 32_767
@@ -17,6 +18,7 @@ class EventType(msgspec.Struct, frozen=True):
     """A type: the catalog that records it, its name, its newest schema version and its class.
 
     `oldest` is the first schema version that can still occur; `renamed_from` are the names that it had before.
+    `tags` returns the tags of an event.
     """
 
     source: str
@@ -25,6 +27,7 @@ class EventType(msgspec.Struct, frozen=True):
     cls: type
     oldest: int = 1
     renamed_from: tuple[str, ...] = ()
+    tags: TagsOf | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no event could be read or written with."""

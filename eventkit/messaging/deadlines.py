@@ -87,6 +87,11 @@ def deadline_of(
     """Check and encode a deadline, or raise InvalidEvent."""
     entry = store.entries.one(stream, [event], ANY, None, None)
     encoded = entry.events[0]
+    if encoded.tags:
+        raise InvalidEvent(
+            f"deadline of {stream!r}: {encoded.type!r} has tags ({', '.join(encoded.tags)}), and an event that a "
+            "deadline appends has none: use a type without tags, and append the tagged event when that one is handled"
+        )
     _check_due(stream, due)
     return Deadline(entry.stream, _checked(name or encoded.type), due, entry.ids[0], encoded, entry.metadata[0])
 

@@ -9,7 +9,7 @@ and receives rows; `eventkit.storage.drivers` runs it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -20,11 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
-from eventkit.storage.append_sql import AppendSql, Entry, Topics, statement_of
+from eventkit.storage.append_sql import ANY_VERSION, AT_VERSION, NEW_STREAM, Entry, Topics, kind_of, statement_of
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 from eventkit.storage.sealing import Sealing
+from eventkit.storage.tag_sql import TagSql
+from eventkit.storage.tags import Decision, conflict_steps, is_changed, lock_statement, tagged_statement, tags_of
 
 _SHOWN = 5  # streams of a call that an error names
 
@@ -42,13 +44,14 @@ NO_STREAM: Final = Expected.NO_STREAM
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Events for one stream of an `append_many`; `expected`, `metadata` and `ids` are those of `append`."""
+    """Events for one stream of an `append_many`; `expected`, `metadata`, `ids` and `tags` are those of `append`."""
 
     stream: StreamId | str
     events: Sequence[object]
     expected: Expected | int = field(default=ANY, kw_only=True)
     metadata: Metadata | dict[str, Any] | None = field(default=None, kw_only=True)
     ids: Sequence[UUID] | None = field(default=None, kw_only=True)
+    tags: Sequence[str] = field(default=(), kw_only=True)
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -60,21 +63,36 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[UUID, ...]
 
 
-def append_steps(
-    sql: AppendSql, topics: Topics, entries: list[Entry], *, repeatable: bool, sealing: Sealing
-) -> Steps[list[Appended]]:
-    """Append to streams, all or nothing; `repeatable` says that the ids are the caller's and may be there already.
+class Call(NamedTuple):
+    """What is to be appended, and under which conditions.
 
-    A savepoint of ours stands around what may have to be taken back: several expectations, or ids. That is three round
-    trips instead of one.
+    `repeatable` says that the ids are the caller's and may be there already. Entries without events are guards.
     """
+
+    entries: list[Entry]
+    repeatable: bool = False
+    decision: Decision | None = None
+
+
+def append_steps(sql: TagSql, topics: Topics, call: Call, sealing: Sealing) -> Steps[list[Appended]]:
+    """Append to streams, all or nothing.
+
+    A savepoint stands around what may have to be taken back: several expectations, or ids. That is three round trips
+    instead of one. Tags are locked before it, so that their locks outlast a conflict.
+    """
+    entries = call.entries
     try:
         if topics.has_personal:
             entries = yield from sealing.sealed_entries(topics.name, entries)
-        statement = statement_of(sql, topics, entries)
-        if repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
-            return (yield from _guarded(sql, statement, entries, repeatable=repeatable))
-        rows = yield statement
+        if call.decision is not None:
+            yield lock_statement(sql, entries, call.decision)
+            # crash point: tags locked, nothing appended -> the caller's transaction is gone, with the locks
+        write = _write(sql, topics, call._replace(entries=entries))
+        if call.repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
+            return (yield from _taken_back(sql, write, call._replace(entries=entries)))
+        rows = yield from write
+        if call.decision is not None and is_changed(rows):
+            raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
         if rows:
             return _appended(entries, rows)
         raise _conflict(entries[0], (yield sql.versions, _names(entries)))
@@ -82,16 +100,37 @@ def append_steps(
         fail(error, entries)
 
 
-def _guarded(sql: AppendSql, statement: Statement, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
+def _write(sql: TagSql, topics: Topics, call: Call) -> Steps[list[Row]]:
+    """Write what is as expected; a row for each stream, none where a single one is not."""
+    entries, decision = call.entries, call.decision
+    tagged = decision is not None or bool(tags_of(entries))
+
+    def statement(kind: int) -> Statement:
+        if tagged:
+            return tagged_statement(sql, topics, entries, decision, kind)
+        return statement_of(sql, topics, entries, kind)
+
+    kind = kind_of(entries[0]) if len(entries) == 1 else ANY_VERSION
+    rows = yield statement(kind)
+    if not rows and kind == NEW_STREAM and (entries[0].stream, 0) in (yield sql.versions, _names(entries)):
+        rows = yield statement(AT_VERSION)  # a guard has left the stream at version 0
+    return rows
+
+
+def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appended]]:
+    """Append behind a savepoint, and go back to it where something is not as expected."""
+    entries, repeatable = call.entries, call.repeatable
+    rows: list[Row] = []
     yield sql.savepoint, None
     duplicate: Exception | None = None
     try:
-        rows = yield statement
+        rows = yield from write
     except (psycopg.Error, DBAPIError) as error:
         if not repeatable or _constraint(error) != sql.unique_id:
             raise
         duplicate = error
-    if duplicate is None and not (wrong := _unexpected(entries, rows)):
+    changed = call.decision is not None and is_changed(rows)
+    if duplicate is None and not changed and not (wrong := _unexpected(entries, rows)):
         yield sql.release, None
         return _appended(entries, rows)
     yield sql.rollback, None
@@ -100,6 +139,8 @@ def _guarded(sql: AppendSql, statement: Statement, entries: list[Entry], *, repe
         return _repeated(entries, known)
     if duplicate:  # committed since this transaction's snapshot was taken
         raise duplicate
+    if call.decision is not None and changed:
+        raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
     if len(entries) > 1:  # the rows were locked and all came back: these are the versions
         raise _conflict(wrong[0], [(stream, version - _count(entries, stream)) for stream, version, *_ in rows])
     raise _conflict(wrong[0], (yield sql.versions, _names(entries)))
@@ -121,7 +162,7 @@ def _appended(entries: list[Entry], rows: list[Row]) -> list[Appended]:
     if len(entries) == 1:
         return [Appended(entries[0].stream, rows[0][1], rows[0][2], entries[0].ids)]
     last = {stream: (version, position) for stream, version, position, *_ in rows}
-    return [Appended(entry.stream, *last[entry.stream], entry.ids) for entry in entries]
+    return [Appended(entry.stream, *last[entry.stream], entry.ids) for entry in entries if entry.events]
 
 
 def _unexpected(entries: list[Entry], rows: list[Row]) -> list[Entry]:
@@ -145,6 +186,7 @@ def _conflict(entry: Entry, versions: list[Row]) -> ConcurrencyError:
 def _repeated(entries: list[Entry], known: list[Row]) -> list[Appended]:
     """Return what an earlier call with the same ids did, if this is the same call."""
     places = {event_id: (stream, version, position) for event_id, stream, version, position in known}
+    entries = [entry for entry in entries if entry.events]
     for entry in entries:
         found = [places.get(str(event_id)) for event_id in entry.ids]
         first = entry.expected + 1 if entry.expected is not None else found[0][1] if found[0] else 0

@@ -5,6 +5,10 @@
 Where a stream is not as expected, `s` is empty and so is everything after it. Three kinds of `s`, in this order: any
 version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an upsert would
 write version 1 to a stream that does not exist).
+
+A guard is an entry without events: its stream's row is locked with the others, in the same order, and its version
+comes back as it was. The row is updated, not only locked: a caller under REPEATABLE READ then gets its 40001. The
+guard of a missing stream leaves a row at version 0, which an append that expects no stream takes as a version.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -58,7 +62,7 @@ _MANY = """with w as materialized (
   select * from unnest(%(nths)s::int[], %(backs)s::int[], %(ids)s::uuid[], %(types)s::text[],
                        %(schema_versions)s::smallint[], %(data)s::jsonb[], %(metadata)s::jsonb[])
     with ordinality d(nth, back, id, type, schema_version, data, metadata, ord)
-), s as (
+), {before}s as (
   {lock}
   returning t.stream, t.version
 ), e as (
@@ -70,24 +74,30 @@ _MANY = """with w as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
-)
-select stream, max(version), max(position), {durable} from e group by stream"""
+){then}
+select s.stream, s.version, max(e.position), {durable} from s left join e on e.stream = s.stream
+ group by s.stream, s.version{end}"""
 
-_MANY_LOCKS = (
-    """insert into {s}.streams as t (stream, version) select stream, n from w order by stream collate "C"
+MANY_LOCKS = (
+    """insert into {s}.streams as t (stream, version) select stream, n from w{source} where {only}
+   order by stream collate "C"
   on conflict (stream) do update set version = t.version + excluded.version""",
-    """insert into {s}.streams as t (stream, version) select stream, n from w order by stream collate "C"
+    """insert into {s}.streams as t (stream, version) select stream, n from w{source} where {only}
+   order by stream collate "C"
   on conflict (stream) do nothing""",
-    """update {s}.streams as t set version = t.version + w.n from w
-   where t.stream = w.stream and t.version = %(expected)s::int""",
+    """update {s}.streams as t set version = t.version + w.n from w{source}
+   where t.stream = w.stream and t.version = %(expected)s::int and {only}""",
 )
 
 _VERSIONS = "select stream, version from {s}.streams where stream = any(%(streams)s::text[])"
 _PLACES = "select id::text, stream, version, position from {s}.events where id = any(%(ids)s::uuid[])"
 
 
+ANY_VERSION, NEW_STREAM, AT_VERSION = range(3)  # the kinds of lock
+
+
 class Entry(NamedTuple):
-    """Events for one stream, checked and encoded."""
+    """Events for one stream, checked and encoded; none where the stream is only guarded."""
 
     stream: StreamId
     expected: int | None  # the version before; 0: no stream, None: any
@@ -106,6 +116,26 @@ class Topics(Protocol):
         """Return the topic that a stream's events go to."""
 
 
+class Parts(NamedTuple):
+    """What an append by tags adds to the statement."""
+
+    before: str = ""  # CTEs ahead of the locks of streams
+    source: str = ""  # what these locks read first
+    only: str = "true"  # the condition under which anything is written
+    then: str = ""  # CTEs behind the events
+    end: str = ""  # more rows
+
+
+NO_PARTS = Parts()
+
+
+def many_sql(s: str, lock: str, parts: Parts) -> str:
+    """Return the statement for any number of events, in the schema of that quoted name."""
+    lock = lock.format(s=s, source=parts.source, only=parts.only)
+    fixed = {"s": s, "durable": _DURABLE, "bytes": _BYTES, "lock": lock}
+    return _MANY.format(**fixed, before=parts.before, then=parts.then, end=parts.end)
+
+
 class AppendSql:
     """The statements for one PostgreSQL schema, built once."""
 
@@ -118,25 +148,27 @@ class AppendSql:
         """Quote the schema's name."""
         s = quoted(schema)
         self.one = tuple(_ONE.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s)) for lock in _ONE_LOCKS)
-        self.many = tuple(
-            _MANY.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s)) for lock in _MANY_LOCKS
-        )
+        self.many = tuple(many_sql(s, lock, NO_PARTS) for lock in MANY_LOCKS)
         self.many_any = self.many[0]
         self.versions = _VERSIONS.format(s=s)
         self.places = _PLACES.format(s=s)
 
 
-def statement_of(sql: AppendSql, topics: Topics, entries: list[Entry]) -> Statement:
-    """Return the statement that appends these entries, and its parameters."""
+def statement_of(sql: AppendSql, topics: Topics, entries: list[Entry], kind: int) -> Statement:
+    """Return the statement that appends these entries, and its parameters; `kind` is that of a single entry's lock."""
     if len(entries) > 1:
-        return sql.many_any, _many(topics, entries)
+        return sql.many_any, many_params(topics, entries)
     entry = entries[0]
     single = len(entry.events) == 1
-    kind = 0 if entry.expected is None else 1 if entry.expected == 0 else 2
-    params = _one(topics, entry) if single else _many(topics, entries)
-    if entry.expected:
+    params = _one(topics, entry) if single else many_params(topics, entries)
+    if kind == AT_VERSION:
         params["expected"] = str(entry.expected)
     return (sql.one if single else sql.many)[kind], params
+
+
+def kind_of(entry: Entry) -> int:
+    """Return which of the three kinds of lock an entry needs."""
+    return ANY_VERSION if entry.expected is None else NEW_STREAM if entry.expected == 0 else AT_VERSION
 
 
 # Numbers go as text: psycopg types them by size, and each combination of types would prepare the statement anew.
@@ -156,7 +188,8 @@ def _one(topics: Topics, entry: Entry) -> dict[str, Any]:
 
 
 # Array literals of our own: psycopg's lists take 14 µs for each JSON text, these 0.3.
-def _many(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
+def many_params(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
+    """Return the parameters of the statement for any number of events."""
     rows = [
         (str(nth), str(len(entry.events) - 1 - index), event_id.hex, event, metadata)
         for nth, entry in enumerate(entries, 1)

@@ -12,9 +12,11 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from eventkit.domain.catalog import Catalog
+from eventkit.domain.encoded import Encoded
 from eventkit.domain.faults import shown
 from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
+from eventkit.domain.tags import check_tags
 from eventkit.errors import InvalidEvent
 from eventkit.observability.trace import current_traceparent
 from eventkit.storage.append import ANY, NO_STREAM, Append, Expected
@@ -37,16 +39,19 @@ class Entries:
         expected: Expected | int,
         metadata: Metadata | Mapping[str, Any] | None,
         ids: Sequence[UUID] | None,
+        *,
+        tags: Iterable[str] = (),
     ) -> Entry:
-        """Check and encode the events of one stream."""
+        """Check and encode the events of one stream; each carries its own tags and these."""
         stream = stream_of(stream)
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
         encode = self._encode
+        encoded = [encode(event) for event in events]
         return Entry(
             stream,
             _version(expected),
-            [encode(event) for event in events],
+            _with_tags(encoded, check_tags(tags)) if tags else encoded,
             tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
             (self._metadata(metadata),) * len(events),
         )
@@ -56,7 +61,7 @@ class Entries:
         for append in appends:
             if not isinstance(append, Append):
                 raise InvalidEvent(f"append_many takes Append(stream, events, …), not {shown(append)}")
-        entries = [self.one(a.stream, a.events, a.expected, a.metadata, a.ids) for a in appends]
+        entries = [self.one(a.stream, a.events, a.expected, a.metadata, a.ids, tags=a.tags) for a in appends]
         if not entries:
             raise InvalidEvent("append_many was called with nothing to append")
         _check_distinct(entries)
@@ -73,6 +78,24 @@ class Entries:
             return "{}"
         story = self.story if traceparent is None else Metadata(traceparent=traceparent).over(self.story)
         return Metadata.of(given).over(story).to_json()
+
+
+def guarding(guards: Mapping[StreamId | str, Expected | int] | None, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of streams that are guarded and not written."""
+    written = {entry.stream for entry in entries}
+    found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in (guards or {}).items()]
+    for guard in found:
+        if guard.expected is None:
+            raise InvalidEvent(
+                f"the guard of {guard.stream!r} expects any version, which guards nothing: give a version"
+            )
+        if guard.stream in written:
+            raise InvalidEvent(f"{guard.stream!r} is written by this call: give expected= instead of a guard")
+    return found
+
+
+def _with_tags(events: list[Encoded], tags: tuple[str, ...]) -> list[Encoded]:
+    return [event.tagged(tags) for event in events]
 
 
 def merged(entries: Iterable[Entry]) -> list[Entry]:

@@ -11,6 +11,7 @@ before you append, everywhere: a transaction that does it the other way round ma
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from itertools import chain
 from typing import Any, Self
 from uuid import UUID
 
@@ -19,17 +20,22 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
-from eventkit.errors import ConfigurationError
-from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Expected, append_steps
-from eventkit.storage.append_sql import AppendSql, Entry
-from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
-from eventkit.storage.entries import Entries, stream_of
+from eventkit.errors import ConfigurationError, InvalidEvent
+from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
+from eventkit.storage.append_sql import Entry
+from eventkit.storage.drivers import Asynchronous, Door, Synchronous
+from eventkit.storage.entries import Entries, guarding, stream_of
 from eventkit.storage.inlining import Inlined, Inlining
 from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.sealing import Sealing
 from eventkit.storage.tables import DEFAULT_SCHEMA
+from eventkit.storage.tag_sql import TagSql
+from eventkit.storage.tags import Decision, Found, Item, QueryItem, query_steps
 
-__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "EventStore", "Expected"]
+__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Decision", "EventStore", "Expected", "QueryItem"]
+
+Guards = Mapping[StreamId | str, Expected | int]
+"""Versions, or NO_STREAM, expected of streams."""
 
 
 class EventStore:
@@ -60,12 +66,13 @@ class EventStore:
         self.entries = Entries(catalog)
         self.sealing = Sealing(schema, master_keys)
         self.inline = inline
-        self._sql = AppendSql(schema)
+        self._sql = TagSql(schema)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
         self._append_many = self._append._replace(name="append_many")
         self._read_stream = Door("read_stream", writes=False, bind_arguments=bind_arguments)
         self._read_all = self._read_stream._replace(name="read_all")
+        self._query = self._read_stream._replace(name="query")
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
         """Return this store bound to a cause: what it appends belongs to the cause's story and trace.
@@ -81,7 +88,7 @@ class EventStore:
         bound.entries = Entries(self.catalog, Metadata.of(metadata).over(self.entries.story))
         return bound
 
-    def append(
+    def append(  # noqa: PLR0913 each is a condition or a property of this one call
         self,
         connection: Synchronous,
         stream: StreamId | str,
@@ -89,17 +96,23 @@ class EventStore:
         expected: Expected | int = ANY,
         metadata: Metadata | Mapping[str, Any] | None = None,
         ids: Sequence[UUID] | None = None,
+        tags: Sequence[str] = (),
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
     ) -> Appended:
         """Append events to a stream in the caller's transaction, in one statement.
 
         `expected` is a version, NO_STREAM or ANY; another state is a ConcurrencyError, and nothing is written. `ids`
         make a retry after an unknown commit safe: the same ids at that very place are a success, elsewhere they are a
-        DuplicateEventId.
+        DuplicateEventId. The events carry `tags` besides those that their types declare. `guards` are versions, or
+        NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`): an
+        event that matches it and has come since is a DecisionChanged, a kind of ConcurrencyError.
         """
-        entries = [self.entries.one(stream, events, expected, metadata, ids)]
-        return self._run(self._append, connection, entries, repeatable=ids is not None)[0]
+        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+        return self._run(self._append, connection, call)[0]
 
-    async def append_async(
+    async def append_async(  # noqa: PLR0913 see append
         self,
         connection: Asynchronous,
         stream: StreamId | str,
@@ -107,25 +120,59 @@ class EventStore:
         expected: Expected | int = ANY,
         metadata: Metadata | Mapping[str, Any] | None = None,
         ids: Sequence[UUID] | None = None,
+        tags: Sequence[str] = (),
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
     ) -> Appended:
         """Do what `append` does, on an asynchronous session or connection."""
-        entries = [self.entries.one(stream, events, expected, metadata, ids)]
-        return (await self._run_async(self._append, connection, entries, repeatable=ids is not None))[0]
+        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+        return (await self._run_async(self._append, connection, call))[0]
 
-    def append_many(self, connection: Synchronous, appends: Sequence[Append]) -> list[Appended]:
-        """Append to several streams, to all or to none, in one statement; return what was done, in the same order."""
-        entries, repeatable = self.entries.many(appends)
-        return self._run(self._append_many, connection, entries, repeatable=repeatable)
+    def append_many(
+        self,
+        connection: Synchronous,
+        appends: Sequence[Append],
+        *,
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> list[Appended]:
+        """Append to several streams, to all or to none, in one statement; return what was done, in the same order.
 
-    async def append_many_async(self, connection: Asynchronous, appends: Sequence[Append]) -> list[Appended]:
+        `guards` and `unless_changed` are those of `append`.
+        """
+        return self._run(self._append_many, connection, self._call(appends, guards, unless_changed))
+
+    async def append_many_async(
+        self,
+        connection: Asynchronous,
+        appends: Sequence[Append],
+        *,
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> list[Appended]:
         """Do what `append_many` does, on an asynchronous session or connection."""
-        entries, repeatable = self.entries.many(appends)
-        return await self._run_async(self._append_many, connection, entries, repeatable=repeatable)
+        return await self._run_async(self._append_many, connection, self._call(appends, guards, unless_changed))
+
+    def query(self, connection: Synchronous, *items: QueryItem) -> Decision:
+        """Return the events that match any of the items, and how far their tags were seen, to decide by.
+
+        Each item names tags, all of which an event must have, and types. Everything is read at once: keep the tags of
+        a decision narrow.
+        """
+        asked = self._items(items)
+        return self._decision(asked, self._query.run(connection, query_steps(self._sql, asked, self.sealing)))
+
+    async def query_async(self, connection: Asynchronous, *items: QueryItem) -> Decision:
+        """Do what `query` does, on an asynchronous session or connection."""
+        asked = self._items(items)
+        steps = query_steps(self._sql, asked, self.sealing)
+        return self._decision(asked, await self._query.run_async(connection, steps))
 
     def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
         """Append what `entries` has checked and encoded, one entry a stream: what a process manager has gathered."""
         if entries:
-            self._run(self._append_many, connection, list(entries), repeatable=False)
+            self._run(self._append_many, connection, Call(list(entries)))
 
     def read_stream(
         self,
@@ -190,25 +237,33 @@ class EventStore:
         pages = self._log(Window(after, limit, batch), backwards=backwards)
         return self._pages_async(self._read_all, connection, pages)
 
-    def _run(self, door: Door, connection: Synchronous, entries: list[Entry], *, repeatable: bool) -> list[Appended]:
-        steps = self._steps(entries, repeatable=repeatable)
+    def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
+        entries, repeatable = self.entries.many(appends)
+        return Call([*entries, *guarding(guards, entries)], repeatable, decision)
+
+    def _items(self, items: Sequence[QueryItem]) -> list[Item]:
+        if not items or not all(isinstance(item, QueryItem) for item in items):
+            raise InvalidEvent(f"query takes one QueryItem(tags=[…]) or more, not {items!r:.200}")
+        types = [[self.catalog.type_of(cls).names for cls in item.types] for item in items]
+        return [Item(tuple(item.tags), tuple(chain(*names))) for item, names in zip(items, types, strict=True)]
+
+    def _decision(self, items: Sequence[Item], found: Found) -> Decision:
+        return Decision(tuple([self.catalog.decode(event) for event in found.events]), tuple(items), found.seen)
+
+    def _run(self, door: Door, connection: Synchronous, call: Call) -> list[Appended]:
+        steps = append_steps(self._sql, self.catalog, call, self.sealing)
         if self.inline is None:
             return door.run(connection, steps)
-        return self._inlining(door, self.inline, entries).run(connection, steps)
+        return self._inlining(door, self.inline, call).run(connection, steps)
 
-    async def _run_async(
-        self, door: Door, connection: Asynchronous, entries: list[Entry], *, repeatable: bool
-    ) -> list[Appended]:
-        steps = self._steps(entries, repeatable=repeatable)
+    async def _run_async(self, door: Door, connection: Asynchronous, call: Call) -> list[Appended]:
+        steps = append_steps(self._sql, self.catalog, call, self.sealing)
         if self.inline is None:
             return await door.run_async(connection, steps)
-        return await self._inlining(door, self.inline, entries).run_async(connection, steps)
+        return await self._inlining(door, self.inline, call).run_async(connection, steps)
 
-    def _inlining(self, door: Door, inline: Inlined, entries: list[Entry]) -> Inlining:
-        return Inlining(door, inline, entries, schema=self.schema, masters=self.sealing.masters)
-
-    def _steps(self, entries: list[Entry], *, repeatable: bool) -> Steps[list[Appended]]:
-        return append_steps(self._sql, self.catalog, entries, repeatable=repeatable, sealing=self.sealing)
+    def _inlining(self, door: Door, inline: Inlined, call: Call) -> Inlining:
+        return Inlining(door, inline, call.entries, schema=self.schema, masters=self.sealing.masters)
 
     def _log(self, window: Window, *, backwards: bool) -> Paging:
         return (LogBackwards if backwards else LogForwards)(self._read_sql, window)

@@ -69,6 +69,7 @@ _WAITED_FOR = f"""select p.name from {{s}}.projections p where p.name <> all(%(i
      and (%(category)s::text is null or split_part(s.stream, '-', 1) = %(category)s)) order by 1"""
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
+_UNTAG = "delete from {s}.event_tags where position = any(%s::bigint[])"
 _UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
 # Before the events go: what they add to the digest stays with the stream.
 _MARK = f"""update {{s}}.streams t set pruned_to = x.version, pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
@@ -185,6 +186,7 @@ def take_away(connection: psycopg.Connection[Any], schema: str, positions: Seque
     where = (plain_array(positions),)
     with maintenance(connection):
         connection.execute(_DELETE.format(s=f'"{schema}"').encode(), where)
+    connection.execute(_UNTAG.format(s=f'"{schema}"').encode(), where)
     connection.execute(_UNAMEND.format(s=f'"{schema}"').encode(), where)
 
 

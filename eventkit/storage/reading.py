@@ -25,12 +25,12 @@ from eventkit.storage.gaps import Holders, missing
 from eventkit.storage.outbox import OTHERS, encoded, split_holders
 from eventkit.storage.sealing import Sealing
 
-_COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
+COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
   nullif(metadata::text, '{{}}'), data::text"""
 _RAW = "position, stream, version, id, source, type, schema_version, recorded_at, metadata, data"
 
-_STREAM = f"""select {_COLUMNS} from {{s}}.events
+_STREAM = f"""select {COLUMNS} from {{s}}.events
  where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int
  order by version {{direction}} limit %(limit)s::int"""
 
@@ -40,7 +40,7 @@ union all
 select 0::bigint, null, null, pruned_to, null, null, null, null, null, null, null from {{s}}.streams
  where stream = %(stream)s::text and pruned_to > %(after)s::int"""
 
-_BACKWARDS = f"""select {_COLUMNS} from {{s}}.events
+_BACKWARDS = f"""select {COLUMNS} from {{s}}.events
  where position > %(after)s::bigint and position < %(before)s::bigint
  order by position desc limit %(limit)s::int"""
 
@@ -50,9 +50,9 @@ _FORWARDS = f"""select 0::bigint,
        current_setting('transaction_isolation'), pg_is_in_recovery()::int,
        null, null, null, null::smallint, null, null, null
 union all
-(select {_COLUMNS} from {{s}}.events where position > %(cursor)s::bigint order by position limit %(above)s::int)
+(select {COLUMNS} from {{s}}.events where position > %(cursor)s::bigint order by position limit %(above)s::int)
 union all
-(select {_COLUMNS} from (
+(select {COLUMNS} from (
    select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) g(low, high) cross join lateral (
      select {_RAW} from {{s}}.events e
       where e.position > g.low and e.position <= g.high

@@ -70,7 +70,7 @@ class Unsealed(NamedTuple):
         if not isinstance(event, Sealable) or not self.personal():
             return event
         place = Place(source, self.stream, str(self.id), event.type, event.schema_version)
-        return Encoded(event.type, event.schema_version, sealed_data(event, place, keys))
+        return Encoded(event.type, event.schema_version, sealed_data(event, place, keys), event.tags)
 
 
 class Sealing:

@@ -169,6 +169,22 @@ def _store(tables: MetaData) -> None:
         CheckConstraint("version > 0", name="version"),
         comment="What happened. Append-only.",
     )
+    Table(
+        "tags",
+        tables,
+        Column("tag", Text(collation="C"), primary_key=True),
+        Column("version", BigInteger, nullable=False),
+        comment="A tag of events, and how often an event took it: the row that decisions by this tag lock.",
+        info={STORAGE: _UPDATED_STORAGE},
+    )
+    Table(
+        "event_tags",
+        tables,
+        Column("tag", Text(collation="C"), primary_key=True),
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Index(None, "position"),  # by which pruning and archiving find an event's tags
+        comment="An event carries a tag.",
+    )
 
 
 def _privacy(tables: MetaData) -> None:

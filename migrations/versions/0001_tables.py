@@ -46,6 +46,7 @@ def upgrade() -> None:
     _append_only(schema)
     for table, storage in (
         ("streams", UPDATED),
+        ("tags", UPDATED),
         ("outbox", EMPTIED),
         ("checkpoints", UPDATED),
         ("timers", COMING_AND_GOING),
@@ -70,6 +71,8 @@ def downgrade() -> None:
         "readers",
         "leases",
         "outbox",
+        "event_tags",
+        "tags",
         "events",
         "streams",
         *("groups", "topics", "installation"),
@@ -148,6 +151,23 @@ def _store(schema: str) -> None:
         comment="What happened. Append-only.",
     )
     op.create_index("events_source_type_idx", "events", ["source", "type"], schema=schema)
+    op.create_table(
+        "tags",
+        sa.Column("tag", C_TEXT, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("tag", name="tags_pkey"),
+        schema=schema,
+        comment="A tag of events, and how often an event took it: the row that decisions by this tag lock.",
+    )
+    op.create_table(
+        "event_tags",
+        sa.Column("tag", C_TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("tag", "position", name="event_tags_pkey"),
+        schema=schema,
+        comment="An event carries a tag.",
+    )
+    op.create_index("event_tags_position_idx", "event_tags", ["position"], schema=schema)
 
 
 def _append_only(schema: str) -> None:

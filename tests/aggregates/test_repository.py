@@ -1,5 +1,6 @@
 """Loading, changing and saving on real PostgreSQL."""
 
+import threading
 from dataclasses import dataclass
 
 import psycopg
@@ -18,6 +19,7 @@ from eventkit import (
 )
 from eventkit.aggregates.aggregate import Aggregate, evolve
 from eventkit.aggregates.repository import Repository
+from eventkit.aggregates.retry import retry_on_conflict
 from eventkit.errors import AggregateError, MissingEvents, UnexpectedEvent, UnsupportedConnection
 from tests.aggregates.shop import Add, Added, Cart, Closed, Odd, Order, OrderClosed, Viewed, carts, orders, shop, store
 from tests.storage.shop import written
@@ -271,3 +273,49 @@ def change_events(url: str, statement: str) -> None:
         connection.execute("alter table eventkit.events disable trigger all")
         connection.execute(statement.encode())
         connection.execute("alter table eventkit.events enable trigger all")
+
+
+def test_several_are_saved_in_one_call_or_none_of_them(session: Session) -> None:
+    """A conflict in one takes all of them back; those without anything recorded are left out."""
+    first, second, idle = orders.new(1), orders.new(2), orders.new(3)
+    first.add("tea")
+    second.add("cake")
+    done = orders.save_many(session, second, idle, first)
+    stale = orders.load(session, 2)
+    with orders.change(session, 2) as order:
+        order.close()
+    first.add("jam")
+    stale.add("jam")
+    with pytest.raises(ConcurrencyError):
+        orders.save_many(session, first, stale)
+
+    assert [(one.stream, one.version) for one in done] == [(shop.stream("order", 2), 1), (ORDER, 1)]
+    assert orders.load(session, 1).items == {"tea": 1}
+
+
+def test_opposite_transfers_do_not_deadlock(sessions: sessionmaker[Session]) -> None:
+    """Streams are locked in one order, whatever the order of the call."""
+    with sessions.begin() as session:
+        for key in (1, 2):
+            with orders.change(session, key) as order:
+                order.add("coin", 100)
+
+    def transfer(source: int, target: int) -> None:
+        for _ in range(20):
+            retry_on_conflict(sessions.begin, lambda session: _transfer(session, source, target), attempts=200)
+
+    threads = [threading.Thread(target=transfer, args=pair) for pair in ((1, 2), (2, 1)) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    with sessions() as session:
+        assert {orders.load(session, key).version for key in (1, 2)} == {81}
+
+
+def _transfer(session: Session, source: int, target: int) -> None:
+    giver, taker = orders.load(session, source), orders.load(session, target)
+    giver.add("coin", -1)
+    taker.add("coin", 1)
+    orders.save_many(session, giver, taker)
