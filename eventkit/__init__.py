@@ -27,6 +27,7 @@ from eventkit.errors import (
     CatalogError,
     ConcurrencyError,
     DatabaseUnavailable,
+    DecisionChanged,
     DuplicateEventId,
     EventkitError,
     EventTooLarge,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from eventkit.projection.sql import SqlProjection
     from eventkit.projection.table import TableProjection
     from eventkit.projection.waiting import wait_for, wait_for_async
-    from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, EventStore
+    from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, Decision, EventStore, QueryItem
     from eventkit.storage.privacy import Privacy
 
 __all__ = [
@@ -83,6 +84,8 @@ __all__ = [
     "Deadlines",
     "Decider",
     "Deciding",
+    "Decision",
+    "DecisionChanged",
     "DuplicateEventId",
     "Encoded",
     "EncodedEvent",
@@ -102,6 +105,7 @@ __all__ = [
     "Personal",
     "Privacy",
     "ProcessManager",
+    "QueryItem",
     "Reaction",
     "Refused",
     "Repository",
@@ -145,7 +149,9 @@ _AT_FIRST_USE = {
     "Appended": "eventkit.storage.event_store",
     "Decider": "eventkit.aggregates.decider",
     "Deciding": "eventkit.aggregates.decider",
+    "Decision": "eventkit.storage.event_store",
     "EventStore": "eventkit.storage.event_store",
+    "QueryItem": "eventkit.storage.event_store",
     "Repository": "eventkit.aggregates.repository",
     "Snapshots": "eventkit.aggregates.snapshots",
     "Privacy": "eventkit.storage.privacy",

@@ -18,7 +18,7 @@ from typing import TypeVar
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
-from eventkit.errors import AppendDeadlock, ConcurrencyError
+from eventkit.errors import AppendDeadlock, ConcurrencyError, DatabaseUnavailable
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -58,6 +58,8 @@ async def retry_on_conflict_async(
 
 def is_conflict(error: BaseException) -> bool:
     """Whether another transaction was first, so that the same work may succeed when it begins again."""
+    if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None:
+        return is_conflict(error.__cause__)  # a read that PostgreSQL could not serialize
     cause = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(cause, ConcurrencyError | AppendDeadlock | errors.SerializationFailure | errors.DeadlockDetected)
 

@@ -31,8 +31,12 @@ _UNAPPLIED = f"""select s.stream, p.name from {{s}}.streams s
    and s.stream = any(%s) and p.name <> all(%s) and s.version > s.pruned_to and not exists (
    select from {{s}}.checkpoints c
     where c.generation = p.generation and c.stream = s.stream and c.version >= s.version) order by 1, 2"""
-_EVENTS = """select position, split_part(stream, '-', 1), source, row_to_json(e)::text from {s}.events e
-              where stream = any(%s) order by stream, version"""
+# An event's row, and its tags beside it where it has any.
+_TAGS = "select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position"
+_EVENTS = f"""select position, split_part(stream, '-', 1), source,
+       case when tags is null then row_to_json(e)::text
+            else left(row_to_json(e)::text, -1) || ', "tags": ' || tags || '}}}}' end
+  from {{s}}.events e, lateral (select ({_TAGS})::text as tags) t where stream = any(%s) order by stream, version"""
 _DIGESTS = f"""(select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
           where e.stream = any(%s) group by e.stream)"""
 _CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream = any(%s)"
@@ -46,8 +50,11 @@ _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
 _RECORDS = "from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r"
 # As text, for what is the same to a comparison (1.0 and 1.00) is not the same event.
-_SAME = f"select count(*) {_RECORDS} join {{s}}.events e using (position) where e::text = r::text"
+_SAME = f"""select count(*) {_RECORDS} join {{s}}.events e using (position)
+ where e::text = r::text and l -> 'tags' is not distinct from ({_TAGS})"""
 _PUT_BACK = f"insert into {{s}}.events overriding system value select r.* {_RECORDS} order by r.position"
+_TAG_AGAIN = f"""insert into {{s}}.event_tags (tag, position)
+select t.tag, r.position {_RECORDS} cross join jsonb_array_elements_text(coalesce(l -> 'tags', '[]')) t(tag)"""
 _SPANS = f"select r.stream, min(r.version), max(r.version) {_RECORDS} group by 1 order by 1"
 _KNOWN = "select exists (select from {s}.prunings where archive_digest = %s)"
 _FETCH = 50  # events at once from the server, each up to a megabyte
@@ -96,6 +103,7 @@ class Archive:
             lines = Lines(there)
             for batch in lines.batches():
                 self._execute(_PUT_BACK, (batch,))
+                self._execute(_TAG_AGAIN, (batch,))
             if lines.digest != found:
                 raise ArchiveError(f"{file} was changed while it was read: nothing was done")
             self._execute(_SUBTRACT, (sorted(streams),))

@@ -102,7 +102,7 @@ def test_each_kind_of_class_is_encoded_and_decoded(
     """Dataclasses, Structs and Pydantic models are events alike."""
     encoded = shop.encode(event)
 
-    assert encoded == (name, version, data)
+    assert encoded == (name, version, data, ())
     assert shop.decode_data("shop", name, version, data) == event
     assert shop.decoder("shop", name, version)(data.encode()) == event
 

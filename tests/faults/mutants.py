@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.append_sql import AppendSql
 from eventkit.storage.barrier import Barrier
 from eventkit.storage.gaps import Gaps, Holders
 from eventkit.storage.outbox import HOLDERS, Outbox, split_holders
 from eventkit.storage.reader import Ask, Page, Reader, Row
+from eventkit.storage.tag_sql import TagSql
 
 Connection = psycopg.Connection[Any]
 
@@ -178,7 +178,7 @@ class NotDurable(Outbox):
         self._pages._begin(NoBarrier(connection, self._schema))
 
 
-class Unordered(AppendSql):
+class Unordered(TagSql):
     """Draws positions in an order that the join may hand the events over in, for today's plans it is not always."""
 
     def __init__(self, schema: str) -> None:

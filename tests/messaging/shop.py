@@ -102,7 +102,7 @@ def delivered(url: str, *streams: str) -> list[Message]:
 
 def unversioned(event: object, event_id: str, *, source: str = "till", key: str = "") -> Message:
     """Return a message that somebody has sent without an event store."""
-    kind, _, data = shop.encode(event)
+    kind, _, data, _ = shop.encode(event)
     return Message(
         "shop.charge_card",
         key,

@@ -96,7 +96,7 @@ def totals(name: str = "totals", *, version: int = 1) -> TableProjection:
 
 def message(stream: str, version: int, event: object, *, event_id: uuid.UUID | None = None, **headers: str) -> Message:
     """Return an event as it comes off the wire; the same place gives the same id unless another is given."""
-    kind, schema_version, data = shop.encode(event)
+    kind, schema_version, data, _ = shop.encode(event)
     encoded = EncodedEvent(
         id=str(event_id or uuid.uuid5(uuid.NAMESPACE_OID, f"{stream} {version}")),
         source="shop",

@@ -18,7 +18,7 @@ from eventkit.errors import ArchiveError, MaintenanceDenied, StreamClosed, Strea
 from eventkit.storage.archive import Archive
 from eventkit.storage.categories import categories
 from eventkit.storage.event_log import EventLog
-from eventkit.storage.event_store import ANY, Append
+from eventkit.storage.event_store import ANY, Append, QueryItem
 from eventkit.storage.outbox import Outbox
 from eventkit.storage.pruning import Pruning, Which
 from eventkit.storage.reader import Reader
@@ -268,6 +268,30 @@ def test_archived_streams_come_back_as_they_were(url: str, tmp_path: Path) -> No
         assert archive.restore(file) == [order("a"), order("b")]
         assert connection.execute(events).fetchall()[:5] == before
         assert store.append(psycopg.connect(url), order("a"), Placed(4)).version == 4
+
+
+def test_tags_are_pruned_and_archived_with_their_events(url: str, tmp_path: Path) -> None:
+    """No tag is left without its event; a restored event has the tags that it had."""
+    tagged = QueryItem(["of:a"])
+    with psycopg.connect(url, autocommit=True) as connection:
+        for stream in ("a", "b"):
+            with connection.transaction():
+                store.append(connection, order(stream), Placed(1), tags=['of:a, "x" é{', "of:a"])
+        send(url, "a", "b")
+        project(url, "totals", "b")
+        project(url, "board", "b")
+        archive = Archive(connection, "eventkit", actor="ann")
+        tags = "select * from eventkit.event_tags order by position, tag"
+        before = connection.execute(tags).fetchall()
+
+        archive.close([order("a")], tmp_path / "file", ignored=["totals", "board"])
+        assert prune(url) == 1
+        assert connection.execute(tags).fetchall() == []
+        assert store.query(connection, tagged).events == ()
+        archive.restore(tmp_path / "file")
+
+        assert connection.execute(tags).fetchall() == before[:2]
+        assert [one.stream for one in store.query(connection, tagged)] == [order("a")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from eventkit.errors import AppendDeadlock, ConcurrencyError
+from eventkit.aggregates.retry import is_conflict
 from eventkit.storage.event_store import QueryItem
 from tests.storage.courses import COURSES, SEATS, Subscribed, Unsubscribed, school, store, subscribe
 from tests.storage.shop import check_tables
@@ -46,11 +46,11 @@ class Writer(threading.Thread):
         course, student = f"c{self._chance.randrange(6)}", f"s{self._chance.randrange(24)}"
         try:
             self._decide(connection, course, student)
-        except (ConcurrencyError, AppendDeadlock, psycopg.errors.SerializationFailure):
+        except Exception as error:
+            connection.rollback()
+            if not is_conflict(error):
+                raise
             self.counts["refused"] += 1
-            connection.rollback()
-        except psycopg.errors.DeadlockDetected:
-            connection.rollback()
 
     def _decide(self, connection: psycopg.Connection, course: str, student: str) -> None:
         place, way = f"{self._seed}-{self.counts.total()}", self._chance.random()
