@@ -136,7 +136,7 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 def _encoded(version: int, event: ItemOrdered) -> EncodedEvent:
-    kind, schema_version, data = catalog.encode(event)
+    kind, schema_version, data, _ = catalog.encode(event)
     text: Any = data
     return EncodedEvent(
         id=str(uuid5(NAMESPACE_OID, f"{event.order} {version}")),
