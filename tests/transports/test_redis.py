@@ -1,16 +1,19 @@
 """Redis Streams keep the contract, on a real Redis; and what only a server, or a dead owner, can do to them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports import open_transport
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis import RedisTransport, trimming
+from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.topics import stream_key
 from eventkit.transports.redis.trimming import Trimming
 from tests.servers.redis import RedisServer
@@ -289,3 +292,28 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
     """A wrong URL is a configuration error."""
     with pytest.raises(ConfigurationError):
         open_transport(url)
+
+
+def test_the_servers_name_is_checked_whatever_redis_py_does_by_itself() -> None:
+    """Release 5 does not; where certificates are not asked for, no name is."""
+    checked = Address("rediss://u:p@h", {}).client().connection_pool.connection_kwargs
+    unchecked = Address("rediss://u:p@h", {"ssl_cert_reqs": "none"}).client().connection_pool.connection_kwargs
+
+    assert checked["ssl_check_hostname"] is True
+    assert unchecked["ssl_check_hostname"] is False
+
+
+@pytest.mark.parametrize("command", ["XADD", "XGONE"])
+def test_an_error_of_redis_repeats_no_event(redis: RedisServer, command: str) -> None:
+    """Its client puts the command before the server's words, and the server arguments that it does not know."""
+    address = Address(redis.url, {})
+    with closing(address.client()) as client:
+        client.set("plain", 1)
+        pipeline = client.pipeline(transaction=True)
+        pipeline.execute_command(command, "plain", "*", "value", "hush-7f3a\n) of pipeline caused error: x")  # type: ignore[no-untyped-call]
+        with pytest.raises(ResponseError) as refused:
+            pipeline.execute()
+
+    assert "hush" in str(refused.value)
+    assert "hush" not in address.safe(refused.value)
+    assert len(address.safe(refused.value)) > 20

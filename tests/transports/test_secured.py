@@ -59,6 +59,14 @@ def test_a_certificate_that_nobody_vouches_for_is_said(secured: Secured) -> None
     assert PASSWORD not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
+def test_a_certificate_of_another_host_is_refused(secured: Secured) -> None:
+    """The certificate is good, for 127.0.0.1; 127.1 leads to it too and is not its name: no login is sent there."""
+    with pytest.raises(REFUSED) as refused:
+        open_transport(secured.url().replace("127.0.0.1", "127.1"), secured.options).check()
+
+    assert PASSWORD not in f"{refused.value!r} {refused.value.__cause__!r}"
+
+
 @pytest.mark.parametrize(("password", "code"), [(PASSWORD, 0), (WRONG, 1)])
 def test_a_password_is_in_no_output_and_no_list_of_processes(secured: Secured, password: str, code: int) -> None:
     """A command that works and one that is refused keep it to themselves."""

@@ -21,6 +21,9 @@ PORT = 6379
 _WEEK = 7 * 86_400.0
 _SESSION = 6.0
 _TIMEOUT = 10.0  # seconds for an answer: a server that is silent for longer is taken for lost
+# redis-py puts the command before what the server says; the server repeats arguments of one that it does not know.
+_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
+_COMMAND = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 _PATH = re.compile(r"/?[0-9]*")
 
 
@@ -47,6 +50,8 @@ class Address:
             "username": unquote(parts.username) if parts.username else None,
             "password": self._password or None,
             "ssl": parts.scheme == "rediss",
+            # redis-py 5 does not check it by itself, and sends the login to whoever answers.
+            "ssl_check_hostname": given.get("ssl_cert_reqs") != "none",
             "socket_timeout": _TIMEOUT,
             "socket_connect_timeout": 5.0,
             **{name: _value(text) for name, text in given.items()},
@@ -63,8 +68,9 @@ class Address:
             raise ConfigurationError(f"redis-py does not know a transport option: {error}") from error
 
     def safe(self, text: object) -> str:
-        """Return a text without our secret."""
-        return str(text).replace(self._password, "***") if self._password else str(text)
+        """Return a text without our secret, and without the event that redis-py repeats beside the server's words."""
+        said = _COMMAND.sub("", _ARGUMENTS.sub("", str(text)))
+        return said.replace(self._password, "***") if self._password else said
 
 
 def _seconds(given: dict[str, str], name: str, default: float) -> float:
