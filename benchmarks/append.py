@@ -6,11 +6,22 @@ import click
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.decisions import decision_read_ms
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Rounds, last_line, show
 from benchmarks.peer_writer import create_tables
 from benchmarks.plot import bars
-from benchmarks.writers import BARE_PSYCOPG, BARE_SESSION, INLINE, PEER, PSYCOPG, SESSION, WAYS, create_read_model
+from benchmarks.writers import (
+    BARE_PSYCOPG,
+    BARE_SESSION,
+    INLINE,
+    PEER,
+    PSYCOPG,
+    SESSION,
+    TAGGED,
+    WAYS,
+    create_read_model,
+)
 from benchmarks.writing import Case, Writers
 
 NOTES = """\
@@ -19,9 +30,10 @@ one transaction: encode, write the rows in streams, events and outbox in one sta
 by hand: no checks, one statement without expectations
 eventsourcing 9.5.6, default mode, Application.events.put: no aggregate is loaded, streams are the writer's own and it
   counts their versions; one table, locked as a whole, and a NOTIFY a transaction. Its ratio is to eventkit on psycopg
+two tags: of 5,000 each, locked and written with the event; its ratio is to eventkit on psycopg
 inline: a table projection in the append's transaction, a row a stream; its ratio is to eventkit on psycopg
 CPU seconds of all writers together, peak MB of the largest"""
-_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG, INLINE: PSYCOPG}
+_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG, INLINE: PSYCOPG, TAGGED: PSYCOPG}
 
 
 class AppendRun:
@@ -51,6 +63,7 @@ class AppendRun:
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
             "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
             "append_ratio_of_inline": rounds.ratio(INLINE, PSYCOPG),
+            "append_ratio_of_two_tags": rounds.ratio(TAGGED, PSYCOPG),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
             "append_inline_events_per_second": rounds.rate(INLINE),
             "append_session_events_per_second": rounds.rate(SESSION),
@@ -72,7 +85,10 @@ class AppendRun:
 @given(broker=False)
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each measurement.")
 @click.option("--processes", type=click.IntRange(1), default=8, show_default=True, help="The most writers at once.")
-def command(shared: Given, *, seconds: float, processes: int) -> None:
+@click.option(
+    "--stored", type=click.IntRange(100), default=1_000_000, show_default=True, help="Events beside a decision's."
+)
+def command(shared: Given, *, seconds: float, processes: int, stored: int) -> None:
     """Append events in transactions."""
     with shared.database() as (url, version):
         create_tables(url)
@@ -81,8 +97,10 @@ def command(shared: Given, *, seconds: float, processes: int) -> None:
             run = AppendRun(writers, processes)
             for _ in track(range(shared.rounds), "rounds", console=shared.console):
                 run.round()
+        decision_ms = decision_read_ms(url, stored)
         for case in run.cases:
             show(run.table(case, f"PostgreSQL {version}, {machine()}"), shared.console)
+        shared.console.print(f"a decision of 100 events among {stored:,}: read in {decision_ms:.2f} ms, the median")
         shared.console.print(NOTES, style="dim", highlight=False)
     if shared.plot:
         bars(
@@ -92,4 +110,4 @@ def command(shared: Given, *, seconds: float, processes: int) -> None:
             pale={BARE_PSYCOPG, BARE_SESSION, PEER},
         )
     if shared.as_json:
-        last_line(run.figures())
+        last_line({**run.figures(), "decision_read_ms": decision_ms})

@@ -1,5 +1,6 @@
 """The ways of appending that are compared: eventkit, the same rows by hand, on psycopg and on a Session, and a peer."""
 
+import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from eventkit.storage.tables import SHARDS
 PSYCOPG, BARE_PSYCOPG = "eventkit, psycopg", "by hand, psycopg"
 SESSION, BARE_SESSION = "eventkit, Session", "by hand, Session"
 INLINE = "eventkit, psycopg, inline"
+TAGGED = "eventkit, psycopg, two tags"
+TAGS = 5_000
 PEER = "eventsourcing"
 
 _ONE = """
@@ -74,6 +77,18 @@ def eventkit_psycopg(url: str, open_: ExitStack) -> Way:
     return append
 
 
+def eventkit_tagged(url: str, open_: ExitStack) -> Way:
+    """Append on a psycopg connection, each event with two tags of many."""
+    connection, store, chance = open_.enter_context(psycopg.connect(url)), EventStore(bench), random.Random()
+
+    def append(key: str, count: int) -> None:
+        tags = [f"customer:{chance.randrange(TAGS)}", f"product:{chance.randrange(TAGS)}"]
+        store.append(connection, bench.stream("order", key), *_events(count), tags=tags)
+        connection.commit()
+
+    return append
+
+
 def eventkit_inline(url: str, open_: ExitStack) -> Way:
     """Append on a psycopg connection to a store with a table projection inline: a row a stream."""
     table = Table("orders", MetaData(), Column("stream", Text, primary_key=True), Column("placed", Integer, default=0))
@@ -85,8 +100,8 @@ def eventkit_inline(url: str, open_: ExitStack) -> Way:
 
     connection, store = open_.enter_context(psycopg.connect(url)), EventStore(bench, inline=Inline(orders))
 
-    def append(key: str, count: int) -> None:
-        store.append(connection, bench.stream("order", key), *_events(count))
+    def append(key: str, count: int) -> None:  # to streams of its own: the others' events are in no checkpoint
+        store.append(connection, bench.stream("inline", key), *_events(count))
         connection.commit()
 
     return append
@@ -135,6 +150,7 @@ WAYS: dict[str, Callable[[str, ExitStack], Way]] = {
     PSYCOPG: eventkit_psycopg,
     BARE_PSYCOPG: by_hand_psycopg,
     INLINE: eventkit_inline,
+    TAGGED: eventkit_tagged,
     SESSION: eventkit_session,
     BARE_SESSION: by_hand_session,
     PEER: eventsourcing,
