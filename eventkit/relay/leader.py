@@ -92,7 +92,9 @@ class Leader:
     def _judge(self, failure: Reports) -> None:
         self._owed.update(failure.confirmed)
         self.settle_owed()
-        if failure.refused:
+        if len(failure.refused) == 1:  # it was alone in its batch, or with equals: no search will say more
+            self._settlement.park(*failure.refused.popitem())
+        elif failure.refused:
             self._suspects_to = max(failure.refused)
             logger.warning(
                 "the broker refused %d events; looking for the culprit: %s",

@@ -3,10 +3,15 @@
 Any error ends a publisher, and the next begins where nothing is settled.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from eventkit.domain.message import Message
 from eventkit.transports import Publisher, Reports, Transport
+
+# Once an event was refused, others may follow: so many publishers are built ahead, for one takes half a second until it
+# may send, and events of other streams wait for it.
+_SPARE = 3
 
 
 class Publishing:
@@ -16,12 +21,13 @@ class Publishing:
         """Build a publisher; it connects in the background."""
         self._transport = transport
         self._current: Publisher | None = transport.publisher()
+        self._spare: deque[Publisher] = deque()
 
     @property
     def publisher(self) -> Publisher:
         """Return the publisher in use, or a new one."""
         if self._current is None:
-            self._current = self._transport.publisher()
+            self._current = self._spare.popleft() if self._spare else self._transport.publisher()
         return self._current
 
     def abandon(self, failure: Reports) -> Reports:
@@ -29,6 +35,9 @@ class Publishing:
         if self._current is None:
             return failure
         last, self._current = self._current.abandon(), None
+        if failure.refused or last.refused:
+            while len(self._spare) < _SPARE:
+                self._spare.append(self._transport.publisher())
         return Reports(
             confirmed=[*failure.confirmed, *last.confirmed],
             refused={**failure.refused, **last.refused},
@@ -52,6 +61,8 @@ class Publishing:
 
     def close(self) -> list[int]:
         """Close; return what was acknowledged in the end. What was not will be sent again."""
+        while self._spare:
+            self._spare.popleft().close(0)
         if self._current is None:
             return []
         last, self._current = self._current.close(1.0), None

@@ -5,7 +5,6 @@ awaited, and cut where it is refused: below the first suspect, the first half of
 waits until the one before is settled or parked. Only an event that is refused alone is parked.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -13,8 +12,6 @@ from eventkit.relay.publishing import Publishing
 from eventkit.storage.outbox import Settlement, message
 from eventkit.storage.reader import Row
 from eventkit.transports import Reports
-
-logger = logging.getLogger("eventkit.relay")
 
 
 def send_one_by_one(
@@ -43,7 +40,8 @@ def send_one_by_one(
                 return reports
             continue
         if len(part) == 1:
-            _park(part[0], reports.refused[part[0][0]], settlement, parked)
+            settlement.park(part[0][0], reports.refused[part[0][0]])
+            parked[part[0][2]] = part[0][0]
             continue
         confirmed = set(reports.confirmed)
         work.extendleft(reversed(cut([row for row in part if row[0] not in confirmed], set(reports.refused))))
@@ -55,13 +53,3 @@ def cut(rows: list[Row], refused: set[int]) -> list[list[Row]]:
     suspects = [index for index, row in enumerate(rows) if row[0] in refused]
     first, middle = suspects[0], suspects[(len(suspects) - 1) // 2] + 1
     return [rows[:first], rows[first:middle], rows[middle:]]
-
-
-def _park(row: Row, reason: str, settlement: Settlement, parked: dict[str, int]) -> None:
-    position, _, stream, version, event_id, _, event_type, *_ = row
-    settlement.park(position, reason)
-    parked[stream] = position
-    logger.error(
-        "parked stream %s from version %s on: the broker refuses event %s (%s, position %d): %s",
-        stream, version, event_id, event_type, position, reason,
-    )  # fmt: skip

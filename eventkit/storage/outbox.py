@@ -5,6 +5,7 @@ epoch `for share` in their own statement, so a deposed relay changes nothing. Bo
 connection.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.barrier import Barrier
 from eventkit.storage.connection import database_errors
 from eventkit.storage.reader import Ask, Horizon, Page, Row
+
+logger = logging.getLogger("eventkit.relay")
 
 # PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
 # statistics say. So there is one good plan, and planning a read anew would cost twice what the read does.
@@ -113,6 +116,8 @@ _WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[
        select from unnest(%(parked)s::text[], %(parked_from)s::bigint[]) p(stream, first)
         where p.stream = e.stream and p.first <= e.position))"""
 
+_MANY_PARKED = 50
+
 _PARKED = "select stream, min(position) from {s}.dead_letters where parked_by = 'relay' group by stream"
 
 _FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
@@ -129,8 +134,9 @@ _PARK = (
   insert into {s}.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
   select 'relay', e.stream, e.version, e.position, e.id, e.type, 'refused', %(error)s, 1
     from {s}.events e where e.position = %(position)s and exists (select from fence)
-  on conflict do nothing)
-select exists (select from fence)"""
+  on conflict do nothing
+  returning stream, version, event_id, type)
+select exists (select from fence), p.* from (select) one left join parked p on true"""
 )
 
 
@@ -160,7 +166,7 @@ class Outbox:
             "parked": text_array(scope.parked),
             "parked_from": plain_array(scope.parked.values()),
         }
-        wanted = _WANTED if scope.of == 1 else f"o.shard %% {int(scope.of)} = {int(scope.part)} and {_WANTED}"
+        wanted = _wanted(scope)
         parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
         self._pages = Pages(connection, self._schema, parts)
 
@@ -176,6 +182,17 @@ class Outbox:
         """Return the parked streams, each with the position from which on it waits."""
         with database_errors():
             return dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
+
+
+def _wanted(scope: Scope) -> str:
+    """Return the condition of a scope; many parked streams are written into it, for only a constant array is hashed."""
+    conditions = [_WANTED]
+    if len(scope.parked) > _MANY_PARKED:
+        literal = text_array(scope.parked).replace("'", "''").replace("%", "%%")
+        conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
+    if scope.of > 1:
+        conditions.insert(0, f"o.shard %% {int(scope.of)} = {int(scope.part)}")
+    return " and ".join(conditions)
 
 
 class Settlement:
@@ -195,9 +212,14 @@ class Settlement:
 
     def park(self, position: int, error: str) -> None:
         """Park an event that the transport refuses, and with it the rest of its stream; its rows stay in the outbox."""
-        self._write(_PARK, {"position": position, "error": error})
+        _, stream, version, event_id, event_type = self._write(_PARK, {"position": position, "error": error})
+        if stream is not None:
+            logger.error(
+                "parked stream %s from version %s on: the broker refuses event %s (%s, position %d): %s",
+                stream, version, event_id, event_type, position, error,
+            )  # fmt: skip
 
-    def _write(self, statement: str, params: Mapping[str, Any]) -> None:
+    def _write(self, statement: str, params: Mapping[str, Any]) -> Row:
         with database_errors():
             row = self._connection.execute(
                 statement.format(s=self._schema), {**self._fence, **params}, prepare=True
@@ -207,6 +229,7 @@ class Settlement:
                 f"epoch {self._fence['epoch']} of lease {self._fence['lease']!r} is over: another relay has taken it; "
                 "nothing was changed"
             )
+        return tuple(row)
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.storage.outbox import Outbox
+from eventkit.storage.outbox import Outbox, Scope
 from eventkit.storage.reader import Reader, Row
 from tests.faults.shop import note, reading
 from tests.waiting import wait_until
@@ -121,3 +121,26 @@ def test_a_backlog_is_read_in_pages_without_tearing_a_transaction(
     versions = [int(row[3]) for row in rows if row[2] == "order-1"]
     assert versions == list(range(1, 12))
     assert len(rows) == 21
+
+
+@pytest.mark.parametrize("others", [0, 500], ids=["few are parked", "many are parked"])
+def test_a_parked_stream_is_read_up_to_its_parked_event(
+    database_url: str, connect: Callable[[], Connection], others: int
+) -> None:
+    """What is below goes out, the parked event and those behind it wait; other streams and held topics are as ever."""
+    writer = connect()
+    note(writer, 1, 2)
+    last = note(writer, 1)
+    note(writer, 1)
+    note(writer, 2)
+    writer.commit()
+    parked = {"order-1": last.position} | {f"order-it's {number} %": 1 for number in range(others)}
+    with reading(database_url) as connection:
+        reader = Reader(Outbox(connection, "eventkit", scope=Scope(parked=parked)))
+        reader.start_pending()
+        rows = reader.read()
+        held = Reader(Outbox(connection, "eventkit", scope=Scope(parked=parked, held=["shop.order"])))
+        held.start_pending()
+
+        assert names(rows) == ["order-1 1", "order-1 2", "order-2 1"]
+        assert held.read() == []

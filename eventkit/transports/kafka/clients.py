@@ -48,13 +48,14 @@ class Clients:
         for client in self._made.values():
             client.purge(in_queue=True, in_flight=True, blocking=False)
 
-    def leave(self, watch: threading.Thread) -> None:
-        """Close all after the thread that may be using them has ended; what takes long goes on by itself."""
+    def leave(self, watch: threading.Thread, *, wait: bool) -> None:
+        """Close all after the thread that may be using them has ended; `wait` a moment, what takes long goes on."""
         clients = list(self._made.values())
         self._made.clear()
         farewell = threading.Thread(target=_close, args=(clients, watch), name="eventkit closes clients", daemon=True)
         farewell.start()
-        farewell.join(_GOODBYE)
+        if wait:
+            farewell.join(_GOODBYE)
 
     def _serve(self, call: Callable[[float], object], seconds: float) -> None:
         try:

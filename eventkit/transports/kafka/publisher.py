@@ -55,6 +55,8 @@ class KafkaPublisher:
         self._verdict = Reports()
         self._patience = patience
         self._cooled = time.monotonic()
+        for limit in topics.limits():  # a client needs half a second until it may send
+            self._clients.of(limit)
         self._watch = TopicWatch(topics, self._clients.of(USUAL_LIMIT), interval=check_topics)
         self._watch.start()
 
@@ -104,7 +106,7 @@ class KafkaPublisher:
         """Throw away what was not sent; see `Publisher`."""
         self._check_process()
         self._poll_until(_LAST_WORD, lambda: self._cause_is_named)  # a fatal error may come before its cause
-        return self._end()
+        return self._end(wait=False)  # its successor waits for this
 
     def close(self, timeout: float) -> Reports:
         """Wait for what is queued; see `Publisher`."""
@@ -112,7 +114,7 @@ class KafkaPublisher:
         deadline = time.monotonic() + timeout
         while self._unreported and not self._ended and time.monotonic() < deadline:
             self._serve(deadline - time.monotonic())
-        return self._end()
+        return self._end(wait=True)
 
     # the way in
 
@@ -239,11 +241,11 @@ class KafkaPublisher:
         while not condition() and self._clients.outstanding and time.monotonic() < deadline:
             self._clients.poll(0.02)
 
-    def _end(self) -> Reports:
+    def _end(self, *, wait: bool) -> Reports:
         self._clients.purge()
         self._poll_until(_PURGE, lambda: False)
         self._watch.stop()
-        self._clients.leave(self._watch)
+        self._clients.leave(self._watch, wait=wait)
         return self._take()
 
     def _cool(self) -> None:

@@ -61,6 +61,10 @@ class Topics:
         """Return each topic, or why it cannot be written to (any more). TransportUnavailable when nobody answers."""
         return {name: self._compare(answer) for name, answer in self._answers(names).items()}
 
+    def limits(self) -> set[int | None]:
+        """Return the largest message of each topic that was looked up."""
+        return {topic.max_bytes for topic in tuple(self._first.values())}
+
     def require(self, names: Iterable[str]) -> list[Topic]:
         """Return the topics as they are; TopicUnusable when one cannot be read."""
         answers = self._answers(names)
