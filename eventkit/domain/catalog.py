@@ -29,15 +29,27 @@ DEFAULT_MAX_BYTES = 900_000  # below Kafka's message.max.bytes of 1,048,588 with
 
 
 class Catalog:
-    """The event types of the service `name`; `topics` overrides the topic `<name>.<category>` of a category."""
+    """The event types of the service `name`.
+
+    `topics` overrides the topic `<name>.<category>` of a category; None, or `published=False` for all, sends its events
+    to no broker: no row of the outbox is written, and projectors read them from the store.
+    """
 
     def __init__(
-        self, name: str, *, topics: Mapping[str, str] | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+        self,
+        name: str,
+        *,
+        topics: Mapping[str, str | None] | None = None,
+        published: bool = True,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         """Check the names; `max_bytes` limits the JSON of one event."""
         self.name = check_name(name)
         self.max_bytes = max_bytes
-        self._topics = {category_of(category): check_topic(topic) for category, topic in (topics or {}).items()}
+        given = {category_of(category): topic for category, topic in (topics or {}).items()}
+        self._topics = {category: check_topic(topic) for category, topic in given.items() if topic is not None}
+        self._unpublished = frozenset(category for category, topic in given.items() if topic is None)
+        self.published = published
         self._types: dict[tuple[str, str], EventType] = {}
         self._classes: dict[type, EventType] = {}
         self._prepared: dict[type, Codec] = {}
@@ -159,6 +171,19 @@ class Catalog:
         category = stream.partition("-")[0]
         return self._topics.get(category) or f"{self.name}.{category}"
 
+    def outgoing(self, stream: str) -> str | None:
+        """Return the topic that the relay sends a stream's events to; None where they go to no broker."""
+        return self.topic(stream) if self.is_published(stream.partition("-")[0]) else None
+
+    def is_published(self, category: str) -> bool:
+        """Return whether the events of a category go to a broker."""
+        return self.published and category not in self._unpublished
+
+    @property
+    def unpublished(self) -> frozenset[str]:
+        """The categories whose events go to no broker."""
+        return self._unpublished
+
     @property
     def topics(self) -> Mapping[str, str]:
         """The topics of the categories that have one of their own."""
@@ -166,7 +191,13 @@ class Catalog:
 
     def topics_of(self, categories: Iterable[str]) -> list[str]:
         """Return the topics of some categories, each once, sorted."""
-        return sorted({self.topic(category_of(category)) for category in categories})
+        names = [category_of(category) for category in categories]
+        if silent := [name for name in names if not self.is_published(name)]:
+            raise CatalogError(
+                f"the events of category {silent[0]!r} go to no broker, as the catalog {self.name!r} says: read them "
+                "from the store (--from store)"
+            )
+        return sorted({self.topic(name) for name in names})
 
     @property
     def types(self) -> tuple[EventType, ...]:

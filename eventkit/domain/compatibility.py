@@ -108,9 +108,11 @@ def _topics(old: Description, new: Description) -> Iterator[str]:
     for category in sorted({*old.topics, *new.topics}):
         before, after = old.topic(category), new.topic(category)
         if before != after:
+            went = "no broker" if before is None else f"topic {before!r}"
+            go = "no broker" if after is None else repr(after)
             yield (
-                f"streams of category {category!r} went to topic {before!r} and go to {after!r}: readers of the one do "
-                "not hear of the other, and a stream in both has holes in each"
+                f"streams of category {category!r} went to {went} and go to {go}: readers of the one do not hear of "
+                "the other, and a stream in both has holes in each"
             )
 
 

@@ -46,12 +46,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     catalog: str
-    topics: dict[str, str]  # of the categories that have another topic than `<catalog>.<category>`
+    topics: dict[str, str | None]  # of the categories with another topic than `<catalog>.<category>`; None: no broker
+    published: bool = True
     types: tuple[TypeDescription, ...]
 
-    def topic(self, category: str) -> str:
-        """Return the topic of a category."""
-        return self.topics.get(category, f"{self.catalog}.{category}")
+    def topic(self, category: str) -> str | None:
+        """Return the topic of a category, None where its events go to no broker."""
+        return self.topics.get(category, f"{self.catalog}.{category}") if self.published else None
 
     def to_json(self) -> str:
         """Return the text to be kept."""
@@ -63,7 +64,10 @@ def describe(catalog: Catalog) -> Description:
     catalog.check()
     types = sorted(catalog.types, key=lambda kind: (kind.source != catalog.name, kind.source, kind.name))
     return Description(
-        catalog=catalog.name, topics=dict(catalog.topics), types=tuple(_type(catalog, kind) for kind in types)
+        catalog=catalog.name,
+        topics={**catalog.topics, **dict.fromkeys(sorted(catalog.unpublished))},
+        published=catalog.published,
+        types=tuple(_type(catalog, kind) for kind in types),
     )
 
 

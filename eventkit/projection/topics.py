@@ -26,6 +26,9 @@ def topics_of_store(projection: Projection, store: psycopg.Connection[Any], sche
     catalog = projection.catalog
     handled = {handler.source for handler in projection.handlers}
     found = list(categories(store, schema))
+    found = [
+        (category, source) for category, source in found if source != catalog.name or catalog.is_published(category)
+    ]
     topics = {_topic(catalog, source, category) for category, source in found if source in handled}
     others = {_topic(catalog, source, category) for category, _ in found for source in handled} - topics
     return sorted(topics | (others & sent_topics(store, schema) if others else set()))

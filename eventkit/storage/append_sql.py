@@ -40,7 +40,7 @@ _ONE = """with s as (
   returning position, version, {bytes}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
-  select position, %(topic)s::text, %(shard)s::smallint, bytes from e
+  select position, %(topic)s::text, %(shard)s::smallint, bytes from e where %(topic)s::text is not null
 )
 select %(stream)s::text, version, position, {durable} from e"""
 
@@ -74,6 +74,7 @@ _MANY = """with w as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
+   where w.topic is not null
 ){then}
 select s.stream, s.version, max(e.position), {durable} from s left join e on e.stream = s.stream
  group by s.stream, s.version{end}"""
@@ -112,8 +113,8 @@ class Topics(Protocol):
     name: str
     has_personal: bool
 
-    def topic(self, stream: str) -> str:
-        """Return the topic that a stream's events go to."""
+    def outgoing(self, stream: str) -> str | None:
+        """Return the topic that the relay sends a stream's events to; None where they go to no broker."""
 
 
 class Parts(NamedTuple):
@@ -177,7 +178,7 @@ def _one(topics: Topics, entry: Entry) -> dict[str, Any]:
     return {
         "source": topics.name,
         "stream": str(entry.stream),
-        "topic": topics.topic(entry.stream),
+        "topic": topics.outgoing(entry.stream),
         "shard": shard_of(entry.stream),
         "metadata": entry.metadata[0],
         "id": entry.ids[0].hex,
@@ -199,7 +200,7 @@ def many_params(topics: Topics, entries: list[Entry]) -> dict[str, Any]:
         "source": topics.name,
         "streams": text_array(entry.stream for entry in entries),
         "counts": plain_array(str(len(entry.events)) for entry in entries),
-        "topics": text_array(topics.topic(entry.stream) for entry in entries),
+        "topics": text_array(topics.outgoing(entry.stream) for entry in entries),
         "shards": plain_array(shard_of(entry.stream) for entry in entries),
         "nths": plain_array(row[0] for row in rows),
         "backs": plain_array(row[1] for row in rows),

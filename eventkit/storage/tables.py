@@ -374,7 +374,7 @@ def _messaging(tables: MetaData) -> None:
         Column("due_at", DateTime(timezone=True), nullable=False),
         Column("event_id", Uuid, nullable=False),
         Column("source", Text, nullable=False),
-        Column("topic", Text, nullable=False),
+        Column("topic", Text),  # null: its events go to no broker
         Column("shard", SmallInteger, nullable=False),
         Column("type", Text, nullable=False),
         Column("schema_version", SmallInteger, nullable=False),

@@ -91,7 +91,7 @@ _FIRE = """with l as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, g.topic, g.shard, octet_length(g.data::text) + octet_length(g.metadata::text)
-    from e join gone g on g.event_id = e.id
+    from e join gone g on g.event_id = e.id where g.topic is not null
 )
 select exists (select from l), (select count(*) from e),
        array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
@@ -169,7 +169,7 @@ def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statem
         "ats": text_array(None if at is None else at.isoformat() for at in ats),
         "afters": plain_array(afters),
         "ids": plain_array(deadline.id.hex for deadline in deadlines),
-        "topics": text_array(topics.topic(deadline.stream) for deadline in deadlines),
+        "topics": text_array(topics.outgoing(deadline.stream) for deadline in deadlines),
         "shards": plain_array(shard_of(deadline.stream) for deadline in deadlines),
         "types": text_array(deadline.event.type for deadline in deadlines),
         "schema_versions": plain_array(deadline.event.schema_version for deadline in deadlines),

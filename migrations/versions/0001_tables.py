@@ -395,7 +395,7 @@ def _timers(schema: str) -> None:
         sa.Column("due_at", TIME, nullable=False),
         sa.Column("event_id", sa.Uuid, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("topic", sa.Text),
         sa.Column("shard", sa.SmallInteger, nullable=False),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("schema_version", sa.SmallInteger, nullable=False),
