@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from eventkit.aggregates.fold import Fold, classes_of
 from eventkit.aggregates.track import Track, Tracked
+from eventkit.domain.functions import name_of, refusal
 from eventkit.errors import AggregateError
 
 C = TypeVar("C")
@@ -37,6 +38,8 @@ class Decider(Generic[C, S]):
         ignored: Iterable[type | str] = (),
         name: str | None = None,
     ) -> None:
+        if wrong := refusal(decide, generator=True):  # its events are made into a list
+            raise AggregateError(f"{name_of(decide)} {wrong}")
         self.initial_state = initial_state
         self.decide = decide
         self.evolve = evolve

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 import msgspec
 
 from eventkit.aggregates.track import Track
+from eventkit.domain.functions import refusal
 from eventkit.errors import AggregateError, UnexpectedEvent
 
 S = TypeVar("S")  # the state
@@ -45,6 +46,8 @@ class Fold(msgspec.Struct, Generic[S, A], frozen=True):
 
 def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tuple[type, ...]:
     """Return the event classes that an evolve function takes: those given, else those of its annotation."""
+    if wrong := refusal(function):
+        raise AggregateError(f"{_name(function)} {wrong}")
     found: list[Any] = list(given) or _classes(_annotation(function))
     if found and object not in found and all(isinstance(cls, type) for cls in found):
         return tuple(found)

@@ -18,7 +18,8 @@ from typing import TypeVar
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
-from eventkit.errors import AppendDeadlock, ConcurrencyError, DatabaseUnavailable
+from eventkit.domain.functions import name_of, refusal
+from eventkit.errors import AggregateError, AppendDeadlock, ConcurrencyError, DatabaseUnavailable
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -30,6 +31,8 @@ def retry_on_conflict(
     begin: Callable[[], AbstractContextManager[C]], work: Callable[[C], T], *, attempts: int = ATTEMPTS
 ) -> T:
     """Return what `work` returns in the first transaction that commits; the last conflict after `attempts` of them."""
+    if (wrong := refusal(work)) and not isinstance(work, type):
+        raise AggregateError(f"{name_of(work)} {wrong}, or call retry_on_conflict_async")
     for pause in _pauses(attempts):
         try:
             with begin() as connection:

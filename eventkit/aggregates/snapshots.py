@@ -16,6 +16,7 @@ from eventkit.aggregates.fold import Fold
 from eventkit.domain.codec import Codec
 from eventkit.domain.encoded import Encoded, Sealable
 from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.functions import name_of, refusal, wrong_parameters
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, InvalidEvent, UndecodableEvent
 from eventkit.storage.append import Appended
@@ -45,6 +46,8 @@ class Snapshots:
     ) -> None:
         if (every is None) == (when is None) or (every is not None and every < 1):
             raise AggregateError(f"snapshots: every={every}, when={when}: give one of them, `every` from 1 on")
+        if when is not None and (wrong := refusal(when) or wrong_parameters(when, (2,))):
+            raise AggregateError(f"snapshots: {name_of(when)} {wrong}; it takes the state and a number of events")
         self.version = version
         self.impersonal = impersonal
         self.due: Policy = when or (lambda _, since: since >= (every or 1))

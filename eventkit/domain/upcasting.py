@@ -13,6 +13,7 @@ import msgspec
 
 from eventkit.domain.event_type import EventType
 from eventkit.domain.faults import sentence, shown
+from eventkit.domain.functions import name_of, refusal, wrong_parameters
 from eventkit.domain.personal import MEMBER
 from eventkit.errors import CatalogError, UndecodableEvent
 
@@ -39,6 +40,8 @@ class Upcasters:
             raise CatalogError(f"{kind} has an upcaster from version {from_version} already: a step has one way")
         if not callable(upcaster):
             raise CatalogError(f"the upcaster of {kind} from version {from_version} is {upcaster!r}, not a function")
+        if wrong := refusal(upcaster) or wrong_parameters(upcaster, (1,)):
+            raise CatalogError(f"the upcaster of {kind} from version {from_version}, {name_of(upcaster)}, {wrong}")
         self._steps[kind.cls, from_version] = upcaster
         self._decoders.clear()
 

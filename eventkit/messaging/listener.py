@@ -15,7 +15,7 @@ from eventkit.errors import EventkitError, ProjectionError
 from eventkit.messaging.listening import Listening
 from eventkit.projection.arrival import Arrival, gather
 from eventkit.projection.blame import said
-from eventkit.projection.handlers import Handlers, Step, takes_envelope
+from eventkit.projection.handlers import Handlers, Step, check_function, check_ran, takes_envelope
 from eventkit.projection.projection import F
 from eventkit.transports.base import Transport
 
@@ -47,6 +47,7 @@ class Listener:
 
     def on(self, cls: type) -> Callable[[F], F]:
         """Register the function for an event class: (event), or (event, envelope)."""
+        self._handlers.check_type(cls)
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=1, projection="listener")
@@ -57,6 +58,7 @@ class Listener:
 
     def on_missed(self, function: Callable[[], object]) -> None:
         """Call a function when the broker is back after an absence: anything may have been sent meanwhile."""
+        check_function(function, (0,), projection="listener", more="none")
         self._missed = function
 
     def start(self) -> None:
@@ -91,7 +93,7 @@ class Listener:
         step: Step | None = self._handlers.decode(arrival)
         if step is not None:
             arguments = (step.event,) if step.envelope is None else (step.event, step.envelope)
-            step.handler.function(*arguments)
+            check_ran(step, step.handler.function(*arguments))
 
     def _guarded(self, call: Callable[..., object], what: Any) -> None:  # noqa: ANN401 a name for the log
         try:

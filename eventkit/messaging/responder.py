@@ -70,6 +70,7 @@ class Responder(Projection):
 
     def on(self, cls: type) -> Callable[[F], F]:
         """Register the function for a class of requests: (connection, request), or (connection, request, envelope)."""
+        self.handlers.check_type(cls)
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.projection.handlers import Step, raised_by
+from eventkit.projection.handlers import Step, check_ran, raised_by
 from eventkit.projection.rows import DELETE, RowTable, Taken
 
 Call = Callable[[Any, Step], object]
@@ -38,11 +38,13 @@ class Folding:
             if row is None:  # deleted by an event before: start again from the defaults
                 row = rows[key] = self._again(key, taken)
             try:
-                deleted = call(row, step) is DELETE
+                result = call(row, step)
+                if result is not None and result is not DELETE:
+                    check_ran(step, result)
             except Exception as error:
                 raised_by(step, error)
                 raise
-            if deleted:
+            if result is DELETE:
                 rows[key] = None
         return self._rows.write(self._connection, self._shadow, taken)
 

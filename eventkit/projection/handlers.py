@@ -3,15 +3,15 @@
 Types without a handler are none of the projection's business: they advance its checkpoint and are counted.
 """
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.functions import name_of, positional, refusal, unrun, wrong_parameters
 from eventkit.domain.message import event_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
@@ -113,6 +113,10 @@ class Handlers:
             self._by_kind[kind.source, name] = handler
             self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
 
+    def check_type(self, cls: type) -> None:
+        """Raise UnknownEventType where the catalog does not have a class, before there is a function for it."""
+        self._catalog.type_of(cls)
+
     def handles(self, arrival: Arrival) -> bool:
         """Whether an event has a handler."""
         return arrival.kind in self._by_kind
@@ -182,19 +186,27 @@ def _stream_of(arrival: Arrival) -> StreamId:
         return StreamId("message", arrival.uuid)
 
 
-def parameters(function: Function) -> int:
-    """Return how many positional arguments a function takes."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in kinds for parameter in inspect.signature(function).parameters.values())
-
-
 def takes_envelope(function: Function, *, plain: int, projection: str) -> bool:
-    """Return whether a function takes the envelope as one argument more than `plain`."""
-    count = parameters(function)
-    if count not in (plain, plain + 1):
-        name = getattr(function, "__name__", repr(function))
+    """Return whether a function takes the envelope as one argument more than `plain`; ProjectionError refuses it."""
+    check_function(
+        function, (plain, plain + 1), projection=projection, more=f"{plain}, or {plain + 1} with the envelope"
+    )
+    return positional(function) == plain + 1
+
+
+def check_function(function: object, counts: Collection[int], *, projection: str, more: str = "") -> None:
+    """Raise ProjectionError for what would be called in vain, or cannot be called with so many arguments."""
+    wrong = refusal(function)
+    if wrong is None and (parameters := wrong_parameters(function, counts)):
+        wrong = f"{parameters}; it must take {more or ' or '.join(map(str, counts))}"
+    if wrong:
+        raise ProjectionError(f"{name_of(function)} of projection {projection!r} {wrong}")
+
+
+def check_ran(step: Step, result: object) -> None:
+    """Raise ProjectionError where a handler has returned what would still have to run."""
+    what = unrun(result)
+    if what:
         raise ProjectionError(
-            f"{name} of projection {projection!r} takes {count} arguments; "
-            f"it must take {plain}, or {plain + 1} with the envelope"
+            f"the handler of {step.handler.type} returned {what}: nothing was done; write a plain function"
         )
-    return count == plain + 1

@@ -11,7 +11,7 @@ from itertools import groupby
 from sqlalchemy import Table
 
 from eventkit.domain.catalog import Catalog
-from eventkit.projection.handlers import Function, Step, raised_by, takes_envelope
+from eventkit.projection.handlers import Function, Step, check_function, check_ran, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import TableName
@@ -45,6 +45,7 @@ class SqlProjection(Projection):
 
     def on(self, cls: type) -> Callable[[F], F]:
         """Register the handler of an event class: (connection, event), or (connection, event, envelope)."""
+        self.handlers.check_type(cls)
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name)
@@ -55,8 +56,10 @@ class SqlProjection(Projection):
 
     def on_batch(self, cls: type) -> Callable[[F], F]:
         """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order."""
+        self.handlers.check_type(cls)
 
         def register(function: F) -> F:
+            check_function(function, (2,), projection=self.name, more="2, the connection and the envelopes")
             self.handlers.add(cls, _run(function), takes_envelope=True, user=function)
             return function
 
@@ -73,10 +76,11 @@ def _each(function: Function, *, enveloped: bool) -> Function:
     def call(connection: object, steps: Sequence[Step]) -> None:
         for step in steps:
             try:
-                if enveloped:
-                    function(connection, step.event, step.envelope)
-                else:
-                    function(connection, step.event)
+                result = (
+                    function(connection, step.event, step.envelope) if enveloped else function(connection, step.event)
+                )
+                if result is not None:
+                    check_ran(step, result)
             except Exception as error:
                 raised_by(step, error)
                 raise
@@ -87,7 +91,7 @@ def _each(function: Function, *, enveloped: bool) -> Function:
 def _run(function: Function) -> Function:
     def call(connection: object, steps: Sequence[Step]) -> None:
         try:
-            function(connection, [step.envelope for step in steps])
+            check_ran(steps[0], function(connection, [step.envelope for step in steps]))
         except Exception as error:
             raised_by(steps[0], error)
             raise

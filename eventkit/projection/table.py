@@ -13,13 +13,16 @@ from sqlalchemy import Table
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
+from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
 from eventkit.projection.folding import Call, Folding
-from eventkit.projection.handlers import Function, Step, parameters, raised_by, takes_envelope
+from eventkit.projection.handlers import Function, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.rows import RowTable
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.live_tables import TableName, find_tables
+
+_WITH_ENVELOPE = 2  # parameters of a key
 
 
 class TableProjection(Projection):
@@ -63,10 +66,13 @@ class TableProjection(Projection):
         The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it
         takes two).
         """
+        self.handlers.check_type(cls)
+        if key is not None:
+            check_function(key, (1, 2), projection=self.name, more="1 for the event, or 2 with the envelope")
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name)
-            wide_key = key is not None and parameters(key) > 1
+            wide_key = key is not None and positional(key) == _WITH_ENVELOPE
             self.handlers.add(
                 cls,
                 _uniform(function, enveloped=enveloped),
@@ -143,6 +149,6 @@ def _uniform(function: Function, *, enveloped: bool) -> Function:
 
 
 def _uniform_key(key: Callable[..., Any]) -> Callable[[Any, Envelope[Any] | None], Any]:
-    if not isinstance(key, attrgetter) and parameters(key) > 1:
+    if positional(key) == _WITH_ENVELOPE:
         return key
     return lambda event, _: key(event)

@@ -1,0 +1,75 @@
+"""Functions of the user's that are called later: looked at where they are given, so that none is called in vain.
+
+An `async def` would be called and never awaited, a generator never run, a class would make an instance: nothing would
+happen, and nobody would say so. Each room raises its own error with the sentence from here.
+"""
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Collection
+from typing import Any
+
+# Names that only a type checker imports stay unresolved where annotations are evaluated late.
+_AS_TEXT: dict[str, Any] = (
+    {"annotation_format": importlib.import_module("annotationlib").Format.STRING} if sys.version_info >= (3, 14) else {}
+)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def name_of(function: object) -> str:
+    """Return what a function is called in a sentence."""
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def refusal(function: Any, *, generator: bool = False) -> str | None:
+    """Say why a function would be called in vain; None where it would not. A `generator` may be what is wanted."""
+    if inspect.isclass(function):
+        return "is a class, and calling it would make an instance: give a function"
+    if not callable(function):
+        return "is no function"
+    plain = _plain(function)
+    if inspect.iscoroutinefunction(plain):
+        return "is `async def`, and would be called but never awaited: write a plain function"
+    if inspect.isasyncgenfunction(plain) or (inspect.isgeneratorfunction(plain) and not generator):
+        return "has a `yield`, and would be called but never run: write a plain function"
+    return None
+
+
+def positional(function: Any) -> int | None:
+    """Return how many arguments a function takes by position; None where it cannot be known, as of some built-ins."""
+    try:
+        parameters = inspect.signature(function, **_AS_TEXT).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return sum(parameter.kind in _POSITIONAL for parameter in parameters)
+
+
+def wrong_parameters(function: Any, counts: Collection[int]) -> str | None:
+    """Say why a function cannot be called with one of these numbers of arguments; None where it can."""
+    count = positional(function)
+    if count is None:
+        return None
+    if count not in counts:
+        return f"takes {count} arguments"
+    parameters = inspect.signature(function, **_AS_TEXT).parameters.values()
+    needed = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
+    return f"needs {needed[0]!r} by its name, which nobody gives" if needed else None
+
+
+def unrun(result: object) -> str | None:
+    """Say what a function has returned instead of running; None where it is anything else."""
+    if inspect.iscoroutine(result):
+        result.close()  # it is not to be awaited
+        return "a coroutine, which nobody awaits"
+    if inspect.isawaitable(result) or inspect.isasyncgen(result):
+        return "an awaitable, which nobody awaits"
+    return "a generator, which nobody runs" if inspect.isgenerator(result) else None
+
+
+def _plain(function: Any) -> Any:
+    """Return the function behind a partial, a bound method or an object that can be called."""
+    while isinstance(function, functools.partial | staticmethod | classmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function if inspect.isroutine(function) else type(function).__call__
