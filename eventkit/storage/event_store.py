@@ -15,6 +15,8 @@ from itertools import chain
 from typing import Any, Self
 from uuid import UUID
 
+from sqlalchemy import Engine
+
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
@@ -26,8 +28,10 @@ from eventkit.storage.append_sql import Entry
 from eventkit.storage.drivers import Asynchronous, Door, Synchronous
 from eventkit.storage.entries import Entries, guarding, stream_of
 from eventkit.storage.inlining import Inlined, Inlining
+from eventkit.storage.live_log import LiveLogs
 from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.sealing import Sealing
+from eventkit.storage.subscribe import Follower, Subscription, address_of, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
 from eventkit.storage.tag_sql import TagSql
 from eventkit.storage.tags import Decision, Found, Item, QueryItem, query_steps
@@ -67,6 +71,7 @@ class EventStore:
         self.sealing = Sealing(schema, master_keys)
         self.inline = inline
         self._sql = TagSql(schema)
+        self._live = LiveLogs(schema, self.sealing)
         self._read_sql = ReadSql(schema)
         self._append = Door("append", writes=True, bind_arguments=bind_arguments)
         self._append_many = self._append._replace(name="append_many")
@@ -236,6 +241,24 @@ class EventStore:
         self._read_all.check_async(connection)
         pages = self._log(Window(after, limit, batch), backwards=backwards)
         return self._pages_async(self._read_all, connection, pages)
+
+    def subscribe(
+        self,
+        database: str | Engine,
+        *,
+        after: int | None = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+    ) -> Subscription:
+        """Return the events above position `after`, then those that come: iterate with `for` or with `async for`.
+
+        It reads over a connection of its own, at the database's URL or an engine's; all subscriptions of a process
+        share one. `after=None` begins with what comes from now on. `types` and `categories` choose; without them it
+        yields all types of the catalog. Go on later from `subscription.position`, not from an envelope's.
+        """
+        wanted = wanted_by(self.catalog, types, categories)
+        Window(after or 0, None, 1)  # refuses what is no position
+        return Subscription(Follower(self._live, address_of(database), after), self.catalog.decode, wanted)
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
         entries, repeatable = self.entries.many(appends)
