@@ -104,6 +104,7 @@ class Commands(click.Group):
         command = importlib.import_module(_module(cmd_name)).command
         if not isinstance(command, click.Command):
             raise TypeError(f"{_module(cmd_name)}.command is {command!r}, not a click command")
+        _restore_help(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -138,6 +139,11 @@ class Commands(click.Group):
             raise
         except (Exception, KeyboardInterrupt) as error:
             raise _failure(error) from error
+
+
+def _restore_help(command: click.Command) -> None:
+    if sys.flags.optimize > 1:  # without docstrings
+        importlib.import_module("eventkit.cli.help_texts").restore(command)
 
 
 def _form(words: Sequence[str]) -> logs.Format:
@@ -207,3 +213,6 @@ def main(ctx: click.Context, /, log_format: logs.Format, log_level: str, *, debu
     """Append events in your own transaction, relay them in order, rebuild read models."""
     logs.configure(log_format, level=logging.DEBUG if debug else logging.getLevelNamesMapping()[log_level.upper()])
     ctx.obj = load(**urls)
+
+
+_restore_help(main)
