@@ -13,6 +13,7 @@ _RUNS = {
     "relay": "Drain a backlog to Kafka.",
     "latency": "Follow an event from its commit to the consumer; and an idle relay.",
     "append": "Append events in transactions.",
+    "subscribe": "Follow an event from its commit to a live subscription.",
     "consume": "Follow a topic with projectors.",
     "rebuild": "Rebuild read models from the store, and load an aggregate.",
     "scale": "Grow what there is of everything, and see what stays flat.",

@@ -65,3 +65,18 @@ def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand_and_to_a_peer
     ratios = {"to_psycopg", "to_session", "to_eventsourcing", "of_inline", "of_two_tags"}
     assert {"decision_read_ms", *(f"append_ratio_{name}" for name in ratios)} <= set(found)
     assert min(found.values()) > 0
+
+
+@pytest.mark.timeout(250)
+def test_the_subscribe_run_prints_its_percentiles(postgres: PostgresServer) -> None:
+    """All events that were written are in the loop."""
+    command = [sys.executable, "-m", "benchmarks", "subscribe", "--json", "--rounds", "1", "--seconds", "0.5"]
+    done = subprocess.run(
+        [*command, "--rate", "40", "--database-url", postgres.url],
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["events"] == 20
+    assert 0 < found["subscribe_p50_ms"] <= found["subscribe_p99_ms"]
