@@ -14,7 +14,7 @@ from benchmarks.peers.delivered import PARTITIONS, Delivered, Topic
 from benchmarks.peers.load import contend, opener
 from benchmarks.peers.road import Place, Road
 from benchmarks.servers import Kafka
-from tests.servers.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer, by_tcp
 
 _WARM_UP = STREAMS  # events before a backlog, so that all is connected
 _PATIENCE = 120.0  # seconds for the warm-up to come through
@@ -81,7 +81,7 @@ class Ground(msgspec.Struct, frozen=True):
         topic = f"peers.{contestant.name}-{uuid4().hex[:8]}"
         self.kafka.create_topic(topic, PARTITIONS, message_timestamp_type="LogAppendTime")
         database = self.server.fresh(migrated=contestant.name == "eventkit")
-        place = Place(database, self.kafka.bootstrap, topic)
+        place = Place(by_tcp(database), self.kafka.bootstrap, topic)
         try:
             with contestant.road(place) as road:
                 yield place, road

@@ -1,7 +1,7 @@
 """Start an embedded PostgreSQL and an embedded Kafka for first steps, say how to use them, and stay until Ctrl-C.
 
     $ python -m eventkit.embedded
-    export EVENTKIT_DATABASE_URL=postgresql://postgres@127.0.0.1:21034/postgres
+    export EVENTKIT_DATABASE_URL=postgresql://postgres@:21034/postgres?host=%2Ftmp%2Feventkit-postgres-8f2k1x
     export EVENTKIT_TRANSPORT_URL=kafka://127.0.0.1:33219
 
 The two lines go to standard output, everything else to standard error.

@@ -12,6 +12,8 @@ from eventkit.embedded.binaries import Binaries
 from eventkit.embedded.guard import Account, Command, Guard, tail, unprivileged
 from eventkit.errors import EmbeddedUnavailable
 
+LONGEST_PATH = 107  # bytes of a socket's path
+
 
 class Cluster:
     """A data folder made by `initdb`; `program` describes a program to run on it."""
@@ -23,9 +25,12 @@ class Cluster:
         self._log = guard.folder / "postgres.log"
         self._account = _account(self.data)
         if self._account:
-            os.chown(guard.folder, *self._account)
+            # Root's own group may enter, too: a process that gave up root's id alone still reaches its server.
+            os.chown(guard.folder, self._account.user, os.getegid())
+            guard.folder.chmod(0o710)
             _refuse_closed(self.data, self._account)
             _refuse_closed(guard.folder, self._account)
+        _refuse_long(guard.folder)
         self.binaries = binaries.reachable_from(guard.folder) if self._account else binaries
         if (self.data / "PG_VERSION").exists():
             self._refuse_other_release()
@@ -50,7 +55,8 @@ class Cluster:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._account:
             os.chown(self.data, *self._account)
-        options = ("-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale")
+        access = ("--auth-local=trust", "--auth-host=scram-sha-256")  # the socket is in a folder of this user's alone
+        options = ("-U", "postgres", *access, "--no-sync", "--encoding=UTF8", "--no-locale")
         self.guard.run(self.program("initdb", *options))
 
     def _refuse_other_release(self) -> None:
@@ -83,3 +89,11 @@ def _may_enter(parent: os.stat_result, account: Account) -> bool:
     if parent.st_uid == account.user:
         return bool(parent.st_mode & stat.S_IXUSR)
     return bool(parent.st_mode & (stat.S_IXGRP if parent.st_gid == account.group else stat.S_IXOTH))
+
+
+def _refuse_long(folder: Path) -> None:
+    path = os.fsencode(folder / ".s.PGSQL.65535")
+    if len(path) > LONGEST_PATH:
+        raise EmbeddedUnavailable(
+            f"{folder} is too long for a socket, by {len(path) - LONGEST_PATH} bytes: set TMPDIR to a shorter path"
+        )

@@ -1,16 +1,19 @@
 """A real PostgreSQL of one's own for the demo, the tests and first steps: no root, no container, nothing left behind.
 
-Everything is in one temporary folder that goes with the server (`data=` keeps the database elsewhere). The server
-listens on 127.0.0.1 only, trusts everybody there, is durable (`durable=False` turns fsync off), and ends with the
-process that made it, however that ends.
+Everything is in one temporary folder that goes with the server (`data=` keeps the database elsewhere). The server is
+reached by a socket in that folder, which no other user of the machine can enter, so no password is needed there. It
+listens on 127.0.0.1 as well, where it asks for a password: nobody has one before `tcp_url` was called. It is durable
+(`durable=False` turns fsync off), and ends with the process that made it, however that ends.
 """
 
+import secrets
 import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -23,7 +26,6 @@ from eventkit.errors import EmbeddedUnavailable
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # a socket's path must stay below 108 bytes, a temporary folder's may not
     "wal_level": "logical",
     "max_prepared_transactions": "100",
     "max_connections": "300",
@@ -52,6 +54,7 @@ class EmbeddedPostgres:
         self._started: Cluster | None = None
         self.port = 0
         self.pid = 0
+        self._password = ""
 
     @property
     def url(self) -> str:
@@ -100,7 +103,7 @@ class EmbeddedPostgres:
         """End the server, dropping its sessions, and remove its folder."""
         if self._started is not None:
             self._started.guard.close()
-        self._started, self.pid, self.port = None, 0, 0
+        self._started, self.pid, self.port, self._password = None, 0, 0, ""
 
     def crash(self) -> None:
         """End the server at once, without a checkpoint: what was not durable is gone at the next `restart()`."""
@@ -121,8 +124,16 @@ class EmbeddedPostgres:
         self._execute("drop database if exists {} with (force)", name)
 
     def database_url(self, name: str) -> str:
-        """Return the address of a database of this server."""
-        return _address(self.port, name)
+        """Return the address of a database of this server, by the socket."""
+        return self._address(self.port, name)
+
+    def tcp_url(self, name: str = "postgres") -> str:
+        """Return the address of a database on 127.0.0.1, with a random password, for clients that know no sockets."""
+        if not self._password:
+            self._password = secrets.token_urlsafe(24)
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute(sql.SQL("alter role postgres password {}").format(sql.Literal(self._password)))
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{quote(name, safe='')}"
 
     @property
     def _cluster(self) -> Cluster:
@@ -141,7 +152,8 @@ class EmbeddedPostgres:
         """Start the server; a first port that somebody took in between is chosen anew."""
         for left in reversed(range(1 if self.port else PORT_ATTEMPTS)):
             port = self.port or free_port()
-            options = [f"--{name}={value}" for name, value in {**self._settings, "port": str(port)}.items()]
+            place = {"port": str(port), "unix_socket_directories": str(cluster.guard.folder)}
+            options = [f"--{name}={value}" for name, value in {**self._settings, **place}.items()]
             self.pid = cluster.guard.spawn(cluster.program("postgres", *options))
             if self._answers(port):
                 self.port = port
@@ -153,7 +165,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self.running:
             try:
-                psycopg.connect(_address(port, "postgres"), connect_timeout=2).close()
+                psycopg.connect(self._address(port, "postgres"), connect_timeout=2).close()
             except psycopg.OperationalError:
                 time.sleep(0.02)
             else:
@@ -168,6 +180,6 @@ class EmbeddedPostgres:
                 f"PostgreSQL, process {self.pid}, did not end within {STOP_TIMEOUT:.0f} s of {number.name}: {self.log}"
             )
 
-
-def _address(port: int, database: str) -> str:
-    return f"postgresql://postgres@127.0.0.1:{port}/{database}"
+    def _address(self, port: int, database: str) -> str:
+        folder = quote(str(self._cluster.guard.folder), safe="")
+        return f"postgresql://postgres@:{port}/{quote(database, safe='')}?host={folder}"

@@ -61,7 +61,7 @@ class Owner:
         """Tell whether somebody listens at the server's address."""
         address = urlsplit(self.url)
         with socket.socket() as client:
-            return client.connect_ex((address.hostname, address.port)) == 0
+            return client.connect_ex((address.hostname or "127.0.0.1", address.port)) == 0
 
 
 @pytest.fixture

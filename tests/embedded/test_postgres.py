@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -136,6 +137,45 @@ def test_a_machine_without_the_wheel_uses_its_own_postgresql(
 
     assert both_releases[15].is_dir()
     assert list(room.iterdir()) == []
+
+
+def test_nobody_else_on_the_machine_gets_in(room: Path) -> None:
+    """By TCP nobody has a password, the superuser neither; the socket is in a folder that is closed to others."""
+    with EmbeddedPostgres(durable=False) as postgres:
+        for login in ("postgres", "postgres:postgres", "nobody", "root"):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(f"postgresql://{login}@127.0.0.1:{postgres.port}/postgres")
+        (folder,) = room.iterdir()
+
+        assert folder.stat().st_mode & 0o067 == 0
+        if os.geteuid() == 0:
+            stranger = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", "ls", f"{folder}/data"]
+            assert subprocess.run(stranger, check=False, capture_output=True).returncode
+            assert folder.stat().st_gid == os.getegid()
+
+
+def test_a_client_without_sockets_gets_a_password(room: Path) -> None:
+    """Random, in the address, the same as long as the server lives."""
+    with EmbeddedPostgres(durable=False) as postgres:
+        url = postgres.create_database("odd name")
+
+        assert postgres.tcp_url("odd name") == postgres.tcp_url("odd name")
+        for address in (url, postgres.tcp_url("odd name")):
+            with psycopg.connect(address) as connection:
+                assert connection.info.dbname == "odd name"
+    assert list(room.iterdir()) == []
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says by how much, and what to set."""
+    deep = room / ("x" * 70)
+    deep.mkdir(mode=0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+
+    with pytest.raises(EmbeddedUnavailable, match=r"is too long for a socket, by \d+ bytes: set TMPDIR"):
+        EmbeddedPostgres().start()
+
+    assert list(deep.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another account")

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import make_url
 
 from eventkit.errors import ConfigurationError, SchemaMismatch, StorageError
 from eventkit.storage import migrate, tables, verify
@@ -130,7 +131,7 @@ def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
 
 def test_a_schema_that_an_operator_made_is_used(empty_database_url: str) -> None:
     """A role that may not create schemas can upgrade in one made for it; without one it is told what it lacks."""
-    role = "plain_" + empty_database_url[-12:]
+    role = "plain_" + str(make_url(empty_database_url).database)[-12:]
     with psycopg.connect(empty_database_url) as session:
         session.execute(f"create role {role} login")
         session.execute(f"create schema eventkit authorization {role}")

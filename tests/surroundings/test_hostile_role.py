@@ -21,7 +21,7 @@ from eventkit.storage.session_settings import SETTINGS
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop
-from tests.servers.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer, by_tcp
 from tests.surroundings.hostile import LIMITS, LIMITS_SINCE_17, MANNERS, set_for
 from tests.waiting import wait_until
 
@@ -96,10 +96,11 @@ def settings(session: psycopg.Connection[Any]) -> dict[str, str]:
 
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("schema", ["eventkit", None])
-def test_every_setting_of_a_session_of_ours_is_ours(hostile_url: str, schema: str | None) -> None:
+def test_every_setting_of_a_session_of_ours_is_ours(database_url: str, hostile_url: str, schema: str | None) -> None:
     """Limits of a millisecond end nothing, modes and formats are those that the code expects, the planner is whole."""
+    by_network = by_tcp(hostile_url, database_url)  # a socket has no keepalives
     for _ in range(5):
-        with connect(hostile_url, name="test", schema=schema, options={"lock_timeout": "3s"}) as session:
+        with connect(by_network, name="test", schema=schema, options={"lock_timeout": "3s"}) as session:
             found = settings(session)
             time.sleep(0.01)  # longer than the role's limits
             looked = session.execute("show search_path").fetchone()
@@ -133,7 +134,7 @@ def test_the_environment_changes_nothing(database_url: str, monkeypatch: pytest.
 
 def test_a_synchronous_commit_that_waits_for_more_stays(database_url: str) -> None:
     """`off` and `local` are raised; a role that waits for its standbys goes on doing so."""
-    database = database_url.rpartition("/")[2]
+    database = make_url(database_url).database
     found = []
     for value in ("off", "local", "remote_write", "remote_apply"):
         run(database_url, f"alter database {database} set synchronous_commit = {value}")
@@ -159,7 +160,7 @@ def test_a_database_in_another_encoding_is_refused(postgres: PostgresServer) -> 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
 def test_no_term_is_lost_by_the_role_s_isolation(database_url: str, isolation: str) -> None:
     """Renewals beside settlements, both of which touch the lease's row, never fail to serialize."""
-    database = database_url.rpartition("/")[2]
+    database = make_url(database_url).database
     run(database_url, f"alter database {database} set default_transaction_isolation = '{isolation}'")
     with (
         connect(database_url, name="lease", autocommit=True) as mine,
