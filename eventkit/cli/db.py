@@ -133,6 +133,31 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
         say(f"schema {settings.schema} is installation {found.id}, on {found.here}")
 
 
+@command.command(epilog=_EXAMPLES, short_help="Print or make the roles with the least rights.")
+@click.option("--create", is_flag=True, help="Run the statements: as a superuser, or a role that may create roles.")
+@click.option("--prefix", default="eventkit_", show_default=True, help="The beginning of the roles' names.")
+@_JSON
+@click.pass_obj
+def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> None:
+    """Print the SQL that makes the roles owner, writer, relay, projector, operator, reader and maintenance.
+
+    Exit 1 where something is missing; nothing is printed where all is as it must be. Grant a role to those that log in.
+    """
+    from eventkit.storage import roles as all_roles
+    from eventkit.storage.connection import connect
+
+    with connect(settings.require_database(), name="roles", schema=settings.schema) as connection:
+        work = all_roles.create if create else all_roles.statements
+        found = work(connection, settings.schema, prefix)
+    if as_json:
+        say(json.dumps({"statements": found, "done": create}))
+    elif found:
+        say("\n".join(f"{statement};" for statement in found))
+    else:
+        say("the roles are there, with the rights that they need and no others")
+    raise SystemExit(bool(found) and not create)
+
+
 def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None:
     from eventkit.storage import migrate
 

@@ -18,6 +18,8 @@ Examples:
   eventkit doctor --json | jq '.findings[] | select(.safe | not)'
 """
 
+_FEW_RIGHTS = 3  # that a role lacks for a purpose: then it was meant for it
+
 
 @click.command(name="doctor", epilog=_EXAMPLES)
 @click.argument("topics", nargs=-1, callback=checked, metavar="[TOPIC...]")
@@ -48,10 +50,29 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with connect(url, name="doctor", schema=settings.schema) as connection:
             version = connection.info.parameter_status("server_version") or "unknown"
         yield Finding("database", f"PostgreSQL {version}", "a primary with eventkit's tables", safe=True, reason="")
+        yield from _grants(settings)
         for difference in differences(url, settings.schema):
             yield Finding("tables", difference, "as this release wants them", safe=False, reason="`eventkit db verify`")
     except EventkitError as error:
         yield Finding("database", str(error), "reachable", safe=False, reason="nothing can be appended or relayed")
+
+
+def _grants(settings: Settings) -> Iterator[Finding]:
+    """Say what roles of `eventkit db roles` lack, and what this session's own role may do."""
+    from eventkit.storage.connection import connect
+    from eventkit.storage.roles import incomplete, purposes
+
+    with connect(settings.require_database(), name="doctor", schema=settings.schema) as connection:
+        lacking, may = incomplete(connection, settings.schema), purposes(connection, settings.schema)
+        user = connection.info.user
+    reason = "a process of this role ends with `permission denied`: `eventkit db roles --create` grants it"
+    for statement in lacking:
+        yield Finding("grants", "missing", statement, safe=False, reason=reason)
+    able = ", ".join(purpose for purpose, rights in may.items() if not rights)
+    short = {purpose: rights for purpose, rights in may.items() if 0 < len(rights) <= _FEW_RIGHTS}
+    known = "; ".join(f"for {purpose} it lacks {', '.join(rights)}" for purpose, rights in short.items())
+    found = f"{user!r} may act as {able or 'nothing'}" + (f"; {known}" if known else "")
+    yield Finding("role", found, "one of `eventkit db roles`", safe=bool(able), reason="see `eventkit db roles`")
 
 
 def _broker(settings: Settings, topics: Sequence[str]) -> Iterator[Finding]:

@@ -62,7 +62,7 @@ _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
     (
         errors.InsufficientPrivilege,
         StorageError,
-        "PostgreSQL forbids it ({text}): grant the role what it needs on the schema and its tables",
+        "PostgreSQL forbids it ({text}): grant the role what it needs: `eventkit db roles` prints it",
     ),
     (errors.IdleInTransactionSessionTimeout, DatabaseUnavailable, _ENDED.format("idle_in_transaction_session_timeout")),
     (errors.TransactionTimeout, DatabaseUnavailable, _ENDED.format("transaction_timeout")),

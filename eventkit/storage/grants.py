@@ -1,0 +1,55 @@
+"""Who may do what with which table: the least that each kind of process needs, found by trial. Beside `tables.py`.
+
+    writer       a service that appends, reads, sets deadlines, keeps snapshots and forgets people
+    relay        `eventkit relay run`
+    projector    `eventkit projector run` of read models, handlers and process managers; `eventkit timers run`
+    operator     everything that `eventkit` does to letters, projections, inboxes, keys and old events
+    reader       an auditor: lists and verifies, changes nothing
+    maintenance  the role that deletes events, for as long as a statement of the operator's takes
+    owner        `eventkit db upgrade`: owns schema, tables and function, and needs no grant
+
+S, I, U and D are select, insert, update and delete; `for share` and `for update` need U.
+"""
+
+from eventkit.storage.tables import MAINTENANCE_ROLE, VERSION_TABLE
+
+ROLES = ("owner", "writer", "relay", "projector", "operator", "reader", "maintenance")
+DEFAULT_PREFIX = "eventkit_"
+PRIVILEGES = {"S": "select", "I": "insert", "U": "update", "D": "delete"}
+
+TABLES: dict[str, dict[str, str]] = {
+    VERSION_TABLE: {"relay": "S", "projector": "S", "operator": "S", "reader": "S"},
+    "installation": {"relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
+    "topics": {"relay": "SI", "projector": "S", "operator": "S", "reader": "S"},
+    "groups": {"projector": "SIUD", "operator": "SIUD", "reader": "S"},
+    "streams": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
+    "events": {"writer": "SI", "relay": "S", "projector": "SI", "operator": "SI", "reader": "S", "maintenance": "SD"},
+    "tags": {"writer": "SIU", "projector": "SIU", "operator": "S", "reader": "S"},
+    "event_tags": {"writer": "SI", "projector": "SI", "operator": "SID", "reader": "S"},
+    "outbox": {"writer": "I", "relay": "SD", "projector": "SI", "operator": "SI", "reader": "S"},
+    "amendments": {"relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
+    "leases": {"relay": "SIU", "projector": "SIU", "operator": "S", "reader": "S"},
+    "readers": {"relay": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
+    "subject_keys": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
+    "snapshots": {"writer": "SIU", "operator": "S", "reader": "S"},
+    "timers": {"writer": "SIUD", "projector": "SIUD", "operator": "S", "reader": "S"},
+    "inbox": {"projector": "SIU", "operator": "SUD", "reader": "S"},
+    "projections": {"writer": "S", "projector": "SIU", "operator": "SIUD", "reader": "S"},
+    "checkpoints": {"writer": "S", "projector": "SIUD", "operator": "SIUD", "reader": "S"},
+    "rebuilds": {"projector": "S", "operator": "SIUD", "reader": "S"},
+    "redrives": {"projector": "SD", "operator": "SIUD", "reader": "S"},
+    "dead_letters": {"relay": "SI", "projector": "SIUD", "operator": "SIUD", "reader": "S"},
+    "dead_letter_actions": {"projector": "I", "operator": "SI", "reader": "S"},
+    "prunings": {"writer": "S", "relay": "S", "projector": "S", "operator": "SIU", "reader": "S"},
+}
+DRAWN = ("projections", ("projector", "operator"))  # a generation is drawn from its sequence by name
+
+
+def name_of(role: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """Return the database's name of a role; that of the maintenance role is written in a trigger."""
+    return MAINTENANCE_ROLE if role == "maintenance" else f"{prefix}{role}"
+
+
+def wanted(role: str) -> dict[str, list[str]]:
+    """Return the privileges that a role needs, by table."""
+    return {table: [PRIVILEGES[each] for each in grants[role]] for table, grants in TABLES.items() if role in grants}
