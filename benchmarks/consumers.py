@@ -27,7 +27,7 @@ from eventkit.projection.sources import LIMIT, WAIT, Source, TransportSource
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
 from eventkit.storage.history import OwnHistory
-from eventkit.transports.base import open_transport
+from eventkit.transports.base import Mark, open_transport
 from eventkit.worker import collect_garbage_rarely
 
 IDLE = 3.0  # seconds without a message, after which a group has read everything
@@ -103,6 +103,10 @@ class Timed:
         messages = self._source.receive()
         self._clock.received(len(messages))
         return messages
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the source's places."""
+        return self._source.marks(messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge."""

@@ -42,6 +42,7 @@ EventkitError
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
     │   └── ProjectionDeleted its row is gone: start its projector again to make it anew
+    ├── PlaceGone             what acts has no place at the broker any more: an operator says where it begins
     ├── NameTaken             another projection is registered under its name
     ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
     ├── StreamParked          what is waited for is parked, or waits behind what is
@@ -323,6 +324,10 @@ class VersionMismatch(ProjectionError):
 
 class ProjectionDeleted(VersionMismatch):
     """A running projection was deleted."""
+
+
+class PlaceGone(ProjectionError):
+    """What acts has no place at the broker any more; read again from the beginning, it may act twice."""
 
 
 class NameTaken(ProjectionError):

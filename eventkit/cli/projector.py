@@ -52,11 +52,18 @@ def command() -> None:
     is_flag=True,
     help="End with 1 where another version is live (default: wait, and say for what).",
 )
+@click.option(
+    "--from-beginning",
+    "begin",
+    flag_value="from the beginning",
+    help="Read all, where the place is gone.",
+)
+@click.option("--from-now", "begin", flag_value="from now", help="Pass over what is there, where the place is gone.")
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option
     settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
-    store_url: str | None, until_idle: float | None, exit_on_rebuild: bool,
+    store_url: str | None, until_idle: float | None, exit_on_rebuild: bool, begin: str | None,
 ) -> None:  # fmt: skip
     """Run projections, process managers and handlers until asked to stop.
 
@@ -67,6 +74,7 @@ def run(  # noqa: PLR0913 one parameter an option
     """
     from eventkit.cli.process import at_start, together
     from eventkit.projection.loading import load_projections
+    from eventkit.projection.resuming import Begin
     from eventkit.projection.running import Running, Wanted
     from eventkit.projection.supervision import Supervised
     from eventkit.worker import Stop, collect_garbage_rarely
@@ -74,7 +82,7 @@ def run(  # noqa: PLR0913 one parameter an option
     stop = Stop()
     stop.on_signals()
     settings.require_database()
-    wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle))
+    wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
     runnings = {item.name: Running(item, settings, wanted) for item in load_projections(paths)}
     if not at_start(lambda: _reach(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
         return

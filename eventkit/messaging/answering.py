@@ -24,7 +24,7 @@ from eventkit.messaging.post import Outgoing
 from eventkit.projection.arrival import gather
 from eventkit.projection.sources import Source
 from eventkit.storage.inbox import Answer, find_replies, is_message
-from eventkit.transports.base import Publisher
+from eventkit.transports.base import Mark, Publisher
 
 logger = logging.getLogger("eventkit.messaging")
 
@@ -133,6 +133,10 @@ class Answering:
     def receive(self) -> list[Message]:
         """Return the next batch."""
         return self._source.receive()
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the source's."""
+        return self._source.marks(messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send the replies to what has taken effect, then acknowledge it."""

@@ -19,11 +19,13 @@ from eventkit.projection.groups import group_of
 from eventkit.projection.handlers import Step
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
+from eventkit.projection.reached import Reached
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints
 from eventkit.storage.groups import Groups
 from eventkit.storage.inbox import Inbox
 from eventkit.storage.installation import refuse_moved, remember
+from eventkit.storage.places import Places
 from eventkit.storage.projections import Live, Projections
 from eventkit.storage.registering import register
 
@@ -46,6 +48,8 @@ class Applying:
         self.workspace = workspace
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = Projections(schema)
+        self.places = Places(schema)
+        self._places_saved: dict[tuple[str, int], tuple[int, ...]] = {}  # by this process
         self.group = ""  # at a broker that has consumer groups; known when the projection is registered
         self._schema = schema
         self.opening = opening
@@ -99,15 +103,15 @@ class Applying:
             raise VersionMismatch(_another_version(self.projection, live))
         return live
 
-    def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
+    def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Stopped]:
         """Apply whole runs, one a stream, in one transaction; return those that did not advance.
 
         What was committed is added to `done`.
         """
         counted = Counters()
-        saved = self.saved
+        saves = None
         with self.workspace.transaction() as connection:
-            live = self.fence(connection, exclusive=position is not None)
+            live = self.fence(connection, exclusive=reached is not None and reached.position is not None)
             advanced = (
                 self.checkpoints.advance(connection, live.generation, [run.span() for run in runs]) if runs else set()
             )
@@ -116,10 +120,9 @@ class Applying:
             known = (
                 self.checkpoints.read(connection, live.generation, [run.stream for run in stopped]) if stopped else {}
             )
-            if position is not None and not stopped:  # a position is saved when all below it is done, not before
-                self.projections.save_position(connection, self.projection.name, position)
-                saved = position
-        self.saved = saved
+            if reached is not None and not stopped:  # it is saved when all below it is done, not before
+                saves = self._save(connection, reached)
+        self._saved(saves)
         done += counted
         for run in runs:
             if run.stream in advanced:
@@ -144,12 +147,32 @@ class Applying:
         with self.workspace.transaction() as connection:
             return self.projections.joined(connection, self.projection.name)
 
-    def save(self, position: int) -> None:
-        """Remember how far the store has been read, in a transaction of its own."""
+    def save(self, reached: Reached) -> None:
+        """Remember how far the source has been read, in a transaction of its own."""
         with self.workspace.transaction() as connection:
-            self.fence(connection, exclusive=True)
-            self.projections.save_position(connection, self.projection.name, position)
-        self.saved = position
+            self.fence(connection, exclusive=reached.position is not None)
+            saves = self._save(connection, reached)
+        self._saved(saves)
+
+    def unsaved(self, reached: Reached) -> Reached | None:
+        """Return what of it is not saved yet."""
+        position = reached.position if reached.position is not None and reached.position > self.saved else None
+        marks = [mark for mark in reached.marks if self._places_saved.get((mark.topic, mark.shard)) != mark.place]
+        return Reached(position, marks) if position is not None or marks else None
+
+    def _save(self, connection: psycopg.Connection[Any], reached: Reached) -> Reached:
+        """Save it; return what could be saved without waiting for a process that hangs."""
+        if reached.position is not None:
+            self.projections.save_position(connection, self.projection.name, reached.position)
+        if not reached.marks:
+            return reached
+        moved = self.places.save(connection, self.projection.name, reached.marks)
+        return Reached(reached.position, [mark for mark in reached.marks if (mark.topic, mark.shard) in moved])
+
+    def _saved(self, reached: Reached | None) -> None:
+        if reached is not None:
+            self.saved = self.saved if reached.position is None else reached.position
+            self._places_saved.update({(mark.topic, mark.shard): mark.place for mark in reached.marks})
 
     def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Decode and apply events whose checkpoints this transaction has advanced."""

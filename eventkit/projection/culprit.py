@@ -23,6 +23,7 @@ from eventkit.projection.doubts import Doubt, Kind
 from eventkit.projection.handlers import step_of
 from eventkit.projection.letters import Why
 from eventkit.projection.place import frames_of
+from eventkit.projection.reached import Reached
 from eventkit.projection.second_look import PAGE, SecondLook
 from eventkit.worker import Stop
 
@@ -73,9 +74,9 @@ class Culprits:
         self._aside = aside
         self._name = applying.projection.name
 
-    def apply(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Run]:
+    def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a second look."""
-        sorted_out = self._halve(runs, done, position=position)
+        sorted_out = self._halve(runs, done, reached=reached)
         left, doubts = sorted_out.left, sorted_out.doubts
         if sorted_out.ahead:  # their first events had been applied already, the rest can go together
             late = self._halve(sorted_out.ahead, done)
@@ -162,12 +163,12 @@ class Culprits:
                 done.duplicates += len(doubt.arrivals)
         return forks
 
-    def _halve(self, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> "SortedOut":
+    def _halve(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> "SortedOut":
         """Apply runs, by halves where they fail; return those that did not advance."""
         if not runs:
             return SortedOut()
         try:
-            return sort_out(self.again(lambda: self._applying.apply(runs, done, position=position)), done)
+            return sort_out(self.again(lambda: self._applying.apply(runs, done, reached=reached)), done)
         except Away as away:
             if self._aside is None and self._wait_for(away):
                 return SortedOut(list(runs))  # asked to stop

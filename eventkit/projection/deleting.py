@@ -18,6 +18,7 @@ from eventkit.storage.connection import database_errors
 from eventkit.storage.generations import forget
 from eventkit.storage.groups import Groups
 from eventkit.storage.live_tables import LiveTable, TableName, find_tables, is_table
+from eventkit.storage.places import Places
 from eventkit.storage.projections import Projections
 from eventkit.storage.rebuilds import Rebuilds
 from eventkit.storage.shadow import drop_shadow
@@ -63,6 +64,7 @@ def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tabl
         forget(connection, schema, building.generation)
     projections.delete(connection, name)
     Groups(schema).abandon(connection, name)
+    Places(schema).forget(connection, name)
     letters = forget(connection, schema, live.generation)
     if tables:
         drop_tables(connection, _tables_of(connection, schema, name, known[name].tables))

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
@@ -22,11 +23,16 @@ from eventkit.projection.arrival import Run, gather
 from eventkit.projection.aside import Aside
 from eventkit.projection.counters import Counters
 from eventkit.projection.culprit import Culprits
+from eventkit.projection.reached import Reached
+from eventkit.projection.resuming import Begin, Resuming
 from eventkit.projection.second_look import SecondLook
 from eventkit.projection.sources import Source
 from eventkit.storage.dead_letters import Letter
 from eventkit.storage.history import History
 from eventkit.worker import Stop
+
+if TYPE_CHECKING:
+    from eventkit.transports.base import Mark
 
 logger = logging.getLogger("eventkit.projection")
 
@@ -55,6 +61,8 @@ class Projector:
         self.counters = Counters()
         self.stop = stop or Stop()
         self.worked = time.monotonic()  # when the last batch was done
+        self._schema = schema
+        self._marks: dict[tuple[str, int], Mark] = {}  # of shards, what has not been saved yet
         self._applying = applying
         self._aside = aside
         self._second = SecondLook(self._applying, history, schema=schema)
@@ -81,6 +89,10 @@ class Projector:
     def group(self) -> str:
         """The projection's consumer group; known when it is registered."""
         return self._applying.group
+
+    def resuming(self, begin: Begin) -> Resuming:
+        """Return what says where this projector resumes reading at a broker."""
+        return Resuming(self._applying, schema=self._schema, begin=begin)
 
     def follows(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record a group at a broker that is about to be joined."""
@@ -118,10 +130,12 @@ class Projector:
     def step(self, source: Source) -> int:
         """Apply the next batch, and streams that have waited; return how many messages the batch had."""
         messages = source.receive()
-        if messages and not self._apply(messages, position=source.position):
+        self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
+        reached = Reached(source.position, list(self._marks.values()))
+        if messages and not self._apply(messages, reached):
             return len(messages)
         if (messages or self._aside) and self._take_up():
-            self._save(source.position)
+            self._save(reached)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
             source.acknowledge(self._aside.hold(messages) if self._aside is not None else messages)
             if messages:
@@ -134,27 +148,29 @@ class Projector:
         `position` is where the store is to be read from after these messages, where they came from it. False when asked
         to stop before all had theirs, or when some wait: they are not to be acknowledged.
         """
-        if not self._apply(messages, position=position):
+        reached = Reached(position)
+        if not self._apply(messages, reached):
             return False
-        self._save(position)
+        self._save(reached)
         return not self._aside
 
-    def _apply(self, messages: Sequence[Message], *, position: int | None) -> bool:
+    def _apply(self, messages: Sequence[Message], reached: Reached) -> bool:
         """Apply messages, or set their streams aside; False when asked to stop."""
-        batch = gather(messages, from_store=position is not None, unversioned=self.projection.unversioned)
+        from_store = reached.position is not None
+        batch = gather(messages, from_store=from_store, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
         read = [run for run in batch.runs if self.projection.reads(run.stream)]
         self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in read)
         runs = self._aside.sort_out(read) if self._aside is not None else read
         alone = batch.malformed or self._aside
-        done = self._apply_runs(runs, position=None if alone else position)
+        done = self._apply_runs(runs, reached=None if alone else reached)
         self._keep_malformed(batch.malformed)
         return done
 
-    def _apply_runs(self, runs: Sequence[Run], *, position: int | None = None) -> bool:
+    def _apply_runs(self, runs: Sequence[Run], *, reached: Reached | None = None) -> bool:
         whole = [run for run in runs if run.whole]
         odd = [run for run in runs if not run.whole]
-        left = self._culprits.apply(whole, self.counters, position=None if odd else position)
+        left = self._culprits.apply(whole, self.counters, reached=None if odd else reached)
         return all(self._culprits.look(run, self.counters) for run in [*odd, *left])
 
     def _take_up(self) -> bool:
@@ -172,13 +188,16 @@ class Projector:
                 self.worked = time.monotonic()
         return True
 
-    def _save(self, position: int | None) -> None:
-        """Remember how far the store was read: below the first event that waits."""
-        if position is None:
-            return
-        reached = self._aside.floor(position) if self._aside is not None else position
-        if reached > self._applying.saved:
-            self._culprits.certainly(lambda: self._applying.save(reached))
+    def _save(self, reached: Reached) -> None:
+        """Remember how far the source was read: below the first event that waits."""
+        if self._aside is not None and self._aside:
+            position = None if reached.position is None else self._aside.floor(reached.position)
+            reached = Reached(position)
+        unsaved = self._applying.unsaved(reached)
+        if unsaved is not None:
+            self._culprits.certainly(lambda: self._applying.save(unsaved))
+        if not self._aside:
+            self._marks.clear()
 
     def report(self) -> None:
         """Write the counters into the log."""

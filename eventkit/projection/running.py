@@ -23,6 +23,7 @@ from eventkit.projection.groups import broker_of, remove_abandoned
 from eventkit.projection.joining import Joining
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
+from eventkit.projection.resuming import Begin
 from eventkit.projection.sources import Source, StoreSource, TransportSource
 from eventkit.projection.topics import known_topics, topics_of_store
 from eventkit.projection.workspace import Workspace
@@ -47,6 +48,7 @@ class Wanted(msgspec.Struct, frozen=True):
     topics: tuple[str, ...] = ()
     store_url: str | None = None  # where the event store is not in the read models' database
     until_idle: float | None = None  # seconds
+    begin: Begin = Begin.REFUSE  # where what acts begins whose place at the broker is gone
 
 
 class Running:
@@ -199,7 +201,7 @@ class Running:
         group = self._wanted.group or projector.group
         if not self._wanted.group:
             projector.follows(group, broker_of(self._settings.require_transport()), topics)
-        subscription = transport.subscribe(topics, group)
+        subscription = transport.subscribe(topics, group, resume=projector.resuming(self._wanted.begin))
         source = self._projection.reading(
             TransportSource(subscription, limit=self._projection.batch, prompt=self._projection.prompt),
             transport,

@@ -14,7 +14,7 @@ from eventkit.domain.message import Message
 from eventkit.storage.event_log import EventLog
 from eventkit.storage.outbox import message
 from eventkit.storage.reader import Reader
-from eventkit.transports.base import Subscription
+from eventkit.transports.base import Mark, Subscription
 
 LIMIT = 4_000  # messages in a batch
 MAX_BYTES = 8_000_000
@@ -33,6 +33,9 @@ class Source(Protocol):
 
     def receive(self) -> list[Message]:
         """Return the next batch; an empty one after a short while."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the broker's places behind these messages, the last batch; none where there are no places."""
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Be told that these have taken effect."""
@@ -71,6 +74,10 @@ class TransportSource:
         self._few = 0 < len(messages) < min(FEW, self._limit)
         return messages
 
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return what the broker says."""
+        return self._subscription.marks(messages)
+
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker; losing it means a redelivery, no more."""
         self._subscription.acknowledge(messages)
@@ -108,6 +115,11 @@ class StoreSource:
         if not rows:
             time.sleep(self._pause)
         return [message(row) for row in rows]
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none: the position says it."""
+        del messages
+        return []
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: the position is saved with the batch."""

@@ -13,6 +13,7 @@ import psycopg
 
 from eventkit.errors import NameTaken, SchemaMismatch
 from eventkit.storage.groups import Groups
+from eventkit.storage.places import Places
 
 # `generation` is drawn by the identity only when the row is new: conflicting inserts would burn numbers at every start,
 # hence the look before. A number that another row has is a conflict, too: the next one is drawn.
@@ -94,6 +95,7 @@ def register(
         connection.execute(_sql(_SETTLE, schema), params)
         if not declared.acts and connection.execute(_sql(_MOVE, schema), params).fetchone():
             Groups(schema).disown(connection, declared.name)
+            Places(schema).forget(connection, declared.name)
     row = connection.execute(_sql(_INCARNATION, schema), (declared.name,)).fetchone()
     return UUID(str(row[0])) if row else UUID(int=0)
 

@@ -354,6 +354,17 @@ def _projections(tables: MetaData) -> None:
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
+        "places",
+        tables,
+        Column("projection", Text, primary_key=True),
+        Column("topic", Text, primary_key=True),
+        Column("shard", Integer, primary_key=True, autoincrement=False),
+        Column("topic_id", Text, nullable=False),  # of the topic at its broker
+        Column("place", ARRAY(BigInteger), nullable=False),
+        comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
+        info={STORAGE: _UPDATED_STORAGE},
+    )
+    Table(
         "dead_letters",
         tables,
         Column("id", BigInteger, Identity(always=True, cache=1), primary_key=True),

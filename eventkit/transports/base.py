@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -69,6 +69,38 @@ def refuse_losses(findings: Sequence[Finding]) -> None:
         raise ConfigurationError("this broker would lose messages: " + "; ".join(losses))
 
 
+class Mark(NamedTuple):
+    """A place in a shard: what is before it has been delivered. `topic_id` is the topic's identity at its broker."""
+
+    topic: str
+    shard: int
+    topic_id: str
+    place: tuple[int, ...]  # numbers of the broker's, compared from the left
+
+
+class Range(NamedTuple):
+    """What a shard has: a reader may begin at any place from `low` to `high`."""
+
+    topic: str
+    shard: int
+    topic_id: str
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The shard."""
+        return self.topic, self.shard
+
+    def __str__(self) -> str:
+        """Name the shard."""
+        return f"{self.topic}, shard {self.shard},"
+
+
+Resume = Callable[[Sequence[Range]], Mapping[tuple[str, int], tuple[int, ...]]]
+"""Says where a member begins to read the shards that it is given; called by its own thread, within `receive`."""
+
+
 class Publisher(Protocol):
     """Sends messages, in order per key, several batches in flight.
 
@@ -119,6 +151,9 @@ class Subscription(Protocol):
         Losing it means a redelivery, no more.
         """
 
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the places behind these messages, the last that were received; none where a broker has no places."""
+
     def close(self) -> None:
         """Leave the group; what was not acknowledged goes to others. Takes five seconds at most."""
 
@@ -134,10 +169,11 @@ class Transport(Protocol):
         `to_listeners`: for what concerns nobody who is not listening; where nobody is, it is confirmed all the same.
         """
 
-    def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> Subscription:
         """Join a group; a group's first member starts at the earliest message.
 
-        TopicUnusable when a topic is missing.
+        Where the broker has places and `resume` is given, it says where each shard is read from. TopicUnusable when a
+        topic is missing.
         """
 
     def listen(self, topics: Sequence[str]) -> Subscription:

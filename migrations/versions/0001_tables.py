@@ -49,6 +49,7 @@ def upgrade() -> None:
         ("tags", UPDATED),
         ("outbox", EMPTIED),
         ("checkpoints", UPDATED),
+        ("places", UPDATED),
         ("timers", COMING_AND_GOING),
         ("inbox", COMING_AND_GOING),
         ("snapshots", COMING_AND_GOING),
@@ -66,7 +67,7 @@ def downgrade() -> None:
         "dead_letters",
         *("prunings", "dead_letter_actions", "redrives", "amendments"),
         "rebuilds",
-        "checkpoints",
+        *("places", "checkpoints"),
         "projections",
         "readers",
         "leases",
@@ -338,6 +339,17 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
+    )
+    op.create_table(
+        "places",
+        sa.Column("projection", sa.Text, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("shard", sa.Integer, nullable=False),
+        sa.Column("topic_id", sa.Text, nullable=False),
+        sa.Column("place", ARRAY(sa.BigInteger), nullable=False),
+        sa.PrimaryKeyConstraint("projection", "topic", "shard", name="places_pkey"),
+        schema=schema,
+        comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
     )
 
 

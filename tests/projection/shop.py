@@ -20,6 +20,7 @@ from eventkit.projection.table import TableProjection
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
 from eventkit.storage.history import History, OwnHistory
+from eventkit.transports.base import Mark
 
 shop = Catalog("shop")
 
@@ -156,6 +157,11 @@ class Given:
     def receive(self) -> list[Message]:
         """Return the next batch."""
         return list(self.batches.pop(0)) if self.batches else []
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Remember."""

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
 from eventkit import EventStore, Inline, Repository, Snapshots, TableProjection, retry_on_conflict
+from eventkit.projection.reached import Reached
 from eventkit.storage import projections
 from tests.aggregates.shop import Added, Order, OrderClosed
 from tests.aggregates.shop import shop as orders
@@ -94,7 +95,7 @@ def test_a_projector_that_reads_the_store_gets_its_turn_beside_inline_appends(
     monkeypatch.setattr(projections, "TURN", "60s")
     with projector(url) as running, psycopg.connect(url) as first, psycopg.connect(url) as second:
         SHOP.append(first, "order-1", Ordered("ann", 1))
-        saving = threading.Thread(target=running._applying.save, args=(1,), daemon=True)
+        saving = threading.Thread(target=running._applying.save, args=(Reached(1),), daemon=True)
         saving.start()
         wait_until(lambda: rows(url, WAITING) == [(1,)], timeout=60, what="the projector to wait")
         later = threading.Thread(target=SHOP.append, args=(second, "order-2", Ordered("bob", 1)), daemon=True)
@@ -115,7 +116,7 @@ def test_appends_do_not_wait_long_behind_a_projector_that_waits_for_one(url: str
     with projector(url) as running, psycopg.connect(url) as first, psycopg.connect(url) as second:
         SHOP.append(first, "order-1", Ordered("ann", 1))
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            running._applying.save(1)
+            running._applying.save(Reached(1))
         SHOP.append(second, "order-2", Ordered("bob", 1))
 
 

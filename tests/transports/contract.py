@@ -12,6 +12,7 @@ import pytest
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports import Flag, Subscription, Transport
+from eventkit.transports.base import Mark
 from tests.transports.listening_contract import ListeningContract
 from tests.transports.traffic import (
     await_reports,
@@ -491,6 +492,9 @@ class _Both:
             member.acknowledge(batch)
             part.extend(batch)
         return []
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        return [mark for each in self._members for mark in each.marks(messages)]
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """They are acknowledged."""

@@ -6,6 +6,7 @@ librdkafka spins for ever on a consumer that is garbage-collected while an assig
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
+from eventkit.transports.base import Resume
 from eventkit.transports.kafka import KafkaTransport
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.subscription import KafkaSubscription
@@ -18,9 +19,9 @@ class LeavingKafka(KafkaTransport):
         super().__init__(url, options or {})
         self._lent = ExitStack()
 
-    def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> KafkaSubscription:
         """Lend a member."""
-        return self._lent.enter_context(closing(super().subscribe(topics, group)))
+        return self._lent.enter_context(closing(super().subscribe(topics, group, resume=resume)))
 
     def listen(self, topics: Sequence[str]) -> KafkaListener:
         """Lend a listener."""

@@ -13,7 +13,7 @@ from eventkit.transports.activemq.listener import ActiveListener
 from eventkit.transports.activemq.publisher import ActivePublisher
 from eventkit.transports.activemq.registry import Registry, claim_of
 from eventkit.transports.activemq.subscription import ActiveSubscription
-from eventkit.transports.base import Finding, Flag
+from eventkit.transports.base import Finding, Flag, Resume
 
 
 class ActiveTransport:
@@ -29,8 +29,9 @@ class ActiveTransport:
         """Return a publisher; it connects at its first message. To listeners, what no group has may be dropped."""
         return ActivePublisher(self._address, self._registry, to_listeners=to_listeners)
 
-    def subscribe(self, topics: Sequence[str], group: str) -> ActiveSubscription:
-        """Join a group; TopicUnusable when a topic is missing."""
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> ActiveSubscription:
+        """Join a group; TopicUnusable when a topic is missing. A queue has no places."""
+        del resume
         shards = self._registry.require(topics)
         is_new = self._registry.join(shards, group)
         return ActiveSubscription(self._address, shards, group, is_new=is_new)

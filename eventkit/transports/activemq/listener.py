@@ -13,6 +13,7 @@ from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.registry import topic_of
 from eventkit.transports.activemq.subscription import message_of
+from eventkit.transports.base import Mark
 
 
 class ActiveListener:
@@ -42,6 +43,11 @@ class ActiveListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: nobody reads on from here."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """End the subscriptions."""

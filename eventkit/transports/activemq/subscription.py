@@ -21,6 +21,7 @@ from eventkit.transports.activemq.address import Address
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
+from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.progress import Progress
 
@@ -123,6 +124,11 @@ class ActiveSubscription:
             done = [ack for lane in touched.values() if (ack := lane.covered())]
         self._acknowledging.add(done)
         self._acknowledging.go_on()
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """Leave the group."""

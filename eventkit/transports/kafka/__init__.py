@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import libversion
 
-from eventkit.transports.base import Finding, Flag, refuse_losses
+from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.claims import claim, release
 from eventkit.transports.kafka.listener import KafkaListener
@@ -16,6 +16,7 @@ from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.kafka.settings import findings
 from eventkit.transports.kafka.subscription import KafkaSubscription
 from eventkit.transports.kafka.topics import Topic, Topics
+from eventkit.transports.resumption import Resumption
 
 
 class KafkaTransport:
@@ -31,10 +32,11 @@ class KafkaTransport:
         """Return a publisher that connects in the background."""
         return KafkaPublisher(self._address, self._topics)
 
-    def subscribe(self, topics: Sequence[str], group: str) -> KafkaSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> KafkaSubscription:
         """Join a group; TopicUnusable when a topic is missing."""
         found = self._topics.require(topics)
-        return KafkaSubscription(self._address, topics, group, fetch_wait_ms=_fetch_wait(found))
+        places = Resumption({topic.name: topic.id or "" for topic in found}, resume)
+        return KafkaSubscription(self._address, places, group, fetch_wait_ms=_fetch_wait(found))
 
     def listen(self, topics: Sequence[str]) -> KafkaListener:
         """Read all partitions from their ends on."""

@@ -11,6 +11,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.subscription import KafkaSubscription
 from eventkit.transports.progress import Progress
+from eventkit.transports.resumption import Resumption
 
 _PATIENCE = 5.0  # seconds a question may take
 _LOOK = 0.02
@@ -31,7 +32,8 @@ class KafkaListener(KafkaSubscription):
 
     def __init__(self, address: Address, partitions: Mapping[str, int], *, fetch_wait_ms: int) -> None:
         self._partitions = partitions
-        super().__init__(address, list(partitions), f"eventkit.listener.{uuid4().hex}", fetch_wait_ms=fetch_wait_ms)
+        places = Resumption(dict.fromkeys(partitions, ""))
+        super().__init__(address, places, f"eventkit.listener.{uuid4().hex}", fetch_wait_ms=fetch_wait_ms)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: nobody reads on from here."""

@@ -17,13 +17,16 @@ from confluent_kafka import Message as Delivery
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
+from eventkit.transports.base import Mark
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
 from eventkit.transports.progress import Progress
+from eventkit.transports.resumption import Resumption
 
 logger = logging.getLogger("eventkit.transports.kafka")
 
+_PATIENCE = 10.0  # seconds that a question about offsets may take
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
 _CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
@@ -35,8 +38,10 @@ class KafkaSubscription:
 
     is_new = False  # its group finds what was before
 
-    def __init__(self, address: Address, topics: Sequence[str], group: str, *, fetch_wait_ms: int = 500) -> None:
+    def __init__(self, address: Address, places: Resumption, group: str, *, fetch_wait_ms: int = 500) -> None:
         self._address = address
+        self._places = places
+        self._error: Exception | None = None  # of who was asked where to resume
         self._news = BrokerNews(address)
         self._group = group
         ours = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
@@ -46,7 +51,7 @@ class KafkaSubscription:
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and noted in no progress yet
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # when
-        self._begin(topics)
+        self._begin(list(places.topics))
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something; see `Subscription`."""
@@ -55,6 +60,7 @@ class KafkaSubscription:
         first = self._consumer.poll(timeout)
         while first is not None and not self._is_message(first):
             first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+        self._raise_error()
         if first is None:
             return []
         if self._news.away:
@@ -65,6 +71,7 @@ class KafkaSubscription:
             wanted = min(limit - len(self._received), _CHUNK)
             # never with a timeout: it would wait for all of them
             deliveries = self._consumer.consume(wanted, 0) if wanted else []
+        self._raise_error()
         received, self._received = self._received, []
         self._fresh += received
         return received
@@ -76,6 +83,19 @@ class KafkaSubscription:
             if progress in moved:
                 self._due[place] = progress.resume or 0
         self._commit()
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the offsets behind these messages."""
+        last: dict[Progress, int] = dict([message.tag for message in messages])
+        return [
+            Mark(topic, partition, self._places.topics[topic], (last[progress] + 1,))
+            for (topic, partition), progress in self._assigned.items()
+            if progress in last
+        ]
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _all_of_them(self, messages: Sequence[Message]) -> set[Progress]:
         """Advance over all that was delivered, if these are all: the usual case, and the cheap one."""
@@ -168,9 +188,26 @@ class KafkaSubscription:
     # called by the client, from within poll and consume
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            starts = self._starts(consumer, partitions)
+        except Exception as error:  # noqa: BLE001 the client passes nothing on: `receive` raises it, and returns nothing
+            self._error, starts = error, {}
+        for partition in partitions:
+            (partition.offset,) = starts.get((partition.topic, partition.partition), (partition.offset,))
         consumer.incremental_assign(partitions)
         for partition in partitions:
             self._assigned[partition.topic, partition.partition] = Progress()
+
+    def _starts(
+        self, consumer: Consumer, partitions: list[TopicPartition]
+    ) -> Mapping[tuple[str, int], tuple[int, ...]]:
+        if self._places.resume is None:
+            return {}
+        ranges = {}
+        for partition in partitions:
+            low, high = consumer.get_watermark_offsets(partition, timeout=_PATIENCE)
+            ranges[partition.topic, partition.partition] = (low,), (high,)
+        return self._places.starts(ranges)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Commit again later what was not taken: while a group is being shared anew, the broker refuses."""

@@ -8,7 +8,7 @@ acknowledged. Everything with one name shares one broker, for as long as the pro
 from collections.abc import Mapping, Sequence
 
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportError
-from eventkit.transports.base import Finding, Flag
+from eventkit.transports.base import Finding, Flag, Resume
 from eventkit.transports.local.broker import MISSING, Broker, Refusal
 from eventkit.transports.local.publisher import LocalPublisher
 from eventkit.transports.local.subscription import LocalListener, LocalSubscription
@@ -28,8 +28,9 @@ class LocalTransport:
         """Return a new publisher."""
         return LocalPublisher(self._broker)
 
-    def subscribe(self, topics: Sequence[str], group: str) -> LocalSubscription:
-        """Join a group; TopicUnusable when a topic is missing."""
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> LocalSubscription:
+        """Join a group; TopicUnusable when a topic is missing. Its places die with the process, and are not asked."""
+        del resume
         self.partitions(topics)
         return LocalSubscription(self._broker, topics, group)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from eventkit.domain.message import Message
+from eventkit.transports.base import Mark
 from eventkit.transports.local.broker import Broker, Group, Shard
 from eventkit.transports.progress import Progress
 
@@ -48,6 +49,11 @@ class LocalSubscription:
             for shard, progress in self._owned.items():
                 if progress.advance():
                     self._group.resume[shard] = progress.resume or 0
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """Leave; others get what was not acknowledged."""

@@ -7,7 +7,7 @@ that comes later finds nothing of before. RabbitMQ 3.10 and later.
 
 from collections.abc import Mapping, Sequence
 
-from eventkit.transports.base import Finding, Flag, refuse_losses
+from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.listener import RabbitListener
 from eventkit.transports.rabbitmq.publisher import RabbitPublisher
@@ -28,8 +28,12 @@ class RabbitTransport:
         """Return a publisher that connects in the background; to listeners, what has no queue may be dropped."""
         return RabbitPublisher(self._address, self._topology, to_listeners=to_listeners)
 
-    def subscribe(self, topics: Sequence[str], group: str) -> RabbitSubscription:
-        """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages."""
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RabbitSubscription:
+        """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages.
+
+        A queue has no places.
+        """
+        del resume
         shards = self._topology.require(topics)
         is_new = self._topology.join(shards, group)
         return RabbitSubscription(self._address, shards, group, is_new=is_new)

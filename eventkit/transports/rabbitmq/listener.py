@@ -14,6 +14,7 @@ import pika
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
+from eventkit.transports.base import Mark
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.subscription import message_of
@@ -52,6 +53,11 @@ class RabbitListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: nobody reads on from here."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """Let go of the queue."""

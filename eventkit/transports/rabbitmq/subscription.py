@@ -19,6 +19,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
+from eventkit.transports.base import Mark
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.publisher import KEY
@@ -87,6 +88,11 @@ class RabbitSubscription:
                     last.setdefault(shard, {})[message.key] = message.tag.delivery
             for shard, keys in last.items():
                 self._settle(self._lanes[shard], keys)
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """Leave the group."""

@@ -7,13 +7,14 @@ lose what was confirmed are refused (`settings`). One server or its failover pai
 
 from collections.abc import Mapping, Sequence
 
-from eventkit.transports.base import Finding, Flag, refuse_losses
+from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.listener import RedisListener
 from eventkit.transports.redis.publisher import RedisPublisher
 from eventkit.transports.redis.settings import findings
 from eventkit.transports.redis.subscription import RedisSubscription
 from eventkit.transports.redis.topics import Topics
+from eventkit.transports.resumption import Resumption
 
 
 class RedisTransport:
@@ -29,11 +30,12 @@ class RedisTransport:
         """Return a publisher; it connects at its first message."""
         return RedisPublisher(self._address)
 
-    def subscribe(self, topics: Sequence[str], group: str) -> RedisSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RedisSubscription:
         """Join a group; TopicUnusable when a topic is missing, or was trimmed below what the group has read."""
         shards = self._topics.require(topics)
         self._topics.join(shards, group)
-        return RedisSubscription(self._address, shards, group)
+        places = Resumption(self._topics.ids(topics), resume)
+        return RedisSubscription(self._address, shards, group, places)
 
     def listen(self, topics: Sequence[str]) -> RedisListener:
         """Read all shards from their ends on."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventkit.domain.message import Message
+from eventkit.transports.base import Mark
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.subscription import message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
@@ -46,6 +47,11 @@ class RedisListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: nobody reads on from here."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return none."""
+        del messages
+        return []
 
     def close(self) -> None:
         """Let go of the connection."""

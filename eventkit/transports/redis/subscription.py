@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from operator import is_
 from typing import Any, NamedTuple
@@ -16,16 +17,19 @@ import msgspec
 from redis.exceptions import RedisError
 
 from eventkit.domain.message import Message
+from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.ownership import Ownership, Shard, Wanted
-from eventkit.transports.redis.topics import groups_of, place, redis_errors, stream_key
+from eventkit.transports.redis.topics import groups_of, place, range_of, redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
+from eventkit.transports.resumption import Resumption
 
 logger = logging.getLogger("eventkit.redis")
 
 _LOOK = 0.25  # seconds between two looks at the shares
 _HUNGRY = 0.05  # the same, for a member that has no share
+_PENDING = 1_000  # entries that are looked up at once
 _NEW = ">"
 
 
@@ -51,8 +55,9 @@ class RedisSubscription:
 
     is_new = False  # its group finds what was before
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str) -> None:
+    def __init__(self, address: Address, shards: Mapping[str, int], group: str, places: Resumption) -> None:
         self._address = address
+        self._places = places
         self._group = group
         self._client = address.client()
         self._ownership = Ownership(self._client, shards, group, seconds=address.session)
@@ -130,6 +135,11 @@ class RedisSubscription:
                     del holding.open[message.key]
         return done
 
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the entries of these messages that are the last of their shards."""
+        last = {(message.topic, message.tag.shard): message.tag.entry for message in messages}
+        return [Mark(*shard, self._places.topics[shard[0]], place(entry)) for shard, entry in last.items()]
+
     def close(self) -> None:
         """Leave the group."""
         if self._closed.is_set():
@@ -154,8 +164,27 @@ class RedisSubscription:
         self._looked = time.monotonic()
         for shard in [shard for shard, held in self._held.items() if owned.get(shard) != held.epoch or shard in excess]:
             self._lose(shard)
-        for shard in owned.keys() - excess - self._held.keys():
-            self._held[shard] = Holding(owned[shard], self._last_delivered(shard))
+        for shard, last in self._begin(owned.keys() - excess - self._held.keys()).items():
+            self._held[shard] = Holding(owned[shard], last)
+
+    def _begin(self, shards: AbstractSet[Shard]) -> dict[Shard, str]:
+        """Return the last entry that the group has of each shard, moved to where reading is to be resumed."""
+        starts: Mapping[Shard, tuple[int, ...]] = {}
+        if shards and self._places.resume:
+            starts = self._places.starts({shard: range_of(self._client, stream_key(*shard)) for shard in shards})
+        for shard, start in starts.items():
+            self._move(stream_key(*shard), "-".join(map(str, start)))
+        return {shard: self._last_delivered(shard) for shard in shards}
+
+    def _move(self, stream: str, start: str) -> None:
+        """Let the group begin behind an entry: earlier ones have taken effect, later ones are delivered again."""
+        group = next(each for each in groups_of(self._client, stream) if each["name"] == self._group)
+        if group["last-delivered-id"].decode() == start and not group["pending"]:
+            return
+        self._client.xgroup_setid(stream, self._group, start)
+        while pending := self._client.xpending_range(stream, self._group, "-", "+", _PENDING):
+            entries: list[Any] = [each["message_id"] for each in pending]
+            self._client.xack(stream, self._group, *entries)
 
     def _lose(self, shard: Shard) -> None:
         del self._held[shard]

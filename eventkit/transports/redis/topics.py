@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import ConnectionError as Disconnected
@@ -115,6 +116,14 @@ class Topics:
         with redis_errors(self._address):
             self.client.hdel(topic_key(topic), "relay")
 
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return the identity of each topic, drawn for one that has none."""
+        with redis_errors(self._address):
+            for topic in topics:
+                self.client.hsetnx(topic_key(topic), "id", uuid4().hex)
+            found: list[Any] = [self.client.hget(topic_key(topic), "id") for topic in topics]
+        return {topic: value.decode() for topic, value in zip(topics, found, strict=True)}
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Take a group away from every shard; TransportError where it has members."""
         with redis_errors(self._address):
@@ -166,3 +175,15 @@ def place(entry: bytes | str) -> tuple[int, int]:
     text = entry.decode() if isinstance(entry, bytes) else entry
     time, _, number = text.partition("-")
     return int(time), int(number or 0)
+
+
+def range_of(client: Redis, stream: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the entries behind which a stream can be read: that before its first, and its last."""
+    told: Any = client.xinfo_stream(stream)
+    last = place(told["last-generated-id"])
+    if told["entries-added"] == told["length"]:
+        return (0, 0), last
+    if not told["first-entry"]:
+        return last, last
+    time, number = place(told["first-entry"][0])
+    return ((time, number - 1) if number else (time - 1, 2**63 - 1)), last

@@ -1,0 +1,166 @@
+"""The database knows where its projections are, whatever the broker remembers: restored, forgotten, made anew."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+import redis as client
+
+from eventkit import Sender
+from eventkit.errors import PlaceGone
+from eventkit.projection.projection import Projection
+from eventkit.projection.resuming import Begin
+from eventkit.storage.places import Places
+from eventkit.transports import open_transport
+from tests.projection.shop import Ordered, rows, shop
+from tests.surroundings.rig import category, execute, found, order, projected, relayed
+from tests.surroundings.test_groups import COUNTED, acting, totals
+
+PLACES = "select topic, shard, place from eventkit.places order by 1, 2"
+# What a table held before, and holds again after a restore to an earlier dump: all that a projection has there.
+KEPT = ("totals", "eventkit.checkpoints", "eventkit.inbox", "eventkit.places")
+
+
+@pytest.fixture(params=["redis", "kafka"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Brokers that have places."""
+    return str(request.getfixturevalue(request.param).url)
+
+
+def dump(url: str) -> None:
+    """Keep what the read models' database has now."""
+    execute(url, *(f"create table kept_{table.rpartition('.')[2]} as table {table}" for table in KEPT))
+
+
+def restore(url: str) -> None:
+    """Let the database be as it was."""
+    for table in KEPT:
+        execute(url, f"truncate {table}", f"insert into {table} table kept_{table.rpartition('.')[2]}")
+
+
+def send(broker: str, category: str, *numbers: int) -> None:
+    """Send commands past the store, so that nothing but the broker has them."""
+    transport = open_transport(broker)
+    with Sender(transport, shop) as sender:
+        for number in numbers:
+            sender.send(shop.stream(category, number), Ordered("ann", 1))
+    transport.close()
+
+
+def forget(broker: str, url: str) -> None:
+    """Let the broker forget all groups of a database, as Kafka does after seven days."""
+    transport = open_transport(broker)
+    for group, topics in found(url, "select name, topics from eventkit.groups"):
+        transport.forget(topics, group)  # type: ignore[arg-type]
+    transport.close()
+
+
+@pytest.mark.parametrize("make", [totals, acting])
+def test_a_database_restored_to_an_earlier_state_gets_what_came_since(
+    url: str, broker: str, make: Callable[[str], Projection]
+) -> None:
+    """Its group is ahead of it at the broker, and is sought back; nothing takes effect twice."""
+    name = category(broker)
+    send(broker, name, *range(10)) if make is acting else order(url, name, *range(10))
+    relayed(url, broker)
+    projected(url, broker, make(name))
+    dump(url)
+    send(broker, name, *range(10, 25)) if make is acting else order(url, name, *range(10, 25))
+    relayed(url, broker)
+    projected(url, broker, make(name))
+    assert rows(url, COUNTED) == [("ann", 25)]
+
+    restore(url)
+    projected(url, broker, make(name))
+
+    assert rows(url, COUNTED) == [("ann", 25)]
+
+
+def test_commands_are_not_done_again_where_the_broker_forgot_the_group(url: str, broker: str) -> None:
+    """Also where the inbox was pruned meanwhile: the place is in the database."""
+    name = category(broker)
+    send(broker, name, *range(10))
+    projected(url, broker, acting(name))
+    forget(broker, url)
+    execute(url, "truncate eventkit.inbox")
+    send(broker, name, *range(10, 13))
+
+    projected(url, broker, acting(name))
+
+    assert rows(url, COUNTED) == [("ann", 13)]
+
+
+def test_each_batch_saves_its_places(url: str, broker: str) -> None:
+    """So much as was sent, in each shard; a restart begins there and applies nothing again."""
+    name = category(broker)
+    order(url, name, *range(20))
+    relayed(url, broker)
+    projected(url, broker, totals(name))
+
+    places = found(url, PLACES)
+    assert [(topic, shard) for topic, shard, _ in places] == [(f"shop.{name}", 0), (f"shop.{name}", 1)]
+    if broker.startswith("kafka"):
+        assert sum(place[0] for _, _, place in places) == 20  # type: ignore[index]
+    execute(url, "truncate eventkit.checkpoints")  # whatever was delivered again would be applied again
+    projected(url, broker, totals(name))
+    assert rows(url, COUNTED) == [("ann", 20)]
+
+
+@pytest.mark.parametrize(("begin", "then"), [(Begin.AT_FIRST, 13), (Begin.NOW, 10)])
+def test_what_acts_asks_where_to_begin_in_a_topic_that_was_made_anew(
+    url: str, redis: object, begin: Begin, then: int
+) -> None:
+    """Its place means nothing there; said once, it holds, and a read model needs no answer."""
+    broker = str(redis.url)  # type: ignore[attr-defined]
+    name = category(broker)
+    send(broker, name, *range(10))
+    projected(url, broker, acting(name))
+    with client.Redis.from_url(broker) as session:
+        session.delete(*session.keys(f"eventkit:*shop.{name}*"))
+    transport = open_transport(broker)
+    transport.create_topics([f"shop.{name}"], partitions=2)
+    send(broker, name, *range(10, 13))
+
+    with pytest.raises(PlaceGone, match=r"shard \d, up to .* --from-beginning, or with --from-now"):
+        projected(url, broker, acting(name))
+    assert rows(url, COUNTED) == [("ann", 10)]
+    projected(url, broker, acting(name), begin=begin)
+    assert rows(url, COUNTED) == [("ann", then)]
+
+    send(broker, name, 13)
+    projected(url, broker, acting(name))
+    assert rows(url, COUNTED) == [("ann", then + 1)]
+
+
+def test_a_read_model_begins_at_the_first_message_of_a_topic_that_was_made_anew(url: str, redis: object) -> None:
+    """Its checkpoints know what it has."""
+    broker = str(redis.url)  # type: ignore[attr-defined]
+    name = category(broker)
+    order(url, name, *range(5))
+    relayed(url, broker)
+    projected(url, broker, totals(name))
+    with client.Redis.from_url(broker) as session:
+        session.delete(*session.keys(f"eventkit:*shop.{name}*"))
+    open_transport(broker).create_topics([f"shop.{name}"], partitions=2)
+    order(url, name, *range(5, 8))
+    relayed(url, broker)
+
+    projected(url, broker, totals(name))
+
+    assert rows(url, COUNTED) == [("ann", 8)]
+
+
+def test_a_place_that_a_hung_process_holds_is_saved_later_and_never_goes_back(url: str) -> None:
+    """Nobody waits for it."""
+    places = Places("eventkit")
+    with psycopg.connect(url, autocommit=True) as ours, psycopg.connect(url) as hung:
+        places.begin(ours, "p", [("t", 0, "id", (0,)), ("t", 1, "id", (0, 0))])
+        assert places.save(hung, "p", [("t", 0, "id", (5,))]) == {("t", 0)}
+
+        assert places.save(ours, "p", [("t", 0, "id", (9,)), ("t", 1, "id", (7, 1))]) == {("t", 1)}
+        hung.commit()
+        assert places.save(ours, "p", [("t", 0, "id", (9,)), ("t", 1, "id", (7, 0))]) == {("t", 0), ("t", 1)}
+        assert places.known(ours, "p", ["t"]) == {("t", 0): ("id", (9,)), ("t", 1): ("id", (7, 1))}
+
+        places.save(ours, "p", [("t", 0, "another", (3,))])
+        assert places.known(ours, "p", ["t"])["t", 0] == ("another", (3,))
