@@ -136,17 +136,6 @@ class Applying:
             name = self.projection.name
             Groups(self._schema).follow(connection, group, broker=broker, projection=name, topics=topics)
 
-    def join(self, group: str | None) -> None:
-        """Remember the group that is followed with the history whole, in a transaction of its own."""
-        with self.workspace.transaction() as connection:
-            self.fence(connection, exclusive=True)
-            self.projections.join(connection, self.projection.name, group)
-
-    def joined(self) -> str | None:
-        """Return that group."""
-        with self.workspace.transaction() as connection:
-            return self.projections.joined(connection, self.projection.name)
-
     def save(self, reached: Reached) -> None:
         """Remember how far the source has been read, in a transaction of its own."""
         with self.workspace.transaction() as connection:

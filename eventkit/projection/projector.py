@@ -98,14 +98,6 @@ class Projector:
         """Record a group at a broker that is about to be joined."""
         self._culprits.certainly(lambda: self._applying.follow(group, broker, topics))
 
-    def joined(self, group: str | None) -> None:
-        """Remember the group that the projection follows with its history whole; None forgets it."""
-        self._culprits.certainly(lambda: self._applying.join(group))
-
-    def has_joined(self, group: str) -> bool:
-        """Whether it follows a group with its history whole."""
-        return self._culprits.certainly(self._applying.joined) == group
-
     def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
         """Work until `stop` is set or `goes_on` says no; report now and then."""
         looked = reported = time.monotonic()

@@ -5,6 +5,7 @@ with an error, after which the next term begins from nothing. Called by `supervi
 """
 
 import logging
+import math
 import os
 import socket
 import time
@@ -20,7 +21,7 @@ from eventkit.projection.breaker import Breakers
 from eventkit.projection.connections import Connections
 from eventkit.projection.counters import Counters
 from eventkit.projection.groups import broker_of, remove_abandoned
-from eventkit.projection.joining import Joining
+from eventkit.projection.joining import EVERY, Joining
 from eventkit.projection.projection import Projection
 from eventkit.projection.projector import Projector
 from eventkit.projection.resuming import Begin
@@ -60,6 +61,7 @@ class Running:
         self._breakers = Breakers(projection.name)  # what is away stays away from one term to the next
         self._known = False  # whether this process has seen the projection's row
         self._waits = False  # for a first topic
+        self._join_by = math.inf  # when a broker that keeps no history may have lost something again
         self._projection = projection
         self._settings = settings
         self._wanted = wanted
@@ -164,7 +166,7 @@ class Running:
             if time.monotonic() - looked > _LOOK and not self._told():
                 looked = time.monotonic()
                 return self._topics() == topics
-            return not self._is_idle(projector)
+            return time.monotonic() < self._join_by and not self._is_idle(projector)
 
         projector.run(source, goes_on=goes_on)
         return not self._has_ended(projector)
@@ -209,19 +211,29 @@ class Running:
         )
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
-            if subscription.is_new:
-                projector.joined(None)
+            self._join_by = time.monotonic() + EVERY
             self._join(projector, group)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
 
     def _join(self, projector: Projector, group: str) -> None:
-        """Take the history from the store, unless this group has it."""
-        if projector.has_joined(group):
+        """Take from the store what the group may not have brought; a store elsewhere may be away, once it was read."""
+        position = projector.register()
+        try:
+            with self._connections.store("projector topics") as connection:
+                horizon = EventLog(connection, self._settings.schema).horizon().position
+        except DatabaseUnavailable as error:
+            if not position or not self._wanted.store_url:
+                raise
+            logger.warning(
+                "projector %s takes nothing from the store until it is there: %s", projector.projection.name, error
+            )
+            return
+        if horizon <= position:
             return
         with ExitStack() as stack:
             held = self._store_source(projector, stack)
-            if held is None or projector.has_joined(group):  # another process has done it meanwhile
+            if held is None:
                 return
             lease, source = held
 
@@ -229,8 +241,6 @@ class Running:
                 lease.check()
                 return True
 
-            with self._connections.store("projector topics") as connection:
-                horizon = EventLog(connection, self._settings.schema).horizon().position
             Joining(projector, source, group).join(horizon, goes_on)
 
     def _transport(self, stack: ExitStack) -> Transport:

@@ -25,7 +25,7 @@ _REMEMBER = """update {s}.installation set system_identifier = %(system_identifi
 _NEW_ID = "update {s}.installation set id = gen_random_uuid()"
 # Read models that have drawn an incarnation here, and their groups, are this database's own already.
 _MOVE = "update {s}.projections set server = %(server)s where server <> %(server)s"
-_CLONE = """update {s}.projections set server = %(server)s, incarnation = gen_random_uuid(), joined = null
+_CLONE = """update {s}.projections set server = %(server)s, incarnation = gen_random_uuid()
              where server <> %(server)s"""
 _LEAVE = (
     """delete from {s}.groups where projection not in (select name from {s}.projections where server = %(server)s)"""

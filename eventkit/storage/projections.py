@@ -26,8 +26,6 @@ TURN = "1s"  # how long others may wait behind one that waits to have the row al
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
-_JOIN = "update {s}.projections set joined = %s where name = %s"
-_JOINED = "select joined from {s}.projections where name = %s"
 _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
                  r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
@@ -98,15 +96,6 @@ class Projections:
     def save_position(self, connection: psycopg.Connection[Any], name: str, position: int) -> None:
         """Remember how far the store has been read."""
         connection.execute(self._sql(_SAVE), (position, name))
-
-    def join(self, connection: psycopg.Connection[Any], name: str, group: str | None) -> None:
-        """Remember the group that is followed with the history whole; the row is held."""
-        connection.execute(self._sql(_JOIN), (group, name))
-
-    def joined(self, connection: psycopg.Connection[Any], name: str) -> str | None:
-        """Return that group."""
-        row = connection.execute(self._sql(_JOINED), (name,)).fetchone()
-        return row[0] if row else None
 
     def all(self, connection: psycopg.Connection[Any]) -> list[Registered]:
         """Return all projections, by name."""

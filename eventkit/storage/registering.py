@@ -33,12 +33,12 @@ _LEFT = "select t from unnest(%s::text[]) t where to_regclass(t) is not null"
 _LEARN = """update {s}.projections set kind = %(kind)s, catalog = %(catalog)s, tables = %(tables)s::text[]
              where name = %(name)s and (kind, catalog, tables) is distinct from
                    (%(kind)s::text, %(catalog)s::text, %(tables)s::text[])"""
-_WIDEN = """update {s}.projections set categories = %(categories)s::text[], position = 0, joined = null
+_WIDEN = """update {s}.projections set categories = %(categories)s::text[], position = 0
              where name = %(name)s and categories <> %(categories)s::text[]"""
 _NARROW = """update {s}.projections set categories = %(categories)s::text[]
               where name = %(name)s and categories <> %(categories)s::text[]"""
 _SETTLE = "update {s}.projections set server = %(server)s where name = %(name)s and server is null"
-_MOVE = """update {s}.projections set incarnation = gen_random_uuid(), server = %(server)s, joined = null
+_MOVE = """update {s}.projections set incarnation = gen_random_uuid(), server = %(server)s
             where name = %(name)s and server <> %(server)s returning incarnation"""
 _INCARNATION = "select incarnation from {s}.projections where name = %s"
 _TRIES = 10_000  # numbers that an identity may lag behind

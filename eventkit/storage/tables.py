@@ -337,7 +337,6 @@ def _projections(tables: MetaData) -> None:
         Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # none: reads all
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
-        Column("joined", Text),  # the group it follows, its history being whole, at a broker that keeps none
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
     )

@@ -321,7 +321,6 @@ def _projections(schema: str) -> None:
         sa.Column("categories", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
         sa.Column("declared_version", sa.Integer, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-        sa.Column("joined", sa.Text),
         sa.Column("created_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("name", name="projections_pkey"),
         sa.UniqueConstraint("generation", name="projections_generation_key"),

@@ -105,7 +105,7 @@ def working(
 ) -> Iterator[None]:
     """Run a projection as `eventkit projector run` does, on a thread."""
     settings = Settings(database_url=url, transport_url=transport_url, transport_options=options or {})
-    running, stop = Running(projection, settings, Wanted()), Stop()
+    running, stop = Running(projection, settings, Wanted(group=projection.name)), Stop()
     errors: list[BaseException] = []
 
     def work() -> None:
