@@ -66,6 +66,7 @@ def request_reply(database_url: str, transport_url: str, requests: int) -> list[
 def _responder(database_url: str, transport_url: str) -> Iterator[None]:
     urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": transport_url}
     command = [sys.executable, "-m", "eventkit.cli", "projector", "run", "benchmarks.transports.asking:desk"]
+    command += ["--group", desk.name]
     process = subprocess.Popen(command, env={**os.environ, **urls}, stderr=subprocess.DEVNULL)
     try:
         yield
