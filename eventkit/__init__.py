@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from eventkit.messaging.listener import Listener
     from eventkit.messaging.process_manager import ProcessManager
     from eventkit.messaging.reaction import Reaction
+    from eventkit.messaging.replies import Replies
     from eventkit.messaging.requester import Requester
     from eventkit.messaging.responder import Responder
     from eventkit.messaging.sender import Sender
@@ -108,6 +109,7 @@ __all__ = [
     "QueryItem",
     "Reaction",
     "Refused",
+    "Replies",
     "Repository",
     "RequestError",
     "RequestFailed",
@@ -139,6 +141,7 @@ _AT_FIRST_USE = {
     "ProcessManager": "eventkit.messaging.process_manager",
     "Listener": "eventkit.messaging.listener",
     "Reaction": "eventkit.messaging.reaction",
+    "Replies": "eventkit.messaging.replies",
     "Requester": "eventkit.messaging.requester",
     "Responder": "eventkit.messaging.responder",
     "Sender": "eventkit.messaging.sender",

@@ -38,7 +38,8 @@ EventkitError
 ├── RequestError              a request that did not get the reply that it asked for
 │   ├── RequestTimeout        none came in time (also a TimeoutError)
 │   ├── Refused               the responder's answer is an error of its own
-│   └── RequestFailed         its responder failed at it, or has answered something else
+│   ├── RequestFailed         its responder failed at it, or has answered something else
+│   └── ReplyRefused          it asks for its reply at a place that its responder does not declare
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
     │   └── ProjectionDeleted its row is gone: start its projector again to make it anew
@@ -312,6 +313,10 @@ class Refused(RequestError):
 
 class RequestFailed(RequestError):
     """A request's responder failed at it, or has answered something else than was asked for."""
+
+
+class ReplyRefused(RequestError):
+    """A request asks for its reply where its responder does not reply: it is not worked."""
 
 
 class ProjectionError(EventkitError):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from eventkit.domain.header_values import time_of
 from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, UndecodableEvent
@@ -77,10 +78,10 @@ def envelope_of(event: E, encoded: EncodedEvent) -> Envelope[E]:
             type=encoded.type,
             schema_version=encoded.schema_version,
             metadata=_metadata_of(encoded),
-            recorded_at=datetime.fromisoformat(encoded.time),
+            recorded_at=time_of(encoded.time),
             position=encoded.position,
         )
-    except (msgspec.DecodeError, ValueError, TypeError, InvalidStreamId) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, InvalidStreamId, RecursionError) as error:
         place = f"version {encoded.version} of {encoded.stream!r}, id {encoded.id!r}, time {encoded.time!r}"
         raise UndecodableEvent(f"the event at {place}, has no readable envelope: {error}") from error
 

@@ -6,21 +6,25 @@ the stream (CloudEvents' own `sequence` orders the events of a source, as text),
 user's own metadata.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.header_values import Raw, number_of, shown, time_of
 from eventkit.errors import UndecodableEvent
 
-_DIGITS = 10  # versions are PostgreSQL integers
-Headers = list[tuple[str, str | bytes]]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Headers = list[tuple[str, str | bytes]]  # off the wire also None, a header without a value: read as a missing one
 
 
 class Message(msgspec.Struct, gc=False):
     """What a transport carries.
 
-    `tag` is never sent: a number that reports name the message by, or the transport's mark of a delivery.
+    `tag` is never sent: a number that reports name the message by, or the transport's mark of a delivery. `unreadable`
+    says why what came is no message of this form; then the other fields hold its bytes as far as they can.
     """
 
     topic: str
@@ -28,6 +32,7 @@ class Message(msgspec.Struct, gc=False):
     value: bytes | str
     headers: Headers
     tag: Any = None
+    unreadable: str | None = None
 
 
 _SPECVERSION = ("ce_specversion", "1.0")
@@ -81,40 +86,114 @@ def event_of(message: Message, *, versioned: bool = True) -> EncodedEvent:
     What is not `versioned` has no place in a stream: its version is 0.
     """
     found = _texts(message)
+    schema_version = _judged(message, found)
+    version = number_of(found.get("ce_streamversion")) if versioned else 0
+    if versioned and not version:
+        raise _undecodable(message, _no_number("ce_streamversion", found.get("ce_streamversion")))
+    return EncodedEvent(
+        id=found["ce_id"],
+        source=found["ce_source"],
+        stream=message.key,
+        version=version,
+        type=found["ce_type"],
+        schema_version=schema_version,
+        data=message.value,
+        time=found["ce_time"],
+        correlation_id=found.get("ce_correlationid"),
+        causation_id=found.get("ce_causationid"),
+        traceparent=found.get("ce_traceparent"),
+        extra=found.get("ce_metadata"),
+    )
+
+
+def schema_version_of(message: Message) -> int:
+    """Judge an event's headers as `event_of` does, but for its version, and return that of its schema."""
+    headers = message.headers
     try:
-        if found["ce_specversion"] != "1.0":
-            raise _undecodable(message, f"its CloudEvents version is {found['ce_specversion']!r}, not '1.0'")
-        return EncodedEvent(
-            id=found["ce_id"],
-            source=found["ce_source"],
-            stream=message.key,
-            version=_number(message, found, "ce_streamversion") if versioned else 0,
-            type=found["ce_type"],
-            schema_version=_number(message, found, "ce_dataschemaversion") if "ce_dataschemaversion" in found else 1,
-            data=message.value,
-            time=found["ce_time"],
-            correlation_id=found.get("ce_correlationid"),
-            causation_id=found.get("ce_causationid"),
-            traceparent=found.get("ce_traceparent"),
-            extra=found.get("ce_metadata"),
-        )
-    except KeyError as error:
-        raise _undecodable(message, f"it has no header {error}") from error
+        if len(headers) == _PLAIN:
+            (a, spec), (b, event_id), (c, source), (d, kind), (e, time), (f, _), (g, _) = headers
+            # By name: seven headers may be seven others.
+            if (
+                a == "ce_specversion" and b == "ce_id" and c == "ce_source" and d == "ce_type" and e == "ce_time"
+                and f == "ce_streamversion" and g == "content-type" and spec in _ONE and event_id and source and kind
+                and time
+            ):  # fmt: skip
+                time_of(time if isinstance(time, str) else time.decode())
+                return 1
+        found: dict[str, Raw] = dict(headers)
+        if len(found) == len(headers) and found.get("ce_specversion") in _ONE and _is_plain(found):
+            return number_of(found.get("ce_dataschemaversion", "1")) or _judged(message, _texts(message))
+    except ValueError:  # a time that is none: say so
+        pass
+    return _judged(message, _texts(message))
+
+
+def _is_plain(found: dict[str, Raw]) -> bool:
+    """Whether headers need no closer look: what an event needs is there, and what may be there is ASCII."""
+    time = found.get("ce_time")
+    if not (time and found.get("ce_id") and found.get("ce_source") and found.get("ce_type")):
+        return False
+    for name in _STORY:
+        value = found.get(name)
+        if value is not None and not value.isascii():
+            return False
+    time_of(time if isinstance(time, str) else time.decode())
+    return "ce_metadata" not in found
+
+
+_PLAIN = 7  # headers, where an event has no others
+_ONE = ("1.0", b"1.0")
+_NEEDED = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
+_STORY = ("ce_correlationid", "ce_causationid", "ce_traceparent")
+_READ = frozenset([*_NEEDED, *_STORY, "ce_streamversion", "ce_dataschemaversion", "ce_metadata"])
+_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _texts(message: Message) -> dict[str, str]:
+    """Return the headers that eventkit reads, as text: those of others may hold anything."""
+    if message.unreadable is not None:
+        raise _undecodable(message, message.unreadable)
+    found: dict[str, str] = {}
+    headers: Sequence[tuple[str, Raw]] = message.headers
+    for name, value in headers:
+        if name in _READ and value is not None:
+            if name in found:
+                raise _undecodable(message, f"header {name!r} is there twice")
+            try:
+                found[name] = value if isinstance(value, str) else value.decode()
+            except UnicodeDecodeError as error:
+                raise _undecodable(message, f"header {name!r} is no UTF-8: {error.reason}") from error
+    return found
+
+
+def _judged(message: Message, found: dict[str, str]) -> int:
+    for name in _NEEDED:
+        if not found.get(name):
+            raise _undecodable(message, f"it has no header {name!r}")
+    if found["ce_specversion"] != "1.0":
+        raise _undecodable(message, f"its CloudEvents version is {shown(found['ce_specversion'])}, not '1.0'")
     try:
-        return {name: value if isinstance(value, str) else value.decode() for name, value in message.headers}
-    except (AttributeError, UnicodeDecodeError) as error:  # Kafka allows a header without a value, and any bytes
-        raise _undecodable(message, f"a header is no text: {error}") from error
+        time_of(found["ce_time"])
+    except ValueError as error:
+        raise _undecodable(message, f"header 'ce_time': {error}") from error
+    if "ce_metadata" in found:
+        try:
+            _metadata(found["ce_metadata"])
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise _undecodable(message, f"header 'ce_metadata' is no JSON object: {error}") from error
+    if "ce_dataschemaversion" not in found:
+        return 1
+    schema_version = number_of(found["ce_dataschemaversion"])
+    if not schema_version:
+        raise _undecodable(message, _no_number("ce_dataschemaversion", found["ce_dataschemaversion"]))
+    return schema_version
 
 
-def _number(message: Message, found: dict[str, str], name: str) -> int:
-    text = found[name]
-    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) > 0:
-        return int(text)
-    raise _undecodable(message, f"header {name!r} is {text!r}, not a number from 1")
+def _no_number(name: str, value: Raw) -> str:
+    return f"it has no header {name!r}" if not value else f"header {name!r} is {shown(value)}, not a number from 1"
 
 
 def _undecodable(message: Message, reason: str) -> UndecodableEvent:
-    return UndecodableEvent(f"the message with key {message.key!r} on {message.topic!r} is no event of ours: {reason}")
+    return UndecodableEvent(
+        f"the message with key {shown(message.key)} on {shown(message.topic)} is no event of ours: {reason}"
+    )

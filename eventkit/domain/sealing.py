@@ -85,7 +85,7 @@ def sealed_in(event: EncodedEvent) -> Opened | None:
         fields = _object(event.data)
         member = fields.pop(MEMBER, None)
         return None if member is None else Opened(fields, _members(member))
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UndecodableEvent(f"{_named(event)}: what is sealed in it cannot be read: {error}") from error
 
 

@@ -58,6 +58,11 @@ def check_category(category: object) -> str:
     raise InvalidStreamId(f"stream category {_shown(category)} breaks the rule: {_CATEGORY_RULE}")
 
 
+def is_stream(text: str) -> bool:
+    """Whether text is a stream's id."""
+    return _STREAM.fullmatch(text) is not None
+
+
 def is_key(text: str) -> bool:
     """Whether text could be the id of a stream."""
     return _KEY.fullmatch(text) is not None

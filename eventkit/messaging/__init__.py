@@ -11,6 +11,7 @@ from eventkit.messaging.handlers import Handlers
 from eventkit.messaging.listener import Listener
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
+from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.responder import Responder
 from eventkit.messaging.sender import Sender
@@ -22,6 +23,7 @@ __all__ = [
     "ProcessManager",
     "Reaction",
     "Refused",
+    "Replies",
     "RequestError",
     "RequestFailed",
     "RequestTimeout",

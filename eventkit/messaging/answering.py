@@ -15,12 +15,14 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.domain.encoded import Encoded
+from eventkit.domain.header_values import shown, uuid_of
 from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import Metadata
-from eventkit.domain.names import check_topic
-from eventkit.errors import CatalogError, TransportUnavailable
+from eventkit.domain.stream import is_stream
+from eventkit.errors import TransportUnavailable
 from eventkit.messaging.direct import FAILED, OUTCOME, REFUSED, REPLY_TO, encoded, refuse_personal, text_of
 from eventkit.messaging.post import Outgoing
+from eventkit.messaging.replies import Replies
 from eventkit.projection.arrival import gather
 from eventkit.projection.sources import Source
 from eventkit.storage.inbox import Answer, find_replies, is_message
@@ -79,11 +81,24 @@ class KeptReplies:
 class Answers:
     """The replies of one responder, as messages."""
 
-    def __init__(self, responder: str, source: str, kept: KeptReplies) -> None:
-        """Make them of what is kept, which becomes this one's to close; `source` is the catalog that they are of."""
+    def __init__(self, responder: str, source: str, kept: KeptReplies, replies: Replies) -> None:
+        """Make them of what is kept, which becomes this one's to close.
+
+        `source` is the catalog that they are of, `replies` says where they may go.
+        """
+        self._replies = replies
         self._responder = responder
         self._source = source
         self._kept = kept
+
+    def asked(self, messages: Sequence[Message]) -> dict[str, Message]:
+        """Return the requests that were sent directly, by the names of their rows in the inbox.
+
+        Nobody is told of one that asks for its reply where it may not go: it is a dead letter.
+        """
+        wanted = [message for message in messages if self._replies.takes_topic(text_of(message, REPLY_TO))]
+        arrivals = [arrival for run in gather(wanted, unversioned=True).runs for arrival in run.arrivals]
+        return {arrival.stream: arrival.message for arrival in arrivals if is_message(arrival.stream)}
 
     def to(self, requests: Mapping[str, Message]) -> list[Message]:
         """Return what there is to say to requests, given by the names of their rows."""
@@ -109,7 +124,8 @@ class Answers:
             causation_id=cause,
             traceparent=text_of(request, "ce_traceparent") or None,
         )
-        reply = encoded(event, self._source, request.key, str(uuid7()), story)
+        key = request.key if is_stream(request.key) else f"message-{uuid_of(cause)}"  # brokers do not take every key
+        reply = encoded(event, self._source, key, str(uuid7()), story)
         message = unversioned(reply, text_of(request, REPLY_TO))
         if outcome:
             message.headers.append((OUTCOME, outcome))
@@ -141,12 +157,12 @@ class Answering:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send the replies to what has taken effect, then acknowledge it."""
         # crash point: committed, not answered -> delivered again, what was kept is sent
-        replies = self._answers.to(_asked(messages))
+        replies = self._answers.to(self._answers.asked(messages))
         failures = self._outgoing.send(replies) if replies else {}
         for place, error in failures.items():
             if isinstance(error, TransportUnavailable):
                 raise error
-            logger.warning("a reply to %s is dropped: %s", text_of(replies[place], "ce_causationid"), error)
+            logger.warning("a reply to %s is dropped: %s", shown(text_of(replies[place], "ce_causationid")), error)
         # crash point: answered, not acknowledged -> answered again, and dropped as late
         self._source.acknowledge(messages)
 
@@ -155,18 +171,3 @@ class Answering:
         self._outgoing.close()
         self._answers.close()
         self._source.close()
-
-
-def _asked(messages: Sequence[Message]) -> dict[str, Message]:
-    """Return the requests that were sent directly, by the names of their rows in the inbox."""
-    wanted = [message for message in messages if _is_topic(text_of(message, REPLY_TO))]
-    arrivals = [arrival for run in gather(wanted, unversioned=True).runs for arrival in run.arrivals]
-    return {arrival.stream: arrival.message for arrival in arrivals if is_message(arrival.stream)}
-
-
-def _is_topic(name: str) -> bool:
-    try:
-        return bool(name and check_topic(name))
-    except CatalogError as error:  # of a requester that is none of ours
-        logger.warning("nobody is replied to: %s", error)
-        return False

@@ -8,12 +8,15 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventkit.domain.message import Message
 from eventkit.messaging.direct import text_of
 from eventkit.messaging.listening import Listening
 from eventkit.messaging.post import Post, unending
+from eventkit.observability.rarely import Rarely
 from eventkit.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class Calls:
         """Expect replies on the topic `replies`."""
         self.topic = replies
         self.late = 0  # replies that came after their time
+        self.malformed = 0  # messages that were no replies
+        self._told = Rarely(logger)
         self._transport = transport
         self._post = Post(transport.publisher)
         self._listening: Listening | None = None
@@ -76,15 +81,31 @@ class Calls:
 
     def _hear(self, messages: Sequence[Message]) -> None:
         for message in messages:
+            if message.unreadable is not None:
+                self.malformed += 1
+                self._told.warning(
+                    "a message on %s is no reply, and is passed over: %s", self.topic, message.unreadable
+                )
+                continue
             request_id = text_of(message, "ce_causationid")
             reply = self._waiting.get(request_id)
-            if reply is not None and not reply.done():
-                reply.set_result(message)
-            elif self._over.pop(request_id, self) is None:
+            if reply is not None and _answer(reply, message):
+                continue
+            if self._over.pop(request_id, self) is None:
                 self.late += 1
                 logger.debug("a reply to %s on %s came too late, the %d. that did", request_id, self.topic, self.late)
 
 
+def _answer(reply: "Future[Message]", message: Message) -> bool:
+    """Give a request its reply; False where it has one, or has failed."""
+    try:
+        reply.set_result(message)
+    except InvalidStateError:
+        return False
+    return True
+
+
 def _fail(reply: "Future[Message]", error: BaseException | None) -> None:
-    if error is not None and not reply.done():
-        reply.set_exception(error)
+    if error is not None:
+        with suppress(InvalidStateError):  # it is answered
+            reply.set_exception(error)

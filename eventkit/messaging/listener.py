@@ -12,7 +12,9 @@ from typing import Any, Self
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
+from eventkit.messaging.direct import text_of
 from eventkit.messaging.listening import Listening
+from eventkit.observability.rarely import Rarely
 from eventkit.projection.arrival import Arrival, gather
 from eventkit.projection.blame import said
 from eventkit.projection.handlers import Handlers, Step, check_function, check_ran, takes_envelope
@@ -40,6 +42,8 @@ class Listener:
         self._transport = transport
         self._topics = catalog.topics_of(categories)
         self._handlers = Handlers("listener", catalog)
+        self.malformed = 0  # messages that were no events
+        self._told, self._passed = Rarely(logger), Rarely(logger)
         self._missed: Callable[[], object] = lambda: None
         self._listening: Listening | None = None
         if not self._topics:
@@ -79,11 +83,13 @@ class Listener:
 
     def _hear(self, messages: list[Message]) -> None:
         batch = gather(messages, unversioned=True)
-        for message, reason in batch.malformed:
-            logger.warning("a message on %s is no event, and is passed over: %s", message.topic, reason)
+        if batch.malformed:
+            self.malformed += len(batch.malformed)
+            message, reason = batch.malformed[0]
+            self._told.warning("a message on %s is no event, and is passed over: %s", message.topic, reason)
         for run in batch.runs:
             for arrival in run.arrivals:
-                self._guarded(lambda arrival=arrival: self._call(arrival), arrival.kind[1])
+                self._guarded(lambda arrival=arrival: self._call(arrival), text_of(arrival.message, "ce_type"))
 
     def _back(self) -> None:
         logger.warning("listening again to %s: what was sent meanwhile is missed", ", ".join(self._topics))
@@ -99,6 +105,6 @@ class Listener:
         try:
             call()
         except EventkitError as error:
-            logger.warning("a listener passes over %s: %s", what, said(error))
+            self._passed.warning("a listener passes over %s: %s", what, said(error))
         except Exception as error:  # noqa: BLE001 a listener goes on
             logger.error("a listener's function for %s fails: %s", what, said(error))  # noqa: TRY400 what it says is payload

@@ -63,7 +63,14 @@ class Outgoing:
 
     def _round(self, messages: list[Message]) -> Reports:
         """Send with one publisher, until all is confirmed or it has failed."""
-        publisher = self._publisher = self._publisher or self._open()
+        publisher, self._publisher = self._publisher or self._open(), None
+        try:
+            return self._confirmed(publisher, messages)
+        except Exception:  # nobody knows what it has of these, and its reports name messages by their places
+            publisher.abandon()
+            raise
+
+    def _confirmed(self, publisher: Publisher, messages: list[Message]) -> Reports:
         publisher.send(messages)
         confirmed: list[int] = []
         deadline = time.monotonic() + _PATIENCE
@@ -71,12 +78,12 @@ class Outgoing:
             reports = publisher.reports(_LOOK)
             confirmed += reports.confirmed
             if reports.failed or time.monotonic() > deadline:
-                self._publisher = None
                 last = publisher.abandon()
                 confirmed += [*last.confirmed]
                 return Reports(
                     confirmed, reports.refused | last.refused, reports.held | last.held, reports.lost or last.lost
                 )
+        self._publisher = publisher
         return Reports(confirmed)
 
 

@@ -18,12 +18,13 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.message import Message, event_of
 from eventkit.domain.names import check_topic
 from eventkit.domain.stream import StreamId
-from eventkit.errors import Refused, RequestFailed, RequestTimeout
+from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
 from eventkit.messaging.calls import Calls
 from eventkit.messaging.direct import FAILED, OUTCOME, REFUSED, REPLY_TO, Direct, text_of
 from eventkit.transports.base import Transport
 
 R = TypeVar("R")
+_LONGEST = 1_000  # characters of a failure that somebody else has written
 
 
 class Requester:
@@ -118,8 +119,11 @@ class Requester:
         outcome = text_of(message, OUTCOME)
         if outcome == FAILED:
             text = message.value if isinstance(message.value, str) else message.value.decode(errors="replace")
-            raise RequestFailed(f"{request} to {message.key!r}: {text}")
-        found = self.direct.catalog.event_of(event_of(message, versioned=False))
+            raise RequestFailed(f"{request} to {message.key!r}: {text[:_LONGEST]}")
+        try:
+            found = self.direct.catalog.event_of(event_of(message, versioned=False))
+        except (UndecodableEvent, UnknownEventType) as error:
+            raise RequestFailed(f"{request} has a reply that cannot be read: {error}") from error
         if outcome == REFUSED:
             raise Refused(found)
         if not isinstance(found, wanted):

@@ -11,9 +11,13 @@ import msgspec
 import psycopg
 
 from eventkit.domain.catalog import Catalog
+from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
 from eventkit.messaging.answering import Answering, Answers, KeptReplies, Reply
-from eventkit.projection.handlers import Step, raised_by, takes_envelope
+from eventkit.messaging.direct import REPLY_TO, text_of
+from eventkit.messaging.replies import Replies
+from eventkit.projection.arrival import Arrival
+from eventkit.projection.handlers import Handlers, Step, raised_by, takes_envelope
 from eventkit.projection.projection import F, Projection
 from eventkit.projection.sources import Source
 from eventkit.projection.workspace import Workspace
@@ -25,6 +29,28 @@ from eventkit.storage.inbox import is_message, keep_replies
 from eventkit.transports.base import Transport
 
 TO = "reply_to"  # the field of an event's metadata: the stream that its reply is to be appended to
+_REPLIES = Replies()
+
+
+class Requests(Handlers):
+    """The handlers of a responder: they take no request that asks for its reply where it may not be."""
+
+    def __init__(self, responder: str, catalog: Catalog, replies: Replies) -> None:
+        super().__init__(responder, catalog)
+        self._replies = replies
+
+    def decode(self, arrival: Arrival, opened: EncodedEvent | None = None) -> Step | None:
+        """Decode a request; ReplyRefused says where its reply may not go."""
+        step = super().decode(arrival, opened)
+        if step is None:
+            return None
+        if is_message(arrival.stream):
+            topic = text_of(arrival.message, REPLY_TO)
+            if topic:
+                self._replies.check_topic(topic)
+        elif step.envelope is not None and TO in step.envelope.metadata.extra:
+            self._replies.check_stream(step.envelope.metadata.extra[TO])
+        return step
 
 
 class Responder(Projection):
@@ -39,7 +65,8 @@ class Responder(Projection):
             raise Refused(UnknownArticle(request.article))       # takes back what this function has written
         return Price(request.article, cents)
 
-    A request that was appended with `{"reply_to": "quote-42"}` in its metadata is answered by an event in that stream.
+    A request that was appended with `{"reply_to": "quote-42"}` in its metadata is answered by an event in that stream,
+    where the responder declares the category: `replies=Replies(categories=["quote"])`.
     """
 
     kind = "responder"
@@ -56,9 +83,15 @@ class Responder(Projection):
         categories: Sequence[str],
         batch: int = Projection.batch,
         attempts: int = 1,
+        replies: Replies = _REPLIES,
     ) -> None:
-        """Declare it; a request that fails so often is parked, and its requester told: nobody waits for long."""
+        """Declare it; a request that fails so often is parked, and its requester told: nobody waits for long.
+
+        `replies` says where it may reply to: on topics that end with `.replies` and in no stream, unless given.
+        """
         super().__init__(name, store.catalog, categories=categories)
+        self.handlers = Requests(name, store.catalog, replies)
+        self._replies = replies
         self.batch, self.attempts = batch, attempts
         self._store = store
         self._given: dict[str, str] = {}  # replies that are kept since the last acknowledgement
@@ -94,9 +127,8 @@ class Responder(Projection):
 
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Answer what was asked before it is acknowledged."""
-        answers = Answers(
-            self.name, self.catalog.name, KeptReplies(self._given, self.name, self._store.schema, connect)
-        )
+        kept = KeptReplies(self._given, self.name, self._store.schema, connect)
+        answers = Answers(self.name, self.catalog.name, kept, self._replies)
         return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
 
     def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":

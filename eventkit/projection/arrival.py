@@ -1,27 +1,25 @@
 """What arrived: messages read only as far as their place (stream and version), gathered into one run per stream.
 
 Reading a header costs time, so the rest of a message is looked at when its type is handled, or when it is parked.
-A message that names no place (no key, no version) is `Malformed`: it can be kept, but it parks nothing. To handlers a
+A message that names no place (no stream, no version) is malformed: it can be kept, but it parks nothing. To handlers a
 message without a version is a run of its own, named by its id: its checkpoint is its row in the inbox.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_OID, UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
+from eventkit.domain.header_values import HIGHEST_VERSION, Raw, number_of, shown, time_of, uuid_of
 from eventkit.domain.message import Message
+from eventkit.domain.stream import is_stream
 from eventkit.storage.checkpoints import Span
 from eventkit.storage.digests import PRIME, part_of
-from eventkit.storage.inbox import name_of_message
+from eventkit.storage.inbox import is_message, name_of_message
 
-_LONGEST_KEY = 1_000  # no stream id of ours is longer; an index entry must stay below 2,700 bytes
 _UUID_DIGITS = 32
-_HIGHEST = 2**31 - 1  # versions are PostgreSQL integers
-
-Raw = str | bytes | None
 
 
 class Arrival(msgspec.Struct, gc=False):
@@ -44,9 +42,14 @@ class Arrival(msgspec.Struct, gc=False):
 
     @property
     def time(self) -> datetime:
-        """When the event was recorded; ValueError where that cannot be read."""
+        """When the event was recorded, in UTC; ValueError where that cannot be read."""
         text = header(self.message, "ce_time", 4)
-        return datetime.fromisoformat(text.decode() if isinstance(text, bytes) else text or "")
+        return time_of(text.decode() if isinstance(text, bytes) else text or "")
+
+    @property
+    def told_version(self) -> int:
+        """The version that its header says; 0 where that is none."""
+        return number_of(header(self.message, "ce_streamversion", 5))
 
     @property
     def uuid(self) -> UUID:
@@ -116,18 +119,16 @@ def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned
     runs: dict[str, Run] = {}
     malformed: list[tuple[Message, str]] = []
     for message in messages:
-        try:
-            version = int(header(message, "ce_streamversion", 5))  # type: ignore[arg-type]  # None is caught below
-        except (TypeError, ValueError):
-            name = _name_of(message) if unversioned else ""
-            if not name:
-                malformed.append((message, "header ce_streamversion is missing or no number"))
-                continue
+        version = number_of(header(message, "ce_streamversion", 5))
+        if version and message.unreadable is None:
+            arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+        elif name := _name_of(message) if unversioned else "":
             arrival = Arrival(name, 1, message)
         else:
-            arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+            malformed.append((message, message.unreadable or "header ce_streamversion is missing or no number"))
+            continue
         run = runs.get(arrival.stream)
-        if run is not None and arrival.version == run.arrivals[-1].version + 1:
+        if run is not None and arrival.version == run.arrivals[-1].version + 1 <= HIGHEST_VERSION:
             run.arrivals.append(arrival)
         elif reason := _misplaced(arrival):
             malformed.append((message, reason))
@@ -171,30 +172,14 @@ def header(message: Message, name: str, place: int) -> Raw:
     return None
 
 
-def uuid_of(event_id: Raw) -> UUID:
-    """Return an id as a UUID; what is no UUID is turned into one, always the same."""
-    text = event_id.decode(errors="replace") if isinstance(event_id, bytes) else event_id or ""
-    try:
-        return msgspec.convert(text, UUID)  # three times as fast as UUID(...)
-    except msgspec.ValidationError:
-        return _other_uuid(text)
-
-
 def digest_of(arrivals: Iterable[Arrival]) -> int:
     """Return what events add to their stream's digest."""
     return sum(part_of(arrival.uuid, arrival.version) for arrival in arrivals) % PRIME
 
 
-def _other_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)  # in braces, for instance
-    except ValueError:
-        return uuid5(NAMESPACE_OID, text)
-
-
 def _name_of(message: Message) -> str:
     """Return the name of a message that has no version; empty when it has one, or no id or no source."""
-    if header(message, "ce_streamversion", 5) is not None:
+    if message.unreadable is not None or header(message, "ce_streamversion", 5) is not None:
         return ""
     found = [header(message, "ce_id", 1), header(message, "ce_source", 2)]
     try:
@@ -205,8 +190,8 @@ def _name_of(message: Message) -> str:
 
 
 def _misplaced(arrival: Arrival) -> str:
-    if not arrival.stream or len(arrival.stream) > _LONGEST_KEY or "\0" in arrival.stream:
-        return f"its key {str(arrival.stream)[:50]!r} is no stream"
-    if not 0 < arrival.version < _HIGHEST:
-        return f"its version {arrival.version} is not in 1 to {_HIGHEST}"
+    if not (is_message(arrival.stream) or is_stream(arrival.stream)):
+        return f"its key {shown(arrival.stream)} is no stream"
+    if arrival.version > HIGHEST_VERSION:
+        return f"its version {arrival.version} is not in 1 to {HIGHEST_VERSION}"
     return ""

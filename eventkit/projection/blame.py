@@ -22,10 +22,12 @@ from eventkit.errors import (
     NotPrimary,
     ProjectionError,
     RebuildRefused,
+    ReplyRefused,
     SchemaMismatch,
     StorageError,
     StreamClosed,
     SubjectForgotten,
+    SubjectKeyMissing,
     TransportError,
     TryLater,
     UndecodableEvent,
@@ -63,13 +65,22 @@ _SERVER = (
 )  # connection, time limits of a session, resources, shutdown, system
 _LASTING = ("53400",)  # a configured limit: nothing that passes by itself
 _OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
-_PLAIN = (NewerSchema, ConcurrencyError, DuplicateEventId, StreamClosed, SubjectForgotten)
-# what the append of a handler may say
+_PLAIN = (
+    NewerSchema,
+    ConcurrencyError,
+    DuplicateEventId,
+    StreamClosed,
+    SubjectForgotten,
+    SubjectKeyMissing,
+    ReplyRefused,
+)
+# what an append of a handler, or the opening of personal data, may say
 _OF_APPENDS = {
     ConcurrencyError: Blame.RIVAL,
     AppendDeadlock: Blame.RIVAL,
     DuplicateEventId: Blame.EVENT,
     SubjectForgotten: Blame.EVENT,
+    SubjectKeyMissing: Blame.EVENT,  # anybody may write a subject's name into an event: it says nothing of the set-up
     StreamClosed: Blame.EVENT,
 }
 _LIMITS = {  # the settings of PostgreSQL behind what ends a statement or a session
@@ -195,4 +206,4 @@ def cause_of(error: Exception) -> str:
     """Return the cause to write on a dead letter."""
     if isinstance(error, NewerSchema):
         return "newer schema"
-    return "undecodable" if isinstance(error, UndecodableEvent) else "failed"
+    return "undecodable" if isinstance(error, UndecodableEvent | SubjectKeyMissing) else "failed"

@@ -11,12 +11,15 @@ has it this very event, and has it the events that the checkpoint's digest is ma
 
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventkit.projection.arrival import Arrival, Raw
+from eventkit.projection.arrival import Arrival
 from eventkit.storage.checkpoints import Checkpoint
 from eventkit.storage.digests import Question, Stored
 from eventkit.storage.history import History
+
+if TYPE_CHECKING:
+    from eventkit.domain.header_values import Raw
 
 _RECENT = 20_000  # ids in each of two lists
 _COMPARED = 10_000  # streams whose checkpoint was found right, and is not compared again

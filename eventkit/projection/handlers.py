@@ -12,19 +12,21 @@ import msgspec
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.functions import name_of, positional, refusal, unrun, wrong_parameters
-from eventkit.domain.message import event_of
+from eventkit.domain.header_values import Raw, shown
+from eventkit.domain.message import event_of, schema_version_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
-from eventkit.projection.arrival import Arrival, Raw, header
+from eventkit.projection.arrival import Arrival
 from eventkit.storage.inbox import is_message
 from eventkit.storage.letter_actions import TOMBSTONE
 
 logger = logging.getLogger("eventkit.projection")
 
+_REMEMBERED = 1_000  # kinds without a handler
+_LONGEST = 200  # characters of a type's name
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
 Key = Callable[[Any, Envelope[Any] | None], Any]
-_COMMON_HEADERS = 7  # what every event has: more headers mean a schema version or metadata
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -84,10 +86,9 @@ class Handlers:
         self._projection = projection
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
-        self._decoders: dict[int, Decode] = {}  # of first schema versions, by the handler's id
+        self._decoders: dict[tuple[int, int], Decode] = {}  # by the handler's id and the schema version
         self._passed: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as they came
         self.unknown: list[str] = []  # types of the catalog itself that it does not know, and that came
-        self._later: dict[tuple[int, Raw], Decode] = {}  # of events with more headers, by that of the schema version
 
     def __iter__(self) -> Iterator[Handler]:
         """Return each handler once."""
@@ -141,41 +142,36 @@ class Handlers:
             return Step(handler, envelope.event, envelope, arrival.stream)
         if opened is not None:
             return Step(handler, self._catalog.event_of(opened), None, arrival.stream)
-        if len(arrival.message.headers) == _COMMON_HEADERS and not is_message(arrival.stream):
-            decode = self._decoders.get(id(handler)) or self._decoder(handler)
-            return Step(handler, decode(arrival.message.value), None, arrival.stream)
-        version = header(arrival.message, "ce_dataschemaversion", _COMMON_HEADERS)
-        later = self._later.get((id(handler), version)) or self._later_decoder(handler, arrival, version)
-        return Step(handler, later(arrival.message.value), None, arrival.stream)
+        version = schema_version_of(arrival.message)
+        decode = self._decoders.get((id(handler), version)) or self._decoder(handler, version)
+        return Step(handler, decode(arrival.message.value), None, arrival.stream)
 
     def _pass(self, kind: tuple[Raw, Raw]) -> None:
         """Remember a kind that nobody handles; warn once of one that the catalog should know."""
+        if len(self._passed) >= _REMEMBERED:  # somebody makes them up
+            return
         self._passed.add(kind)
         source, name = (part.decode(errors="replace") if isinstance(part, bytes) else part or "" for part in kind)
         if source == self._catalog.name and name != TOMBSTONE and not self._catalog.has_known(name):
-            self.unknown.append(name)
-            logger.warning("%s passes events of a type that its catalog does not know: %s", self._projection, name)
+            self.unknown.append(name[:_LONGEST])
+            named = shown(name)
+            logger.warning("%s passes events of a type that its catalog does not know: %s", self._projection, named)
 
-    def _later_decoder(self, handler: Handler, arrival: Arrival, version: Raw) -> Decode:
-        number = encoded(arrival).schema_version
-        decode = self._later[id(handler), version] = self._catalog.decoder(handler.source, handler.type, number)
-        return decode
-
-    def _decoder(self, handler: Handler) -> Decode:
+    def _decoder(self, handler: Handler, version: int) -> Decode:
         """Look a decoder up once: not when the handler is declared, where a class named in the event may be missing."""
-        decode = self._decoders[id(handler)] = self._catalog.decoder(handler.source, handler.type, 1)
+        decode = self._decoders[id(handler), version] = self._catalog.decoder(handler.source, handler.type, version)
         return decode
 
 
 def encoded(arrival: Arrival) -> EncodedEvent:
-    """Read all headers of an event, or of a message without a version: there, any id will do and any key."""
+    """Read all headers of an event: any id will do, and of a message without a version any key."""
     if is_message(arrival.stream):
         event = event_of(arrival.message, versioned=False)
-        event.id = str(arrival.uuid)
         event.stream = _stream_of(arrival)
-        return event
-    event = event_of(arrival.message)
-    event.position = arrival.position
+    else:
+        event = event_of(arrival.message)
+        event.position = arrival.position
+    event.id = str(arrival.uuid)
     return event
 
 

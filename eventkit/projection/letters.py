@@ -22,7 +22,7 @@ class Why(NamedTuple):
 def letter(arrival: Arrival, why: Why, attempts: int = 1) -> Letter:
     """Write an event's letter."""
     kind = arrival.kind[1] or ""
-    name = kind if isinstance(kind, str) else kind.decode(errors="replace")
+    name = kind if isinstance(kind, str) else kind.decode(errors="backslashreplace")
     return Letter(arrival.version, arrival.uuid, name, why.cause, why.error, attempts, arrival.message, why.detail)
 
 

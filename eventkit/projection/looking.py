@@ -144,9 +144,7 @@ class Looking:
         found = [
             Arrival(stream, version + place, message, message.tag) for place, message in enumerate(messages, start=1)
         ]
-        found = [
-            arrival for arrival in found if int(dict(arrival.message.headers)["ce_streamversion"]) == arrival.version
-        ]
+        found = [arrival for arrival in found if arrival.told_version == arrival.version]
         self.counted.repaired += len(found)
         return [*found, *fresh]
 

@@ -237,13 +237,12 @@ class Projector:
             )
 
     def _keep_malformed(self, malformed: Sequence[tuple[Message, str]]) -> None:
-        by_key: dict[str, list[Letter]] = {}
-        for message, reason in malformed:
-            by_key.setdefault(message.key or "", []).append(
-                Letter(0, _digest(message), "", "malformed", reason, 1, message)
-            )
-        for key, letters in by_key.items():
-            self._culprits.certainly(partial(self._second.keep_malformed, key, letters, self.counters))
+        if malformed:
+            letters = [
+                (message.key, Letter(0, _digest(message), "", "malformed", reason, 1, message))
+                for message, reason in malformed
+            ]
+            self._culprits.certainly(lambda: self._second.keep_malformed(letters, self.counters))
 
 
 def _digest(message: Message) -> UUID:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from eventkit.domain.header_values import shown
 from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.counters import Counters
@@ -83,14 +84,16 @@ class SecondLook:
         logger.error("%s parks %s at version %d, %s: %s", name, run.stream, culprit.version, why.cause, why.error)
         return None
 
-    def keep_malformed(self, stream: str, letters: Sequence[Letter], done: Counters) -> None:
-        """Keep messages that have no place in any stream; they park nothing."""
+    def keep_malformed(self, letters: Sequence[tuple[str, Letter]], done: Counters) -> None:
+        """Keep messages that have no place in any stream, by their keys; they park nothing."""
         with self._applying.workspace.transaction() as connection:
             live = self._applying.fence(connection)
-            kept = self._letters.keep(connection, self._by(live), stream, letters)
+            kept = self._letters.keep_all(connection, self._by(live), letters)
+            # crash point: kept, not acknowledged -> delivered again, kept once
         done.parked += kept
-        name = self._applying.projection.name
-        logger.error("%s keeps %d messages of %r that are no events: %s", name, kept, stream, letters[0].error)
+        name, (key, first) = self._applying.projection.name, letters[0]
+        logger.error("%s keeps %d messages that are no events, as one with key %s: %s",
+                     name, kept, shown(key), first.error)  # fmt: skip
 
     def held(self) -> list[str]:
         """Return the streams that wait for missing events and for nothing else."""

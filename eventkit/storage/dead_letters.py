@@ -2,8 +2,9 @@
 
 A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with
 the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Malformed ones have
-version 0: they have no place in a stream, and park none. Called by `eventkit.projection`; the relay parks by positions
-alone, and what operators do to letters is in `letter_actions`.
+version 0: they have no place in a stream, and park none. Nothing that is in a letter keeps it from being kept: how is
+in `letter_keeping`. Called by `eventkit.projection`; the relay parks by positions alone, and what operators do to
+letters is in `letter_actions`.
 """
 
 import json
@@ -15,23 +16,12 @@ import msgspec
 import psycopg
 
 from eventkit.domain.message import Message
+from eventkit.storage.filing import file_name, plain_text
+from eventkit.storage.letter_keeping import LetterRow, keep_rows
 
 BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
+_LONGEST_TYPE = 200  # characters; the whole of it is among the headers
 
-# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they
-# are.
-_KEEP = """
-insert into {s}.dead_letters as d
-       (parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
-select %(parked_by)s, %(stream)s, *
-  from unnest(%(versions)s::int[], %(ids)s::uuid[], %(types)s::text[], %(causes)s::text[], %(errors)s::text[],
-              %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
-on conflict (parked_by, stream, version, event_id) do update
-   set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
-       attempts = d.attempts + excluded.attempts
- where excluded.cause <> 'behind'
-returning xmax = 0
-"""
 _LOAD = """select id, version, cause, event, data from {s}.dead_letters
             where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
 _CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
@@ -88,20 +78,14 @@ class DeadLetters:
 
     def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
         """Keep letters of one stream; return how many were not there yet."""
-        params = {
-            "parked_by": parked_by,
-            "stream": _text(stream),
-            "versions": [letter.version for letter in letters],
-            "ids": [letter.event_id for letter in letters],
-            "types": [_text(letter.type) for letter in letters],
-            "causes": [letter.cause for letter in letters],
-            "errors": [_text(letter.error) for letter in letters],
-            "details": [None if letter.detail is None else _text(letter.detail) for letter in letters],
-            "attempts": [letter.attempts for letter in letters],
-            "events": [_event(letter.message) for letter in letters],
-            "data": [_bytes(letter.message.value) for letter in letters],
-        }
-        return sum(new for (new,) in connection.execute(self._sql(_KEEP), params))
+        return self.keep_all(connection, parked_by, [(stream, letter) for letter in letters])
+
+    def keep_all(
+        self, connection: psycopg.Connection[Any], parked_by: str, letters: Sequence[tuple[str, Letter]]
+    ) -> int:
+        """Keep letters of several streams; return how many were not there yet."""
+        rows = [row_of(stream, letter) for stream, letter in letters]
+        return keep_rows(connection, self._schema, parked_by, rows)
 
     def load(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, *, limit: int) -> list[Kept]:
         """Return a stream's letters in order of version."""
@@ -122,7 +106,7 @@ class DeadLetters:
         """Take what was asked as done, as far as it goes: to the end, or to a letter that has failed again."""
         params = {
             "parked_by": parked_by,
-            "stream": _text(stream),
+            "stream": stream,
             "version": stopped.version if stopped else None,
             "event_id": stopped.event_id if stopped else None,
         }
@@ -144,22 +128,28 @@ class DeadLetters:
         return statement.format(s=self._schema).encode()
 
 
-def _text(value: str) -> str:
-    return (
-        value.replace("\0", "\ufffd").encode(errors="replace").decode()
-    )  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
-
-
-def _bytes(value: bytes | str) -> bytes:
-    return value if isinstance(value, bytes) else value.encode()
-
-
-def _event(message: Message) -> str:
+def row_of(stream: str, letter: Letter) -> LetterRow:
+    """Write a letter as its row: in values that PostgreSQL takes, under a name that its index takes."""
+    message = letter.message
+    given: Sequence[tuple[str, str | bytes | None]] = message.headers
     headers = {
-        name: _text(value if isinstance(value, str) else value.decode(errors="replace"))
-        for name, value in message.headers
+        plain_text(name): plain_text(value if isinstance(value, str) else value.decode(errors="backslashreplace"))
+        for name, value in given
+        if value is not None
     }
-    return json.dumps({"topic": message.topic, "key": _text(message.key or ""), "headers": headers})
+    event = {"topic": plain_text(message.topic), "key": plain_text(message.key), "headers": headers}
+    return LetterRow(
+        stream=file_name(stream),
+        version=letter.version,
+        event_id=letter.event_id,
+        type=plain_text(letter.type)[:_LONGEST_TYPE],
+        cause=letter.cause,
+        error=plain_text(letter.error),
+        detail=None if letter.detail is None else plain_text(letter.detail),
+        attempts=letter.attempts,
+        event=json.dumps(event),
+        data=message.value if isinstance(message.value, bytes) else message.value.encode(errors="surrogatepass"),
+    )
 
 
 def _message(event: dict[str, Any], data: bytes) -> Message:

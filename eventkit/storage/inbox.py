@@ -14,6 +14,7 @@ import psycopg
 from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.checkpoints import Checkpoint, Checkpoints, Span
 from eventkit.storage.connection import database_errors
+from eventkit.storage.filing import file_name
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
 _PAGE = 10_000  # rows that are pruned in one transaction
@@ -50,8 +51,8 @@ class Answer(NamedTuple):
 
 
 def name_of_message(event_id: str, source: str) -> str:
-    """Return what stands for the stream of a message."""
-    return f"{_PREFIX}{event_id}@{source}"
+    """Return what stands for the stream of a message: by a digest where an index would not take its id and source."""
+    return file_name(f"{_PREFIX}{event_id}@{source}")
 
 
 def is_message(stream: str) -> bool:

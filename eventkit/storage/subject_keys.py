@@ -9,6 +9,7 @@ once, for sync and async (`eventkit.storage.drivers` runs them).
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from eventkit.domain.header_values import shown
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.sealing import Cipher, SubjectKey
 from eventkit.errors import SubjectForgotten, SubjectKeyMissing
@@ -112,8 +113,8 @@ def reading_keys(sql: KeySql, masters: MasterKeys, wanted: Mapping[str, str]) ->
     found = {row[0]: Wrapped(*row) for row in rows}
     if missing := sorted(set(wanted.values()) - found.keys()):
         raise SubjectKeyMissing(
-            f"the key of subject {missing[0]!r} is not in this database: read where the event store is (projectors: "
-            "--store-url), or without master keys, which reads personal data as redacted"
+            f"the key of subject {shown(missing[0])} is not in this database: read where the event store is "
+            "(projectors: --store-url), or without master keys, which reads personal data as redacted"
         )
     return {key_id: _cipher(masters, key_id, found[subject]) for key_id, subject in wanted.items()}
 

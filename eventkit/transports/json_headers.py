@@ -1,5 +1,7 @@
 """A message for a broker whose own headers are few or none: its headers are one JSON object, its value is bytes."""
 
+from typing import Any
+
 import msgspec
 
 from eventkit.domain.message import Headers, Message
@@ -11,8 +13,11 @@ def headers_as_json(message: Message) -> bytes:
 
 
 def headers_from_json(text: bytes | str) -> Headers:
-    """Return the headers that a JSON object has."""
-    return list(_decode(text).items())
+    """Return the headers that a JSON object has; ValueError where it is none, or holds more than text and null."""
+    try:
+        return list(_decode(text).items())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"its headers are no JSON object of texts: {error}") from None
 
 
 def value_as_bytes(message: Message) -> bytes:
@@ -22,4 +27,4 @@ def value_as_bytes(message: Message) -> bytes:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, str]).decode
+_decode: Any = msgspec.json.Decoder(dict[str, str | None]).decode

@@ -18,6 +18,7 @@ from eventkit.domain.envelope import Envelope
 from eventkit.errors import Refused
 from eventkit.messaging.answering import Answers
 from eventkit.messaging.handlers import Handlers
+from eventkit.messaging.replies import Replies
 from eventkit.messaging.responder import Responder
 from eventkit.projection.projection import Projection
 from eventkit.projection.running import Running, Wanted
@@ -74,7 +75,7 @@ class OrderTea:
     number: int
 
 
-desk = Responder("desk", store, categories=["price"])
+desk = Responder("desk", store, categories=["price"], replies=Replies(categories=["quote"]))
 
 
 @desk.on(GetPrice)

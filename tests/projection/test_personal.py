@@ -16,7 +16,6 @@ from eventkit import Catalog, Envelope, Privacy
 from eventkit.cli import main
 from eventkit.config import Settings
 from eventkit.domain.message import Message
-from eventkit.errors import SubjectKeyMissing
 from eventkit.projection.applying import Applying
 from eventkit.projection.opening import Opening
 from eventkit.projection.projection import Projection
@@ -229,15 +228,19 @@ def test_an_upcaster_that_fails_over_personal_data_says_nothing_of_it(
 
 
 def test_read_models_elsewhere_read_the_keys_where_the_store_is(url: str, empty_database_url: str) -> None:
-    """Where that is not said it is an error of the set-up, and nothing is parked or redacted."""
+    """Where that is not said nothing is redacted: the events are parked, with the way out, and can be redriven."""
     migrate.upgrade(empty_database_url, "eventkit", "head")
     with psycopg.connect(empty_database_url) as connection:
         connection.execute("create table people (stream text primary key, name text not null)")
 
-    with pytest.raises(SubjectKeyMissing, match="--store-url"):
-        applied(empty_database_url, people(), sent(url, ADA))
-    assert letters(empty_database_url) == []
-    applied(empty_database_url, people(), sent(url, ADA), keys_at=url)
+    applied(empty_database_url, people(), sent(url, ADA))
+    assert rows(empty_database_url, NAMES) == []
+    [(error,)] = rows(empty_database_url, "select error from eventkit.dead_letters where cause = 'undecodable'")
+    assert "SubjectKeyMissing: the key of subject 'customer-42' is not in this database" in error
+    assert "--store-url" in error
+
+    with working(empty_database_url, people(), keys_at=url) as projector:
+        projector.redrive(ADA)
 
     assert rows(empty_database_url, NAMES) == [(f"Ada {CANARY} 1",)]
 

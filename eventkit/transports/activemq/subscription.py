@@ -24,6 +24,7 @@ from eventkit.transports.activemq.registry import queue_of
 from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.progress import Progress
+from eventkit.transports.received import unreadable
 
 Shard = tuple[str, int]
 
@@ -54,12 +55,11 @@ class Lane(msgspec.Struct):
         """Whether it has had a message."""
         return self.number > 0
 
-    def delivered(self, ack: str, key: str) -> int:
-        """Note a delivery; return its number."""
-        number, self.number = self.number, self.number + 1
-        self.progress.delivered(number, key)
+    def delivered(self, ack: str, key: str) -> None:
+        """Note a delivery."""
+        self.progress.delivered(self.number, key)
+        self.number += 1
         self.acks.append(ack)
-        return number
 
     def covered(self) -> str | None:
         """Return the acknowledgement that covers all that is contiguous, None where there is nothing new."""
@@ -181,12 +181,20 @@ class ActiveSubscription:
             shard = self._places[place]
             lane = self._lanes[shard]
             if lane.turn == turn:
-                number = lane.delivered(frame.headers["ack"], frame.headers[KEY])
-                self._arrived.append(message_of(shard[0], frame, Place(shard[1], turn, number)))
+                message = message_of(shard[0], frame, Place(shard[1], turn, lane.number))
+                lane.delivered(frame.headers["ack"], message.key)
+                self._arrived.append(message)
                 self._changed.notify_all()
 
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
     """Read a message off the wire."""
-    headers = headers_from_json(frame.headers[HEADERS])
-    return Message(topic, frame.headers[KEY], frame.body, headers, tag)
+    try:
+        headers = headers_from_json(frame.headers[HEADERS])
+        return Message(topic, frame.headers[KEY], frame.body, headers, tag)
+    except KeyError as error:
+        reason = f"it has no header {error}"
+    except ValueError as error:
+        reason = str(error)
+    others = [(name, part) for name, part in frame.headers.items() if name != KEY]
+    return unreadable(topic, reason, key=frame.headers.get(KEY), value=frame.body, others=others, tag=tag)

@@ -22,6 +22,7 @@ from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
 from eventkit.transports.progress import Progress
+from eventkit.transports.received import unreadable
 from eventkit.transports.resumption import Resumption
 
 logger = logging.getLogger("eventkit.transports.kafka")
@@ -165,9 +166,12 @@ class KafkaSubscription:
             progress = assigned.get((topic, delivery.partition()))
             if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
                 continue  # news, or not ours any more
-            key = (delivery.key() or b"").decode("utf-8", "backslashreplace")
             tag = progress, delivery.offset()
-            messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], tag))
+            try:
+                key = (delivery.key() or b"").decode()
+                messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], tag))
+            except (UnicodeDecodeError, SystemError) as error:
+                messages.append(_unreadable(topic, delivery, tag, error))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
@@ -232,6 +236,16 @@ class KafkaSubscription:
         kept = set(self._assigned.values())
         self._received = [message for message in self._received if message.tag[0] in kept]
         self._fresh = [message for message in self._fresh if message.tag[0] in kept]
+
+
+def _unreadable(topic: str, delivery: Any, tag: tuple[Progress, int], error: Exception) -> Message:  # noqa: ANN401 see above
+    """Make a message of one whose key, or the name of one of its headers, is no UTF-8."""
+    value = delivery.value() or b""
+    try:
+        headers = delivery.headers() or []
+    except (UnicodeDecodeError, SystemError):
+        return unreadable(topic, f"its headers cannot be read: {error}", key=delivery.key(), value=value, tag=tag)
+    return unreadable(topic, "its key is no UTF-8", key=delivery.key(), value=value, others=headers, tag=tag)
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:

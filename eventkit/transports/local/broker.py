@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from eventkit.domain.message import Message
+from eventkit.transports.received import as_text
 
 MISSING = "this process has not created it: call create_topics first"
 
@@ -50,4 +51,4 @@ class Broker:
     def append(self, message: Message) -> None:
         """Keep a message for every group."""
         shards = self.topics[message.topic]
-        shards[zlib.crc32(message.key.encode()) % len(shards)].append(message)
+        shards[zlib.crc32(as_text(message.key).encode()) % len(shards)].append(message)

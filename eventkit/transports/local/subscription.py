@@ -8,6 +8,7 @@ from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
 from eventkit.transports.local.broker import Broker, Group, Shard
 from eventkit.transports.progress import Progress
+from eventkit.transports.received import received
 
 
 class Place(NamedTuple):
@@ -69,9 +70,8 @@ class LocalSubscription:
             offset = self._next[shard]
             for message in self._broker.topics[topic][number][offset : offset + limit - len(found)]:
                 progress.delivered(self._next[shard], message.key)
-                found.append(
-                    Message(topic, message.key, message.value, list(message.headers), Place(number, self._next[shard]))
-                )
+                place = Place(number, self._next[shard])
+                found.append(received(topic, message.key, message.value, message.headers, place))
                 self._next[shard] += 1
         return found
 

@@ -17,7 +17,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.transports.base import Mark
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.subscription import message_of
+from eventkit.transports.rabbitmq.reading import message_of
 from eventkit.transports.rabbitmq.topology import exchange_of
 
 _PATIENCE = 10.0  # seconds until it is live

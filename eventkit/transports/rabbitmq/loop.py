@@ -13,6 +13,7 @@ from typing import Any
 import pika
 
 from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.reading import TolerantConnection
 
 logger = logging.getLogger("eventkit.rabbitmq")
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs what we raise
@@ -30,7 +31,7 @@ class Loop:
         self._address = address
         self._ended = ended
         self._closing = False
-        self._connection = pika.SelectConnection(
+        self._connection = TolerantConnection(
             address.parameters(),
             on_open_callback=opened,
             on_open_error_callback=lambda _, error: self._end(error),

@@ -21,9 +21,8 @@ from eventkit.transports.base import Reports
 from eventkit.transports.partition import partition_of
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.topology import MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
+from eventkit.transports.rabbitmq.topology import KEY, MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
 
-KEY = "eventkit-key"  # the header that carries a message's key
 _WINDOW = 2_000  # messages in flight
 _ROOM = 20_000  # messages that wait in front of it
 _NO_QUEUE = "no group has subscribed to it, and RabbitMQ drops what nobody has: start a projector, or create its queues"

@@ -22,7 +22,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.transports.base import Mark
 from eventkit.transports.rabbitmq.address import Address
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.publisher import KEY
+from eventkit.transports.rabbitmq.reading import message_of
 from eventkit.transports.rabbitmq.topology import members_of, queue_of
 
 logger = logging.getLogger("eventkit.rabbitmq")
@@ -224,13 +224,6 @@ class RabbitSubscription:
         with self._changed:
             self._end = self._end or reason
             self._changed.notify_all()
-
-
-def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  # noqa: ANN401
-    """Read a message off the wire."""
-    headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str | bytes)}
-    key = str(headers.pop(KEY, ""))  # numbers are the broker's own: x-delivery-count
-    return Message(topic, key, body, list(headers.items()), tag)
 
 
 def _close(channel: Any) -> None:  # noqa: ANN401

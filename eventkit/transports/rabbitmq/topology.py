@@ -15,6 +15,7 @@ from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.base import Finding
 from eventkit.transports.rabbitmq.address import Address
 
+KEY = "eventkit-key"  # the header that carries a message's key
 MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
 NOT_FOUND, REFUSED, UNLIKE = 404, 403, 406
 OLDEST = (3, 10)

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
+from eventkit.transports.received import unreadable
 from eventkit.transports.redis.address import Address
 from eventkit.transports.redis.ownership import Ownership, Shard, Wanted
 from eventkit.transports.redis.topics import groups_of, place, range_of, redis_errors, stream_key
@@ -261,5 +262,15 @@ class RedisSubscription:
 
 def message_of(shard: Shard, entry: bytes, fields: Mapping[bytes, bytes]) -> Message:
     """Read a message off the wire."""
-    headers = headers_from_json(fields[b"headers"])
-    return Message(shard[0], fields[b"key"].decode(), fields[b"value"], headers, Place(shard[1], entry))
+    topic, tag = shard[0], Place(shard[1], entry)
+    try:
+        headers = headers_from_json(fields[b"headers"])
+        return Message(topic, fields[b"key"].decode(), fields[b"value"], headers, tag)
+    except KeyError as error:
+        reason = f"its entry has no field {error}"
+    except UnicodeDecodeError:
+        reason = "its key is no UTF-8"
+    except ValueError as error:
+        reason = str(error)
+    others = [(name, part) for name, part in fields.items() if name not in (b"key", b"value")]
+    return unreadable(topic, reason, key=fields.get(b"key"), value=fields.get(b"value", b""), others=others, tag=tag)

@@ -1,0 +1,137 @@
+"""Writes letters so that nothing in one of them keeps it, or the others, from being written.
+
+Together in one statement; where PostgreSQL refuses that, by halves; a message that is refused alone, and parks no
+stream, is logged and passed over. A refusal undoes nothing else of the transaction. Used by `dead_letters`, which makes
+the rows.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+logger = logging.getLogger("eventkit.storage")
+
+# Nobody's fault but the letter's: its values, the constraints on them, and PostgreSQL's limits.
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+_UNIQUE = "(parked_by, stream, version, event_id)"
+_TRIES = 5  # for numbers that another process takes at the same time
+
+# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they
+# are. In order, so that two processes that keep the same letters wait for each other.
+_KEEP = (
+    """
+insert into {s}.dead_letters as d
+       ({id}parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data) {overriding}
+select {number}%(parked_by)s, *
+  from unnest(%(streams)s::text[], %(versions)s::int[], %(event_ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
+              %(errors)s::text[], %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
+       x(stream, version, event_id)
+ order by stream collate "C", version, event_id
+on conflict """
+    + _UNIQUE
+    + """ do update
+   set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
+       attempts = d.attempts + excluded.attempts
+ where excluded.cause <> 'behind'
+returning xmax = 0
+"""
+)
+_BY_IDENTITY = {"id": "", "overriding": "", "number": ""}
+_BY_NUMBER = {  # where the identity is behind the table
+    "id": "id, ",
+    "overriding": "overriding system value",
+    "number": "(select coalesce(max(id), 0) from {s}.dead_letters) + row_number() over (), ",
+}
+
+
+class LetterRow(msgspec.Struct, frozen=True):
+    """A letter as its row has it."""
+
+    stream: str
+    version: int
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    detail: str | None
+    attempts: int
+    event: str  # JSON
+    data: bytes
+
+
+def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, rows: Sequence[LetterRow]) -> int:
+    """Write letters in the transaction that is open, `schema` being quoted; return how many were not there yet."""
+    return _Keeping(connection, schema, parked_by).keep(_each_once(rows))
+
+
+def _each_once(rows: Iterable[LetterRow]) -> list[LetterRow]:
+    """Leave out what is there twice: one statement changes no row twice. The reason of one that fails is kept."""
+    found: dict[tuple[str, int, UUID], LetterRow] = {}
+    for row in rows:
+        place = row.stream, row.version, row.event_id
+        if place not in found or found[place].cause == "behind":
+            found[place] = row
+    return list(found.values())
+
+
+class _Keeping:
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, parked_by: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._parked_by = parked_by
+
+    def keep(self, rows: Sequence[LetterRow]) -> int:
+        """Write all of them, whatever is in them."""
+        try:
+            return self._written(rows)
+        except REFUSALS as error:
+            refusal = error
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return self.keep(rows[:middle]) + self.keep(rows[middle:])
+        if rows[0].version:
+            raise refusal  # it parks its stream, which must not go on without it
+        reason = refusal.sqlstate or type(refusal).__name__
+        logger.error("no event, and lost, for PostgreSQL refuses its letter (%s): key %.60r", reason, rows[0].stream)
+        return 0
+
+    def _written(self, rows: Sequence[LetterRow]) -> int:
+        """Write rows with numbers of the identity or, where these are taken, with numbers above the table's."""
+        numbers = _BY_IDENTITY
+        for _ in range(_TRIES):
+            try:
+                return self._insert(rows, numbers)
+            except psycopg.errors.UniqueViolation as error:  # the letters' own conflicts are no violation
+                taken, numbers = error, _BY_NUMBER
+                logger.warning("the identity of dead_letters is behind its table: `eventkit db verify` says more")
+        raise taken
+
+    def _insert(self, rows: Sequence[LetterRow], numbers: dict[str, str]) -> int:
+        statement = _KEEP.format(
+            s=self._schema, **{name: text.format(s=self._schema) for name, text in numbers.items()}
+        )
+        params = {
+            "parked_by": self._parked_by,
+            "streams": [row.stream for row in rows],
+            "versions": [row.version for row in rows],
+            "event_ids": [row.event_id for row in rows],
+            "types": [row.type for row in rows],
+            "causes": [row.cause for row in rows],
+            "errors": [row.error for row in rows],
+            "details": [row.detail for row in rows],
+            "attempts": [row.attempts for row in rows],
+            "events": [row.event for row in rows],
+            "data": [row.data for row in rows],
+        }
+        self._connection.execute("savepoint letters")
+        try:
+            kept: int = sum(new for (new,) in self._connection.execute(statement.encode(), params))
+        except REFUSALS:
+            self._connection.execute("rollback to savepoint letters")
+            raise
+        self._connection.execute("release savepoint letters")
+        return kept
