@@ -11,8 +11,7 @@ from benchmarks.transports.contestant import SHARDS, Place
 from eventkit.domain.message import Message
 from eventkit.transports.partition import partition_of
 from eventkit.transports.rabbitmq.address import Address
-from eventkit.transports.rabbitmq.publisher import KEY
-from eventkit.transports.rabbitmq.topology import exchange_of, queue_of
+from eventkit.transports.rabbitmq.topology import KEY, exchange_of, queue_of
 
 _WINDOW = 5_000  # messages in flight
 _PREFETCH = 1_000
