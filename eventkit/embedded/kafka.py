@@ -14,6 +14,7 @@ from typing import Self
 import confluent_kafka
 
 from eventkit.errors import EmbeddedUnavailable
+from eventkit.forks import tell_in_fork
 
 NOTICE = "embedded broker, not durable"
 PRODUCER = 0
@@ -53,6 +54,11 @@ class EmbeddedKafka:
         self._client: int | None = None
         self._cluster: int | None = None
         self.bootstrap = ""
+        tell_in_fork(self)
+
+    def forked(self) -> None:
+        """Leave the brokers to the process that started them: a child can reach them by `url`, and not end them."""
+        self._library, self._client, self._cluster = None, None, None
 
     @property
     def url(self) -> str:

@@ -5,7 +5,6 @@ dropped.
 """
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventkit.domain.message import Message
+from eventkit.forks import tell_in_fork
 from eventkit.messaging.direct import text_of
 from eventkit.messaging.listening import Listening
 from eventkit.messaging.post import Post, unending
@@ -39,21 +39,25 @@ class Calls:
         self._transport = transport
         self._post = Post(transport.publisher)
         self._listening: Listening | None = None
-        self._pid = 0
         self._starting = threading.Lock()
         self._waiting: dict[str, Future[Message]] = {}
         self._over: dict[str, None] = {}
+        tell_in_fork(self)
+
+    def forked(self) -> None:
+        """Listen anew before the next request; those under way are the parent's."""
+        self._listening, self._starting = None, threading.Lock()
+        self._waiting, self._over = {}, {}
 
     @property
     def ready(self) -> bool:
         """Whether a reply would be heard."""
-        return self._listening is not None and self._pid == os.getpid()  # a thread does not live on in a fork
+        return self._listening is not None
 
     def start(self) -> None:
         """Listen, if that has not begun: TopicUnusable where the topic of the replies is missing."""
         with self._starting:
             if not self.ready:
-                self._pid = os.getpid()
                 self._listening = Listening(self._transport, [self.topic], self._hear, lambda: None)
 
     def send(self, request_id: str, message: Message) -> "Future[Message]":

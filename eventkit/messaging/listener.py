@@ -13,6 +13,7 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
 from eventkit.messaging.direct import text_of
+from eventkit.forks import tell_in_fork
 from eventkit.messaging.listening import Listening
 from eventkit.observability.rarely import Rarely
 from eventkit.projection.arrival import Arrival, gather
@@ -46,6 +47,7 @@ class Listener:
         self._told, self._passed = Rarely(logger), Rarely(logger)
         self._missed: Callable[[], object] = lambda: None
         self._listening: Listening | None = None
+        tell_in_fork(self)
         if not self._topics:
             raise ProjectionError("a listener hears categories: name them, Listener(…, categories=['price'])")
 
@@ -69,10 +71,18 @@ class Listener:
         """Listen, on a thread of its own: what is sent after this has returned is heard."""
         self._listening = Listening(self._transport, self._topics, self._hear, self._back)
 
+    def forked(self) -> Callable[[], None] | None:
+        """Listen in the child, too; what is sent until it does is missed, which is said."""
+        return None if self._listening is None else self._listen_again
+
+    def _listen_again(self) -> None:
+        self._listening = Listening(self._transport, self._topics, self._hear, self._back, at_once=False)
+
     def close(self) -> None:
         """Stop listening."""
         if self._listening is not None:
             self._listening.close()
+            self._listening = None
 
     def __enter__(self) -> Self:
         self.start()

@@ -26,14 +26,19 @@ Hear = Callable[[list[Message]], None]
 class Listening:
     """Calls `hear` with what comes, on its thread, and `back` when something may have been missed."""
 
-    def __init__(self, transport: Transport, topics: Sequence[str], hear: Hear, back: Callable[[], None]) -> None:
-        """Listen from now on: TopicUnusable where a topic is missing, TransportUnavailable where nobody answers."""
+    def __init__(
+        self, transport: Transport, topics: Sequence[str], hear: Hear, back: Callable[[], None], *, at_once: bool = True
+    ) -> None:
+        """Listen from now on: TopicUnusable where a topic is missing, TransportUnavailable where nobody answers.
+
+        Unless `at_once`, nothing is raised: the thread listens as soon as it can, and says that something was missed.
+        """
         self._transport = transport
         self._topics = topics
         self._hear = hear
         self._back = back
         self._stop = Stop()
-        self._first: Subscription | None = transport.listen(topics)
+        self._first: Subscription | None = transport.listen(topics) if at_once else None
         self._name = f"listener of {', '.join(topics)}"
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()

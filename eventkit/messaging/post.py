@@ -6,7 +6,6 @@ sent again. After a lost connection everything is sent once more, so what is sen
 """
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -18,6 +17,7 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
+from eventkit.forks import tell_in_fork
 from eventkit.transports.base import Publisher, Reports
 
 logger = logging.getLogger("eventkit.messaging")
@@ -106,8 +106,12 @@ class Post:
         self._open = publisher
         self._waiting: queue.SimpleQueue[tuple[Sequence[Message], Future[None]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pid = 0
         self._starting = threading.Lock()
+        tell_in_fork(self)
+
+    def forked(self) -> None:
+        """Begin anew with the next message; what waits is the parent's."""
+        self._thread, self._waiting, self._starting = None, queue.SimpleQueue(), threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> "Future[None]":
         """Return what is done when all are confirmed, and otherwise raises the first one's error."""
@@ -118,15 +122,15 @@ class Post:
 
     def close(self) -> None:
         """Send what waits, and end."""
-        if self._thread is not None and self._pid == os.getpid():
+        if self._thread is not None:
             self._waiting.put(None)
             self._thread.join(_PATIENCE)
             self._thread = None
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is None or self._pid != os.getpid():  # a thread does not live on in a fork
-                self._pid, self._waiting = os.getpid(), queue.SimpleQueue()
+            if self._thread is None:
+                self._waiting = queue.SimpleQueue()
                 self._thread = threading.Thread(target=self._work, args=(self._waiting,), name="post", daemon=True)
                 self._thread.start()
 

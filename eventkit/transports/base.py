@@ -6,6 +6,7 @@ to this member of the group or to another. Partial failure: each message is acco
 What a broker cannot do is a flag of the closed list `Flag`; those four are not on it.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError
+
+logger = logging.getLogger("eventkit.transports")
 
 
 class Flag(Enum):
@@ -56,14 +59,18 @@ class Finding(msgspec.Struct, frozen=True):
     wanted: str
     safe: bool
     reason: str  # what is lost where it is not safe, and what to do
+    stops: bool = True  # whether nothing starts where it is not safe; else that is said, and only the doctor fails
 
 
 def refuse_losses(findings: Sequence[Finding]) -> None:
-    """Raise ConfigurationError when a setting loses what the broker confirms."""
+    """Raise ConfigurationError when a setting loses what the broker confirms; log what may lose it with a machine."""
+    for finding in findings:
+        if not finding.safe and not finding.stops:
+            logger.warning("%s is %s, not %s: %s", finding.setting, finding.found, finding.wanted, finding.reason)
     losses = [
         f"{finding.setting} is {finding.found}, not {finding.wanted}: {finding.reason}"
         for finding in findings
-        if not finding.safe
+        if not finding.safe and finding.stops
     ]
     if losses:
         raise ConfigurationError("this broker would lose messages: " + "; ".join(losses))

@@ -13,9 +13,14 @@ def split_url(url: str, what: str, example: str, *, hosts: bool = False) -> Spli
         _ = hosts or parts.port
     except ValueError:
         raise _unreadable(what, example) from None
-    if is_ambiguous(url):
+    if is_ambiguous(url) or ("," in parts.netloc.rpartition("@")[2] and not hosts):
         raise _unreadable(what, example)
     return parts
+
+
+def place_of(host: str, port: int) -> str:
+    """Return a host and its port as text; an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unreadable(what: str, example: str) -> ConfigurationError:

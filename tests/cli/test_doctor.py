@@ -97,7 +97,7 @@ def test_no_process_starts_on_a_topic_that_takes_too_little(
         EventStore(catalog).append(connection, "order-1", OrderPlaced("ada"))
 
     done = started(database_url, kafka.url, kafka_topic)
-    code, _ = doctor(database_url, f"{kafka.url}?largest_event=10000", kafka_topic)
+    code, _ = doctor(database_url, f"{kafka.url}?largest_event=10000&replicas=1", kafka_topic)
 
     assert [each.returncode for each in done] == [2, 2], [each.stderr for each in done]
     assert all(f"{kafka_topic}: max.message.bytes is 20000" in each.stderr for each in done)
@@ -109,10 +109,40 @@ def test_a_compacted_topic_is_named(database_url: str, kafka: KafkaServer | Give
     compacted = f"{kafka_topic}.compacted"
     kafka.create_topic(compacted, cleanup_policy="compact")
 
-    code, found = doctor(database_url, kafka.url, kafka_topic, compacted)
+    code, found = doctor(database_url, f"{kafka.url}?replicas=1", kafka_topic, compacted)
 
     assert code == 1
     assert [each["setting"] for each in found if not each["safe"]] == [f"{compacted}: cleanup.policy"]
+
+
+def test_events_that_one_broker_has_alone_are_named_and_a_process_starts(
+    database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str
+) -> None:
+    """The doctor does not let it pass unless it is accepted; a relay says it and works, as on a developer's machine."""
+    code, found = doctor(database_url, kafka.url, kafka_topic)
+    accepted, _ = doctor(database_url, f"{kafka.url}?replicas=1", kafka_topic)
+    command = [sys.executable, "-m", "eventkit.cli", "projector", "run", "examples.quickstart:totals"]
+    projector = subprocess.run(
+        [*command, "--topic", kafka_topic, "--until-idle", "0.5"],
+        env={**os.environ, "EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": kafka.url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    settings = [f"{kafka_topic}: replication.factor", f"{kafka_topic}: min.insync.replicas"]
+    assert (code, accepted) == (1, 0)
+    assert [each["setting"] for each in found if not each["safe"]] == settings
+    assert all(setting in projector.stderr for setting in settings)
+    assert "this broker would lose" not in projector.stderr
+
+
+def test_how_long_kafka_remembers_a_stopped_group_is_told(database_url: str, kafka: KafkaServer | GivenKafka) -> None:
+    """An inbox that is pruned earlier lets commands be handled twice."""
+    _, found = doctor(database_url, kafka.url)
+
+    assert [each["found"] for each in found if each["setting"] == "offsets.retention.minutes"] == ["10080"]
 
 
 def test_a_database_without_tables_is_named(empty_database_url: str, redis: RedisServer) -> None:

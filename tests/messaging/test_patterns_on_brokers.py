@@ -165,3 +165,14 @@ def _instance(transport: Transport, heard: set[str]) -> Listener:
 
 def _asked(url: str, stream: str) -> list[tuple[str, int]]:
     return rows(url, "select article, count from asked where of = %s order by article, ctid", [stream])
+
+
+@pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
+def test_a_program_that_is_loaded_before_its_workers_are_forked_works_in_each(broker: Broker) -> None:
+    """As under `gunicorn --preload`: workers listen, send and ask like the parent, which goes on when they end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.messaging.preloaded", broker.url],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-2_000:]

@@ -18,10 +18,11 @@ _UNANSWERED = 0.3  # seconds after which a request is taken for one that gets no
 class Proxy:
     """Listens on a port of its own while its block lasts."""
 
-    def __init__(self, port: int, *, at: int = 0) -> None:
-        """Stand before the server at `port`, on the port `at` or any free one."""
+    def __init__(self, port: int, *, host: str = LOCAL) -> None:
+        """Stand before the server at `port`, on any free port of `host`."""
         self._server = port
-        self._listening = socket.create_server((LOCAL, at))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, 0), family=family)
         self.port: int = self._listening.getsockname()[1]
         self._armed: re.Pattern[bytes] | None = None
         self._lock = threading.Lock()

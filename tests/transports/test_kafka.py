@@ -262,6 +262,23 @@ def test_more_partitions_hold_the_topic(transport: KafkaTransport, kafka: Kafka)
     publisher.abandon()
 
 
+def test_partitions_that_are_added_are_read_within_seconds(transport: KafkaTransport, kafka: Kafka) -> None:
+    """By a group's members and by listeners; the client's own default is five minutes."""
+    topic = transport.create_topics([fresh("split")], partitions=1)[0]
+    readers = [transport.subscribe([topic], "group"), transport.listen([topic])]
+    deliver(transport.publisher(), messages(topic, 20, keys=20))
+    for reader in readers:
+        read(reader, 20)
+
+    admin = kafka.admin()
+    admin.create_partitions([NewPartitions(topic, 4)])[topic].result(10)
+    with closing(LeavingKafka(kafka.url)) as restarted:
+        deliver(restarted.publisher(), messages(topic, 200, keys=40, start=20))
+
+    for reader in readers:
+        assert sorted(map(number, read(reader, 200))) == list(range(20, 220))
+
+
 def test_a_topic_made_anew_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
     """A topic that was deleted and created again lost what it had confirmed: it is held with a sentence."""
     topic = transport.create_topics([fresh("anew")], partitions=2)[0]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from eventkit.errors import ConfigurationError
-from eventkit.transports.url import split_url
+from eventkit.transports.url import place_of, split_url
 
 _PATIENCE = 5.0  # seconds
 _PORTS = {"activemq": 61613, "activemqs": 61614}
@@ -29,7 +29,7 @@ class Address:
             raise ConfigurationError(f"an ActiveMQ URL names a host and no path: {_EXAMPLE}")
         given = {**dict(parse_qsl(parts.query)), **options}
         self.place = (parts.hostname, port)
-        self.hosts = f"{parts.hostname}:{port}"
+        self.hosts = place_of(parts.hostname, port)
         self.user = unquote(parts.username) if parts.username else None
         self.password = unquote(parts.password) if parts.password else None
         self.prefetch = _number(given, "prefetch", 1_000)

@@ -13,7 +13,7 @@ from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.claims import claim, release
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
-from eventkit.transports.kafka.settings import findings
+from eventkit.transports.kafka.settings import findings, of_offsets
 from eventkit.transports.kafka.subscription import KafkaSubscription
 from eventkit.transports.kafka.topics import Topic, Topics
 from eventkit.transports.resumption import Resumption
@@ -60,7 +60,9 @@ class KafkaTransport:
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
         """Return what the settings of topics mean for what the broker confirms."""
-        return findings(self._topics.settings(topics), topics, self._address.largest_event)
+        told, address = self._topics.settings(topics), self._address
+        judged = findings(told, topics, largest_event=address.largest_event, replicas=address.replicas)
+        return [*judged, *of_offsets(self._topics.offsets_retention)]
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
         """Claim topics by the metadata of an offset each where nobody has; return whose each is."""

@@ -2,8 +2,8 @@
 
 `kafka://host:9092,host2:9092` or `kafka://user:password@host:9093?security.protocol=SASL_SSL`. With a user, TLS and
 PLAIN are the default. Options carry librdkafka's names, with `_` for `.` where an environment cannot hold a dot.
-What the promises stand on cannot be changed by an option. Ours is `largest_event`, the bytes of the largest event that
-the topics must take.
+What the promises stand on cannot be changed by an option. Ours are `largest_event`, the bytes of the largest event that
+the topics must take, and `replicas`, how many brokers must have an event before it is confirmed (2).
 """
 
 import re
@@ -41,9 +41,10 @@ _OURS = frozenset(
     }
 )
 _SECRET = ("password", "secret", "passphrase", "key.pem")
-_PORT = re.compile(r":[1-9][0-9]{0,4}$")
-_LARGEST = "largest_event"
+_PLACE = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):[1-9][0-9]{0,4}")
+_LARGEST, _REPLICAS = "largest_event", "replicas"
 _UNDERSCORED = frozenset({"log_level", _LARGEST})
+_ENOUGH = 2  # brokers that have an event when it is confirmed
 
 
 class Address:
@@ -55,10 +56,14 @@ class Address:
         self.hosts = ",".join(_with_port(host) for host in hosts.split(",") if host)
         if not self.hosts or parts.path.strip("/"):
             raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
-        if not all(_PORT.search(host) for host in self.hosts.split(",")):  # without it: it may be a password
-            raise ConfigurationError(f"a host in the Kafka URL has no number as its port: kafka://host:9092; {ENCODE}")
+        if not all(map(_PLACE.fullmatch, self.hosts.split(","))):  # without it: it may be a password
+            raise ConfigurationError(
+                "a host in the Kafka URL is none, or has no number as its port: kafka://host:9092, or "
+                f"kafka://[::1]:9092 for an IPv6 address; {ENCODE}"
+            )
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
-        self.largest_event = _bytes(self._properties.pop(_LARGEST, str(DEFAULT_MAX_BYTES)))
+        self.largest_event = _number(self._properties, _LARGEST, DEFAULT_MAX_BYTES)
+        self.replicas = _number(self._properties, _REPLICAS, _ENOUGH)
 
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
@@ -100,9 +105,10 @@ def _checked(options: Mapping[str, str]) -> dict[str, str]:
     return named
 
 
-def _bytes(text: str) -> int:
+def _number(given: dict[str, str], name: str, default: int) -> int:
+    text = given.pop(name, str(default))
     if not text.isdigit() or not int(text):
-        raise ConfigurationError(f"the transport option largest_event is {text!r}: it is a number of bytes above 0")
+        raise ConfigurationError(f"the transport option {name} is {text!r}: it is a whole number above 0")
     return int(text)
 
 

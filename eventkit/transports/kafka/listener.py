@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -9,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.subscription import KafkaSubscription
+from eventkit.transports.kafka.subscription import METADATA_AGE, KafkaSubscription
 from eventkit.transports.progress import Progress
 from eventkit.transports.resumption import Resumption
 
@@ -31,9 +32,28 @@ class KafkaListener(KafkaSubscription):
     """See `Transport.listen`."""
 
     def __init__(self, address: Address, partitions: Mapping[str, int], *, fetch_wait_ms: int) -> None:
-        self._partitions = partitions
+        self._partitions = dict(partitions)
+        self._looked = time.monotonic()
         places = Resumption(dict.fromkeys(partitions, ""))
         super().__init__(address, places, f"eventkit.listener.{uuid4().hex}", fetch_wait_ms=fetch_wait_ms)
+
+    def receive(self, limit: int, timeout: float) -> list[Message]:
+        """Return what is there, as soon as there is something; now and then look for partitions that were added."""
+        if time.monotonic() - self._looked > METADATA_AGE:
+            self._looked = time.monotonic()
+            with suppress(KafkaException):  # a broker that is away is looked at later
+                self._take_new()
+        return super().receive(limit, timeout)
+
+    def _take_new(self) -> None:
+        """Read added partitions from their beginning: they have nothing from before."""
+        for topic, known in self._partitions.items():
+            found = self._consumer.list_topics(topic, timeout=_PATIENCE).topics[topic]
+            new = [TopicPartition(topic, number, 0) for number in range(known, len(found.partitions))]
+            if found.error is None and new:
+                self._assigned |= {(place.topic, place.partition): Passing() for place in new}
+                self._consumer.incremental_assign(new)
+                self._partitions[topic] = len(found.partitions)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: nobody reads on from here."""

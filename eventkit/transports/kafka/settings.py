@@ -1,19 +1,55 @@
-"""What a topic's settings mean for what is published: compaction and unclean elections lose it, a small limit parks."""
+"""What settings mean for what is published: compaction, unclean elections and few replicas lose it, a limit parks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from eventkit.transports.base import Finding
+from eventkit.transports.kafka.topics import REPLICAS
 
 _WANTED = {
     "cleanup.policy": ("delete", "compaction keeps the last event of each stream and drops the others"),
     "unclean.leader.election.enable": ("false", "a replica that has missed events may become the leader"),
 }
+_WEEK = 7 * 24 * 60  # minutes, the broker's default
 _ROOM = 2_000  # bytes of key and headers beside an event's data
 
 
-def findings(settings: Mapping[str, Mapping[str, str]], topics: Sequence[str], largest_event: int) -> list[Finding]:
+def findings(
+    settings: Mapping[str, Mapping[str, str]], topics: Sequence[str], *, largest_event: int, replicas: int
+) -> list[Finding]:
     """Judge the settings of topics; `settings` has those that the broker told."""
-    return [finding for topic in topics for finding in _of_topic(topic, settings.get(topic, {}), largest_event)]
+    found: list[Finding] = []
+    for topic in topics:
+        told = settings.get(topic, {})
+        found += [*_of_topic(topic, told, largest_event), *_of_replicas(topic, told, replicas)]
+    return found
+
+
+def of_offsets(minutes: str | None) -> Iterator[Finding]:
+    """Say how long the broker remembers the place of a group that is stopped, where it tells."""
+    if minutes is not None:
+        yield Finding(
+            "offsets.retention.minutes",
+            minutes,
+            f"{_WEEK} or more",
+            safe=not minutes.isdigit() or int(minutes) >= _WEEK,
+            reason="Kafka forgets the place of a group that is stopped for longer: keep the inbox for as long "
+            "(`eventkit inbox prune --older-than`), or commands are handled again when all is read again",
+            stops=False,
+        )
+
+
+def _of_replicas(topic: str, told: Mapping[str, str], wanted: int) -> Iterator[Finding]:
+    for name in (REPLICAS, "min.insync.replicas"):
+        found = told.get(name, "not told")
+        yield Finding(
+            f"{topic}: {name}",
+            found,
+            f"{wanted} or more",
+            safe=not found.isdigit() or int(found) >= wanted,
+            reason="what fewer brokers have when it is confirmed is lost with them: alter the topic, or accept it, as "
+            "on a single broker for development, with the transport option replicas=1",
+            stops=False,
+        )
 
 
 def _of_topic(topic: str, told: Mapping[str, str], largest_event: int) -> Iterator[Finding]:

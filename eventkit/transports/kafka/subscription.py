@@ -28,6 +28,7 @@ from eventkit.transports.resumption import Resumption
 logger = logging.getLogger("eventkit.transports.kafka")
 
 _PATIENCE = 10.0  # seconds that a question about offsets may take
+METADATA_AGE = 5.0  # seconds until partitions that were added are seen: the client's own default is five minutes
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
 _CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
@@ -266,6 +267,7 @@ def _consumer(
         "session_timeout_ms": 10_000,  # a member that was killed is replaced after this
         "heartbeat_interval_ms": 2_000,
         "fetch_queue_backoff_ms": 20,
+        "topic_metadata_refresh_interval_ms": int(METADATA_AGE * 1000),
     }
     try:
         return Consumer({**address.properties(news, **ours), "on_commit": on_commit})

@@ -6,7 +6,6 @@ operator raises it for an event that was refused. Brokers without an admin API (
 one) are asked for the partitions only.
 """
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
+from eventkit.forks import never_free, tell_in_fork
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
@@ -38,6 +38,9 @@ class Topic(NamedTuple):
     max_bytes: int | None  # max.message.bytes, None where the broker does not tell
 
 
+REPLICAS = "replication.factor"  # told beside a topic's settings, with which it is no setting
+
+
 class Answer(Protocol):
     """A future of the client's."""
 
@@ -52,10 +55,16 @@ class Topics:
         self._address = address
         self._news = BrokerNews(address, aloud=False)
         self._lock = threading.Lock()
-        self._pid = 0
         self._client: AdminClient | None = None
         self._first: dict[str, Topic] = {}
         self._has_admin_api: bool | None = None
+        self.offsets_retention: str | None = None  # minutes, where the broker tells it
+        tell_in_fork(self)
+
+    def forked(self) -> None:
+        """Make a client of this process's own at the next question."""
+        never_free(self._client)
+        self._client, self._lock = None, threading.Lock()
 
     def look_up(self, names: Iterable[str]) -> dict[str, Topic | str]:
         """Return each topic, or why it cannot be written to (any more). TransportUnavailable when nobody answers."""
@@ -137,8 +146,7 @@ class Topics:
             self._client = None
 
     def _admin(self) -> AdminClient:
-        if self._client is None or self._pid != os.getpid():
-            self._pid = os.getpid()
+        if self._client is None:
             self._client = AdminClient(self._address.properties(self._news))
         return self._client
 
@@ -185,7 +193,8 @@ class Topics:
             broker = next(iter(self._admin().list_topics(timeout=_PATIENCE).brokers))
             resource = ConfigResource(ResourceType.BROKER, str(broker))
             try:
-                self._admin().describe_configs([resource], request_timeout=_PATIENCE)[resource].result()
+                told = self._admin().describe_configs([resource], request_timeout=_PATIENCE)[resource].result()
+                self.offsets_retention = told["offsets.retention.minutes"].value
             except KafkaException as error:
                 if _code(error) in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
                     raise
@@ -201,10 +210,14 @@ class Topics:
         return Topic(name, len(metadata.partitions), None, None)
 
     def settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the settings of each topic, as far as the broker tells them."""
+        """Return the settings of each topic, as far as the broker tells them, and its number of replicas."""
         with self._lock:
             try:
-                return self._settings(list(names)) if self._knows_admin_api() else {}
+                if not names or not self._knows_admin_api():
+                    return {}
+                known = self._admin().list_topics(timeout=_PATIENCE).topics
+                told = self._settings([name for name in names if name in known])
+                return {name: {**told[name], REPLICAS: _replicas(known[name])} for name in told}
             except KafkaException as error:
                 raise self._unavailable(error) from None
 
@@ -242,6 +255,11 @@ def _told(future: Answer) -> dict[str, str]:
         return {name: str(entry.value) for name, entry in future.result().items()}
     except KafkaException:
         return {}  # this user may not read them
+
+
+def _replicas(metadata: Any) -> str:  # noqa: ANN401 the client's own
+    """Return how many brokers have the partition that fewest have."""
+    return str(min((len(each.replicas) for each in metadata.partitions.values()), default=0))
 
 
 def _number(text: str | None) -> int | None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import pika
 
 from eventkit.errors import ConfigurationError
-from eventkit.transports.url import split_url
+from eventkit.transports.url import place_of, split_url
 
 _PORTS = {"rabbitmq": 5672, "rabbitmqs": 5671}
 _HEARTBEAT = "10"  # seconds: a member that is stopped is missed after twice that
@@ -29,7 +29,8 @@ class Address:
         if not parts.hostname or "/" in parts.path.removeprefix("/"):
             raise ConfigurationError(f"a RabbitMQ URL names a host and at most a virtual host: {_EXAMPLE}")
         given = {"heartbeat": _HEARTBEAT, **dict(parse_qsl(parts.query)), **options}
-        self.hosts = f"{parts.hostname}:{port}"
+        self.hosts = place_of(parts.hostname, port)
+        self._host = parts.hostname
         self.prefetch = _count(given)
         self._password = unquote(parts.password or "")
         tls = {name: given.pop(name) for name in _TLS if name in given}
@@ -52,7 +53,7 @@ class Address:
             context = ssl.create_default_context(cafile=self._tls.get("ca_certs"))
             if "certfile" in self._tls:
                 context.load_cert_chain(self._tls["certfile"], self._tls.get("keyfile"))
-            parameters.ssl_options = pika.SSLOptions(context, self.hosts.rpartition(":")[0])
+            parameters.ssl_options = pika.SSLOptions(context, self._host)
         return parameters
 
     def safe(self, text: object) -> str:

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from eventkit.errors import ConfigurationError
-from eventkit.transports.url import split_url
+from eventkit.transports.url import place_of, split_url
 
 PORT = 6379
 _WEEK = 7 * 86_400.0
@@ -36,7 +36,7 @@ class Address:
         if not parts.hostname or not _PATH.fullmatch(parts.path):
             raise ConfigurationError("a Redis URL names a host and at most a database number: redis://host:6379/0")
         given = {**dict(parse_qsl(parts.query)), **options}
-        self.hosts = f"{parts.hostname}:{port}"
+        self.hosts = place_of(parts.hostname, port)
         self.fsync = given.pop("appendfsync", "always")
         if self.fsync not in {"always", "everysec"}:
             raise ConfigurationError(f"the transport option appendfsync is {self.fsync!r}: it is always or everysec")
