@@ -213,7 +213,7 @@ class Topics:
         """Return the settings of each topic, as far as the broker tells them, and its number of replicas."""
         with self._lock:
             try:
-                if not names or not self._knows_admin_api():
+                if not self._knows_admin_api() or not names:
                     return {}
                 known = self._admin().list_topics(timeout=_PATIENCE).topics
                 told = self._settings([name for name in names if name in known])
