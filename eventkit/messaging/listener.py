@@ -12,8 +12,8 @@ from typing import Any, Self
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
-from eventkit.messaging.direct import text_of
 from eventkit.forks import tell_in_fork
+from eventkit.messaging.direct import text_of
 from eventkit.messaging.listening import Listening
 from eventkit.observability.rarely import Rarely
 from eventkit.projection.arrival import Arrival, gather
