@@ -4,6 +4,7 @@ One form for the relay's letters and for those of every projection whose checkpo
 done is written down with who did it, before and after; nothing is done to more letters than were confirmed.
 """
 
+import itertools
 import json
 from typing import IO, TYPE_CHECKING, Any
 from uuid import UUID
@@ -32,6 +33,8 @@ from eventkit.errors import DeadLetterError
 if TYPE_CHECKING:
     from eventkit.storage.letter_actions import LetterActions
     from eventkit.storage.letter_list import Filed, LetterList
+
+_SHOWN = 10_000  # results in the JSON of a discard
 
 _EXAMPLES = """\b
 Examples:
@@ -67,12 +70,12 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
     there, _ = _open(settings)
     which = wanted(**chosen)
     found = there.list(which, limit=limit, payload=payload)
-    count = len(there.choose(which).ids)
+    count, more = there.count(which)
     if as_json:
         objects = [show.as_json(letter, payload=payload) for letter in found]
-        say(json.dumps({"count": count, "letters": objects}, ensure_ascii=False))
+        say(json.dumps({"count": count, "more": more, "letters": objects}, ensure_ascii=False))
     elif found:
-        show.table(found, more=count - len(found))
+        show.table(found, count - len(found), more=more)
     else:
         say("no dead letters")
 
@@ -119,15 +122,17 @@ def redrive(  # noqa: PLR0913 one parameter an option
     from eventkit.cli.redriving import await_projectors, redrive_here, redriven, tell_left_out
 
     there, acting = _open(settings, actor)
-    chosen_letters = there.choose(wanted(everything=everything, **chosen))
-    choice = there.whole_streams(chosen_letters)
-    tell_left_out(chosen_letters, choice)
+    pages = there.pages(wanted(everything=everything, **chosen))
+    first = next(pages)
+    choice = there.whole_streams(first)
+    tell_left_out(first, choice)
     if not confirmed("redrive", choice, dry_run=dry_run, yes=yes, as_json=as_json):
         return
-    acting.redrive(choice)
+    for page in itertools.chain([first], pages):
+        acting.redrive(page)
     if paths:
         redrive_here(settings, paths)
-    told = await_projectors(there, choice, wait)
+    told = await_projectors(there, choice, wait)  # those of the first page stand for the others
     say(json.dumps(told) if as_json else "\n".join(redriven(told)))
     raise SystemExit(told["left"] > 0 and not told["waiting_streams"])
 
@@ -185,21 +190,23 @@ def discard(
     published in its place, and readers of the store get the tombstone too.
     """
     there, acting = _open(settings, actor)
-    choice = there.choose(wanted(everything=everything, **chosen))
-    if not confirmed("discard", choice, dry_run=dry_run, yes=yes, as_json=as_json):
+    pages = there.pages(wanted(everything=everything, **chosen))
+    first = next(pages)
+    if not confirmed("discard", first, dry_run=dry_run, yes=yes, as_json=as_json):
         return
-    outcomes = [
-        outcome for (parked_by, stream), ids in choice.streams.items()
-        for outcome in acting.discard(parked_by, stream, ids)
-    ]  # fmt: skip
-    refused = [outcome for outcome in outcomes if not outcome.done]
-    done = len(outcomes) - len(refused)
+    done, refused = 0, 0
+    results: dict[int, str] = {}
+    for page in itertools.chain([first], pages):
+        for (parked_by, stream), ids in page.streams.items():
+            for outcome in acting.discard(parked_by, stream, ids):
+                done, refused = done + outcome.done, refused + (not outcome.done)
+                if len(results) < _SHOWN:
+                    results[outcome.letter] = outcome.result
+                if not outcome.done and not as_json:
+                    remark(f"letter {outcome.letter} stays: it {outcome.result}")
     if as_json:
-        results = {outcome.letter: outcome.result for outcome in outcomes}
-        say(json.dumps({"discarded": done, "refused": len(refused), "results": results}))
+        say(json.dumps({"discarded": done, "refused": refused, "results": results}))
     else:
-        for outcome in refused:
-            remark(f"letter {outcome.letter} stays: it {outcome.result}")
         say(f"{number(done, 'letter')} discarded")
     raise SystemExit(bool(refused))
 

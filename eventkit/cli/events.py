@@ -90,12 +90,14 @@ def prune(  # noqa: PLR0913 one parameter an option
         total = sum(count.prunable for count in counts)
         if not as_json:
             _tell_counts(counts, pruning)
-        pruned = 0 if dry_run or not total else _prune(pruning, total, batch=batch, yes=yes)
+        idle = dry_run or not (total or pruning.more)
+        pruned = 0 if idle else _prune(pruning, total, batch=batch, yes=yes)
     if as_json:
-        say(json.dumps({"dry_run": dry_run, "pruned": pruned, "categories": msgspec.to_builtins(counts)}))
+        found = {"more": pruning.more, "categories": msgspec.to_builtins(counts)}
+        say(json.dumps({"dry_run": dry_run, "pruned": pruned, **found}))
     else:
-        would = f"would prune {number(total, 'event')}; nothing was done"
-        say(would if dry_run or not total else f"{number(pruned, 'event')} pruned")
+        would = f"would prune {_at_least(pruning)}{number(total, 'event')}; nothing was done"
+        say(would if idle else f"{number(pruned, 'event')} pruned")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Close streams, and move their events into a file.")
@@ -147,11 +149,17 @@ def _connected(settings: Settings) -> "psycopg.Connection[Any]":
     return connect(settings.require_database(), name="events", schema=settings.schema, autocommit=True, options=options)
 
 
+def _at_least(pruning: "Pruning") -> str:
+    return "at least " if pruning.more else ""
+
+
 def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
     for count in counts:
         left = f", {count.unsent:,} are unsent" if count.unsent else ""
         left += f", {count.unapplied:,} are not applied everywhere" if count.unapplied else ""
         say(f"{count.category}: {number(count.prunable, 'event')} can go{left}")
+    if pruning.more:
+        say("that is of the oldest 50,000 events: there are more that are old enough")
     if any(count.unapplied for count in counts):
         say(
             f"projections that have not applied everything: {', '.join(pruning.waited_for())} "
@@ -166,11 +174,11 @@ def _prune(pruning: "Pruning", total: int, *, batch: int, yes: bool) -> int:
 
     if not yes:
         unseen = "Projections in other databases cannot be seen from here"
-        confirm(f"Prune {number(total, 'event')}? {unseen}")
+        confirm(f"Prune {_at_least(pruning)}{number(total, 'event')}? {unseen}")
     pruned = 0
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("pruning", total=total)
+        task = progress.add_task("pruning", total=None if pruning.more else total)
         for count in pruning.batches(batch):
             pruned += count
             progress.update(task, completed=pruned)

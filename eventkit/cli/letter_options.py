@@ -86,10 +86,12 @@ def wanted(  # noqa: PLR0913 one parameter an option
 
 def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Say what would be done and to how many letters; return whether to do it."""
-    count = f"{number(len(choice.ids), 'letter')} of {number(len(choice.streams), 'stream')}"
+    more = "at least " if choice.more else ""
+    count = f"{more}{number(len(choice.ids), 'letter')} of {more}{number(len(choice.streams), 'stream')}"
     if dry_run or not choice.ids:
         if as_json:
-            say(json.dumps({"dry_run": dry_run, "letters": len(choice.ids), "streams": len(choice.streams)}))
+            counts = {"letters": len(choice.ids), "streams": len(choice.streams), "more": choice.more}
+            say(json.dumps({"dry_run": dry_run, **counts}))
         else:
             say(f"would {verb} {count}; nothing was done" if choice.ids else f"nothing to {verb}")
         return False

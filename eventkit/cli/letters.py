@@ -18,7 +18,7 @@ _DEEPEST = 200  # levels of JSON within JSON
 _NOTHING = object()
 
 
-def table(letters: Sequence[Filed], *, more: int) -> None:
+def table(letters: Sequence[Filed], left: int, *, more: bool) -> None:
     """Print one line a letter."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("id", "parked by", "stream", "version", "type", "cause", "tries", "age", "error"):
@@ -29,8 +29,8 @@ def table(letters: Sequence[Filed], *, more: int) -> None:
             *_row(letter.attempts, ago(letter.parked_at), _short(letter.error)),
         )
     _print(shown)
-    if more > 0:
-        _print(f"... and {more:,} more (--limit)")
+    if left > 0 or more:
+        _print(f"... and {'at least ' if more else ''}{left:,} more (--limit)")
 
 
 def cause(letter: Filed) -> str:

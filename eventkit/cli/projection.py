@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from eventkit.cli.output import confirm, remark, say
-from eventkit.cli.projection_options import EXAMPLES, JSON, STORE_URL
+from eventkit.cli.projection_options import EXACT, EXAMPLES, JSON, STORE_URL
 from eventkit.cli.rebuild import command as rebuild
 from eventkit.cli.verifying import command as verify
 from eventkit.config import Settings
@@ -32,14 +32,15 @@ command.add_command(verify)
 
 @command.command(name="list", epilog=EXAMPLES, short_help="List the projections of the database.")
 @STORE_URL
+@EXACT
 @JSON
 @click.pass_obj
-def list_(settings: Settings, *, store_url: str | None, as_json: bool) -> None:
+def list_(settings: Settings, *, store_url: str | None, exact: bool, as_json: bool) -> None:
     """List the projections: what is live, how far each is behind its store, what is parked, what is being built."""
     from eventkit.cli.statuses import print_table
 
     with _statuses(settings, store_url) as statuses:
-        found = [statuses.of(item) for item in statuses.registered()]
+        found = [statuses.of(item, exact=exact) for item in statuses.registered()]
     if as_json:
         say(json.dumps(list(map(_plain, found))))
     elif found:
@@ -51,9 +52,10 @@ def list_(settings: Settings, *, store_url: str | None, as_json: bool) -> None:
 @command.command(epilog=EXAMPLES, short_help="Tell of one projection, or of several.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @STORE_URL
+@EXACT
 @JSON
 @click.pass_obj
-def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None, as_json: bool) -> None:
+def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None, exact: bool, as_json: bool) -> None:
     """Tell all that the database knows of projections."""
     from eventkit.cli.statuses import sentences
     from eventkit.projection.deleting import unknown
@@ -63,7 +65,7 @@ def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None,
         for name in names:
             if name not in known:
                 raise unknown(name, known)
-        found = [statuses.of(known[name]) for name in names]
+        found = [statuses.of(known[name], exact=exact) for name in names]
     if as_json:
         say(json.dumps(list(map(_plain, found))))
     else:

@@ -20,6 +20,11 @@ The code names a projection package.module:projection; the database knows it by 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
 
 
+EXACT = click.option(
+    "--exact", is_flag=True, help="Count and compare all streams and letters: seconds for each million."
+)
+
+
 def checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
     """Refuse a password in an option."""
     del context

@@ -127,7 +127,8 @@ class Listener:
         with building.workspace.transaction() as connection:
             live = self._live(connection)
             parked = building.checkpoints.newly_parked(connection, building.rebuild.generation, live.generation)
-        gaps = sorted(set(self._projector.held()) & set(parked))
+        newly = set(parked)
+        gaps = [stream for stream in self._projector.held() if stream in newly] if newly else []
         if gaps:
             raise RebuildRefused(
                 f"events of {len(gaps):,} streams are missing in the transport and in the store, as of {gaps[0]}: the "

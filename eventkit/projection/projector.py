@@ -11,7 +11,7 @@ one projector is used by one thread.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -65,6 +65,7 @@ class Projector:
         self._marks: dict[tuple[str, int], Mark] = {}  # of shards, what has not been saved yet
         self._applying = applying
         self._aside = aside
+        self._held_upto = ""  # the last stream that was looked at, where a look has not come to the end
         self._second = SecondLook(self._applying, history, schema=schema)
         self._culprits = Culprits(self._applying, self._second, self.stop, aside=aside)
 
@@ -196,13 +197,23 @@ class Projector:
         logger.info("projector %s: %s", self.projection.name, self.counters)
 
     def look_at_held(self) -> None:
-        """Look again at the streams that wait for missing events: the store may have them now."""
-        for stream in self.held():
-            self._culprits.look(Run(stream, []), self.counters)
+        """Look again, for a second or so, at the streams that wait for missing events: the store may have them now.
 
-    def held(self) -> list[str]:
-        """Return the streams that wait for missing events and for nothing else."""
-        return self._culprits.certainly(self._second.held)
+        Where there are more, the next look goes on with those.
+        """
+        deadline = time.monotonic() + ASKED
+        for stream in self.held(self._held_upto):
+            self._culprits.look(Run(stream, []), self.counters)
+            self._held_upto = stream
+            if self.stop.is_set() or time.monotonic() > deadline:
+                return
+        self._held_upto = ""
+
+    def held(self, after: str = "") -> Iterator[str]:
+        """Yield the streams that wait for missing events and for nothing else, in order."""
+        while found := self._culprits.certainly(partial(self._second.held, after)):
+            yield from found
+            after = found[-1]
 
     def redrive_asked(self) -> int:
         """Redrive what an operator has asked for, for a second or so; return how many streams were tried."""

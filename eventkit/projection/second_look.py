@@ -95,10 +95,10 @@ class SecondLook:
         logger.error("%s keeps %d messages that are no events, as one with key %s: %s",
                      name, kept, shown(key), first.error)  # fmt: skip
 
-    def held(self) -> list[str]:
-        """Return the streams that wait for missing events and for nothing else."""
+    def held(self, after: str) -> list[str]:
+        """Return the next streams that wait for missing events and for nothing else."""
         with self._applying.workspace.transaction() as connection:
-            return self._letters.held(connection, self._by(self._applying.fence(connection)))
+            return self._letters.held(connection, self._by(self._applying.fence(connection)), after=after)
 
     def asked(self) -> list[str]:
         """Return the streams that an operator wants to be tried again."""

@@ -57,7 +57,7 @@ class Site:
         """Take away what belongs to no generation any more; return how many streams the live one has parked."""
         for number in dead_generations(self.connection, self._schema):
             forget(self.connection, self._schema, number)
-        return Checkpoints(self._schema).count(self.connection, generation)[1]
+        return Checkpoints(self._schema).parked(self.connection, generation)
 
     def tell(self, generation: int, done: int, total: int) -> None:
         """Let `eventkit projection status` know how far it is."""

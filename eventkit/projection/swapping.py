@@ -121,7 +121,7 @@ class Swap:
             return
         letters = DeadLetters(self._schema)
         by = parked_by(self._building.projection.name, self._building.rebuild.generation)
-        reach = letters.reach(connection, by)
+        reach = letters.reach(connection, by, [item.stream for item in parked])
         lacking = (item._replace(applied=max(item.applied, reach.get(item.stream, 0)), parked=False) for item in parked)
         for chunk in chunks(lacking):
             for run in self._read(chunk):

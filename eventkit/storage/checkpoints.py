@@ -57,7 +57,11 @@ select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
 """
 _ANY = "select exists (select from {s}.checkpoints where generation = %s)"
 _EVENTS = "select coalesce(sum(version), 0)::bigint from {s}.checkpoints where generation = %s"
-_COUNT = "select count(*), count(*) filter (where parked) from {s}.checkpoints where generation = %s"
+_PARKED = "select count(*) from {s}.checkpoints where generation = %s and parked"
+# As many as the planner expects: of a table that was analyzed since it grew, about right.
+_ABOUT = "explain (format json) select from {s}.checkpoints where generation = %s"
+_COUNT = "select count(*) from (select from {s}.checkpoints where generation = %s limit %s) counted"
+_COUNT_PARKED = "select count(*) from (select from {s}.checkpoints where generation = %s and parked limit %s) counted"
 # A loose scan over the primary key; "order." is above every stream of "order".
 _CATEGORIES = """
 with recursive c(name) as (
@@ -164,10 +168,24 @@ class Checkpoints:
         """Return whether a generation knows a stream."""
         return connection.execute(self._sql(_ANY), (generation,)).fetchone() == (True,)
 
-    def count(self, connection: psycopg.Connection[Any], generation: int) -> tuple[int, int]:
-        """Return how many streams a generation knows, and how many of them are parked."""
-        streams, parked = connection.execute(self._sql(_COUNT), (generation,)).fetchone() or (0, 0)
-        return streams, parked
+    def parked(self, connection: psycopg.Connection[Any], generation: int) -> int:
+        """Return how many streams a generation has parked."""
+        row = connection.execute(self._sql(_PARKED), (generation,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def count(self, connection: psycopg.Connection[Any], generation: int, *, upto: int | None) -> tuple[int, int]:
+        """Return how many streams a generation knows, and how many of them are parked.
+
+        Above `upto` the first is what the planner expects, and the second stays at `upto`.
+        """
+        counts = [
+            int((connection.execute(self._sql(statement), (generation, upto)).fetchone() or (0,))[0])
+            for statement in (_COUNT, _COUNT_PARKED)
+        ]
+        if upto is not None and counts[0] == upto:
+            ((plan,),) = connection.execute(self._sql(_ABOUT), (generation,)).fetchall()
+            counts[0] = max(upto, int(plan[0]["Plan"]["Plan Rows"]))
+        return counts[0], counts[1]
 
     def events(self, connection: psycopg.Connection[Any], generation: int) -> int:
         """Return how many events a generation has applied; reads all of its checkpoints."""

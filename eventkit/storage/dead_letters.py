@@ -25,9 +25,16 @@ _LONGEST_TYPE = 200  # characters; the whole of it is among the headers
 _LOAD = """select id, version, cause, event, data from {s}.dead_letters
             where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
 _CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
-_REACH = "select stream, max(version) from {s}.dead_letters where parked_by = %s and version > 0 group by stream"
-_HELD = """select stream from {s}.dead_letters where parked_by = %s and version > 0
-            group by stream having bool_and(cause in ('gap', 'behind')) order by stream"""
+_REACH = """select stream, max(version) from {s}.dead_letters
+             where parked_by = %s and stream = any(%s) and version > 0 group by stream"""
+# A partial index has the streams with a gap. Another cause is looked for around the two harmless ones, which may have
+# very many letters.
+_HELD = """select distinct d.stream from {s}.dead_letters d
+ where d.parked_by = %(parked_by)s and d.cause = 'gap' and d.stream > %(after)s and not exists (
+   select from {s}.dead_letters o
+    where o.parked_by = d.parked_by and o.stream = d.stream and (o.cause < 'behind'
+       or o.cause > 'behind' and o.cause < 'gap' or o.cause > 'gap'))
+ order by d.stream limit %(limit)s"""
 
 COPIED = "parked_by, stream, version, position, event_id, type, cause, error, detail, attempts, event, data, parked_at"
 RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
@@ -116,13 +123,16 @@ class DeadLetters:
         """Return why a stream's letters are there; empty when it has none."""
         return {cause for (cause,) in connection.execute(self._sql(_CAUSES), (parked_by, stream))}
 
-    def reach(self, connection: psycopg.Connection[Any], parked_by: str) -> dict[str, int]:
-        """Return the highest version of each stream that has a letter."""
-        return dict(connection.execute(self._sql(_REACH), (parked_by,)).fetchall())
+    def reach(self, connection: psycopg.Connection[Any], parked_by: str, streams: Sequence[str]) -> dict[str, int]:
+        """Return the highest version of each of these streams that has a letter."""
+        return dict(connection.execute(self._sql(_REACH), (parked_by, list(streams))).fetchall())
 
-    def held(self, connection: psycopg.Connection[Any], parked_by: str) -> list[str]:
-        """Return the streams that wait for missing events and for nothing else."""
-        return [stream for (stream,) in connection.execute(self._sql(_HELD), (parked_by,))]
+    def held(
+        self, connection: psycopg.Connection[Any], parked_by: str, *, after: str = "", limit: int = 1_000
+    ) -> list[str]:
+        """Return the next streams that wait for missing events and for nothing else, in order."""
+        params = {"parked_by": parked_by, "after": after, "limit": limit}
+        return [stream for (stream,) in connection.execute(self._sql(_HELD), params)]
 
     def _sql(self, statement: str) -> bytes:
         return statement.format(s=self._schema).encode()

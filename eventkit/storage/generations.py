@@ -21,7 +21,8 @@ select n from g where n is not null
    and n not in (select generation from {s}.projections) and n not in (select generation from {s}.rebuilds)
 """
 _CHECKPOINTS = "delete from {s}.checkpoints where generation = %s"
-_CAUSES = "select cause, count(*) from {s}.dead_letters where parked_by = %s group by cause order by cause"
+_CAUSES = """select cause, count(*) from (
+  select cause from {s}.dead_letters where parked_by = %s limit %s) d group by cause order by cause"""
 _LETTERS = "delete from {s}.dead_letters where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
 _REDRIVES = "delete from {s}.redrives where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
 # Messages that are no events are in no stream: no rebuild reads them again, so they stay with what is live.
@@ -74,9 +75,11 @@ def hand_over(
     connection.execute(_sql(_HAND_OVER, schema), params)
 
 
-def letters_by_cause(connection: psycopg.Connection[Any], schema: str, parked_by: str) -> dict[str, int]:
-    """Return how many letters there are, by cause."""
-    return dict(connection.execute(_sql(_CAUSES, schema), (parked_by,)).fetchall())
+def letters_by_cause(
+    connection: psycopg.Connection[Any], schema: str, parked_by: str, *, upto: int | None
+) -> dict[str, int]:
+    """Return how many letters there are, by cause, of `upto` at most."""
+    return dict(connection.execute(_sql(_CAUSES, schema), (parked_by, upto)).fetchall())
 
 
 def parked_by(name: str, generation: int) -> str:

@@ -4,7 +4,7 @@ A relay's letter has no message of its own: its event is in the outbox, and its 
 would get it. A letter is *stale* when its generation is neither live nor being built: a rebuild has replaced it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,13 +32,22 @@ _WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
 _OF_LETTERS = _WHERE.replace("{id}", "id").replace("{time}", "parked_at")
 _OF_ACTIONS = _WHERE.replace("{id}", "letter").replace("{time}", "at")
 
-_CHOOSE = f"""select id, parked_by, stream from {{s}}.dead_letters d
- where {_OF_LETTERS} order by parked_by, stream, version, id"""
+PAGE = 10_000  # letters that are held in memory at once, and that are counted before "more"
+
+# By the unique key (parked_by, stream, version, event_id), whose first columns order the letters.
+_CHOOSE = f"""select id, parked_by, stream, version from {{s}}.dead_letters d
+ where {_OF_LETTERS} and id <= %(highest)s
+   and (%(after_id)s::bigint is null or (parked_by, stream, version, id)
+        > (%(after_by)s::text, %(after_stream)s::text, %(after_version)s::int, %(after_id)s::bigint))
+ order by parked_by, stream, version, id limit %(limit)s"""
+_HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
+_COUNT = f"""select count(*) from (
+  select from {{s}}.dead_letters d where {_OF_LETTERS} limit {PAGE} + 1) counted"""
 # What a redrive takes up: all letters of a stream, from the first on.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
    and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE}))
- order by parked_by, stream, version, id"""
+ order by parked_by, stream, version, id limit {PAGE}"""
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
@@ -121,6 +130,7 @@ class Choice(msgspec.Struct, frozen=True):
     """The letters that a filter has found, by stream: what an action is confirmed for, and then done to."""
 
     streams: dict[tuple[str, str], list[int]]  # (parked_by, stream) -> ids, in order of version
+    more: bool = False  # there are more than a page holds
 
     @property
     def ids(self) -> list[int]:
@@ -141,12 +151,33 @@ class LetterList:
         self._schema = f'"{schema}"'
 
     def choose(self, wanted: Wanted) -> Choice:
-        """Return which letters are wanted."""
-        return _by_stream(self._rows(_CHOOSE, msgspec.structs.asdict(wanted)))
+        """Return which letters are wanted: the first page of them."""
+        return next(self.pages(wanted))
+
+    def pages(self, wanted: Wanted) -> Iterator[Choice]:
+        """Yield which letters are wanted, page by page, those that are there now and no later ones; one page at least.
+
+        A page's letters may be gone when the next is asked for.
+        """
+        params = msgspec.structs.asdict(wanted) | {"highest": self._rows(_HIGHEST, {})[0][0], "limit": PAGE}
+        after: tuple[Any, ...] = (None, None, None, None)
+        while True:
+            place = dict(zip(("after_id", "after_by", "after_stream", "after_version"), after, strict=True))
+            rows = self._rows(_CHOOSE, params | place)
+            yield _by_stream([row[:3] for row in rows], more=len(rows) == PAGE)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]
+
+    def count(self, wanted: Wanted) -> tuple[int, bool]:
+        """Return how many letters are wanted, up to a page of them, and whether there are more."""
+        found = int(self._rows(_COUNT, msgspec.structs.asdict(wanted))[0][0])
+        return min(found, PAGE), found > PAGE
 
     def whole_streams(self, choice: Choice) -> Choice:
-        """Return all letters of the streams that were chosen, without those that no redrive can take up."""
-        return _by_stream(self._rows(_WHOLE, {"ids": choice.ids}))
+        """Return a page of the letters of the streams that were chosen, without those that no redrive can take up."""
+        rows = self._rows(_WHOLE, {"ids": choice.ids})
+        return _by_stream(rows, more=choice.more or len(rows) == PAGE)
 
     def asked(self, choice: Choice) -> int:
         """Return how many of the streams somebody wants to be redriven, and no projector has taken up yet."""
@@ -168,8 +199,8 @@ class LetterList:
             return self._connection.execute(statement.format(s=self._schema).encode(), params).fetchall()
 
 
-def _by_stream(rows: Iterable[tuple[Any, ...]]) -> Choice:
+def _by_stream(rows: Iterable[tuple[Any, ...]], *, more: bool) -> Choice:
     streams: dict[tuple[str, str], list[int]] = {}
     for letter, parked_by, stream in rows:
         streams.setdefault((parked_by, stream), []).append(letter)
-    return Choice(streams)
+    return Choice(streams, more)

@@ -39,8 +39,8 @@ with page as materialized (
      and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s)
    order by stream {lock}
 ), live as materialized (
-  select generation, categories from {s}.projections where name <> all(%(ignored)s::text[])
-  union all select generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
+  select name, generation, categories from {s}.projections where name <> all(%(ignored)s::text[])
+  union all select name, generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
 ), judged as (
   select p.*, l.pruned_to, not exists (select from {s}.outbox o where o.position = p.position) as sent,
          not exists (select from live g where {reads} and not exists (
@@ -58,15 +58,23 @@ _PAGE = (
     + """select p.position, p.stream, p.version, p.source, p.old, coalesce(x.prunable, false)
   from page p left join prefix x using (position) order by p.position"""
 )
+LOOKED_AT = 50_000  # events that are counted before anything is pruned: the oldest
+_OLDEST = {"after": 0, "limit": LOOKED_AT}
+_LOOK = _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "")
+# The last row, without a category, says how many old events the look has met.
 _COUNT = (
-    _JUDGED.replace("{page}", "and recorded_at < %(before)s").replace("{lock}", "")
-    + """select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
-       count(*) filter (where sent and not applied) from prefix group by 1 order by 1"""
+    _LOOK
+    + """(select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
+       count(*) filter (where sent and not applied) from prefix where old group by 1 order by 1)
+union all select null, count(*), 0, 0 from page where old"""
 )
-_WAITED_FOR = f"""select p.name from {{s}}.projections p where p.name <> all(%(ignored)s::text[]) and exists (
-  select from {{s}}.streams s left join {{s}}.checkpoints c on c.generation = p.generation and c.stream = s.stream
-   where {READS.format(generation="p", stream="s")} and s.version > greatest(s.pruned_to, coalesce(c.version, 0))
-     and (%(category)s::text is null or split_part(s.stream, '-', 1) = %(category)s)) order by 1"""
+_WAITED_FOR = (
+    _LOOK
+    + f"""select distinct g.name from judged p cross join live g
+ where p.old and p.sent and not p.applied and {READS.format(generation="g", stream="p")} and not exists (
+   select from {{s}}.checkpoints c
+    where c.generation = g.generation and c.stream = p.stream and c.version >= p.version) order by 1"""
+)
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
 _UNTAG = "delete from {s}.event_tags where position = any(%s::bigint[])"
@@ -124,18 +132,23 @@ class Pruning:
         self._which = which
         self._actor = actor
         self._run = uuid7()
+        self.more = False
         self._params = {"before": which.before, "category": which.category, "ignored": list(which.ignored)}
 
     def count(self) -> list[Count]:
-        """Return what would be pruned now, and what would not, by category."""
+        """Return what of the oldest 50,000 events would be pruned now, and what would not, by category.
+
+        `more` says afterwards whether there are more old events than those.
+        """
         with database_errors():
-            rows = self._execute(_COUNT, self._params | {"after": 0}).fetchall()
+            *rows, (_, old, *_) = self._execute(_COUNT, self._params | _OLDEST).fetchall()
+        self.more = old == LOOKED_AT
         return [Count(*row) for row in rows]
 
     def waited_for(self) -> list[str]:
-        """Return the projections that have not applied all there is."""
+        """Return the projections that have not applied all of the oldest 50,000 events."""
         with database_errors():
-            return [name for (name,) in self._execute(_WAITED_FOR, self._params)]
+            return [name for (name,) in self._execute(_WAITED_FOR, self._params | _OLDEST)]
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
         """Prune, batch after batch; yield how many events each took away. Whoever stops listening stops it."""

@@ -33,6 +33,21 @@ _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::
                join {s}.events e on e.stream = w.stream and e.version = w.version"""
 
 
+_SOME = "select count(*) from (select from {s}.streams limit %s) counted"
+_NEWEST = """select position, stream, version, extract(epoch from clock_timestamp() - recorded_at)::float8
+               from {s}.events where position < coalesce(%(before)s::bigint, 9223372036854775807)
+              order by position desc limit %(limit)s"""
+
+
+class Newest(NamedTuple):
+    """An event, without what it says, and its age in seconds."""
+
+    position: int
+    stream: str
+    version: int
+    age: float
+
+
 class Part(NamedTuple):
     """One of `of` parts of all streams, by hash."""
 
@@ -62,6 +77,16 @@ class StreamLog:
         """Return how many events the streams have."""
         row = self._cursor.execute(self._sql(_TOTAL), {"categories": self._categories}).fetchone()
         return int(row[0]) if row else 0
+
+    def has_more_than(self, count: int) -> bool:
+        """Whether there are more streams than so many."""
+        row = self._cursor.execute(self._sql(_SOME), (count + 1,)).fetchone()
+        return bool(row and row[0] > count)
+
+    def newest(self, before: int | None, limit: int) -> list[Newest]:
+        """Return the newest events below a position, the newest first."""
+        rows = self._cursor.execute(self._sql(_NEWEST), {"before": before, "limit": limit})
+        return [Newest(*row) for row in rows]
 
     def page(self, after: str, limit: int, part: Part) -> list[tuple[str, int]]:
         """Return the next streams of a part, in order of name, each with its version."""

@@ -349,6 +349,7 @@ def _projections(tables: MetaData) -> None:
         Column("event_id", Uuid),  # null while nothing is applied: a stream parked at its first event
         Column("digest", BigInteger),  # of the ids of all events up to the version; null where some were never seen
         Column("parked", Boolean, nullable=False, server_default=text("false")),
+        Index("checkpoints_parked_idx", "generation", "stream", postgresql_where=text("parked")),
         comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
         info={STORAGE: _UPDATED_STORAGE},
     )
@@ -370,7 +371,8 @@ def _projections(tables: MetaData) -> None:
         *_letter(),
         Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("parked_by", "stream", "version", "event_id"),
-        Index(None, "parked_by", "stream"),
+        Index(None, "parked_by", "stream", "cause"),
+        Index("dead_letters_gaps_idx", "parked_by", "stream", postgresql_where=text("(cause = 'gap'::text)")),
         comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
     )
 

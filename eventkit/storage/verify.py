@@ -1,7 +1,7 @@
 """Compares a live database with `tables.py`: both become facts, and what only one of them says is named.
 
     column events.version: integer not null
-    index dead_letters.dead_letters_parked_by_stream_idx: btree (parked_by, stream)
+    index dead_letters.dead_letters_parked_by_stream_cause_idx: btree (parked_by, stream, cause)
 
 Only reads, and only what is in our schema: `eventkit db verify` needs no more than the right to look.
 """
@@ -165,7 +165,9 @@ def _table(table: Table) -> Iterator[tuple[str, str]]:
         yield f"constraint {table.name}.{constraint.name}", _constraint(constraint)
     for index in table.indexes:
         unique = "unique " if index.unique else ""
-        yield f"index {table.name}.{index.name}", f"{unique}btree ({_names(index.columns)})"
+        where = index.dialect_options["postgresql"]["where"]
+        part = "" if where is None else f" WHERE {where}"
+        yield f"index {table.name}.{index.name}", f"{unique}btree ({_names(index.columns)}){part}"
 
 
 def _column(column: Column[Any]) -> str:

@@ -350,6 +350,9 @@ def _projections(schema: str) -> None:
         schema=schema,
         comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
     )
+    columns = ["generation", "stream"]
+    parked = sa.text("parked")
+    op.create_index("checkpoints_parked_idx", "checkpoints", columns, schema=schema, postgresql_where=parked)
 
 
 def _rebuilds(schema: str) -> None:
@@ -395,7 +398,10 @@ def _dead_letters(schema: str) -> None:
         schema=schema,
         comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
     )
-    op.create_index("dead_letters_parked_by_stream_idx", "dead_letters", ["parked_by", "stream"], schema=schema)
+    columns = ["parked_by", "stream", "cause"]
+    op.create_index("dead_letters_parked_by_stream_cause_idx", "dead_letters", columns, schema=schema)
+    gaps = sa.text("cause = 'gap'::text")
+    op.create_index("dead_letters_gaps_idx", "dead_letters", columns[:2], schema=schema, postgresql_where=gaps)
 
 
 def _timers(schema: str) -> None:

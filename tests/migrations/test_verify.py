@@ -38,15 +38,15 @@ DIFFERENCES = {
     "alter table eventkit.outbox add constraint mine check (shard > 0) not valid": [
         "constraint outbox.mine is not ours"
     ],
-    "drop index eventkit.dead_letters_parked_by_stream_idx": [
-        "index dead_letters.dead_letters_parked_by_stream_idx is missing"
+    "drop index eventkit.dead_letters_parked_by_stream_cause_idx": [
+        "index dead_letters.dead_letters_parked_by_stream_cause_idx is missing"
     ],
     "create index mine on eventkit.events (type)": ["index events.mine is not ours"],
     "update pg_index set indisvalid = false "
-    "where indexrelid = 'eventkit.dead_letters_parked_by_stream_idx'::regclass": [
+    "where indexrelid = 'eventkit.dead_letters_parked_by_stream_cause_idx'::regclass": [
         (
-            "index dead_letters.dead_letters_parked_by_stream_idx is 'btree (parked_by, stream) invalid', "
-            "must be 'btree (parked_by, stream)'"
+            "index dead_letters.dead_letters_parked_by_stream_cause_idx is 'btree (parked_by, stream, cause) invalid', "
+            "must be 'btree (parked_by, stream, cause)'"
         )
     ],
     "drop trigger events_append_only on eventkit.events": ["trigger events.events_append_only is missing"],
