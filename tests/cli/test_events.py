@@ -60,6 +60,7 @@ def test_a_script_gets_one_object(url: str) -> None:
     assert json.loads(shown.stdout) == {
         "dry_run": False,
         "pruned": 6,
+        "more": False,
         "categories": [{"category": "order", "prunable": 6, "unsent": 1, "unapplied": 0}],
     }
     assert json.loads(run(url, *PRUNE, "--json", "--category", "cart").stdout)["pruned"] == 0
