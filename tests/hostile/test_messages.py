@@ -3,8 +3,8 @@
 import pytest
 
 from tests.hostile.conftest import Broker
-from tests.hostile.foreign import BROKERS
-from tests.hostile.kinds import EVERYWHERE, OWN
+from tests.hostile.foreign import BROKERS, Foreign
+from tests.hostile.kinds import EVERYWHERE, OWN, event
 from tests.hostile.reading import swallow
 
 
@@ -27,3 +27,29 @@ def test_each_kind_alone(broker: Broker, url: str, kind: str) -> None:
     told = swallow(url, broker.transport, broker.send, EVERYWHERE[kind])
 
     assert told.applied + told.unhandled + len(told.letters) > 0
+
+
+@pytest.mark.parametrize("broker", ["local"], indirect=True)
+def test_no_message_writes_into_the_log(broker: Broker, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it puts into a key, an id, a type, a version or its data: no control character, no long text."""
+    evil = "\x1b[2J\x07\n2026-01-01 00:00:00 ERROR   relay: FORGED\x9b31m" + "x" * 5_000
+    messages = [
+        event(f"order-{evil}"),
+        event("order-e1", ce_id=evil),
+        event("order-e2", ce_type=evil),
+        event("order-e3", ce_source=evil),
+        event("order-e4", ce_time=evil),
+        event("order-e5", f"1{evil}"),
+        event("order-e6", ce_dataschemaversion=evil),
+        event("order-e7", ce_metadata=evil),
+        event("order-e8", value=evil.encode()),
+        event("order-e9", value=b'{"customer": 7, "%s": 1}' % evil.encode()),
+        Foreign(evil, b"", [(evil, evil)]),
+    ]
+
+    swallow(url, broker.transport, broker.send, messages)
+
+    for record in caplog.records:
+        sentence = record.getMessage()
+        assert sentence.isprintable(), ascii(sentence)
+        assert len(sentence) < 1_000
