@@ -38,7 +38,7 @@ from eventkit.storage.connection import connect, database_errors
 from eventkit.storage.event_types import refuse_unknown_types, unknown_types
 from eventkit.storage.outbox import read_horizon
 from eventkit.storage.reader import Horizon
-from eventkit.storage.shadow import index_shadow
+from eventkit.storage.shadow import index_shadow, is_unlogged
 from eventkit.storage.stream_log import Part, StreamLog
 from eventkit.worker import Stop
 
@@ -183,6 +183,7 @@ class Rebuilding:
         swap = Swap(feeder.building, feeder.runs, job.tables, schema=self._settings.schema)
         swap.accept_parked = self._plan.accept_parked
         swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
+        swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)
         for attempt in count(1):
             try:
                 return swap.run(position)

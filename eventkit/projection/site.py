@@ -3,6 +3,7 @@
 The connection's session is the rebuild's life: it holds the lock that keeps a second rebuild away.
 """
 
+import logging
 from typing import Any
 
 import msgspec
@@ -16,7 +17,10 @@ from eventkit.storage.generations import dead_generations, forget
 from eventkit.storage.live_tables import LiveTable, find_tables, search_path
 from eventkit.storage.rebuilds import Rebuild, Rebuilds, shadow_name
 from eventkit.storage.registering import register
-from eventkit.storage.shadow import create_shadow, definition, drop_shadow, refuse_same_names
+from eventkit.storage.shadow import create_shadow, definition, drop_shadow, is_lost, refuse_same_names
+from eventkit.storage.swap import refuse_keyless
+
+logger = logging.getLogger("eventkit.projection")
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -47,6 +51,7 @@ class Site:
             tables = self._live_tables()
             register(connection, self._schema, projection.declared(connection), rebuilds=True)
             shape = definition(connection, tables)
+            refuse_keyless(connection, tables)
             rebuild = self._going_on(shape) if resume else None
             if rebuild is None:
                 self._take_away()
@@ -78,6 +83,9 @@ class Site:
         """Return the dead rebuild to go on with; None where there is none."""
         rebuild = self._rebuilds.find(self.connection, self._projection.name)
         if rebuild is None:
+            return None
+        if is_lost(self.connection, rebuild.shadow):
+            logger.info("%s: a crash of the server has emptied the shadow, it is fed anew", self._projection.name)
             return None
         was = (rebuild.declared_version, rebuild.definition, rebuild.categories)
         if was != (self._projection.version, shape, list(self._projection.categories)):

@@ -30,9 +30,12 @@ select coalesce(string_agg(line, e'\n' order by line collate "C"), '') from (
 ) lines
 """
 
+_PUBLISHED = "select exists (select from pg_publication where puballtables)"
+_MARK = "eventkit_mark"  # an unlogged table with a row
+
 _LIKE = """
 select format('create %%s table %%s (like %%s including all excluding indexes)%%s%%s',
-              case relpersistence when 'u' then 'unlogged' else '' end, %(to)s::text, c.oid::regclass,
+              case when %(unlogged)s or relpersistence = 'u' then 'unlogged' else '' end, %(to)s::text, c.oid::regclass,
               ' with (' || array_to_string(reloptions, ', ') || ')',
               ' tablespace ' || quote_ident(t.spcname))
   from pg_class c left join pg_tablespace t on t.oid = c.reltablespace where c.oid = %(oid)s
@@ -60,13 +63,34 @@ def definition(connection: psycopg.Connection[Any], tables: Sequence[LiveTable])
 
 
 def create_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequence[LiveTable]) -> None:
-    """Create the schema and its tables, empty, with what makes rows unique."""
+    """Create the schema and its tables, empty, with what makes rows unique.
+
+    Where a publication is for all tables they are unlogged, which keeps them out of it: the rows will be merged. A
+    crash of the server empties them, and `_MARK` with them, while the checkpoints stay.
+    """
+    unlogged = connection.execute(_PUBLISHED).fetchone() == (True,)
     connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+    if unlogged:
+        mark = sql.Identifier(name, _MARK)
+        connection.execute(sql.SQL("create unlogged table {} as select true as there").format(mark))
     for table in tables:
-        params = {"oid": table.oid, "to": shadow_of(connection, name, table)}
+        params = {"oid": table.oid, "to": shadow_of(connection, name, table), "unlogged": unlogged}
         _execute(connection, _LIKE, params)
         _execute(connection, _KEYS, params)
         _execute(connection, _INDEXES, {**params, "unique": True})
+
+
+def is_unlogged(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Return whether a shadow's tables are unlogged, and may not take the live ones' place."""
+    row = connection.execute("select to_regclass(%s) is not null", [_mark(name)]).fetchone()
+    return row == (True,)
+
+
+def is_lost(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Return whether a crash of the server has emptied a shadow: its checkpoints say nothing any more."""
+    if not is_unlogged(connection, name):
+        return False
+    return connection.execute(f"select exists (select from {_mark(name)})".encode()).fetchone() != (True,)
 
 
 def index_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequence[LiveTable]) -> None:
@@ -93,6 +117,10 @@ def refuse_same_names(tables: Sequence[LiveTable]) -> None:
     twice = next((table for table in tables if names.count(table.name) > 1), None)
     if twice:
         raise RebuildRefused(f"two tables of one projection are named {twice.name!r}: a rebuild cannot tell them apart")
+
+
+def _mark(name: str) -> str:
+    return sql.Identifier(name, _MARK).as_string()
 
 
 def _execute(connection: psycopg.Connection[Any], generator: str, params: dict[str, Any]) -> None:

@@ -43,6 +43,11 @@ union all
 select 'publication ' || pubname from pg_publication_rel join pg_publication p on p.oid = prpubid
  where prrelid = %(oid)s
 union all
+select 'publication ' || pubname || ', for all tables,' from pg_publication where puballtables
+union all
+select 'publication ' || pubname || ', for all tables in its schema,' from pg_publication_namespace
+  join pg_publication p on p.oid = pnpubid join pg_class c on c.oid = %(oid)s and c.relnamespace = pnnspid
+union all
 select 'its partitions or children' from pg_class c where c.oid = %(oid)s
    and (relkind = 'p' or exists (select from pg_inherits where inhparent = c.oid or inhrelid = c.oid))
 order by 1
@@ -114,6 +119,7 @@ select setval(live, greatest(pg_sequence_last_value(live), drawn))
  where drawn is not null
 """
 
+_KEYLESS = "the rows of {} cannot be merged: it has no primary key"
 _GONE = "delete from {live} t where not exists (select from {shadow} s where {match})"
 _CHANGED = """update {live} t set {changes} from {shadow} s
               where {match} and ({theirs}) is distinct from ({ours})"""
@@ -129,6 +135,13 @@ def needs_itself(connection: psycopg.Connection[Any], tables: Sequence[LiveTable
         for table in tables
         for (what,) in connection.execute(_DEPENDENTS.encode(), {"oid": table.oid, "ours": ours})
     ]
+
+
+def refuse_keyless(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
+    """Raise RebuildRefused where rows will have to be merged into a table that has no primary key."""
+    for table in tables:
+        if needs_itself(connection, [table]) and not _key(connection, table):
+            raise RebuildRefused(_KEYLESS.format(table.place))
 
 
 def lock_tables(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
@@ -167,9 +180,9 @@ def drop_tables(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]
 
 
 def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -> int:
-    (key,) = connection.execute(_KEY.encode(), (table.oid,)).fetchone() or (None,)
+    key = _key(connection, table)
     if not key:
-        raise RebuildRefused(f"the rows of {table.place} cannot be merged: it has no primary key")
+        raise RebuildRefused(_KEYLESS.format(table.place))
     found = connection.execute(_COLUMNS.encode(), (table.oid,)).fetchall()
     columns = [name for name, is_identity in found if name in key or not is_identity]  # the live table draws its own
     changing = [name for name in columns if name not in key]
@@ -186,3 +199,8 @@ def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -
     connection.execute(_IDENTITIES.encode(), {"oid": table.oid, "place": table.place, "shadow": shadow, "key": key})
     statements = [_GONE, *([_CHANGED] if changing else []), _NEW]
     return sum(connection.execute(sql.SQL(statement).format(**parts)).rowcount for statement in statements)
+
+
+def _key(connection: psycopg.Connection[Any], table: LiveTable) -> list[str]:
+    row = connection.execute(_KEY.encode(), (table.oid,)).fetchone()
+    return list(row[0] or ()) if row else []

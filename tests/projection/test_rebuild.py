@@ -325,6 +325,8 @@ DEPENDENTS = {
     "trigger touched": """create function touch() returns trigger language plpgsql as 'begin return new; end';
         create trigger touched before update on totals for each row execute function touch()""",
     "publication changes": "create publication changes for table totals",
+    "publication everything, for all tables,": "create publication everything for all tables",
+    "publication here, for all tables in its schema,": "create publication here for tables in schema public",
     "row security": "alter table totals enable row level security",
     "its partitions or children": "create table more () inherits (totals)",
 }
