@@ -7,12 +7,12 @@ function's second parameter, a class or a union of classes.
 from collections.abc import Callable, Iterable, Mapping
 from inspect import unwrap
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from eventkit.aggregates.track import Track
-from eventkit.domain.functions import refusal
+from eventkit.domain.functions import annotation_of, refusal
 from eventkit.errors import AggregateError, UnexpectedEvent
 
 S = TypeVar("S")  # the state
@@ -63,7 +63,7 @@ def _annotation(function: Callable[..., Any]) -> Any:
     if code is None or code.co_argcount < 2:  # noqa: PLR2004 the state and the event
         return None
     try:
-        return get_type_hints(function).get(code.co_varnames[1])
+        return annotation_of(function, code.co_varnames[1])
     except NameError as error:
         raise AggregateError(
             f"an annotation of {_name(function)} cannot be resolved ({error}): name the event classes instead"

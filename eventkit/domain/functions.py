@@ -9,12 +9,11 @@ import importlib
 import inspect
 import sys
 from collections.abc import Collection
-from typing import Any
+from typing import Any, get_type_hints
 
 # Names that only a type checker imports stay unresolved where annotations are evaluated late.
-_AS_TEXT: dict[str, Any] = (
-    {"annotation_format": importlib.import_module("annotationlib").Format.STRING} if sys.version_info >= (3, 14) else {}
-)
+_LATE = importlib.import_module("annotationlib") if sys.version_info >= (3, 14) else None
+_AS_TEXT: dict[str, Any] = {"annotation_format": _LATE.Format.STRING} if _LATE else {}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -56,6 +55,15 @@ def wrong_parameters(function: Any, counts: Collection[int]) -> str | None:
     parameters = inspect.signature(function, **_AS_TEXT).parameters.values()
     needed = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
     return f"needs {needed[0]!r} by its name, which nobody gives" if needed else None
+
+
+def annotation_of(function: Any, parameter: str) -> Any:
+    """Return the type of one parameter, None without; whatever the others name. NameError where it is not known."""
+    given = _LATE.get_annotations(function, format=_LATE.Format.FORWARDREF) if _LATE else function.__annotations__
+    if parameter not in given:
+        return None
+    alone = type("alone", (), {"__annotations__": {parameter: given[parameter]}})
+    return get_type_hints(alone, globalns=getattr(function, "__globals__", {}))[parameter]
 
 
 def unrun(result: object) -> str | None:

@@ -6,6 +6,7 @@ import pytest
 
 from eventkit.aggregates.aggregate import Aggregate, evolve, fold_of
 from eventkit.aggregates.decider import Decider, Deciding
+from eventkit.aggregates.fold import classes_of
 from eventkit.aggregates.track import Track
 from eventkit.errors import AggregateError, UnexpectedEvent
 from tests.aggregates.shop import Add, Added, Cart, Close, Closed, Odd, Order, OrderClosed, Viewed, cart, decide
@@ -147,3 +148,12 @@ def test_an_evolve_method_must_say_its_events(hint: object) -> None:
 
     with pytest.raises(AggregateError, match=r"method .*name"):
         fold_of(vague)
+
+
+def test_only_the_events_annotation_must_be_known() -> None:
+    """Other parameters and the return type may name what only a type checker imports."""
+
+    def evolve_cart(state: "Nowhere", event: Added | Closed) -> "Nowhere":  # type: ignore[name-defined]  # noqa: F821
+        return (state, event)
+
+    assert classes_of(evolve_cart) == (Added, Closed)
