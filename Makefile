@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PY := $(VENV)/bin/python
-RUNS := relay latency append consume rebuild transports
+RUNS := codec relay latency append consume rebuild transports
 CODE := $(wildcard eventkit tests examples benchmarks migrations scripts)
 # the first Python here that is new enough; `make PYTHON=/path/to/python` overrides
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \

@@ -14,6 +14,7 @@ _RUNS = {
     "latency": "Follow an event from its commit to the consumer; and an idle relay.",
     "append": "Append events in transactions.",
     "subscribe": "Follow an event from its commit to a live subscription.",
+    "codec": "Encode and decode events, plain ones and the worst.",
     "consume": "Follow a topic with projectors.",
     "rebuild": "Rebuild read models from the store, and load an aggregate.",
     "scale": "Grow what there is of everything, and see what stays flat.",

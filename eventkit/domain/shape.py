@@ -15,7 +15,6 @@ from eventkit.errors import CatalogError
 
 _UNTYPED = (inspect.AnyType, inspect.CustomType)
 _REFUSED = (inspect.RawType, inspect.ExtType)
-_MAYBE_ENDLESS = (inspect.DecimalType, inspect.CustomType)
 _SETS = (inspect.SetType, inspect.FrozenSetType)
 _SORTED = (
     inspect.StrType, inspect.IntType, inspect.FloatType, inspect.BytesType, inspect.DecimalType, inspect.UUIDType,
@@ -35,7 +34,6 @@ class Shape(NamedTuple):
 
     exact: bool  # `==` is known to look at every field; where it is not, the codec looks by itself
     loose: bool  # a number in it may be read back as an int or as a float, whatever the text says
-    endless: bool  # a number in it may be read from the text NaN or Infinity
     sets: bool  # it has sets of what can be sorted
 
 
@@ -55,14 +53,13 @@ def shape_of(cls: type) -> Shape:
     return Shape(
         exact=all(_compares_every_field(node.cls) for node, _ in nodes if hasattr(node, "cls")),
         loose=any(isinstance(node, _UNTYPED) or _is_int_or_float(node) for node, _ in nodes),
-        endless=any(isinstance(node, _MAYBE_ENDLESS) for node, _ in nodes),
         sets=any(isinstance(node, _SETS) and isinstance(node.item_type, _SORTED) for node, _ in nodes),
     )
 
 
 def shape_of_model(cls: Any) -> Shape:
     """Look through a Pydantic model: what its validators and serializers do is not known."""
-    return Shape(exact=all(map(_compares_every_field, _records(cls, set()))), loose=True, endless=True, sets=False)
+    return Shape(exact=all(map(_compares_every_field, _records(cls, set()))), loose=True, sets=False)
 
 
 def _records(hint: Any, seen: set[Any]) -> Iterator[type]:

@@ -79,7 +79,11 @@ def test_an_int_in_a_float_field_is_accepted_and_read_as_a_float() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", '"nan"', '"-inf"', '"Infinity"', "1e400", '"1e+400"', "1" + "0" * 400]
+    "number",
+    [
+        *("NaN", "Infinity", "-Infinity", '"nan"', '"-inf"', '"Infinity"', "1e400", '"1e+400"', "1" + "0" * 400),
+        *('" nan "', r'"n\u0061n"', '"1_0e4_00"'),
+    ],
 )
 @pytest.mark.parametrize("name", ["metres", "either", "anything"])
 def test_a_number_that_json_does_not_have_is_refused_from_the_wire(name: str, number: str) -> None:
@@ -92,7 +96,7 @@ def test_a_number_that_json_does_not_have_is_refused_from_the_wire(name: str, nu
         Codec(type(an_event(Measured, None))).decode(f'{{"field":{{"{name}":{number}}}}}'.encode())
 
 
-@pytest.mark.parametrize("number", ["NaN", "sNaN", "-inf", "Infinity"])
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "-inf", "Infinity", r"N\u0061N"])
 def test_a_decimal_that_is_no_number_is_refused_from_the_wire(number: str) -> None:
     """The decoder alone would read it."""
     with pytest.raises(UndecodableEvent, match="JSON has no such number"):

@@ -1,6 +1,7 @@
 """Fetch what the tests' servers need, or lend a server to a command.
 
-    python -m tests.servers fetch                   the jars of Apache Kafka and ActiveMQ, through Maven, into .servers/
+    python -m tests.servers fetch                   into .servers/: jars of Apache Kafka and ActiveMQ, through Maven;
+                                                    payloads of GitHub's webhooks, through npm
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
 
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from tests.servers import ServerMissing
+from tests.servers import ServerMissing, payloads
 from tests.servers.jars import ACTIVEMQ, KAFKA
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
@@ -24,9 +25,10 @@ Run = Callable[[Sequence[str]], int]
 
 
 def fetch(_command: Sequence[str]) -> int:
-    """Fetch the jars."""
+    """Fetch the jars, and payloads."""
     for jars in (KAFKA, ACTIVEMQ):
         click.echo(f"the jars of {jars.title} are in {jars.fetch()}")
+    click.echo(f"{payloads.TITLE} is in {payloads.fetch()}")
     return 0
 
 
