@@ -69,11 +69,16 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
 
     there, _ = _open(settings)
     which = wanted(**chosen)
+    there.check(which)
     found = there.list(which, limit=limit, payload=payload)
     count, more = there.count(which)
     if as_json:
         objects = [show.as_json(letter, payload=payload) for letter in found]
         say(json.dumps({"count": count, "more": more, "letters": objects}, ensure_ascii=False))
+    elif payload and found:
+        say("\n\n".join(show.in_full(letter, payload=True) for letter in found))
+        if count > len(found):
+            remark(f"... and {count - len(found):,}{' or' if more else ''} more (--limit)")
     elif found:
         show.table(found, count - len(found), more=more)
     else:
@@ -117,24 +122,26 @@ def redrive(  # noqa: PLR0913 one parameter an option
     """Let parked streams be tried again, each from its first letter on, in order.
 
     The projectors that run take it up within a second, with the code that they have; without one it waits until one
-    is started, or say --code. The relay reads its streams again from their first unsent event.
+    is started, or say --code: then that code does it, here, and no other. The relay reads its streams again from their
+    first unsent event. Exit code 1 where letters are left, or nobody has taken the request up in time.
     """
     from eventkit.cli.redriving import await_projectors, redrive_here, redriven, tell_left_out
+    from eventkit.projection.loading import load_projections
 
+    projections = load_projections(paths)  # wrong code is found before anything is asked for
     there, acting = _open(settings, actor)
-    pages = there.pages(wanted(everything=everything, **chosen))
+    which = wanted(everything=everything, **chosen)
+    there.check(which)
+    pages = there.pages(which)
     first = next(pages)
     choice = there.whole_streams(first)
     tell_left_out(first, choice)
     if not confirmed("redrive", choice, dry_run=dry_run, yes=yes, as_json=as_json):
         return
-    for page in itertools.chain([first], pages):
-        acting.redrive(page)
-    if paths:
-        redrive_here(settings, paths)
+    redrive_here(settings, acting, itertools.chain([first], pages), projections)
     told = await_projectors(there, choice, wait)  # those of the first page stand for the others
     say(json.dumps(told) if as_json else "\n".join(redriven(told)))
-    raise SystemExit(told["left"] > 0 and not told["waiting_streams"])
+    raise SystemExit(told["left"] > 0 or told["waiting_streams"] > 0)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Change what a letter says, and redrive it.")
@@ -190,7 +197,9 @@ def discard(
     published in its place, and readers of the store get the tombstone too.
     """
     there, acting = _open(settings, actor)
-    pages = there.pages(wanted(everything=everything, **chosen))
+    which = wanted(everything=everything, **chosen)
+    there.check(which)
+    pages = there.pages(which)
     first = next(pages)
     if not confirmed("discard", first, dry_run=dry_run, yes=yes, as_json=as_json):
         return
@@ -222,10 +231,14 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
     from eventkit.cli import letters as show
 
     there, _ = _open(settings)
-    actions = there.log(wanted(**chosen), limit=limit, payload=payload)
+    which = wanted(**chosen)
+    there.check(which)
+    actions = there.log(which, limit=limit, payload=payload)
     if as_json:
         objects = [show.action_as_json(action, payload=payload) for action in actions]
         say(json.dumps({"actions": objects}, ensure_ascii=False))
+    elif payload and actions:
+        say("\n\n".join(map(show.action_in_full, actions)))
     elif actions:
         show.actions_table(actions)
     else:

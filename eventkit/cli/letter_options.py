@@ -10,6 +10,7 @@ import click
 
 from eventkit.cli.ages import read_age
 from eventkit.cli.output import confirm, say
+from eventkit.storage.dead_letters import CAUSES
 from eventkit.storage.letter_list import Choice, Wanted
 
 Function = Callable[..., Any]
@@ -49,7 +50,7 @@ def selects(function: Function) -> Function:
             click.option("--stream", metavar="STREAM", help="Of this stream."),
             click.option("--category", metavar="NAME", help="Of the streams of this category."),
             click.option("--type", "type_", metavar="NAME", help="Events of this type."),
-            click.option("--cause", metavar="CAUSE", help="As the list shows it: failed, refused, gap."),
+            click.option("--cause", type=click.Choice(CAUSES), help="As the list shows it."),
             click.option("--older-than", callback=read_age, metavar="AGE", help="Parked longer ago than 15m, 12h, 7d."),
             click.option("--newer-than", callback=read_age, metavar="AGE", help="Parked since then."),
         )

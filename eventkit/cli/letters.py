@@ -44,7 +44,16 @@ def in_full(letter: Filed, *, payload: bool) -> str:
     """Return a letter line by line."""
     facts = as_json(letter, payload=payload)
     headers = facts.pop("headers") or {}
-    lines = {name.replace("_", " "): value for name, value in facts.items() if value is not None} | headers
+    return _lines({name.replace("_", " "): value for name, value in facts.items()} | headers)
+
+
+def action_in_full(action: Action) -> str:
+    """Return what was done line by line, with what the event said."""
+    return _lines({name.replace("_", " "): value for name, value in action_as_json(action, payload=True).items()})
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    lines = {name: value for name, value in facts.items() if value is not None}
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {''.join(_row(_text(value)))}" for name, value in lines.items())
 

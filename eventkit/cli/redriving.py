@@ -1,12 +1,20 @@
 """What `eventkit dead-letters redrive` does after it has asked: applies here, or waits for the projectors that run."""
 
+import os
+import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from eventkit.cli.letter_options import number
 from eventkit.cli.output import remark
 from eventkit.config import Settings
 from eventkit.storage.letter_list import Choice, LetterList, Wanted
+
+if TYPE_CHECKING:
+    from eventkit.projection.projection import Projection
+    from eventkit.storage.letter_actions import LetterActions
 
 
 def tell_left_out(chosen: Choice, choice: Choice) -> None:
@@ -18,13 +26,22 @@ def tell_left_out(chosen: Choice, choice: Choice) -> None:
         )
 
 
-def redrive_here(settings: Settings, paths: Sequence[str]) -> None:
+def redrive_here(
+    settings: Settings, acting: "LetterActions", pages: Iterable[Choice], projections: "Sequence[Projection]"
+) -> None:
+    """Ask for streams, those of the projections given for this process alone, and do these; nobody else takes them."""
     from eventkit.projection import running
-    from eventkit.projection.loading import load_projections
     from eventkit.worker import Stop
 
-    for projection in load_projections(paths):
-        running.Running(projection, settings, running.Wanted()).redrive(Stop())
+    process = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
+    try:
+        for page in pages:
+            acting.redrive(page, named=[projection.name for projection in projections], process=process)
+        for projection in projections:
+            running.Running(projection, settings, running.Wanted()).redrive(Stop(), process)
+    finally:
+        if left := acting.release(process):
+            remark(f"{number(left, 'stream')} not tried: asked for no more")
 
 
 def await_projectors(there: LetterList, choice: Choice, seconds: float) -> dict[str, int]:

@@ -9,7 +9,7 @@ import click
 
 from eventkit.cli.output import say
 from eventkit.config import Settings
-from eventkit.errors import CatalogError
+from eventkit.errors import CatalogError, TopicUnusable
 from eventkit.transports import Transport
 
 _PARTITIONS = 6
@@ -53,8 +53,11 @@ def checked(context: click.Context, parameter: click.Parameter, names: tuple[str
 )
 @_JSON
 @click.pass_obj
-def create(settings: Settings, names: tuple[str, ...], partitions: int, *, as_json: bool) -> None:
-    """Create the topics that are missing."""
+@click.pass_context
+def create(
+    context: click.Context, settings: Settings, names: tuple[str, ...], partitions: int, *, as_json: bool
+) -> None:
+    """Create the topics that are missing; exit 1 where one is there with other --partitions than asked for."""
     transport = _transport(settings)
     created = transport.create_topics(names, partitions=partitions)
     there = transport.partitions(names)
@@ -64,6 +67,16 @@ def create(settings: Settings, names: tuple[str, ...], partitions: int, *, as_js
         for name, count in there.items():
             say(f"{name}: {f'created with {count} partitions' if name in created else 'is already there'}")
     transport.close()
+    asked = context.get_parameter_source("partitions") is not click.core.ParameterSource.DEFAULT
+    others = {name: count for name, count in there.items() if name not in created and count != partitions}
+    if asked and others:
+        raise TopicUnusable(
+            {
+                name: f"it has {count} partitions, not {partitions}: nothing was changed, for another number sends a "
+                "stream's later events to another partition"
+                for name, count in others.items()
+            }
+        )
 
 
 @command.command(epilog=_EXAMPLES, short_help="Ask whether broker and topics are there.")

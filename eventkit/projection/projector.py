@@ -215,11 +215,11 @@ class Projector:
             yield from found
             after = found[-1]
 
-    def redrive_asked(self) -> int:
+    def redrive_asked(self, reserved_for: str | None = None) -> int:
         """Redrive what an operator has asked for, for a second or so; return how many streams were tried."""
         deadline = time.monotonic() + ASKED
         tried = 0
-        for stream in self._culprits.certainly(self._second.asked):
+        for stream in self._culprits.certainly(partial(self._second.asked, reserved_for)):
             if self.stop.is_set() or time.monotonic() > deadline:
                 break
             if not self._culprits.look(Run(stream, []), self.counters, redrive=True):

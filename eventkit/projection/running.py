@@ -79,12 +79,12 @@ class Running:
                 self._remove_abandoned(stack)
             self._tell_pruned(projector)
 
-    def redrive(self, stop: Stop) -> None:
-        """Redrive all that an operator has asked for, here and now, whether or not other processes run it."""
+    def redrive(self, stop: Stop, reserved_for: str) -> None:
+        """Redrive what an operator has asked this process to do by its own code, whoever else runs the projection."""
         with ExitStack() as stack:
             projector = self._projector(stack, stop)
             projector.register()
-            while projector.redrive_asked():
+            while projector.redrive_asked(reserved_for):
                 pass
 
     def work(self, stop: Stop) -> None:

@@ -100,10 +100,10 @@ class SecondLook:
         with self._applying.workspace.transaction() as connection:
             return self._letters.held(connection, self._by(self._applying.fence(connection)), after=after)
 
-    def asked(self) -> list[str]:
-        """Return the streams that an operator wants to be tried again."""
+    def asked(self, reserved_for: str | None = None) -> list[str]:
+        """Return the streams that an operator wants to be tried again, by any projector or by the process named."""
         with self._applying.workspace.transaction() as connection:
-            return self._letters.asked(connection, self._by(self._applying.fence(connection)))
+            return self._letters.asked(connection, self._by(self._applying.fence(connection)), reserved_for)
 
     def is_parked(self, stream: str) -> bool:
         """Return whether a stream is parked."""

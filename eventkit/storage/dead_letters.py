@@ -51,7 +51,9 @@ _END = f"""with asked as (delete from {{s}}.redrives where parked_by = %(parked_
 {RECORD}
 select asked_by, 'redrive', 'failed again', id, {COPIED} from {{s}}.dead_letters, asked
  where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
-_ASKED = "select stream from {s}.redrives where parked_by = %s order by asked_at, stream limit 1000"
+_ASKED = """select stream from {s}.redrives where parked_by = %s and reserved_for is not distinct from %s
+             order by asked_at, stream limit 1000"""
+CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # the last: a relay's
 
 
 class Letter(msgspec.Struct):
@@ -103,9 +105,9 @@ class DeadLetters:
         """Take letters away: they are applied, those above a version in this transaction."""
         connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
 
-    def asked(self, connection: psycopg.Connection[Any], parked_by: str) -> list[str]:
-        """Return streams that somebody wants to be tried again."""
-        return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by,))]
+    def asked(self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None) -> list[str]:
+        """Return streams that somebody wants to be tried again, by any projector or by the process that is named."""
+        return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by, reserved_for))]
 
     def end_redrive(
         self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None

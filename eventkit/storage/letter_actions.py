@@ -29,10 +29,12 @@ from eventkit.storage.projections import Projections
 TOMBSTONE = "eventkit.tombstone"  # the type of what is published in place of a discarded event: nobody handles it
 
 _ASK = f"""with live as materialized ({LIVE} for share)
-insert into {{s}}.redrives (parked_by, stream, asked_by)
-select distinct parked_by, stream, %(actor)s from {{s}}.dead_letters
+insert into {{s}}.redrives (parked_by, stream, asked_by, reserved_for)
+select distinct parked_by, stream, %(actor)s,
+       case when split_part(parked_by, ':', 2) = any(%(named)s::text[]) then %(process)s end from {{s}}.dead_letters
  where id = any(%(ids)s) and version > 0 and split_part(parked_by, ':', 3) in (table live)
-on conflict do nothing"""
+on conflict (parked_by, stream) do update set reserved_for = excluded.reserved_for"""
+_RELEASE = "delete from {s}.redrives where reserved_for = %(process)s"
 _ASK_FOR_REST = """insert into {s}.redrives (parked_by, stream, asked_by)
 select %(parked_by)s, %(stream)s, %(actor)s
  where exists (select from {s}.dead_letters where parked_by = %(parked_by)s and stream = %(stream)s and version > 0)
@@ -102,16 +104,22 @@ class LetterActions:
         self._name = schema
         self._actor = actor
 
-    def redrive(self, choice: Choice) -> tuple[int, int]:
-        """Let streams be tried again from their first letter on.
+    def redrive(self, choice: Choice, *, named: Sequence[str] = (), process: str | None = None) -> tuple[int, int]:
+        """Let streams be tried again from their first letter on; those of projections `named` by this process alone.
 
         Return how many streams of projections were not asked for before, and how many letters of the relay are gone.
         """
         with database_errors(), self._connection.transaction():
-            asked = self._execute(_ASK, ids=choice.of_relay(yes=False).ids).rowcount
+            ids = choice.of_relay(yes=False).ids
+            asked = self._execute(_ASK, ids=ids, named=list(named), process=process).rowcount
             sent = self._execute(_SEND_AGAIN, ids=choice.of_relay(yes=True).ids).rowcount
             # crash point: asked, not committed -> nothing has happened
         return asked, sent
+
+    def release(self, process: str) -> int:
+        """Ask no more for what a process was to do and has not done; return how many streams that were."""
+        with database_errors():
+            return self._execute(_RELEASE, process=process).rowcount
 
     def discard(self, parked_by: str, stream: str, ids: Sequence[int]) -> list[Outcome]:
         """Discard letters of one stream, in order of version, as far as that leaves no hole; what is behind goes on."""
@@ -147,7 +155,7 @@ class LetterActions:
                     )
                 self._execute(_SEND_AGAIN, ids=[letter])
             else:
-                self._execute(_ASK, ids=[letter])
+                self._execute(_ASK, ids=[letter], named=[], process=None)
             # crash point: edited, not committed -> nothing has happened
 
     def _step_over(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[Outcome]]:

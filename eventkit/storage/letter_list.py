@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from eventkit.errors import DeadLetterError
 from eventkit.storage.connection import database_errors
 
 RELAY = "relay"
@@ -63,6 +64,14 @@ _LOG = f"""select id, at, actor, action, result, letter, parked_by, stream, vers
        case when %(payload)s then new_data end
   from {{s}}.dead_letter_actions d
  where {_OF_ACTIONS} order by d.id desc limit %(limit)s"""
+
+
+_PARKED_BY = """select name from {s}.projections where name = %(by)s union all select 'relay' where %(by)s = 'relay'
+ union all (select 'a letter' from {s}.dead_letters where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s
+             limit 1)
+ union all (select 'an action' from {s}.dead_letter_actions
+             where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s limit 1) limit 1"""
+_NAMES = "select name from {s}.projections order by name limit 20"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +158,12 @@ class LetterList:
         """Only read."""
         self._connection = connection
         self._schema = f'"{schema}"'
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise DeadLetterError where nobody of the name `by` has ever parked, or could park, anything here."""
+        if wanted.by is not None and not self._rows(_PARKED_BY, {"by": wanted.by}):
+            names = ", ".join(["relay", *(name for (name,) in self._rows(_NAMES, {}))])
+            raise DeadLetterError(f"nobody named {wanted.by!r} parks streams in this database: there are {names}")
 
     def choose(self, wanted: Wanted) -> Choice:
         """Return which letters are wanted: the first page of them."""

@@ -270,6 +270,7 @@ def _letters(tables: MetaData) -> None:
         Column("parked_by", Text, primary_key=True),
         Column("stream", Text(collation="C"), primary_key=True),
         Column("asked_by", Text, nullable=False),
+        Column("reserved_for", Text),  # the process that does it, where the operator has named the code
         Column("asked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="Somebody asks for a parked stream to be tried again: its projector does, and removes the row.",
     )

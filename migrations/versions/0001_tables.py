@@ -257,6 +257,7 @@ def _letters(schema: str) -> None:
         sa.Column("parked_by", sa.Text, nullable=False),
         sa.Column("stream", C_TEXT, nullable=False),
         sa.Column("asked_by", sa.Text, nullable=False),
+        sa.Column("reserved_for", sa.Text),
         sa.Column("asked_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("parked_by", "stream", name="redrives_pkey"),
         schema=schema,

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 from eventkit.cli import main
+from eventkit.errors import ProjectionError
 from eventkit.projection import culprit
-from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, rows
+from eventkit.projection.running import Running
+from eventkit.storage.letter_actions import LetterActions
+from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
 MENDED = "tests.projection.read_models:mended"
 SECRET = Ordered("eve@example.org", -1)
@@ -144,13 +148,82 @@ def test_a_redrive_that_fails_again_says_so(url: str) -> None:
 
 
 def test_a_redrive_that_nobody_takes_up_says_what_to_do(url: str) -> None:
-    """The request stays; the list shows it."""
+    """The request stays; the list shows it; exit 1, for a script."""
     shown = run(url, "redrive", "--all", "--yes", "--wait", "0", "--as", "ann")
 
-    assert shown.exit_code == 0
+    assert shown.exit_code == 1
     assert "1 letter of the relay: it sends their streams again, when it runs" in shown.output
     assert "2 streams wait for a projector to take them up" in shown.output
     assert "failed, redrive asked by ann" in run(url, "list").output
+
+
+def test_a_running_projector_does_not_take_what_the_named_code_is_to_do(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the old code, looks all the time, and is never first; the record has the operator."""
+    looked: list[int] = []
+    ask = LetterActions.redrive
+
+    def ask_and_let_the_others_look(*args: Any, **kwargs: Any) -> tuple[int, int]:  # noqa: ANN401 the method's own
+        asked = ask(*args, **kwargs)
+        with projector(url) as old:
+            looked.append(old.redrive_asked())
+        return asked
+
+    monkeypatch.setattr(LetterActions, "redrive", ask_and_let_the_others_look)
+    shown = run(url, "redrive", "--by", "totals", "--yes", "--code", MENDED, "--as", "ann")
+
+    assert (looked, shown.stdout, shown.exit_code) == ([0], "4 letters applied\n", 0)
+    assert rows(url, "select distinct actor, result from eventkit.dead_letter_actions") == [("ann", "applied")]
+    assert rows(url, "select * from eventkit.redrives") == []
+
+
+def test_code_that_cannot_be_imported_asks_for_nothing(url: str) -> None:
+    """It is imported before anything is asked or done."""
+    shown = run(url, "redrive", "--all", "--yes", "--code", "nowhere:totals")
+
+    assert shown.exit_code == 1
+    assert "no module 'nowhere'" in shown.stderr
+    assert rows(url, "select * from eventkit.redrives") == []
+
+
+def test_code_that_fails_while_it_begins_leaves_no_request_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was reserved for it would be nobody's for ever."""
+
+    def fail(*_: object) -> None:
+        raise ProjectionError("cannot begin")
+
+    monkeypatch.setattr(Running, "redrive", fail)
+    shown = run(url, "redrive", "--by", "totals", "--yes", "--code", MENDED)
+
+    assert shown.exit_code == 1
+    assert "2 streams not tried: asked for no more" in shown.stderr
+    assert rows(url, "select * from eventkit.redrives") == []
+
+
+@pytest.mark.parametrize("command", ["list", "redrive", "discard", "log"])
+def test_a_name_that_nobody_has_is_a_mistake(url: str, command: str) -> None:
+    """An empty answer would be taken for good news; whoever is known has an answer, an empty one too."""
+    more = [] if command in ("list", "log") else ["--yes", "--dry-run"]
+
+    unknown = run(url, command, "--by", "total", *more)
+    cause = run(url, command, "--cause", "faild", *more)
+
+    assert unknown.exit_code == 1
+    assert unknown.stderr == "eventkit: nobody named 'total' parks streams in this database: there are relay, totals\n"
+    assert cause.exit_code == 2
+    assert "'faild' is not one of 'failed', 'undecodable'" in cause.stderr
+    for by in ("relay", "totals", "projection:totals:1"):
+        assert run(url, command, "--by", by, "--stream", "none-1", *more).exit_code == 0
+
+
+def test_the_payload_is_shown_without_json_too(url: str) -> None:
+    """A table has no room for it: each letter is told line by line."""
+    shown = run(url, "list", "--payload")
+
+    assert shown.exit_code == 0
+    assert shown.output.count("eve@example.org") >= 3
+    assert "\n\n" in shown.output
 
 
 def test_all_must_be_said(url: str) -> None:

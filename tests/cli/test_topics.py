@@ -25,6 +25,20 @@ def test_create_makes_what_is_missing_and_says_so(kafka: Kafka) -> None:
     assert (second.exit_code, second.output) == (0, f"{name}: is already there\n")
 
 
+def test_another_number_of_partitions_is_not_silently_ignored(kafka: Kafka) -> None:
+    """What is there is said, and nothing is changed; exit 1."""
+    name = fresh("shop.order")
+    run(kafka.url, "create", name, "--partitions", "3")
+
+    done = run(kafka.url, "create", name, "--partitions", "12")
+    same = run(kafka.url, "create", name, "--partitions", "3")
+
+    assert done.exit_code == 1
+    assert f"topic {name!r}: it has 3 partitions, not 12: nothing was changed" in done.stderr
+    assert same.exit_code == 0
+    assert f"{name}: 3 partitions" in run(kafka.url, "check", name).output
+
+
 def test_check_names_the_broker_and_the_partitions(kafka: Kafka) -> None:
     """What is there is shown."""
     name = fresh("shop.order")
