@@ -29,12 +29,15 @@ from eventkit.storage.places import Places
 from eventkit.storage.projections import Live, Projections
 from eventkit.storage.registering import register
 
+_SHORT_WAIT = b"set local lock_timeout = '50ms'"
+
 
 class Stopped(msgspec.Struct):
     """A run whose stream did not advance, and the checkpoint as it is (None: there is none)."""
 
     run: Run
     checkpoint: Checkpoint | None
+    locked: bool = False  # by another transaction
 
 
 class Applying:
@@ -54,6 +57,7 @@ class Applying:
         self._schema = schema
         self.opening = opening
         self.recent = Recent()
+        self.fenced = False  # whether the open transaction, or the last one, was behind the fence
         self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
 
@@ -89,9 +93,12 @@ class Applying:
         with self.workspace.transaction() as connection:
             return not self.checkpoints.any(connection, self.fence(connection).generation)
 
-    def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
+    def fence(self, connection: psycopg.Connection[Any]) -> Live:
         """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
-        return self.checked(self.projections.fence(connection, self.projection.name, exclusive=exclusive))
+        self.fenced = False
+        live = self.checked(self.projections.fence(connection, self.projection.name))
+        self.fenced = True
+        return live
 
     def checked(self, live: Live | None) -> Live:
         """Return what is live, if this process may apply to it."""
@@ -103,18 +110,23 @@ class Applying:
             raise VersionMismatch(_another_version(self.projection, live))
         return live
 
-    def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Stopped]:
+    def apply(
+        self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None, around_locks: bool = False
+    ) -> list[Stopped]:
         """Apply whole runs, one a stream, in one transaction; return those that did not advance.
 
-        What was committed is added to `done`.
+        What was committed is added to `done`. `around_locks` leaves out streams whose checkpoints others have locked,
+        and waits for no lock for long: a `LockNotAvailable` says that some must wait.
         """
         counted = Counters()
-        saves = None
+        saves, locked = None, set[str]()
         with self.workspace.transaction() as connection:
-            live = self.fence(connection, exclusive=reached is not None and reached.position is not None)
-            advanced = (
-                self.checkpoints.advance(connection, live.generation, [run.span() for run in runs]) if runs else set()
-            )
+            live = self.fence(connection)
+            if around_locks:
+                connection.execute(_SHORT_WAIT)
+                locked = self.checkpoints.locked(connection, live.generation, [run.stream for run in runs])
+            free = [run.span() for run in runs if run.stream not in locked]
+            advanced = self.checkpoints.advance(connection, live.generation, free) if free else set()
             self.fold(live, [arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
             stopped = [run for run in runs if run.stream not in advanced]
             known = (
@@ -127,7 +139,7 @@ class Applying:
         for run in runs:
             if run.stream in advanced:
                 self.recent.add(run.ids)
-        return [Stopped(run, known.get(run.stream)) for run in stopped]
+        return [Stopped(run, known.get(run.stream), run.stream in locked) for run in stopped]
 
     def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record the group that is about to be joined, in a transaction of its own."""
@@ -139,7 +151,7 @@ class Applying:
     def save(self, reached: Reached) -> None:
         """Remember how far the source has been read, in a transaction of its own."""
         with self.workspace.transaction() as connection:
-            self.fence(connection, exclusive=reached.position is not None)
+            self.fence(connection)
             saves = self._save(connection, reached)
         self._saved(saves)
 

@@ -1,8 +1,8 @@
 """Streams set aside: they wait for something that is no fault of their events, while the other streams go on.
 
 Their events stay in memory in order, with those of the same streams that come later, and none of them is acknowledged:
-a process that dies here leaves them to be delivered again. What they wait for is a handler's breaker
-(`eventkit.projection.breaker`). Used by one thread.
+a process that dies here leaves them to be delivered again. They wait for a handler's breaker
+(`eventkit.projection.breaker`), or for a lock that another transaction holds. Used by one thread.
 """
 
 import time
@@ -16,6 +16,8 @@ from eventkit.projection.breaker import Breakers
 from eventkit.projection.handlers import Handler, Handlers
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
+_LOCKED = 0.5  # seconds before a stream that was locked is tried again
+_AROUND = 10.0  # seconds after a lock was met for which others are expected
 _OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
 
 
@@ -23,7 +25,7 @@ class Waiting(msgspec.Struct):
     """A stream that waits, and its events that came so far."""
 
     run: Run
-    handler: Handler
+    handler: Handler | None  # None: for a lock
     due: float = 0.0  # on the monotonic clock
     suspect: bool = False  # it has failed itself: it is tried alone
     strikes: int = 0  # how often it has failed while others got through
@@ -39,6 +41,7 @@ class Aside:
         self.size = 0  # bytes, nearly
         self._handlers = handlers
         self._clock = clock
+        self._around_locks = 0.0  # until when
         self._waiting: dict[str, Waiting] = {}
         self._tried: dict[str, Waiting] = {}  # those that `take` has returned
         self._unsettled: dict[str, list[Message]] = {}  # by key: delivered, to be acknowledged in this order
@@ -68,7 +71,7 @@ class Aside:
                 self.add(after, self._handler(after.arrivals[0]))
         return ready
 
-    def add(self, run: Run, handler: Handler) -> None:
+    def add(self, run: Run, handler: Handler | None) -> None:
         """Set a run aside."""
         waiting = self._waiting.get(run.stream)
         if waiting is None:
@@ -77,11 +80,32 @@ class Aside:
             self._waiting[run.stream] = waiting
         self._join(waiting, run)
 
+    @property
+    def around_locks(self) -> bool:
+        """Whether others' locks are expected."""
+        return self._clock() < self._around_locks
+
+    def met_lock(self) -> None:
+        """Expect others' locks for a while."""
+        self._around_locks = self._clock() + _AROUND
+
+    def add_locked(self, run: Run) -> None:
+        """Set a run aside that another transaction's lock is in the way of."""
+        self.met_lock()
+        self.add(run, None)
+        waiting = self._waiting[run.stream]
+        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
+
+    @property
+    def locked(self) -> int:
+        """How many streams wait for locks."""
+        return sum(waiting.handler is None for waiting in self._waiting.values())
+
     def failed(self, stream: str) -> int:
         """Let a stream wait that has failed itself; return how often it has while others got through."""
         waiting = self._waiting.pop(stream)
         self._waiting[stream] = waiting  # the next one is tried before it
-        passed = self.breakers.passed(waiting.handler.kind)
+        passed = self.breakers.passed(waiting.handler.kind) if waiting.handler else 0
         if waiting.suspect and passed > waiting.passed:
             waiting.strikes += 1
         waiting.suspect, waiting.passed = True, passed
@@ -96,10 +120,10 @@ class Aside:
         self._tried.clear()
         runs: list[Run] = []
         for waiting in list(self._waiting.values()):
-            kind = waiting.handler.kind
-            if waiting.due > self._clock() or not self.breakers.is_due(kind):
+            kind = waiting.handler.kind if waiting.handler else None
+            if waiting.due > self._clock() or (kind and not self.breakers.is_due(kind)):
                 continue
-            alone = waiting.suspect or self.breakers.is_open(kind) or not waiting.run.whole
+            alone = waiting.suspect or (kind and self.breakers.is_open(kind)) or not waiting.run.whole
             if alone and runs:
                 continue
             runs.append(self._take(waiting, 1 if alone else most))

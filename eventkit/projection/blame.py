@@ -35,6 +35,7 @@ from eventkit.errors import (
 )
 from eventkit.projection.handlers import handler_of
 from eventkit.projection.place import place_of
+from eventkit.projection.rows import OneRowError
 from eventkit.storage.connection import translated as meaning_of
 from eventkit.worker import PASSING
 
@@ -106,7 +107,7 @@ def blame(error: Exception, *, ours: bool = True, away: tuple[type[Exception], .
             return Blame.AWAY
         return _OF_APPENDS.get(type(error), Blame.DEPLOYMENT)
     cause = database_error(error, ours=ours)
-    if cause is not None:
+    if cause is not None and not isinstance(error, OneRowError):
         return _of_database(cause, ours=ours)
     return Blame.AWAY if handler_of(error) and _is_of_surroundings(error) else Blame.EVENT
 
@@ -155,6 +156,12 @@ def database_error(error: BaseException, *, ours: bool = True) -> psycopg.Error 
         else:
             link = link.__cause__ or (link.__context__ if ours else None)
     return None
+
+
+def is_lock_timeout(error: Exception) -> bool:
+    """Whether an error says that a lock was not to be had in time."""
+    cause = database_error(error)
+    return cause is not None and cause.sqlstate == "55P03"
 
 
 def translated(error: Exception) -> Exception:

@@ -41,9 +41,8 @@ class Building(Applying):
         self.rebuilds = Rebuilds(schema)
         self._live_tables = live_tables if projection.needs_sqlalchemy else ()
 
-    def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
+    def fence(self, connection: psycopg.Connection[Any]) -> Live:
         """Hold the rebuild's row; whoever cleans up after a dead rebuild waits for this transaction."""
-        del exclusive
         self.rebuilds.fence(connection, self.projection.name, self.rebuild)
         return self.rebuild.live()
 

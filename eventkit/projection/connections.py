@@ -15,8 +15,9 @@ from eventkit.projection.opening import Opening
 from eventkit.storage.connection import connect
 from eventkit.storage.history import History, OwnHistory, RemoteHistory
 
-# A lock that long is somebody's mistake: said, and tried again.
-_SESSION = {"lock_timeout": "10s", "jit": "off", "TimeZone": "UTC"}
+_OURS = 8  # seconds that our own code may take between two statements
+# After that long a batch goes around what others have locked.
+_SESSION = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": f"{_OURS}s"}
 
 
 class Connections:
@@ -31,6 +32,11 @@ class Connections:
     def read_models(self, name: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
         """Connect to the read models' database."""
         return self._connect(name, self._settings.require_database(), autocommit=autocommit, options=_SESSION)
+
+    def batches(self, timeout: float) -> psycopg.Connection[Any]:
+        """Connect for batches, whose handlers may take `timeout` seconds between two statements."""
+        options = {**_SESSION, "idle_in_transaction_session_timeout": f"{round(timeout * 1000)}ms"}
+        return self._connect("projector", self._settings.require_database(), autocommit=False, options=options)
 
     def store(self, name: str, *, options: dict[str, str] = _SESSION) -> psycopg.Connection[Any]:
         """Connect to the event store, wherever it is."""

@@ -1,26 +1,25 @@
-"""Applies runs of events whatever they do: finds the event that fails, by halves, by stream, then within its stream.
+"""Finds the event that fails, among streams (`isolation`), then within its stream, and parks it.
 
-No savepoints: one a stream trebles the cost of all, while failures are rare. A failed transaction is rolled back and
-all it loaded is forgotten. What fails alone is tried again with a growing pause, then parked with its stream; what is
-another transaction's or the server's fault never is.
+What fails alone is tried again with a growing pause, then parked with its stream; what is another transaction's or the
+server's fault never is.
 """
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
-from eventkit.projection.applying import Applying, Stopped
+from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Arrival, Run
 from eventkit.projection.aside import Aside
-from eventkit.projection.blame import Blame, blame, cause_of, detail, said, translated
+from eventkit.projection.blame import Blame, blame, cause_of, detail, is_lock_timeout, translated
 from eventkit.projection.counters import Counters
 from eventkit.projection.doubts import Doubt, Kind
+from eventkit.projection.failures import Away, Failed, Locked
 from eventkit.projection.handlers import step_of
+from eventkit.projection.isolation import BatchIsolation
 from eventkit.projection.letters import Why
 from eventkit.projection.place import frames_of
 from eventkit.projection.reached import Reached
@@ -32,24 +31,6 @@ logger = logging.getLogger("eventkit.projection")
 T = TypeVar("T")
 RIVALS = 8  # deadlocks and the like in a row, before the connection is thrown away
 _AWAY = 1.0  # seconds between two tries of a rebuild at what a handler calls
-
-
-class Failed(Exception):  # not an error of ours: it carries one of the handlers'
-    """A transaction was rolled back for something an event did."""
-
-    def __init__(self, error: Exception) -> None:
-        """Carry the error; this one's message is for logs, so it says no more than may be said anywhere."""
-        super().__init__(said(error))
-        self.error = error
-
-
-class Away(Exception):  # not an error of ours: it carries one of the handlers'
-    """A transaction was rolled back because something that a handler calls is away."""
-
-    def __init__(self, error: Exception) -> None:
-        """Carry the error."""
-        super().__init__(said(error))
-        self.error = error
 
 
 class PutOff(NamedTuple):
@@ -73,13 +54,14 @@ class Culprits:
         self._stop = stop
         self._aside = aside
         self._name = applying.projection.name
+        self._isolation = BatchIsolation(applying, self.again, self._wait_for, aside=aside)
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a second look."""
-        sorted_out = self._halve(runs, done, reached=reached)
+        sorted_out = self._isolation.apply(runs, done, reached=reached)
         left, doubts = sorted_out.left, sorted_out.doubts
         if sorted_out.ahead:  # their first events had been applied already, the rest can go together
-            late = self._halve(sorted_out.ahead, done)
+            late = self._isolation.apply(sorted_out.ahead, done)
             left += [*late.left, *late.ahead]
             doubts += late.doubts
         return left + self._judge(doubts, done) if doubts else left
@@ -100,6 +82,10 @@ class Culprits:
                 left = self.again(looking)
                 limit, attempts = min(most, 2 * limit), 0
                 self._succeeded(self._second.trying)
+            except Locked:
+                if current.arrivals:
+                    self._isolation.set_aside([current])
+                return bool(current.arrivals)
             except Away as away:
                 put_off = self._put_off(current, away, done)
                 if put_off.result is not None:
@@ -135,6 +121,8 @@ class Culprits:
                     raise Away(error) from error
                 if whose is not Blame.RIVAL:
                     raise translated(error) from error
+                if self._aside is not None and self._applying.fenced and is_lock_timeout(error):
+                    raise Locked from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
@@ -163,37 +151,9 @@ class Culprits:
                 done.duplicates += len(doubt.arrivals)
         return forks
 
-    def _halve(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> "SortedOut":
-        """Apply runs, by halves where they fail; return those that did not advance."""
-        if not runs:
-            return SortedOut()
-        try:
-            return sort_out(self.again(lambda: self._applying.apply(runs, done, reached=reached)), done)
-        except Away as away:
-            if self._aside is None and self._wait_for(away):
-                return SortedOut(list(runs))  # asked to stop
-            return self._halve(self._ready(runs, away), done)
-        except Failed as failure:
-            logger.debug("%d streams of %s fail together: %s", len(runs), self._name, failure)
-            if len(runs) == 1:
-                return SortedOut(list(runs))
-        middle = len(runs) // 2
-        return self._halve(runs[:middle], done).plus(self._halve(runs[middle:], done))
-
     def _blame(self, error: Exception) -> Blame:
         ours = self._applying.workspace.broken
         return blame(error, ours=ours, away=self._applying.projection.away)
-
-    def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
-        """Return what can be applied while something is away."""
-        if self._aside is None:
-            return runs
-        self._aside.breakers.failed(away.error)
-        ready = self._aside.sort_out(runs)
-        step = step_of(away.error)
-        if step is not None and step.stream in self._aside:
-            self._aside.failed(step.stream)
-        return ready
 
     def _before(self, away: Away) -> int:
         """Return how many events of the last look come before the first that its handler would fail at; 1 at least."""
@@ -243,36 +203,6 @@ class Culprits:
         culprit = self._second.trying[0]
         why = Why(cause_of(failure.error), str(failure), detail(failure.error, private=self._applying.private))
         return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
-
-
-class SortedOut(msgspec.Struct):
-    """Runs that did not advance."""
-
-    left: list[Run] = msgspec.field(default_factory=list)  # need a second look
-    ahead: list[Run] = msgspec.field(default_factory=list)  # the parts that follow their checkpoint
-    doubts: list[Doubt] = msgspec.field(default_factory=list)  # below their checkpoint, and not known to be duplicates
-
-    def plus(self, other: "SortedOut") -> "SortedOut":
-        """Return both."""
-        return SortedOut(self.left + other.left, self.ahead + other.ahead, self.doubts + other.doubts)
-
-
-def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:
-    """Count plain duplicates, and sort the other runs."""
-    found = SortedOut()
-    for item in stopped:
-        run, checkpoint = item.run, item.checkpoint
-        if checkpoint is None or checkpoint.parked or not run.contains(checkpoint.version, checkpoint.event_id):
-            found.left.append(run)
-            continue
-        if run.is_below(checkpoint.version):
-            found.doubts.append(Doubt(checkpoint, run.arrivals))
-            continue
-        rest = run.above(checkpoint.version)
-        done.duplicates += len(run.arrivals) - len(rest.arrivals)
-        if rest.arrivals:
-            found.ahead.append(rest)
-    return found
 
 
 def _where(error: Exception) -> str:

@@ -22,7 +22,8 @@ from eventkit.storage.outbox import message
 from eventkit.storage.stream_log import Missing, Part, StreamLog
 from eventkit.worker import Stop
 
-CHUNK = 10_000  # events in a transaction
+CHUNK = 10_000  # events in a transaction, at most
+MAX_BYTES = 8_000_000  # of their data
 
 Told = Callable[[int], None]
 
@@ -31,7 +32,14 @@ class Feeder:
     """One part, on one thread: a connection to the read models' database and one to the store."""
 
     def __init__(
-        self, building: Building, store: psycopg.Connection[Any], *, schema: str, part: Part, stop: Stop
+        self,
+        building: Building,
+        store: psycopg.Connection[Any],
+        *,
+        schema: str,
+        part: Part,
+        stop: Stop,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         """Feed `building` from the store, an autocommit connection that may be to another database."""
         self.counters = Counters()
@@ -41,6 +49,7 @@ class Feeder:
         self._second = SecondLook(building, self.history, schema=schema)
         self._culprits = Culprits(building, self._second, stop)
         self._part = part
+        self._max_bytes = max_bytes
         self._stop = stop
 
     def work(self, told: Told, *, until: int) -> None:
@@ -51,10 +60,9 @@ class Feeder:
     def once(self, told: Told) -> int:
         """Feed what is behind now; tell how many events each transaction took, and return how many there were."""
         fed = 0
-        for chunk in chunks(self._behind()):
+        for runs in (part for chunk in chunks(self._behind()) for part in self.parts(chunk)):
             if self._stop.is_set():
                 break
-            runs = self.runs(chunk)
             for run in self._culprits.apply(runs, self.counters):
                 self._culprits.look(run, self.counters)
             count = sum(len(run.arrivals) for run in runs)
@@ -63,9 +71,9 @@ class Feeder:
             fed += count
         return fed
 
-    def runs(self, chunk: list[Missing]) -> list[Run]:
-        """Read what a generation lacks; RebuildRefused where the store has not all of it."""
-        return runs_of(self.log, chunk)
+    def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
+        """Read what a generation lacks, in parts; RebuildRefused where the store has not all of it."""
+        return parts_of(self.log, chunk, max_bytes=self._max_bytes)
 
     def _behind(self) -> Iterator[Behind]:
         connection, generation = self.building.workspace.connection, self.building.rebuild.generation
@@ -90,23 +98,44 @@ def chunks(lagging: Iterable[Behind]) -> Iterator[list[Missing]]:
         yield chunk
 
 
-def runs_of(log: StreamLog, chunk: list[Missing]) -> list[Run]:
-    """Read events, one whole run a stream; RebuildRefused where the store lacks one."""
-    runs: list[Run] = []
-    for row in log.events(chunk):
-        version = int(row[3])
-        arrival = Arrival(row[2], version, message(row), row[0])
-        if runs and runs[-1].stream == row[2]:
-            runs[-1].arrivals.append(arrival)
-        else:
-            runs.append(Run(row[2], [arrival]))
-    found = {run.stream: run for run in runs}
-    for stream, low, high in chunk:
-        run = found.get(stream)
-        if run is None or (run.arrivals[0].version, len(run.arrivals)) != (low + 1, high - low):
-            there = f"has {len(run.arrivals)} of them" if run else "has none of them"
+def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = MAX_BYTES) -> Iterator[list[Run]]:
+    """Read events in parts of so many bytes, one whole run a stream; RebuildRefused where the store lacks one."""
+    left = list(chunk)
+    while left:
+        runs: list[Run] = []
+        for row in log.events(left, max_bytes=max_bytes):
+            arrival = Arrival(row[2], int(row[3]), message(row), row[0])
+            if runs and runs[-1].stream == row[2]:
+                runs[-1].arrivals.append(arrival)
+            else:
+                runs.append(Run(row[2], [arrival]))
+        left = _left(left, runs)
+        yield runs
+
+
+def _left(wanted: list[Missing], runs: list[Run]) -> list[Missing]:
+    """Return what was left out behind the last event; RebuildRefused where one is missing before."""
+    for place, (stream, low, high) in enumerate(wanted):
+        run = runs[place] if place < len(runs) else None
+        read = len(run.arrivals) if run else 0
+        last = place >= len(runs) - 1  # of what was returned: the rest of it, and all behind, may have been left out
+        fits = run is not None and run.stream == stream and run.arrivals[0].version == low + 1
+        whole = fits and run is not None and run.arrivals[-1].version == low + read
+        if not whole or (read < high - low and not last):
+            there = f"has {read} of them" if run is not None and run.stream == stream else "has none of them"
             raise RebuildRefused(
                 f"versions {low + 1} to {high} of {stream} are needed, and the store {there}: they were pruned, or are "
                 "another service's; a read model can be rebuilt only from a store that has all of its events"
             )
-    return runs
+        if last:
+            rest = [Missing(stream, low + read, high)] if read < high - low else []
+            return rest + wanted[place + 1 :]
+    return []
+
+
+def runs_of(log: StreamLog, chunk: list[Missing]) -> list[Run]:
+    """Read events, one whole run a stream, however many bytes; RebuildRefused where the store lacks one."""
+    runs: dict[str, Run] = {}
+    for run in (run for part in parts_of(log, chunk) for run in part):
+        runs.setdefault(run.stream, Run(run.stream, [])).arrivals.extend(run.arrivals)
+    return list(runs.values())

@@ -66,9 +66,9 @@ class Inline:
 class _Applying(Applying):
     """Applies in a transaction that is not ours."""
 
-    def fence(self, connection: psycopg.Connection[Any], *, exclusive: bool = False) -> Live:
+    def fence(self, connection: psycopg.Connection[Any]) -> Live:
         """Hold the projection's row until the caller commits; one that this database does not know is registered."""
-        live = self.projections.fence(connection, self.projection.name, exclusive=exclusive)
+        live = self.projections.fence(connection, self.projection.name)
         return self.register() if live is None else self.checked(live)
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:

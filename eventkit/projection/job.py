@@ -18,7 +18,7 @@ from eventkit.storage.rebuilds import Rebuild
 from eventkit.storage.stream_log import Part
 from eventkit.worker import Stop
 
-_SESSION = {"lock_timeout": "30s", "jit": "off", "TimeZone": "UTC"}
+_SESSION = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "300s"}  # nobody waits for a shadow
 
 
 class Job(msgspec.Struct, frozen=True):

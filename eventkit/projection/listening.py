@@ -79,12 +79,17 @@ class Listener:
             "store (--from store)"
         )
 
-    def runs(self, chunk: list[Missing]) -> list[Run]:
+    def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
         """Return what a swap lacks: from the store, or from the transport where the store has not all of it."""
+        read = 0
         try:
-            return self._feeder.runs(chunk)
+            for part in self._feeder.parts(chunk):
+                read += 1
+                yield part
         except RebuildRefused:  # another service's store
-            return self._received(chunk)
+            if read:
+                raise
+            yield self._received(chunk)
 
     def _received(self, chunk: Sequence[Missing]) -> list[Run]:
         deadline = time.monotonic() + _UNDER_LOCK

@@ -26,7 +26,7 @@ import msgspec
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.errors import RebuildRefused
+from eventkit.errors import DatabaseUnavailable, RebuildRefused
 from eventkit.projection.feeding import Feeder
 from eventkit.projection.job import Job, open_feeder
 from eventkit.projection.listening import Listener, listening
@@ -125,7 +125,7 @@ class Rebuilding:
             self._enter("catch up")
             feeder.work(self._count, until=LITTLE)
             # crash point: fed, not swapped -> the live read model is served on
-            swapped = self._swap(site, feeder, job, position)
+            swapped = self._swap(site, feeder, job, position, stack)
             # crash point: swapped, not cleaned -> what belongs to no generation is taken away by the next rebuild
             parked = site.clean(job.rebuild.generation)
         return self._outcome(job, swapped, parked, time.monotonic() - started)
@@ -178,21 +178,33 @@ class Rebuilding:
         now = read_horizon(store, f'"{self._settings.schema}"')
         return now.server == horizon.server and not now.holders & horizon.holders
 
-    def _swap(self, site: Site, feeder: Feeder | Listener, job: Job, position: int) -> Swapped:
+    def _swap(
+        self, site: Site, feeder: Feeder | Listener, job: Job, position: int, stack: ExitStack
+    ) -> Swapped:  # fmt: skip
         self._enter("swap")
-        swap = Swap(feeder.building, feeder.runs, job.tables, schema=self._settings.schema)
-        swap.accept_parked = self._plan.accept_parked
-        swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
-        swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)
+        swap = self._prepared(site, feeder, job)
         for attempt in count(1):
             try:
                 return swap.run(position)
             except Held as held:
                 logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, held)
+            except DatabaseUnavailable as error:  # the server ends a session that stops in the middle of a swap
+                logger.warning("the swap of %s is tried again, attempt %d: %s", job.name, attempt, error)
+                feeder = stack.enter_context(self._open(job))
+                swap = self._prepared(site, feeder, job)
+                if swap.has_happened():
+                    return Swapped(job.rebuild.generation, 0, None)
             self._stop.wait(_PAUSES[min(attempt, len(_PAUSES)) - 1])
             feeder.work(self._count, until=LITTLE)
             self._go_on()
         raise AssertionError
+
+    def _prepared(self, site: Site, feeder: Feeder | Listener, job: Job) -> Swap:
+        swap = Swap(feeder.building, feeder.parts, job.tables, schema=self._settings.schema)
+        swap.accept_parked = self._plan.accept_parked
+        swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
+        swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)
+        return swap
 
     def _outcome(self, job: Job, swapped: Swapped, parked: int, seconds: float) -> Outcome:
         events = self._progress.done + swapped.caught_up

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import CardinalityViolation
 from sqlalchemy import Column
 
 from eventkit.errors import ProjectionError
@@ -36,6 +37,10 @@ class Delete(Enum):
 
 
 DELETE: Final = Delete.DELETE
+
+
+class OneRowError(ProjectionError):
+    """Keys that are several to Python are one to the database."""
 
 
 class Taken(NamedTuple):
@@ -93,7 +98,10 @@ class RowTable:
         """Create the rows that are missing, with their defaults, and lock all, in order of key."""
         presets = [[_default(column) for _ in keys] for column in self._preset]
         columns = [*self._of_key, *self._preset]
-        self._execute(connection, self._sql(shadow).lock, columns, [*self._key_columns(keys), *presets])
+        try:
+            self._execute(connection, self._sql(shadow).lock, columns, [*self._key_columns(keys), *presets])
+        except CardinalityViolation as error:  # of one statement: it would create one row twice
+            raise self._one_row(connection, shadow, len(keys), len(keys) - 1) from error
 
     def load(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> dict[Any, Any]:
         """Read rows that this transaction has locked, by their keys as given."""
@@ -164,11 +172,9 @@ class RowTable:
                     f"a handler changed the key of a row of {self.table.name!r} from {row._loaded!r} to {key_of(row)!r}"  # noqa: SLF001
                 )
 
-    def _one_row(
-        self, connection: psycopg.Connection[Any], shadow: str | None, keys: int, rows: int
-    ) -> ProjectionError:
+    def _one_row(self, connection: psycopg.Connection[Any], shadow: str | None, keys: int, rows: int) -> OneRowError:
         table = self._name(shadow).as_string(connection)
-        return ProjectionError(
+        return OneRowError(
             f"{keys} keys of table {table} have {rows} rows: two keys are one row to PostgreSQL, or a key is not "
             "stored as it was given"
         )

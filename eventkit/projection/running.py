@@ -103,7 +103,7 @@ class Running:
             return self._from_transport(projector, stack)
 
     def _projector(self, stack: ExitStack, stop: Stop) -> Projector:
-        connection = self._connections.read_models("projector")
+        connection = self._connections.batches(self._projection.timeout)
         workspace = Workspace(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
         stack.callback(workspace.close)
         history = self._connections.history(connection)

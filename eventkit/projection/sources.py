@@ -14,10 +14,9 @@ from eventkit.domain.message import Message
 from eventkit.storage.event_log import EventLog
 from eventkit.storage.outbox import message
 from eventkit.storage.reader import Reader
-from eventkit.transports.base import Mark, Subscription
+from eventkit.transports.base import MAX_BYTES, Mark, Subscription
 
 LIMIT = 4_000  # messages in a batch
-MAX_BYTES = 8_000_000
 GATHERING = 0.05  # seconds that a batch may take to fill, while messages keep coming
 FEW, PAUSE = 100, 0.005  # after a batch of few messages a pause, in seconds, for more to come: a commit costs more
 WAIT = 0.2  # seconds to wait for the first message, so that a request to stop is soon heard

@@ -2,17 +2,20 @@
 
 Under the projection's lock nobody applies to the live generation, so only now its checkpoints are what they will be
 at the commit: every stream whose shadow is below is applied to its end, then names (or rows) and generation change
-together. It waits for each lock a second at most, for whoever comes for the read model waits behind it; then it lets
-go, names who was in the way, and tries again.
+together. It waits for each lock a second at most, for readers of the read model wait behind it; then it lets go, names
+who was in the way, and tries again.
+
+The tables are locked last, and the server ends this session if it stops for a second from then on: a reader waits for
+two seconds at most, whatever becomes of this process.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
+from psycopg.errors import DependentObjectsStillExist, LockNotAvailable, QueryCanceled
 
 from eventkit.errors import RebuildRefused
 from eventkit.projection.arrival import Run
@@ -33,9 +36,12 @@ from eventkit.storage.swap import lock_tables, merge_rows, needs_itself, swap_na
 
 logger = logging.getLogger("eventkit.projection")
 
-Read = Callable[[list[Missing]], list[Run]]
+Read = Callable[[list[Missing]], Iterable[list[Run]]]
 
-LOCK_TIMEOUT = "1s"  # whoever wants the read model meanwhile waits as long
+LOCK_TIMEOUT = "1s"  # readers of the read model wait as long
+# From the lock on the tables on: no user's code runs any more, and what takes longer is done in another way.
+_IN_HASTE = "select set_config('idle_in_transaction_session_timeout', '1s', true), set_config('lock_timeout', %s, true)"
+_AT_ONCE = "set local statement_timeout = '1s'"
 
 
 class Swapped(msgspec.Struct, frozen=True):
@@ -69,7 +75,7 @@ class Swap:
         """
         try:
             with self._building.workspace.transaction() as connection:
-                connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+                self._limit_waits(connection)
                 return self._swap(connection, position)
         except Held:
             raise
@@ -80,9 +86,24 @@ class Swap:
             if isinstance(cause, DependentObjectsStillExist):  # it came after the rebuild had looked
                 self.merge = True
                 raise Held(f"{cause.diag.message_detail}: the rows will be merged") from error
-            if blame(error) in (Blame.EVENT, Blame.RIVAL):  # feeding finds out which event, and parks it
+            if isinstance(cause, QueryCanceled) and not self.merge:  # a foreign key on many rows, for instance
+                self.merge = True
+                raise Held("readers would wait for more than a second: the rows will be merged") from error
+            if blame(error) in (Blame.EVENT, Blame.RIVAL, Blame.AWAY):  # feeding finds out which event, and parks it
                 raise Held(said(error)) from error
             raise translated(error) from error
+
+    def has_happened(self) -> bool:
+        """Return whether the rebuild's generation is the live one: asked where the swap's commit was not answered."""
+        building = self._building
+        with building.workspace.transaction() as connection:
+            live = building.projections.fence(connection, building.projection.name)
+        return live is not None and live.generation == building.rebuild.generation
+
+    def _limit_waits(self, connection: psycopg.Connection[Any]) -> None:
+        timeout = round(self._building.projection.timeout * 1000)
+        connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+        connection.execute(f"set local idle_in_transaction_session_timeout = '{timeout}ms'".encode())
 
     def _swap(self, connection: psycopg.Connection[Any], position: int) -> Swapped:
         building, name = self._building, self._building.projection.name
@@ -94,9 +115,10 @@ class Swap:
         caught_up = self._catch_up(connection, live)
         self._refuse_parked(connection, live)
         # crash point: caught up, not renamed -> rolled back: live and shadow are as they were
-        merged = self._exchange(connection)
         new = building.rebuild.live()
         self._hand_over(connection, live, msgspec.structs.replace(new, position=position))
+        merged = self._exchange(connection)
+        # crash point: renamed, not committed -> rolled back: live and shadow are as they were
         return Swapped(live.generation, caught_up, merged)
 
     def _catch_up(self, connection: psycopg.Connection[Any], live: Live) -> int:
@@ -106,8 +128,8 @@ class Swap:
         lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
         done = Counters()
         lagging = [row for row in lagging if building.projection.reads(row[0])]
-        for chunk in chunks(Behind(*row[:3], parked=False) for row in lagging if not row[3]):
-            runs = self._read(chunk)
+        behind = chunks(Behind(*row[:3], parked=False) for row in lagging if not row[3])
+        for runs in (part for chunk in behind for part in self._read(chunk)):
             advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
             if len(advanced) < len(runs):
                 raise RebuildRefused(f"the rebuild of {building.projection.name!r} is written by somebody else")
@@ -123,8 +145,8 @@ class Swap:
         by = parked_by(self._building.projection.name, self._building.rebuild.generation)
         reach = letters.reach(connection, by, [item.stream for item in parked])
         lacking = (item._replace(applied=max(item.applied, reach.get(item.stream, 0)), parked=False) for item in parked)
-        for chunk in chunks(lacking):
-            for run in self._read(chunk):
+        for part in (part for chunk in chunks(lacking) for part in self._read(chunk)):
+            for run in part:
                 letters.keep(connection, by, run.stream, [waiting(arrival) for arrival in run.arrivals])
 
     def _refuse_parked(self, connection: psycopg.Connection[Any], live: Live) -> None:
@@ -140,7 +162,11 @@ class Swap:
         """Put the shadow's rows in the place of the live ones; return how many were merged."""
         rebuild = self._building.rebuild
         if not self.merge:
+            connection.execute(
+                _IN_HASTE, (f"{1_000 // max(1, len(self._tables))}ms",)
+            )  # one reader may want all of them
             lock_tables(connection, self._tables)
+            connection.execute(_AT_ONCE)
         if definition(connection, self._tables) != rebuild.definition:
             raise RebuildRefused(
                 f"a table of {self._building.projection.name!r} was altered while it was rebuilt: rebuild it again"
@@ -163,7 +189,6 @@ class Swap:
         hand_over(connection, self._schema, name=name, **both, categories=categories)
         old_by, new_by = parked_by(name, live.generation), parked_by(name, new.generation)
         keep_malformed(connection, self._schema, old=old_by, new=new_by)
-        # crash point: renamed, not committed -> rolled back: live and shadow are as they were
 
     def _blockers(self) -> str:
         building = self._building

@@ -32,6 +32,11 @@ on conflict (generation, stream) do update
  where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
 returning stream, parked
 """
+# Of the rows that are there, those that nobody else has locked are locked here. A row that another transaction is about
+# to create is not seen: creating it waits, for `lock_timeout`.
+_FREE = """select stream from {s}.checkpoints where generation = %s and stream = any(%s)
+            order by stream collate "C" for no key update skip locked"""
+_THERE = "select stream from {s}.checkpoints where generation = %s and stream = any(%s)"
 _TAKE_BACK = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
 _COLUMNS = "stream, version, event_id, parked, digest"
 _READ = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = any(%s)"
@@ -122,6 +127,12 @@ class Checkpoints:
         if unfounded:
             connection.execute(self._sql(_TAKE_BACK), (generation, unfounded))
         return {stream for stream, created_above_1 in rows if not created_above_1}
+
+    def locked(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> set[str]:
+        """Lock the checkpoints of streams without waiting; return those that another transaction has locked."""
+        params = (generation, list(streams))
+        free = {stream for (stream,) in connection.execute(self._sql(_FREE), params)}
+        return {stream for (stream,) in connection.execute(self._sql(_THERE), params)} - free
 
     def read(
         self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]

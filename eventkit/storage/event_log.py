@@ -8,12 +8,11 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.outbox import EVENT, Pages, read_horizon
+from eventkit.storage.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 from eventkit.storage.reader import Ask, Horizon, Page
 
-# The compressed size is near enough for a bound, and reading it fetches no large value.
 _OF_LOG = {
-    "event": EVENT.format(topic="''", bytes="pg_column_size(e.data)"),
+    "event": EVENT.format(topic="''", bytes=NEARLY_BYTES),
     "pending_of_event": "",
     "span": """{s}.events e cross join lateral (select e.position) o
       where e.position > s.low and e.position <= s.high and e.position <> all(%(in_flight)s::bigint[])""",

@@ -26,6 +26,9 @@ on conflict (handler, message) do update set event_id = excluded.event_id where 
 returning message"""
 _READ = """select message, (event_id is not null)::int, event_id, parked
              from {s}.inbox where handler = %s and message = any(%s)"""
+_FREE = """select message from {s}.inbox where handler = %s and message = any(%s)
+            order by message collate "C" for no key update skip locked"""
+_THERE = "select message from {s}.inbox where handler = %s and message = any(%s)"
 _CREATE = "insert into {s}.inbox (handler, message) values (%s, %s) on conflict do nothing"
 _LOCK = """select message, (event_id is not null)::int, event_id, parked
              from {s}.inbox where handler = %s and message = %s for update"""
@@ -74,6 +77,13 @@ class Inbox(Checkpoints):
         messages = [span for span in spans if is_message(span.stream)]
         advanced = super().advance(connection, generation, streams) if streams else set()
         return advanced | self._take(connection, messages) if messages else advanced
+
+    def locked(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> set[str]:
+        """Lock checkpoints and rows of messages without waiting; return those that another transaction has locked."""
+        params = (self._handler, [stream for stream in streams if is_message(stream)])
+        free = {message for (message,) in connection.execute(self._sql(_FREE), params)}
+        there = {message for (message,) in connection.execute(self._sql(_THERE), params)}
+        return super().locked(connection, generation, streams) | (there - free)
 
     def read(
         self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]

@@ -1,12 +1,14 @@
 """The projections of a database: which generation is live, which version of the code made it, how far it has read.
 
-A projection's row is the fence: every transaction that applies events holds it `for share` until it ends, so whoever
-takes it `for update` (a rebuild's swap, a delete) knows that no batch is in flight. Nothing that was read before the
-fence may be used behind it. Called by `eventkit.projection` alone.
+A projection's row is the fence: every transaction that applies events holds it `for key share` until it ends, so a
+rebuild's swap and a delete, which take it `for update`, know that no batch is in flight. Nothing that was read before
+the fence may be used behind it. A `for key share` lets the row's position be saved beside it: an append that applies a
+projection inline may stay open for long, and a projector that reads the store must not wait for it. Called by
+`eventkit.projection` alone.
 
 Row locks are not fair: while one batch after another shares the row, nobody would ever get it alone. So each takes the
 projection's advisory lock first, in the mode in which it wants the row, for that lock is a queue; what is read is what
-the row's lock gives. Whoever wants it alone lets the others by after a while: those in front may take long.
+the row's lock gives. A swap lets the others by after a second: those in front may take long.
 """
 
 import zlib
@@ -20,9 +22,7 @@ import psycopg
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
 _FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s)
               from {s}.projections where name = %(name)s for {lock}"""
-_SHARED = {"lock": "share", "gate": "pg_advisory_xact_lock_shared"}
-_ALONE = {"lock": "no key update", "gate": "pg_advisory_xact_lock"}
-TURN = "1s"  # how long others may wait behind one that waits to have the row alone
+_SHARED = {"lock": "key share", "gate": "pg_advisory_xact_lock_shared"}
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
@@ -74,13 +74,11 @@ class Projections:
         self._schema = f'"{schema}"'
         self._name = schema
 
-    def fence(self, connection: psycopg.Connection[Any], name: str, *, exclusive: bool = False) -> Live | None:
-        """Hold the row until the transaction ends; `exclusive` where it is to be changed, lest two upgrade a lock."""
+    def fence(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
+        """Hold the row until the transaction ends."""
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
-        if exclusive:
-            connection.execute(f"set local lock_timeout = '{TURN}'".encode())
-        row = connection.execute(self._sql(_FENCE, **(_ALONE if exclusive else _SHARED)), params).fetchone()
+        row = connection.execute(self._sql(_FENCE, **_SHARED), params).fetchone()
         return Live(*row[:3]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:

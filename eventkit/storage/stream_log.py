@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from eventkit.storage.arrays import plain_array, text_array
-from eventkit.storage.outbox import AMENDED, AS_TEXT
+from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
 
 _OF = "(cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"
 _TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _OF
@@ -18,15 +18,19 @@ _TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _O
 _PAGE = f"""select stream, version from {{s}}.streams
             where {_OF} and stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
             order by stream limit %(limit)s"""
-# A nested loop: one range of the unique index on (stream, version) for each span, in the order of the spans.
+# A nested loop: one range of the unique index on (stream, version) for each span, in the order of the spans. The
+# running sum is counted in that order, and bounds the bytes before any large value is fetched.
 _EVENTS = (
-    "select e.* from unnest(%s::text[], %s::int[], %s::int[]) with ordinality w(stream, low, high, nth) "
-    "cross join lateral (select position, '', "
+    "select position, '', "
     + AS_TEXT
-    + " from {s}.events e "
+    + """ from (
+  select e.*, {bytes} as bytes, sum({bytes}) over (rows unbounded preceding) as running
+    from unnest(%s::text[], %s::int[], %s::int[]) with ordinality w(stream, low, high, nth)
+    cross join lateral (select * from {s}.events x
+       where x.stream = w.stream and x.version > w.low and x.version <= w.high order by x.version) e
+) e """
     + AMENDED
-    + """ where e.stream = w.stream and e.version > w.low and e.version <= w.high
-  order by e.version) e"""
+    + " where running - bytes < %s"
 )
 _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::float8
                from unnest(%s::text[], %s::int[]) w(stream, version)
@@ -93,11 +97,15 @@ class StreamLog:
         params = {"after": after, "limit": limit, "part": part.number, "of": part.of, "categories": self._categories}
         return self._cursor.execute(self._sql(_PAGE), params, prepare=True).fetchall()
 
-    def events(self, missing: Sequence[Missing]) -> list[tuple[Any, ...]]:
-        """Return events as rows for `outbox.message`, stream after stream, in order of version."""
+    def events(self, missing: Sequence[Missing], *, max_bytes: int) -> list[tuple[Any, ...]]:
+        """Return events as rows for `outbox.message`, stream after stream, in order of version.
+
+        The last ones are left out where there are more than `max_bytes`; a single event may exceed it.
+        """
         streams = text_array([item.stream for item in missing])
         bounds = [plain_array([item[end] for item in missing]) for end in (1, 2)]
-        return self._cursor.execute(self._sql(_EVENTS), (streams, *bounds), prepare=True).fetchall()
+        statement = _EVENTS.format(s=self._schema, bytes=NEARLY_BYTES).encode()
+        return self._cursor.execute(statement, (streams, *bounds, max_bytes), prepare=True).fetchall()
 
     def age(self, next_events: Sequence[tuple[str, int]]) -> float | None:
         """Return for how many seconds the oldest of these events, by stream and version, has been recorded."""

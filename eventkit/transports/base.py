@@ -138,8 +138,15 @@ class Publisher(Protocol):
         """
 
 
+MAX_BYTES = 8_000_000  # of one call of `receive`, and nearly that of what a client holds ready for the next
+
+
 class Subscription(Protocol):
-    """One member of a group that shares the topics' messages. Used by one thread."""
+    """One member of a group that shares the topics' messages. Used by one thread.
+
+    What a member holds in memory is bounded by bytes: `receive` returns what it has once that is `MAX_BYTES`, give or
+    take a few messages, however many more there are.
+    """
 
     @property
     def is_new(self) -> bool:

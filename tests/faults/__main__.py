@@ -1,4 +1,4 @@
-"""`python -m tests.faults load | polls | rebuilds | brokers`: the fault tests in their long form, with figures.
+"""`python -m tests.faults load | polls | rebuilds | brokers | neighbours`: the fault tests in their long form.
 
 Each starts servers of its own.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tests import servers
-from tests.faults import campaign, no_stall
+from tests.faults import campaign, neighbours, no_stall
 from tests.faults import rebuilds as rebuilding
 from tests.faults.run import run
 from tests.servers.kafka import KafkaServer
@@ -89,6 +89,25 @@ def brokers(postgres: str, broker: str | None, *, seconds: float, seed: int, as_
         clean = clean and outcome.clean
         facts = {"broker": name, "seed": seed, "clean": outcome.clean, **asdict(outcome)}
         click.echo(json.dumps(facts) if as_json else outcome.described())
+    raise SystemExit(0 if clean else 1)
+
+
+@main.command(name="neighbours")
+@release
+@click.option("--rounds", type=int, default=5, show_default=True)
+def hung_neighbours(postgres: str, rounds: int) -> None:
+    """Stop one of two projectors in the middle of a transaction, and measure the other's lag."""
+    server, kafka = PostgresServer.start(int(postgres)), KafkaServer().start()
+    clean = True
+    try:
+        for number in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                lag = neighbours.measure(server.fresh(), kafka, Path(folder), known=number % 2 == 0)
+            click.echo(lag)
+            clean = clean and lag.exact and lag.others < neighbours.SESSION + 10
+    finally:
+        kafka.stop()
+        server.stop()
     raise SystemExit(0 if clean else 1)
 
 

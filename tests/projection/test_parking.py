@@ -272,7 +272,7 @@ def test_a_servers_trouble_is_never_the_events_fault(url: str, state: str) -> No
 
 def test_a_lost_connection_is_never_the_events_fault(url: str) -> None:
     """Nothing is parked, and the next process applies all."""
-    with projector(url, ending := _ends_its_connection("totals")) as running, pytest.raises(DatabaseUnavailable):
+    with projector(url, ending := _ends_its_connection("ends")) as running, pytest.raises(DatabaseUnavailable):
         running.apply(orders("order-1", 3))
     del ending
 

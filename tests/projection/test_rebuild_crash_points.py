@@ -52,7 +52,8 @@ POINTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "fed_not_swapped": lambda patch: patch.setattr(Rebuilding, "_swap", _die),
     "locked_not_compared": lambda patch: patch.setattr(Swap, "_catch_up", _die),
     "caught_up_not_renamed": lambda patch: patch.setattr(Swap, "_exchange", _die),
-    "renamed_not_committed": lambda patch: _after(Swap, "_hand_over", patch),
+    "handed_over_not_renamed": lambda patch: _after(Swap, "_hand_over", patch),
+    "renamed_not_committed": lambda patch: _after(Swap, "_exchange", patch),
     "merged_not_committed": lambda patch: patch.setattr(swapping, "drop_shadow", _die),
     "swapped_not_cleaned": lambda patch: patch.setattr(Site, "clean", _die),
 }

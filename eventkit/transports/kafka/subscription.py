@@ -17,7 +17,7 @@ from confluent_kafka import Message as Delivery
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
-from eventkit.transports.base import Mark
+from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.failures import topic_reason
 from eventkit.transports.kafka.news import BrokerNews
@@ -32,6 +32,7 @@ METADATA_AGE = 5.0  # seconds until partitions that were added are seen: the cli
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
 _CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
+_FETCH = 262_144  # bytes, compressed, of one answer of a broker
 _TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
 
 
@@ -67,12 +68,14 @@ class KafkaSubscription:
             return []
         if self._news.away:
             self._news.back()
-        self._received, deliveries = [], [first]
+        self._received, deliveries, size = [], [first], 0
         while deliveries:
-            self._received += self._messages(deliveries)
+            found = self._messages(deliveries)
+            self._received += found
+            size += sum([len(message.value) for message in found])
             wanted = min(limit - len(self._received), _CHUNK)
             # never with a timeout: it would wait for all of them
-            deliveries = self._consumer.consume(wanted, 0) if wanted else []
+            deliveries = self._consumer.consume(wanted, 0) if wanted and size < MAX_BYTES else []
         self._raise_error()
         received, self._received = self._received, []
         self._fresh += received
@@ -268,9 +271,16 @@ def _consumer(
         "heartbeat_interval_ms": 2_000,
         "fetch_queue_backoff_ms": 20,
         "topic_metadata_refresh_interval_ms": int(METADATA_AGE * 1000),
+        # Bounds what the client holds. What it fetches is compressed: a hundredth, or less, of what it then holds.
+        "queued_max_messages_kbytes": 8_192,
+        "fetch_message_max_bytes": 131_072,
+        "fetch_max_bytes": _FETCH,
     }
     try:
-        return Consumer({**address.properties(news, **ours), "on_commit": on_commit})
+        properties = address.properties(news, **ours)
+        # The client takes no `fetch.max.bytes` below this one, which bounds what is sent: a consumer sends nothing.
+        sent = min(int(properties["fetch.max.bytes"]), _FETCH)
+        return Consumer({**properties, "message.max.bytes": sent, "on_commit": on_commit})
     except KafkaException as error:
         raise ConfigurationError(
             f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"

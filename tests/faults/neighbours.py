@@ -1,0 +1,163 @@
+"""How far a projector gets behind when another one on its topic stops in the middle of a transaction.
+
+The stopped one has locked the checkpoints and rows of its batch, and its partitions come to the other one after the
+session timeout, with that batch. What is measured is when all other streams are up to date, events coming all along.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+from sqlalchemy import Column, Integer, MetaData, Table, Text
+
+from eventkit.projection.table import TableProjection
+from eventkit.transports.base import Publisher, open_transport
+from tests.projection.shop import Ordered, Total, message, shop
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+SESSION = 10.0  # seconds after which Kafka gives a silent member's partitions to others
+STREAMS, BATCH = 120, 12  # all, and those of the batch that the process stops in
+_HANG = "EVENTKIT_TEST_HANG"  # a file: the process that finds it takes it away and stops itself
+CREATE = "create table lines (customer text primary key, orders int not null, amount int not null)"
+TABLE = Table(
+    "lines",
+    MetaData(),
+    Column("customer", Text, primary_key=True),
+    Column("orders", Integer, nullable=False, default=0),
+    Column("amount", Integer, nullable=False, default=0),
+)
+lines = TableProjection("lines", shop, table=TABLE, key="customer")
+
+
+@lines.on(Ordered)
+def ordered(row: Total, event: Ordered) -> None:
+    """Count; and stop this process, once, where it is told to."""
+    row.orders += 1
+    row.amount += event.amount
+    if event.amount < 0:
+        flag = Path(os.environ[_HANG])
+        if flag.exists():
+            flag.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class Broker(Protocol):
+    """A Kafka server."""
+
+    bootstrap: str
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What was seen."""
+
+    others: float  # seconds from the stop until all streams of other batches were up to date
+    longest: float  # seconds that an event of them waited, at the most, after that
+    behind: int  # streams of the stopped batch that were behind then
+    exact: bool  # whether the read model is the fold of all events in the end
+
+
+class Shop:
+    """What is published, and what has been applied of it."""
+
+    def __init__(self, url: str, publisher: Publisher, topic: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._publisher, self._topic = publisher, topic
+        self.versions = dict.fromkeys(names(STREAMS), 0)
+
+    def publish(self, streams: list[str], *, amount: int = 1) -> None:
+        """Publish one more event of each."""
+        batch = []
+        for name in streams:
+            self.versions[name] += 1
+            batch.append(message(name, self.versions[name], Ordered(name, amount)))
+        for tag, item in enumerate(batch):
+            item.topic, item.tag = self._topic, tag
+        self._publisher.send(batch)
+        missing = set(range(len(batch)))
+        while missing:
+            missing -= {*self._publisher.reports(1).confirmed}
+
+    def behind(self) -> set[str]:
+        """Return the streams whose rows lack events."""
+        found: dict[str, int] = dict(self._connection.execute("select customer, orders from lines").fetchall())
+        return {name for name, version in self.versions.items() if found.get(name, 0) < version}
+
+    def is_exact(self) -> bool:
+        """Whether each row has each event once."""
+        found: dict[str, int] = dict(self._connection.execute("select customer, orders from lines").fetchall())
+        return found == self.versions
+
+    def close(self) -> None:
+        """Let go."""
+        self._connection.close()
+
+
+def names(count: int) -> list[str]:
+    """Return names of streams."""
+    return [f"order-{number:03}" for number in range(count)]
+
+
+def measure(url: str, kafka: Broker, folder: Path, *, known: bool = True) -> Lag:
+    """Let a projector stop in the middle of a batch, and measure the other's lag; `known` streams have checkpoints."""
+    with psycopg.connect(url) as connection:
+        connection.execute(CREATE)
+    transport, topic = open_transport(f"kafka://{kafka.bootstrap}"), f"shop.{uuid.uuid4().hex[:8]}"
+    transport.create_topics([topic], partitions=6)
+    shop_of = Shop(url, transport.publisher(), topic)
+    flag = folder / "hang"
+    with _projector(url, kafka, topic, flag) as first, _projector(url, kafka, topic, flag) as second:
+        shop_of.publish(names(STREAMS) if known else names(STREAMS)[BATCH:])
+        wait_until(lambda: not shop_of.behind(), timeout=60, what="both projectors")
+        flag.touch()
+        shop_of.publish(names(BATCH), amount=-1)
+        wait_until(lambda: not flag.exists(), timeout=30, what="one to stop")
+        lag = _watched(shop_of)
+        for process in (first, second):
+            process.send_signal(signal.SIGCONT)
+        wait_until(lambda: not shop_of.behind(), timeout=60, what="the stopped batch")
+    exact = shop_of.is_exact()
+    shop_of.close()
+    transport.close()
+    return Lag(*lag, exact)
+
+
+def _watched(shop_of: Shop) -> tuple[float, float, int]:
+    """Publish to the other streams until they are up to date, and for five seconds more."""
+    others = names(STREAMS)[BATCH:]
+    stopped, level, longest = time.monotonic(), 0.0, 0.0
+    while not level or time.monotonic() - level < 5:
+        shop_of.publish(others[int(time.monotonic() * 10) % 5 :: 5])
+        sent = time.monotonic()
+        if level:
+            wait_until(lambda: not shop_of.behind() & {*others}, timeout=30, what="the other streams")
+            longest = max(longest, time.monotonic() - sent)
+        elif not shop_of.behind() & {*others}:
+            level = time.monotonic()
+        assert time.monotonic() - stopped < 90, "the other streams are not up to date"
+        time.sleep(0.1)
+    return level - stopped, longest, len(shop_of.behind())
+
+
+@contextmanager
+def _projector(url: str, kafka: Broker, topic: str, flag: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    words = ["projector", "run", "tests.faults.neighbours:lines", "--topic", topic]
+    settings = {**os.environ, "EVENTKIT_DATABASE_URL": url, "EVENTKIT_TRANSPORT_URL": f"kafka://{kafka.bootstrap}"}
+    command = [sys.executable, "-m", "eventkit.cli", *words]
+    with (flag.parent / "projectors.log").open("ab") as log:
+        process = subprocess.Popen(command, env={**settings, _HANG: str(flag)}, cwd=ROOT, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,188 @@
+"""A hung, dead or slow neighbour delays its own streams, and nobody else's: others go around what it has locked."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from eventkit.config import Settings
+from eventkit.projection import swapping
+from eventkit.projection.applying import Applying
+from eventkit.projection.aside import Aside
+from eventkit.projection.blame import translated
+from eventkit.projection.breaker import Breakers
+from eventkit.projection.connections import Connections
+from eventkit.projection.projector import Projector
+from eventkit.projection.rebuilding import Plan, Rebuilding
+from eventkit.projection.swapping import Swap
+from eventkit.projection.workspace import Workspace
+from eventkit.storage.history import OwnHistory
+from eventkit.storage.swap import lock_tables
+from tests.projection.recorded import record
+from tests.projection.shop import Given, checkpoints, letters, orders, rows, store, totals
+from tests.projection.test_running import MODELS, environment, run, running
+from tests.waiting import wait_until
+
+STREAMS = 60
+
+
+@contextmanager
+def working(url: str) -> Iterator[Projector]:
+    """Run a projector on a session as it has in a process."""
+    projection = totals()
+    connection = Connections("totals", Settings(database_url=url), None).batches(projection.timeout)
+    workspace = Workspace(connection)
+    aside = Aside(projection.handlers, Breakers("totals"))
+    applying = Applying(projection, workspace, schema="eventkit")
+    running_one = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=aside)
+    running_one.start()
+    yield running_one
+    workspace.close()
+
+
+@contextmanager
+def hung(url: str, streams: list[str], *, customer: str | None = None) -> Iterator[psycopg.Connection[object]]:
+    """Hold what a projector holds that stops in the middle of a batch of these streams."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "select generation, pg_advisory_xact_lock_shared(1, 1) from eventkit.projections for key share"
+        )
+        connection.execute(
+            "insert into eventkit.checkpoints as k (generation, stream, version, digest)"
+            " select generation, stream, 1, 0 from eventkit.projections, unnest(%s::text[]) stream order by stream"
+            " on conflict (generation, stream) do update set version = k.version + 1",
+            (streams,),
+        )
+        if customer:
+            connection.execute("select 1 from totals where customer = %s for update", (customer,))
+        yield connection
+        connection.rollback()
+
+
+def step_until(projector: Projector, source: Given, done: Callable[[], bool], *, timeout: float) -> None:
+    """Let a projector work until something is so."""
+
+    def step() -> bool:
+        projector.step(source)
+        return done()
+
+    wait_until(step, timeout=timeout)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["streams that have checkpoints", "new streams"])
+def test_streams_that_another_process_has_locked_are_set_aside(url: str, *, known: bool) -> None:
+    """The others are applied after one wait of two seconds; those that were locked, in order, when they are free."""
+    names = [f"order-{number:02}" for number in range(STREAMS)]
+    first = 2 if known else 1
+    batch = [event for name in names for event in orders(name, 3, customer=f"c{name}", first=first)]
+    source = Given(batch, [event for name in names for event in orders(name, 1, customer=f"c{name}", first=first + 3)])
+    with working(url) as projector:
+        if known:
+            projector.apply([orders(name, 1, customer=f"c{name}")[0] for name in names])
+        with hung(url, names[10:20]):
+            free = {*names} - {*names[10:20]}
+            step_until(projector, source, lambda: len(source.acknowledged) == 4 * len(free), timeout=20)
+            assert {item.key for item in source.acknowledged} == free
+            assert {name for name, at in checkpoints(url).items() if at == (first + 3, False)} == free
+        step_until(projector, source, lambda: len(source.acknowledged) == 4 * STREAMS, timeout=20)
+
+    assert set(checkpoints(url).values()) == {(first + 3, False)}
+    assert rows(url, "select distinct orders from totals") == [(first + 3,)]
+    assert letters(url) == []
+
+
+def test_streams_whose_row_another_process_has_locked_are_set_aside(url: str) -> None:
+    """Rows that several streams feed are locked by their key; the streams of other rows go on."""
+    names = [f"order-{number:02}" for number in range(STREAMS)]
+    source = Given([event for name in names for event in orders(name, 2, customer="ab"[int(name[-1]) % 2])])
+    with working(url) as projector:
+        projector.apply([*orders("order-a", 1, customer="a"), *orders("order-b", 1, customer="b")])
+        with hung(url, [], customer="a"):
+            projector.step(source)
+            step_until(projector, source, lambda: len(source.acknowledged) == STREAMS, timeout=30)
+            assert {item.key[-1] for item in source.acknowledged} == set("13579")
+        step_until(projector, source, lambda: len(source.acknowledged) == 2 * STREAMS, timeout=20)
+
+    assert rows(url) == [("a", 61, 61), ("b", 61, 61)]
+
+
+def test_a_process_that_hangs_in_a_transaction_delays_its_own_streams_only(url: str) -> None:
+    """A projector of the store is stopped in the middle; an open inline append is one more transaction like it."""
+    store(url, [event for number in range(20) for event in orders(f"order-{number}", 1, customer=f"c{number}")])
+    run(url, f"{MODELS}:totals", "--from", "store", "--until-idle", "0.3")
+    with hung(url, [f"order-{number}" for number in range(5)], customer="c3"):
+        began = time.monotonic()
+        with running(environment(url), f"{MODELS}:totals", "--from", "store") as process:
+            later = [
+                event for n in range(200) for event in orders(f"order-{n}", 1, customer=f"c{n}", first=1 + (n < 20))
+            ]
+            store(url, later)
+            wait_until(lambda: rows(url, "select count(*) from totals where orders > 0") == [(200,)], timeout=30)
+            assert rows(url, "select count(*) from totals where orders = 2") == [(15,)]
+            seconds = time.monotonic() - began
+            process.terminate()
+            _, log = process.communicate(timeout=10)
+    assert seconds < 20, log
+
+    run(url, f"{MODELS}:totals", "--from", "store", "--until-idle", "1")
+    assert rows(url, "select orders, count(*) from totals group by 1 order by 1") == [(1, 180), (2, 20)]
+
+
+@pytest.mark.parametrize("where", ["before the tables are locked", "after"])
+def test_a_reader_waits_for_no_swap_for_more_than_two_seconds(
+    url: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild that is stopped in its swap loses its session a second after its first lock on the tables."""
+    record(url, orders("order-1", 3))
+    stopped, go_on = threading.Event(), threading.Event()
+    real = lock_tables
+
+    def stop(*given: object) -> None:
+        if where == "after":
+            real(*given)  # type: ignore[arg-type]
+        if not stopped.is_set():
+            stopped.set()
+            assert go_on.wait(60)
+        if where != "after":
+            real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(swapping, "lock_tables", stop)
+    rebuild = threading.Thread(target=lambda: Rebuilding(totals(), Settings(database_url=url), Plan()).run())
+    rebuild.start()
+    assert stopped.wait(30)
+    began = time.monotonic()
+    rows(url)
+    waited = time.monotonic() - began
+    go_on.set()
+    rebuild.join(60)
+
+    assert waited < 2
+    assert rows(url) == [("ann", 3, 3)]
+    assert rows(url, "select count(*) from eventkit.rebuilds") == [(0,)]
+
+
+def test_a_swap_whose_commit_was_not_answered_is_not_done_twice(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is lost after the commit: the rebuild looks, and has ended."""
+    record(url, orders("order-1", 3))
+    swap = Swap.run
+
+    def lost(self: Swap, position: int) -> object:
+        swap(self, position)
+        self._building.workspace.connection.close()
+        raise psycopg.OperationalError("the connection is lost")
+
+    def once(self: Swap, position: int) -> object:
+        monkeypatch.setattr(Swap, "run", swap)
+        try:
+            return lost(self, position)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    monkeypatch.setattr(Swap, "run", once)
+    outcome = Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+
+    assert outcome.generation == rows(url, "select generation from eventkit.projections")[0][0]
+    assert rows(url) == [("ann", 3, 3)]
