@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eventkit.cli.output import confirm, say
+from eventkit.cli.output import confirm, remark, say
 from eventkit.cli.who import operator
 from eventkit.config import Settings
 from eventkit.errors import StorageError
@@ -52,7 +52,7 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
     they are gone, or until the master key that wraps it is.
     """
     from eventkit.storage.connection import connect
-    from eventkit.storage.privacy import forget_steps, on_connection
+    from eventkit.storage.privacy import forget_steps, on_connection, vacuum
     from eventkit.storage.subject_keys import KeySql
 
     sql = KeySql(settings.schema)
@@ -65,6 +65,10 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
         done = on_connection(connection, forget_steps(sql, subject, reason=reason, by=by))
         _, _, at, who, why = connection.execute(sql.show, (subject,)).fetchone() or (None,) * 5
         connection.commit()
+        connection.autocommit = True
+        left = vacuum(connection, settings.schema)
+    if left:
+        remark(left)
     if as_json:
         record = {"forgotten_at": f"{at:%Y-%m-%dT%H:%M:%S%z}", "forgotten_by": who, "reason": why}
         say(json.dumps({"subject": subject, "forgotten_now": done, **record}))

@@ -13,9 +13,10 @@ of the subject, and those that come later are refused. Rotating master keys is h
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.errors import Diagnostic
 
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.errors import ConfigurationError, InvalidEvent
+from eventkit.errors import ConfigurationError, InvalidEvent, StorageError
 from eventkit.storage.arrays import text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
@@ -86,6 +87,26 @@ def readmit_steps(sql: KeySql, masters: MasterKeys, subject: str) -> Steps[bool]
     with database_errors():
         rows = yield sql.readmit, params
     return bool(rows)
+
+
+def vacuum(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    """Take a destroyed key out of the table's file, on an autocommit connection; say why where it stays there."""
+    warnings: list[str] = []
+
+    def note(warning: Diagnostic) -> None:
+        warnings.append(warning.message_primary or "")
+
+    connection.add_notice_handler(note)
+    try:
+        with database_errors():
+            connection.execute(f'vacuum "{schema}".subject_keys'.encode())
+    except StorageError as error:
+        warnings.append(str(error))
+    finally:
+        connection.remove_notice_handler(note)
+    if not warnings:
+        return None
+    return f"the destroyed key stays in the table's file until autovacuum comes by: {warnings[0]}"
 
 
 class Rotated(NamedTuple):

@@ -23,6 +23,7 @@ EMPTIED = (
     "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0, "
     "autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000"
 )
+KEYS = "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 0"
 COMING_AND_GOING = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
 
 
@@ -48,6 +49,7 @@ def upgrade() -> None:
         ("streams", UPDATED),
         ("tags", UPDATED),
         ("outbox", EMPTIED),
+        ("subject_keys", KEYS),
         ("checkpoints", UPDATED),
         ("places", UPDATED),
         ("timers", COMING_AND_GOING),

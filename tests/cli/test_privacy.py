@@ -141,3 +141,21 @@ def test_master_keys_may_be_in_a_file_but_not_among_the_settings(
     (folder / "eventkit.toml").write_text(f'master_keys = "{NEW}"\n')
     monkeypatch.chdir(folder)
     assert "eventkit.toml sets master_keys, which eventkit does not know" in run("status").stderr
+
+
+def test_a_destroyed_key_leaves_the_table(url: str) -> None:
+    """The command vacuums: of the row there is one version left, the one without a key."""
+    with psycopg.connect(url, autocommit=True) as session:
+        try:
+            session.execute("create extension pageinspect")
+        except psycopg.errors.FeatureNotSupported:
+            pytest.skip("this PostgreSQL has no pageinspect: install its contrib package")
+
+        done = run("forget", str(ADA), "--yes")
+
+        left = session.execute(
+            "select count(*) from heap_page_items(get_raw_page('eventkit.subject_keys', 0)) where t_ctid is not null"
+        ).fetchone()
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert left == (1,)

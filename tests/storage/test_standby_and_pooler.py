@@ -6,18 +6,23 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import NotPrimary
 from eventkit.storage import migrate
 from eventkit.storage.connection import connect
 from eventkit.storage.session import check_session
+from tests.faults.shop import Noted, shop, store
 from tests.servers.postgres import by_tcp
 from tests.waiting import wait_until
 
@@ -133,3 +138,48 @@ def test_a_shared_session_keeps_nothing_of_ours(database_url: str, room: Path) -
             found = others.execute("select current_setting('jit'), current_setting('tcp_keepalives_idle')").fetchone()
 
     assert found == ("on", "7200")
+
+
+def test_writers_behind_a_pooler_that_shares_sessions(database_url: str, room: Path) -> None:
+    """Services append and read behind PgBouncer in transaction mode, without prepared statements: all is there."""
+    with pooled(database_url, room, "transaction") as url:
+        threads = [threading.Thread(target=write, args=(url, kind, f"{kind}{n}")) for n in range(4) for kind in WRITERS]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with psycopg.connect(database_url) as session:
+        query = "select stream, array_agg(version order by position), count(*) from eventkit.events group by 1"
+        found = {stream: versions for stream, versions, _ in session.execute(query)}
+        total = session.execute("select count(*) from eventkit.outbox").fetchone()
+
+    assert len(found) == len(threads) + 1
+    assert all(versions == list(range(1, len(versions) + 1)) for versions in found.values())
+    assert total == (len(threads) * 2 * APPENDS,)
+
+
+APPENDS = 15
+WRITERS = ("psycopg", "sqlalchemy")
+
+
+def write(url: str, kind: str, name: str) -> None:
+    """Append to a stream of one's own and to one of all, transaction by transaction, and read back."""
+    if kind == "psycopg":
+        with psycopg.connect(url, prepare_threshold=None) as connection:
+            for number in range(APPENDS):
+                append_both(connection, name, number)
+                connection.commit()
+        return
+    address = url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(address, connect_args={"prepare_threshold": None})
+    for number in range(APPENDS):
+        with Session(engine) as session, session.begin():
+            append_both(session, name, number)
+    engine.dispose()
+
+
+def append_both(session: Any, name: str, number: int) -> None:  # noqa: ANN401 both kinds
+    """Append, expecting the version of one's own stream."""
+    store.append(session, shop.stream("order", name), Noted(number), expected=number)
+    store.append(session, shop.stream("order", "shared"), Noted(number))
+    assert len(list(store.read_stream(session, shop.stream("order", name)))) == number + 1
