@@ -1,20 +1,22 @@
 """`eventkit doctor`: look at database and broker as a whole, and name every setting that could lose or stall events."""
 
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from eventkit.cli.output import cell, say
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
-from eventkit.errors import EventkitError
+from eventkit.errors import EventkitError, TopicUnusable
 from eventkit.transports import Finding, Transport
 
 _EXAMPLES = """\b
 Examples:
   eventkit doctor
-  eventkit doctor shop.order shop.payment       these topics' settings too
+  eventkit doctor shop.order shop.payment       these too, which have no events yet
   eventkit doctor --json | jq '.findings[] | select(.safe | not)'
 """
 
@@ -26,8 +28,12 @@ _FEW_RIGHTS = 3  # that a role lacks for a purpose: then it was meant for it
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 @click.pass_obj
 def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None:
-    """Look at database and broker, and name what could lose or stall events; exit 1 if anything does."""
-    found = [*_file(settings), *_database(settings), *_broker(settings, topics)]
+    """Look at database and broker, and name what could lose or stall events; exit 1 if anything does.
+
+    The topics of the store's events are looked at without being named. A remark ("--") is no fault.
+    """
+    known = dict.fromkeys(topics)
+    found = [*_file(settings), *_database(settings, known), *_broker(settings, known)]
     if as_json:
         fields = Finding.__struct_fields__
         say(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
@@ -41,8 +47,13 @@ def _file(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", f"{settings.file}", "this file, the environment, options", safe=True, reason="")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
-    from eventkit.storage.connection import connect
+def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
+    """Look at the database, and add the topics that its events go to."""
+    from eventkit.insights.database_checks import checked as check
+    from eventkit.insights.database_checks import tables
+    from eventkit.storage.categories import known_topics
+    from eventkit.storage.connection import connect, database_errors
+    from eventkit.storage.health import Health
     from eventkit.storage.verify import differences
 
     url = settings.require_database()
@@ -51,8 +62,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
             version = connection.info.parameter_status("server_version") or "unknown"
         yield Finding("database", f"PostgreSQL {version}", "a primary with eventkit's tables", safe=True, reason="")
         yield from _grants(settings)
-        for difference in differences(url, settings.schema):
-            yield Finding("tables", difference, "as this release wants them", safe=False, reason="`eventkit db verify`")
+        found = differences(url, settings.schema)
+        with connect(url, name="doctor", schema=settings.schema, autocommit=True) as connection, database_errors():
+            health = Health(connection, settings.schema)
+            yield from tables(health, found)
+            yield from check(health)
+            topics.update(dict.fromkeys(sorted(known_topics(connection, settings.schema))))
     except EventkitError as error:
         yield Finding("database", str(error), "reachable", safe=False, reason="nothing can be appended or relayed")
 
@@ -75,35 +90,42 @@ def _grants(settings: Settings) -> Iterator[Finding]:
     yield Finding("role", found, "one of `eventkit db roles`", safe=bool(able), reason="see `eventkit db roles`")
 
 
-def _broker(settings: Settings, topics: Sequence[str]) -> Iterator[Finding]:
+def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
     from eventkit.cli.reach import open_broker
 
     if settings.transport_url is None:
         return
     transport = open_broker(settings, "there is no broker to look at: use kafka://host:9092")
     try:
-        yield from transport.findings(topics)
+        found = [_topic(transport, topic) for topic in topics]
+        yield from transport.findings([finding.setting for finding in found if finding.safe])
+        yield from found
         yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
-        yield from _topics(transport, topics)
     except EventkitError as error:
         yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
     finally:
         transport.close()
 
 
-def _topics(transport: Transport, topics: Sequence[str]) -> Iterator[Finding]:
-    for topic, count in transport.partitions(topics).items() if topics else ():
-        yield Finding(topic, f"{count} partitions", "there", safe=True, reason="")
+def _topic(transport: Transport, topic: str) -> Finding:
+    try:
+        count = transport.partitions([topic])[topic]
+    except TopicUnusable as error:
+        reason = "its events wait in the outbox: `eventkit topics create` makes it"
+        return Finding(topic, error.reasons.get(topic, str(error)), "there", safe=False, reason=reason)
+    return Finding(topic, f"{count} partitions", "there", safe=True, reason="")
 
 
 def _show(found: Sequence[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "setting", "found", "wanted", "because")
+    """Print a paragraph a finding, no wider than the terminal."""
+    width = shutil.get_terminal_size().columns
     for finding in found:
-        mark = Text("ok", "green") if finding.safe else Text("no", "red")
-        said = (finding.setting, finding.found, finding.wanted, "" if finding.safe else finding.reason)
-        table.add_row(mark, *map(cell, said))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+        mark = "no" if not finding.safe else "--" if finding.reason else "ok"
+        text = cell(f"{mark}  {finding.setting}: {finding.found}")
+        if not finding.safe:
+            text += f" (wanted: {cell(finding.wanted)})"
+        say(textwrap.fill(text, width, subsequent_indent="    ", break_on_hyphens=False))
+        if mark != "ok":
+            say(textwrap.fill(cell(finding.reason), width, initial_indent="    ", subsequent_indent="    "))
+    faults = sum(not finding.safe for finding in found)
+    say(f"{faults} faults" if faults else "no fault")

@@ -1,0 +1,180 @@
+"""What ought to be in a database, compared with what is: a list of small checks, each a function that yields findings.
+
+A finding that is not `safe` is a fault: events are lost, or wait for somebody. One that is safe and has a reason is a
+remark. No check needs to be told a name, and none reads whole what grows.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from eventkit.projection.status import Statuses
+from eventkit.storage.categories import known_topics
+from eventkit.storage.groups import Groups
+from eventkit.storage.health import SOME, Health, Slot
+from eventkit.transports.base import Finding
+
+Check = Callable[[Health], Iterator[Finding]]
+
+LATE = 60.0  # seconds that an event may wait before somebody should look
+_MUCH = 1 << 30  # bytes of write-ahead log that a slot may retain
+_RELAY = re.compile(r"relay (\d+)/(\d+)")
+_OWN = re.compile(r"(index|column|trigger) (\S+) is not ours")
+_STORAGE = re.compile(r"storage of \S+ is '(.*)', must be '(.*)'")
+
+
+def checked(health: Health) -> Iterator[Finding]:
+    """Run all checks."""
+    return chain.from_iterable(check(health) for check in CHECKS)
+
+
+def encoding(health: Health) -> Iterator[Finding]:
+    """Yield whether every text of an event can be stored."""
+    found, _ = health.settings()
+    reason = "an event with another character cannot be stored: make the database with encoding UTF8"
+    yield _finding("server_encoding", found, "UTF8", safe=found == "UTF8", reason=reason)
+
+
+def schema_name(health: Health) -> Iterator[Finding]:
+    """Yield a role whose default schema would be eventkit's."""
+    _, is_role = health.settings()
+    if is_role:
+        reason = 'its search path ("$user") finds eventkit\'s tables first: name schema or role otherwise'
+        yield _finding("schema name", f"a role is named {health.schema}", "no role of that name", reason=reason)
+
+
+def outbox(health: Health) -> Iterator[Finding]:
+    """Yield events that wait, and relays that should send them."""
+    waiting = health.waiting()
+    parts = {match.groups(): lease for lease in health.leases() if (match := _RELAY.fullmatch(lease.name))}
+    late = (waiting.age or 0.0) > LATE
+    found = f"{_count(waiting.events)} unsent" + (f", the oldest for {waiting.age:,.0f} s" if waiting.age else "")
+    reason = "nobody sends them, or the broker refuses: see the relay's log, and the findings below"
+    yield _finding("outbox", found, f"sent within {LATE:.0f} s", safe=not late, reason=reason)
+    held = {part for part, lease in parts.items() if lease.is_held}
+    of = max((int(of) for _, of in held), default=1)
+    missing = [number for number in range(of) if (str(number), str(of)) not in held]
+    if missing and waiting.events:
+        names = ", ".join(f"{number}/{of}" for number in missing) if held else "none runs"
+        reason = "start `eventkit relay run` for each part of the shards"
+        yield _finding("relay", names, f"a relay for each of {of} parts", safe=not late, reason=reason)
+
+
+def letters(health: Health) -> Iterator[Finding]:
+    """Yield who has parked events: their streams wait for an operator."""
+    for by, count in health.letters().items():
+        reason = "their streams wait: `eventkit dead-letters list`, then redrive or discard them"
+        yield _finding("dead letters", f"{_count(count)} of {by}", "none", reason=reason)
+
+
+def projections(health: Health) -> Iterator[Finding]:
+    """Yield read models that are behind and that nobody runs."""
+    sessions = health.sessions()
+    statuses = Statuses(health.connection, health.schema)
+    for registered in statuses.registered():
+        status = statuses.of(registered)
+        runs = any(_runs(session, registered.name) for session in sessions)
+        lag = status.lag
+        if lag and lag.events and not runs:
+            late = lag.seconds > LATE
+            reason = "no projector of it is connected here: start one, or `eventkit projection delete` it"
+            found = f"{lag.events:,} events behind, {lag.seconds:,.0f} s"
+            yield _finding(f"projection {registered.name}", found, "a projector", safe=not late, reason=reason)
+        if status.parked and not status.letters:
+            found = f"{status.parked:,} streams parked without a letter"
+            reason = "nothing takes them up: `eventkit projection rebuild`"
+            yield _finding(f"projection {registered.name}", found, "none", reason=reason)
+
+
+def slots(health: Health) -> Iterator[Finding]:
+    """Yield replication slots that keep the write-ahead log, and others that read this database."""
+    for slot in health.slots():
+        lost = slot.wal_status in ("lost", "unreserved")
+        much = not slot.is_active and (slot.retained or 0) > _MUCH
+        if lost or much:
+            reason = "its reader is gone: the disk fills, or it lacks changes for good; restart it or drop the slot"
+            yield _finding(f"slot {slot.name}", _shown(slot), "active", reason=reason)
+        else:
+            reason = "" if slot.is_active else "an inactive slot keeps the write-ahead log"
+            yield _finding(f"slot {slot.name}", _shown(slot), "active", safe=True, reason=reason)
+
+
+def publications(health: Health) -> Iterator[Finding]:
+    """Yield publications that take in eventkit's tables or read models without naming them."""
+    for name, scope in health.publications():
+        reason = "subscribers get eventkit's tables, or keep a read model's old rows after a rebuild: name tables"
+        yield _finding(f"publication {name}", scope, "named tables", safe=True, reason=reason)
+
+
+def categories(health: Health) -> Iterator[Finding]:
+    """Yield categories whose events go to several topics: two catalogs write them."""
+    topics: dict[str, list[str]] = {}
+    for topic in sorted(known_topics(health.connection, health.schema)):
+        topics.setdefault(topic.rpartition(".")[2], []).append(topic)
+    for category, found in topics.items():
+        if len(found) > 1:
+            reason = "one of them is read only where it is named: give each catalog categories of its own"
+            setting = f"category {category}"
+            yield _finding(setting, ", ".join(found), "one catalog", safe=True, reason=reason)
+
+
+def groups(health: Health) -> Iterator[Finding]:
+    """Yield consumer groups of deleted projections that are still at a broker."""
+    for group in Groups(health.schema).all(health.connection):
+        if group.abandoned:
+            reason = "a broker keeps messages for it: the next start of a projector removes it"
+            found = f"left by {group.projection} at {group.broker}"
+            yield _finding(f"group {group.name}", found, "removed", safe=True, reason=reason)
+
+
+CHECKS: tuple[Check, ...] = (
+    encoding,
+    schema_name,
+    outbox,
+    letters,
+    projections,
+    slots,
+    publications,
+    categories,
+    groups,
+)
+
+
+def tables(health: Health, differences: Iterable[str]) -> Iterator[Finding]:
+    """Yield how the tables differ; an operator's own index, column, trigger or fillfactor is no fault."""
+    for text in differences:
+        if _is_own(health, text):
+            reason = "an operator's own: eventkit does not mind, unless it slows or refuses its writes"
+            yield _finding("tables", text, "as this release made them", safe=True, reason=reason)
+        else:
+            yield _finding("tables", text, "as this release made them", reason="see `eventkit db verify`")
+
+
+def _is_own(health: Health, text: str) -> bool:
+    if own := _OWN.match(text):
+        return own[1] != "column" or own[2] not in health.required_columns()
+    if storage := _STORAGE.fullmatch(text):
+        found, wanted = (set(part.split(", ")) for part in storage.groups())
+        return all(option.startswith("fillfactor") for option in wanted - found)
+    return False
+
+
+def _finding(setting: str, found: str, wanted: str, *, reason: str, safe: bool = False) -> Finding:
+    return Finding(setting, found, wanted, safe, reason, stops=False)
+
+
+def _count(count: int) -> str:
+    more = "more than " if count >= SOME else ""
+    return f"{more}{count:,} event{'' if count == 1 else 's'}"
+
+
+def _runs(session: str, projection: str) -> bool:
+    """Whether a session's name is that of a process that runs a projection."""
+    kind, _, name = session.removeprefix("eventkit ").rpartition(" ")
+    return name == projection and kind.partition(" ")[0] in ("projector", "responder")
+
+
+def _shown(slot: Slot) -> str:
+    state = "active" if slot.is_active else "inactive"
+    retained = "" if slot.retained is None else f", keeps {slot.retained / 1e6:,.0f} MB"
+    return f"{slot.plugin}, {state}{retained}"
