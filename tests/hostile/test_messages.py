@@ -1,11 +1,17 @@
 """No message stops a projector: each kind, on each broker where it can be sent."""
 
-import pytest
+from datetime import UTC
 
+import pytest
+from sqlalchemy import Connection
+
+from eventkit.domain.envelope import Envelope
+from eventkit.messaging.handlers import Handlers
 from tests.hostile.conftest import Broker
 from tests.hostile.foreign import BROKERS, Foreign
 from tests.hostile.kinds import EVERYWHERE, OWN, event
 from tests.hostile.reading import swallow
+from tests.projection.shop import Ordered, shop
 
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
@@ -18,6 +24,33 @@ def test_the_event_behind_any_message_is_applied(broker: Broker, url: str) -> No
     sent = sum(map(len, kinds.values()))
     assert told.applied + told.unhandled + told.duplicates + len(told.letters) >= sent - 4  # letters kept once
     assert all(len(error) < 2_000 for _, _, error in told.letters)
+
+
+def notes() -> Handlers:
+    """Return handlers that take the envelope, and messages without a version."""
+    handlers = Handlers("notes", shop)
+
+    @handlers.on(Ordered)
+    def ordered(_: Connection, event: Ordered, envelope: Envelope[Ordered]) -> None:
+        assert envelope.recorded_at.tzinfo is UTC
+        assert event.customer
+
+    return handlers
+
+
+@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+def test_handlers_go_on_behind_any_message(broker: Broker, url: str) -> None:
+    """With and without versions: what has no version and an id is a message, whatever its key."""
+    kinds = [each for kind in {**EVERYWHERE, **OWN[broker.name]}.values() for each in kind]
+    bare = [
+        each._replace(headers=[(name, value) for name, value in each.headers if name != "ce_streamversion"])
+        for each in kinds
+        if not each.own
+    ]
+
+    told = swallow(url, broker.transport, broker.send, [*kinds, *bare], notes())
+
+    assert told.applied > 0
 
 
 @pytest.mark.parametrize("kind", EVERYWHERE)

@@ -171,11 +171,14 @@ class KafkaSubscription:
             if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
                 continue  # news, or not ours any more
             tag = progress, delivery.offset()
+            key, value, headers = delivery.key() or b"", delivery.value() or b"", None
             try:
-                key = (delivery.key() or b"").decode()
-                messages.append(Message(topic, key, delivery.value() or b"", delivery.headers() or [], tag))
-            except (UnicodeDecodeError, SystemError) as error:
-                messages.append(_unreadable(topic, delivery, tag, error))
+                # Asked for once: after the first answer was an error, the second is memory that is not there.
+                headers = delivery.headers() or []
+                messages.append(Message(topic, key.decode(), value, headers, tag))
+            except (UnicodeDecodeError, SystemError):
+                reason = "the name of a header is no UTF-8" if headers is None else "its key is no UTF-8"
+                messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
@@ -240,16 +243,6 @@ class KafkaSubscription:
         kept = set(self._assigned.values())
         self._received = [message for message in self._received if message.tag[0] in kept]
         self._fresh = [message for message in self._fresh if message.tag[0] in kept]
-
-
-def _unreadable(topic: str, delivery: Any, tag: tuple[Progress, int], error: Exception) -> Message:  # noqa: ANN401 see above
-    """Make a message of one whose key, or the name of one of its headers, is no UTF-8."""
-    value = delivery.value() or b""
-    try:
-        headers = delivery.headers() or []
-    except (UnicodeDecodeError, SystemError):
-        return unreadable(topic, f"its headers cannot be read: {error}", key=delivery.key(), value=value, tag=tag)
-    return unreadable(topic, "its key is no UTF-8", key=delivery.key(), value=value, others=headers, tag=tag)
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
