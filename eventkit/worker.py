@@ -12,7 +12,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from eventkit.errors import DatabaseUnavailable, Deposed, NotPrimary, TopicUnusable, TransportUnavailable
@@ -33,6 +34,7 @@ class Stop:
         """Ask for nothing yet."""
         self._event = threading.Event()
         self._heard = False  # a signal
+        self._idle = False  # nothing is under way
 
     def set(self) -> None:
         """Ask for it."""
@@ -46,13 +48,24 @@ class Stop:
         """Wait for the request; return whether it came."""
         return self._event.wait(seconds)
 
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Let a signal end the process at once as long as this lasts: nothing is under way."""
+        self._idle = True
+        try:
+            yield
+        finally:
+            self._idle = False
+
     def on_signals(self) -> None:
         """Let the first SIGINT or SIGTERM ask for a clean end, and the second end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._heard or self.is_set():
+        if self._idle:
+            logs.write("worker", f"{signal.Signals(number).name}: nothing was under way")
+        if self._idle or self._heard or self.is_set():
             os._exit(128 + number)  # clean-up may be what hangs
         self._heard = True
         logs.write("worker", f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once")

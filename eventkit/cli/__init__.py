@@ -5,6 +5,9 @@ is printed here and only here, as one sentence on stderr; the exit code is 2 whe
 where the world is not as it must be, 70 where eventkit or the service's code has a fault, 130 after Ctrl-C.
 """
 
+from eventkit.cli import early  # noqa: F401 first, for what it does
+
+# isort: split
 import errno
 import importlib
 import importlib.metadata

@@ -83,7 +83,9 @@ def run(  # noqa: PLR0913 one parameter an option
     stop.on_signals()
     settings.require_database()
     wanted = _wanted(Wanted(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
-    runnings = {item.name: Running(item, settings, wanted) for item in load_projections(paths)}
+    with stop.idle():  # the service's modules may take long, or for ever
+        projections = load_projections(paths)
+    runnings = {item.name: Running(item, settings, wanted) for item in projections}
     if not at_start(lambda: _reach(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
         return
     collect_garbage_rarely()

@@ -65,7 +65,8 @@ def command(  # noqa: PLR0913 one parameter an option
         workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, origin == "transport", topics, store_url
     )
     _check_origin(settings, plan, workers)
-    projections = load_projections(paths)
+    with stop.idle():
+        projections = load_projections(paths)
     collect_garbage_rarely()
     outcomes = [_rebuilt(item, settings, plan, stop) for item in projections]
     if as_json:

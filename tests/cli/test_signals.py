@@ -1,6 +1,7 @@
 """Ctrl-C at every stage of a long-running command: the first ends it well in under five seconds, the second at once."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
@@ -190,6 +192,39 @@ def test_the_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
 
         assert process.wait(PROMPT) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("verb", [["projector", "run"], ["projection", "rebuild"]], ids="".join)
+def test_while_the_services_code_is_imported(verb: list[str], number: signal.Signals, tmp_path: Path) -> None:
+    """Nothing is under way: the first signal ends it at once, and the exit code has its number."""
+    (tmp_path / "endless.py").write_text("import time\nprint('here', flush=True)\nwhile True: time.sleep(1)\n")
+    settings = {**os.environ, "EVENTKIT_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}
+    command = [sys.executable, "-m", "eventkit.cli", *verb, "endless:model"]
+    with subprocess.Popen(command, env=settings, cwd=tmp_path, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 128 + number
+    assert said == f"{number.name}: nothing was under way\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="makes a namespace of processes: as root")
+@pytest.mark.parametrize("words", [["db", "current"], ["projector", "run", "slow:model"]], ids=["any", "projector"])
+def test_as_a_containers_first_process(words: list[str], tmp_path: Path) -> None:
+    """It has number 1, to which the kernel gives no signal without a handler; here click takes long to import."""
+    (tmp_path / "click.py").write_text("import time\nprint('here', flush=True)\nwhile True: time.sleep(1)\n")
+    program = "import sys; sys.path.insert(0, sys.argv.pop()); from eventkit.cli import main; main()"
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", program, *words, str(tmp_path)]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        (first,) = psutil.Process(process.pid).children()
+        first.send_signal(signal.SIGTERM)
+
+        assert process.wait(20) == 128 + signal.SIGTERM
 
 
 def test_a_signal_within_a_wait_is_heard() -> None:
