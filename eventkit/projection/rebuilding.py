@@ -33,7 +33,7 @@ from eventkit.projection.listening import Listener, listening
 from eventkit.projection.pool import feed_in_processes
 from eventkit.projection.projection import Projection
 from eventkit.projection.site import Site
-from eventkit.projection.swapping import Held, Swap, Swapped, prefers_merge
+from eventkit.projection.swapping import Failing, Held, Swap, Swapped, prefers_merge
 from eventkit.storage.connection import connect, database_errors
 from eventkit.storage.event_types import refuse_unknown_types, unknown_types
 from eventkit.storage.outbox import read_horizon
@@ -47,6 +47,7 @@ logger = logging.getLogger("eventkit.projection")
 LITTLE = 1_000  # events that may be left for the swap
 FEW = 20_000  # events that are not worth a process
 _TELL = 1.0  # seconds between what `eventkit projection status` sees
+_FAILURES = 3  # swaps that fail at events, though feeding has applied or parked all there were
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to swap, the last for all further ones
 
 
@@ -183,11 +184,17 @@ class Rebuilding:
     ) -> Swapped:  # fmt: skip
         self._enter("swap")
         swap = self._prepared(site, feeder, job)
+        failures = 0
         for attempt in count(1):
+            until = LITTLE
             try:
                 return swap.run(position)
             except Held as held:
                 logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, held)
+                if isinstance(held, Failing):
+                    failures, until = failures + 1, 0
+                if failures == _FAILURES:
+                    raise RebuildRefused(_fails(job.name, held)) from held
             except DatabaseUnavailable as error:  # the server ends a session that stops in the middle of a swap
                 logger.warning("the swap of %s is tried again, attempt %d: %s", job.name, attempt, error)
                 feeder = stack.enter_context(self._open(job))
@@ -195,7 +202,7 @@ class Rebuilding:
                 if swap.has_happened():
                     return Swapped(job.rebuild.generation, 0, None)
             self._stop.wait(_PAUSES[min(attempt, len(_PAUSES)) - 1])
-            feeder.work(self._count, until=LITTLE)
+            feeder.work(self._count, until=until)
             self._go_on()
         raise AssertionError
 
@@ -255,3 +262,10 @@ class Rebuilding:
             autocommit=True,
             options={"TimeZone": "UTC"},
         )
+
+
+def _fails(name: str, held: Held) -> str:
+    return (
+        f"the swap of {name!r} fails at events that came last, again and again: {held}; the live read model is as it "
+        "was: mend the handlers or the constraint, and go on with `--resume`"
+    )

@@ -38,6 +38,7 @@ logger = logging.getLogger("eventkit.projection")
 
 Read = Callable[[list[Missing]], Iterable[list[Run]]]
 
+_LASTING = ("22", "23")  # classes of SQLSTATE: rows against constraints and types
 LOCK_TIMEOUT = "1s"  # readers of the read model wait as long
 # From the lock on the tables on: no user's code runs any more, and what takes longer is done in another way.
 _IN_HASTE = "select set_config('idle_in_transaction_session_timeout', '1s', true), set_config('lock_timeout', %s, true)"
@@ -56,6 +57,10 @@ class Held(Exception):  # not an error of ours: whoever swaps tries again
     """The swap was rolled back for something that passes: a lock that was held for longer than it waits."""
 
 
+class Failing(Held):
+    """The swap was rolled back for what an event does: feeding finds out which one, and parks it."""
+
+
 class Swap:
     """Swaps one rebuild in."""
 
@@ -65,6 +70,7 @@ class Swap:
         self._read = read
         self._tables = tables
         self._schema = schema
+        self._exchanging = False  # the tables, or their rows: no event is folded any more
         self.merge = False
         self.accept_parked = False
 
@@ -73,6 +79,7 @@ class Swap:
 
         `position` is where the store may be read from by those that read it by position.
         """
+        self._exchanging = False
         try:
             with self._building.workspace.transaction() as connection:
                 self._limit_waits(connection)
@@ -89,7 +96,11 @@ class Swap:
             if isinstance(cause, QueryCanceled) and not self.merge:  # a foreign key on many rows, for instance
                 self.merge = True
                 raise Held("readers would wait for more than a second: the rows will be merged") from error
-            if blame(error) in (Blame.EVENT, Blame.RIVAL, Blame.AWAY):  # feeding finds out which event, and parks it
+            if self._exchanging and cause is not None and (cause.sqlstate or "").startswith(_LASTING):
+                raise RebuildRefused(self._never(cause)) from error
+            if blame(error) is Blame.EVENT or (cause is not None and (cause.sqlstate or "").startswith(_LASTING)):
+                raise Failing(said(error)) from error
+            if blame(error) in (Blame.RIVAL, Blame.AWAY):
                 raise Held(said(error)) from error
             raise translated(error) from error
 
@@ -117,6 +128,7 @@ class Swap:
         # crash point: caught up, not renamed -> rolled back: live and shadow are as they were
         new = building.rebuild.live()
         self._hand_over(connection, live, msgspec.structs.replace(new, position=position))
+        self._exchanging = True
         merged = self._exchange(connection)
         # crash point: renamed, not committed -> rolled back: live and shadow are as they were
         return Swapped(live.generation, caught_up, merged)
@@ -189,6 +201,15 @@ class Swap:
         hand_over(connection, self._schema, name=name, **both, categories=categories)
         old_by, new_by = parked_by(name, live.generation), parked_by(name, new.generation)
         keep_malformed(connection, self._schema, old=old_by, new=new_by)
+
+    def _never(self, cause: psycopg.Error) -> str:
+        """Say why no later attempt would succeed."""
+        how = "merged into the live ones" if self.merge else "put in their place"
+        return (
+            f"the rows that were rebuilt for {self._building.projection.name!r} cannot be {how}: "
+            f"{cause.diag.message_primary}; change the constraint, or the rows that stand against it, then go on with "
+            "`--resume`; the live read model is as it was"
+        )
 
     def _blockers(self) -> str:
         building = self._building
