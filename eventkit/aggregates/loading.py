@@ -14,7 +14,7 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
 from eventkit.storage.drivers import Steps
 from eventkit.storage.event_store import EventStore
-from eventkit.storage.reading import ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.reading import NO_END, End, ReadSql, StreamPages, Window, page_steps
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -38,13 +38,14 @@ class Loader(Generic[S, A]):
             name for cls in fold.ignored for name in (catalog.type_of(cls).names if isinstance(cls, type) else (cls,))
         }
 
-    def steps(self, stream: StreamId) -> Steps[A]:
+    def steps(self, stream: StreamId, end: End = NO_END) -> Steps[A]:
         """Read a stream, from its snapshot on where it has one; an aggregate at version 0 where there is nothing."""
-        recalled = (yield from self._keeper.recall(stream)) if self._keeper else None
+        keeper = self._keeper if end is NO_END else None  # a snapshot may be younger than the end
+        recalled = (yield from keeper.recall(stream)) if keeper else None
         state, version = recalled or (self._fold.initial(), 0)
         track = Track(stream, version, snapshot=version)
         self._fold.opened(state, track)  # an aggregate's evolve methods may read its stream and version
-        pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), backwards=False)
+        pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), end=end)
         while not pages.over:
             for event in (yield from page_steps(pages, self._sealing)):
                 state = self._after(state, event, track)

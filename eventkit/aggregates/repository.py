@@ -11,6 +11,7 @@ An aggregate whose transaction was rolled back, or whose save failed, is stale: 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
 from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
 from eventkit.storage.event_store import NO_STREAM, Append, Appended, EventStore, Expected
+from eventkit.storage.reading import NO_END, End
 
 A = TypeVar("A", bound=Tracked)
 C = TypeVar("C")
@@ -85,13 +87,17 @@ class Repository(Generic[A]):
         """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""
         return self._fold.opened(self._fold.initial(), Track(self.stream(key)))
 
-    def load(self, connection: Synchronous, key: Key) -> A:
-        """Return the aggregate of an id or a stream; one at version 0 where there is nothing."""
-        return self._load.run(connection, self._loader.steps(self.stream(key)))
+    def load(self, connection: Synchronous, key: Key, *, at: int | datetime | None = None) -> A:
+        """Return the aggregate of an id or a stream; one at version 0 where there is nothing.
 
-    async def load_async(self, connection: Asynchronous, key: Key) -> A:
+        `at` is a version, or a time: as it was then. One that was loaded so is to be looked at; saving a change of it
+        is a ConcurrencyError where its stream has gone on.
+        """
+        return self._load.run(connection, self._steps(key, at))
+
+    async def load_async(self, connection: Asynchronous, key: Key, *, at: int | datetime | None = None) -> A:
         """Do what `load` does, on an asynchronous session or connection."""
-        return await self._load.run_async(connection, self._loader.steps(self.stream(key)))
+        return await self._load.run_async(connection, self._steps(key, at))
 
     def save(self, connection: Synchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
         """Append what was recorded since the aggregate was loaded; None where that is nothing."""
@@ -164,6 +170,9 @@ class Repository(Generic[A]):
                 f"StreamId({self.category!r}, {key!r}) where the id really begins like that"
             )
         return StreamId(self.category, key)
+
+    def _steps(self, key: Key, at: int | datetime | None) -> Steps[A]:
+        return self._loader.steps(self.stream(key), NO_END if at is None else End.of(at, None))
 
     def _draft(self, aggregate: A) -> Draft | None:
         track = track_of(aggregate)

@@ -11,6 +11,7 @@ before you append, everywhere: a transaction that does it the other way round ma
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from itertools import chain
 from typing import Any, Self
 from uuid import UUID
@@ -21,6 +22,7 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
+from eventkit.domain.names import category_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.storage.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
@@ -29,7 +31,17 @@ from eventkit.storage.drivers import Asynchronous, Door, Synchronous
 from eventkit.storage.entries import Entries, guarding, stream_of
 from eventkit.storage.inlining import Inlined, Inlining
 from eventkit.storage.live_log import LiveLogs
-from eventkit.storage.reading import LogBackwards, LogForwards, Paging, ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.reading import (
+    Chosen,
+    End,
+    LogBackwards,
+    LogForwards,
+    Paging,
+    ReadSql,
+    StreamPages,
+    Window,
+    page_steps,
+)
 from eventkit.storage.sealing import Sealing
 from eventkit.storage.subscribe import Follower, Subscription, address_of, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
@@ -179,68 +191,110 @@ class EventStore:
         if entries:
             self._run(self._append_many, connection, Call(list(entries)))
 
-    def read_stream(
+    def read_stream(  # noqa: PLR0913 each says which part of the stream
         self,
         connection: Synchronous,
         stream: StreamId | str,
         *,
         after: int = 0,
+        until: int | datetime | None = None,
+        before: int | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
     ) -> Iterator[Envelope[Any]]:
-        """Read a stream's events above version `after`, oldest first or `backwards`, `batch` of them a statement."""
-        pages = StreamPages(self._read_sql, stream_of(stream), Window(after, limit, batch), backwards=backwards)
+        """Read a stream's events above version `after`, oldest first or `backwards`, `batch` of them a statement.
+
+        `until` is the last version, or the time up to which events were recorded; `before` is a version to stop before.
+        """
+        pages = self._stream(stream, Window(after, limit, batch), End.of(until, before), backwards=backwards)
         self._read_stream.check(connection)
         return self._pages(self._read_stream, connection, pages)
 
-    def read_stream_async(
+    def read_stream_async(  # noqa: PLR0913 see read_stream
         self,
         connection: Asynchronous,
         stream: StreamId | str,
         *,
         after: int = 0,
+        until: int | datetime | None = None,
+        before: int | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
         """Do what `read_stream` does, on an asynchronous session or connection: `async for`."""
-        pages = StreamPages(self._read_sql, stream_of(stream), Window(after, limit, batch), backwards=backwards)
+        pages = self._stream(stream, Window(after, limit, batch), End.of(until, before), backwards=backwards)
         self._read_stream.check_async(connection)
         return self._pages_async(self._read_stream, connection, pages)
 
-    def read_all(
+    def read_all(  # noqa: PLR0913 each says which of all events
         self,
         connection: Synchronous,
         *,
         after: int = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
     ) -> Iterator[Envelope[Any]]:
         """Read all events above position `after`, in order of position; `after` may be the last position that was read.
 
+        `types`, `categories`, `since` (included) and `until` (left out) choose; the server passes the others over, at
+        `batch` events a statement, so take a larger batch where few are chosen.
         What was pruned or archived is not there, and nothing says so: positions have holes anyway, of rollbacks. Who
         needs all of a stream reads that stream, which raises StreamPruned.
         Forwards, nothing is ever missed: reading ends before a missing position that an open transaction could still
         fill, and goes on there the next time. It needs READ COMMITTED on the primary. Backwards, it reads what it sees.
         """
         self._read_all.check(connection)
-        return self._pages(self._read_all, connection, self._log(Window(after, limit, batch), backwards=backwards))
+        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        return self._pages(self._read_all, connection, log)
 
-    def read_all_async(
+    def read_all_async(  # noqa: PLR0913 see read_all
         self,
         connection: Asynchronous,
         *,
         after: int = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
         """Do what `read_all` does, on an asynchronous session or connection: `async for`."""
         self._read_all.check_async(connection)
-        pages = self._log(Window(after, limit, batch), backwards=backwards)
-        return self._pages_async(self._read_all, connection, pages)
+        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        return self._pages_async(self._read_all, connection, log)
+
+    def read_category(
+        self,
+        connection: Synchronous,
+        category: str,
+        *,
+        after: int = 0,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Envelope[Any]]:
+        """Read the events of all streams of a category, as `read_all` does."""
+        return self.read_all(connection, after=after, categories=[category], backwards=backwards, limit=limit)
+
+    def read_category_async(
+        self,
+        connection: Asynchronous,
+        category: str,
+        *,
+        after: int = 0,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[Envelope[Any]]:
+        """Do what `read_category` does, on an asynchronous session or connection: `async for`."""
+        return self.read_all_async(connection, after=after, categories=[category], backwards=backwards, limit=limit)
 
     def subscribe(
         self,
@@ -288,8 +342,18 @@ class EventStore:
     def _inlining(self, door: Door, inline: Inlined, call: Call) -> Inlining:
         return Inlining(door, inline, call.entries, schema=self.schema, masters=self.sealing.masters)
 
-    def _log(self, window: Window, *, backwards: bool) -> Paging:
-        return (LogBackwards if backwards else LogForwards)(self._read_sql, window)
+    def _stream(self, stream: StreamId | str, window: Window, end: End, *, backwards: bool) -> Paging:
+        return StreamPages(self._read_sql, stream_of(stream), window, backwards=backwards, end=end)
+
+    def _chosen(
+        self, types: Sequence[type], categories: Sequence[str], since: datetime | None, until: datetime | None
+    ) -> Chosen:
+        kinds = [self.catalog.type_of(cls) for cls in types]
+        names = tuple((kind.source, name) for kind in kinds for name in kind.names)
+        return Chosen(names, tuple(category_of(category) for category in categories), since, until)
+
+    def _log(self, window: Window, chosen: Chosen, *, backwards: bool) -> Paging:
+        return (LogBackwards if backwards else LogForwards)(self._read_sql, window, chosen)
 
     def _pages(self, door: Door, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
         while not pages.over:

@@ -10,7 +10,9 @@ those that a later list lacks. A statement that began when none was left and sti
 rollback (docs/decisions/0003). While all of them live, the reading ends before the gap.
 """
 
-from typing import Any, Protocol
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +20,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, NotPrimary, StreamPruned, UnsupportedConnection
 from eventkit.storage.append_sql import quoted
-from eventkit.storage.arrays import plain_array
+from eventkit.storage.arrays import plain_array, text_array
 from eventkit.storage.connection import database_errors
 from eventkit.storage.drivers import Row, Statement, Steps
 from eventkit.storage.gaps import Holders, missing
@@ -28,10 +30,13 @@ from eventkit.storage.sealing import Sealing
 COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
   nullif(metadata::text, '{{}}'), data::text"""
-_RAW = "position, stream, version, id, source, type, schema_version, recorded_at, metadata, data"
+# An event that is not asked for is read as its position alone: a position that is missing may still be filled.
+_CHOSEN = """left join lateral (
+       select e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at, e.metadata, e.data
+        where {match}) x on true"""
 
 _STREAM = f"""select {COLUMNS} from {{s}}.events
- where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int
+ where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int and {{when}}
  order by version {{direction}} limit %(limit)s::int"""
 
 # Behind the events a row at position 0, where those that come next were pruned, in the same snapshot.
@@ -41,7 +46,7 @@ select 0::bigint, null, null, pruned_to, null, null, null, null, null, null, nul
  where stream = %(stream)s::text and pruned_to > %(after)s::int"""
 
 _BACKWARDS = f"""select {COLUMNS} from {{s}}.events
- where position > %(after)s::bigint and position < %(before)s::bigint
+ where position > %(after)s::bigint and position < %(before)s::bigint and {{match}}
  order by position desc limit %(limit)s::int"""
 
 # What is above the cursor and what has appeared in the gaps, in one snapshot; the first row tells of the statement.
@@ -50,11 +55,13 @@ _FORWARDS = f"""select 0::bigint,
        current_setting('transaction_isolation'), pg_is_in_recovery()::int,
        null, null, null, null::smallint, null, null, null
 union all
-(select {COLUMNS} from {{s}}.events where position > %(cursor)s::bigint order by position limit %(above)s::int)
+(select {COLUMNS} from (
+   select e.position, x.* from {{s}}.events e {_CHOSEN}
+    where e.position > %(cursor)s::bigint order by e.position limit %(above)s::int) fresh)
 union all
 (select {COLUMNS} from (
    select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) g(low, high) cross join lateral (
-     select {_RAW} from {{s}}.events e
+     select e.position, x.* from {{s}}.events e {_CHOSEN}
       where e.position > g.low and e.position <= g.high
       order by e.position limit %(limit)s::int) r
     order by position limit %(limit)s::int) late)"""
@@ -63,16 +70,70 @@ _BEYOND = 2**63 - 1
 _BEYOND_VERSION = 2**31 - 1
 
 
+def check_moment(moment: datetime | None) -> None:
+    """Refuse a time without a zone."""
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidEvent(f"{moment} has no time zone: datetime.now(UTC), for instance, has one")
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """Which events to read of all: some types, as (source, name), some categories, recorded in some time."""
+
+    types: tuple[tuple[str, str], ...] = ()
+    categories: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a time without a zone."""
+        for moment in (self.since, self.until):
+            check_moment(moment)
+
+    @property
+    def match(self) -> str:
+        """The condition, in SQL."""
+        parts = [condition for name, condition in _MATCHES.items() if getattr(self, name)]
+        return " and ".join(parts) or "true"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters."""
+        return {
+            "sources": text_array(source for source, _ in self.types),
+            "types": text_array(name for _, name in self.types),
+            "categories": text_array(self.categories),
+            "since": self.since,
+            "until": self.until,
+        }
+
+
+_MATCHES = {
+    "types": "(source, type) in (select * from unnest(%(sources)s::text[], %(types)s::text[]))",
+    "categories": "split_part(stream, '-', 1) = any(%(categories)s::text[])",
+    "since": "recorded_at >= %(since)s::timestamptz",
+    "until": "recorded_at < %(until)s::timestamptz",
+}
+ALL = Chosen()
+_UP_TO = "recorded_at <= %(until)s::timestamptz"
+
+
 class ReadSql:
-    """The statements for one PostgreSQL schema, built once."""
+    """The statements for one PostgreSQL schema, built once for each kind of choice."""
 
     def __init__(self, schema: str) -> None:
         """Quote the schema's name."""
-        s = quoted(schema)
-        self.stream = _WHOLE_STREAM.format(s=s, direction="")
-        self.stream_backwards = _STREAM.format(s=s, direction="desc")
-        self.forwards = _FORWARDS.format(s=s)
-        self.backwards = _BACKWARDS.format(s=s)
+        self._s = quoted(schema)
+
+    @cache  # noqa: B019 a store has one, for as long as it lives
+    def of_stream(self, *, backwards: bool, timed: bool) -> str:
+        """Return the statement that reads a stream, up to a time where it is `timed`."""
+        text, direction = (_STREAM, "desc") if backwards else (_WHOLE_STREAM, "")
+        return text.format(s=self._s, direction=direction, when=_UP_TO if timed else "true")
+
+    @cache  # noqa: B019 likewise
+    def of_all(self, match: str, *, backwards: bool) -> str:
+        """Return the statement that reads what matches a condition, of all events."""
+        return (_BACKWARDS if backwards else _FORWARDS).format(s=self._s, match=match)
 
 
 class Window(msgspec.Struct):
@@ -117,26 +178,59 @@ def page_steps(pages: Paging, sealing: Sealing) -> Steps[list[EncodedEvent]]:
     """Read one page; personal data is opened where its keys are there."""
     with database_errors():
         rows = yield pages.ask()
-        events = [encoded(row) for row in pages.take(rows)]
+        events = [encoded(row) for row in pages.take(rows) if is_chosen(row)]
         if sealing.masters is not None:
             yield from sealing.open(events)
     return events
 
 
+def is_chosen(row: Row) -> bool:
+    """Return whether a row is an event that was asked for, and not the position of another."""
+    return row[2] is not None
+
+
+class End(NamedTuple):
+    """Where the reading of a stream ends: before a version, after a time."""
+
+    before: int = _BEYOND_VERSION
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, until: int | datetime | None, before: int | None) -> "End":
+        """Return the end that is given as a version or a time to be included, or as a version to be left out."""
+        if until is not None and before is not None:
+            raise InvalidEvent(f"until={until!r} and before={before!r}: give one of them")
+        if isinstance(until, datetime):
+            check_moment(until)
+            return cls(until=until)
+        if until is None and before is None:
+            return cls()
+        last = before if until is None else until
+        if type(last) is not int or not 0 <= last < _BEYOND_VERSION:
+            raise InvalidEvent(f"until={until!r}, before={before!r}: give a version, or a time")
+        return cls(before=last + (until is not None))
+
+
+NO_END = End()
+
+
 class StreamPages:
     """One stream, by version."""
 
-    def __init__(self, sql: ReadSql, stream: StreamId, window: Window, *, backwards: bool) -> None:
-        self._statement = sql.stream_backwards if backwards else sql.stream
+    def __init__(
+        self, sql: ReadSql, stream: StreamId, window: Window, *, backwards: bool = False, end: End = NO_END
+    ) -> None:
+        self._statement = sql.of_stream(backwards=backwards, timed=end.until is not None)
         self._window = window
         self._bound = "before" if backwards else "after"
-        self._place = {"after": window.after, "before": _BEYOND_VERSION}
+        self._place = {"after": window.after, "before": end.before}
+        self._more: dict[str, Any] = {} if end.until is None else {"until": end.until}
         self._stream = str(stream)
         self.over = window.limit == 0 or window.after >= _BEYOND_VERSION
 
     def ask(self) -> Statement:
         """Return the next page's statement."""
-        return self._statement, _numbers(stream=self._stream, limit=self._window.size, **self._place)
+        return self._statement, self._more | _numbers(stream=self._stream, limit=self._window.size, **self._place)
 
     def take(self, rows: list[Row]) -> list[Row]:
         """Return the page; StreamPruned where it should have begun with events that are gone."""
@@ -152,15 +246,17 @@ class StreamPages:
 class LogBackwards:
     """Everything visible, newest first."""
 
-    def __init__(self, sql: ReadSql, window: Window) -> None:
-        self._statement = sql.backwards
+    def __init__(self, sql: ReadSql, window: Window, chosen: Chosen = ALL) -> None:
+        self._statement = sql.of_all(chosen.match, backwards=True)
+        self._chosen = chosen.params
         self._window = window
         self._before = _BEYOND
         self.over = window.limit == 0
 
     def ask(self) -> Statement:
         """Return the next page's statement."""
-        return self._statement, _numbers(after=self._window.after, before=self._before, limit=self._window.size)
+        place = _numbers(after=self._window.after, before=self._before, limit=self._window.size)
+        return self._statement, self._chosen | place
 
     def take(self, rows: list[Row]) -> list[Row]:
         """Return the page."""
@@ -182,19 +278,21 @@ class Gap(msgspec.Struct):
 class LogForwards:
     """Everything, oldest first, up to the first position that an open transaction may own."""
 
-    def __init__(self, sql: ReadSql, window: Window) -> None:
-        self._statement = sql.forwards
+    def __init__(self, sql: ReadSql, window: Window, chosen: Chosen = ALL) -> None:
+        self._statement = sql.of_all(chosen.match, backwards=False)
+        self._chosen = chosen.params
         self._window = window
         self._cursor = window.after  # the highest position looked at
         self._gaps: list[Gap] = []  # below the cursor, ascending
         self._held: list[Row] = []  # rows above the lowest gap, ascending
-        self._above = window.size  # how many rows above the cursor to ask for
+        self._page = window.size if chosen is ALL else window.batch  # most rows may be of other events
+        self._above = self._page  # how many rows above the cursor to ask for
         self._tail = False  # there were fewer: what comes later is for the next reading
         self.over = window.limit == 0
 
     def ask(self) -> Statement:
         """Ask for what is above the cursor and for the gaps, in one snapshot."""
-        params = _numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
+        params = self._chosen | _numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
         params["lows"] = plain_array(gap.low for gap in self._gaps)
         params["highs"] = plain_array(gap.high for gap in self._gaps)
         return self._statement, params
@@ -228,11 +326,18 @@ class LogForwards:
         floor = self._gaps[0].low if self._gaps else self._cursor
         count = sum(row[0] <= floor for row in self._held)
         if self._window.limit is not None:
-            count = min(count, self._window.limit)
+            count = _up_to(self._held[:count], self._window.limit)
         ready, self._held = self._held[:count], self._held[count:]
-        self.over = self._window.taken(count) or stuck or (self._tail and not self._gaps and not self._held)
-        self._above = 0 if self._tail or len(self._held) > self._window.batch else self._window.size
+        chosen = 0 if self._window.limit is None else sum(map(is_chosen, ready))
+        self.over = self._window.taken(chosen) or stuck or (self._tail and not self._gaps and not self._held)
+        self._above = 0 if self._tail or len(self._held) > self._window.batch else self._page
         return ready
+
+
+def _up_to(rows: list[Row], limit: int) -> int:
+    """Return how many rows there are up to the last of so many that were asked for."""
+    wanted = [place for place, row in enumerate(rows, 1) if is_chosen(row)]
+    return wanted[limit - 1] if limit <= len(wanted) else len(rows)
 
 
 def _without(gap: Gap, seen: list[int]) -> list[Gap]:

@@ -319,3 +319,20 @@ def _transfer(session: Session, source: int, target: int) -> None:
     giver.add("coin", -1)
     taker.add("coin", 1)
     orders.save_many(session, giver, taker)
+
+
+def test_an_aggregate_is_loaded_as_it_was(session: Session) -> None:
+    """At a version or at a time; a change of what is no longer so is refused."""
+    for item in ("tea", "cake", "jam"):
+        with orders.change(session, 1) as order:
+            order.add(item)
+    times = [one.recorded_at for one in store.read_stream(session, ORDER)]
+
+    early = orders.load(session, 1, at=1)
+    early.add("salt")
+
+    assert orders.load(session, 1, at=2).items == {"tea": 1, "cake": 1}
+    assert orders.load(session, 1, at=times[1]).items == {"tea": 1, "cake": 1}
+    assert orders.load(session, 1, at=0).version == 0
+    with pytest.raises(ConcurrencyError):
+        orders.save(session, early)
