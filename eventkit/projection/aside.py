@@ -18,6 +18,8 @@ from eventkit.projection.handlers import Handler, Handlers
 _FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
 _LOCKED = 0.5  # seconds before a stream that was locked is tried again
 _AROUND = 10.0  # seconds after a lock was met for which others are expected
+MAX_BYTES = 32_000_000  # of all that waits; beyond it nothing more is received
+MAX_UNSETTLED = 100_000  # messages that were received since something waits: brokers' clients count each
 _OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
 
 
@@ -45,6 +47,7 @@ class Aside:
         self._waiting: dict[str, Waiting] = {}
         self._tried: dict[str, Waiting] = {}  # those that `take` has returned
         self._unsettled: dict[str, list[Message]] = {}  # by key: delivered, to be acknowledged in this order
+        self._received = 0  # messages, since something waits
 
     def __len__(self) -> int:
         """Return how many streams wait."""
@@ -112,6 +115,11 @@ class Aside:
         waiting.due = self._clock() + min(_FIRST * 2**waiting.strikes, _LONGEST)
         return waiting.strikes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more may be received."""
+        return self.size > MAX_BYTES or self._received > MAX_UNSETTLED
+
     def take(self, most: int) -> list[Run]:
         """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
 
@@ -147,7 +155,9 @@ class Aside:
         """Return the messages to acknowledge now; the others wait for their streams."""
         keys = {waiting.run.arrivals[0].message.key for waiting in self._waiting.values()}
         if not keys and not self._unsettled:
+            self._received = 0
             return messages
+        self._received += len(messages)
         settled: list[Message] = []
         for key in [key for key in self._unsettled if key not in keys]:
             settled += self._unsettled.pop(key)

@@ -38,6 +38,7 @@ logger = logging.getLogger("eventkit.projection")
 
 REPORT = 10.0  # seconds between log lines
 HELD = 30.0  # seconds between looks at streams that wait for missing events
+FULL = 0.1  # seconds between looks at streams that wait, while nothing more is received
 ASKED = 1.0  # seconds between looks for redrives that an operator has asked for, and the longest that one look takes
 
 
@@ -65,6 +66,7 @@ class Projector:
         self._marks: dict[tuple[str, int], Mark] = {}  # of shards, what has not been saved yet
         self._applying = applying
         self._aside = aside
+        self._full_told = -HELD  # when
         self._held_upto = ""  # the last stream that was looked at, where a look has not come to the end
         self._second = SecondLook(self._applying, history, schema=schema)
         self._culprits = Culprits(self._applying, self._second, self.stop, aside=aside)
@@ -122,7 +124,7 @@ class Projector:
 
     def step(self, source: Source) -> int:
         """Apply the next batch, and streams that have waited; return how many messages the batch had."""
-        messages = source.receive()
+        messages = [] if self._is_full() else source.receive()
         self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
         reached = Reached(source.position, list(self._marks.values()))
         if messages and not self._apply(messages, reached):
@@ -165,6 +167,22 @@ class Projector:
         odd = [run for run in runs if not run.whole]
         left = self._culprits.apply(whole, self.counters, reached=None if odd else reached)
         return all(self._culprits.look(run, self.counters) for run in [*odd, *left])
+
+    def _is_full(self) -> bool:
+        """Whether so much waits that nothing more is received for now; say so, once and then every half minute."""
+        if self._aside is None or not self._aside.is_full:
+            return False
+        if time.monotonic() - self._full_told > HELD:
+            self._full_told = time.monotonic()
+            logger.warning(
+                "%s receives nothing more: %d streams wait, with %d MB, %d of them for locks",
+                self.projection.name,
+                len(self._aside),
+                self._aside.size // 1_000_000,
+                self._aside.locked,
+            )
+        self.stop.wait(FULL)
+        return True
 
     def _take_up(self) -> bool:
         """Try streams that have waited, for a second or so; False when asked to stop before one was through."""

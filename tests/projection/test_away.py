@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from eventkit.errors import DatabaseUnavailable, TryLater
 from eventkit.messaging.handlers import Handlers
+from eventkit.projection import aside
 from eventkit.projection.applying import Applying
 from eventkit.projection.aside import Aside
 from eventkit.projection.breaker import Breakers
@@ -90,9 +91,9 @@ def working(url: str, api: Api) -> Iterator[Projector]:
     connection = connect(url, name="projector", autocommit=False)
     workspace = Workspace(connection, with_sqlalchemy=True)
     breakers = Breakers("work", clock=api.clock)
-    aside = Aside(projection.handlers, breakers, clock=api.clock)
+    waiting = Aside(projection.handlers, breakers, clock=api.clock)
     applying = Applying(projection, workspace, schema="eventkit")
-    running = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=aside)
+    running = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=waiting)
     running.start()
     yield running
     workspace.close()
@@ -209,6 +210,25 @@ def test_try_later_says_when(url: str) -> None:
             running.step(source)
 
     assert len(api.calls) == 1
+
+
+def test_what_waits_is_bounded_by_bytes(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing more is received while so much waits, and that is said; then all goes on."""
+    monkeypatch.setattr(aside, "MAX_BYTES", 20_000)
+    api = Api()
+    api.away = AWAY[0]
+    source = Given(*[orders(f"order-{number}", 5, customer=f"c{number}") for number in range(20)])
+
+    with working(url, api) as running:
+        go_on(running, source, api, lambda: len(api.calls) > 3)
+        assert len(source.batches) > 10
+        api.away = None
+        go_on(running, source, api, lambda: len(source.acknowledged) == 100)
+
+    assert caplog.text.count("receives nothing more") == 1
+    assert set(checkpoints(url).values()) == {(5, False)}
 
 
 def test_the_store_is_read_again_from_below_what_waits(url: str) -> None:
