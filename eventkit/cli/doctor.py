@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from eventkit.cli.doctor_groups import group_findings
 from eventkit.cli.output import cell, say
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
-from eventkit.errors import EventkitError, TopicUnusable
+from eventkit.errors import EventkitError, StorageError, TopicUnusable
 from eventkit.transports import Finding, Transport
 
 _EXAMPLES = """\b
@@ -101,6 +102,9 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
         yield from transport.findings([finding.setting for finding in found if finding.safe])
         yield from found
         yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
+        yield from group_findings(settings, transport)
+    except StorageError:
+        return  # said already
     except EventkitError as error:
         yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
     finally:

@@ -220,6 +220,9 @@ class Transport(Protocol):
     def release(self, topic: str) -> None:
         """Take a claim away, whoever has it."""
 
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups that may have places in these topics, as far as the broker tells."""
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Remove a group, with its place in these topics; one that is not there is gone.
 

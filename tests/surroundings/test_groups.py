@@ -6,9 +6,12 @@ import pytest
 import redis as client
 
 from eventkit import Handlers, TableProjection
+from eventkit.cli.doctor_groups import group_findings
+from eventkit.config import Settings
 from eventkit.projection.deleting import delete
 from eventkit.projection.projection import Projection
 from eventkit.storage.connection import connect
+from eventkit.transports import open_transport
 from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
 from tests.servers.redis import RedisServer
 from tests.surroundings.rig import category, execute, found, order, projected, relayed
@@ -127,6 +130,29 @@ def test_a_group_that_cannot_be_removed_is_kept_in_mind(url: str, redis: RedisSe
     projected(url, redis.url, acting(name))
 
     assert group not in [name for name, _ in found(url, GROUPS)]
+
+
+def test_doctor_names_groups_that_nobody_needs(url: str, redis: RedisServer) -> None:
+    """One that could not be removed yet, and one of this installation's that is in no row; others' groups are not."""
+    name = category(redis.url)
+    order(url, name, 1)
+    relayed(url, redis.url)
+    projected(url, redis.url, totals(name))
+    projected(url, redis.url, acting(name))
+    (acts, _), (group, _) = found(url, GROUPS)
+    execute(url, f"delete from eventkit.groups where name = '{acts}'")
+    with client.Redis.from_url(redis.url) as session:
+        session.zadd(f"eventkit:members:shop.{name}:{group}", {"somebody": 9e15})
+        session.xgroup_create(f"eventkit:stream:shop.{name}:0", "totals.01234567.89abcdef")
+    with connect(url, name="test", autocommit=True) as connection:
+        delete(connection, "eventkit", "totals", tables=False)
+
+    said = {
+        each.setting: each.found
+        for each in group_findings(Settings(database_url=url, transport_url=redis.url), open_transport(redis.url))
+    }
+
+    assert said == {f"group {group}": "of a projection that was deleted", f"group {acts}": "at the broker, in no row"}
 
 
 def _groups(redis: RedisServer, category: str) -> list[dict[str, bytes]]:

@@ -64,6 +64,10 @@ class ActiveTransport:
         """Raise TransportError: a record is only browsed."""
         raise TransportError(f"ActiveMQ deletes no queue by STOMP: delete {claim_of(topic)} in its console")
 
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return those that are recorded."""
+        return self._registry.groups(topics)
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Raise TransportError: STOMP has no way to delete a queue."""
         queues = ", ".join(f"Consumer.*.VirtualTopic.{topic}.*" for topic in topics)

@@ -115,6 +115,11 @@ class Registry:
                     holders[topic] = browser.owner(topic) or owner
         return holders
 
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups that are recorded for topics."""
+        with self._browsing() as browser:
+            return sorted({group for topic in topics for group in browser.groups(topic)})
+
     def server(self) -> str:
         """Return who answers."""
         with connected(self._address) as connection:

@@ -110,6 +110,17 @@ class Topics:
                 raise TopicUnusable(dict.fromkeys(names, f"created, and not visible within {_CREATION:g} s"))
             time.sleep(_LOOK)
 
+    def groups(self) -> list[str]:
+        """Return all groups; none without an admin API."""
+        with self._lock:
+            try:
+                if not self._knows_admin_api():
+                    return []
+                listed = self._admin().list_consumer_groups(request_timeout=_PATIENCE).result()
+            except KafkaException as error:
+                raise self._unavailable(error) from None
+        return sorted(group.group_id for group in listed.valid)
+
     def forget(self, group: str) -> None:
         """Delete a group; one that is not there is gone. Without an admin API nothing can be deleted."""
         with self._lock:

@@ -72,6 +72,10 @@ class LocalTransport:
         with self._broker.changed:
             self._broker.claims.pop(topic, None)
 
+    def groups(self, topics: Sequence[str]) -> list[str]:  # noqa: ARG002 a group is one for all topics
+        """Return all groups."""
+        return sorted(self._broker.groups)
+
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
         """Remove a group; TransportError where it has members."""
         with self._broker.changed:

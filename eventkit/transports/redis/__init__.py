@@ -66,6 +66,10 @@ class RedisTransport:
         """Take a claim away."""
         self._topics.release(topic)
 
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups of the topics' streams."""
+        return self._topics.groups(topics)
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Take a group away: what it has not acknowledged keeps no stream from being trimmed any more."""
         self._topics.forget(topics, group)

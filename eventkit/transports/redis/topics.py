@@ -124,6 +124,12 @@ class Topics:
             found: list[Any] = [self.client.hget(topic_key(topic), "id") for topic in topics]
         return {topic: value.decode() for topic, value in zip(topics, found, strict=True)}
 
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups of the topics' first shards: a group is in all of them."""
+        with redis_errors(self._address):
+            there = [topic for topic in topics if shards_of(self.client, topic)]
+            return sorted({each["name"] for topic in there for each in groups_of(self.client, stream_key(topic, 0))})
+
     def forget(self, topics: Sequence[str], group: str) -> None:
         """Take a group away from every shard; TransportError where it has members."""
         with redis_errors(self._address):
