@@ -91,6 +91,7 @@ def _rabbitmq(url: str) -> Send:
     def send(topic: str, messages: Sequence[Foreign]) -> None:
         connection = pika.BlockingConnection(RabbitAddress(url, {}).parameters())
         channel = connection.channel()
+        channel.confirm_delivery()  # a quorum queue may lose what its publisher did not wait for
         for each in messages:
             table = {AMQP_KEY: _text(each.key), **dict(each.headers)}
             properties = each.own or pika.BasicProperties(headers=table)
