@@ -94,7 +94,7 @@ def test_an_unknown_type_that_comes_is_told_of_once(url: str, caplog: pytest.Log
     running = apply(url, [message("order-1", v, Noted(), ce_type="Refunded") for v in (1, 2)])
 
     told = [record.getMessage() for record in caplog.records if "does not know" in record.getMessage()]
-    assert told == ["totals passes events of a type that its catalog does not know: Refunded"]
+    assert told == ["totals passes events of a type that its catalog does not know: 'Refunded'"]
     assert running.counters.unhandled == 2
 
 
