@@ -7,6 +7,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 RUNS := codec relay latency append consume rebuild transports
+# what pip says, a line for each package, and no more
+SHORTLY := sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^Installing collected packages.*/  ... unpacking/p; s/^(ERROR.*)/\1/p'
 CODE := $(wildcard eventkit tests examples benchmarks migrations scripts)
 # the first Python here that is new enough; `make PYTHON=/path/to/python` overrides
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -52,10 +54,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@echo "installing eventkit and what the demo needs into $(VENV) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar off --editable '.[demo]' | $(SHORTLY)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing eventkit and its development tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar off --editable '.[dev]' | $(SHORTLY)
 	@touch $@ $(VENV)/.demo

@@ -92,6 +92,7 @@ class Timed:
     """A source that tells the clock."""
 
     position = None
+    ready = True
 
     def __init__(self, source: Source, clock: Clock) -> None:
         """Stand before a source."""

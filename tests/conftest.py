@@ -54,6 +54,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("postgres", RELEASES, indirect=True, scope="session", ids="postgres{}".format)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Skip a test that starts a server of its own which is missing, as one that asks for the session's is skipped."""
+    missing = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(missing, ServerMissing) and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1":
+        reason = str(missing)
+        _missing[reason.partition(" is not on this machine")[0]] = reason
+        skipped = pytest.CallInfo.from_call(lambda: pytest.skip(f"{reason} ({item.name})"), call.when)
+        call.excinfo = skipped.excinfo
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand over to the process that prints the summary, where tests run in several."""
     if hasattr(session.config, "workeroutput"):

@@ -146,6 +146,11 @@ class Answering:
         """The source's."""
         return self._source.position
 
+    @property
+    def ready(self) -> bool:
+        """Whether the source is."""
+        return self._source.ready
+
     def receive(self) -> list[Message]:
         """Return the next batch."""
         return self._source.receive()

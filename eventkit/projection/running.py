@@ -61,6 +61,7 @@ class Running:
         self._breakers = Breakers(projection.name)  # what is away stays away from one term to the next
         self._known = False  # whether this process has seen the projection's row
         self._waits = False  # for a first topic
+        self._since = 0.0  # when that began
         self._join_by = math.inf  # when a broker that keeps no history may have lost something again
         self._projection = projection
         self._settings = settings
@@ -157,7 +158,9 @@ class Running:
             if not self._waits:
                 logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
             self._waits = True
-            return not projector.stop.wait(_LOOK / 5) and self._wanted.until_idle is None
+            self._since = self._since or time.monotonic()
+            limit = self._wanted.until_idle
+            return not projector.stop.wait(_LOOK / 5) and (limit is None or time.monotonic() - self._since <= limit)
         source = self._subscribe(topics, projector, stack)
         looked = time.monotonic()
 
@@ -166,10 +169,10 @@ class Running:
             if time.monotonic() - looked > _LOOK and not self._told():
                 looked = time.monotonic()
                 return self._topics() == topics
-            return time.monotonic() < self._join_by and not self._is_idle(projector)
+            return time.monotonic() < self._join_by and not self._is_idle(projector, source)
 
         projector.run(source, goes_on=goes_on)
-        return not self._has_ended(projector)
+        return not self._has_ended(projector, source)
 
     def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
         held = self._store_source(projector, stack)
@@ -179,10 +182,11 @@ class Running:
 
         def goes_on() -> bool:
             lease.check()
-            return not self._is_idle(projector)
+            return not self._is_idle(projector, source)
 
+        projector.worked = time.monotonic()  # another process may have had the lease for long
         projector.run(source, goes_on=goes_on)
-        self._has_ended(projector)
+        self._has_ended(projector, source)
         return False
 
     def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
@@ -258,12 +262,18 @@ class Running:
         with self._connections.store("projector topics") as connection:
             return topics_of_store(self._projection, connection, self._settings.schema)
 
-    def _has_ended(self, projector: Projector) -> bool:
+    def _has_ended(self, projector: Projector, source: Source) -> bool:
         """Whether it was idle for long enough; ProjectionError where streams wait all the same."""
-        if self._is_idle(projector) and not projector.stop.is_set():
+        if self._is_idle(projector, source) and not projector.stop.is_set():
             projector.refuse_waiting()
-        return self._is_idle(projector)
+        return self._is_idle(projector, source)
 
-    def _is_idle(self, projector: Projector) -> bool:
+    def _is_idle(self, projector: Projector, source: Source) -> bool:
+        """Whether nothing came for long enough, from when something could have come."""
         limit = self._wanted.until_idle
-        return limit is not None and time.monotonic() - projector.worked > limit
+        if limit is None:
+            return False
+        if not source.ready:
+            projector.worked = time.monotonic()
+            return False
+        return time.monotonic() - projector.worked > limit

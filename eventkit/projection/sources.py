@@ -30,6 +30,10 @@ class Source(Protocol):
     def position(self) -> int | None:
         """The store's position up to which everything was received; None where the source is not the store."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether an empty batch means that there is nothing; until then, that nobody has looked yet."""
+
     def receive(self) -> list[Message]:
         """Return the next batch; an empty one after a short while."""
 
@@ -54,6 +58,11 @@ class TransportSource:
         self._limit = limit
         self._prompt = prompt
         self._few = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the group has given this member its part."""
+        return self._subscription.ready
 
     def receive(self) -> list[Message]:
         """Return what is there at once; go on while more keeps coming."""
@@ -88,6 +97,8 @@ class TransportSource:
 
 class StoreSource:
     """The event store itself, read by the one process that holds the projection's lease."""
+
+    ready = True
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, after: int, limit: int = LIMIT) -> None:
         """Read above a position, on an autocommit connection of its own."""

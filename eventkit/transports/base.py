@@ -152,6 +152,10 @@ class Subscription(Protocol):
     def is_new(self) -> bool:
         """Whether the group had no place at the broker before: what was sent before, a broker may not have kept."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether this member has its part of the group and has looked there: until then nothing means nothing."""
+
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return at most `limit` messages as soon as there are some; an empty list after `timeout` seconds.
 

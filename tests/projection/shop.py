@@ -148,6 +148,7 @@ class Given:
     """A source that was given its batches, and remembers what was acknowledged."""
 
     position = None
+    ready = True
 
     def __init__(self, *batches: Sequence[Message]) -> None:
         """Give `batches`, then nothing."""

@@ -100,6 +100,25 @@ def test_fetching_without_maven_says_what_to_install(tmp_path: Path, required: s
     assert "apt-get install maven" in run.stderr
 
 
+@pytest.mark.parametrize(("required", "code"), [("", 0), ("1", 1)])
+def test_a_test_that_starts_a_missing_server_of_its_own_is_skipped(tmp_path: Path, required: str, code: int) -> None:
+    """As one that asks for the session's is: with a sentence; a failure only where the servers are required."""
+    starting = "tests/transports/test_redis.py::test_settings_that_lose_messages_are_refused"
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", starting],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path), "EVENTKIT_REQUIRE_SERVERS": required},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == code, run.stdout
+    assert "apt-get install redis-server" in run.stdout
+    assert ("3 skipped" in run.stdout) == (not required)
+
+
 def _all(server: KafkaServer, topic: str, count: int) -> list[bytes | None]:
     settings = {"bootstrap.servers": server.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"}
     values: list[bytes | None] = []

@@ -26,6 +26,7 @@ from tests.transports.traffic import (
     read_until,
     whole_story,
 )
+from tests.waiting import wait_until
 
 TOO_LARGE = 30_000
 Refuser = Callable[[], str]
@@ -112,6 +113,26 @@ class TransportContract(ListeningContract):
             assert sorted(found) == sorted((name, _bytes(value)) for name, value in headers)  # RabbitMQ 4.3 sorts them
         publisher.close(1)
         subscription.close()
+
+    def test_a_member_is_ready_when_it_has_looked_everywhere(
+        self, transport: Transport, topic: str, group: str
+    ) -> None:
+        """Until then an empty answer says nothing; also a member for whom no shard is left is ready."""
+        deliver(transport.publisher(), messages(topic, 20, keys=20))
+        members = [transport.subscribe([topic], group) for _ in range(8)]  # and six shards
+        found: list[Message] = []
+
+        def all_are_ready() -> bool:
+            for member in members:
+                batch = member.receive(100, 0.05)
+                member.acknowledge(batch)
+                found.extend(batch)
+            return all(member.ready for member in members)
+
+        wait_until(all_are_ready, timeout=60, what="all to have their part")
+        wait_until(lambda: all_are_ready() and len(set(map(number, found))) == 20, timeout=60)
+        for member in members:
+            member.close()
 
     def test_each_group_gets_everything(self, transport: Transport, topic: str) -> None:
         """Groups do not take messages from each other."""
@@ -481,6 +502,7 @@ class _Both:
     """Two members read in turn, as if they were one."""
 
     is_new = False
+    ready = True
 
     def __init__(self, members: list[Subscription], parts: list[list[Message]]) -> None:
         self._members = members

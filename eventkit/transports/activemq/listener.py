@@ -20,6 +20,7 @@ class ActiveListener:
     """See `Transport.listen`."""
 
     is_new = False
+    ready = True
 
     def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]

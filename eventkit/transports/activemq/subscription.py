@@ -92,6 +92,14 @@ class ActiveSubscription:
         self._beat()
         for shard in self._places:
             self._subscribe(shard)
+        # The broker answers in order: it has heard of the subscriptions when it answers this.
+        self._subscribed = self._connection.send("BEGIN", {"transaction": "subscribed"}, receipt=True)
+        self._connection.send("ABORT", {"transaction": "subscribed"})
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker knows this member as a consumer of every shard's queue."""
+        return self._connection.missing([self._subscribed]) is None
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something."""

@@ -37,6 +37,11 @@ class KafkaListener(KafkaSubscription):
         places = Resumption(dict.fromkeys(partitions, ""))
         super().__init__(address, places, f"eventkit.listener.{uuid4().hex}", fetch_wait_ms=fetch_wait_ms)
 
+    @property
+    def ready(self) -> bool:
+        """Always: it shares with nobody."""
+        return True
+
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something; now and then look for partitions that were added."""
         if time.monotonic() - self._looked > METADATA_AGE:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Delivery
 
 from eventkit.domain.message import Message
@@ -29,6 +29,7 @@ logger = logging.getLogger("eventkit.transports.kafka")
 
 _PATIENCE = 10.0  # seconds that a question about offsets may take
 METADATA_AGE = 5.0  # seconds until partitions that were added are seen: the client's own default is five minutes
+_SURPLUS = 12.0  # seconds without a partition after which a member is taken for one too many
 _COMMIT_EVERY = 0.1  # seconds
 _GOODBYE = 4.5  # seconds
 _CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
@@ -50,11 +51,26 @@ class KafkaSubscription:
         ours = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
         self._consumer = _consumer(address, self._news, ours, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], Progress] = {}
+        self._joined: float | None = None  # when the group has given this member its part
         self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and noted in no progress yet
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # when
         self._begin(list(places.topics))
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions were assigned and each leader has answered a fetch; or none were, for some time.
+
+        A member that comes later has none until the others have given theirs up.
+        """
+        if not self._assigned:
+            return self._joined is not None and time.monotonic() - self._joined > _SURPLUS
+        return all(map(self._was_fetched, self._assigned))
+
+    def _was_fetched(self, place: tuple[str, int]) -> bool:
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) or (0, OFFSET_INVALID)
+        return bool(end != OFFSET_INVALID)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something; see `Subscription`."""
@@ -206,6 +222,7 @@ class KafkaSubscription:
         for partition in partitions:
             (partition.offset,) = starts.get((partition.topic, partition.partition), (partition.offset,))
         consumer.incremental_assign(partitions)
+        self._joined = time.monotonic()
         for partition in partitions:
             self._assigned[partition.topic, partition.partition] = Progress()
 

@@ -33,6 +33,11 @@ class LocalSubscription:
             self._group.members.append(self)
             broker.changed.notify_all()
 
+    @property
+    def ready(self) -> bool:
+        """Always: its part is given within `receive`."""
+        return True
+
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something."""
         with self._broker.changed:

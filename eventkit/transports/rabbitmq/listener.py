@@ -27,6 +27,7 @@ class RabbitListener:
     """See `Transport.listen`."""
 
     is_new = False
+    ready = True
 
     def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
         self._exchanges = [exchange_of(topic, shard) for topic, count in shards.items() for shard in range(count)]

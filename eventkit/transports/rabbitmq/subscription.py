@@ -46,6 +46,7 @@ class Lane(msgspec.Struct):
 
     turn: int = 0
     channel: Any = None
+    consumes: bool = False  # the broker has confirmed it, once
     active: bool = False  # it has had a message on this channel
     open: "OrderedDict[int, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: tag -> key
 
@@ -67,6 +68,11 @@ class RabbitSubscription:
         self._register: Any = None  # the channel on which members are counted
         self._changed = threading.Condition()  # over all of the above
         self._loop = Loop(address, opened=self._opened, ended=self._ended)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker knows this member as a consumer of every shard's queue."""
+        return all(lane.consumes for lane in self._lanes.values())
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something."""
@@ -166,8 +172,13 @@ class RabbitSubscription:
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.basic_consume(
             queue_of(*shard, self._group),
+            callback=lambda _: self._consumes(lane),
             on_message_callback=lambda _, method, properties, body: self._arrive(shard, turn, method, properties, body),
         )
+
+    def _consumes(self, lane: Lane) -> None:
+        with self._changed:
+            lane.consumes = True
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
         place = Place(shard[1], turn, method.delivery_tag)

@@ -22,6 +22,7 @@ class RedisListener:
     """See `Transport.listen`."""
 
     is_new = False
+    ready = True
 
     def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
         self._address = address

@@ -31,7 +31,8 @@ class Wanted(NamedTuple):
 # KEYS: members (sorted by expiry), owners (shard -> member|expiry|epoch). ARGV: member, time to live in ms, number of
 # shards. The members that are alive, in order of name, get the shards in turn. A shard that should be another's is kept
 # until its owner lets it go; a free one that should be ours is taken, in a new epoch: somebody else may have read it in
-# between. Returns shard, epoch and whether it is ours by right, for each that we own.
+# between. Returns shard, epoch and whether it is ours by right, for each that we own; with epoch 0 each that should be
+# ours and is another's still.
 _SHARE = """#!lua flags=allow-oom
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -51,6 +52,8 @@ for shard = 0, count - 1 do
   if owner == me then
     redis.call('HSET', KEYS[2], shard, me .. '|' .. string.format('%d', ms + ttl) .. '|' .. epoch)
     owned[#owned + 1] = {shard, tonumber(epoch), target == me and 1 or 0}
+  elseif target == me then
+    owned[#owned + 1] = {shard, 0, 1}
   end
 end
 return owned
@@ -91,6 +94,7 @@ class Ownership:
         self._group = group
         self._ttl = int(seconds * 1000)
         self._me = uuid4().hex
+        self.complete = False  # whether all that should be ours was, when it was shared out last
         self._share = client.register_script(_SHARE)
         self._release = client.register_script(_RELEASE)
         self._read_full = client.register_script(_READ_FULL)
@@ -102,12 +106,17 @@ class Ownership:
         """
         owned: dict[Shard, int] = {}
         excess: set[Shard] = set()
+        complete = True
         for topic, count in self._shards.items():
             keys = [self._members(topic), self._owners(topic)]
             for number, epoch, ours in self._call(self._share, keys, [self._me, self._ttl, count]):
+                if not epoch:
+                    complete = False
+                    continue
                 owned[topic, number] = epoch
                 if not ours:
                     excess.add((topic, number))
+        self.complete = complete
         return owned, excess
 
     def read(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:

@@ -71,6 +71,11 @@ class RedisSubscription:
         self._renewer = threading.Thread(target=self._renew, name="redis leases", daemon=True)
         self._renewer.start()
 
+    @property
+    def ready(self) -> bool:
+        """Whether it owns all shards that should be its own, and has read what was pending there."""
+        return self._ownership.complete and all(holding.start == _NEW for holding in self._held.values())
+
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return what is there, as soon as there is something."""
         deadline = time.monotonic() + timeout
