@@ -84,7 +84,7 @@ def _hints(cls: Any) -> Iterator[tuple[str, Any]]:
     if is_pydantic(cls):
         yield from ((name, field.annotation) for name, field in cls.model_fields.items())
     elif hasattr(cls, "__dataclass_fields__") or issubclass(cls, msgspec.Struct):
-        known = getattr(cls, "__dataclass_fields__", None) or cls.__struct_fields__
+        known = cls.__dataclass_fields__ if hasattr(cls, "__dataclass_fields__") else cls.__struct_fields__
         yield from ((name, hint) for name, hint in get_type_hints(cls).items() if name in known)
 
 

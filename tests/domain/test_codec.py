@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 
-from eventkit import CatalogError, InvalidEvent, UndecodableEvent
+from eventkit import Catalog, CatalogError, InvalidEvent, UndecodableEvent
 from eventkit.domain.codec import Codec
 from tests.domain.happenings import Colour, Customer, Line, Price, an_event
 
@@ -150,3 +151,21 @@ def test_undecodable_data_is_an_error_of_ours(data: bytes | str) -> None:
 def test_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() -> None:
     """Producers may add fields; older events lack newer ones."""
     assert Codec(Price).decode(b'{"later":[1],"amount":"1.10"}') == Price(Decimal("1.10"))
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        dataclass(frozen=True)(type("Closed", (), {})),
+        type("Closed", (msgspec.Struct,), {}),
+        type("Closed", (BaseModel,), {"__module__": __name__}),
+    ],
+    ids=["dataclass", "Struct", "Pydantic"],
+)
+def test_an_event_may_have_no_fields(cls: type) -> None:
+    """That it happened is all there is to say."""
+    shop = Catalog("shop")
+    shop.event(cls)
+
+    assert shop.encode(cls()).data == "{}"
+    assert isinstance(shop.decode_data("shop", "Closed", 1, "{}"), cls)
