@@ -90,7 +90,7 @@ class RebuildRun:
         words = ["-m", "eventkit.cli", "projection", "rebuild", path, "--workers", str(self._workers), "--json"]
         environment = {**os.environ, "EVENTKIT_DATABASE_URL": self.url}
         process = subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.PIPE)
-        memory = _Memory(process.pid)
+        memory = Watch(process.pid)
         output, _ = process.communicate()
         used = memory.stop()
         if process.returncode:
@@ -115,7 +115,7 @@ class RebuildRun:
             return cursor.fetchall() if cursor.description else []
 
 
-class _Memory:
+class Watch:
     """Watches a process and its children: the sum of each one's peak."""
 
     def __init__(self, pid: int) -> None:
