@@ -3,6 +3,7 @@
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
 
+import os
 import secrets
 from typing import Self
 
@@ -14,6 +15,7 @@ from eventkit.embedded.binaries import Binaries, from_system, from_wheel
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.testing.databases import Databases
 from tests.servers import ServerMissing
+from tests.surroundings.hostile import ENVIRONMENT, FOR_SUITES, set_for
 
 HOW_TO_GET = {
     15: "PostgreSQL 15 is not on this machine: install it (Debian: `apt-get install postgresql-15`)",
@@ -37,6 +39,8 @@ class PostgresServer:
     def start(cls, release: int) -> Self:
         """Start a server of one release."""
         embedded = EmbeddedPostgres(binaries=binaries(release).folder).start()
+        if ENVIRONMENT in os.environ:
+            set_for(embedded.url, "postgres", FOR_SUITES)
         return cls(embedded.url, embedded.version, embedded)
 
     @classmethod

@@ -47,6 +47,11 @@ MANNERS = {
     "enable_hashagg": "off",
     "client_min_messages": "debug1",
 }
+# Not for whole suites: a limit that PGOPTIONS cannot take back on every release, and switches that slow the tests down.
+FOR_SUITES = {
+    **LIMITS,
+    **{name: value for name, value in MANNERS.items() if not name.startswith(("enable_", "jit", "client_min"))},
+}
 ENVIRONMENT = "EVENTKIT_TEST_HOSTILE"
 # The tests' own sessions are those of a caller: they may not be in another encoding than UTF8.
 _SURVIVED = {**dict.fromkeys(list(LIMITS)[:4], "0"), "default_transaction_isolation": r"read\ committed",
