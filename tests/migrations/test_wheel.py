@@ -1,6 +1,7 @@
 """An installed package brings its migrations: built as a wheel, unpacked away from the checkout, and used."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -66,3 +67,22 @@ def test_the_wheel_brings_each_migration_once(site: Path) -> None:
 
     assert inside == here
     assert not (site / "migrations").exists()
+
+
+@pytest.mark.parametrize("theirs", ["from .event import Event\n", None], ids=["installed over it", "and uninstalled"])
+def test_another_package_of_the_same_name_is_said(site: Path, tmp_path: Path, theirs: str | None) -> None:
+    """PyPI's `eventkit` replaces our files without a word: the import says so, with what to do; ours alone is quiet."""
+    shutil.copytree(site, tmp_path / "site")
+    start = f"import site, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); site.addsitedir(sys.path[0])"
+    command = [sys.executable, "-I", "-c", f"{start}; import eventkit"]
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    package = tmp_path / "site" / "eventkit"
+    (package / "__init__.py").unlink()
+    if theirs is not None:
+        (package / "event.py").write_text("class Event: pass\n")
+        (package / "__init__.py").write_text(theirs)
+    beside = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert alone.stderr == ""
+    assert beside.stderr.startswith("eventkit-outbox: another package named eventkit was installed over it")
+    assert "pip uninstall eventkit" in beside.stderr
