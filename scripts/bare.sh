@@ -27,7 +27,9 @@ git clone --quiet "$here" "$root/home/bare/eventkit"
 chroot "$root" chown -R bare:bare /home/bare/eventkit
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mountpoint -q "$root/dev/shm" || { mkdir -p "$root/dev/shm" && mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"; }
-trap 'umount "$root/dev/shm" "$root/proc"' EXIT
+mountpoint -q "$root/dev/pts" || mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+[ -L "$root/dev/ptmx" ] || ln -sf pts/ptmx "$root/dev/ptmx"
+trap 'umount "$root/dev/pts" "$root/dev/shm" "$root/proc"' EXIT
 settings=$(env | grep -E '^(PIP_[A-Z_]+|[a-z]+_proxy|[A-Z]+_PROXY)=' | grep -v -E '^PIP_(CERT|FIND_LINKS)=' || true)
 # shellcheck disable=SC2086 # one word each
 chroot --userspec=bare "$root" env -i --chdir=/home/bare/eventkit HOME=/home/bare USER=bare LANG=C.UTF-8 \

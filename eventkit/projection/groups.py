@@ -7,7 +7,6 @@ alone and outlives its projection's row.
 
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -35,7 +34,7 @@ def short(id_: UUID) -> str:
 
 def broker_of(url: str) -> str:
     """Return the kind of broker that a transport URL names."""
-    return urlsplit(url).scheme
+    return url.partition("://")[0].lower()
 
 
 def remove_abandoned(

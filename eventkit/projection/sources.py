@@ -98,7 +98,7 @@ class TransportSource:
 class StoreSource:
     """The event store itself, read by the one process that holds the projection's lease."""
 
-    ready = True
+    ready = False  # until it has read once
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, after: int, limit: int = LIMIT) -> None:
         """Read above a position, on an autocommit connection of its own."""
@@ -120,6 +120,7 @@ class StoreSource:
     def receive(self) -> list[Message]:
         """Return the next events; pause where there are none yet."""
         rows = self._reader.read()
+        self.ready = True
         self._position = self._reader.floor()
         self._pause = _SHORTEST if rows else min(self._pause * 2, _LONGEST)
         if not rows:
