@@ -33,8 +33,8 @@ def compare_below(patch: Patch) -> None:
 def rows_before_checkpoint(patch: Patch) -> None:
     """Read the rows before the checkpoints are locked."""
 
-    def apply(self: Applying, runs: Sequence[Run], done: Counters, *, position: int | None = None) -> list[Stopped]:
-        del done, position
+    def apply(self: Applying, runs: Sequence[Run], done: Counters, *, reached: object = None) -> list[Stopped]:
+        del done, reached
         with self.workspace.transaction() as connection:
             live = self.fence(connection)
             found = connection.execute("select customer, orders, amount from totals").fetchall()
