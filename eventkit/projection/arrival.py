@@ -5,6 +5,7 @@ A message that names no place (no stream, no version) is malformed: it can be ke
 message without a version is a run of its own, named by its id: its checkpoint is its row in the inbox.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from eventkit.storage.checkpoints import Span
 from eventkit.storage.digests import PRIME, part_of
 from eventkit.storage.inbox import is_message, name_of_message
 
+_HEX = re.compile(r"[0-9a-fA-F]*")
 _UUID_DIGITS = 32
 
 
@@ -71,17 +73,24 @@ class Run(msgspec.Struct, gc=False):
         An id that is not where eventkit puts it, or not written as eventkit writes it, takes three times as long.
         """
         first, last = self.arrivals[0].version, self.arrivals[-1].version
+        self.ids = []
         digest, number, weight = 0, 0, 2 * first + 1
+        seen: list[str] = []
         try:
-            self.ids = [arrival.message.headers[1] for arrival in self.arrivals]
-            for name, text in self.ids:
-                digits = text.replace(b"-", b"") if type(text) is bytes else text.replace("-", "")
+            for arrival in self.arrivals:
+                name, text = header = arrival.message.headers[1]
+                self.ids.append(header)
+                digits = str(text, "ascii") if isinstance(text, bytes) else text
+                digits = digits.replace("-", "")
                 if name != "ce_id" or len(digits) != _UUID_DIGITS:
                     return self._slow_span()
+                seen.append(digits)
                 number = int(digits, 16)
                 digest += number * weight
                 weight += 2
         except (ValueError, TypeError, AttributeError, IndexError):
+            return self._slow_span()
+        if not _HEX.fullmatch("".join(seen)):  # int() takes signs, prefixes, underscores and other scripts' digits, too
             return self._slow_span()
         return Span(self.stream, first, last, f"{number:032x}", digest % PRIME)
 

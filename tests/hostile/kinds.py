@@ -4,7 +4,6 @@ Each must be applied, or be told of (a dead letter, or counted); none may keep t
 """
 
 import json
-import os
 import random
 import struct
 import uuid
@@ -39,7 +38,7 @@ EVERYWHERE: dict[str, list[Foreign]] = {
     "a key that is no stream": [event("a key")],
     "a key of 10 kB in the form of a stream": [event("order-" + "x" * 10_000)],
     "a key of 990 wide characters": [event(f"order-{WIDE}"), event(f"order-{WIDE}", 2)],
-    "a key of 4,000 characters that do not compress": [Foreign(os.urandom(2000).hex(), b"ping")],
+    "a key of 4,000 characters that do not compress": [Foreign(_random.randbytes(2000).hex(), b"ping")],
     "a key with a line separator": [event("order-\u2028")],
     "versions across 2^31": [event("order-top", TOP - 2 + number) for number in range(4)],
     "versions down across 2^31": [event("order-down", TOP - number) for number in range(3)],
@@ -51,7 +50,7 @@ EVERYWHERE: dict[str, list[Foreign]] = {
     "a negative version": [event(version=-1)],
     "no id": [event("order-id1", ce_id=...)],
     "an empty id": [event("order-id2", ce_id="")],
-    "an id of 3,000 characters": [event("order-id3", ce_id=os.urandom(1500).hex())],
+    "an id of 3,000 characters": [event("order-id3", ce_id=_random.randbytes(1500).hex())],
     "an id of wide characters": [event("order-id4", ce_id=WIDE)],
     "no source": [event("order-source", ce_source=...)],
     "no type": [event("order-type", ce_type=...)],

@@ -197,7 +197,8 @@ def test_a_command_under_a_hostile_role(hostile_url: str, command: tuple[str, ..
 
     done = eventkit(*command, url=hostile_url)
 
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stdout + done.stderr
+    expected = 1 if command == ("doctor",) else 0  # it names the dead letter that is there
+    assert (done.returncode, "Traceback" in done.stderr) == (expected, False), done.stdout + done.stderr
 
 
 def test_the_workers_under_a_hostile_role(hostile_url: str, tmp_path: Path) -> None:

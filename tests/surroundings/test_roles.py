@@ -279,7 +279,7 @@ def test_an_operator_rebuilds_what_it_owns(installation: Installation) -> None:
     with psycopg.connect(installation.url, autocommit=True) as session:
         session.execute(f"grant create on schema public to {operator}".encode())
         session.execute(f"alter table totals owner to {operator}".encode())
-    url = f"{installation.members['operator']}?options=-c%20role%3D{operator}"
+    url = _as_role(installation.members["operator"], operator)
 
     done = eventkit("projection", "rebuild", f"{MODELS}:totals", url=url)
 
@@ -290,10 +290,15 @@ def test_an_operator_rebuilds_what_it_owns(installation: Installation) -> None:
 def test_the_owner_migrates(installation: Installation) -> None:
     """The owner's role upgrades and undoes, for the tables are its own."""
     owner = name_of("owner", installation.prefix)
-    url = f"{installation.members['owner']}?options=-c%20role%3D{owner}"
+    url = _as_role(installation.members["owner"], owner)
 
     upgraded = eventkit("db", "upgrade", url=url)
     undone = eventkit("db", "downgrade", "base", "--yes", url=url)
 
     assert upgraded.returncode == 0, upgraded.stderr
     assert undone.returncode == 0, undone.stderr
+
+
+def _as_role(url: str, role: str) -> str:
+    """Return the address of a member who acts as a role from the start."""
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
