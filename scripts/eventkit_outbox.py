@@ -31,8 +31,8 @@ def watch(folder: Path) -> bool:
     """Watch for the import where the `eventkit` in a folder is not ours; return whether that is so."""
     try:
         replaced = _OURS not in (folder / "eventkit" / "__init__.py").read_bytes()
-    except OSError:  # the other one was uninstalled, and took the file with it
-        replaced = (folder / "eventkit").is_dir()
+    except OSError:  # the other one was uninstalled, and took the file with it; an editable install has no modules here
+        replaced = (folder / "eventkit" / "errors.py").is_file()
     if replaced:
         sys.meta_path.insert(0, Warn())
     return replaced
