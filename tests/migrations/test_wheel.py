@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -73,8 +74,10 @@ def test_the_wheel_brings_each_migration_once(site: Path) -> None:
 def test_another_package_of_the_same_name_is_said(site: Path, tmp_path: Path, theirs: str | None) -> None:
     """PyPI's `eventkit` replaces our files without a word: the import says so, with what to do; ours alone is quiet."""
     shutil.copytree(site, tmp_path / "site")
+    # Without this environment's own `.pth` files: an editable install has had its say by then.
     start = f"import site, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); site.addsitedir(sys.path[0])"
-    command = [sys.executable, "-I", "-c", f"{start}; import eventkit"]
+    libraries = f"sys.path.append({sysconfig.get_path('purelib')!r})"
+    command = [sys.executable, "-I", "-S", "-c", f"{start}; {libraries}; import eventkit"]
     alone = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     package = tmp_path / "site" / "eventkit"
     (package / "__init__.py").unlink()
