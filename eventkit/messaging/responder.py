@@ -72,6 +72,7 @@ class Responder(Projection):
     kind = "responder"
     needs_sqlalchemy = True
     acts = True
+    answers = True
     unversioned = True
     prompt = True
 

@@ -32,6 +32,7 @@ class Projection:
     kind = "projection"  # as the database remembers it
     needs_sqlalchemy = False
     acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
+    answers = False  # replies leave before messages are acknowledged, so a place is saved only afterwards
     unversioned = False  # takes messages without a version, each once
     prompt = False  # rather a small batch now than a larger one a little later: somebody waits
     batch = 4_000  # messages in a transaction, at most

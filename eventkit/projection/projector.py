@@ -127,12 +127,15 @@ class Projector:
         messages = [] if self._is_full() else source.receive()
         self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
         reached = Reached(source.position, list(self._marks.values()))
-        if messages and not self._apply(messages, reached):
+        if messages and not self._apply(messages, Reached(None) if self.projection.answers else reached):
             return len(messages)
         if (messages or self._aside) and self._take_up():
-            self._save(reached)
+            if not self.projection.answers:
+                self._save(reached)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
             source.acknowledge(self._aside.hold(messages) if self._aside is not None else messages)
+            if self.projection.answers:  # saved before, it would pass over requests whose replies have not left
+                self._save(reached)
             if messages:
                 self.worked = time.monotonic()
         return len(messages)
