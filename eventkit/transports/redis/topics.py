@@ -24,6 +24,11 @@ _TRIMMED = (
 _GROUP = """#!lua flags=allow-oom
 return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 """
+# KEYS: topic. ARGV: field, value if it has none. Returns what the field is: it is asked for also where memory is full.
+_FIELD = """#!lua flags=allow-oom
+redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+return redis.call('HGET', KEYS[1], ARGV[1])
+"""
 
 
 def topic_key(topic: str) -> str:
@@ -70,6 +75,7 @@ class Topics:
         self._address = address
         self.client: Redis = address.client()
         self._make_group: Any = self.client.register_script(_GROUP)
+        self._set_field: Any = self.client.register_script(_FIELD)
 
     def require(self, topics: Sequence[str]) -> dict[str, int]:
         """Return how many shards each topic has; TopicUnusable when one is missing."""
@@ -106,9 +112,7 @@ class Topics:
         with redis_errors(self._address):
             for topic in topics:
                 if shards_of(self.client, topic):
-                    self.client.hsetnx(topic_key(topic), "relay", owner)
-                    found: Any = self.client.hget(topic_key(topic), "relay")
-                    holders[topic] = found.decode() if found else owner
+                    holders[topic] = self._field(topic, "relay", owner)
         return holders
 
     def release(self, topic: str) -> None:
@@ -119,10 +123,12 @@ class Topics:
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
         """Return the identity of each topic, drawn for one that has none."""
         with redis_errors(self._address):
-            for topic in topics:
-                self.client.hsetnx(topic_key(topic), "id", uuid4().hex)
-            found: list[Any] = [self.client.hget(topic_key(topic), "id") for topic in topics]
-        return {topic: value.decode() for topic, value in zip(topics, found, strict=True)}
+            return {topic: self._field(topic, "id", uuid4().hex) for topic in topics}
+
+    def _field(self, topic: str, name: str, value: str) -> str:
+        """Return a field of a topic, set to a value where it has none."""
+        found: bytes = self._set_field(keys=[topic_key(topic)], args=[name, value])
+        return found.decode()
 
     def groups(self, topics: Sequence[str]) -> list[str]:
         """Return the groups of the topics' first shards: a group is in all of them."""
