@@ -14,6 +14,7 @@ from eventkit.projection.applying import Applying
 from eventkit.projection.arrival import Arrival
 from eventkit.projection.counters import Counters
 from eventkit.projection.projector import Projector
+from eventkit.projection.reached import Reached
 from eventkit.projection.sources import TransportSource
 from eventkit.projection.workspace import Workspace
 from eventkit.storage.connection import connect
@@ -45,9 +46,9 @@ class Hasty(TransportSource):
 class Unguarded(Projector):
     """Applies whatever comes, as it comes, by no checkpoint."""
 
-    def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
+    def _apply(self, messages: Sequence[Message], reached: Reached) -> bool:
         """Have the effects, and remember nothing of it."""
-        del position
+        del reached
         arrivals = [Arrival(each.key, int(dict(each.headers)["ce_streamversion"]), each) for each in messages]
         with self._applying.workspace.transaction() as connection:
             self._applying.fold(self._applying.fence(connection), arrivals, Counters())
