@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from eventkit.domain.message import Message
 
 TOPIC, PARTITION, VALUE, HEADERS, END = 1, 3, 4, 10, 0  # RD_KAFKA_VTYPE_...
-NAMES = [b"\xff\xfe", b"a\0b", b"", b"trace"]
+WARM = [b"trace"] * 50  # Python calls a method in a shorter way once it was called often: an error may pass unseen
+NAMES = [*WARM, b"\xff\xfe", b"a\0b", b"", b"trace"]
 
 
 def librdkafka() -> Any:  # noqa: ANN401 a library has no types
@@ -56,5 +57,6 @@ def test_a_header_with_any_name_ends_no_reader(broker: Broker) -> None:
             received += source.receive()
 
     assert [message.value for message in received] == [b"some"] * len(NAMES)
-    assert [message.unreadable for message in received] == ["the name of a header is no UTF-8", None, None, None]
+    reasons = [message.unreadable for message in received]
+    assert reasons == [*[None] * len(WARM), "the name of a header is no UTF-8", None, None, None]
     library.rd_kafka_destroy(producer)

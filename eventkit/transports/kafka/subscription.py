@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from operator import is_
+from operator import is_, methodcaller
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -35,6 +35,11 @@ _GOODBYE = 4.5  # seconds
 _CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
 _FETCH = 262_144  # bytes, compressed, of one answer of a broker
 _TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
+
+
+# For a name that is no UTF-8 the client returns a broken list *and* sets an error. Python's own call, once it is
+# specialized, passes both on, and to touch the list ends the process. A call from C drops the list and raises.
+_headers = methodcaller("headers")
 
 
 class KafkaSubscription:
@@ -190,7 +195,7 @@ class KafkaSubscription:
             key, value, headers = delivery.key() or b"", delivery.value() or b"", None
             try:
                 # Asked for once: after the first answer was an error, the second is memory that is not there.
-                headers = delivery.headers() or []
+                headers = _headers(delivery) or []
                 messages.append(Message(topic, key.decode(), value, headers, tag))
             except (UnicodeDecodeError, SystemError):
                 reason = "the name of a header is no UTF-8" if headers is None else "its key is no UTF-8"
