@@ -87,9 +87,10 @@ def append_steps(sql: TagSql, topics: Topics, call: Call, sealing: Sealing) -> S
         if call.decision is not None:
             yield lock_statement(sql, entries, call.decision)
             # crash point: tags locked, nothing appended -> the caller's transaction is gone, with the locks
-        write = _write(sql, topics, call._replace(entries=entries))
+        call = call._replace(entries=entries)
+        write = _write(sql, topics, call)
         if call.repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
-            return (yield from _taken_back(sql, write, call._replace(entries=entries)))
+            return (yield from _taken_back(sql, write, call))
         rows = yield from write
         if call.decision is not None and is_changed(rows):
             raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))

@@ -27,7 +27,7 @@ logger = logging.getLogger("eventkit.subscribe")
 MAX_BYTES = 8_000_000  # of events that are kept for followers
 PAGE, PAGE_BYTES = 1_000, 2_000_000  # events, and bytes, of a batch
 _SHORTEST, _LONGEST = 0.001, 0.03  # seconds between two looks into the store
-_AGAIN = 1.0  # seconds until the next try where the database is away
+AGAIN = 1.0  # seconds until the next try where the database is away
 _DOOR = Door("subscribe", writes=False, bind_arguments=None)
 
 
@@ -143,7 +143,7 @@ class LiveLog:
                 if str(error) != told:
                     logger.warning("live subscriptions wait: %s", error)
                 told = str(error)
-                time.sleep(_AGAIN)
+                time.sleep(AGAIN)
             except Exception as error:  # noqa: BLE001 raised by every follower
                 self._fail(error)
                 return

@@ -20,13 +20,12 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.names import category_of
 from eventkit.errors import DatabaseUnavailable, NotPrimary, UnsupportedConnection
-from eventkit.storage.live_log import Batch, LiveLog, LiveLogs, Log
+from eventkit.storage.live_log import AGAIN, Batch, LiveLog, LiveLogs, Log
 
 Decode = Callable[[EncodedEvent], Envelope[Any]]
 Wanted = Callable[[EncodedEvent], bool]
 _WAIT = 0.5  # seconds of a wait, after which a thread may be interrupted
 _PAUSE = 0.02  # seconds between two looks of a follower that reads alone and has found nothing
-_AGAIN = 1.0  # seconds until the next try where the database is away
 
 
 class Follower:
@@ -93,7 +92,7 @@ class Follower:
             batch = self._alone.read()
         except (DatabaseUnavailable, NotPrimary):
             self._leave()
-            time.sleep(_AGAIN)
+            time.sleep(AGAIN)
             return None
         if not batch.events:
             time.sleep(_PAUSE)
@@ -115,12 +114,7 @@ class Follower:
 class Subscription:
     """Events, one after the other: iterate with `for` or with `async for`, in one thread or task; then `close` it."""
 
-    def __init__(
-        self,
-        follower: Follower,
-        decode: Callable[[EncodedEvent], Envelope[Any]],
-        wanted: Callable[[EncodedEvent], bool],
-    ) -> None:
+    def __init__(self, follower: Follower, decode: Decode, wanted: Wanted) -> None:
         """Be made by `EventStore.subscribe`."""
         self._follower = follower
         self._decode, self._wanted = decode, wanted
