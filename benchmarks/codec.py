@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import last_line
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 
 PLAIN, RAW = "plain", "raw"
 NOTES = """\

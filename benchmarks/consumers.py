@@ -21,12 +21,13 @@ from confluent_kafka import Consumer
 from benchmarks.measure import Meter, Sample
 from benchmarks.orders import PROJECTIONS
 from eventkit.domain.message import Message
-from eventkit.projection.applying import Applying
-from eventkit.projection.projector import Projector
-from eventkit.projection.sources import LIMIT, WAIT, Source, TransportSource
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.batch import Source
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.sources import LIMIT, WAIT, TransportSource
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports.base import Mark, open_transport
 from eventkit.worker import collect_garbage_rarely
 
@@ -151,8 +152,10 @@ def projector(database: str, name: str, source: Source, clock: Clock) -> None:
     """Project, as `eventkit projector run` does it."""
     projection = PROJECTIONS[name]
     connection = connect(database, name="bench", autocommit=False, options={"lock_timeout": "10s", "jit": "off"})
-    workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    running = Projector(Applying(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit"))
+    workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+    running = Projector(
+        BatchApplier(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit")
+    )
     running.start()
     count = 0
     while not clock.done(count):

@@ -12,12 +12,12 @@ from uuid import NAMESPACE_OID, uuid5
 import msgspec
 import sqlalchemy as sa
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.message import Message, message_of
-from eventkit.projection.projection import Projection
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 
 CUSTOMERS = 1_000
 NOTE = "two of them in blue, wrapped as a present, to be left with the neighbours if nobody is at home in the evening"

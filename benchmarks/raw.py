@@ -17,10 +17,10 @@ from confluent_kafka import KafkaError, Producer
 
 from benchmarks.measure import Meter, Sample
 from eventkit.domain.message import Message
-from eventkit.storage.outbox import message
+from eventkit.storage.outbox.outbox import message
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.news import BrokerNews
-from eventkit.transports.kafka.producer import USUAL_LIMIT, producer_properties
+from eventkit.transports.kafka.broker_state import BrokerState
+from eventkit.transports.kafka.producer_settings import USUAL_LIMIT, producer_properties
 
 _PAGE = 10_000
 _READ = b"""
@@ -57,7 +57,7 @@ def produce(url: str, bootstrap: str, topic: str) -> Sample:
 def client(url: str) -> Producer:
     """Return a client with the relay's settings, which chooses partitions by itself, as the relay does."""
     address = Address(url, {})
-    settings = producer_properties(address, BrokerNews(address), USUAL_LIMIT)
+    settings = producer_properties(address, BrokerState(address), USUAL_LIMIT)
     return Producer({**settings, "partitioner": "murmur2_random"})
 
 

@@ -14,12 +14,12 @@ needs a database comes at its first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventkit.domain.catalog import Catalog
-from eventkit.domain.encoded import Encoded
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog.event_type import EventType
+from eventkit.domain.codec.encoded import Encoded
+from eventkit.domain.codec.personal import Personal
 from eventkit.domain.envelope import EncodedEvent, Envelope
-from eventkit.domain.event_type import EventType
 from eventkit.domain.metadata import Metadata
-from eventkit.domain.personal import Personal
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (
     AggregateError,
@@ -61,13 +61,13 @@ if TYPE_CHECKING:
     from eventkit.messaging.requester import Requester
     from eventkit.messaging.responder import Responder
     from eventkit.messaging.sender import Sender
+    from eventkit.projection.define.rows import DELETE
+    from eventkit.projection.define.sql import SqlProjection
+    from eventkit.projection.define.table import TableProjection
     from eventkit.projection.inline import Inline
-    from eventkit.projection.rows import DELETE
-    from eventkit.projection.sql import SqlProjection
-    from eventkit.projection.table import TableProjection
-    from eventkit.projection.waiting import wait_for, wait_for_async
-    from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, Decision, EventStore, QueryItem
-    from eventkit.storage.privacy import Privacy
+    from eventkit.projection.wait_for import wait_for, wait_for_async
+    from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Appended, Decision, EventStore, QueryItem
+    from eventkit.storage.forget import Privacy
 
 __all__ = [
     "ANY",
@@ -134,8 +134,8 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
-    "ANY": "eventkit.storage.event_store",
-    "DELETE": "eventkit.projection.rows",
+    "ANY": "eventkit.storage.events.event_store",
+    "DELETE": "eventkit.projection.define.rows",
     "Deadlines": "eventkit.messaging.deadlines",
     "Handlers": "eventkit.messaging.handlers",
     "ProcessManager": "eventkit.messaging.process_manager",
@@ -145,26 +145,26 @@ _AT_FIRST_USE = {
     "Requester": "eventkit.messaging.requester",
     "Responder": "eventkit.messaging.responder",
     "Sender": "eventkit.messaging.sender",
-    "NO_STREAM": "eventkit.storage.event_store",
+    "NO_STREAM": "eventkit.storage.events.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
     "Inline": "eventkit.projection.inline",
-    "Append": "eventkit.storage.event_store",
-    "Appended": "eventkit.storage.event_store",
+    "Append": "eventkit.storage.events.event_store",
+    "Appended": "eventkit.storage.events.event_store",
     "Decider": "eventkit.aggregates.decider",
     "Deciding": "eventkit.aggregates.decider",
-    "Decision": "eventkit.storage.event_store",
-    "EventStore": "eventkit.storage.event_store",
-    "QueryItem": "eventkit.storage.event_store",
+    "Decision": "eventkit.storage.events.event_store",
+    "EventStore": "eventkit.storage.events.event_store",
+    "QueryItem": "eventkit.storage.events.event_store",
     "Repository": "eventkit.aggregates.repository",
     "Snapshots": "eventkit.aggregates.snapshots",
-    "Privacy": "eventkit.storage.privacy",
-    "SqlProjection": "eventkit.projection.sql",
-    "TableProjection": "eventkit.projection.table",
+    "Privacy": "eventkit.storage.forget",
+    "SqlProjection": "eventkit.projection.define.sql",
+    "TableProjection": "eventkit.projection.define.table",
     "evolve": "eventkit.aggregates.aggregate",
     "retry_on_conflict": "eventkit.aggregates.retry",
     "retry_on_conflict_async": "eventkit.aggregates.retry",
-    "wait_for": "eventkit.projection.waiting",
-    "wait_for_async": "eventkit.projection.waiting",
+    "wait_for": "eventkit.projection.wait_for",
+    "wait_for_async": "eventkit.projection.wait_for",
 }
 
 

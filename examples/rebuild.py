@@ -15,7 +15,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 
 from eventkit import Catalog, EventStore, TableProjection
 from eventkit.config import load
-from eventkit.projection.rebuilding import Plan, Rebuilding
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 
 shop = Catalog("shop")
 store = EventStore(shop)
@@ -65,7 +65,7 @@ def main() -> None:
         for number in range(100):
             item = ("tea", "milk", "honey")[number % 3]
             store.append(connection, shop.stream("till", number % 10), ItemSold(item, 100 + number))
-    done = Rebuilding(sales, settings, Plan()).run()
+    done = RebuildRun(sales, settings, RebuildPlan()).run()
     print(f"{done.events} events folded anew, swapped in as generation {done.generation}")
     with psycopg.connect(settings.require_database()) as connection:
         for row in connection.execute("select item, sold, cents from sales order by item"):

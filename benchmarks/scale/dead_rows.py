@@ -14,9 +14,9 @@ from benchmarks.backlog import Backlog
 from benchmarks.scale.curve import Curve
 from benchmarks.scale.stage import Stage
 from benchmarks.writers import PSYCOPG, WAYS
-from eventkit.storage.connection import connect
-from eventkit.storage.outbox import READING, Outbox
-from eventkit.storage.reader import Reader
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox.gap_reader import GapReader
+from eventkit.storage.outbox.outbox import READING, Outbox
 
 _POLLS = 300  # of each kind, on each side, in each round
 _IDLE, _EVENT = "nothing there", "an event there"
@@ -36,7 +36,7 @@ class Side:
 
     def start(self) -> float:
         """Start a reader; return how many milliseconds its first read took."""
-        self._reader = Reader(self._outbox)
+        self._reader = GapReader(self._outbox)
         began = time.perf_counter()
         self._reader.start_pending()
         self._reader.read()

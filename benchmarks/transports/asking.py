@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from benchmarks.transports.contestant import DEADLINE, SHARDS
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.responder import Responder
-from eventkit.storage.event_store import EventStore
+from eventkit.storage.events.event_store import EventStore
 from eventkit.transports import open_transport
 
 pricing = Catalog("benchpricing")

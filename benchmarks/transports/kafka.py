@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from benchmarks.raw import client, send
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
-from eventkit.projection.sources import LIMIT, WAIT
+from eventkit.projection.run.sources import LIMIT, WAIT
 
 _CONSUMER = {
     "auto.offset.reset": "earliest",

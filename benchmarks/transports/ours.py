@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
-from eventkit.projection.sources import LIMIT, WAIT
+from eventkit.projection.run.sources import LIMIT, WAIT
 from eventkit.transports import open_transport
 
 _PAGE = 10_000  # as the relay reads them

@@ -10,7 +10,7 @@ import pika
 from benchmarks.transports.contestant import SHARDS, Place
 from eventkit.domain.message import Message
 from eventkit.transports.partition import partition_of
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.topology import KEY, exchange_of, queue_of
 
 _WINDOW = 5_000  # messages in flight
@@ -31,7 +31,7 @@ class Client:
         self._sent = 0  # in this call
         self._number = 0  # the last delivery tag
         self._flying: dict[int, None] = {}  # delivery tags, in order
-        self._connection = pika.SelectConnection(Address(place.url, {}).parameters(), self._opened)
+        self._connection = pika.SelectConnection(RabbitAddress(place.url, {}).parameters(), self._opened)
         self._connection.ioloop.start()
 
     def publish(self, messages: Sequence[Message]) -> None:

@@ -25,9 +25,9 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
-from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
-from eventkit.storage.event_store import NO_STREAM, Append, Appended, EventStore, Expected
-from eventkit.storage.reading import NO_END, End
+from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.events.event_store import NO_STREAM, Append, Appended, EventStore, Expected
+from eventkit.storage.events.read import NO_END, End
 
 A = TypeVar("A", bound=Tracked)
 C = TypeVar("C")
@@ -80,8 +80,8 @@ class Repository(Generic[A]):
         self._fold: Fold[Any, A] = fold_for(aggregate)
         self._keeper = Keeper(snapshots, self._fold, store) if snapshots else None
         self._loader = Loader(self._fold, store, self._keeper)
-        self._load = Door("load", writes=False, bind_arguments=store.bind_arguments)
-        self._save = Door("save", writes=True, bind_arguments=store.bind_arguments)
+        self._load = Executor("load", writes=False, bind_arguments=store.bind_arguments)
+        self._save = Executor("save", writes=True, bind_arguments=store.bind_arguments)
 
     def new(self, key: Key) -> A:
         """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""

@@ -5,7 +5,7 @@ is printed here and only here, as one sentence on stderr; the exit code is 2 whe
 where the world is not as it must be, 70 where eventkit or the service's code has a fault, 130 after Ctrl-C.
 """
 
-from eventkit.cli import early  # noqa: F401 first, for what it does
+from eventkit.cli.common import early_signals  # noqa: F401 first, for what it does
 
 # isort: split
 import errno
@@ -61,7 +61,7 @@ Passwords come from the environment or ~/.pgpass alone.
 """
 
 
-class Failure(click.ClickException):
+class CommandFailed(click.ClickException):
     """An error for the person at the terminal, in one line; its stack at debug level."""
 
     def __init__(self, message: str) -> None:
@@ -77,19 +77,19 @@ class Failure(click.ClickException):
             click.echo(f"eventkit: {self.message}", err=True)  # noqa: TID251 plain already
 
 
-class Misuse(Failure):
+class Misuse(CommandFailed):
     """A setting that cannot be used."""
 
     exit_code = 2
 
 
-class Unexpected(Failure):
+class Unexpected(CommandFailed):
     """A fault in eventkit or in the service's code: what it says of itself may hold what an event holds."""
 
     exit_code = 70
 
 
-class Interrupted(Failure):
+class Interrupted(CommandFailed):
     """Ctrl-C."""
 
     exit_code = 130
@@ -126,7 +126,7 @@ class Commands(click.Group):
             _show(error)
             sys.exit(error.exit_code)
         except click.Abort:
-            _show(Failure("nothing was done: the answer was not yes"))
+            _show(CommandFailed("nothing was done: the answer was not yes"))
             sys.exit(1)
         except OSError as error:  # of the output of --help
             _show(_failure(error))
@@ -146,7 +146,7 @@ class Commands(click.Group):
 
 def _restore_help(command: click.Command) -> None:
     if sys.flags.optimize > 1:  # without docstrings
-        importlib.import_module("eventkit.cli.help_texts").restore(command)
+        importlib.import_module("eventkit.cli.common.help_texts").restore(command)
 
 
 def _form(words: Sequence[str]) -> logs.Format:
@@ -156,19 +156,19 @@ def _form(words: Sequence[str]) -> logs.Format:
 
 
 def _show(error: click.ClickException) -> None:
-    if isinstance(error, Failure) or not logs.is_json():
+    if isinstance(error, CommandFailed) or not logs.is_json():
         error.show()
     else:
         logger.error("%s", error.format_message())
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException) -> CommandFailed:
     """Make a sentence of an error."""
     if isinstance(error, EventkitError):
-        return (Misuse if isinstance(error, ConfigurationError) else Failure)(str(error) or type(error).__name__)
+        return (Misuse if isinstance(error, ConfigurationError) else CommandFailed)(str(error) or type(error).__name__)
     if isinstance(error, OSError) and error.errno in _OUTPUT:
         _give_up_stdout()
-        return Failure(f"the output cannot be written, not all of it is there: {error.strerror}")
+        return CommandFailed(f"the output cannot be written, not all of it is there: {error.strerror}")
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
     return Unexpected(f"unexpected {_place_of(error)}: `eventkit --debug ...` shows the stack")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from eventkit.cli.ages import ago, read_age
-from eventkit.cli.letter_options import number
-from eventkit.cli.output import confirm, say
-from eventkit.cli.who import operator
+from eventkit.cli.common.durations import ago, read_age
+from eventkit.cli.common.operator import operator
+from eventkit.cli.common.output import confirm, say
+from eventkit.cli.dead_letters.options import number
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
     import psycopg
 
-    from eventkit.storage.pruning import Count, Pruning
-    from eventkit.storage.sizes import Sizes
+    from eventkit.storage.retention.prune import Count, PruneRun
+    from eventkit.storage.schema.sizes import Sizes
 
 _EXAMPLES = """\b
 Examples:
@@ -50,7 +50,7 @@ def command() -> None:
 @click.pass_obj
 def sizes(settings: Settings, *, as_json: bool) -> None:
     """Show rows (as the statistics say), bytes and dead rows of each table, the oldest event, and what is unsent."""
-    from eventkit.storage.sizes import sizes as look
+    from eventkit.storage.schema.sizes import sizes as look
 
     with _connected(settings) as connection:
         found = look(connection, settings.schema)
@@ -80,12 +80,12 @@ def prune(  # noqa: PLR0913 one parameter an option
     Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be
     stopped at any time, and run beside everything else.
     """
-    from eventkit.storage.pruning import Pruning, Which, long_ago
+    from eventkit.storage.retention.prune import PruneRun, Which, long_ago
 
     del sent
     with _connected(settings) as connection:
         which = Which(before=long_ago(connection, age), category=category, ignored=ignored)
-        pruning = Pruning(connection, settings.schema, which, actor=actor or operator())
+        pruning = PruneRun(connection, settings.schema, which, actor=actor or operator())
         counts = pruning.count()
         total = sum(count.prunable for count in counts)
         if not as_json:
@@ -116,7 +116,7 @@ def archive(  # noqa: PLR0913 one parameter an option
 
     Nothing is appended to a closed stream: it is an error there. `restore` opens it again.
     """
-    from eventkit.storage.archive import Archive
+    from eventkit.storage.retention.archive import Archive
 
     with _connected(settings) as connection:
         if not yes:
@@ -134,7 +134,7 @@ def archive(  # noqa: PLR0913 one parameter an option
 @click.pass_obj
 def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
     """Put the events of an archive back where they were, and open their streams again; nothing is sent again."""
-    from eventkit.storage.archive import Archive
+    from eventkit.storage.retention.archive import Archive
 
     with _connected(settings) as connection:
         streams = Archive(connection, settings.schema, actor=operator()).restore(file)
@@ -143,17 +143,17 @@ def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
 
 
 def _connected(settings: Settings) -> "psycopg.Connection[Any]":
-    from eventkit.storage.connection import connect
+    from eventkit.storage.db.connect import connect
 
     options = {"lock_timeout": "10s", "TimeZone": "UTC"}
     return connect(settings.require_database(), name="events", schema=settings.schema, autocommit=True, options=options)
 
 
-def _at_least(pruning: "Pruning") -> str:
+def _at_least(pruning: "PruneRun") -> str:
     return "at least " if pruning.more else ""
 
 
-def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
+def _tell_counts(counts: "list[Count]", pruning: "PruneRun") -> None:
     for count in counts:
         left = f", {count.unsent:,} are unsent" if count.unsent else ""
         left += f", {count.unapplied:,} are not applied everywhere" if count.unapplied else ""
@@ -167,7 +167,7 @@ def _tell_counts(counts: "list[Count]", pruning: "Pruning") -> None:
         )
 
 
-def _prune(pruning: "Pruning", total: int, *, batch: int, yes: bool) -> int:
+def _prune(pruning: "PruneRun", total: int, *, batch: int, yes: bool) -> int:
     """Ask, then prune with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress

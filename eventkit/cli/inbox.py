@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import click
 
-from eventkit.cli.ages import read_age
-from eventkit.cli.output import say
+from eventkit.cli.common.durations import read_age
+from eventkit.cli.common.output import say
 from eventkit.config import Settings
 
 _EXAMPLES = """\b
@@ -33,8 +33,8 @@ def command() -> None:
 @click.pass_obj
 def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Forget messages that were received longer ago, in batches; those that are dead letters stay."""
-    from eventkit.storage import inbox
-    from eventkit.storage.connection import connect
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.projections import inbox
 
     with connect(settings.require_database(), name="inbox", schema=settings.schema, autocommit=True) as session:
         work = inbox.count_old if dry_run else inbox.prune

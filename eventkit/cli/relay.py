@@ -45,11 +45,11 @@ def command() -> None:
 @click.pass_obj
 def run(settings: Settings, part: str, *, share_topic: bool) -> None:
     """Publish events until told to stop, in order per stream, each at least once."""
-    from eventkit.cli.process import at_start, together
-    from eventkit.cli.reach import open_broker, reach_transport, topics_of
+    from eventkit.cli.common.lifecycle import at_start, together
+    from eventkit.cli.common.preflight import open_broker, reach_transport, topics_of
     from eventkit.relay import Claims, Part, Relay
-    from eventkit.storage.connection import connect
-    from eventkit.storage.outbox import READING
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.outbox.outbox import READING
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
     stop = Stop()
@@ -82,9 +82,9 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
 def _claim(settings: Settings, claims: "Claims") -> None:
     """Claim the topics that are known; TopicUnusable where one is another installation's."""
-    from eventkit.storage.categories import known_topics
-    from eventkit.storage.connection import connect
-    from eventkit.storage.installation import refuse_moved
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.events.categories import known_topics
+    from eventkit.storage.schema.installation import refuse_moved
 
     with connect(settings.require_database(), name="check", schema=settings.schema, autocommit=True) as connection:
         owner = str(refuse_moved(connection, settings.schema).id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventkit.cli.output import say
+from eventkit.cli.common.output import say
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def command() -> None:
 @click.pass_obj
 def run(settings: Settings) -> None:
     """Append the events of deadlines when they are due, by the database's clock, each once, until told to stop."""
-    from eventkit.cli.process import at_start, together
-    from eventkit.cli.reach import reach_database
-    from eventkit.messaging.timers import SESSION, Timers
-    from eventkit.storage.connection import connect
+    from eventkit.cli.common.lifecycle import at_start, together
+    from eventkit.cli.common.preflight import reach_database
+    from eventkit.messaging.timer_worker import SESSION, TimerWorker
+    from eventkit.storage.db.connect import connect
     from eventkit.worker import Stop, supervise
 
     stop = Stop()
@@ -50,7 +50,7 @@ def run(settings: Settings) -> None:
     url = settings.require_database()
     if not at_start(lambda: reach_database(settings), stop):
         return
-    timers = Timers(
+    timers = TimerWorker(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=SESSION),
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
@@ -76,7 +76,7 @@ def _category(context: click.Context, parameter: click.Parameter, name: str | No
 @click.pass_obj
 def list_(settings: Settings, category: str | None, limit: int, *, as_json: bool) -> None:
     """Print the deadlines that come next, the soonest first; what their events say is not shown."""
-    from eventkit.storage.connection import connect
+    from eventkit.storage.db.connect import connect
     from eventkit.storage.timers import listed
 
     with connect(settings.require_database(), name="timers list", schema=settings.schema, autocommit=True) as session:

@@ -7,7 +7,7 @@ import json
 
 import click
 
-from eventkit.cli.output import say
+from eventkit.cli.common.output import say
 from eventkit.config import Settings
 from eventkit.errors import CatalogError, TopicUnusable
 from eventkit.transports import Transport
@@ -34,7 +34,7 @@ def command() -> None:
 
 def checked(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse what no broker takes as a topic's name; drop what is named twice."""
-    from eventkit.domain.names import check_topic
+    from eventkit.domain.catalog.names import check_topic
 
     try:
         return tuple(dict.fromkeys(map(check_topic, names)))
@@ -110,6 +110,6 @@ def release(settings: Settings, names: tuple[str, ...]) -> None:
 
 
 def _transport(settings: Settings) -> Transport:
-    from eventkit.cli.reach import open_broker
+    from eventkit.cli.common.preflight import open_broker
 
     return open_broker(settings, "there is no broker to ask: use kafka://host:9092")

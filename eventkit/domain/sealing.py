@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventkit.domain import master_keys
-from eventkit.domain.encoded import Sealable, Values
+from eventkit.domain.codec.encoded import Sealable, Values
+from eventkit.domain.codec.personal import MEMBER
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.domain.personal import MEMBER
 from eventkit.errors import UndecodableEvent
 
 _BLOCK = 32
@@ -46,7 +46,7 @@ class Sealed(msgspec.Struct, frozen=True):
     sealed: str
 
 
-class Opened(NamedTuple):
+class SealedParts(NamedTuple):
     """An event's fields without the sealed member, and what is sealed, by subject."""
 
     fields: dict[str, msgspec.Raw]
@@ -56,7 +56,7 @@ class Opened(NamedTuple):
 _members = msgspec.json.Decoder(dict[str, Sealed]).decode
 
 
-class Place(NamedTuple):
+class SealingContext(NamedTuple):
     """What sealed values are bound to."""
 
     source: str
@@ -70,7 +70,7 @@ class Place(NamedTuple):
         return msgspec.json.encode(("eventkit", *map(str, self), str(subject), key_id))  # a stream id is more than text
 
 
-def sealed_data(event: Sealable, place: Place, keys: Mapping[str, SubjectKey]) -> str:
+def sealed_data(event: Sealable, place: SealingContext, keys: Mapping[str, SubjectKey]) -> str:
     """Return an event's JSON with its personal values sealed; `keys` has a key for each of its subjects."""
     member = {
         subject: _sealed(values, place, subject, keys[subject])
@@ -79,19 +79,19 @@ def sealed_data(event: Sealable, place: Place, keys: Mapping[str, SubjectKey]) -
     return f'{event.data[:-1]},"{MEMBER}":{msgspec.json.encode(member).decode()}}}'
 
 
-def sealed_in(event: EncodedEvent) -> Opened | None:
+def sealed_in(event: EncodedEvent) -> SealedParts | None:
     """Return what is sealed in an event; None where nothing is."""
     try:
         fields = _object(event.data)
         member = fields.pop(MEMBER, None)
-        return None if member is None else Opened(fields, _members(member))
+        return None if member is None else SealedParts(fields, _members(member))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UndecodableEvent(f"{_named(event)}: what is sealed in it cannot be read: {error}") from error
 
 
-def opened_data(event: EncodedEvent, opened: Opened, ciphers: Mapping[str, Cipher | None]) -> bytes:
+def opened_data(event: EncodedEvent, opened: SealedParts, ciphers: Mapping[str, Cipher | None]) -> bytes:
     """Return an event's JSON with the values whose key is there, by its id, and with redacted values elsewhere."""
-    place = Place(event.source, event.stream, event.id, event.type, event.schema_version)
+    place = SealingContext(event.source, event.stream, event.id, event.type, event.schema_version)
     for subject, one in opened.sealed.items():
         cipher = ciphers[one.key]
         if cipher is not None:
@@ -105,7 +105,7 @@ def opened_data(event: EncodedEvent, opened: Opened, ciphers: Mapping[str, Ciphe
     return msgspec.json.encode(opened.fields)
 
 
-def _sealed(values: Values, place: Place, subject: str, key: SubjectKey) -> Sealed:
+def _sealed(values: Values, place: SealingContext, subject: str, key: SubjectKey) -> Sealed:
     plain = msgspec.json.encode(values)
     padded = plain.ljust(-len(plain) % _BLOCK + len(plain))  # JSON may end with spaces
     return Sealed(key.id, b64encode(master_keys.seal(key.cipher, padded, place.bound(subject, key.id))).decode())

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from eventkit.projection.status import Statuses
-from eventkit.storage.categories import known_topics
-from eventkit.storage.groups import Groups
-from eventkit.storage.health import SOME, Health, Slot
+from eventkit.storage.events.categories import known_topics
+from eventkit.storage.projections.consumer_groups import ConsumerGroups
+from eventkit.storage.schema.health import SOME, Health, Slot
 from eventkit.transports.base import Finding
 
 Check = Callable[[Health], Iterator[Finding]]
@@ -120,7 +120,7 @@ def categories(health: Health) -> Iterator[Finding]:
 
 def groups(health: Health) -> Iterator[Finding]:
     """Yield consumer groups of deleted projections that are still at a broker."""
-    for group in Groups(health.schema).all(health.connection):
+    for group in ConsumerGroups(health.schema).all(health.connection):
         if group.abandoned:
             reason = "a broker keeps messages for it: the next start of a projector removes it"
             found = f"left by {group.projection} at {group.broker}"

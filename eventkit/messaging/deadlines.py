@@ -9,13 +9,13 @@ came in time.
 import re
 from datetime import datetime, timedelta
 
-from eventkit.domain.faults import shown
+from eventkit.domain.codec.validation_errors import shown
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
-from eventkit.storage.append import ANY
-from eventkit.storage.drivers import Asynchronous, Door, Steps, Synchronous
-from eventkit.storage.entries import stream_of
-from eventkit.storage.event_store import EventStore
+from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.events.append import ANY
+from eventkit.storage.events.entries import stream_of
+from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.timers import Deadline, TimerSql, cancel_steps, set_steps
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/ -]{0,199}")
@@ -36,7 +36,7 @@ class Deadlines:
         """Append to `store`; where it is bound to a cause (`store.following(envelope)`), deadlines are as well."""
         self.store = store
         self._sql = TimerSql(store.schema)
-        self._set = Door("Deadlines.set", writes=True, bind_arguments=store.bind_arguments)
+        self._set = Executor("Deadlines.set", writes=True, bind_arguments=store.bind_arguments)
         self._cancel = self._set._replace(name="Deadlines.cancel")
 
     def set(

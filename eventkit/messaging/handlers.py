@@ -9,10 +9,10 @@ once: the envelope's id is the idempotency key.
 from collections.abc import Sequence
 from datetime import datetime
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import ProjectionError
-from eventkit.projection.projection import Projection
-from eventkit.projection.sql import SqlProjection
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.sql import SqlProjection
 
 
 class Handlers(SqlProjection):

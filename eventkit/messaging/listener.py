@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
 from eventkit.forks import tell_in_fork
-from eventkit.messaging.direct import text_of
-from eventkit.messaging.listening import Listening
+from eventkit.messaging.direct_messages import text_of
+from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.observability.rarely import Rarely
-from eventkit.projection.arrival import Arrival, gather
-from eventkit.projection.blame import said
-from eventkit.projection.handlers import Handlers, Step, check_function, check_ran, takes_envelope
-from eventkit.projection.projection import F
+from eventkit.projection.apply.error_class import said
+from eventkit.projection.batch import Arrival, gather
+from eventkit.projection.define.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
+from eventkit.projection.define.projection import F
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.messaging")
@@ -42,11 +42,11 @@ class Listener:
         """Declare it; it hears the topics of some categories, what is broadcast there and what the relay sends."""
         self._transport = transport
         self._topics = catalog.topics_of(categories)
-        self._handlers = Handlers("listener", catalog)
+        self._handlers = HandlerTable("listener", catalog)
         self.malformed = 0  # messages that were no events
         self._told, self._passed = Rarely(logger), Rarely(logger)
         self._missed: Callable[[], object] = lambda: None
-        self._listening: Listening | None = None
+        self._listening: ListenerThread | None = None
         tell_in_fork(self)
         if not self._topics:
             raise ProjectionError("a listener hears categories: name them, Listener(…, categories=['price'])")
@@ -69,14 +69,14 @@ class Listener:
 
     def start(self) -> None:
         """Listen, on a thread of its own: what is sent after this has returned is heard."""
-        self._listening = Listening(self._transport, self._topics, self._hear, self._back)
+        self._listening = ListenerThread(self._transport, self._topics, self._hear, self._back)
 
     def forked(self) -> Callable[[], None] | None:
         """Listen in the child, too; what is sent until it does is missed, which is said."""
         return None if self._listening is None else self._listen_again
 
     def _listen_again(self) -> None:
-        self._listening = Listening(self._transport, self._topics, self._hear, self._back, at_once=False)
+        self._listening = ListenerThread(self._transport, self._topics, self._hear, self._back, at_once=False)
 
     def close(self) -> None:
         """Stop listening."""

@@ -14,13 +14,13 @@ from sqlalchemy import Table
 
 from eventkit.errors import ProjectionError
 from eventkit.messaging.reaction import Reaction
-from eventkit.projection.handlers import Step
-from eventkit.projection.projection import Projection
-from eventkit.projection.table import TableProjection
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.drivers import Door
-from eventkit.storage.entries import merged
-from eventkit.storage.event_store import EventStore
+from eventkit.projection.define.dispatch import Step
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.table import TableProjection
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.execute import Executor
+from eventkit.storage.events.entries import merged
+from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.timers import TimerSql, cancel_steps, set_steps
 
 
@@ -61,9 +61,9 @@ class ProcessManager(TableProjection):
             )
         self._store = store
         self._timers = TimerSql(store.schema)
-        self._door = Door(name, writes=True, bind_arguments=None)
+        self._door = Executor(name, writes=True, bind_arguments=None)
 
-    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
         """Fold the rows, then write what the handlers want to happen."""
         if not steps:
             return

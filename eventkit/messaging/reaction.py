@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import deadline_of, name_of
-from eventkit.storage.append import ANY
-from eventkit.storage.event_store import EventStore
+from eventkit.storage.events.append import ANY
+from eventkit.storage.events.event_store import EventStore
 
 if TYPE_CHECKING:
-    from eventkit.storage.append_sql import Entry
+    from eventkit.storage.events.append_sql import Entry
     from eventkit.storage.timers import Deadline
 
 

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog.names import check_topic
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.message import Message, event_of
-from eventkit.domain.names import check_topic
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
-from eventkit.messaging.calls import Calls
-from eventkit.messaging.direct import FAILED, OUTCOME, REFUSED, REPLY_TO, Direct, text_of
+from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, DirectMessages, text_of
+from eventkit.messaging.pending_requests import PendingRequests
 from eventkit.transports.base import Transport
 
 R = TypeVar("R")
@@ -38,13 +38,13 @@ class Requester:
 
     def __init__(self, transport: Transport, catalog: Catalog, *, replies: str) -> None:
         """Ask on a transport that is the caller's to close, after this; `replies` is a topic of the asking service."""
-        self.direct = Direct(catalog)
-        self.calls = Calls(transport, check_topic(replies))
+        self.direct = DirectMessages(catalog)
+        self.calls = PendingRequests(transport, check_topic(replies))
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
         """Return this requester bound to a cause: what it asks belongs to the cause's story and trace."""
         bound = copy(self)
-        bound.direct = Direct(self.direct.catalog, cause.following(keep=keep))
+        bound.direct = DirectMessages(self.direct.catalog, cause.following(keep=keep))
         return bound
 
     def start(self) -> None:

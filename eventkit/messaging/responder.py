@@ -10,29 +10,28 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
-from eventkit.messaging.answering import Answering, Answers, KeptReplies, Reply
-from eventkit.messaging.direct import REPLY_TO, text_of
+from eventkit.messaging.direct_messages import REPLY_TO, text_of
+from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, ReplyWriter
 from eventkit.messaging.replies import Replies
-from eventkit.projection.arrival import Arrival
-from eventkit.projection.handlers import Handlers, Step, raised_by, takes_envelope
-from eventkit.projection.projection import F, Projection
-from eventkit.projection.sources import Source
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.append import ANY
-from eventkit.storage.append_sql import Entry
-from eventkit.storage.entries import merged
-from eventkit.storage.event_store import EventStore
-from eventkit.storage.inbox import is_message, keep_replies
+from eventkit.projection.batch import Arrival, Source
+from eventkit.projection.define.dispatch import HandlerTable, Step, raised_by, takes_envelope
+from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.events.append import ANY
+from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.events.entries import merged
+from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.projections.inbox import is_message, keep_replies
 from eventkit.transports.base import Transport
 
 TO = "reply_to"  # the field of an event's metadata: the stream that its reply is to be appended to
 _REPLIES = Replies()
 
 
-class Requests(Handlers):
+class Requests(HandlerTable):
     """The handlers of a responder: they take no request that asks for its reply where it may not be."""
 
     def __init__(self, responder: str, catalog: Catalog, replies: Replies) -> None:
@@ -114,7 +113,7 @@ class Responder(Projection):
 
         return register
 
-    def apply(self, workspace: Workspace, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
         """Answer requests, and write the answers."""
         del shadow
         if not steps:
@@ -129,10 +128,10 @@ class Responder(Projection):
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Answer what was asked before it is acknowledged."""
         kept = KeptReplies(self._given, self.name, self._store.schema, connect)
-        answers = Answers(self.name, self.catalog.name, kept, self._replies)
-        return Answering(source, answers, lambda: transport.publisher(to_listeners=True))
+        answers = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
+        return ReplyingSource(source, answers, lambda: transport.publisher(to_listeners=True))
 
-    def _together(self, workspace: Workspace, steps: Sequence[Step]) -> "list[Given] | None":
+    def _together(self, workspace: OwnTransaction, steps: Sequence[Step]) -> "list[Given] | None":
         """Answer all in one savepoint; None where one of several is refused: then nothing has happened."""
         workspace.connection.execute("savepoint answers")  # the commit releases it, without a round trip
         try:
@@ -141,7 +140,7 @@ class Responder(Projection):
             workspace.connection.execute("rollback to savepoint answers")
             return [Given(steps[0], refusal.error, refused=True)] if len(steps) == 1 else None
 
-    def _alone(self, workspace: Workspace, step: Step) -> "Given":
+    def _alone(self, workspace: OwnTransaction, step: Step) -> "Given":
         """Answer one of several; what its function has written goes where it refuses."""
         try:
             with workspace.connection.transaction():
@@ -169,7 +168,7 @@ class Given(msgspec.Struct):
             yield store.following(envelope).entries.one(stream, [self.event], ANY, None, None)
 
 
-def _call(workspace: Workspace, step: Step) -> Given:
+def _call(workspace: OwnTransaction, step: Step) -> Given:
     try:
         return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
     except Exception as error:

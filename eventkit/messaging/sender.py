@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
-from eventkit.messaging.direct import Direct
-from eventkit.messaging.post import Post
+from eventkit.messaging.direct_messages import DirectMessages
+from eventkit.messaging.outgoing import OutgoingQueue
 from eventkit.transports.base import Transport
 
 
@@ -30,9 +30,9 @@ class Sender:
 
     def __init__(self, transport: Transport, catalog: Catalog) -> None:
         """Send on a transport that is the caller's to close, after this."""
-        self.direct = Direct(catalog)
-        self._commands = Post(transport.publisher)
-        self._broadcasts = Post(lambda: transport.publisher(to_listeners=True))
+        self.direct = DirectMessages(catalog)
+        self._commands = OutgoingQueue(transport.publisher)
+        self._broadcasts = OutgoingQueue(lambda: transport.publisher(to_listeners=True))
 
     def send(
         self,

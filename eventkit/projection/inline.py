@@ -11,23 +11,23 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import ProjectionError
-from eventkit.projection.applying import Applying, Stopped
-from eventkit.projection.arrival import Run
-from eventkit.projection.borrowed import Borrowed
+from eventkit.projection.apply.applier import BatchApplier, Stopped
+from eventkit.projection.apply.decrypter import Decrypter
+from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks
+from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.batch import Run
+from eventkit.projection.caller_transaction import CallerTransaction
 from eventkit.projection.counters import Counters
-from eventkit.projection.doubts import Doubt, Doubts
-from eventkit.projection.feeding import chunks, runs_of
-from eventkit.projection.opening import Opening
-from eventkit.projection.projection import Projection
-from eventkit.projection.second_look import SecondLook
-from eventkit.storage.append import Appended
-from eventkit.storage.behind import Behind
-from eventkit.storage.checkpoints import Checkpoint
-from eventkit.storage.history import OwnHistory
-from eventkit.storage.inlining import Site
-from eventkit.storage.projections import Live
-from eventkit.storage.registering import register
-from eventkit.storage.stream_log import Missing, StreamLog
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.rebuild.from_store import chunks, runs_of
+from eventkit.storage.events.append import Appended
+from eventkit.storage.events.by_stream import Missing, StreamLog
+from eventkit.storage.events.inline import InlineContext
+from eventkit.storage.events.stream_history import OwnHistory
+from eventkit.storage.projections.checkpoints import Checkpoint
+from eventkit.storage.projections.registration import register
+from eventkit.storage.projections.registry import Live
+from eventkit.storage.projections.stream_lag import StreamLag
 
 
 class Inline:
@@ -42,9 +42,9 @@ class Inline:
                 )
         self._projections = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
 
-    def apply_appended(self, site: Site, appended: Sequence[Appended]) -> None:
+    def apply_appended(self, site: InlineContext, appended: Sequence[Appended]) -> None:
         """Apply what this transaction has appended to each projection."""
-        workspace = Borrowed(site.opened)
+        workspace = CallerTransaction(site.opened)
         log = StreamLog(workspace.connection, site.schema)
         missing = [Missing(str(item.stream), item.version - len(item.ids), item.version) for item in appended]
         with workspace.in_utc(), workspace.kept_open():
@@ -54,7 +54,7 @@ class Inline:
                 if not theirs:
                     continue
                 workspace.check_schemas(projection.name, projection.tables)
-                applying = _Applying(projection, workspace, schema=site.schema, opening=_opening(site))
+                applying = _InlineApplier(projection, workspace, schema=site.schema, opening=_opening(site))
                 try:
                     for stopped in applying.apply(theirs, Counters()):
                         _go_on(applying, log, stopped, site.schema)
@@ -63,7 +63,7 @@ class Inline:
                     raise
 
 
-class _Applying(Applying):
+class _InlineApplier(BatchApplier):
     """Applies in a transaction that is not ours."""
 
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
@@ -76,12 +76,12 @@ class _Applying(Applying):
         register(connection, self._schema, self.projection.declared(connection))
 
 
-def _go_on(applying: Applying, log: StreamLog, stopped: Stopped, schema: str) -> None:
+def _go_on(applying: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:
     """Take up a stream that did not advance; its checkpoint is locked by this transaction."""
     run, checkpoint = stopped.run, stopped.checkpoint
     version = checkpoint.version if checkpoint else 0
     if checkpoint and checkpoint.parked:
-        second = SecondLook(applying, OwnHistory(applying.workspace.connection, schema), schema=schema)
+        second = StreamParking(applying, OwnHistory(applying.workspace.connection, schema), schema=schema)
         left = second.look(run, Counters())
         while left is not None:
             left = second.look(left, Counters())
@@ -91,24 +91,24 @@ def _go_on(applying: Applying, log: StreamLog, stopped: Stopped, schema: str) ->
             f"projection {applying.projection.name!r} has applied other events of {run.stream}: {fork}; "
             f"rebuild it with `eventkit projection rebuild {applying.projection.path}`"
         )
-    behind = Behind(run.stream, version, run.arrivals[-1].version, parked=False)
+    behind = StreamLag(run.stream, version, run.arrivals[-1].version, parked=False)
     for chunk in chunks([behind]):
         if applying.apply(runs_of(log, chunk), Counters()):
             raise ProjectionError(f"projection {applying.projection.name!r} is moved on {run.stream} by somebody else")
 
 
-def _fork(applying: Applying, checkpoint: Checkpoint, run: Run, schema: str) -> str:
+def _fork(applying: BatchApplier, checkpoint: Checkpoint, run: Run, schema: str) -> str:
     """Return how events that were just appended differ from those that are applied in their place."""
     version = checkpoint.version
     if run.is_below(version):  # an append that was repeated with its ids, or a store that was restored
         history = OwnHistory(applying.workspace.connection, schema)
-        return Doubts(history, applying.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
+        return DuplicateChecks(history, applying.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
     if version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):
         return f"version {version} is {checkpoint.event_id}"
     return ""
 
 
-def _opening(site: Site) -> Opening | None:
+def _opening(site: InlineContext) -> Decrypter | None:
     if site.masters is None:
         return None
-    return Opening(site.masters, site.schema, lambda: site.opened.connection)
+    return Decrypter(site.masters, site.schema, lambda: site.opened.connection)

@@ -13,18 +13,18 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.behind import Behind, behind
-from eventkit.storage.checkpoints import Checkpoint, Checkpoints
-from eventkit.storage.generations import letters_by_cause, parked_by
-from eventkit.storage.projections import Building, Projections, Registered
-from eventkit.storage.stream_log import Newest, StreamLog
+from eventkit.storage.events.by_stream import Newest, StreamLog
+from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
+from eventkit.storage.projections.generations import letters_by_cause, parked_by
+from eventkit.storage.projections.registry import BuildingGeneration, ProjectionRegistry, Registered
+from eventkit.storage.projections.stream_lag import StreamLag, behind
 
 FEW = 20_000  # streams that are looked at one by one, and parked ones and letters that are counted
 _PAGE, _PAGES = 5_000, 10  # newest events that are compared with their checkpoints
 _AGED = 10_000  # streams whose next events' age is looked up
 
 
-class Lag(msgspec.Struct, frozen=True):
+class ProjectionLag(msgspec.Struct, frozen=True):
     """What the store has and the projection has not; parked streams do not count, they wait for somebody.
 
     `exact` says that all streams were compared; else the numbers are those of the newest events alone, and where
@@ -48,8 +48,8 @@ class Status(msgspec.Struct, frozen=True):
     streams: int
     parked: int  # streams
     letters: dict[str, int]  # by cause
-    lag: Lag | None
-    building: Building | None
+    lag: ProjectionLag | None
+    building: BuildingGeneration | None
     exact: bool = True  # else `streams` is what the planner expects, parked streams and letters are 20,001 at most
 
 
@@ -67,7 +67,7 @@ class Statuses:
 
     def registered(self) -> list[Registered]:
         """Return all projections."""
-        return Projections(self._schema).all(self._connection)
+        return ProjectionRegistry(self._schema).all(self._connection)
 
     def of(self, projection: Registered, *, exact: bool = False) -> Status:
         """Look at one; `exact` reads all of its checkpoints, letters and streams."""
@@ -88,7 +88,7 @@ class Statuses:
             exact or max(count, sum(letters.values())) <= FEW,
         )
 
-    def _lag(self, generation: int, *, exact: bool) -> Lag:
+    def _lag(self, generation: int, *, exact: bool) -> ProjectionLag:
         categories = set(self._checkpoints.categories(self._connection, generation))
         if not exact and self._log.has_more_than(FEW):
             return self._lag_of_newest(generation, categories)
@@ -100,9 +100,9 @@ class Statuses:
                 if streams <= _AGED:
                     following.append((item.stream, item.applied + 1))
         age = self._log.age(following) if following else None
-        return Lag(events, streams, age or 0.0)
+        return ProjectionLag(events, streams, age or 0.0)
 
-    def _lag_of_newest(self, generation: int, categories: set[str]) -> Lag:
+    def _lag_of_newest(self, generation: int, categories: set[str]) -> ProjectionLag:
         events, oldest, before, streams = 0, 0.0, None, set[str]()
         for _ in range(_PAGES):
             page = self._log.newest(before, _PAGE)
@@ -112,11 +112,11 @@ class Statuses:
             streams.update(event.stream for event in left)
             oldest = max([oldest, *(event.age for event in left)])
             if not left or len(page) < _PAGE:
-                return Lag(events, len(streams), oldest, exact=False)
+                return ProjectionLag(events, len(streams), oldest, exact=False)
             before = page[-1].position
-        return Lag(events, len(streams), oldest, exact=False, more=True)
+        return ProjectionLag(events, len(streams), oldest, exact=False, more=True)
 
-    def _behind(self, generation: int) -> Iterator[Behind]:
+    def _behind(self, generation: int) -> Iterator[StreamLag]:
         return behind(self._log, self._checkpoints, self._connection, generation)
 
 

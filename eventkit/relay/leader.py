@@ -14,12 +14,12 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportUnavailable
+from eventkit.relay.bisect import send_one_by_one
 from eventkit.relay.pipeline import Claim, Pipeline
-from eventkit.relay.publishing import Publishing
-from eventkit.relay.search import send_one_by_one
-from eventkit.storage.leases import Lease
-from eventkit.storage.outbox import Outbox, Scope, Settlement
-from eventkit.storage.reader import Reader
+from eventkit.relay.publisher_lifecycle import PublisherLifecycle
+from eventkit.storage.outbox.gap_reader import GapReader
+from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.outbox import Outbox, Scope, Settlement
 from eventkit.transports import Reports
 from eventkit.worker import Stop
 
@@ -36,7 +36,7 @@ class Leader:
     """
 
     def __init__(
-        self, publishing: Publishing, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
+        self, publishing: PublisherLifecycle, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
     ) -> None:
         """Know of no trouble yet; `claim` claims topics, and says which it must not send to."""
         self._claim = claim
@@ -62,7 +62,7 @@ class Leader:
             self._judge(self._publishing.abandon(failure))
 
     def _stream(self, outbox: Outbox, scope: Scope, stop: Stop) -> Reports | None:
-        reader = Reader(outbox)
+        reader = GapReader(outbox)
         reader.start_pending()
         pipeline = Pipeline(reader, self._publishing.publisher, self._settlement, owed=self._owed, claim=self._claim)
 
@@ -78,7 +78,7 @@ class Leader:
         return failure
 
     def _search(self, outbox: Outbox, parked: dict[str, int]) -> Reports | None:
-        reader = Reader(outbox, limit=_SEARCH_PAGE)
+        reader = GapReader(outbox, limit=_SEARCH_PAGE)
         reader.start_pending()
         while rows := reader.read():
             failure = send_one_by_one(rows, self._publishing, self._settlement, parked=parked, check=self._lease.check)

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from eventkit.relay.flight import Flight
-from eventkit.storage.outbox import Settlement, message
-from eventkit.storage.reader import Reader, Row
+from eventkit.relay.in_flight import InFlight
+from eventkit.storage.outbox.gap_reader import GapReader, Row
+from eventkit.storage.outbox.outbox import Settlement, message
 from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")
@@ -57,7 +57,7 @@ class Pipeline:
     """One run of the three stages over a reader, a publisher and a settlement."""
 
     def __init__(
-        self, reader: Reader, publisher: Publisher, settlement: Settlement, *, owed: set[int], claim: Claim
+        self, reader: GapReader, publisher: Publisher, settlement: Settlement, *, owed: set[int], claim: Claim
     ) -> None:
         """Connect the stages; `claim` is asked before anything is sent to a topic.
 
@@ -67,7 +67,7 @@ class Pipeline:
         self._publisher = publisher
         self._settlement = settlement
         self._owed = owed
-        self._flight = Flight()
+        self._flight = InFlight()
         self._pages: queue.SimpleQueue[list[Row]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
         self._ending = threading.Event()

@@ -17,10 +17,10 @@ import psycopg
 
 from eventkit.relay.claims import Claims
 from eventkit.relay.leader import Leader
-from eventkit.relay.publishing import Publishing
-from eventkit.storage.installation import refuse_moved
-from eventkit.storage.leases import Lease
-from eventkit.storage.outbox import Outbox, Settlement
+from eventkit.relay.publisher_lifecycle import PublisherLifecycle
+from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.outbox import Outbox, Settlement
+from eventkit.storage.schema.installation import refuse_moved
 from eventkit.transports import Transport
 from eventkit.worker import Stop
 
@@ -70,7 +70,7 @@ class Relay:
 
         Raises when the database, the broker or the lease is lost: run it again.
         """
-        publishing = Publishing(self._transport)
+        publishing = PublisherLifecycle(self._transport)
         try:
             holding = self._connect("relay lease")
             lease = Lease(holding, self._schema, name=self._part.lease, owner=self._owner)
@@ -83,7 +83,7 @@ class Relay:
         finally:
             self._owed.update(publishing.close())
 
-    def _lead(self, lease: Lease, publishing: Publishing, installation: str, stop: Stop) -> None:
+    def _lead(self, lease: Lease, publishing: PublisherLifecycle, installation: str, stop: Stop) -> None:
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
             settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
             self._forget_another_server(Outbox(reading, self._schema).horizon().server)

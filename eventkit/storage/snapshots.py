@@ -13,11 +13,11 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from eventkit.domain.encoded import Encoded
-from eventkit.storage.append_sql import quoted
-from eventkit.storage.connection import database_errors, first_line
-from eventkit.storage.drivers import Steps
-from eventkit.storage.sealing import Sealing, Unsealed
+from eventkit.domain.codec.encoded import Encoded
+from eventkit.storage.db.connect import database_errors, first_line
+from eventkit.storage.db.execute import Steps
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.privacy.encryption import Encryption, Unsealed
 
 logger = logging.getLogger("eventkit.aggregates")
 
@@ -75,7 +75,7 @@ def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) 
     return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
-def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Sealing, source: str) -> Steps[bool]:
+def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Encryption, source: str) -> Steps[bool]:
     """Keep a snapshot in place of an older one, its personal data sealed; log why, where that was not possible."""
     params = {**snapshot._asdict(), "stream": str(snapshot.stream), "version": str(snapshot.version)}
     params["event_id"] = snapshot.event_id.hex

@@ -2,7 +2,7 @@
 
 A deadline is named by its stream and a name; its row holds the event to append, encoded, so that firing needs none of
 the service's code. The row is the judge between firing and cancelling: both delete it, and only one can. Steps are
-written once, for sync and async (`eventkit.storage.drivers` runs them); what fires runs on a connection of its own.
+written once, for sync and async (`eventkit.storage.db.execute` runs them); what fires runs on a connection of its own.
 Called by `eventkit.messaging` and by process managers.
 """
 
@@ -14,15 +14,16 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.domain.encoded import Encoded
+from eventkit.domain.codec.encoded import Encoded
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
-from eventkit.storage.append_sql import Topics, quoted, shard_of
-from eventkit.storage.arrays import plain_array, text_array
-from eventkit.storage.connection import database_errors
-from eventkit.storage.drivers import Statement, Steps
-from eventkit.storage.sealing import Sealing, Unsealed
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.execute import Statement, Steps
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.events.append_sql import SourceTopics, shard_of
+from eventkit.storage.privacy.encryption import Encryption, Unsealed
 
 LEASE = "timers"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,7 +141,9 @@ class TimerSql:
         self.fire, self.next, self.due = (text.format(s=s, open=is_open) for text in (_FIRE, _NEXT, _DUE))
 
 
-def set_steps(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline], sealing: Sealing) -> Steps[list[datetime]]:
+def set_steps(
+    sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline], sealing: Encryption
+) -> Steps[list[datetime]]:
     """Set deadlines of different names; one that is set already is moved. Return when they are due."""
     with database_errors():
         if topics.has_personal:
@@ -159,7 +162,7 @@ def cancel_steps(sql: TimerSql, names: Sequence[tuple[str, str]]) -> Steps[set[t
     return {(stream, name) for stream, name in rows}
 
 
-def _set(sql: TimerSql, topics: Topics, deadlines: Sequence[Deadline]) -> Statement:
+def _set(sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline]) -> Statement:
     ats = [deadline.due if isinstance(deadline.due, datetime) else None for deadline in deadlines]
     afters = [None if isinstance(deadline.due, datetime) else deadline.due.total_seconds() for deadline in deadlines]
     return sql.set, {

@@ -12,7 +12,7 @@ from eventkit.aggregates.track import Track
 from eventkit.testing.report import Line, check, fail, lines_of
 
 
-class Decision:
+class DecisionScenario:
     """A scenario of an aggregate; `state` is what the events have made of it."""
 
     def __init__(self, subject: type[Aggregate] | Decider[Any, Any], events: tuple[object, ...]) -> None:

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import message_of
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
-from eventkit.projection.arrival import Arrival
-from eventkit.projection.handlers import Step
-from eventkit.projection.projection import Projection
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
+from eventkit.projection.batch import Arrival
+from eventkit.projection.define.dispatch import Step
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
 
 STREAM = "given-1"  # where events are whose stream does not matter
 
@@ -59,9 +59,9 @@ class Feed:
             self._projection.apply(workspace, None, list(self._steps(given)))
 
     @contextmanager
-    def _workspace(self) -> Iterator[Workspace]:
+    def _workspace(self) -> Iterator[OwnTransaction]:
         """Open a connection of its own, as a projector does."""
-        workspace = Workspace(
+        workspace = OwnTransaction(
             connect(self._database, name="testing"), with_sqlalchemy=self._projection.needs_sqlalchemy
         )
         try:

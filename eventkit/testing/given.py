@@ -6,18 +6,18 @@ from eventkit.aggregates.aggregate import Aggregate
 from eventkit.aggregates.decider import Decider
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
-from eventkit.projection.projection import Projection
-from eventkit.testing.decisions import Decision
+from eventkit.projection.define.projection import Projection
+from eventkit.testing.decisions import DecisionScenario
 from eventkit.testing.projections import Reading
 
 
 @overload
-def given(subject: type[Aggregate] | Decider[Any, Any], /, *events: object) -> Decision: ...
+def given(subject: type[Aggregate] | Decider[Any, Any], /, *events: object) -> DecisionScenario: ...
 @overload
 def given(subject: Projection, /, *events: object, database: str, master_keys: MasterKeys | None = None) -> Reading: ...
 def given(
     subject: Any, /, *events: object, database: str | None = None, master_keys: MasterKeys | None = None
-) -> Decision | Reading:
+) -> DecisionScenario | Reading:
     """Begin with what has happened.
 
     An aggregate class or a `Decider` needs no more. A projection, handlers or a process manager want the address of a
@@ -26,7 +26,7 @@ def given(
     `eventkit_master_keys`), and redacted without.
     """
     if not isinstance(subject, Projection):
-        return Decision(subject, events)
+        return DecisionScenario(subject, events)
     if database is None:
         raise ConfigurationError(
             f"{subject.name} works in a database: given(…, database=eventkit_database), a fixture of this plugin"

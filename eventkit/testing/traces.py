@@ -8,15 +8,15 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.messaging.timers import SESSION, Timers
-from eventkit.storage.connection import connect
-from eventkit.storage.drivers import Door
-from eventkit.storage.event_store import EventStore
+from eventkit.messaging.timer_worker import SESSION, TimerWorker
+from eventkit.storage.db.connect import connect
+from eventkit.storage.db.execute import Executor
+from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.timers import waiting
 
-_OPENING = Door("testing", writes=False, bind_arguments=None)
+_OPENING = Executor("testing", writes=False, bind_arguments=None)
 Placed = tuple[str, Any]
 """A stream and an event of it."""
 
@@ -60,7 +60,7 @@ class Traces:
 
     def fire(self, as_of: datetime) -> None:
         """Append the events of the deadlines that are due by a time."""
-        Timers(self._connect, schema=self._store.schema, owner="testing").fire(as_of)
+        TimerWorker(self._connect, schema=self._store.schema, owner="testing").fire(as_of)
 
     def _connect(self, name: str) -> psycopg.Connection[Any]:
         return connect(self._database, name=name, autocommit=True, options=SESSION)

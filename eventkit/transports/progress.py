@@ -7,7 +7,7 @@ first message that nobody acknowledged. Memory grows with what is delivered beyo
 from collections import deque
 
 
-class Progress:
+class PartitionProgress:
     """One partition, from its assignment to its loss."""
 
     __slots__ = ("_acknowledged", "_delivered", "resume")

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from eventkit.cli import main
 from eventkit.errors import ProjectionError
-from eventkit.projection import culprit
-from eventkit.projection.running import Running
-from eventkit.storage.letter_actions import LetterActions
+from eventkit.projection.apply import bisect
+from eventkit.projection.run.runner import ProjectionRunner
+from eventkit.storage.dead_letters.actions import LetterActions
 from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
 MENDED = "tests.projection.read_models:mended"
@@ -29,7 +29,7 @@ select 'relay', stream, version, position, id, type, 'refused', 'message too lar
 @pytest.fixture
 def url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Two streams parked by a projection, of three letters and one, and one by the relay."""
-    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
     with psycopg.connect(database_url) as connection:
         connection.execute(CREATE)
         connection.execute(RELAYS)
@@ -193,7 +193,7 @@ def test_code_that_fails_while_it_begins_leaves_no_request_behind(url: str, monk
     def fail(*_: object) -> None:
         raise ProjectionError("cannot begin")
 
-    monkeypatch.setattr(Running, "redrive", fail)
+    monkeypatch.setattr(ProjectionRunner, "redrive", fail)
     shown = run(url, "redrive", "--by", "totals", "--yes", "--code", MENDED)
 
     assert shown.exit_code == 1

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventkit.cli import main
-from eventkit.cli.output import cell
+from eventkit.cli.common.output import cell
 from eventkit.observability.plain import plain
 from eventkit.storage import migrate
-from eventkit.storage.pruning import long_ago
+from eventkit.storage.retention.prune import long_ago
 
 SECRET = "hush-7f3a"
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\ud800"

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventkit.cli import main
-from eventkit.projection import projector as projector_module
-from eventkit.storage import letter_list
-from eventkit.storage.dead_letters import DeadLetters
+from eventkit.projection.run import projector as projector_module
+from eventkit.storage.dead_letters import query
+from eventkit.storage.dead_letters.letters import DeadLetters
 from tests.projection.shop import CREATE, projector, rows, totals
 
 STREAMS, LETTERS = 60_000, 60_000
@@ -111,7 +111,7 @@ def test_a_redrive_asks_for_all_of_them_page_by_page(url: str) -> None:
 
 def test_a_discard_goes_through_all_pages(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that was confirmed is left."""
-    monkeypatch.setattr(letter_list, "PAGE", 30)
+    monkeypatch.setattr(query, "PAGE", 30)
 
     done = json.loads(run(url, "dead-letters", "discard", "--cause", "gap", "--yes", "--json").stdout)
 

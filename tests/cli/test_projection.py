@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from eventkit.errors import VersionMismatch
-from eventkit.storage.projections import Projections
+from eventkit.storage.projections.registry import ProjectionRegistry
 from tests.projection.shop import CREATE, Ordered, apply, letters, message, orders, projector, rows, store, totals
 from tests.projection.test_running import environment
 
@@ -113,7 +113,7 @@ def test_a_delete_names_who_holds_the_projection(url: str) -> None:
     """It waits for batches in flight as long as its lock timeout says."""
     apply(url, orders("order-1", 2))
     with psycopg.connect(url, application_name="a batch") as batch:
-        Projections("eventkit").fence(batch, "totals")
+        ProjectionRegistry("eventkit").fence(batch, "totals")
 
         held = run(url, "delete", "totals", "--yes")
 

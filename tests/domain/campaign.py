@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from eventkit import InvalidEvent, StreamId
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 from tests.domain.happenings import Line
 from tests.domain.test_codec_roundtrip import LEAVES, Kind, as_postgres_gives_it, containers, is_same
 

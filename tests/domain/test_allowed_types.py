@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from eventkit import CatalogError, StreamId
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 from tests.domain.happenings import Colour, Customer, Line, Price
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"

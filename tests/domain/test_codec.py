@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from eventkit import Catalog, CatalogError, InvalidEvent, UndecodableEvent
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 from tests.domain.happenings import Colour, Customer, Line, Price, an_event
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventkit import InvalidEvent, StreamId
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 from tests.domain.happenings import Colour, Customer, Line, Price, an_event
 
 Kind = tuple[Any, st.SearchStrategy[Any]]  # a type and its values

@@ -12,8 +12,8 @@ import pydantic
 import pytest
 
 from eventkit import Catalog, Personal, StreamId
-from eventkit.domain.compatibility import Breaks, breaks
-from eventkit.domain.description import Description, describe, description_of
+from eventkit.domain.catalog.catalog_export import Description, describe, description_of
+from eventkit.domain.catalog.compatibility import Breaks, breaks
 from eventkit.errors import ConfigurationError
 from tests.domain.happenings import Colour, Customer, Line, Price
 

@@ -11,9 +11,9 @@ import pydantic
 import pytest
 
 from eventkit import Catalog, InvalidEvent, Metadata, UndecodableEvent
-from eventkit.domain.codec import Codec
-from eventkit.domain.description import describe
-from eventkit.domain.jsonb import keep_floats, stored_size
+from eventkit.domain.catalog.catalog_export import describe
+from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec.jsonb import keep_floats, stored_size
 from tests.domain.happenings import Price, an_event
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.domain.codec import Codec
-from eventkit.domain.jsonb import stored_size
+from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec.jsonb import stored_size
 from tests.conftest import lend
 from tests.domain.models_of import Make, a_model, a_struct, type_of
 from tests.servers.payloads import Payloads

@@ -12,10 +12,10 @@ import pydantic
 import pytest
 
 from eventkit import Catalog, CatalogError, EventTooLarge, InvalidEvent, Personal, UndecodableEvent
-from eventkit.domain.encoded import Sealable
+from eventkit.domain.codec.encoded import Sealable
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys, cipher
-from eventkit.domain.sealing import Place, SubjectKey, opened_data, sealed_data, sealed_in
+from eventkit.domain.sealing import SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
 from eventkit.errors import ConfigurationError
 
 SECRET = "hush-51ac"
@@ -207,7 +207,7 @@ def an_encoded(data: bytes | str, **place: Any) -> EncodedEvent:
     return EncodedEvent(**{**given, **place}, data=data, time="2026-01-01T00:00:00Z")
 
 
-PLACE = Place("crm", STREAM, "e1", "Happened", 1)
+PLACE = SealingContext("crm", STREAM, "e1", "Happened", 1)
 KEYS = {STREAM: SubjectKey.of("k1", b"k" * 32)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from eventkit.domain.codec import Codec
+from eventkit.domain.codec.codec import Codec
 
 PARTS: list[tuple[Any, Any]] = [
     (pydantic.HttpUrl, "https://x.org/a?b=c"), (pydantic.AnyUrl, "ftp://x.org/a"),

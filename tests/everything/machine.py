@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
-from eventkit.projection.rebuilding import Plan, Progress, Rebuilding
-from eventkit.storage.letter_actions import LetterActions
-from eventkit.storage.letter_list import LetterList, Wanted
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildProgress, RebuildRun
+from eventkit.storage.dead_letters.actions import LetterActions
+from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.everything.checks import Checks
@@ -176,7 +176,7 @@ class Everything(RuleBasedStateMachine):
     @rule()
     def redrive(self) -> None:
         """An operator asks for all that is parked to be tried again."""
-        choice = LetterList(self.admin, "eventkit").choose(Wanted())
+        choice = LetterQuery(self.admin, "eventkit").choose(LetterFilter())
         LetterActions(self.admin, "eventkit", actor="ann").redrive(choice)
 
     @rule(
@@ -190,7 +190,7 @@ class Everything(RuleBasedStateMachine):
         """Rebuild while the relay and the live read model go on, and perhaps die on the way."""
         projection, stop, told = self.groups[group].projection, Stop(), set()
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: RebuildProgress) -> None:
             if progress.stage == meanwhile and meanwhile not in told:
                 told.add(meanwhile)
                 self._send_one(group)
@@ -199,9 +199,9 @@ class Everything(RuleBasedStateMachine):
             if progress.stage == dies:
                 stop.set()
 
-        plan = Plan(resume=resume, accept_parked=accept)
+        plan = RebuildPlan(resume=resume, accept_parked=accept)
         try:
-            Rebuilding(projection, Settings(database_url=self.url), plan, stop=stop, tell=tell).run()
+            RebuildRun(projection, Settings(database_url=self.url), plan, stop=stop, tell=tell).run()
         except RebuildRefused as error:
             assert (dies and "was ended before" in str(error)) or (not accept and "streams are parked" in str(error))  # noqa: PT017 which of them
         else:

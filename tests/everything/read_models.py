@@ -9,9 +9,9 @@ from typing import Protocol
 
 from sqlalchemy import Column, Connection, MetaData, Table, Text, text
 
-from eventkit.domain.catalog import Catalog
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 
 acts = Catalog("acts")
 TOPIC = "acts.deed"

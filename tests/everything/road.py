@@ -12,15 +12,15 @@ import psycopg
 
 from eventkit.domain.message import Message
 from eventkit.errors import DatabaseUnavailable, Deposed, TransportUnavailable
-from eventkit.projection.applying import Applying
-from eventkit.projection.projection import Projection
-from eventkit.projection.projector import Projector
-from eventkit.projection.sources import TransportSource
-from eventkit.projection.workspace import Workspace
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.sources import TransportSource
+from eventkit.projection.transaction import OwnTransaction
 from eventkit.relay import Relay
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
-from eventkit.storage.outbox import READING, Settlement
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
+from eventkit.storage.outbox.outbox import READING, Settlement
 from eventkit.transports.local import LocalTransport
 from eventkit.worker import Stop
 from tests.everything.read_models import TOPIC, Weather
@@ -121,8 +121,8 @@ class Member:
 
     def __init__(self, url: str, projection: Projection, transport: LocalTransport) -> None:
         self.connection = connect(url, name="projector", autocommit=False)
-        self.workspace = Workspace(self.connection, with_sqlalchemy=projection.needs_sqlalchemy)
-        applying = Applying(projection, self.workspace, schema="eventkit")
+        self.workspace = OwnTransaction(self.connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        applying = BatchApplier(projection, self.workspace, schema="eventkit")
         self.projector = Projector(applying, history=OwnHistory(self.connection, "eventkit"))
         self.projector.start()
         self.subscription = transport.subscribe([TOPIC], projection.name)

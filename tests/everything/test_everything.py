@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from eventkit.domain.message import Message
-from eventkit.projection import culprit, sources
-from eventkit.projection.looking import Looking
-from eventkit.projection.projector import Projector
-from eventkit.projection.sources import Source
-from eventkit.projection.swapping import Swap
+from eventkit.projection.apply import bisect
+from eventkit.projection.apply.stream_repair import StreamRepair
+from eventkit.projection.batch import Source
+from eventkit.projection.rebuild.swap import Swap
+from eventkit.projection.run import sources
+from eventkit.projection.run.projector import Projector
 from eventkit.relay import pipeline
-from eventkit.storage.dead_letters import DeadLetters
-from eventkit.storage.outbox import Settlement
+from eventkit.storage.dead_letters.letters import DeadLetters
+from eventkit.storage.outbox.outbox import Settlement
 from eventkit.transports.local.publisher import LocalPublisher
 from tests.everything.machine import Everything
 from tests.everything.road import hooked
@@ -32,7 +33,7 @@ Patch = pytest.MonkeyPatch
 def _impatient(postgres: PostgresServer, monkeypatch: Patch) -> None:
     """Nobody pauses, and a sender may be met before it settles."""
     monkeypatch.setattr(Everything, "server", postgres, raising=False)
-    monkeypatch.setattr(culprit, "_backoff", lambda _: 0.0)
+    monkeypatch.setattr(bisect, "_backoff", lambda _: 0.0)
     monkeypatch.setattr(Settlement, "settle", hooked(lambda: Everything.sender))
     for name in ("WAIT", "GATHERING", "PAUSE"):
         monkeypatch.setattr(sources, name, 0.0)
@@ -69,7 +70,7 @@ def park_without_keeping(patch: Patch) -> None:
 
 def keep_nothing_behind(patch: Patch) -> None:
     """Drop what comes while its stream is parked."""
-    patch.setattr(Looking, "wait_behind", lambda *_: None)
+    patch.setattr(StreamRepair, "wait_behind", lambda *_: None)
 
 
 def swap_without_comparing(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import AppendDeadlock, ConcurrencyError
-from eventkit.storage.event_store import ANY, NO_STREAM, Appended, EventStore, Expected
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Appended, EventStore, Expected
 from tests.everything.read_models import Done, acts
 from tests.waiting import wait_until
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.barrier import Barrier
-from eventkit.storage.gaps import Gaps, Holders
-from eventkit.storage.outbox import HOLDERS, Outbox, split_holders
-from eventkit.storage.reader import Ask, Page, Reader, Row
-from eventkit.storage.tag_sql import TagSql
+from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.outbox.barrier import Barrier
+from eventkit.storage.outbox.gap_reader import Ask, GapReader, Page, Row
+from eventkit.storage.outbox.gaps import Gaps, Holders
+from eventkit.storage.outbox.outbox import HOLDERS, Outbox, split_holders
 
 Connection = psycopg.Connection[Any]
 
@@ -85,7 +85,7 @@ class ByPositionBelowTheOldest(ByPosition):
     where = f"{_BELOW} and o.position > {{cursor}}"
 
 
-class Unproven(Reader):
+class Unproven(GapReader):
     """Drops a gap after one more read, whoever may own it."""
 
     def start_pending(self) -> None:
@@ -116,7 +116,7 @@ class HoldersFirst(Outbox):
         return Page(page.rows, split_holders(row[0]), page.complete, page.server)
 
 
-class StartAtWhatWasRead(Reader):
+class StartAtWhatWasRead(GapReader):
     """Takes the holders before the first read, and that read's last position as the cursor; `between` is in between."""
 
     between: Callable[[], None] = staticmethod(lambda: None)
@@ -131,7 +131,7 @@ class StartAtWhatWasRead(Reader):
         self._gaps.add(horizon.holders, span=(0, later.position))
 
 
-class Forgetful(Reader):
+class Forgetful(GapReader):
     """Keeps its memory across a restart of the server: `reconnect` gives it another connection."""
 
     def reconnect(self, source: Outbox) -> None:
@@ -140,7 +140,7 @@ class Forgetful(Reader):
         self._server = source.horizon().server
 
 
-class Torn(Reader):
+class Torn(GapReader):
     """Takes the pages of a span from whatever snapshots they come."""
 
     def start_pending(self) -> None:
@@ -149,7 +149,7 @@ class Torn(Reader):
         self._gaps.torn = lambda before, after: False  # type: ignore[method-assign]  # noqa: ARG005 as what it replaces
 
 
-class Oversleeping(Reader):
+class Oversleeping(GapReader):
     """Never reads a sleeping group before what is above the cursor."""
 
     def start_pending(self) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 import psycopg
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from eventkit.transports.base import Publisher, open_transport
 from tests.projection.shop import Ordered, Total, message, shop
 from tests.waiting import wait_until

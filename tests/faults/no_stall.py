@@ -13,8 +13,8 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.outbox import Outbox
-from eventkit.storage.reader import Reader
+from eventkit.storage.outbox.gap_reader import GapReader
+from eventkit.storage.outbox.outbox import Outbox
 from tests.faults.shop import note, reading
 from tests.servers.postgres import PostgresServer
 
@@ -53,7 +53,7 @@ class Side:
     def start(self) -> float:
         """Start a reader; return how long its first read took, in milliseconds."""
         began = time.perf_counter()
-        self.reader = Reader(Outbox(self.connection, "eventkit"))
+        self.reader = GapReader(Outbox(self.connection, "eventkit"))
         self.reader.start_pending()
         self.reader.read()
         return (time.perf_counter() - began) * 1_000

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, Connection, Identity, Integer, MetaDa
 
 from eventkit.domain.envelope import Envelope
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from tests.faults.shop import Noted, shop
 
 metadata = MetaData()

@@ -6,8 +6,8 @@ from typing import Any
 import psycopg
 
 from eventkit import Appended, Catalog, EventStore
-from eventkit.storage.connection import connect
-from eventkit.storage.outbox import READING
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox.outbox import READING
 
 shop = Catalog("shop")
 store = EventStore(shop)

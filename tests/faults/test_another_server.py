@@ -6,8 +6,8 @@ import uuid
 import psycopg
 
 from eventkit.relay import Relay
-from eventkit.storage.connection import connect
-from eventkit.storage.outbox import READING
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox.outbox import READING
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.faults.shop import TOPIC, note

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from eventkit.domain.message import Message
-from eventkit.projection.applying import Applying
-from eventkit.projection.arrival import Arrival
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.batch import Arrival
 from eventkit.projection.counters import Counters
-from eventkit.projection.projector import Projector
 from eventkit.projection.reached import Reached
-from eventkit.projection.sources import TransportSource
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.sources import TransportSource
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports import open_transport
 from tests.conftest import lend
 from tests.faults import ledger
@@ -88,8 +88,8 @@ class Road:
     ) -> Iterator[tuple[Projector, TransportSource]]:
         """Lend a member of the group; it dies at the end of the block, acknowledging nothing more."""
         connection = connect(self._url, name="projector", autocommit=False)
-        workspace = Workspace(connection, with_sqlalchemy=True)
-        projector = kind(Applying(acting, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit"))
+        workspace = OwnTransaction(connection, with_sqlalchemy=True)
+        projector = kind(BatchApplier(acting, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit"))
         projector.start()
         receiving = source(self._transport.subscribe([TOPIC], acting.name))
         yield projector, receiving

@@ -12,8 +12,8 @@ import pytest
 from eventkit import Append, EventStore
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.storage import migrate
-from eventkit.storage.outbox import Outbox
-from eventkit.storage.reader import Reader, Row
+from eventkit.storage.outbox.gap_reader import GapReader, Row
+from eventkit.storage.outbox.outbox import Outbox
 from tests.faults import mutants
 from tests.faults.checker import Arrival, Verdict, judge, recorded
 from tests.faults.shop import Noted, note, order, reading, shop, store
@@ -54,7 +54,7 @@ class Hand:
         """Let a reader read often enough for any gap to sleep."""
         flight: set[int] = set()
         for _ in range(times):
-            rows = reader.read(lambda: flight) if isinstance(reader, Reader) else reader.read()
+            rows = reader.read(lambda: flight) if isinstance(reader, GapReader) else reader.read()
             flight.update(row[0] for row in rows)
             self.publish(rows)
 
@@ -77,10 +77,10 @@ def hand(database_url: str) -> Iterator[Hand]:
     hand.close()
 
 
-def started(kind: type[Reader], source: Any = Outbox, **limits: int) -> Make:  # noqa: ANN401 a class of sources
+def started(kind: type[GapReader], source: Any = Outbox, **limits: int) -> Make:  # noqa: ANN401 a class of sources
     """Return a function that starts a reader."""
 
-    def make(connection: Connection) -> Reader:
+    def make(connection: Connection) -> GapReader:
         reader = kind(source(connection, "eventkit"), **limits)
         reader.start_pending()
         return reader
@@ -166,7 +166,7 @@ def paging(hand: Hand, make: Make) -> Verdict:
     return hand.verdict()
 
 
-RIGHT = started(Reader)
+RIGHT = started(GapReader)
 CASES = [
     pytest.param(everyday, RIGHT, mutants.ByPosition, "lost", id="position above the cursor"),
     pytest.param(everyday, RIGHT, mutants.WaitingAtAGap, "lost", id="waiting at a gap"),
@@ -174,11 +174,11 @@ CASES = [
     pytest.param(everyday, RIGHT, mutants.ByPositionBelowTheOldest, "lost", id="position below the oldest"),
     pytest.param(everyday, RIGHT, started(mutants.Unproven), "lost", id="gaps without proof"),
     pytest.param(
-        overtaking, RIGHT, started(Reader, mutants.HoldersFirst), "reordered", id="holders before the snapshot"
+        overtaking, RIGHT, started(GapReader, mutants.HoldersFirst), "reordered", id="holders before the snapshot"
     ),
     pytest.param(overtaking, RIGHT, started(mutants.Oversleeping), "reordered", id="sleeping too long"),
     pytest.param(starting, RIGHT, started(mutants.StartAtWhatWasRead), "lost", id="started at what was read"),
-    pytest.param(paging, started(Reader, limit=3), started(mutants.Torn, limit=3), "reordered", id="torn pages"),
+    pytest.param(paging, started(GapReader, limit=3), started(mutants.Torn, limit=3), "reordered", id="torn pages"),
 ]
 
 
@@ -214,7 +214,7 @@ def test_two_relays_that_skip_locked_rows_are_caught(hand: Hand) -> None:
 
 def everything(hand: Hand, store: EventStore) -> Verdict:
     """Append many events in one statement, and read them with the right reader."""
-    reader = started(Reader)(hand.reading())
+    reader = started(GapReader)(hand.reading())
     with psycopg.connect(hand.url) as connection:
         store.append_many(connection, [Append(order(key), [Noted(n) for n in range(4)]) for key in range(50)])
     hand.read(reader)
@@ -242,7 +242,7 @@ def own_server() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def restarted(server: EmbeddedPostgres, resume: Callable[[Hand, Reader], Reader]) -> Verdict:
+def restarted(server: EmbeddedPostgres, resume: Callable[[Hand, GapReader], GapReader]) -> Verdict:
     """A prepared transaction lives through a restart, under another virtual id."""
     hand = Hand(server.url)
     reader = started(mutants.Forgetful)(hand.reading())
@@ -261,7 +261,7 @@ def restarted(server: EmbeddedPostgres, resume: Callable[[Hand, Reader], Reader]
     return hand.verdict()
 
 
-def remember(hand: Hand, reader: Reader) -> Reader:
+def remember(hand: Hand, reader: GapReader) -> GapReader:
     """Go on with the memory of before."""
     assert isinstance(reader, mutants.Forgetful)
     reader.reconnect(Outbox(hand.reading(), "eventkit"))
@@ -275,13 +275,13 @@ def test_memory_kept_across_a_restart_is_caught(own_server: EmbeddedPostgres) ->
 
 def test_a_fresh_start_after_a_restart_loses_nothing(own_server: EmbeddedPostgres) -> None:
     """The same restart, and a reader that knows only the outbox."""
-    assert restarted(own_server, lambda hand, _: started(Reader)(hand.reading())).clean
+    assert restarted(own_server, lambda hand, _: started(GapReader)(hand.reading())).clean
 
 
 def crashed(server: EmbeddedPostgres, source: type[Outbox]) -> Verdict:
     """Publish an asynchronous commit, and stop the server at once."""
     hand = Hand(server.url)
-    reader = started(Reader, source)(hand.reading())
+    reader = started(GapReader, source)(hand.reading())
     writer = hand.connect()
     note(writer, 1, 20)
     writer.execute("set local synchronous_commit = off")

@@ -11,13 +11,13 @@ from redis import Redis
 
 from eventkit.domain.message import Message
 from eventkit.transports import open_transport
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection
 from eventkit.transports.activemq.publisher import HEADERS
 from eventkit.transports.activemq.publisher import KEY as STOMP_KEY
 from eventkit.transports.activemq.registry import topic_of
 from eventkit.transports.local import LocalTransport
-from eventkit.transports.rabbitmq.address import Address as RabbitAddress
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.topology import KEY as AMQP_KEY
 from eventkit.transports.rabbitmq.topology import exchange_of
 from eventkit.transports.redis.topics import stream_key
@@ -103,7 +103,7 @@ def _rabbitmq(url: str) -> Send:
 
 def _activemq(url: str) -> Send:
     def send(topic: str, messages: Sequence[Foreign]) -> None:
-        connection = Connection(Address(url, {}))
+        connection = Connection(ActiveAddress(url, {}))
         for each in messages:
             body = _bytes(each.value)
             ours = {"content-length": str(len(body)), STOMP_KEY: _text(each.key).replace("\0", "")}

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import uuid4
 
-from eventkit.projection.projection import Projection
-from eventkit.projection.projector import Projector
-from eventkit.projection.sources import TransportSource
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.sources import TransportSource
 from eventkit.transports import Transport
 from tests.hostile.foreign import Foreign, Send
 from tests.hostile.kinds import event

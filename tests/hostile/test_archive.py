@@ -15,8 +15,8 @@ import pytest
 
 from eventkit import Catalog, EventStore
 from eventkit.errors import ArchiveError
-from eventkit.storage import archive as room
-from eventkit.storage.archive import Archive
+from eventkit.storage.retention import archive as room
+from eventkit.storage.retention.archive import Archive
 from tests.storage.pruned import maintenance_role, send, there
 
 notes = Catalog("notes")

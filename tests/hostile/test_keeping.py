@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from eventkit.domain.message import Message
-from eventkit.storage import letter_keeping
-from eventkit.storage.dead_letters import DeadLetters, Letter
-from eventkit.storage.filing import LONGEST, file_name
-from eventkit.storage.inbox import name_of_message
+from eventkit.storage.db.plain_text import LONGEST, file_name
+from eventkit.storage.dead_letters import keeping as letter_keeping
+from eventkit.storage.dead_letters.letters import DeadLetters, Letter
+from eventkit.storage.projections.inbox import name_of_message
 from tests.hostile.kinds import WIDE
 from tests.projection.shop import Noted, apply, checkpoints, letters, message, orders, projector, rows
 

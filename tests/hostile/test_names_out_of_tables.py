@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from eventkit.cli import main
 from eventkit.errors import MaintenanceDenied
-from eventkit.storage.maintenance import check_maintenance
+from eventkit.storage.retention.maintenance_role import check_maintenance
 
 EVIL = "create table public.owned (x int)"
 STATE = "select array_agg(relname::text order by 1) from pg_class where relnamespace = 'public'::regnamespace"

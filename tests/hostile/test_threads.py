@@ -10,7 +10,7 @@ import pytest
 from eventkit.domain.message import Message
 from eventkit.errors import RequestTimeout, TopicUnusable
 from eventkit.messaging.listener import Listener
-from eventkit.messaging.listening import Listening
+from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.sender import Sender
 from eventkit.transports.local import LocalTransport
@@ -78,7 +78,7 @@ def test_a_thread_that_fails_unexpectedly_says_so_and_begins_again(caplog: pytes
             heard.set()
             raise LookupError("a payload")
 
-    listening = Listening(transport, TOPICS, hear, back.set)
+    listening = ListenerThread(transport, TOPICS, hear, back.set)
     with Sender(transport, pricing) as sending:
         sending.broadcast(TEA, PriceChanged("tea"))
 

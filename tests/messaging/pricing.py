@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from eventkit.config import Settings
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import Refused
-from eventkit.messaging.answering import Answers
 from eventkit.messaging.handlers import Handlers
+from eventkit.messaging.kept_replies import ReplyWriter
 from eventkit.messaging.replies import Replies
 from eventkit.messaging.responder import Responder
-from eventkit.projection.projection import Projection
-from eventkit.projection.running import Running, Wanted
-from eventkit.projection.sources import TransportSource
-from eventkit.storage.event_store import EventStore
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run.sources import TransportSource
+from eventkit.storage.events.event_store import EventStore
 from eventkit.worker import Stop, supervise
 
 CREATE = "create table asked (article text, of text, count int check (count < 100))"
@@ -106,7 +106,7 @@ def working(
 ) -> Iterator[None]:
     """Run a projection as `eventkit projector run` does, on a thread."""
     settings = Settings(database_url=url, transport_url=transport_url, transport_options=options or {})
-    running, stop = Running(projection, settings, Wanted(group=projection.name)), Stop()
+    running, stop = ProjectionRunner(projection, settings, SourceOptions(group=projection.name)), Stop()
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -135,7 +135,7 @@ def main(url: str, transport_url: str, point: str, *options: str) -> None:
         apply = desk.apply
         desk.apply = lambda *given: _die(apply(*given))  # type: ignore[method-assign]
     elif point == "committed_not_answered":
-        Answers.to = _die  # type: ignore[method-assign, assignment]
+        ReplyWriter.to = _die  # type: ignore[method-assign, assignment]
     else:
         TransportSource.acknowledge = _die  # type: ignore[method-assign, assignment]
     with working(url, transport_url, options=dict(option.split("=") for option in options)):

@@ -6,14 +6,14 @@ from typing import Any
 
 import psycopg
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.message import Message
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import Deadlines
-from eventkit.messaging.timers import SESSION, Timers
-from eventkit.storage.connection import connect
-from eventkit.storage.event_store import EventStore
-from eventkit.storage.history import OwnHistory
+from eventkit.messaging.timer_worker import SESSION, TimerWorker
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.events.stream_history import OwnHistory
 
 shop = Catalog("shop")
 
@@ -86,9 +86,9 @@ def order(key: int | str) -> StreamId:
     return shop.stream("order", key)
 
 
-def timers(url: str, owner: str = "test") -> Timers:
+def timers(url: str, owner: str = "test") -> TimerWorker:
     """Return the worker."""
-    return Timers(
+    return TimerWorker(
         lambda name: connect(url, name=name, autocommit=True, options=SESSION), schema="eventkit", owner=owner
     )
 

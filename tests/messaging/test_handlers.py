@@ -19,10 +19,10 @@ from eventkit.cli import main
 from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError, VersionMismatch
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection import culprit
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.letter_actions import LetterActions
-from eventkit.storage.letter_list import LetterList, Wanted
+from eventkit.projection.apply import bisect
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.dead_letters.actions import LetterActions
+from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
 from tests.messaging.payments import payments
 from tests.messaging.shop import (
     CardCharged,
@@ -171,7 +171,7 @@ def test_a_discarded_message_never_takes_effect(url: str) -> None:
     batch = [unversioned(ChargeCard("1", 100), "a"), unversioned(ChargeCard("2"), "b")]
     apply(url, batch)
     with psycopg.connect(url, autocommit=True) as connection:
-        ((parked_by, stream), ids), *others = LetterList(connection, "eventkit").choose(Wanted()).streams.items()
+        ((parked_by, stream), ids), *others = LetterQuery(connection, "eventkit").choose(LetterFilter()).streams.items()
         outcomes = LetterActions(connection, "eventkit", actor="ann").discard(parked_by, stream, ids)
         connection.execute("alter table charges drop constraint charges_amount_check")
 
@@ -243,7 +243,7 @@ def test_a_lost_race_of_an_append_is_tried_again(url: str) -> None:
 
 def test_an_expectation_that_will_never_hold_parks_its_stream(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others go on."""
-    monkeypatch.setattr(culprit, "RIVALS", 2)
+    monkeypatch.setattr(bisect, "RIVALS", 2)
     streams = [shop.stream("charge_card", number) for number in (1, 2)]
     with psycopg.connect(url) as connection:
         for number, stream in enumerate(streams, 1):
@@ -314,7 +314,7 @@ def _die(url: str, point: str) -> None:
 
     with projector(url, payments()) as running:
         if point == "applied_not_committed":
-            Workspace._check = die  # type: ignore[method-assign, assignment]
+            OwnTransaction._check = die  # type: ignore[method-assign, assignment]
         else:
             Given.acknowledge = die  # type: ignore[method-assign, assignment]
         running.step(Given(_batch(url)))

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import pytest
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.codec.personal import Personal
 from eventkit.domain.envelope import Envelope
-from eventkit.domain.personal import Personal
 from eventkit.errors import InvalidEvent, ProjectionError, TopicUnusable, TransportError, TransportUnavailable
 from eventkit.messaging.listener import Listener
 from eventkit.messaging.sender import Sender

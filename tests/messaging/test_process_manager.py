@@ -14,8 +14,8 @@ import pytest
 from eventkit.errors import ProjectionError
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
-from eventkit.projection.rows import DELETE
-from eventkit.projection.workspace import Workspace
+from eventkit.projection.define.rows import DELETE
+from eventkit.projection.transaction import OwnTransaction
 from eventkit.testing import at, given
 from tests.messaging.fulfilment import FULFILMENTS, Fulfilment, manager, payment
 from tests.messaging.shop import (
@@ -332,7 +332,7 @@ def _die(url: str, point: str) -> None:
     with projector(url, manager()) as running:
         batch = delivered(url, order("1"), payment("2"))
         if point == "applied_not_committed":
-            Workspace._check = die  # type: ignore[method-assign, assignment]
+            OwnTransaction._check = die  # type: ignore[method-assign, assignment]
         else:
             Given.acknowledge = die  # type: ignore[method-assign, assignment]
         running.step(Given(batch))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventkit.messaging.timers import SESSION
-from eventkit.projection.projector import Projector
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
+from eventkit.messaging.timer_worker import SESSION
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.timers import LEASE, DueTimers
 from tests.messaging.fulfilment import manager, payment
 from tests.messaging.shop import (
@@ -113,11 +113,11 @@ class World:
     def crash(self, worker: int, parts: list[tuple[int, int, int]]) -> None:
         """A process is killed when it has done everything but commit; another takes its place."""
 
-        def die(_: Workspace) -> None:
+        def die(_: OwnTransaction) -> None:
             raise Killed
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Workspace, "_check", die)
+            patch.setattr(OwnTransaction, "_check", die)
             with suppress(Killed):
                 self.deliver(worker, parts)
         self.workers[worker] = self._worker()

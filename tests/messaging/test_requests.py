@@ -14,7 +14,7 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
 from eventkit.messaging.requester import Requester
-from eventkit.storage.inbox import keep_replies
+from eventkit.storage.projections.inbox import keep_replies
 from eventkit.transports.local import LocalTransport
 from tests.messaging.pricing import (
     GetPrice,

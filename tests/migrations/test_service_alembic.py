@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from eventkit.storage import migrate, verify
+from eventkit.storage import migrate
+from eventkit.storage.schema import verify
 
 ROOT = migrate.migrations_folder().parent
 INI = """

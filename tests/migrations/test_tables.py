@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 
 from eventkit.errors import ConfigurationError, SchemaMismatch, StorageError
-from eventkit.storage import migrate, tables, verify
+from eventkit.storage import migrate, tables
+from eventkit.storage.schema import verify
 from tests.waiting import wait_until
 
 SCHEMA = tables.DEFAULT_SCHEMA

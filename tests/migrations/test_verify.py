@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from eventkit.storage import verify
+from eventkit.storage.schema import verify
 
 # what an operator might have done -> what verify says
 DIFFERENCES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from eventkit.storage import migrate, verify
+from eventkit.storage import migrate
+from eventkit.storage.schema import verify
 
 ROOT = migrate.migrations_folder().parent
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"

@@ -3,8 +3,8 @@
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
 from eventkit import Envelope
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 from tests.storage.people import Ordered, Registered, crm
 
 PLANS = Table(

@@ -12,8 +12,8 @@ from collections import Counter
 from sqlalchemy import Table
 
 from eventkit.domain.message import Message
-from eventkit.projection.rows import DELETE
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.rows import DELETE
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import TOTALS, Ordered, Total, checkpoints, letters, message, projector, rows, shop, store
 
 STREAMS, EVENTS, CUSTOMERS = 10, 40, 4

@@ -2,8 +2,8 @@
 
 from sqlalchemy import MetaData, Table
 
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import TOTALS, Ordered, Total, shop
 from tests.projection.shop import totals as make
 

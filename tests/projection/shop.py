@@ -9,17 +9,17 @@ from typing import Any, Protocol
 import psycopg
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of
-from eventkit.projection.applying import Applying
-from eventkit.projection.projection import Projection
-from eventkit.projection.projector import Projector
-from eventkit.projection.rows import DELETE
-from eventkit.projection.table import TableProjection
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import History, OwnHistory
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.rows import DELETE
+from eventkit.projection.define.table import TableProjection
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import History, OwnHistory
 from eventkit.transports.base import Mark
 
 shop = Catalog("shop")
@@ -177,8 +177,8 @@ def projector(url: str, projection: Projection | None = None, *, history: Histor
     """Run a projector on a connection of its own."""
     projection = projection or totals()
     connection = connect(url, name="projector", autocommit=False)
-    workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    applying = Applying(projection, workspace, schema="eventkit")
+    workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+    applying = BatchApplier(projection, workspace, schema="eventkit")
     running = Projector(applying, history=history or OwnHistory(connection, "eventkit"))
     running.start()
     yield running

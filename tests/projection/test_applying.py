@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from eventkit.errors import DatabaseUnavailable, VersionMismatch
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import RemoteHistory
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import RemoteHistory
 from tests.projection.shop import (
     Left,
     Noted,
@@ -225,7 +225,7 @@ def test_what_waits_for_a_commit_happens_after_it_and_never_after_a_rollback(url
     """A reply that was not committed is never at hand."""
     called: list[str] = []
     with connect(url, name="test", autocommit=False) as connection:
-        workspace = Workspace(connection)
+        workspace = OwnTransaction(connection)
 
         with suppress(ZeroDivisionError), workspace.transaction():
             workspace.when_committed(lambda: called.append("rolled back"))
@@ -247,4 +247,4 @@ def test_a_connection_that_is_lost_at_the_beginning_is_waited_for(url: str, *, w
             other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
 
         with pytest.raises(DatabaseUnavailable):
-            Workspace(connection, with_sqlalchemy=with_sqlalchemy)
+            OwnTransaction(connection, with_sqlalchemy=with_sqlalchemy)

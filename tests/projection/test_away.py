@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from eventkit.errors import DatabaseUnavailable, TryLater
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection import aside
-from eventkit.projection.applying import Applying
-from eventkit.projection.aside import Aside
-from eventkit.projection.breaker import Breakers
-from eventkit.projection.projector import Projector
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
+from eventkit.projection.apply import set_aside
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.breaker import Breakers
+from eventkit.projection.apply.set_aside import SetAside
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
 from tests.projection.shop import Given, Left, Ordered, checkpoints, letters, message, orders, rows, shop
 from tests.waiting import wait_until
 
@@ -89,10 +89,10 @@ def working(url: str, api: Api) -> Iterator[Projector]:
     """Run the handlers with a clock that is turned by hand."""
     projection = handlers(api)
     connection = connect(url, name="projector", autocommit=False)
-    workspace = Workspace(connection, with_sqlalchemy=True)
+    workspace = OwnTransaction(connection, with_sqlalchemy=True)
     breakers = Breakers("work", clock=api.clock)
-    waiting = Aside(projection.handlers, breakers, clock=api.clock)
-    applying = Applying(projection, workspace, schema="eventkit")
+    waiting = SetAside(projection.handlers, breakers, clock=api.clock)
+    applying = BatchApplier(projection, workspace, schema="eventkit")
     running = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=waiting)
     running.start()
     yield running
@@ -216,7 +216,7 @@ def test_what_waits_is_bounded_by_bytes(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing more is received while so much waits, and that is said; then all goes on."""
-    monkeypatch.setattr(aside, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(set_aside, "MAX_BYTES", 20_000)
     api = Api()
     api.away = AWAY[0]
     source = Given(*[orders(f"order-{number}", 5, customer=f"c{number}") for number in range(20)])

@@ -8,11 +8,11 @@ import pytest
 from eventkit import EventStore, Inline, TableProjection
 from eventkit.config import Settings
 from eventkit.errors import ProjectionError
-from eventkit.projection.projection import Projection
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.sources import StoreSource
-from eventkit.projection.waiting import wait_for
-from eventkit.storage.event_store import Append
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.run.sources import StoreSource
+from eventkit.projection.wait_for import wait_for
+from eventkit.storage.events.event_store import Append
 from tests.projection.shop import TOTALS as TABLE
 from tests.projection.shop import Ordered, Total, apply, checkpoints, letters, projector, rows, sent, shop
 from tests.waiting import wait_until
@@ -62,7 +62,7 @@ def rebuilt(url: str) -> None:
     append(url, EventStore(shop))
     apply(url, sent(url, "cart-1"))
     assert letters(url) == [("cart-1", 2, "failed")]
-    Rebuilding(ordering(), Settings(database_url=url), Plan()).run()
+    RebuildRun(ordering(), Settings(database_url=url), RebuildPlan()).run()
 
 
 @pytest.mark.parametrize("feed", [from_transport, from_store, inline, rebuilt])

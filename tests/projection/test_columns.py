@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from eventkit.errors import ProjectionError
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import Ordered, apply, letters, message, rows, shop
 
 

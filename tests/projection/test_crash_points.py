@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eventkit.projection.looking import Looking
-from eventkit.projection.projector import Projector
-from eventkit.projection.workspace import Workspace
+from eventkit.projection.apply.stream_repair import StreamRepair
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
 from tests.projection.shop import Given, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
 ROOT = Path(__file__).parents[2]
@@ -66,19 +66,19 @@ def _kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), 9)
 
     if point == "applied_not_committed":
-        check = Workspace._check
+        check = OwnTransaction._check
 
-        def die_when_applied(self: Workspace) -> None:
+        def die_when_applied(self: OwnTransaction) -> None:
             check(self)
             found = self.connection.execute("select count(*) from totals").fetchone()
             if found != (0,):
                 die()
 
-        patch.setattr(Workspace, "_check", die_when_applied)
+        patch.setattr(OwnTransaction, "_check", die_when_applied)
     elif point == "committed_not_acknowledged":
         patch.setattr(Given, "acknowledge", die)
     elif point == "parked_not_committed":
-        patch.setattr(Looking, "move", die)
+        patch.setattr(StreamRepair, "move", die)
 
 
 def _child(url: str, point: str) -> None:

@@ -14,11 +14,11 @@ import psycopg
 import pytest
 
 from eventkit.errors import DeadLetterError
-from eventkit.projection import culprit
-from eventkit.storage import letter_actions
-from eventkit.storage.dead_letters import DeadLetters
-from eventkit.storage.letter_actions import LetterActions
-from eventkit.storage.letter_list import LetterList, Wanted
+from eventkit.projection.apply import bisect
+from eventkit.storage.dead_letters import actions
+from eventkit.storage.dead_letters.actions import LetterActions
+from eventkit.storage.dead_letters.letters import DeadLetters
+from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
 from eventkit.worker import Stop
 from tests.projection.read_models import mended
 from tests.projection.shop import (
@@ -46,16 +46,16 @@ class Desk:
 
     def __init__(self, url: str, actor: str = "ann") -> None:
         self.connection = psycopg.connect(url, autocommit=True)
-        self.list = LetterList(self.connection, "eventkit")
+        self.list = LetterQuery(self.connection, "eventkit")
         self.act = LetterActions(self.connection, "eventkit", actor=actor)
 
     def redrive(self) -> None:
         """Ask for everything."""
-        self.act.redrive(self.list.choose(Wanted()))
+        self.act.redrive(self.list.choose(LetterFilter()))
 
     def discard(self, **wanted: str) -> list[tuple[int, bool]]:
         """Discard; return version and whether it was done."""
-        which = msgspec.convert(wanted, Wanted)
+        which = msgspec.convert(wanted, LetterFilter)
         found = {letter.id: letter.version for letter in self.list.list(which)}
         return [
             (found[outcome.letter], outcome.done)
@@ -67,7 +67,7 @@ class Desk:
 @pytest.fixture
 def desk(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """A place at a database where order-1 is parked at version 3, two events behind it."""
-    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
     apply(url, LOG)
     desk = Desk(url)
     yield desk
@@ -193,7 +193,7 @@ def test_a_fork_is_removed_and_the_stream_goes_on(url: str, desk: Desk) -> None:
 
 def test_a_letter_that_was_applied_meanwhile_is_not_discarded(url: str, desk: Desk) -> None:
     """What an operator saw a minute ago may be gone: the checkpoint is compared under its lock."""
-    choice = desk.list.choose(Wanted())
+    choice = desk.list.choose(LetterFilter())
     with projector(url, mended) as running:
         running.redrive("order-1")
 
@@ -205,7 +205,7 @@ def test_a_letter_that_was_applied_meanwhile_is_not_discarded(url: str, desk: De
 
 def test_two_operators_at_once_discard_once(url: str, desk: Desk) -> None:
     """The second finds nothing left to do."""
-    choice = desk.list.choose(Wanted())
+    choice = desk.list.choose(LetterFilter())
     (place, ids), *_ = choice.streams.items()
     ready = threading.Barrier(2)
 
@@ -230,14 +230,14 @@ def test_letters_of_a_generation_that_a_rebuild_has_replaced_can_only_go(url: st
     """They are marked, no redrive takes them up, none is edited, and discarding them touches no checkpoint."""
     with psycopg.connect(url) as connection:
         connection.execute("update eventkit.projections set generation = generation + 100")
-    stale = desk.list.list(Wanted())
+    stale = desk.list.list(LetterFilter())
 
     desk.redrive()
     with pytest.raises(DeadLetterError, match="not live"):
         desk.act.edit(stale[0].id, stale[0].parked_by, "order-1", "{}")
 
     assert all(letter.stale for letter in stale)
-    assert desk.list.whole_streams(desk.list.choose(Wanted())).ids == []
+    assert desk.list.whole_streams(desk.list.choose(LetterFilter())).ids == []
     assert rows(url, "select * from eventkit.redrives") == []
     assert [done for _, done in desk.discard()] == [True, True, True]
     assert checkpoints(url) == {"order-1": (2, True)}
@@ -245,7 +245,7 @@ def test_letters_of_a_generation_that_a_rebuild_has_replaced_can_only_go(url: st
 
 def test_an_edited_letter_is_redriven_and_the_record_has_both(url: str, desk: Desk) -> None:
     """What it said before stays, with who changed it."""
-    first = desk.list.list(Wanted(cause="failed"))[0]
+    first = desk.list.list(LetterFilter(cause="failed"))[0]
 
     desk.act.edit(first.id, first.parked_by, first.stream, '{"customer": "eve", "amount": 7}')
     with projector(url) as running:
@@ -306,14 +306,14 @@ def _child(url: str, point: str) -> None:
             with projector(url, mended) as running:
                 running.redrive_asked()
         elif point == "asked_not_committed":
-            desk.act._execute = _dying(desk.act._execute, letter_actions._SEND_AGAIN)  # type: ignore[method-assign]
+            desk.act._execute = _dying(desk.act._execute, actions._SEND_AGAIN)  # type: ignore[method-assign]
             desk.redrive()
         elif point == "discarded_not_committed":
             _die_after(patch, LetterActions, "_go_on")
             desk.discard()
         elif point == "edited_not_committed":
-            first = desk.list.list(Wanted(cause="failed"))[0]
-            desk.act._execute = _dying(desk.act._execute, letter_actions._ASK)  # type: ignore[method-assign]
+            first = desk.list.list(LetterFilter(cause="failed"))[0]
+            desk.act._execute = _dying(desk.act._execute, actions._ASK)  # type: ignore[method-assign]
             desk.act.edit(first.id, first.parked_by, first.stream, "{}")
 
 

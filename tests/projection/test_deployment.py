@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from psycopg import errors
 
 from eventkit.errors import EventkitError
-from eventkit.projection.blame import Blame, blame
-from eventkit.projection.sql import SqlProjection
+from eventkit.projection.apply.error_class import ErrorClass, error_class
+from eventkit.projection.define.sql import SqlProjection
 from tests.projection.shop import Ordered, apply, letters, orders, rows, shop
 
 STATES = sorted(name for name in errors._sqlcodes if len(name) == 5)
@@ -17,7 +17,7 @@ OF_EVENTS = ("22", "23", "P0")  # data, constraints, and what the service's own 
 @pytest.mark.parametrize("ours", [True, False], ids=["in the batch's transaction", "on a handler's own connection"])
 def test_only_what_speaks_of_the_events_data_is_the_events(*, ours: bool) -> None:
     """All states that the driver knows: classes 22 and 23, and P0 (`raise`), park; no other does."""
-    guilty = {state for state in STATES if blame(errors.lookup(state)("no"), ours=ours) is Blame.EVENT}
+    guilty = {state for state in STATES if error_class(errors.lookup(state)("no"), ours=ours) is ErrorClass.EVENT}
 
     assert guilty == {state for state in STATES if state.startswith(OF_EVENTS)}
     assert len(STATES) > 200

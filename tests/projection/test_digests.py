@@ -15,16 +15,16 @@ from eventkit.cli import main
 from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
-from eventkit.projection.arrival import Run, gather
+from eventkit.projection.batch import Run, gather
+from eventkit.projection.define.table import TableProjection
 from eventkit.projection.inline import Inline
-from eventkit.projection.projector import Projector
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.table import TableProjection
-from eventkit.storage.archive import Archive
-from eventkit.storage.digests import PRIME, Question, Stored, ask, part_of
-from eventkit.storage.event_store import NO_STREAM, EventStore
-from eventkit.storage.history import OwnHistory
-from eventkit.storage.letter_actions import LetterActions
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.run.projector import Projector
+from eventkit.storage.dead_letters.actions import LetterActions
+from eventkit.storage.events.digests import PRIME, Question, Stored, ask, part_of
+from eventkit.storage.events.event_store import NO_STREAM, EventStore
+from eventkit.storage.events.stream_history import OwnHistory
+from eventkit.storage.retention.archive import Archive
 from tests.projection.recorded import record
 from tests.projection.shop import (
     TOTALS,
@@ -128,7 +128,7 @@ def parked_and_redriven(url: str) -> None:
 def by_a_rebuild(url: str) -> None:
     """A new generation is built from the store."""
     apply(url, orders("order-1", 2))
-    Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+    RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
 
 
 WAYS = [by_batches, over_a_gap, parked_and_redriven, by_a_rebuild]

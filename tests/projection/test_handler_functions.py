@@ -25,7 +25,7 @@ from eventkit import (
 from eventkit.aggregates.aggregate import Aggregate, evolve, fold_of
 from eventkit.aggregates.snapshots import Snapshots
 from eventkit.errors import ProjectionError
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from eventkit.transports.local import LocalTransport
 from tests.projection.shop import TOTALS, Left, Ordered, apply, letters, orders, rows, shop
 

@@ -21,8 +21,8 @@ from eventkit.errors import (
     UnsupportedConnection,
     VersionMismatch,
 )
-from eventkit.projection.table import TableProjection
-from eventkit.storage.projections import Projections
+from eventkit.projection.define.table import TableProjection
+from eventkit.storage.projections.registry import ProjectionRegistry
 from tests.projection.shop import (
     CREATE,
     Left,
@@ -237,7 +237,7 @@ def test_a_parked_stream_keeps_what_is_appended_behind_its_letter(url: str) -> N
 
 def test_a_swap_waits_for_the_callers_commit(url: str) -> None:
     """The projection's row is held until then, so no rebuild takes over between the append and its commit."""
-    fences = Projections("eventkit")
+    fences = ProjectionRegistry("eventkit")
     with psycopg.connect(url) as connection, psycopg.connect(url) as swapping:
         SHOP.append(connection, "order-1", Ordered("ann", 1))
         connection.commit()

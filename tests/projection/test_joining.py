@@ -7,7 +7,7 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.domain.message import Message
-from eventkit.projection import running
+from eventkit.projection.run import runner
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import orders, rows, store
@@ -94,12 +94,14 @@ def test_each_hour_what_the_group_may_not_have_brought_is_taken_from_the_store(
     url: str, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing was lost that a projector could notice."""
-    monkeypatch.setattr(running, "EVERY", 0.5)
+    monkeypatch.setattr(runner, "EVERY", 0.5)
     name = category(rabbitmq.url)
     order(url, name, 1)  # and never relayed
     stop = Stop()
     settings = Settings(database_url=url, transport_url=rabbitmq.url)
-    worker = threading.Thread(target=running.Running(totals(name), settings, running.Wanted()).work, args=(stop,))
+    worker = threading.Thread(
+        target=runner.ProjectionRunner(totals(name), settings, runner.SourceOptions()).work, args=(stop,)
+    )
     worker.start()
     wait_until(lambda: rows(url) == [("ann", 1, 1)], timeout=30)
 

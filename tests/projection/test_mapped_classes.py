@@ -18,7 +18,7 @@ from sqlalchemy.orm import (
 )
 
 from eventkit.errors import ProjectionError
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import Ordered, apply, letters, message, rows, shop
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.projection import culprit, row_sql, second_look
-from eventkit.projection.applying import Applying, Stopped
-from eventkit.projection.arrival import Run
+from eventkit.projection.apply import bisect, parking
+from eventkit.projection.apply.applier import BatchApplier, Stopped
+from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.rows import RowTable
-from eventkit.storage import checkpoints
+from eventkit.projection.define import row_sql
+from eventkit.projection.define.rows import RowTable
+from eventkit.storage.projections import checkpoints
 from tests.projection.attack import attack
 from tests.projection.shop import KNOWN, letters
 from tests.projection.test_parking import test_a_stream_is_parked_only_right_below_the_failing_event as parking_compares
@@ -33,7 +34,7 @@ def compare_below(patch: Patch) -> None:
 def rows_before_checkpoint(patch: Patch) -> None:
     """Read the rows before the checkpoints are locked."""
 
-    def apply(self: Applying, runs: Sequence[Run], done: Counters, *, reached: object = None) -> list[Stopped]:
+    def apply(self: BatchApplier, runs: Sequence[Run], done: Counters, *, reached: object = None) -> list[Stopped]:
         del done, reached
         with self.workspace.transaction() as connection:
             live = self.fence(connection)
@@ -45,7 +46,7 @@ def rows_before_checkpoint(patch: Patch) -> None:
                 self.fold(live, [a for run in runs if run.stream in advanced for a in run.arrivals], Counters())
         return [Stopped(run, None) for run in runs if run.stream not in advanced]
 
-    patch.setattr(Applying, "apply", apply)
+    patch.setattr(BatchApplier, "apply", apply)
     patch.setattr(RowTable, "load", RowTable.load)  # put back at the end, whatever two threads' contexts leave behind
 
 
@@ -125,8 +126,8 @@ def test_a_mutant_is_caught(url: str, mutate: Callable[[Patch], None], monkeypat
 
 def test_parking_without_comparing_the_version_is_caught(url: str, monkeypatch: Patch) -> None:
     """A zombie would park a stream whose event another process has applied."""
-    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
-    monkeypatch.setattr(second_look, "right_below", lambda *_: True)
+    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(parking, "right_below", lambda *_: True)
 
     with pytest.raises(AssertionError):
         parking_compares(url)

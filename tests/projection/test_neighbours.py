@@ -9,18 +9,18 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection import swapping
-from eventkit.projection.applying import Applying
-from eventkit.projection.aside import Aside
-from eventkit.projection.blame import translated
-from eventkit.projection.breaker import Breakers
-from eventkit.projection.connections import Connections
-from eventkit.projection.projector import Projector
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.swapping import Swap
-from eventkit.projection.workspace import Workspace
-from eventkit.storage.history import OwnHistory
-from eventkit.storage.swap import lock_tables
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.breaker import Breakers
+from eventkit.projection.apply.error_class import translated
+from eventkit.projection.apply.set_aside import SetAside
+from eventkit.projection.rebuild import swap as swapping
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.rebuild.swap import Swap
+from eventkit.projection.run.connections import Connections
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.events.stream_history import OwnHistory
+from eventkit.storage.projections.swap_tables import lock_tables
 from tests.projection.recorded import record
 from tests.projection.shop import Given, checkpoints, letters, orders, rows, store, totals
 from tests.projection.test_running import MODELS, environment, run, running
@@ -34,9 +34,9 @@ def working(url: str) -> Iterator[Projector]:
     """Run a projector on a session as it has in a process."""
     projection = totals()
     connection = Connections("totals", Settings(database_url=url), None).batches(projection.timeout)
-    workspace = Workspace(connection)
-    aside = Aside(projection.handlers, Breakers("totals"))
-    applying = Applying(projection, workspace, schema="eventkit")
+    workspace = OwnTransaction(connection)
+    aside = SetAside(projection.handlers, Breakers("totals"))
+    applying = BatchApplier(projection, workspace, schema="eventkit")
     running_one = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=aside)
     running_one.start()
     yield running_one
@@ -150,7 +150,7 @@ def test_a_reader_waits_for_no_swap_for_more_than_two_seconds(
             real(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(swapping, "lock_tables", stop)
-    rebuild = threading.Thread(target=lambda: Rebuilding(totals(), Settings(database_url=url), Plan()).run())
+    rebuild = threading.Thread(target=lambda: RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run())
     rebuild.start()
     assert stopped.wait(30)
     began = time.monotonic()
@@ -182,7 +182,7 @@ def test_a_swap_whose_commit_was_not_answered_is_not_done_twice(url: str, monkey
             raise translated(error) from error
 
     monkeypatch.setattr(Swap, "run", once)
-    outcome = Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+    outcome = RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
 
     assert outcome.generation == rows(url, "select generation from eventkit.projections")[0][0]
     assert rows(url) == [("ann", 3, 3)]

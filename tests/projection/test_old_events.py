@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
 from eventkit import Catalog, CatalogError, Envelope, EventStore
-from eventkit.projection.projection import Projection
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import Given, checkpoints, letters, projector, rows, sent
 
 STREAM = "shelf-1"

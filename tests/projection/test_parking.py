@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Connection
 
 from eventkit.errors import DatabaseUnavailable, ProjectionError
-from eventkit.projection import culprit
-from eventkit.projection.arrival import Run
-from eventkit.projection.second_look import SecondLook
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
+from eventkit.projection.apply import bisect
+from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.batch import Run
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import (
     TOTALS,
     Noted,
@@ -33,7 +33,7 @@ BAD = Ordered("eve", -1)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
 
 
 def test_a_stop_between_two_attempts_parks_nothing_and_acknowledges_nothing(url: str) -> None:
@@ -307,14 +307,14 @@ def _ends_its_connection(name: str) -> SqlProjection:
 
 def test_a_stream_is_parked_only_right_below_the_failing_event(url: str) -> None:
     """A zombie that failed at an event which another process has applied meanwhile parks nothing."""
-    park = SecondLook.park
+    park = StreamParking.park
 
-    def too_late(self: SecondLook, *arguments: Any, **others: Any) -> Run | None:  # noqa: ANN401 as it is called
+    def too_late(self: StreamParking, *arguments: Any, **others: Any) -> Run | None:  # noqa: ANN401 as it is called
         apply(url, [message("order-1", 1, BAD)], projection=_takes_all())
         return park(self, *arguments, **others)
 
     with pytest.MonkeyPatch.context() as patch, projector(url) as zombie:
-        patch.setattr(SecondLook, "park", too_late)
+        patch.setattr(StreamParking, "park", too_late)
         zombie.apply([message("order-1", 1, BAD)])
 
     assert letters(url) == []

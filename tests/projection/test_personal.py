@@ -16,17 +16,17 @@ from eventkit import Catalog, Envelope, Privacy
 from eventkit.cli import main
 from eventkit.config import Settings
 from eventkit.domain.message import Message
-from eventkit.projection.applying import Applying
-from eventkit.projection.opening import Opening
-from eventkit.projection.projection import Projection
-from eventkit.projection.projector import Projector
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.sql import SqlProjection
-from eventkit.projection.table import TableProjection
-from eventkit.projection.workspace import Workspace
+from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.decrypter import Decrypter
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define.table import TableProjection
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage import migrate
-from eventkit.storage.connection import connect
-from eventkit.storage.history import OwnHistory
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import OwnHistory
 from tests.projection.shop import Given, checkpoints, letters, rows, sent
 from tests.storage.people import ADA, CANARY, MASTERS, ORDERED, REGISTERED, Counted, Registered, crm, store
 
@@ -78,9 +78,9 @@ def working(
     """Run a projector; keys are read in its own database unless said otherwise."""
     connection = connect(url, name="projector")
     with psycopg.connect(keys_at or url, autocommit=True) as elsewhere:
-        opening = Opening(MASTERS, "eventkit", lambda: elsewhere if keys_at else connection)
-        workspace = Workspace(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-        applying = Applying(projection, workspace, schema="eventkit", opening=None if keyless else opening)
+        opening = Decrypter(MASTERS, "eventkit", lambda: elsewhere if keys_at else connection)
+        workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        applying = BatchApplier(projection, workspace, schema="eventkit", opening=None if keyless else opening)
         projector = Projector(applying, history=OwnHistory(connection, "eventkit"))
         projector.start()
         yield projector
@@ -125,7 +125,7 @@ def test_a_rebuild_reads_personal_data_and_passes_after_its_subject_was_forgotte
         with psycopg.connect(url) as connection:
             Privacy(store).forget(connection, ADA)
 
-    Rebuilding(people(), Settings(database_url=url, master_keys=MASTERS), Plan(workers=1)).run()
+    RebuildRun(people(), Settings(database_url=url, master_keys=MASTERS), RebuildPlan(workers=1)).run()
 
     assert rows(url, NAMES) == [("[redacted] 1" if forgotten else f"Ada {CANARY} 1",)]
     assert letters(url) == []

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from eventkit.projection.handlers import Handler, Step, raised_by
-from eventkit.projection.place import frames_of, place_of
+from eventkit.projection.apply.error_place import frames_of, place_of
+from eventkit.projection.define.dispatch import Handler, Step, raised_by
 
 BODIES = {  # what a handler does, and the words that are not to be the place
     "standard library": "    json.loads('{')",

@@ -4,7 +4,7 @@ import psycopg
 from click.testing import CliRunner
 
 from eventkit.cli import main
-from eventkit.storage.letter_actions import TOMBSTONE
+from eventkit.storage.dead_letters.actions import TOMBSTONE
 from tests.projection.shop import Noted, apply, checkpoints, letters, message, orders, rows, store
 
 

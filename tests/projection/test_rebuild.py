@@ -9,11 +9,11 @@ from sqlalchemy import Connection, text
 from eventkit.config import Settings
 from eventkit.errors import RebuildRefused, VersionMismatch
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection import rebuilding
-from eventkit.projection.projection import Projection
-from eventkit.projection.rebuilding import Outcome, Plan, Rebuilding
-from eventkit.projection.sql import SqlProjection
-from eventkit.storage.rebuilds import Rebuilds
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.rebuild import rebuild as rebuilding
+from eventkit.projection.rebuild.rebuild import RebuildOutcome, RebuildPlan, RebuildRun
+from eventkit.storage.projections.rebuilds import Rebuilds
 from tests.projection.attack import balances
 from tests.projection.recorded import record, shape
 from tests.projection.shop import (
@@ -32,9 +32,9 @@ from tests.projection.shop import (
 from tests.servers.postgres import PostgresServer
 
 
-def rebuild(url: str, projection: Projection | None = None, **plan: object) -> Outcome:
+def rebuild(url: str, projection: Projection | None = None, **plan: object) -> RebuildOutcome:
     """Rebuild in this process."""
-    return Rebuilding(projection or totals(), Settings(database_url=url), Plan(**plan)).run()  # type: ignore[arg-type]
+    return RebuildRun(projection or totals(), Settings(database_url=url), RebuildPlan(**plan)).run()  # type: ignore[arg-type]
 
 
 def execute(url: str, *statements: str) -> None:

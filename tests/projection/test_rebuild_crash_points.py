@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection import rebuilding, swapping
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.site import Site
-from eventkit.projection.swapping import Swap
+from eventkit.projection.rebuild import rebuild as rebuilding
+from eventkit.projection.rebuild import swap as swapping
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.rebuild.shadow import ShadowBuild
+from eventkit.projection.rebuild.swap import Swap
 from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
 
@@ -42,20 +43,20 @@ def _after(cls: type, name: str, patch: pytest.MonkeyPatch) -> None:
 
 def _at_count(patch: pytest.MonkeyPatch) -> None:
     """Die after the first transaction of the feeding."""
-    patch.setattr("eventkit.projection.feeding.CHUNK", 2)
-    patch.setattr(Rebuilding, "_count", _die)
+    patch.setattr("eventkit.projection.rebuild.from_store.CHUNK", 2)
+    patch.setattr(RebuildRun, "_count", _die)
 
 
 POINTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "begun_nothing_fed": lambda patch: patch.setattr(rebuilding, "read_horizon", _die),
     "fed_in_part_not_all": _at_count,
-    "fed_not_swapped": lambda patch: patch.setattr(Rebuilding, "_swap", _die),
+    "fed_not_swapped": lambda patch: patch.setattr(RebuildRun, "_swap", _die),
     "locked_not_compared": lambda patch: patch.setattr(Swap, "_catch_up", _die),
     "caught_up_not_renamed": lambda patch: patch.setattr(Swap, "_exchange", _die),
     "handed_over_not_renamed": lambda patch: _after(Swap, "_hand_over", patch),
     "renamed_not_committed": lambda patch: _after(Swap, "_exchange", patch),
     "merged_not_committed": lambda patch: patch.setattr(swapping, "drop_shadow", _die),
-    "swapped_not_cleaned": lambda patch: patch.setattr(Site, "clean", _die),
+    "swapped_not_cleaned": lambda patch: patch.setattr(ShadowBuild, "clean", _die),
 }
 
 
@@ -73,7 +74,7 @@ def test_killed_at_a_crash_point_the_next_rebuild_ends_right(url: str, point: st
     _run(url, point)
     assert rows(url) == ([("ann", 4, 4)] if point == "swapped_not_cleaned" else BEFORE)
     record(url, orders("order-2", 1, first=2))
-    Rebuilding(totals(), Settings(database_url=url), Plan(resume=resume, merge=_merges(point))).run()
+    RebuildRun(totals(), Settings(database_url=url), RebuildPlan(resume=resume, merge=_merges(point))).run()
 
     assert rows(url) == AFTER
     assert checkpoints(url) == {"order-1": (3, False), "order-2": (2, False)}
@@ -110,7 +111,7 @@ def _leftovers(url: str) -> list[tuple[Any, ...]]:
 def _child(url: str, point: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         POINTS[point](patch)
-        Rebuilding(totals(), Settings(database_url=url), Plan(merge=_merges(point))).run()
+        RebuildRun(totals(), Settings(database_url=url), RebuildPlan(merge=_merges(point))).run()
 
 
 if __name__ == "__main__":

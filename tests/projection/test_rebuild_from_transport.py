@@ -13,9 +13,9 @@ from confluent_kafka import TopicPartition
 from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import RebuildRefused
-from eventkit.projection import listening
-from eventkit.projection.rebuilding import Outcome, Plan, Rebuilding
-from eventkit.projection.sources import TransportSource
+from eventkit.projection.rebuild import from_transport as listening
+from eventkit.projection.rebuild.rebuild import RebuildOutcome, RebuildPlan, RebuildRun
+from eventkit.projection.run.sources import TransportSource
 from eventkit.transports import open_transport
 from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
@@ -40,10 +40,10 @@ def send(url: str, messages: list[Message]) -> None:
     open_transport(url).publisher().send(messages)
 
 
-def rebuild(url: str, transport: str, *, topic: str = TOPIC, **plan: object) -> Outcome:
+def rebuild(url: str, transport: str, *, topic: str = TOPIC, **plan: object) -> RebuildOutcome:
     """Rebuild from the transport."""
     settings = Settings(database_url=url, transport_url=transport)
-    return Rebuilding(totals(), settings, Plan(from_transport=True, topics=(topic,), **plan)).run()  # type: ignore[arg-type]
+    return RebuildRun(totals(), settings, RebuildPlan(from_transport=True, topics=(topic,), **plan)).run()  # type: ignore[arg-type]
 
 
 def many(count: int, *, first: int = 1) -> list[Message]:
@@ -106,7 +106,7 @@ def test_a_stream_that_is_gone_from_the_transport_is_refused(
     monkeypatch.setattr(listening, "PATIENCE", 0.5)
     send(local, orders("order-1", 3))
     apply(url, orders("order-1", 3), orders("order-2", 2, customer="bob"))
-    monkeypatch.setattr("eventkit.projection.rebuilding.LITTLE", 0)
+    monkeypatch.setattr("eventkit.projection.rebuild.rebuild.LITTLE", 0)
 
     with pytest.raises(RebuildRefused, match=r"has not brought 2 events that .* \(retention\).*from the store"):
         rebuild(url, local)
@@ -120,14 +120,14 @@ def test_what_a_swap_lacks_comes_from_the_transport_where_the_store_has_it_not(
     """Under the lock it waits for what the live read model has, and for nothing that comes behind."""
     send(local, orders("order-1", 3))
     apply(url, orders("order-1", 3))
-    real = Rebuilding._swap
+    real = RebuildRun._swap
 
     def late(*given: object) -> object:
         apply(url, orders("order-1", 2, first=4))
         send(local, orders("order-1", 4, first=4))
         return real(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Rebuilding, "_swap", late)
+    monkeypatch.setattr(RebuildRun, "_swap", late)
     done = rebuild(url, local)
 
     assert (done.events, done.caught_up, rows(url)) == (5, 2, [("ann", 5, 5)])

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.swapping import Swap
-from eventkit.storage import projections
-from eventkit.storage.checkpoints import Checkpoints, Span
-from eventkit.storage.projections import Projections
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.rebuild.swap import Swap
+from eventkit.storage.projections import registry
+from eventkit.storage.projections.checkpoints import Checkpoints, Span
+from eventkit.storage.projections.registry import ProjectionRegistry
 from tests.projection.recorded import record
 from tests.projection.shop import checkpoints, orders, projector, rows, totals
 from tests.waiting import wait_until
@@ -77,7 +77,7 @@ def _batch_under_way(url: str, patch: Patch) -> Iterator[Callable[[], None]]:
 
 
 def _rebuild(url: str, done: threading.Event) -> None:
-    Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+    RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
     done.set()
 
 
@@ -115,7 +115,7 @@ def comparing_before_the_lock(patch: Patch) -> None:
 def generation_without_lock(patch: Patch) -> None:
     """Read the generation, and hold nothing."""
     mutant = "select generation, declared_version, position, null from {s}.projections where name = %(name)s -- {lock}"
-    patch.setattr(projections, "_FENCE", mutant)
+    patch.setattr(registry, "_FENCE", mutant)
 
 
 @pytest.mark.parametrize("mutate", [without_comparing, comparing_before_the_lock, generation_without_lock])
@@ -128,7 +128,7 @@ def test_a_wrong_swap_is_caught(url: str, mutate: Callable[[Patch], None], monke
 
 def gate_left_open(patch: Patch) -> None:
     """Share the row, and queue for nothing."""
-    patch.setattr(projections, "_FENCE", projections._FENCE.replace("{gate}(%(gate)s, %(key)s)", "null"))
+    patch.setattr(registry, "_FENCE", registry._FENCE.replace("{gate}(%(gate)s, %(key)s)", "null"))
 
 
 @pytest.mark.parametrize("mutate", [None, gate_left_open])
@@ -141,7 +141,7 @@ def test_a_swap_gets_its_turn_among_batches_that_never_pause(
     with projector(url), _never_pausing(url), psycopg.connect(url) as connection:
         connection.execute("set statement_timeout = '4s'" if mutate else "set statement_timeout = '60s'")
         try:
-            got = Projections("eventkit").take(connection, "totals") is not None
+            got = ProjectionRegistry("eventkit").take(connection, "totals") is not None
         except psycopg.errors.QueryCanceled:
             got = False
 
@@ -155,7 +155,7 @@ def _never_pausing(url: str) -> Iterator[None]:
     holding: set[int] = set()
 
     def hold(connection: psycopg.Connection[Any], number: int) -> None:
-        Projections("eventkit").fence(connection, "totals")
+        ProjectionRegistry("eventkit").fence(connection, "totals")
         with holds:
             holding.add(number)
             holds.notify_all()

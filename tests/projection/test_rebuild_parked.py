@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection.projection import Projection
-from eventkit.projection.rebuilding import Plan, Progress, Rebuilding
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildProgress, RebuildRun
 from tests.projection.recorded import record
 from tests.projection.shop import Ordered, apply, checkpoints, letters, message, orders, projector, rows, totals
 from tests.projection.test_inline import forgiving
@@ -31,12 +31,12 @@ def test_what_comes_during_the_swap_is_not_lost(url: str, live: Code, new: Code,
     record(url, [BAD, *orders("order-1", 1, first=2)])
     apply(url, [BAD, *orders("order-1", 1, first=2)], projection=live())
 
-    def meanwhile(progress: Progress) -> None:
+    def meanwhile(progress: RebuildProgress) -> None:
         if progress.stage == "swap":
             record(url, orders("order-1", 1, first=3))
             apply(url, orders("order-1", 1, first=3), projection=live())
 
-    Rebuilding(new(), Settings(database_url=url), Plan(accept_parked=accept), tell=meanwhile).run()
+    RebuildRun(new(), Settings(database_url=url), RebuildPlan(accept_parked=accept), tell=meanwhile).run()
 
     if new is totals:
         assert letters(url) == [("order-1", 1, "failed"), ("order-1", 2, "behind"), ("order-1", 3, "behind")]

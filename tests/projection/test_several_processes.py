@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Table
 
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.table import TableProjection
 from tests.projection.attack import attack
 from tests.projection.shop import (
     KNOWN,

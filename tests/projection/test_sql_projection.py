@@ -7,8 +7,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from eventkit.domain.envelope import Envelope
-from eventkit.projection import culprit
-from eventkit.projection.sql import SqlProjection
+from eventkit.projection.apply import bisect
+from eventkit.projection.define.sql import SqlProjection
 from tests.projection.shop import Left, Noted, Ordered, apply, checkpoints, letters, message, orders, rows, shop
 
 UPSERT = text(
@@ -19,7 +19,7 @@ UPSERT = text(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(culprit, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
 
 
 def sums() -> SqlProjection:

@@ -31,8 +31,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError, UnknownEventType
-from eventkit.projection.rows import DELETE
-from eventkit.projection.table import TableProjection
+from eventkit.projection.define.rows import DELETE
+from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import TOTALS, Ordered, Total, apply, letters, message, orders, rows, shop
 
 

@@ -7,13 +7,13 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import CatalogError, RebuildRefused, UnknownEventType
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.projection.running import Running, Wanted
-from eventkit.projection.table import TableProjection
-from eventkit.storage.event_store import EventStore
-from eventkit.storage.event_types import refuse_unknown_types
+from eventkit.projection.define.table import TableProjection
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.events.unknown_types import refuse_unknown_types
 from tests.projection.shop import TOTALS, Noted, Ordered, apply, message, rows, shop, totals
 
 
@@ -47,7 +47,7 @@ def filled(url: str) -> str:
         for n in range(3):
             store.append(connection, f"order-{n}", Ordered("ann", 1))
         store.append(connection, "note-1", Noted())
-    Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+    RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
     return url
 
 
@@ -56,7 +56,7 @@ def test_a_rebuild_does_not_replace_rows_by_none_in_silence(filled: str) -> None
     with pytest.raises(
         UnknownEventType, match=r"does not know: Noted, Ordered; they would have no effect.*renamed_from"
     ):
-        Rebuilding(renamed(), Settings(database_url=filled), Plan()).run()
+        RebuildRun(renamed(), Settings(database_url=filled), RebuildPlan()).run()
 
     assert rows(filled) == [("ann", 3, 3)]
 
@@ -67,7 +67,7 @@ def test_a_projector_does_not_start_either(filled: str, *, from_store: bool) -> 
     settings = Settings(database_url=filled, transport_url="local://unknown-types")
 
     with pytest.raises(UnknownEventType, match="Ordered"):
-        Running(renamed(), settings, Wanted(from_store=from_store, topics=("shop.order",))).reach()
+        ProjectionRunner(renamed(), settings, SourceOptions(from_store=from_store, topics=("shop.order",))).reach()
 
 
 def test_a_name_before_categories_and_retired_types_are_known(filled: str) -> None:
@@ -75,8 +75,8 @@ def test_a_name_before_categories_and_retired_types_are_known(filled: str) -> No
     of_orders, retiring = renamed(before=("Ordered",)), renamed(before=("Ordered",))
     retiring.catalog.retired("Noted")
 
-    Running(retiring, Settings(database_url=filled), Wanted(from_store=True)).reach()
-    Rebuilding(retiring, Settings(database_url=filled), Plan()).run()
+    ProjectionRunner(retiring, Settings(database_url=filled), SourceOptions(from_store=True)).reach()
+    RebuildRun(retiring, Settings(database_url=filled), RebuildPlan()).run()
     with psycopg.connect(filled) as connection:
         refuse_unknown_types(connection, "eventkit", of_orders.catalog, categories=["order"])
 
@@ -141,4 +141,4 @@ def test_a_rebuild_from_a_transport_refuses_what_it_meets(filled: str) -> None:
     projection.handlers.unknown.append("Refunded")  # as a message would have made it
 
     with pytest.raises(RebuildRefused, match="Refunded"):
-        Rebuilding(projection, Settings(database_url=filled), Plan()).run()
+        RebuildRun(projection, Settings(database_url=filled), RebuildPlan()).run()

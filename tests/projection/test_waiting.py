@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventkit import Appended, EventStore
 from eventkit.errors import NotApplied, ProjectionError, StreamParked, UnsupportedConnection, VersionMismatch
-from eventkit.projection.waiting import wait_for, wait_for_async
+from eventkit.projection.wait_for import wait_for, wait_for_async
 from tests.projection.shop import Ordered, apply, message, orders, projector, rows, shop, totals
 
 SHOP = EventStore(shop)

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.storage.connection import connect
-from eventkit.storage.outbox import READING
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox.outbox import READING
 from eventkit.transports import Subscription, open_transport
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer

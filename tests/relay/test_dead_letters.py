@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 
 from eventkit.domain.message import Message
-from eventkit.storage.history import OwnHistory
-from eventkit.storage.letter_actions import TOMBSTONE, LetterActions
-from eventkit.storage.letter_list import LetterList, Wanted
+from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
+from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
+from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports import open_transport
 from tests.relay.conftest import Topic, append
 from tests.relay.process import RelayProcess
@@ -91,11 +91,11 @@ def _bytes(value: str | bytes) -> bytes:
 
 def _letters(url: str, *, version: int = 0) -> list[Any]:
     with psycopg.connect(url, autocommit=True) as connection:
-        found = LetterList(connection, "eventkit").list(Wanted(by="relay"))
+        found = LetterQuery(connection, "eventkit").list(LetterFilter(by="relay"))
     return [letter for letter in found if not version or letter.version == version]
 
 
 def _redrive(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        choice = LetterList(connection, "eventkit").choose(Wanted(by="relay"))
+        choice = LetterQuery(connection, "eventkit").choose(LetterFilter(by="relay"))
         assert LetterActions(connection, "eventkit", actor="ann").redrive(choice) == (0, 1)

@@ -16,7 +16,7 @@ from pika.exceptions import AMQPError
 
 from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from tests.servers import ServerFailed, ServerMissing
 from tests.servers.child import Child
 from tests.servers.given import GivenBroker
@@ -51,7 +51,7 @@ class GivenRabbit(GivenBroker):
 
     def connection(self) -> pika.BlockingConnection:
         """Return a connection."""
-        return pika.BlockingConnection(Address(self.url, {}).parameters())
+        return pika.BlockingConnection(RabbitAddress(self.url, {}).parameters())
 
 
 class RabbitServer(Child):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from eventkit.domain.catalog import Catalog
-from eventkit.storage.drivers import Synchronous
-from eventkit.storage.event_store import Append, Decision, EventStore, QueryItem
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.storage.db.execute import Synchronous
+from eventkit.storage.events.event_store import Append, Decision, EventStore, QueryItem
 
 school = Catalog("school")
 SEATS, COURSES = 10, 5  # of a course, and of a student

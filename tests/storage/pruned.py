@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from eventkit.storage.pruning import Pruning, Which
+from eventkit.storage.retention.prune import PruneRun, Which
 from tests.storage.shop import Placed, order, store
 
 APPLY = """insert into eventkit.checkpoints (generation, stream, version)
@@ -62,7 +62,7 @@ def prune(url: str, *, older: timedelta = timedelta(), batch: int = 1_000, ignor
     """Prune; return how many events went."""
     which = Which(before=datetime.now(UTC) - older, ignored=ignored)
     with psycopg.connect(url, autocommit=True) as connection:
-        return sum(Pruning(connection, "eventkit", which, actor="ann").batches(batch))
+        return sum(PruneRun(connection, "eventkit", which, actor="ann").batches(batch))
 
 
 def there(url: str) -> dict[str, list[int]]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import Connection
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.stream import StreamId
-from eventkit.storage.event_store import EventStore
+from eventkit.storage.events.event_store import EventStore
 
 shop = Catalog("shop", topics={"invoice": "shop.billing"})
 

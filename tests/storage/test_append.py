@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import ConcurrencyError, InvalidEvent, InvalidStreamId, SchemaMismatch, UnknownEventType
-from eventkit.storage.event_store import ANY, NO_STREAM, EventStore, Expected
+from eventkit.storage.events.event_store import ANY, NO_STREAM, EventStore, Expected
 from tests.storage.shop import ORDER, OTHER, Placed, check_tables, order, shop, store, written
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from eventkit.errors import ConcurrencyError, UnsupportedConnection
-from eventkit.storage.event_store import NO_STREAM, Append, EventStore
+from eventkit.storage.events.event_store import NO_STREAM, Append, EventStore
 from tests.storage.shop import ORDER, OTHER, Placed, shop, sqlalchemy_url, store, written
 
 

@@ -10,7 +10,7 @@ from psycopg import Connection, IsolationLevel
 from sqlalchemy.exc import DBAPIError
 
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DatabaseUnavailable, NotPrimary, StorageError
-from eventkit.storage.event_store import ANY, NO_STREAM, Append, Expected
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Expected
 from tests.storage.shop import ORDER, OTHER, Placed, order, sqlalchemy_url, store, written
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from eventkit.errors import ConcurrencyError, DuplicateEventId, InvalidEvent
-from eventkit.storage.event_store import ANY, NO_STREAM, Append, Appended, Expected
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Appended, Expected
 from tests.storage.shop import ORDER, OTHER, Placed, order, store, written
 from tests.waiting import wait_until
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import Connection
 
 from eventkit.errors import ConcurrencyError, InvalidEvent
-from eventkit.storage.event_store import ANY, NO_STREAM, Append
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Append
 from tests.storage.shop import ORDER, OTHER, Placed, check_tables, order, shop, store, written
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventkit.storage.arrays import plain_array, text_array
+from eventkit.storage.db.arrays import plain_array, text_array
 from tests.servers.postgres import PostgresServer
 
 TEXTS = st.lists(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

@@ -10,10 +10,10 @@ from sqlalchemy.engine import make_url
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import StorageError
 from eventkit.storage import migrate
-from eventkit.storage.connection import connect
-from eventkit.storage.event_log import EventLog
-from eventkit.storage.outbox import READING, Outbox
-from eventkit.storage.reader import Ask, Page, Reader
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox.event_log import EventLog
+from eventkit.storage.outbox.gap_reader import Ask, GapReader, Page
+from eventkit.storage.outbox.outbox import READING, Outbox
 from tests.faults.shop import note, reading
 from tests.servers.postgres import binaries, default_release
 
@@ -156,7 +156,7 @@ def test_holders_are_read_only_where_they_matter(database_url: str) -> None:
 def test_a_gap_is_watched_while_nothing_new_comes(database_url: str) -> None:
     """An open append below the cursor is read as soon as it has committed, though nobody else appends any more."""
     with reading(database_url) as connection, psycopg.connect(database_url) as writer:
-        reader = Reader(Outbox(connection, "eventkit"))
+        reader = GapReader(Outbox(connection, "eventkit"))
         reader.start_pending()
         note(writer, 1)
         with psycopg.connect(database_url) as other:

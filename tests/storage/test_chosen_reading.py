@@ -7,7 +7,7 @@ import pytest
 from psycopg import Connection
 
 from eventkit.errors import InvalidEvent
-from eventkit.storage.event_store import EventStore
+from eventkit.storage.events.event_store import EventStore
 from tests.storage.courses import CourseDefined, Subscribed, school
 from tests.storage.shop import Placed, order
 from tests.storage.shop import store as orders

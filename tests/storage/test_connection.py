@@ -17,8 +17,8 @@ from eventkit.errors import (
     SchemaMismatch,
     StorageError,
 )
-from eventkit.storage import session_settings
-from eventkit.storage.connection import connect, database_errors
+from eventkit.storage.db import session_settings
+from eventkit.storage.db.connect import connect, database_errors
 from tests.servers.postgres import PostgresServer
 
 SECRET = "hush-7f3a"

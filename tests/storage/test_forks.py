@@ -6,7 +6,7 @@ import sys
 # Each child writes what is random in its next id; before uuid-utils 0.14 all of them drew the same.
 PROGRAM = """
 import os
-from eventkit.storage.entries import uuid7
+from eventkit.storage.events.entries import uuid7
 uuid7()
 for _ in range(4):
     child = os.fork()

@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing
 import pytest
 
 from eventkit.errors import Deposed
-from eventkit.storage import leases
-from eventkit.storage.connection import connect
-from eventkit.storage.leases import Lease
-from eventkit.storage.outbox import Settlement
+from eventkit.storage.db.connect import connect
+from eventkit.storage.outbox import leases
+from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.outbox import Settlement
 from tests.waiting import wait_until
 
 NewLease = Callable[[str], Lease]

@@ -17,8 +17,9 @@ from eventkit import Append, Appended, ConcurrencyError, EventStore, Privacy
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError, InvalidEvent, SubjectForgotten, SubjectKeyMissing, UndecodableEvent
 from eventkit.messaging.deadlines import Deadlines
-from eventkit.storage import migrate, sealing
-from eventkit.storage.privacy import rotate
+from eventkit.storage import migrate
+from eventkit.storage.forget import rotate
+from eventkit.storage.privacy import encryption
 from eventkit.storage.timers import DueTimers
 from tests.storage.people import (
     ADA,
@@ -294,7 +295,7 @@ def test_a_process_reads_a_forgotten_subject_for_as_long_as_it_keeps_keys(
 def test_the_cache_of_keys_is_bounded(connection: Connection) -> None:
     """The oldest keys are thrown away first."""
     here = another()
-    here.sealing.cache = sealing.KeyCache(kept=2)
+    here.sealing.cache = encryption.KeyCache(kept=2)
     for key in (1, 2, 3):
         store.append(connection, crm.stream("customer", key), REGISTERED)
         assert events(connection, f"customer-{key}", here) == [REGISTERED]

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy.engine import make_url
 
 from eventkit.errors import ArchiveError, MaintenanceDenied, StreamClosed, StreamPruned
-from eventkit.storage.archive import Archive
-from eventkit.storage.categories import categories
-from eventkit.storage.event_log import EventLog
-from eventkit.storage.event_store import ANY, Append, QueryItem
-from eventkit.storage.outbox import Outbox
-from eventkit.storage.pruning import Pruning, Which
-from eventkit.storage.reader import Reader
-from eventkit.storage.session import check_session
+from eventkit.storage.events.categories import categories
+from eventkit.storage.events.event_store import ANY, Append, QueryItem
+from eventkit.storage.outbox.event_log import EventLog
+from eventkit.storage.outbox.gap_reader import GapReader
+from eventkit.storage.outbox.outbox import Outbox
+from eventkit.storage.retention.archive import Archive
+from eventkit.storage.retention.prune import PruneRun, Which
+from eventkit.storage.schema.session_checks import check_session
 from tests.storage.pruned import append, maintenance_role, project, prune, register, send, there
 from tests.storage.shop import Placed, order, store
 
@@ -75,7 +75,7 @@ def test_nobody_waits_for_a_projection_that_reads_other_categories(url: str, tmp
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update eventkit.projections set categories = '{cart}' where name = 'board'")
         which = Which(before=datetime.now(UTC))
-        pruning = Pruning(connection, "eventkit", which, actor="ann")
+        pruning = PruneRun(connection, "eventkit", which, actor="ann")
         assert [(count.prunable, count.unapplied) for count in pruning.count()] == [(2, 1)]
         assert pruning.waited_for() == ["totals"]
 
@@ -160,9 +160,9 @@ def test_a_reader_that_starts_after_the_highest_positions_were_pruned_misses_not
         append(url, "b", 50)
         send(url, "b")
         assert prune(url, ignored=["totals", "board"]) == 100
-        pending = Reader(Outbox(reading, "eventkit"))
+        pending = GapReader(Outbox(reading, "eventkit"))
         pending.start_pending()
-        everything = Reader(EventLog(psycopg.connect(url, autocommit=True), "eventkit"))
+        everything = GapReader(EventLog(psycopg.connect(url, autocommit=True), "eventkit"))
         everything.start_after(0)
         assert pending.read() == everything.read() == []
         append(url, "c", 1)
@@ -447,15 +447,15 @@ def _child(url: str, what: str) -> None:
         os.kill(os.getpid(), 9)
 
     if what == "pruned":
-        mark, marked = Pruning._prune, []
+        mark, marked = PruneRun._prune, []
 
-        def second(self: Pruning, page: object) -> None:
+        def second(self: PruneRun, page: object) -> None:
             mark(self, page)  # type: ignore[arg-type]
             marked.append(page)
             if len(marked) == 2:
                 die()
 
-        Pruning._prune = second  # type: ignore[method-assign, assignment]
+        PruneRun._prune = second  # type: ignore[method-assign, assignment]
         prune(url, batch=2, ignored=["totals", "board"])
     with psycopg.connect(url, autocommit=True) as connection:
         sys.modules[Archive.__module__].take_away = die  # type: ignore[attr-defined]

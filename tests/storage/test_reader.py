@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from eventkit.storage.reader import Reader, Row
+from eventkit.storage.outbox.gap_reader import GapReader, Row
 from tests.storage.world import Transaction, World
 
 
@@ -24,7 +24,7 @@ def names(rows: Iterable[Row]) -> list[str]:
     return [f"{row[2]} {row[3]}" for row in rows]
 
 
-def pages(reader: Reader) -> Iterator[list[Row]]:
+def pages(reader: GapReader) -> Iterator[list[Row]]:
     """Read as the relay does, leaving out what is in flight."""
     flight: set[int] = set()
     while True:
@@ -41,7 +41,7 @@ def test_a_commit_between_the_pages_of_a_span_starts_it_again() -> None:
     committed(world, "b")
     world.append(late, "a")
     committed(world, "c")
-    reader = Reader(world, limit=1)
+    reader = GapReader(world, limit=1)
     reader.start_pending()
     reading = pages(reader)
 

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.storage.outbox import Outbox, Scope
-from eventkit.storage.reader import Reader, Row
+from eventkit.storage.outbox.gap_reader import GapReader, Row
+from eventkit.storage.outbox.outbox import Outbox, Scope
 from tests.faults.shop import note, reading
 from tests.waiting import wait_until
 
@@ -30,10 +30,10 @@ def connect(database_url: str) -> Iterator[Callable[[], Connection]]:
 
 
 @pytest.fixture
-def reader(database_url: str) -> Iterator[Reader]:
+def reader(database_url: str) -> Iterator[GapReader]:
     """A reader that has started on an empty outbox."""
     with reading(database_url) as connection:
-        reader = Reader(Outbox(connection, "eventkit"))
+        reader = GapReader(Outbox(connection, "eventkit"))
         reader.start_pending()
         yield reader
 
@@ -43,7 +43,7 @@ def names(rows: list[Row]) -> list[str]:
     return [f"{row[2]} {row[3]}" for row in rows]
 
 
-def asleep(reader: Reader) -> bool:
+def asleep(reader: GapReader) -> bool:
     """Read on, and return whether every gap sleeps."""
     reader.read()
     return reader.waiting > 0 and not any(reader._gaps.due())
@@ -51,7 +51,7 @@ def asleep(reader: Reader) -> bool:
 
 @pytest.mark.both_postgres
 def test_a_prepared_transaction_is_read_in_order_while_its_commit_goes_on(
-    reader: Reader, connect: Callable[[], Connection]
+    reader: GapReader, connect: Callable[[], Connection]
 ) -> None:
     """COMMIT PREPARED shows its rows long before it lets its lock go when it has files to remove; nothing overtakes."""
     late, others, finisher = connect(), connect(), connect()
@@ -77,7 +77,7 @@ def test_a_prepared_transaction_is_read_in_order_while_its_commit_goes_on(
 
 @pytest.mark.both_postgres
 def test_a_transaction_between_prepare_and_its_end_stays_a_holder(
-    reader: Reader, connect: Callable[[], Connection]
+    reader: GapReader, connect: Callable[[], Connection]
 ) -> None:
     """A transaction that is prepared, and finished much later, is neither dropped nor waited for by others."""
     late, others, finisher = connect(), connect(), connect()
@@ -107,7 +107,7 @@ def test_a_backlog_is_read_in_pages_without_tearing_a_transaction(
         others.commit()
     flight: set[int] = set()
     with reading(database_url) as connection:
-        reader = Reader(Outbox(connection, "eventkit"), limit=3)
+        reader = GapReader(Outbox(connection, "eventkit"), limit=3)
         reader.start_pending()
 
         rows: list[Row] = []
@@ -136,10 +136,10 @@ def test_a_parked_stream_is_read_up_to_its_parked_event(
     writer.commit()
     parked = {"order-1": last.position} | {f"order-it's {number} %": 1 for number in range(others)}
     with reading(database_url) as connection:
-        reader = Reader(Outbox(connection, "eventkit", scope=Scope(parked=parked)))
+        reader = GapReader(Outbox(connection, "eventkit", scope=Scope(parked=parked)))
         reader.start_pending()
         rows = reader.read()
-        held = Reader(Outbox(connection, "eventkit", scope=Scope(parked=parked, held=["shop.order"])))
+        held = GapReader(Outbox(connection, "eventkit", scope=Scope(parked=parked, held=["shop.order"])))
         held.start_pending()
 
         assert names(rows) == ["order-1 1", "order-1 2", "order-2 1"]

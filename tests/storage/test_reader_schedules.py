@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eventkit.storage import gaps, reader
-from eventkit.storage.reader import Reader
+from eventkit.storage.outbox import gap_reader, gaps
+from eventkit.storage.outbox.gap_reader import GapReader
 from tests.storage.world import Transaction, World
 
 STREAMS = ("a", "b", "c")
@@ -29,7 +29,7 @@ class Schedules(RuleBasedStateMachine):
         """Start with small limits, so that every path is walked."""
         self.patch = pytest.MonkeyPatch()
         for (module, name), size in zip(
-            [(gaps, "_SET_LIMIT"), (reader, "_SPAN"), (gaps, "_RESTLESS")], sizes, strict=True
+            [(gaps, "_SET_LIMIT"), (gap_reader, "_SPAN"), (gaps, "_RESTLESS")], sizes, strict=True
         ):
             self.patch.setattr(module, name, size)
         self.world = World()
@@ -42,7 +42,7 @@ class Schedules(RuleBasedStateMachine):
     def start(self) -> None:
         """Start a reader, which knows only the outbox; what was in flight is sent again."""
         self.flight.clear()
-        self.reader = Reader(self.world, **self.sizes)
+        self.reader = GapReader(self.world, **self.sizes)
         self.reader.start_pending()
 
     @rule(steps=STEPS)
@@ -110,7 +110,7 @@ class Schedules(RuleBasedStateMachine):
         self.end(between)
         self.world.append(transaction, stream)
 
-    def take(self, rows: list[reader.Row]) -> None:
+    def take(self, rows: list[gap_reader.Row]) -> None:
         """Deliver, and note what comes before its time."""
         for position, _, stream, version in rows:
             expected = self.delivered.get(stream, 0) + 1

@@ -10,8 +10,8 @@ import pytest
 from psycopg import Connection
 
 from eventkit.errors import AppendDeadlock
-from eventkit.storage.event_store import Append
-from eventkit.storage.reading import LogForwards, ReadSql, Window
+from eventkit.storage.events.event_store import Append
+from eventkit.storage.events.read import LogForwards, ReadSql, Window
 from tests.storage.shop import Placed, order, store, written
 from tests.waiting import wait_until
 

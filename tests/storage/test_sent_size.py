@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventkit import Catalog, EventStore, EventTooLarge
-from eventkit.domain.jsonb import keep_floats, stored_size
+from eventkit.domain.codec.jsonb import keep_floats, stored_size
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: str(number) != "-0.0") | st.integers()
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import NotPrimary
 from eventkit.storage import migrate
-from eventkit.storage.connection import connect
-from eventkit.storage.session import check_session
+from eventkit.storage.db.connect import connect
+from eventkit.storage.schema.session_checks import check_session
 from tests.faults.shop import Noted, shop, store
 from tests.servers.postgres import by_tcp
 from tests.waiting import wait_until

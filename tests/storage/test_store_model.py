@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from eventkit.errors import ConcurrencyError
-from eventkit.storage.event_store import ANY, NO_STREAM, Append, Expected
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Expected
 from tests.storage.shop import Placed, check_tables, order, store
 
 KEYS = ["a", "B", "_", "é"]

@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from eventkit import Append, Envelope, InvalidEvent, Metadata
 from eventkit.domain.message import event_of
-from eventkit.projection.sql import SqlProjection
-from eventkit.storage.append_sql import Entry
-from eventkit.storage.connection import connect
-from eventkit.storage.outbox import READING, Outbox, message
-from eventkit.storage.reader import Ask
+from eventkit.projection.define.sql import SqlProjection
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.outbox.gap_reader import Ask
+from eventkit.storage.outbox.outbox import READING, Outbox, message
 from tests.projection.shop import projector
 from tests.storage.shop import ORDER, OTHER, Placed, order, shop, store
 

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from eventkit.errors import DatabaseUnavailable, InvalidEvent, UnknownEventType, UnsupportedConnection
-from eventkit.storage import live_log
-from eventkit.storage.event_store import EventStore
-from eventkit.storage.subscribe import Subscription
+from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.subscriptions import live_log
+from eventkit.storage.subscriptions.subscription import LiveSubscription
 from tests.servers.postgres import PostgresServer, default_release
 from tests.storage.courses import CourseDefined, Subscribed, school
 from tests.storage.shop import Placed, order, shop, sqlalchemy_url
@@ -34,7 +34,7 @@ def append(url: str, stream: str, *numbers: int) -> None:
         EventStore(shop).append(connection, order(stream), *[Placed(n) for n in numbers])
 
 
-def take(subscription: Subscription, count: int) -> list[int]:
+def take(subscription: LiveSubscription, count: int) -> list[int]:
     """Return the numbers of the next events."""
     return [next(subscription).event.n for _ in range(count)]
 
@@ -42,7 +42,7 @@ def take(subscription: Subscription, count: int) -> list[int]:
 class Listening(threading.Thread):
     """Iterates in a thread of its own."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: LiveSubscription) -> None:
         super().__init__()
         self.got: list[Envelope[Any]] = []
         self.failure: Exception | None = None
@@ -251,7 +251,7 @@ def test_closing_ends_an_iteration_that_waits(database_url: str, store: EventSto
     assert listening.failure is None
 
 
-async def _numbers(subscription: Subscription, count: int) -> list[int]:
+async def _numbers(subscription: LiveSubscription, count: int) -> list[int]:
     return [(await anext(subscription)).event.n for _ in range(count)]
 
 

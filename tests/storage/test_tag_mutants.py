@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from eventkit.errors import ConcurrencyError, DecisionChanged
-from eventkit.storage import tags
-from eventkit.storage.event_store import QueryItem
-from eventkit.storage.tag_sql import TagSql
+from eventkit.storage.events import decision as tags
+from eventkit.storage.events.event_store import QueryItem
+from eventkit.storage.events.tag_sql import TagSql
 from tests.storage.courses import CourseDefined, Subscribed, courses_of, enrol, school, seats_of, store
 
 PLACE = school.stream("subscription", 1)

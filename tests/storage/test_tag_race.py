@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from eventkit.aggregates.retry import is_conflict
-from eventkit.storage.event_store import QueryItem
+from eventkit.storage.events.event_store import QueryItem
 from tests.storage.courses import COURSES, SEATS, Subscribed, Unsubscribed, school, store, subscribe
 from tests.storage.shop import check_tables
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from eventkit.errors import CatalogError, ConcurrencyError, DecisionChanged, InvalidEvent
-from eventkit.storage.event_store import NO_STREAM, Append, QueryItem
+from eventkit.storage.events.event_store import NO_STREAM, Append, QueryItem
 from tests.storage.courses import CourseDefined, Subscribed, Unsubscribed, courses_of, enrol, school, seats_of, store
 from tests.storage.shop import check_tables, sqlalchemy_url
 from tests.waiting import wait_until

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from eventkit import Append, Catalog, Deadlines, EventStore
-from eventkit.domain.compatibility import breaks
-from eventkit.domain.description import describe
+from eventkit.domain.catalog.catalog_export import describe
+from eventkit.domain.catalog.compatibility import breaks
 from eventkit.errors import CatalogError
-from eventkit.storage.connection import connect
+from eventkit.storage.db.connect import connect
 from eventkit.storage.timers import LEASE, DueTimers
 from tests.cli.test_db import eventkit
 

@@ -7,7 +7,7 @@ statement takes its snapshot first and reads the list of holders after it: `mean
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from eventkit.storage.reader import Ask, Horizon, Page, Row
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 
 TOPIC = "topic"
 Act = Callable[[], None]

@@ -7,10 +7,10 @@ import psycopg
 
 from eventkit import EventStore
 from eventkit.config import Settings
-from eventkit.projection.projection import Projection
-from eventkit.projection.running import Running, Wanted
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
 from eventkit.relay import Relay
-from eventkit.storage.connection import connect
+from eventkit.storage.db.connect import connect
 from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop, supervise
 from tests.projection.shop import CREATE, Ordered, shop
@@ -74,8 +74,8 @@ def relay(url: str, transport: Transport) -> Relay:
 def projected(url: str, broker: str | None, projection: Projection, **wanted: object) -> None:
     """Run a projector until nothing comes any more."""
     settings = Settings(database_url=url, transport_url=broker)
-    idle = Wanted(from_store=broker is None, until_idle=IDLE, **wanted)  # type: ignore[arg-type]
-    running = Running(projection, settings, idle)
+    idle = SourceOptions(from_store=broker is None, until_idle=IDLE, **wanted)  # type: ignore[arg-type]
+    running = ProjectionRunner(projection, settings, idle)
     running.reach()
     running.work(Stop())
 

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from eventkit.errors import InstallationMoved
-from eventkit.storage.connection import connect
-from eventkit.storage.installation import adopt
+from eventkit.storage.db.connect import connect
+from eventkit.storage.schema.installation import adopt
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import rows

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from eventkit.errors import InstallationMoved
-from eventkit.messaging.timers import Timers
-from eventkit.storage.connection import connect
-from eventkit.storage.installation import adopt, look
+from eventkit.messaging.timer_worker import TimerWorker
+from eventkit.storage.db.connect import connect
+from eventkit.storage.schema.installation import adopt, look
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import rows
@@ -29,7 +29,7 @@ def relays(url: str) -> None:
 
 def fires(url: str) -> None:
     """Run timers."""
-    Timers(lambda name: connect(url, name=name, autocommit=True), schema="eventkit", owner="test").fire()
+    TimerWorker(lambda name: connect(url, name=name, autocommit=True), schema="eventkit", owner="test").fire()
 
 
 def handles(url: str) -> None:

@@ -6,11 +6,11 @@ import pytest
 import redis as client
 
 from eventkit import Handlers, TableProjection
-from eventkit.cli.doctor_groups import group_findings
+from eventkit.cli.doctor.groups import group_findings
 from eventkit.config import Settings
-from eventkit.projection.deleting import delete
-from eventkit.projection.projection import Projection
-from eventkit.storage.connection import connect
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.delete import delete
+from eventkit.storage.db.connect import connect
 from eventkit.transports import open_transport
 from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
 from tests.servers.redis import RedisServer

@@ -14,10 +14,10 @@ from eventkit import EventStore
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.errors import SchemaMismatch
 from eventkit.storage import migrate
-from eventkit.storage.connection import connect
-from eventkit.storage.leases import Lease
-from eventkit.storage.outbox import Settlement
-from eventkit.storage.session_settings import SETTINGS
+from eventkit.storage.db.connect import connect
+from eventkit.storage.db.session_settings import SETTINGS
+from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.outbox import Settlement
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop

@@ -5,10 +5,10 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.errors import SchemaMismatch
-from eventkit.projection.rebuilding import Plan, Rebuilding
-from eventkit.storage.connection import connect
-from eventkit.storage.identities import COLUMNS
-from eventkit.storage.verify import differences
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
+from eventkit.storage.db.connect import connect
+from eventkit.storage.schema.identity_columns import COLUMNS
+from eventkit.storage.schema.verify import differences
 from tests.projection.shop import orders, projector, rows, store, totals
 from tests.surroundings.rig import execute, found, projected
 
@@ -71,7 +71,7 @@ def test_a_generation_that_exists_is_drawn_again(url: str) -> None:
     execute(url, "insert into eventkit.projections (name, declared_version) values ('second', 1)")
     execute(url, BACK.format("projections", "generation"))
 
-    Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+    RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
     execute(url, BACK.format("projections", "generation"))
     with projector(url, totals("third")) as third:
         third.register()

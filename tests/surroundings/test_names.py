@@ -6,7 +6,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 
 from eventkit import Catalog, Handlers, SqlProjection, TableProjection
 from eventkit.errors import NameTaken
-from eventkit.projection.projection import Projection
+from eventkit.projection.define.projection import Projection
 from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
 from tests.surroundings.rig import execute, found, order, projected
 

@@ -8,9 +8,9 @@ import redis as client
 
 from eventkit import Sender
 from eventkit.errors import PlaceGone
-from eventkit.projection.projection import Projection
-from eventkit.projection.resuming import Begin
-from eventkit.storage.places import Places
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.resume import Begin
+from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.transports import open_transport
 from tests.projection.shop import Ordered, rows, shop
 from tests.surroundings.rig import category, execute, found, order, projected, relayed
@@ -152,7 +152,7 @@ def test_a_read_model_begins_at_the_first_message_of_a_topic_that_was_made_anew(
 
 def test_a_place_that_a_hung_process_holds_is_saved_later_and_never_goes_back(url: str) -> None:
     """Nobody waits for it."""
-    places = Places("eventkit")
+    places = BrokerPlaces("eventkit")
     with psycopg.connect(url, autocommit=True) as ours, psycopg.connect(url) as hung:
         places.begin(ours, "p", [("t", 0, "id", (0,)), ("t", 1, "id", (0, 0))])
         assert places.save(hung, "p", [("t", 0, "id", (5,))]) == {("t", 0)}

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import RebuildRefused
 from eventkit.storage import migrate
-from eventkit.storage.shadow import is_lost
+from eventkit.storage.projections.shadow_tables import is_lost
 from tests.projection.recorded import record
 from tests.projection.shop import CREATE, apply, orders, rows, totals
 from tests.projection.test_rebuild import execute, rebuild
@@ -106,7 +106,7 @@ def test_a_shadow_that_a_crash_has_emptied_is_not_gone_on_with(
         autocommitted(url, CREATE, "create publication everything for all tables")
         record(url, orders("order-1", 3), orders("order-2", 1, customer="bob"))
         with monkeypatch.context() as broken:
-            broken.setattr("eventkit.projection.rebuilding.Rebuilding._swap", refuse)
+            broken.setattr("eventkit.projection.rebuild.rebuild.RebuildRun._swap", refuse)
             with pytest.raises(RebuildRefused):
                 rebuild(url)
         shadow = rows(url, "select shadow from eventkit.rebuilds")[0][0]

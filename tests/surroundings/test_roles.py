@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 
 from eventkit import Append, Deadlines, EventStore, Privacy
 from eventkit.embedded.kafka import EmbeddedKafka
-from eventkit.storage.grants import PRIVILEGES, ROLES, TABLES, name_of
-from eventkit.storage.roles import create, incomplete, purposes, statements
+from eventkit.storage.schema.grants import PRIVILEGES, ROLES, TABLES, name_of
+from eventkit.storage.schema.roles import create, incomplete, purposes, statements
 from eventkit.storage.tables import VERSION_TABLE, metadata
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess

@@ -6,7 +6,7 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
-from eventkit.projection.rebuilding import Plan, Rebuilding
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from tests.projection.shop import orders, rows, store, totals
 from tests.surroundings.rig import execute, found, order, projected
 from tests.surroundings.test_groups import COUNTED
@@ -34,7 +34,7 @@ def test_a_swap_that_can_never_succeed_ends_with_the_reason(url: str, against: s
     before = rows(url)
 
     with pytest.raises(RebuildRefused, match=r"violates foreign key constraint .*--resume"):
-        Rebuilding(totals(), Settings(database_url=url), Plan(merge=merge)).run()
+        RebuildRun(totals(), Settings(database_url=url), RebuildPlan(merge=merge)).run()
 
     assert rows(url) == before
     assert found(url, "select name from eventkit.rebuilds") == [("totals",)]
@@ -52,7 +52,7 @@ def test_a_foreign_key_of_the_live_table_that_the_rows_break_ends_it(url: str) -
     )
 
     with pytest.raises(RebuildRefused, match="violates foreign key constraint"):
-        Rebuilding(totals(), Settings(database_url=url), Plan()).run()
+        RebuildRun(totals(), Settings(database_url=url), RebuildPlan()).run()
 
 
 @pytest.mark.parametrize("read", [order, past_the_streams], ids=["fed before", "in the swap"])
@@ -70,6 +70,6 @@ def test_a_unique_key_that_the_rows_break_ends_it(url: str, read: Callable[..., 
     )
 
     with pytest.raises(RebuildRefused, match="totals_orders_key"):
-        Rebuilding(totals(), Settings(database_url=url), Plan(merge=True)).run()
+        RebuildRun(totals(), Settings(database_url=url), RebuildPlan(merge=True)).run()
 
     assert rows(url, COUNTED) == [("ann", 2), ("bob", 3)]

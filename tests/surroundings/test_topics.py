@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 from eventkit import Catalog, EventStore, TableProjection
 from eventkit.cli import main
-from eventkit.projection.topics import topics_of_store
+from eventkit.projection.run.topics import topics_of_store
 from eventkit.relay import Claims, Relay
-from eventkit.storage.categories import topics_in_use
-from eventkit.storage.connection import connect
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.categories import topics_in_use
 from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import TOTALS, Total, rows

@@ -13,7 +13,7 @@ from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavaila
 from eventkit.transports import open_transport
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis import RedisTransport, trimming
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.topics import stream_key
 from eventkit.transports.redis.trimming import Trimming
 from tests.servers.redis import RedisServer
@@ -296,8 +296,8 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
 
 def test_the_servers_name_is_checked_whatever_redis_py_does_by_itself() -> None:
     """Release 5 does not; where certificates are not asked for, no name is."""
-    checked = Address("rediss://u:p@h", {}).client().connection_pool.connection_kwargs
-    unchecked = Address("rediss://u:p@h", {"ssl_cert_reqs": "none"}).client().connection_pool.connection_kwargs
+    checked = RedisAddress("rediss://u:p@h", {}).client().connection_pool.connection_kwargs
+    unchecked = RedisAddress("rediss://u:p@h", {"ssl_cert_reqs": "none"}).client().connection_pool.connection_kwargs
 
     assert checked["ssl_check_hostname"] is True
     assert unchecked["ssl_check_hostname"] is False
@@ -306,7 +306,7 @@ def test_the_servers_name_is_checked_whatever_redis_py_does_by_itself() -> None:
 @pytest.mark.parametrize("command", ["XADD", "XGONE"])
 def test_an_error_of_redis_repeats_no_event(redis: RedisServer, command: str) -> None:
     """Its client puts the command before the server's words, and the server arguments that it does not know."""
-    address = Address(redis.url, {})
+    address = RedisAddress(redis.url, {})
     with closing(address.client()) as client:
         client.set("plain", 1)
         pipeline = client.pipeline(transaction=True)

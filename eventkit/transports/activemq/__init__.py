@@ -8,7 +8,7 @@ group has a queue for: a topic without a group holds its events back. A group th
 from collections.abc import Mapping, Sequence
 
 from eventkit.errors import TransportError
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.listener import ActiveListener
 from eventkit.transports.activemq.publisher import ActivePublisher
 from eventkit.transports.activemq.registry import Registry, claim_of
@@ -22,7 +22,7 @@ class ActiveTransport:
     flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self._address = Address(url, options)
+        self._address = ActiveAddress(url, options)
         self._registry = Registry(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> ActivePublisher:

@@ -19,7 +19,7 @@ _TLS = {"ca_certs": "ca_certs", "certfile": "cert_file", "keyfile": "key_file"}
 _EXAMPLE = "activemq://user:password@host:61613"
 
 
-class Address:
+class ActiveAddress:
     """The broker and the credentials."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import stomp
 
 from eventkit.errors import TransportUnavailable
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.frames import frame
 
 logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs what we raise
@@ -31,7 +31,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
 
     def __init__(
         self,
-        address: Address,
+        address: ActiveAddress,
         *,
         arrived: Callable[[Frame], None] | None = None,
         answered: Callable[[], None] | None = None,
@@ -177,7 +177,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
 
 
 @contextmanager
-def connected(address: Address) -> Iterator[Connection]:
+def connected(address: ActiveAddress) -> Iterator[Connection]:
     """Lend a connection."""
     connection = Connection(address)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.registry import topic_of
 from eventkit.transports.activemq.subscription import message_of
@@ -22,7 +22,7 @@ class ActiveListener:
     is_new = False
     ready = True
 
-    def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
+    def __init__(self, address: ActiveAddress, shards: Mapping[str, int]) -> None:
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._arrived: deque[Message] = deque()
         self._changed = threading.Condition()  # over what has arrived

@@ -11,7 +11,7 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import ANSWER, Connection, connected
 from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.registry import Registry, topic_of
@@ -39,7 +39,7 @@ class Transaction(msgspec.Struct):
 class ActivePublisher:
     """See `Publisher`: one transaction is on its way to be confirmed while the next is sent and not yet committed."""
 
-    def __init__(self, address: Address, registry: Registry, *, to_listeners: bool = False) -> None:
+    def __init__(self, address: ActiveAddress, registry: Registry, *, to_listeners: bool = False) -> None:
         self._address = address
         self._needs_group = not to_listeners
         self._registry = registry

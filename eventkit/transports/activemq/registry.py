@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from eventkit.errors import TopicUnusable, TransportUnavailable
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame, connected
 from eventkit.transports.base import Finding
 
@@ -60,7 +60,7 @@ def claim_of(topic: str) -> str:
 class Registry:
     """Asks and records, on a connection that lives as long as a question."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ActiveAddress) -> None:
         self._address = address
 
     def require(self, topics: Sequence[str]) -> dict[str, int]:
@@ -146,7 +146,7 @@ class Registry:
 class Browser:
     """A connection that looks into queues and takes nothing out."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ActiveAddress) -> None:
         self._seen: list[bytes] = []
         self._ended = threading.Event()
         self._number = 0

@@ -16,14 +16,14 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
-from eventkit.transports.activemq.acknowledging import Acknowledging
-from eventkit.transports.activemq.address import Address
+from eventkit.transports.activemq.acknowledgements import Acknowledgements
+from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
 from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
-from eventkit.transports.progress import Progress
+from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import unreadable
 
 Shard = tuple[str, int]
@@ -34,7 +34,7 @@ _SILENT = 3.0  # seconds after which a member is not counted any more
 _MEMBERS = "members"  # the id of the subscription to the group's topic
 
 
-class Place(NamedTuple):
+class ActiveDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
@@ -42,11 +42,11 @@ class Place(NamedTuple):
     number: int  # on that subscription
 
 
-class Lane(msgspec.Struct):
+class ActiveShardQueue(msgspec.Struct):
     """A shard's queue, as one subscription of this member consumes from it."""
 
     turn: int = 0
-    progress: Progress = msgspec.field(default_factory=Progress)
+    progress: PartitionProgress = msgspec.field(default_factory=PartitionProgress)
     number: int = 0  # of the next delivery
     acks: deque[str] = msgspec.field(default_factory=deque)  # of what was delivered and not acknowledged, in order
 
@@ -74,19 +74,19 @@ class Lane(msgspec.Struct):
 class ActiveSubscription:
     """See `Subscription`."""
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
+    def __init__(self, address: ActiveAddress, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
         self.is_new = is_new
         self._group = group
         self._prefetch = str(address.prefetch)
         self._me = uuid4().hex
         self._heard = {self._me: time.monotonic()}
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
-        self._lanes = {shard: Lane() for shard in self._places}
+        self._lanes = {shard: ActiveShardQueue() for shard in self._places}
         self._arrived: deque[Message] = deque()
         self._beaten = 0.0
         self._changed = threading.Condition()  # over all of the above
         self._connection = Connection(address, arrived=self._arrive, answered=self._wake)
-        self._acknowledging = Acknowledging(self._connection)
+        self._acknowledging = Acknowledgements(self._connection)
         self._members = f"/topic/eventkit.members.{group}"
         self._connection.send("SUBSCRIBE", {"id": _MEMBERS, "destination": self._members, "ack": "auto"})
         self._beat()
@@ -122,7 +122,7 @@ class ActiveSubscription:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
         with self._changed:
-            touched: dict[Shard, Lane] = {}
+            touched: dict[Shard, ActiveShardQueue] = {}
             for message in messages:
                 shard = message.topic, message.tag.shard
                 lane = self._lanes[shard]
@@ -163,7 +163,7 @@ class ActiveSubscription:
         for shard in active[-(-len(self._lanes) // members) :]:
             lane = self._lanes[shard]
             self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{lane.turn}"})
-            self._lanes[shard] = Lane(lane.turn + 1)
+            self._lanes[shard] = ActiveShardQueue(lane.turn + 1)
             self._arrived = deque(each for each in self._arrived if (each.topic, each.tag.shard) != shard)
             self._subscribe(shard)
 
@@ -189,7 +189,7 @@ class ActiveSubscription:
             shard = self._places[place]
             lane = self._lanes[shard]
             if lane.turn == turn:
-                message = message_of(shard[0], frame, Place(shard[1], turn, lane.number))
+                message = message_of(shard[0], frame, ActiveDelivery(shard[1], turn, lane.number))
                 lane.delivered(frame.headers["ack"], message.key)
                 self._arrived.append(message)
                 self._changed.notify_all()

@@ -10,12 +10,12 @@ from confluent_kafka import libversion
 
 from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
 from eventkit.transports.kafka.address import Address
+from eventkit.transports.kafka.broker_settings import findings, of_offsets
 from eventkit.transports.kafka.claims import claim, release
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
-from eventkit.transports.kafka.settings import findings, of_offsets
 from eventkit.transports.kafka.subscription import KafkaSubscription
-from eventkit.transports.kafka.topics import Topic, Topics
+from eventkit.transports.kafka.topics import KafkaTopics, Topic
 from eventkit.transports.resumption import Resumption
 
 
@@ -26,7 +26,7 @@ class KafkaTransport:
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = Address(url, options)
-        self._topics = Topics(self._address)
+        self._topics = KafkaTopics(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> KafkaPublisher:  # noqa: ARG002 nobody is needed anyhow
         """Return a publisher that connects in the background."""

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from eventkit.errors import TransportError, TransportUnavailable
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.kafka.broker_state import BrokerState
 
 GROUP = "eventkit.claims"
 _PATIENCE = 10.0  # seconds that a question may take
@@ -49,7 +49,7 @@ def _write(consumer: Consumer, topics: Sequence[str], owner: str) -> dict[str, s
 
 @contextmanager
 def _claims(address: Address) -> Iterator[Consumer]:
-    news = BrokerNews(address, aloud=False)
+    news = BrokerState(address, aloud=False)
     try:
         consumer = Consumer(address.properties(news, group_id=GROUP, enable_auto_commit="false"))
         try:

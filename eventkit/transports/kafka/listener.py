@@ -11,7 +11,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.subscription import METADATA_AGE, KafkaSubscription
-from eventkit.transports.progress import Progress
+from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.resumption import Resumption
 
 _PATIENCE = 5.0  # seconds a question may take
@@ -19,7 +19,7 @@ _LOOK = 0.02
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}  # as right after a topic's creation
 
 
-class Passing(Progress):
+class Passing(PartitionProgress):
     """Remembers nothing."""
 
     __slots__ = ()

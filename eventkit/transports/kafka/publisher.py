@@ -19,14 +19,14 @@ from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError
 from eventkit.transports.base import Reports
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.clients import Clients
-from eventkit.transports.kafka.failures import Failure, is_permanent, judge
-from eventkit.transports.kafka.lanes import Lane, Lanes
-from eventkit.transports.kafka.news import BrokerNews
-from eventkit.transports.kafka.producer import QUEUE, USUAL_LIMIT, make_producer
-from eventkit.transports.kafka.topics import Topic, Topics
+from eventkit.transports.kafka.broker_state import BrokerState
+from eventkit.transports.kafka.delivery_errors import DeliveryError, is_permanent, judge
+from eventkit.transports.kafka.partition_gate import PartitionGate, PartitionGates
+from eventkit.transports.kafka.producer_settings import QUEUE, USUAL_LIMIT, make_producer
+from eventkit.transports.kafka.producers import Producers
+from eventkit.transports.kafka.topic_watcher import TopicWatcher
+from eventkit.transports.kafka.topics import KafkaTopics, Topic
 from eventkit.transports.kafka.unreported import Unreported
-from eventkit.transports.kafka.watch import TopicWatch
 
 Done = Callable[[int], None]
 Failed = Callable[[int, KafkaError, str | None], None]
@@ -40,24 +40,26 @@ _LAST_WORD, _PURGE = 1.0, 2.0  # seconds of abandon
 class KafkaPublisher:
     """See `Publisher`. `patience`: seconds without a report for a message until everything is given up."""
 
-    def __init__(self, address: Address, topics: Topics, *, patience: float = 30.0, check_topics: float = 30.0) -> None:
+    def __init__(
+        self, address: Address, topics: KafkaTopics, *, patience: float = 30.0, check_topics: float = 30.0
+    ) -> None:
         self._address = address
-        self._news = BrokerNews(address)
+        self._news = BrokerState(address)
         self._pid = os.getpid()
-        self._clients = Clients(lambda limit: make_producer(address, self._news, limit), self._lose)
-        self._lanes = Lanes()
+        self._clients = Producers(lambda limit: make_producer(address, self._news, limit), self._lose)
+        self._lanes = PartitionGates()
         self._unplaced: dict[str, deque[Message]] = {}  # by topic, until the broker has said what it is
-        self._opened: deque[Lane] = deque()
+        self._opened: deque[PartitionGate] = deque()
         self._hurried = False  # whether the clients have something that shall not linger
         self._unreported = Unreported(patience)
-        self._failures: deque[Failure] = deque()
+        self._failures: deque[DeliveryError] = deque()
         self._cause_is_named = False  # by the broker, in a report
         self._verdict = Reports()
         self._patience = patience
         self._cooled = time.monotonic()
         for limit in topics.limits():  # a client needs half a second until it may send
             self._clients.of(limit)
-        self._watch = TopicWatch(topics, self._clients.of(USUAL_LIMIT), interval=check_topics)
+        self._watch = TopicWatcher(topics, self._clients.of(USUAL_LIMIT), interval=check_topics)
         self._watch.start()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -118,7 +120,7 @@ class KafkaPublisher:
 
     # the way in
 
-    def _queue(self, lane: Lane | None, message: Message) -> None:
+    def _queue(self, lane: PartitionGate | None, message: Message) -> None:
         """Take the slow way: a key, a topic or a partition is used for the first time."""
         lane = lane or self._lanes.find(message.topic, message.key)
         if lane is None:
@@ -134,7 +136,7 @@ class KafkaPublisher:
             lane.probing = True
             self._produce(lane, message, probe=True)
 
-    def _produce(self, lane: Lane, message: Message, *, probe: bool = False) -> None:
+    def _produce(self, lane: PartitionGate, message: Message, *, probe: bool = False) -> None:
         if self._ended:
             return
         done: Done = partial(self._open, lane) if probe else self._unreported.arrived.append
@@ -154,7 +156,7 @@ class KafkaPublisher:
             else:
                 return
 
-    def _retry(self, lane: Lane, message: Message, error: Exception) -> bool:
+    def _retry(self, lane: PartitionGate, message: Message, error: Exception) -> bool:
         """Deal with a message that the client did not take; return whether to go on."""
         if isinstance(error, BufferError):
             self._produce(lane, message)
@@ -164,7 +166,7 @@ class KafkaPublisher:
 
     def _refuse(self, message: Message, error: Exception) -> None:
         if isinstance(error, KafkaException):
-            self._failures.append(Failure(message.tag, message.topic, error.args[0]))
+            self._failures.append(DeliveryError(message.tag, message.topic, error.args[0]))
         else:  # text that is no UTF-8, a header of a wrong type
             self._verdict.refused[message.tag] = f"the client cannot send it: {error}"
 
@@ -175,12 +177,12 @@ class KafkaPublisher:
 
     # the way back
 
-    def _open(self, lane: Lane, tag: int) -> None:
+    def _open(self, lane: PartitionGate, tag: int) -> None:
         self._unreported.arrived.append(tag)
         self._opened.append(lane)
 
     def _fail(self, tag: int, error: KafkaError, topic: str | None) -> None:
-        failure = Failure(tag, topic or "", error)
+        failure = DeliveryError(tag, topic or "", error)
         self._failures.append(failure)
         self._cause_is_named = self._cause_is_named or is_permanent(failure)
 

@@ -19,9 +19,9 @@ from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.failures import topic_reason
-from eventkit.transports.kafka.news import BrokerNews
-from eventkit.transports.progress import Progress
+from eventkit.transports.kafka.broker_state import BrokerState
+from eventkit.transports.kafka.delivery_errors import topic_reason
+from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import unreadable
 from eventkit.transports.resumption import Resumption
 
@@ -51,11 +51,11 @@ class KafkaSubscription:
         self._address = address
         self._places = places
         self._error: Exception | None = None  # of who was asked where to resume
-        self._news = BrokerNews(address)
+        self._news = BrokerState(address)
         self._group = group
         ours = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
         self._consumer = _consumer(address, self._news, ours, on_commit=self._on_commit)
-        self._assigned: dict[tuple[str, int], Progress] = {}
+        self._assigned: dict[tuple[str, int], PartitionProgress] = {}
         self._joined: float | None = None  # when the group has given this member its part
         self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and noted in no progress yet
@@ -112,7 +112,7 @@ class KafkaSubscription:
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
         """Return the offsets behind these messages."""
-        last: dict[Progress, int] = dict([message.tag for message in messages])
+        last: dict[PartitionProgress, int] = dict([message.tag for message in messages])
         return [
             Mark(topic, partition, self._places.topics[topic], (last[progress] + 1,))
             for (topic, partition), progress in self._assigned.items()
@@ -123,12 +123,12 @@ class KafkaSubscription:
         if self._error is not None:
             raise self._error
 
-    def _all_of_them(self, messages: Sequence[Message]) -> set[Progress]:
+    def _all_of_them(self, messages: Sequence[Message]) -> set[PartitionProgress]:
         """Advance over all that was delivered, if these are all: the usual case, and the cheap one."""
         fresh = self._fresh
         if len(messages) != len(fresh) or not all(map(is_, messages, fresh)):
             return set()
-        last: dict[Progress, int] = dict(message.tag for message in messages)
+        last: dict[PartitionProgress, int] = dict(message.tag for message in messages)
         if not all(progress.is_clear for progress in last):
             return set()
         self._fresh = []
@@ -136,7 +136,7 @@ class KafkaSubscription:
             progress.resume = offset + 1
         return set(last)
 
-    def _some_of_them(self, messages: Sequence[Message]) -> set[Progress]:
+    def _some_of_them(self, messages: Sequence[Message]) -> set[PartitionProgress]:
         for message in self._fresh:
             progress, offset = message.tag
             progress.delivered(offset, message.key)
@@ -229,7 +229,7 @@ class KafkaSubscription:
         consumer.incremental_assign(partitions)
         self._joined = time.monotonic()
         for partition in partitions:
-            self._assigned[partition.topic, partition.partition] = Progress()
+            self._assigned[partition.topic, partition.partition] = PartitionProgress()
 
     def _starts(
         self, consumer: Consumer, partitions: list[TopicPartition]
@@ -272,7 +272,7 @@ def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
 
 
 def _consumer(
-    address: Address, news: BrokerNews, given: Mapping[str, Any], *, on_commit: Callable[..., None]
+    address: Address, news: BrokerState, given: Mapping[str, Any], *, on_commit: Callable[..., None]
 ) -> Consumer:
     ours = {
         **given,

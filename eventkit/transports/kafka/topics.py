@@ -20,8 +20,8 @@ from confluent_kafka.cimpl import NewTopic
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.forks import never_free, tell_in_fork
 from eventkit.transports.kafka.address import Address
-from eventkit.transports.kafka.failures import topic_reason
-from eventkit.transports.kafka.news import BrokerNews
+from eventkit.transports.kafka.broker_state import BrokerState
+from eventkit.transports.kafka.delivery_errors import topic_reason
 
 _PATIENCE = 5.0  # seconds a question may take
 _SHORT = 0.5  # the same, where the client may hear meanwhile that it is refused
@@ -41,19 +41,19 @@ class Topic(NamedTuple):
 REPLICAS = "replication.factor"  # told beside a topic's settings, with which it is no setting
 
 
-class Answer(Protocol):
+class TopicAnswer(Protocol):
     """A future of the client's."""
 
     def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 what was asked for
         """Wait for it."""
 
 
-class Topics:
+class KafkaTopics:
     """Questions about topics; safe to use from several threads."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._news = BrokerNews(address, aloud=False)
+        self._news = BrokerState(address, aloud=False)
         self._lock = threading.Lock()
         self._client: AdminClient | None = None
         self._first: dict[str, Topic] = {}
@@ -240,7 +240,7 @@ class Topics:
         return {resource.name: _told(future) for resource, future in answers.items()}
 
 
-def unavailable(address: Address, news: BrokerNews, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
+def unavailable(address: Address, news: BrokerState, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
     """Return the error that says why nobody answered; the client's own news know more than "timed out"."""
     client.poll(0)
     reason = news.reason or address.safe(error.args[0].str())
@@ -250,7 +250,7 @@ def unavailable(address: Address, news: BrokerNews, client: Any, error: KafkaExc
     )
 
 
-def _described(name: str, future: Answer) -> Topic | str:
+def _described(name: str, future: TopicAnswer) -> Topic | str:
     try:
         description = future.result()
     except KafkaException as error:
@@ -261,7 +261,7 @@ def _described(name: str, future: Answer) -> Topic | str:
     return Topic(name, len(description.partitions), str(description.topic_id), None)
 
 
-def _told(future: Answer) -> dict[str, str]:
+def _told(future: TopicAnswer) -> dict[str, str]:
     try:
         return {name: str(entry.value) for name, entry in future.result().items()}
     except KafkaException:
@@ -277,7 +277,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
-def _created(name: str, future: Answer) -> bool:
+def _created(name: str, future: TopicAnswer) -> bool:
     try:
         future.result(_CREATION)
     except TimeoutError:

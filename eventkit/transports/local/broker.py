@@ -22,7 +22,7 @@ class Member(Protocol):
         """What it wants."""
 
 
-class Group:
+class LocalGroup:
     """Where a group is in every shard, and who owns which."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Broker:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.topics: dict[str, list[list[Message]]] = {}
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, LocalGroup] = {}
         self.claims: dict[str, str] = {}  # topic -> owner
         self.refusal: Refusal = lambda _: None
         self.held: dict[str, str] = {}

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
-from eventkit.transports.local.broker import Broker, Group, Shard
-from eventkit.transports.progress import Progress
+from eventkit.transports.local.broker import Broker, LocalGroup, Shard
+from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import received
 
 
-class Place(NamedTuple):
+class LocalDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
@@ -26,10 +26,10 @@ class LocalSubscription:
     def __init__(self, broker: Broker, topics: Sequence[str], group: str) -> None:
         self.topics = frozenset(topics)
         self._broker = broker
-        self._owned: dict[Shard, Progress] = {}
+        self._owned: dict[Shard, PartitionProgress] = {}
         self._next: dict[Shard, int] = {}
         with broker.changed:
-            self._group = broker.groups.setdefault(group, Group())
+            self._group = broker.groups.setdefault(group, LocalGroup())
             self._group.members.append(self)
             broker.changed.notify_all()
 
@@ -75,7 +75,7 @@ class LocalSubscription:
             offset = self._next[shard]
             for message in self._broker.topics[topic][number][offset : offset + limit - len(found)]:
                 progress.delivered(self._next[shard], message.key)
-                place = Place(number, self._next[shard])
+                place = LocalDelivery(number, self._next[shard])
                 found.append(received(topic, message.key, message.value, message.headers, place))
                 self._next[shard] += 1
         return found
@@ -89,7 +89,7 @@ class LocalSubscription:
                 shard = (topic, number)
                 if shard not in group.owners and group.target(shard) is self:
                     group.owners[shard] = self
-                    self._owned[shard] = Progress()
+                    self._owned[shard] = PartitionProgress()
                     self._next[shard] = group.resume.get(shard, 0)
 
     def _give_up(self, shards: Sequence[Shard]) -> None:
@@ -105,7 +105,7 @@ class LocalListener(LocalSubscription):
     def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
         self._name = f"listener {uuid4()}"
         with broker.changed:
-            group = broker.groups[self._name] = Group()
+            group = broker.groups[self._name] = LocalGroup()
             for topic in topics:
                 group.resume.update({(topic, number): len(kept) for number, kept in enumerate(broker.topics[topic])})
             super().__init__(broker, topics, self._name)

@@ -8,7 +8,7 @@ that comes later finds nothing of before. RabbitMQ 3.10 and later.
 from collections.abc import Mapping, Sequence
 
 from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.listener import RabbitListener
 from eventkit.transports.rabbitmq.publisher import RabbitPublisher
 from eventkit.transports.rabbitmq.subscription import RabbitSubscription
@@ -21,7 +21,7 @@ class RabbitTransport:
     flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self._address = Address(url, options)
+        self._address = RabbitAddress(url, options)
         self._topology = Topology(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> RabbitPublisher:

@@ -19,7 +19,7 @@ _PREFETCH = 1_000
 _TLS = ("ca_certs", "certfile", "keyfile")
 
 
-class Address:
+class RabbitAddress:
     """The server and a client's parameters."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:

@@ -15,10 +15,10 @@ import pika
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.base import Mark
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.reading import message_of
 from eventkit.transports.rabbitmq.topology import exchange_of
+from eventkit.transports.rabbitmq.wire import message_of
 
 _PATIENCE = 10.0  # seconds until it is live
 
@@ -29,7 +29,7 @@ class RabbitListener:
     is_new = False
     ready = True
 
-    def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
+    def __init__(self, address: RabbitAddress, shards: Mapping[str, int]) -> None:
         self._exchanges = [exchange_of(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._prefetch = address.prefetch
         self._arrived: deque[Message] = deque()

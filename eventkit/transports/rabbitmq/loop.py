@@ -12,8 +12,8 @@ from typing import Any
 
 import pika
 
-from eventkit.transports.rabbitmq.address import Address
-from eventkit.transports.rabbitmq.reading import TolerantConnection
+from eventkit.transports.rabbitmq.address import RabbitAddress
+from eventkit.transports.rabbitmq.wire import TolerantConnection
 
 logger = logging.getLogger("eventkit.rabbitmq")
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs what we raise
@@ -25,7 +25,7 @@ class Loop:
     """Calls `opened` when it is connected and `ended` with the reason when it is not, each once and on its thread."""
 
     def __init__(
-        self, address: Address, *, opened: Callable[[pika.SelectConnection], None], ended: Callable[[str], None]
+        self, address: RabbitAddress, *, opened: Callable[[pika.SelectConnection], None], ended: Callable[[str], None]
     ) -> None:
         """Connect in the background."""
         self._address = address

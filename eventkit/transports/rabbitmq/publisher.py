@@ -19,7 +19,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports.base import Reports
 from eventkit.transports.partition import partition_of
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import KEY, MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
 
@@ -34,7 +34,7 @@ _PERSISTENT = 2
 class RabbitPublisher:
     """See `Publisher`."""
 
-    def __init__(self, address: Address, topology: Topology, *, to_listeners: bool = False) -> None:
+    def __init__(self, address: RabbitAddress, topology: Topology, *, to_listeners: bool = False) -> None:
         self._topology = topology
         self._mandatory = not to_listeners
         self._shards: dict[str, int] = {}

@@ -20,10 +20,10 @@ from pika.exceptions import ChannelClosedByBroker
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.base import Mark
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.reading import message_of
 from eventkit.transports.rabbitmq.topology import members_of, queue_of
+from eventkit.transports.rabbitmq.wire import message_of
 
 logger = logging.getLogger("eventkit.rabbitmq")
 
@@ -33,7 +33,7 @@ _LOOK = 0.5  # seconds between two looks at how many members there are
 _FORGOTTEN = 86_400_000  # milliseconds after which a queue of members is deleted that a crash has left without any
 
 
-class Place(NamedTuple):
+class RabbitDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
@@ -41,7 +41,7 @@ class Place(NamedTuple):
     delivery: int
 
 
-class Lane(msgspec.Struct):
+class RabbitShardQueue(msgspec.Struct):
     """A shard's queue, as this member consumes from it."""
 
     turn: int = 0
@@ -54,11 +54,11 @@ class Lane(msgspec.Struct):
 class RabbitSubscription:
     """See `Subscription`."""
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
+    def __init__(self, address: RabbitAddress, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
         self.is_new = is_new
         self._group = group
         self._prefetch = address.prefetch
-        self._lanes = {(topic, shard): Lane() for topic, count in shards.items() for shard in range(count)}
+        self._lanes = {(topic, shard): RabbitShardQueue() for topic, count in shards.items() for shard in range(count)}
         self._arrived: deque[Message] = deque()
         self._telling = False
         self._members = 1
@@ -105,7 +105,7 @@ class RabbitSubscription:
         self._loop.call(self._leave)
         self._loop.close()
 
-    def _settle(self, lane: Lane, keys: Mapping[str, int]) -> None:
+    def _settle(self, lane: RabbitShardQueue, keys: Mapping[str, int]) -> None:
         done = [tag for tag, key in lane.open.items() if tag <= keys.get(key, 0)]
         upto = 0
         for tag in done:
@@ -176,12 +176,12 @@ class RabbitSubscription:
             on_message_callback=lambda _, method, properties, body: self._arrive(shard, turn, method, properties, body),
         )
 
-    def _consumes(self, lane: Lane) -> None:
+    def _consumes(self, lane: RabbitShardQueue) -> None:
         with self._changed:
             lane.consumes = True
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
-        place = Place(shard[1], turn, method.delivery_tag)
+        place = RabbitDelivery(shard[1], turn, method.delivery_tag)
         message = message_of(shard[0], properties, body, place)
         with self._changed:
             lane = self._lanes[shard]

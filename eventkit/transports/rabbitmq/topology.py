@@ -13,7 +13,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
 
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.base import Finding
-from eventkit.transports.rabbitmq.address import Address
+from eventkit.transports.rabbitmq.address import RabbitAddress
 
 KEY = "eventkit-key"  # the header that carries a message's key
 MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
@@ -51,7 +51,7 @@ def members_of(group: str) -> str:
 class Topology:
     """Asks and declares, on a connection that lives as long as a question."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: RabbitAddress) -> None:
         self._address = address
 
     def require(self, topics: Sequence[str]) -> dict[str, int]:
@@ -154,7 +154,7 @@ class Topology:
 
 
 @contextmanager
-def rabbit_errors(address: Address) -> Iterator[None]:
+def rabbit_errors(address: RabbitAddress) -> Iterator[None]:
     """Turn the client's errors into ours. A refusal is waited for as an absence is, once a process has started."""
     try:
         yield

@@ -8,12 +8,12 @@ lose what was confirmed are refused (`settings`). One server or its failover pai
 from collections.abc import Mapping, Sequence
 
 from eventkit.transports.base import Finding, Flag, Resume, refuse_losses
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.listener import RedisListener
 from eventkit.transports.redis.publisher import RedisPublisher
 from eventkit.transports.redis.settings import findings
 from eventkit.transports.redis.subscription import RedisSubscription
-from eventkit.transports.redis.topics import Topics
+from eventkit.transports.redis.topics import RedisTopics
 from eventkit.transports.resumption import Resumption
 
 
@@ -23,8 +23,8 @@ class RedisTransport:
     flags: frozenset[Flag] = frozenset()
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self._address = Address(url, options)
-        self._topics = Topics(self._address)
+        self._address = RedisAddress(url, options)
+        self._topics = RedisTopics(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> RedisPublisher:  # noqa: ARG002 nobody is needed anyhow
         """Return a publisher; it connects at its first message."""

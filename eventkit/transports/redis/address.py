@@ -27,7 +27,7 @@ _COMMAND = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DO
 _PATH = re.compile(r"/?[0-9]*")
 
 
-class Address:
+class RedisAddress:
     """The server, the client's arguments, and what is ours among the options."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.subscription import message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
@@ -24,7 +24,7 @@ class RedisListener:
     is_new = False
     ready = True
 
-    def __init__(self, address: Address, shards: Mapping[str, int]) -> None:
+    def __init__(self, address: RedisAddress, shards: Mapping[str, int]) -> None:
         self._address = address
         self._client = address.client()
         places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]

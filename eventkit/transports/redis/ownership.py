@@ -21,7 +21,7 @@ from eventkit.transports.redis.topics import CONSUMER, members_key, owners_key, 
 Shard = tuple[str, int]
 
 
-class Wanted(NamedTuple):
+class ShardStart(NamedTuple):
     """From where on a shard is to be read, in which epoch of its lease."""
 
     epoch: int
@@ -119,7 +119,7 @@ class Ownership:
         self.complete = complete
         return owned, excess
 
-    def read(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
+    def read(self, topic: str, wanted: Mapping[int, ShardStart], limit: int) -> dict[int, list[Any] | None]:
         """Return up to `limit` entries of each of these shards; None for one that is not ours any more.
 
         After an error entries may have been delivered unseen: what is pending must be read from its start.
@@ -129,7 +129,7 @@ class Ownership:
         except OutOfMemoryError:
             return self._script(topic, wanted, limit)
 
-    def _transact(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
+    def _transact(self, topic: str, wanted: Mapping[int, ShardStart], limit: int) -> dict[int, list[Any] | None]:
         """Read in a transaction: a script would turn every entry into a table and back, and take twice as long."""
         owners, streams = self._owners(topic), {number: stream_key(topic, number) for number in wanted}
         with self._client.pipeline() as transaction:
@@ -155,7 +155,7 @@ class Ownership:
                     for number, stream in streams.items()
                 }
 
-    def _script(self, topic: str, wanted: Mapping[int, Wanted], limit: int) -> dict[int, list[Any] | None]:
+    def _script(self, topic: str, wanted: Mapping[int, ShardStart], limit: int) -> dict[int, list[Any] | None]:
         keys = [self._owners(topic), *(stream_key(topic, number) for number in wanted)]
         arguments: list[Any] = [self._me, self._group, CONSUMER, limit]
         for number, want in wanted.items():

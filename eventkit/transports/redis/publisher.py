@@ -14,7 +14,7 @@ from eventkit.domain.message import Message
 from eventkit.transports.base import Reports
 from eventkit.transports.json_headers import headers_as_json, value_as_bytes
 from eventkit.transports.partition import partition_of
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.settings import largest_value
 from eventkit.transports.redis.topics import MISSING, shards_of, stream_key
 
@@ -27,7 +27,7 @@ _KEYS = 200_000  # keys whose stream is remembered
 class RedisPublisher:
     """See `Publisher`: `send` waits for the answers, `reports` tells them."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self._client = address.client()
         self._shards: dict[str, int] = {}

@@ -6,13 +6,13 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from eventkit.transports.base import Finding
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.topics import redis_errors
 
 LARGEST = 512 * 1024 * 1024  # bytes of one value, by default
 
 
-def findings(client: Redis, address: Address) -> list[Finding]:
+def findings(client: Redis, address: RedisAddress) -> list[Finding]:
     """Ask the server."""
     with redis_errors(address):
         persistence, memory = client.info("persistence"), client.info("memory")

@@ -20,8 +20,8 @@ from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.received import unreadable
-from eventkit.transports.redis.address import Address
-from eventkit.transports.redis.ownership import Ownership, Shard, Wanted
+from eventkit.transports.redis.address import RedisAddress
+from eventkit.transports.redis.ownership import Ownership, Shard, ShardStart
 from eventkit.transports.redis.topics import groups_of, place, range_of, redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
 from eventkit.transports.resumption import Resumption
@@ -34,7 +34,7 @@ _PENDING = 1_000  # entries that are looked up at once
 _NEW = ">"
 
 
-class Place(NamedTuple):
+class RedisDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
@@ -56,7 +56,7 @@ class RedisSubscription:
 
     is_new = False  # its group finds what was before
 
-    def __init__(self, address: Address, shards: Mapping[str, int], group: str, places: Resumption) -> None:
+    def __init__(self, address: RedisAddress, shards: Mapping[str, int], group: str, places: Resumption) -> None:
         self._address = address
         self._places = places
         self._group = group
@@ -209,7 +209,7 @@ class RedisSubscription:
     def _read(self, shards: Sequence[Shard], count: int) -> tuple[list[Message], set[Shard]]:
         """Read up to `count` entries of each of one topic's shards; return them, and which shards may have more."""
         topic = shards[0][0]
-        wanted = {shard[1]: Wanted(self._held[shard].epoch, self._held[shard].start) for shard in shards}
+        wanted = {shard[1]: ShardStart(self._held[shard].epoch, self._held[shard].start) for shard in shards}
         messages: list[Message] = []
         full: set[Shard] = set()
         for number, entries in self._ownership.read(topic, wanted, count).items():
@@ -267,7 +267,7 @@ class RedisSubscription:
 
 def message_of(shard: Shard, entry: bytes, fields: Mapping[bytes, bytes]) -> Message:
     """Read a message off the wire."""
-    topic, tag = shard[0], Place(shard[1], entry)
+    topic, tag = shard[0], RedisDelivery(shard[1], entry)
     try:
         headers = headers_from_json(fields[b"headers"])
         return Message(topic, fields[b"key"].decode(), fields[b"value"], headers, tag)

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
-from eventkit.transports.redis.address import Address
+from eventkit.transports.redis.address import RedisAddress
 
 CONSUMER = "owner"  # of every group: whoever owns a shard reads in this name
 MISSING = "Redis does not have it: create it with `eventkit topics create`"
@@ -52,7 +52,7 @@ def owners_key(topic: str, group: str) -> str:
 
 
 @contextmanager
-def redis_errors(address: Address) -> Iterator[None]:
+def redis_errors(address: RedisAddress) -> Iterator[None]:
     """Turn the client's errors into ours.
 
     A refusal is waited for as an absence is: a replica that will be the primary, too few replicas, no snapshot, no
@@ -68,10 +68,10 @@ def redis_errors(address: Address) -> Iterator[None]:
         raise TransportError(f"Redis at {address.hosts}: {address.safe(error)}") from error
 
 
-class Topics:
+class RedisTopics:
     """Asks about topics and makes them, on a connection of its own."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self.client: Redis = address.client()
         self._make_group: Any = self.client.register_script(_GROUP)

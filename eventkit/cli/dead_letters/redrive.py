@@ -1,0 +1,75 @@
+"""What `eventkit dead-letters redrive` does after it has asked: applies here, or waits for the projectors that run."""
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from eventkit.cli.common.output import remark
+from eventkit.cli.dead_letters.options import number
+from eventkit.config import Settings
+from eventkit.storage.dead_letters.query import Choice, LetterFilter, LetterQuery
+
+if TYPE_CHECKING:
+    from eventkit.projection.define.projection import Projection
+    from eventkit.storage.dead_letters.actions import LetterActions
+
+
+def tell_left_out(chosen: Choice, choice: Choice) -> None:
+    left_out = len(set(chosen.ids) - set(choice.ids))
+    if left_out:
+        remark(
+            f"{number(left_out, 'letter')} cannot be redriven, malformed or of a generation that is not live: "
+            "discard them, or wait for the rebuild"
+        )
+
+
+def redrive_here(
+    settings: Settings, acting: "LetterActions", pages: Iterable[Choice], projections: "Sequence[Projection]"
+) -> None:
+    """Ask for streams, those of the projections given for this process alone, and do these; nobody else takes them."""
+    from eventkit.projection.run import runner
+    from eventkit.worker import Stop
+
+    process = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
+    try:
+        for page in pages:
+            acting.redrive(page, named=[projection.name for projection in projections], process=process)
+        for projection in projections:
+            runner.ProjectionRunner(projection, settings, runner.SourceOptions()).redrive(Stop(), process)
+    finally:
+        if left := acting.release(process):
+            remark(f"{number(left, 'stream')} not tried: asked for no more")
+
+
+def await_projectors(there: LetterQuery, choice: Choice, seconds: float) -> dict[str, int]:
+    """Wait until projectors have tried what was asked for; return what became of it."""
+    theirs = choice.of_relay(yes=False)
+    deadline = time.monotonic() + seconds
+    while (waiting := there.asked(theirs)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = len(there.choose(LetterFilter(ids=theirs.ids)).ids)
+    return {
+        "streams": len(choice.streams),
+        "letters": len(choice.ids),
+        "sent_again": len(choice.of_relay(yes=True).ids),
+        "applied": len(theirs.ids) - left,
+        "left": left,
+        "waiting_streams": waiting,
+    }
+
+
+def redriven(told: dict[str, int]) -> Iterator[str]:
+    if told["sent_again"]:
+        yield f"{number(told['sent_again'], 'letter')} of the relay: it sends their streams again, when it runs"
+    if told["applied"]:
+        yield f"{number(told['applied'], 'letter')} applied"
+    if told["waiting_streams"]:
+        yield (
+            f"{number(told['waiting_streams'], 'stream')} wait for a projector to take them up: "
+            "one that runs does within a second, or say --code package.module:projection"
+        )
+    elif told["left"]:
+        yield f"{number(told['left'], 'letter')} still there: `eventkit dead-letters list` says why"

@@ -1,0 +1,135 @@
+"""`eventkit doctor`: look at database and broker as a whole, and name every setting that could lose or stall events."""
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+
+from eventkit.cli.common.output import cell, say
+from eventkit.cli.doctor.groups import group_findings
+from eventkit.cli.topics import checked
+from eventkit.config import Settings
+from eventkit.errors import EventkitError, StorageError, TopicUnusable
+from eventkit.transports import Finding, Transport
+
+_EXAMPLES = """\b
+Examples:
+  eventkit doctor
+  eventkit doctor shop.order shop.payment       these too, which have no events yet
+  eventkit doctor --json | jq '.findings[] | select(.safe | not)'
+"""
+
+_FEW_RIGHTS = 3  # that a role lacks for a purpose: then it was meant for it
+
+
+@click.command(name="doctor", epilog=_EXAMPLES)
+@click.argument("topics", nargs=-1, callback=checked, metavar="[TOPIC...]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+@click.pass_obj
+def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None:
+    """Look at database and broker, and name what could lose or stall events; exit 1 if anything does.
+
+    The topics of the store's events are looked at without being named. A remark ("--") is no fault.
+    """
+    known = dict.fromkeys(topics)
+    found = [*_file(settings), *_database(settings, known), *_broker(settings, known)]
+    if as_json:
+        fields = Finding.__struct_fields__
+        say(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
+    else:
+        _show(found)
+    raise SystemExit(not all(finding.safe for finding in found))
+
+
+def _file(settings: Settings) -> Iterator[Finding]:
+    if settings.file is not None:
+        yield Finding("settings", f"{settings.file}", "this file, the environment, options", safe=True, reason="")
+
+
+def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
+    """Look at the database, and add the topics that its events go to."""
+    from eventkit.insights.database_checks import checked as check
+    from eventkit.insights.database_checks import tables
+    from eventkit.storage.db.connect import connect, database_errors
+    from eventkit.storage.events.categories import known_topics
+    from eventkit.storage.schema.health import Health
+    from eventkit.storage.schema.verify import differences
+
+    url = settings.require_database()
+    try:
+        with connect(url, name="doctor", schema=settings.schema) as connection:
+            version = connection.info.parameter_status("server_version") or "unknown"
+        yield Finding("database", f"PostgreSQL {version}", "a primary with eventkit's tables", safe=True, reason="")
+        yield from _grants(settings)
+        found = differences(url, settings.schema)
+        with connect(url, name="doctor", schema=settings.schema, autocommit=True) as connection, database_errors():
+            health = Health(connection, settings.schema)
+            yield from tables(health, found)
+            yield from check(health)
+            topics.update(dict.fromkeys(sorted(known_topics(connection, settings.schema))))
+    except EventkitError as error:
+        yield Finding("database", str(error), "reachable", safe=False, reason="nothing can be appended or relayed")
+
+
+def _grants(settings: Settings) -> Iterator[Finding]:
+    """Say what roles of `eventkit db roles` lack, and what this session's own role may do."""
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.schema.roles import incomplete, purposes
+
+    with connect(settings.require_database(), name="doctor", schema=settings.schema) as connection:
+        lacking, may = incomplete(connection, settings.schema), purposes(connection, settings.schema)
+        user = connection.info.user
+    reason = "a process of this role ends with `permission denied`: `eventkit db roles --create` grants it"
+    for statement in lacking:
+        yield Finding("grants", "missing", statement, safe=False, reason=reason)
+    able = ", ".join(purpose for purpose, rights in may.items() if not rights)
+    short = {purpose: rights for purpose, rights in may.items() if 0 < len(rights) <= _FEW_RIGHTS}
+    known = "; ".join(f"for {purpose} it lacks {', '.join(rights)}" for purpose, rights in short.items())
+    found = f"{user!r} may act as {able or 'nothing'}" + (f"; {known}" if known else "")
+    yield Finding("role", found, "one of `eventkit db roles`", safe=bool(able), reason="see `eventkit db roles`")
+
+
+def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
+    from eventkit.cli.common.preflight import open_broker
+
+    if settings.transport_url is None:
+        return
+    transport = open_broker(settings, "there is no broker to look at: use kafka://host:9092")
+    try:
+        found = [_topic(transport, topic) for topic in topics]
+        yield from transport.findings([finding.setting for finding in found if finding.safe])
+        yield from found
+        yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
+        yield from group_findings(settings, transport)
+    except StorageError:
+        return  # said already
+    except EventkitError as error:
+        yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
+    finally:
+        transport.close()
+
+
+def _topic(transport: Transport, topic: str) -> Finding:
+    try:
+        count = transport.partitions([topic])[topic]
+    except TopicUnusable as error:
+        reason = "its events wait in the outbox: `eventkit topics create` makes it"
+        return Finding(topic, error.reasons.get(topic, str(error)), "there", safe=False, reason=reason)
+    return Finding(topic, f"{count} partitions", "there", safe=True, reason="")
+
+
+def _show(found: Sequence[Finding]) -> None:
+    """Print a paragraph a finding, no wider than the terminal."""
+    width = shutil.get_terminal_size().columns
+    for finding in found:
+        mark = "no" if not finding.safe else "--" if finding.reason else "ok"
+        text = cell(f"{mark}  {finding.setting}: {finding.found}")
+        if not finding.safe:
+            text += f" (wanted: {cell(finding.wanted)})"
+        say(textwrap.fill(text, width, subsequent_indent="    ", break_on_hyphens=False))
+        if mark != "ok":
+            say(textwrap.fill(cell(finding.reason), width, initial_indent="    ", subsequent_indent="    "))
+    faults = sum(not finding.safe for finding in found)
+    say(f"{faults} faults" if faults else "no fault")

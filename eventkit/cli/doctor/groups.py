@@ -1,0 +1,32 @@
+"""What `eventkit doctor` says of consumer groups: those that nobody needs any more, and those without a row."""
+
+from collections.abc import Iterator
+
+from eventkit.config import Settings
+from eventkit.transports import Finding, Transport
+
+_FILLS = "Redis trims no topic behind it, and queues fill for ever"
+
+
+def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding]:
+    """Remove what can be removed; name what stays, and what this installation has made and does not know."""
+    from eventkit.projection.define.group_name import short
+    from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.events.categories import topics_in_use
+    from eventkit.storage.projections.consumer_groups import ConsumerGroups
+    from eventkit.storage.schema.installation import look
+
+    broker = broker_of(settings.require_transport())
+    with connect(settings.require_database(), name="doctor", schema=settings.schema, autocommit=True) as connection:
+        left = remove_abandoned(connection, settings.schema, transport, broker)
+        known = {group.name for group in ConsumerGroups(settings.schema).all(connection)}
+        mark = f".{short(look(connection, settings.schema).id)}"
+        topics = topics_in_use(connection, settings.schema)
+    for group in left:
+        reason = f"{_FILLS}: end its members, or delete it at the broker"
+        yield Finding(f"group {group.name}", "of a projection that was deleted", "removed", safe=False, reason=reason)
+    for name in transport.groups(topics):
+        if name not in known and (name.endswith(mark) or f"{mark}." in name):
+            reason = f"{_FILLS}: delete it, unless a copy of this database that was not adopted reads with it"
+            yield Finding(f"group {name}", "at the broker, in no row", "a row of `groups`", safe=False, reason=reason)

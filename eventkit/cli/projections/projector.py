@@ -1,0 +1,147 @@
+"""`eventkit projector`: keep read models up to date, from the broker or from the event store alone.
+
+Several processes share the work: by consumer group from a broker; from the store one works and the others stand by.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from eventkit.cli.topics import checked
+from eventkit.config import Settings, has_password
+from eventkit.errors import ConfigurationError, EventkitError, VersionMismatch
+
+if TYPE_CHECKING:
+    from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+
+_ADVICE = "a projector process would hear nothing: use kafka://host:9092, or --from store, which needs no broker"
+
+_EXAMPLES = """\b
+Examples:
+  eventkit projector run shop.read_models:totals
+  eventkit projector run shop.read_models:totals shop.read_models:board
+  eventkit projector run shop.read_models:totals --from store
+  eventkit projector run shop.processes:fulfilment shop.payments:handlers
+  eventkit projector run reports.models:sales --topic shop.order --store-url postgresql://shop@db/shop
+"""
+
+
+@click.group(name="projector", epilog=_EXAMPLES)
+def command() -> None:
+    """Keep read models up to date, run process managers and handlers."""
+
+
+@command.command(epilog=_EXAMPLES, short_help="Run projections, process managers, handlers.")
+@click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["transport", "store"]),
+    default="transport",
+    show_default=True,
+    help="Read the broker's topics, or the event store's tables (no broker at all).",
+)
+@click.option("--group", metavar="NAME", help="The consumer group (default: one of its own).")
+@click.option(
+    "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
+)
+@click.option("--store-url", metavar="URL", help="The event store, where it is not in the read models' database.")
+@click.option(
+    "--exit-on-rebuild",
+    is_flag=True,
+    help="End with 1 where another version is live (default: wait, and say for what).",
+)
+@click.option(
+    "--from-beginning",
+    "begin",
+    flag_value="from the beginning",
+    help="Read all, where the place is gone.",
+)
+@click.option("--from-now", "begin", flag_value="from now", help="Pass over what is there, where the place is gone.")
+@click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
+@click.pass_obj
+def run(  # noqa: PLR0913 one parameter an option
+    settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
+    store_url: str | None, until_idle: float | None, exit_on_rebuild: bool, begin: str | None,
+) -> None:  # fmt: skip
+    """Run projections, process managers and handlers until asked to stop.
+
+    A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
+
+    The trouble of one is its own: a projection whose table is missing, or whose rebuild is due, waits and says so,
+    while the others go on.
+    """
+    from eventkit.cli.common.lifecycle import at_start, together
+    from eventkit.projection.run.import_path import load_projections
+    from eventkit.projection.run.resume import Begin
+    from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+    from eventkit.projection.run.supervision import Supervised
+    from eventkit.worker import Stop, collect_garbage_rarely
+
+    stop = Stop()
+    stop.on_signals()
+    settings.require_database()
+    wanted = _wanted(SourceOptions(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
+    with stop.idle():  # the service's modules may take long, or for ever
+        projections = load_projections(paths)
+    runnings = {item.name: ProjectionRunner(item, settings, wanted) for item in projections}
+    if not at_start(lambda: _reach(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
+        return
+    collect_garbage_rarely()
+    supervised = [
+        Supervised(running, name=name, until_idle=until_idle, exit_on_rebuild=exit_on_rebuild)
+        for name, running in runnings.items()
+    ]
+    together([each.work for each in supervised], stop)
+    for error in (each.error for each in supervised if each.error is not None):
+        raise error
+
+
+def _wanted(wanted: "SourceOptions") -> "SourceOptions":
+    if wanted.from_store and (wanted.topics or wanted.group):
+        raise ConfigurationError("--topic and --group say what to read from a broker: leave them out with --from store")
+    if wanted.store_url and has_password(wanted.store_url):
+        raise ConfigurationError(
+            "--store-url holds a password, which every user of this machine can see: use ~/.pgpass"
+        )
+    return wanted
+
+
+def _reach(
+    settings: Settings, wanted: "SourceOptions", runnings: Iterable["ProjectionRunner"], *, exit_on_rebuild: bool
+) -> None:
+    """Raise the first error where no projection can go on; where some can, they do, and the others wait."""
+    from eventkit.cli.common.preflight import reach_database
+
+    reach_database(settings)
+    if not wanted.from_store:
+        _reach_broker(settings)
+    found = [_reached(running) for running in runnings]
+    errors = [error for error in found if error is not None]
+    rebuilds = [error for error in errors if isinstance(error, VersionMismatch)]
+    if rebuilds and exit_on_rebuild:
+        raise rebuilds[0]
+    if len(errors) == len(found) and not rebuilds:
+        raise errors[0]
+
+
+def _reached(running: "ProjectionRunner") -> EventkitError | None:
+    from eventkit.projection.apply.error_class import translated
+
+    try:
+        running.reach()
+    except Exception as error:
+        ours = translated(error)
+        if isinstance(ours, EventkitError):
+            return ours
+        raise
+    return None
+
+
+def _reach_broker(settings: Settings) -> None:
+    from eventkit.cli.common.preflight import open_broker, reach_transport
+
+    transport = open_broker(settings, _ADVICE)
+    reach_transport(transport)
+    transport.close()

@@ -1,0 +1,111 @@
+"""`eventkit projection rebuild`: a read model made anew beside the live one."""
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from eventkit.cli.common.output import say
+from eventkit.cli.projections.options import EXAMPLES, JSON, STORE_URL
+from eventkit.cli.topics import checked
+from eventkit.config import Settings
+from eventkit.errors import ConfigurationError, RebuildRefused
+
+if TYPE_CHECKING:
+    from eventkit.projection.define.projection import Projection
+    from eventkit.projection.rebuild.rebuild import RebuildOutcome, RebuildPlan
+    from eventkit.worker import Stop
+
+
+@click.command(name="rebuild", epilog=EXAMPLES, short_help="Make a read model anew, and swap it in.")
+@click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes, each for a part of the streams (default: one a core, up to 4).",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with a rebuild that died, if there is one; the code must be the same."
+)
+@click.option("--merge", is_flag=True, help="Merge the rows into the live tables instead of swapping names.")
+@click.option("--accept-parked", is_flag=True, help="Swap in although streams are parked that are not parked live.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["store", "transport"]),
+    default="store",
+    show_default=True,
+    help="Read the event store's tables, or the broker's topics from their beginning.",
+)
+@click.option(
+    "--topic", "topics", multiple=True, callback=checked, metavar="NAME", help="Read this topic; may be repeated."
+)
+@STORE_URL
+@JSON
+@click.pass_obj
+def command(  # noqa: PLR0913 one parameter an option
+    settings: Settings, paths: tuple[str, ...], *, workers: int | None, resume: bool, merge: bool, accept_parked: bool,
+    origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
+
+    The live read model is served and kept up to date until the swap. Where it is killed before, nothing has changed:
+    start it again.
+    """
+    from eventkit.projection.rebuild.rebuild import RebuildPlan
+    from eventkit.projection.run.import_path import load_projections
+    from eventkit.worker import Stop, collect_garbage_rarely
+
+    stop = Stop()
+    stop.on_signals()
+    settings.require_database()
+    plan = RebuildPlan(
+        workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, origin == "transport", topics, store_url
+    )
+    _check_origin(settings, plan, workers)
+    with stop.idle():
+        projections = load_projections(paths)
+    collect_garbage_rarely()
+    outcomes = [_rebuilt(item, settings, plan, stop) for item in projections]
+    if as_json:
+        say(json.dumps(list(map(msgspec.to_builtins, outcomes))))
+    else:
+        say("\n".join(map(_sentence, outcomes)))
+
+
+def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None) -> None:
+    from eventkit.cli.common.preflight import open_broker, reach_transport
+
+    if plan.topics and not plan.from_transport:
+        raise ConfigurationError("--topic says what to read from a broker: say --from transport, too")
+    if plan.from_transport:
+        if workers and workers > 1:
+            raise ConfigurationError("--workers: one process reads the transport, leave it out with --from transport")
+        transport = open_broker(settings, "a rebuild would find nothing in it: use kafka://host:9092, or --from store")
+        reach_transport(transport)
+        transport.close()
+
+
+def _rebuilt(projection: "Projection", settings: Settings, plan: "RebuildPlan", stop: "Stop") -> "RebuildOutcome":
+    from eventkit.cli.common.lifecycle import together
+    from eventkit.cli.projections.progress import shown
+    from eventkit.projection.rebuild.rebuild import RebuildRun
+
+    outcomes: list[RebuildOutcome] = []
+    with shown(projection.name) as tell:
+        rebuilding = RebuildRun(projection, settings, plan, stop=stop, tell=tell)
+        together([lambda _: outcomes.append(rebuilding.run())], stop)
+    if not outcomes:
+        raise RebuildRefused(f"the rebuild of {projection.name!r} was ended: the live read model is as it was")
+    return outcomes[0]
+
+
+def _sentence(outcome: "RebuildOutcome") -> str:
+    how = "swapped in" if outcome.merged is None else f"merged, {outcome.merged:,} rows written"
+    parked = f", {outcome.parked:,} streams are parked" if outcome.parked else ""
+    return (
+        f"{outcome.projection}: {outcome.events:,} events in {outcome.seconds:,.1f} s "
+        f"({outcome.events_per_second:,.0f}/s), {how} as generation {outcome.generation}{parked}"
+    )

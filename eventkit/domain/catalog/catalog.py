@@ -1,0 +1,311 @@
+"""The event types of one service, by name, and those of other services that it reads.
+
+The catalog's name is the CloudEvents source of its events and the first part of its topics. Services register their
+classes here, and the upcasters that lead from their older schema versions to the current one; append encodes and
+checks through it, readers decode through it. It holds no state but its types: registering is done at import. Before its
+first use after that, and when an `EventStore` or a projector is given it, `check_chains` refuses a type without the
+upcasters that its old events need.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from eventkit.domain.catalog.event_type import EventType, names_before
+from eventkit.domain.catalog.names import category_of, check_name, check_source, check_topic, check_type
+from eventkit.domain.catalog.upcasting import Upcaster, Upcasters, changed_fields
+from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec.encoded import Encoded, Sealable, check_size, sealed_size
+from eventkit.domain.codec.personal import PersonalField
+from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
+from eventkit.domain.stream import StreamId
+from eventkit.domain.tags import TagsOf, check_tags, tags_from
+from eventkit.errors import CatalogError, NewerSchema, UndecodableEvent, UnknownEventType
+
+T = TypeVar("T")
+U = TypeVar("U", bound=Upcaster)
+DEFAULT_MAX_BYTES = 900_000  # below Kafka's message.max.bytes of 1,048,588 with metadata and headers
+
+
+class Catalog:
+    """The event types of the service `name`.
+
+    `topics` overrides the topic `<name>.<category>` of a category; None, or `published=False` for all, sends its events
+    to no broker: no row of the outbox is written, and projectors read them from the store.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        topics: Mapping[str, str | None] | None = None,
+        published: bool = True,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        """Check the names; `max_bytes` limits the JSON of one event."""
+        self.name = check_name(name)
+        self.max_bytes = max_bytes
+        given = {category_of(category): topic for category, topic in (topics or {}).items()}
+        self._topics = {category: check_topic(topic) for category, topic in given.items() if topic is not None}
+        self._unpublished = frozenset(category for category, topic in given.items() if topic is None)
+        self.published = published
+        self._types: dict[tuple[str, str], EventType] = {}
+        self._classes: dict[type, EventType] = {}
+        self._prepared: dict[type, Codec] = {}
+        self._codecs: dict[type, Codec] = {}  # of those in use, after the chains were checked
+        self._upcasters = Upcasters()
+        self._retired: set[str] = set()
+        self.has_personal = False  # whether an event with personal fields is in use
+
+    def __repr__(self) -> str:
+        """Show the name and how many types there are."""
+        return f"<Catalog {self.name!r} with {len(self._classes)} event types>"
+
+    @overload
+    def event(self, cls: type[T], /) -> type[T]: ...
+    @overload
+    def event(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        oldest: int = 1,
+        renamed_from: str | Iterable[str] = (),
+        tags: TagsOf | Iterable[str] | None = None,
+    ) -> Callable[[type[T]], type[T]]: ...
+    def event(
+        self,
+        cls: type[T] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        oldest: int = 1,
+        renamed_from: str | Iterable[str] = (),
+        tags: TagsOf | Iterable[str] | None = None,
+    ) -> Any:
+        """Register a class as an event type of this service, by its own name unless `name` says another.
+
+        `version` is its schema's, from 1; each older one from `oldest` on needs an `upcast`. Events that were stored
+        under a name in `renamed_from` are read as this type. `tags` are the tags of each event: names of its fields
+        (`tags=["course"]` gives `course:c1`), or a function that returns them.
+        """
+
+        def register(cls: type[T]) -> type[T]:
+            own = getattr(cls, "__name__", repr(cls)) if name is None else name
+            self._register(EventType(self.name, own, version, cls, oldest, names_before(renamed_from), tags_from(tags)))
+            return cls
+
+        return register if cls is None else register(cls)
+
+    def consumes(self, source: str, name: str, cls: type, *, version: int = 1, oldest: int = 1) -> None:
+        """Register the class that another service's events are read into; they cannot be appended here."""
+        if source == self.name:
+            msg = f"{name!r} is an event of {source!r} itself: register {cls!r} with @event"
+            raise CatalogError(msg)
+        self._register(EventType(check_source(source), name, version, cls, oldest))
+
+    def retired(self, *names: str) -> None:
+        """Say that stored events of these types of this service are nobody's any more: readers pass them."""
+        for name in names:
+            if (self.name, check_type(name)) in self._types:
+                raise CatalogError(f"{name!r} is a type of this catalog: an event that is read is not retired")
+        self._retired.update(names)
+
+    def upcast(self, cls: type, *, from_version: int) -> Callable[[U], U]:
+        """Register the function that raises the JSON data of a type (a dict) from one version to the next."""
+
+        def register(upcaster: U) -> U:
+            self._upcasters.add(self._kind(cls), from_version, upcaster)
+            return upcaster
+
+        return register
+
+    def upcast_fields(
+        self,
+        cls: type,
+        *,
+        from_version: int,
+        defaults: Mapping[str, Any] | None = None,
+        renamed: Mapping[str, str] | None = None,
+        dropped: Iterable[str] = (),
+    ) -> None:
+        """Register a step that renames fields (old name: new name), drops some and gives new ones a default.
+
+        Each event has a copy of the defaults. Data with the old and the new name of a field is refused.
+        """
+        step = changed_fields(defaults=defaults or {}, renamed=renamed or {}, dropped=dropped)
+        self._upcasters.add(self._kind(cls), from_version, step)
+
+    def upcasters_of(self, cls: type) -> list[Upcaster]:
+        """Return the steps that raise a type's older versions, oldest first."""
+        return self._upcasters.steps(self._kind(cls))
+
+    def check(self) -> None:
+        """Raise CatalogError for what would fail at an event's first use: missing upcasters, unknown annotations."""
+        self.check_chains()
+        for cls in self._classes:
+            self._codec(cls)
+
+    def check_chains(self) -> None:
+        """Raise CatalogError where a schema version has no upcaster to the next."""
+        missing = [
+            f"{kind} is at version {kind.version} and has no upcaster from version {version}"
+            for kind in self.types
+            for version in self._upcasters.missing(kind)
+        ]
+        if missing:
+            raise CatalogError(
+                f"the catalog {self.name!r} could not read old events: {'; '.join(missing)}: register each step with "
+                "upcast(cls, from_version=...), or say oldest=... where no older event exists"
+            )
+
+    def stream(self, category: str, key: str | int | UUID) -> StreamId:
+        """Return the id of the stream of one thing: `shop.stream("order", 42)` is `order-42`."""
+        return StreamId(category, key)
+
+    def topic(self, stream: str) -> str:
+        """Return the topic that a stream's events go to."""
+        category = stream.partition("-")[0]
+        return self._topics.get(category) or f"{self.name}.{category}"
+
+    def outgoing(self, stream: str) -> str | None:
+        """Return the topic that the relay sends a stream's events to; None where they go to no broker."""
+        return self.topic(stream) if self.is_published(stream.partition("-")[0]) else None
+
+    def is_published(self, category: str) -> bool:
+        """Return whether the events of a category go to a broker."""
+        return self.published and category not in self._unpublished
+
+    @property
+    def unpublished(self) -> frozenset[str]:
+        """The categories whose events go to no broker."""
+        return self._unpublished
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """The topics of the categories that have one of their own."""
+        return self._topics
+
+    def topics_of(self, categories: Iterable[str]) -> list[str]:
+        """Return the topics of some categories, each once, sorted."""
+        names = [category_of(category) for category in categories]
+        if silent := [name for name in names if not self.is_published(name)]:
+            raise CatalogError(
+                f"the events of category {silent[0]!r} go to no broker, as the catalog {self.name!r} says: read them "
+                "from the store (--from store)"
+            )
+        return sorted({self.topic(name) for name in names})
+
+    @property
+    def types(self) -> tuple[EventType, ...]:
+        """All registered types."""
+        return tuple(self._classes.values())
+
+    def knows(self, source: str, name: str) -> bool:
+        """Whether events of this type can be decoded."""
+        return (source, name) in self._types
+
+    def has_known(self, name: str) -> bool:
+        """Whether events of this service of this type can be decoded, or are retired."""
+        return (self.name, name) in self._types or name in self._retired
+
+    def type_of(self, cls: type) -> EventType:
+        """Return the type that a class is registered as, or raise UnknownEventType."""
+        found = self._classes.get(cls)
+        if found is None:
+            msg = f"{cls!r} is not in the catalog {self.name!r}: register it with the catalog's @event"
+            raise UnknownEventType(f"{msg}; known are {self._known()}")
+        return found
+
+    def is_personal(self, cls: type) -> bool:
+        """Whether events of a class have personal fields."""
+        return bool(self.personal_fields(cls))
+
+    def personal_fields(self, cls: type) -> tuple[PersonalField, ...]:
+        """Return the personal fields of a class."""
+        personal = self._codec(self.type_of(cls).cls).personal
+        return personal.fields if personal else ()
+
+    def encode(self, event: object) -> Encoded:
+        """Check an event and return its type and JSON; InvalidEvent says the field and the value."""
+        cls = type(event)
+        kind = self._classes.get(cls) or self.type_of(cls)
+        if kind.source != self.name:
+            msg = f"{cls.__name__} is an event of {kind.source!r}, which {self.name!r} only consumes"
+            raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
+        codec = self._codec(cls)
+        data = codec.encode(event)
+        check_size(kind.name, data, self.max_bytes)
+        tags = check_tags(kind.tags(event)) if kind.tags else ()
+        if codec.personal is None:
+            return Encoded(kind.name, kind.version, data.decode(), tags)
+        redacted, personal = codec.redacted(data)
+        check_size(kind.name, redacted, self.max_bytes, sealed=sealed_size(personal))
+        return Sealable.of(Encoded(kind.name, kind.version, redacted.decode(), tags), personal)
+
+    def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:
+        """Return the function that makes events of one type from JSON; keep it, it spares the look-up."""
+        kind = self._types.get((source, name))
+        if kind is None:
+            msg = f"event type {name!r} of {source!r} is not in the catalog {self.name!r}: register it"
+            raise UnknownEventType(f"{msg}; known are {self._known()}")
+        if schema_version > kind.version:
+            msg = f"{name!r} of {source!r} was written with schema version {schema_version}"
+            raise NewerSchema(f"{msg}, this code knows up to {kind.version}: update this code first")
+        decode = self._codec(kind.cls).decode
+        return decode if schema_version == kind.version else self._upcasters.decoder(kind, schema_version, decode)
+
+    def decode_data(self, source: str, name: str, schema_version: int, data: bytes | str) -> Any:
+        """Make an event from its JSON: UnknownEventType, NewerSchema or UndecodableEvent when that cannot be done."""
+        return self.decoder(source, name, schema_version)(data)
+
+    def decode(self, encoded: EncodedEvent) -> Envelope[Any]:
+        """Make an envelope from an event that was stored or received."""
+        return envelope_of(self.event_of(encoded), encoded)
+
+    def event_of(self, encoded: EncodedEvent) -> Any:
+        """Make the event alone; no message shows personal values that were opened."""
+        try:
+            return self.decoder(encoded.source, encoded.type, encoded.schema_version)(encoded.data)
+        except UndecodableEvent as error:
+            if not encoded.opened or isinstance(error, NewerSchema):
+                raise
+            raise UndecodableEvent(
+                f"{encoded.type!r} of {encoded.source!r}, schema version {encoded.schema_version}, cannot be made from "
+                "its data: why is not said, for it holds personal values"
+            ) from None
+
+    def _register(self, kind: EventType) -> None:
+        for taken in (self._classes.get(kind.cls), *(self._types.get((kind.source, name)) for name in kind.names)):
+            if taken:
+                msg = f"{kind.cls!r} cannot be {kind}"
+                raise CatalogError(f"{msg}: {taken.cls!r} is already registered as {taken.name!r} of {taken.source!r}")
+        with suppress(NameError):  # an annotation names a class that comes later, or this one: done at its first use
+            self._prepared[kind.cls] = Codec(kind.cls)
+        self._codecs.clear()  # check the chains again
+        self._classes[kind.cls] = kind
+        self._types.update({(kind.source, name): kind for name in kind.names})
+
+    def _kind(self, cls: type) -> EventType:
+        try:
+            return self.type_of(cls)
+        except UnknownEventType as error:
+            raise CatalogError(f"an upcaster needs its type: {error}") from error
+
+    def _codec(self, cls: type) -> Codec:
+        codec = self._codecs.get(cls)
+        if codec is None:
+            self.check_chains()
+            try:
+                codec = self._codecs[cls] = self._prepared.get(cls) or Codec(cls)
+                self.has_personal |= codec.personal is not None
+            except NameError as error:
+                msg = f"an annotation of {cls!r} cannot be resolved: {error}"
+                raise CatalogError(msg) from error
+        return codec
+
+    def _known(self) -> str:
+        return ", ".join(sorted(f"{name!r} of {source!r}" for source, name in self._types)) or "none"

@@ -1,0 +1,77 @@
+"""A registered event type: whose it is, its names, its schema versions and its class; checked when it is made."""
+
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Any
+
+import msgspec
+
+from eventkit.domain.catalog.names import check_type
+from eventkit.domain.codec.type_graph import is_pydantic
+from eventkit.domain.tags import TagsOf
+from eventkit.errors import CatalogError
+
+MAX_SCHEMA_VERSION = 32_767
+
+
+class EventType(msgspec.Struct, frozen=True):
+    """A type: the catalog that records it, its name, its newest schema version and its class.
+
+    `oldest` is the first schema version that can still occur; `renamed_from` are the names that it had before.
+    `tags` returns the tags of an event.
+    """
+
+    source: str
+    name: str
+    version: int
+    cls: type
+    oldest: int = 1
+    renamed_from: tuple[str, ...] = ()
+    tags: TagsOf | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no event could be read or written with."""
+        for name in self.names:
+            check_type(name)
+        _check_version(self.name, self.version, MAX_SCHEMA_VERSION)
+        _check_version(self.name, self.oldest, self.version)
+        _check_class(self.cls)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that events of this type may have been stored under."""
+        return (self.name, *self.renamed_from)
+
+    @property
+    def older(self) -> range:
+        """The schema versions from which an upcaster must lead on."""
+        return range(self.oldest, self.version)
+
+    def __str__(self) -> str:
+        """Name the type in a sentence."""
+        return f"{self.name!r} of {self.source!r}"
+
+
+def names_before(renamed_from: str | Iterable[str]) -> tuple[str, ...]:
+    """Return former names, given one or several."""
+    return (renamed_from,) if isinstance(renamed_from, str) else tuple(renamed_from)
+
+
+def _check_version(name: str, version: object, highest: int) -> None:
+    if type(version) is not int or not 1 <= version <= highest:
+        raise CatalogError(
+            f"event type {name!r} has the schema version {version!r}: it is a number from 1 to {highest}"
+        )
+
+
+def _check_class(cls: Any) -> None:
+    if not isinstance(cls, type) or not (is_dataclass(cls) or issubclass(cls, msgspec.Struct) or is_pydantic(cls)):
+        raise CatalogError(
+            f"{cls!r} cannot be an event: make it a @dataclass(frozen=True), a msgspec.Struct or a Pydantic model"
+        )
+    if is_dataclass(cls) and not _is_frozen(cls):
+        raise CatalogError(f"{cls!r} is not frozen, but what happened does not change: @dataclass(frozen=True)")
+
+
+def _is_frozen(cls: Any) -> bool:
+    return bool(cls.__dataclass_params__.frozen)

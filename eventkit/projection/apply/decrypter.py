@@ -1,0 +1,36 @@
+"""Opens the personal data of a batch before its handlers see it; what is kept, parked or logged stays sealed.
+
+The opened values never become part of a message, so a dead letter holds what came. A projector without master keys
+has no `Decrypter`: its handlers get redacted values.
+"""
+
+from collections.abc import Callable, Sequence
+
+from eventkit.domain.codec.personal import marked
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.projection.batch import Arrival
+from eventkit.projection.define.dispatch import encoded
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.execute import Executor, Synchronous
+from eventkit.storage.privacy.encryption import Encryption
+
+_DOOR = Executor("projector", writes=False, bind_arguments=None)
+
+
+class Decrypter:
+    """Opens with keys that are read where the event store is."""
+
+    def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], Synchronous]) -> None:
+        """Read keys on what `connection` returns, when they are first needed."""
+        self._sealing = Encryption(schema, masters)
+        self._connection = connection
+
+    def opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
+        """Return the events that have something sealed, opened, by the `id` of their arrivals; one query at most."""
+        events = {id(arrival): encoded(arrival) for arrival in arrivals if marked(arrival.message.value)}
+        if not events:
+            return events
+        with database_errors():
+            _DOOR.run(self._connection(), self._sealing.open(list(events.values())))
+        return {arrival: event for arrival, event in events.items() if event.opened}

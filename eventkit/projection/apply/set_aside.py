@@ -1,0 +1,204 @@
+"""Streams set aside: they wait for something that is no fault of their events, while the other streams go on.
+
+Their events stay in memory in order, with those of the same streams that come later, and none of them is acknowledged:
+a process that dies here leaves them to be delivered again. They wait for a handler's breaker
+(`eventkit.projection.apply.breaker`), or for a lock that another transaction holds. Used by one thread.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from eventkit.domain.message import Message
+from eventkit.projection.apply.breaker import Breakers
+from eventkit.projection.batch import Arrival, Run, tidy
+from eventkit.projection.define.dispatch import Handler, HandlerTable
+
+_FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
+_LOCKED = 0.5  # seconds before a stream that was locked is tried again
+_AROUND = 10.0  # seconds after a lock was met for which others are expected
+MAX_BYTES = 32_000_000  # of all that waits; beyond it nothing more is received
+MAX_UNSETTLED = 100_000  # messages that were received since something waits: brokers' clients count each
+_OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
+
+
+class WaitingStream(msgspec.Struct):
+    """A stream that waits, and its events that came so far."""
+
+    run: Run
+    handler: Handler | None  # None: for a lock
+    due: float = 0.0  # on the monotonic clock
+    suspect: bool = False  # it has failed itself: it is tried alone
+    strikes: int = 0  # how often it has failed while others got through
+    passed: int = 0  # how often others had got through when it failed last
+
+
+class SetAside:
+    """The streams of one projection in one process that wait."""
+
+    def __init__(
+        self, handlers: HandlerTable, breakers: Breakers, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start with none."""
+        self.breakers = breakers
+        self.size = 0  # bytes, nearly
+        self._handlers = handlers
+        self._clock = clock
+        self._around_locks = 0.0  # until when
+        self._waiting: dict[str, WaitingStream] = {}
+        self._tried: dict[str, WaitingStream] = {}  # those that `take` has returned
+        self._unsettled: dict[str, list[Message]] = {}  # by key: delivered, to be acknowledged in this order
+        self._received = 0  # messages, since something waits
+
+    def __len__(self) -> int:
+        """Return how many streams wait."""
+        return len(self._waiting)
+
+    def __contains__(self, stream: str) -> bool:
+        """Whether a stream waits."""
+        return stream in self._waiting
+
+    def sort_out(self, runs: Iterable[Run]) -> list[Run]:
+        """Set aside what must wait, behind its stream's earlier events too; return what can be applied."""
+        if not self._waiting and not self.breakers:
+            return list(runs)
+        ready: list[Run] = []
+        for run in runs:
+            waiting = self._waiting.get(run.stream)
+            if waiting is not None:
+                self._join(waiting, run)
+                continue
+            before, after = self.breakers.split(run, self._handlers)
+            if before is not None:
+                ready.append(before)
+            if after is not None:
+                self.add(after, self._handler(after.arrivals[0]))
+        return ready
+
+    def add(self, run: Run, handler: Handler | None) -> None:
+        """Set a run aside."""
+        waiting = self._waiting.get(run.stream)
+        if waiting is None:
+            waiting = self._tried.pop(run.stream, None) or WaitingStream(Run(run.stream, []), handler)
+            waiting.handler = handler
+            self._waiting[run.stream] = waiting
+        self._join(waiting, run)
+
+    @property
+    def around_locks(self) -> bool:
+        """Whether others' locks are expected."""
+        return self._clock() < self._around_locks
+
+    def met_lock(self) -> None:
+        """Expect others' locks for a while."""
+        self._around_locks = self._clock() + _AROUND
+
+    def add_locked(self, run: Run) -> None:
+        """Set a run aside that another transaction's lock is in the way of."""
+        self.met_lock()
+        self.add(run, None)
+        waiting = self._waiting[run.stream]
+        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
+
+    @property
+    def locked(self) -> int:
+        """How many streams wait for locks."""
+        return sum(waiting.handler is None for waiting in self._waiting.values())
+
+    def failed(self, stream: str) -> int:
+        """Let a stream wait that has failed itself; return how often it has while others got through."""
+        waiting = self._waiting.pop(stream)
+        self._waiting[stream] = waiting  # the next one is tried before it
+        passed = self.breakers.passed(waiting.handler.kind) if waiting.handler else 0
+        if waiting.suspect and passed > waiting.passed:
+            waiting.strikes += 1
+        waiting.suspect, waiting.passed = True, passed
+        waiting.due = self._clock() + min(_FIRST * 2**waiting.strikes, _LONGEST)
+        return waiting.strikes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more may be received."""
+        return self.size > MAX_BYTES or self._received > MAX_UNSETTLED
+
+    def take(self, most: int) -> list[Run]:
+        """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
+
+        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone.
+        """
+        self._tried.clear()
+        runs: list[Run] = []
+        for waiting in list(self._waiting.values()):
+            kind = waiting.handler.kind if waiting.handler else None
+            if waiting.due > self._clock() or (kind and not self.breakers.is_due(kind)):
+                continue
+            alone = waiting.suspect or (kind and self.breakers.is_open(kind)) or not waiting.run.whole
+            if alone and runs:
+                continue
+            runs.append(self._take(waiting, 1 if alone else most))
+            most -= len(runs[-1].arrivals)
+            if alone or most <= 0:
+                break
+        return runs
+
+    def drop(self, stream: str) -> Run:
+        """Let a stream wait no more; return its events."""
+        run = self._waiting.pop(stream).run
+        self.size -= _size(run.arrivals)
+        return run
+
+    def floor(self, position: int) -> int:
+        """Return up to where the store was read and applied, given up to where it was read."""
+        first = [run.arrivals[0].position for run in (waiting.run for waiting in self._waiting.values())]
+        return min([position, *(place - 1 for place in first if place is not None)])
+
+    def hold(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Return the messages to acknowledge now; the others wait for their streams."""
+        keys = {waiting.run.arrivals[0].message.key for waiting in self._waiting.values()}
+        if not keys and not self._unsettled:
+            self._received = 0
+            return messages
+        self._received += len(messages)
+        settled: list[Message] = []
+        for key in [key for key in self._unsettled if key not in keys]:
+            settled += self._unsettled.pop(key)
+        for message in messages:
+            if message.key in keys:
+                self._unsettled.setdefault(message.key, []).append(message)
+            else:
+                settled.append(message)
+        return settled
+
+    def _take(self, waiting: WaitingStream, most: int) -> Run:
+        """Take a stream's next events out."""
+        run = waiting.run
+        taken = Run(run.stream, run.arrivals[:most], run.whole) if run.whole else run
+        rest = run.arrivals[len(taken.arrivals) :]
+        self.size -= _size(taken.arrivals)
+        self._tried[run.stream] = waiting
+        if rest:
+            waiting.run = Run(run.stream, rest, run.whole)
+        else:
+            waiting.run = Run(run.stream, [])
+            del self._waiting[run.stream]
+        return taken
+
+    def _join(self, waiting: WaitingStream, run: Run) -> None:
+        self.size += _size(run.arrivals)
+        before = waiting.run
+        if not before.arrivals:
+            waiting.run = Run(run.stream, list(run.arrivals), run.whole)
+        elif before.whole and run.whole and before.arrivals[-1].version + 1 == run.arrivals[0].version:
+            before.arrivals += run.arrivals
+        else:
+            waiting.run = tidy(Run(run.stream, [*before.arrivals, *run.arrivals]))
+
+    def _handler(self, arrival: Arrival) -> Handler:
+        handler = self._handlers.of(arrival)
+        assert handler is not None, "its breaker is open"  # noqa: S101
+        return handler
+
+
+def _size(arrivals: Sequence[Arrival]) -> int:
+    return sum([len(arrival.message.value) + _OVERHEAD for arrival in arrivals])

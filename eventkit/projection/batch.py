@@ -1,0 +1,231 @@
+"""What arrived: messages read only as far as their place (stream and version), gathered into one run per stream.
+
+Reading a header costs time, so the rest of a message is looked at when its type is handled, or when it is parked.
+A message that names no place (no stream, no version) is malformed: it can be kept, but it parks nothing. To handlers a
+message without a version is a run of its own, named by its id: its checkpoint is its row in the inbox.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from eventkit.domain.header_values import HIGHEST_VERSION, Raw, number_of, shown, time_of, uuid_of
+from eventkit.domain.message import Message
+from eventkit.domain.stream import is_stream
+from eventkit.storage.events.digests import PRIME, part_of
+from eventkit.storage.projections.checkpoints import Span
+from eventkit.storage.projections.inbox import is_message, name_of_message
+from eventkit.transports.base import Mark
+
+_HEX = re.compile(r"[0-9a-fA-F]*")
+_UUID_DIGITS = 32
+
+
+class Arrival(msgspec.Struct, gc=False):
+    """A message and its place."""
+
+    stream: str
+    version: int
+    message: Message
+    position: int | None = None  # where it came from the store
+
+    @property
+    def id(self) -> Raw:
+        """The event's id as it came."""
+        return header(self.message, "ce_id", 1)
+
+    @property
+    def kind(self) -> tuple[Raw, Raw]:
+        """Source and type as they came."""
+        return header(self.message, "ce_source", 2), header(self.message, "ce_type", 3)
+
+    @property
+    def time(self) -> datetime:
+        """When the event was recorded, in UTC; ValueError where that cannot be read."""
+        text = header(self.message, "ce_time", 4)
+        return time_of(text.decode() if isinstance(text, bytes) else text or "")
+
+    @property
+    def told_version(self) -> int:
+        """The version that its header says; 0 where that is none."""
+        return number_of(header(self.message, "ce_streamversion", 5))
+
+    @property
+    def uuid(self) -> UUID:
+        """The event's id; another producer's id that is no UUID is turned into one."""
+        return uuid_of(self.id)
+
+
+class Run(msgspec.Struct, gc=False):
+    """The events of one stream in a batch; `whole` when they follow each other without hole, repetition or fork."""
+
+    stream: str
+    arrivals: list[Arrival]
+    whole: bool = True
+    ids: list[tuple[str, Any]] = msgspec.field(default_factory=list)  # the headers with them, once the span was made
+
+    def span(self) -> Span:
+        """Return what the checkpoint must know of a whole run.
+
+        An id that is not where eventkit puts it, or not written as eventkit writes it, takes three times as long.
+        """
+        first, last = self.arrivals[0].version, self.arrivals[-1].version
+        self.ids = []
+        digest, number, weight = 0, 0, 2 * first + 1
+        seen: list[str] = []
+        try:
+            for arrival in self.arrivals:
+                name, text = header = arrival.message.headers[1]
+                self.ids.append(header)
+                digits = str(text, "ascii") if isinstance(text, bytes) else text
+                digits = digits.replace("-", "")
+                if name != "ce_id" or len(digits) != _UUID_DIGITS:
+                    return self._slow_span()
+                seen.append(digits)
+                number = int(digits, 16)
+                digest += number * weight
+                weight += 2
+        except (ValueError, TypeError, AttributeError, IndexError):
+            return self._slow_span()
+        if not _HEX.fullmatch("".join(seen)):  # int() takes signs, prefixes, underscores and other scripts' digits, too
+            return self._slow_span()
+        return Span(self.stream, first, last, f"{number:032x}", digest % PRIME)
+
+    def _slow_span(self) -> Span:
+        self.ids = [("ce_id", arrival.id) for arrival in self.arrivals]
+        last = self.arrivals[-1]
+        return Span(self.stream, self.arrivals[0].version, last.version, last.uuid.hex, digest_of(self.arrivals))
+
+    def above(self, version: int) -> "Run":
+        """Return the part above a version."""
+        return Run(self.stream, [arrival for arrival in self.arrivals if arrival.version > version], self.whole)
+
+    def is_below(self, version: int) -> bool:
+        """Whether all of it is older than the event of a version."""
+        return self.arrivals[-1].version < version
+
+    def contains(self, version: int, event_id: UUID | None) -> bool:
+        """Whether a whole run has this event, or is older; where it has not, it is a gap or a fork."""
+        place = version - self.arrivals[0].version
+        if place >= len(self.arrivals):
+            return True  # all of it is older
+        return place >= 0 and self.arrivals[place].uuid == event_id
+
+
+class Batch(msgspec.Struct):
+    """Messages sorted out."""
+
+    runs: list[Run]
+    malformed: list[tuple[Message, str]]
+    duplicates: int  # found within the batch itself
+
+
+def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned: bool = False) -> Batch:
+    """Gather messages into one run per stream, in order of arrival; those without a version, where they are taken."""
+    runs: dict[str, Run] = {}
+    malformed: list[tuple[Message, str]] = []
+    for message in messages:
+        version = number_of(header(message, "ce_streamversion", 5))
+        if version and message.unreadable is None:
+            arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+        elif name := _name_of(message) if unversioned else "":
+            arrival = Arrival(name, 1, message)
+        else:
+            malformed.append((message, message.unreadable or "header ce_streamversion is missing or no number"))
+            continue
+        run = runs.get(arrival.stream)
+        if run is not None and arrival.version == run.arrivals[-1].version + 1 <= HIGHEST_VERSION:
+            run.arrivals.append(arrival)
+        elif reason := _misplaced(arrival):
+            malformed.append((message, reason))
+        elif run is None:
+            runs[arrival.stream] = Run(arrival.stream, [arrival])
+        else:
+            run.arrivals.append(arrival)
+            run.whole = False
+    tidied = [run if run.whole else tidy(run) for run in runs.values()]
+    arrived = sum(len(run.arrivals) for run in runs.values())
+    return Batch(tidied, malformed, arrived - sum(len(run.arrivals) for run in tidied))
+
+
+def tidy(run: Run) -> Run:
+    """Put a run into order of version, keeping each event once; forks stay, in order of arrival."""
+    known: dict[tuple[int, UUID], Arrival] = {}
+    for arrival in run.arrivals:
+        known.setdefault((arrival.version, arrival.uuid), arrival)
+    arrivals = sorted(known.values(), key=lambda arrival: arrival.version)  # a stable sort
+    return Run(run.stream, arrivals, len(contiguous(arrivals)) == len(arrivals))
+
+
+def contiguous(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Return the longest beginning in which each version follows the one before."""
+    taken: list[Arrival] = []
+    for arrival in arrivals:
+        if taken and arrival.version != taken[-1].version + 1:
+            break
+        taken.append(arrival)
+    return taken
+
+
+def header(message: Message, name: str, place: int) -> Raw:
+    """Return a header of a message, looking first where eventkit itself puts it; None when it is missing."""
+    headers = message.headers
+    if len(headers) > place and headers[place][0] == name:
+        return headers[place][1]
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def digest_of(arrivals: Iterable[Arrival]) -> int:
+    """Return what events add to their stream's digest."""
+    return sum(part_of(arrival.uuid, arrival.version) for arrival in arrivals) % PRIME
+
+
+def _name_of(message: Message) -> str:
+    """Return the name of a message that has no version; empty when it has one, or no id or no source."""
+    if message.unreadable is not None or header(message, "ce_streamversion", 5) is not None:
+        return ""
+    found = [header(message, "ce_id", 1), header(message, "ce_source", 2)]
+    try:
+        event_id, source = (value.decode() if isinstance(value, bytes) else value for value in found)
+    except UnicodeDecodeError:
+        return ""
+    return name_of_message(event_id, source) if event_id and source else ""
+
+
+def _misplaced(arrival: Arrival) -> str:
+    if not (is_message(arrival.stream) or is_stream(arrival.stream)):
+        return f"its key {shown(arrival.stream)} is no stream"
+    if arrival.version > HIGHEST_VERSION:
+        return f"its version {arrival.version} is not in 1 to {HIGHEST_VERSION}"
+    return ""
+
+
+class Source(Protocol):
+    """What a projector reads."""
+
+    @property
+    def position(self) -> int | None:
+        """The store's position up to which everything was received; None where the source is not the store."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether an empty batch means that there is nothing; until then, that nobody has looked yet."""
+
+    def receive(self) -> list[Message]:
+        """Return the next batch; an empty one after a short while."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the broker's places behind these messages, the last batch; none where there are no places."""
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Be told that these have taken effect."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,143 @@
+"""A caller's transaction as a projection's workspace: used, never ended.
+
+The caller's connection may return rows in any shape, or belong to an asynchronous driver. So the projection's
+statements go the way that the append's go, and their rows come back as tuples. Used by inline projections.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from eventkit.errors import ProjectionError, UnsupportedConnection
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.execute import OpenConnection, Row
+from eventkit.storage.projections.live_tables import TableName
+
+_TIME_ZONE = "select set_config('TimeZone', %s, true)"
+Query = str | bytes | sql.Composable
+
+
+class Fetched:
+    """The rows of a statement."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def fetchall(self) -> list[Row]:
+        """Return all."""
+        return self._rows
+
+    def fetchone(self) -> Row | None:
+        """Return the first."""
+        return self._rows[0] if self._rows else None
+
+
+class Statements:
+    """The part of a psycopg Connection that applying uses, over the caller's."""
+
+    def __init__(self, opened: OpenConnection) -> None:
+        self._execute = opened.execute
+        # of SQLAlchemy's asynchronous connections too: it is asked for encodings and adapters alone
+        self.connection = cast("psycopg.Connection[Any]", _driver(opened.connection))
+        self.adapters = self.connection.adapters
+
+    def execute(self, query: Query, params: Mapping[str, Any] | Sequence[Any] | None = None, **_: object) -> Fetched:
+        """Run a statement."""
+        if isinstance(query, bytes):
+            query = query.decode()
+        elif isinstance(query, sql.Composable):
+            query = query.as_string(self.connection)
+        return Fetched(self._execute(query, params if params is None or isinstance(params, Mapping) else tuple(params)))
+
+    @property
+    def time_zone(self) -> str:
+        """The session's, as the server has told."""
+        return (self.connection.pgconn.parameter_status(b"TimeZone") or b"").decode()
+
+    def cursor(self, **_: object) -> "Statements":
+        """Return what runs statements."""
+        return self
+
+
+class CallerTransaction(OwnTransaction):
+    """The workspace."""
+
+    def __init__(self, opened: OpenConnection) -> None:
+        self._statements = Statements(opened)
+        self._opened = opened.connection
+        self.connection = cast("psycopg.Connection[Any]", self._statements)
+
+    @property
+    def sqlalchemy(self) -> sa.Connection:
+        """The caller's transaction as a SQLAlchemy Connection."""
+        if isinstance(self._opened, sa.Connection):
+            return self._opened
+        raise UnsupportedConnection(
+            "an inline SQL projection needs SQLAlchemy, this is a psycopg.Connection: append on a Session or "
+            "Connection, or leave the projection to a projector"
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """Work in the caller's transaction, within another of these too."""
+        yield self.connection
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Refuse a handler that ends the transaction."""
+        if not isinstance(self._opened, sa.Connection):
+            yield
+            return
+        for event in ("commit", "rollback"):
+            sa.event.listen(self._opened, event, _refuse)
+        try:
+            yield
+        finally:
+            for event in ("commit", "rollback"):
+                sa.event.remove(self._opened, event, _refuse)
+
+    @contextmanager
+    def in_utc(self) -> Iterator[None]:
+        """Let the session be in UTC, as a projector's is, so that a fold is the same in both."""
+        zone = self._statements.time_zone
+        if zone == "UTC":
+            yield
+            return
+        self.connection.execute(_TIME_ZONE, ["UTC"])
+        yield  # an error takes it back with the savepoint that the append stands in
+        self.connection.execute(_TIME_ZONE, [zone])
+
+    def check_schemas(self, projection: str, tables: Sequence[TableName]) -> None:
+        """Refuse a connection whose `schema_translate_map` leads a projection's table to another one.
+
+        A projection has one table, and its checkpoints say what is in that one.
+        """
+        if not isinstance(self._opened, sa.Connection):
+            return
+        translated = self._opened.get_execution_options().get("schema_translate_map") or {}
+        for table in tables:
+            to = translated.get(table.schema, table.schema)
+            if to != table.schema:
+                raise ProjectionError(
+                    f"this connection's schema_translate_map leads table {table.name!r} of the inline projection "
+                    f"{projection!r} from schema {table.schema!r} to {to!r}, but a projection is of one table: declare "
+                    f"one for each schema, Table(…, schema={to!r}), or append on a connection without it"
+                )
+
+    def close(self) -> None:
+        """Leave the connection to its owner."""
+
+
+def _refuse(_: sa.Connection) -> None:
+    raise ProjectionError("a handler must not end the transaction: it is the caller's, who appends in it")
+
+
+def _driver(connection: sa.Connection | psycopg.Connection[Any]) -> object:
+    return connection.connection.driver_connection if isinstance(connection, sa.Connection) else connection

@@ -1,0 +1,83 @@
+"""The values of a user's columns on their way to PostgreSQL and back, so that SQLAlchemy's types keep their meaning.
+
+Thousands of values go at once, as one array a column. Used by the rows of table projections.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.adapt import PyFormat
+from sqlalchemy import Column, Float
+
+from eventkit.projection.define.column_types import DIALECT, is_array
+from eventkit.storage.db.arrays import plain_array, text_array
+
+_FLOAT8, _NUMERIC = 701, 1700
+
+
+class Columns:
+    """Some columns of one table, in an order of their own."""
+
+    def __init__(self, columns: Sequence[Column[Any]]) -> None:
+        """Ask SQLAlchemy what it does to the values of each."""
+        self.columns = columns
+        self._out = {column: _processor(column, "bind") for column in columns}
+        self._in = [_processor(column, "result") for column in columns]
+
+    def arrays(
+        self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
+    ) -> list[Any]:
+        """Return an array parameter for each of `columns`, which are some of these."""
+        return [self._array(connection, column, given) for column, given in zip(columns, values, strict=True)]
+
+    def given(self, column: Column[Any], value: Any) -> Any:  # noqa: ANN401 a value of the user's column
+        """Return one value as the driver shall have it."""
+        process = self._out[column]
+        return value if value is None or process is None else process(value)
+
+    def read(self, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+        """Return rows of all these columns as the user's code shall see them."""
+        if not any(self._in):
+            return rows
+        return ([p(value) if p else value for p, value in zip(self._in, row, strict=True)] for row in rows)
+
+    def _array(
+        self, connection: psycopg.Connection[Any], column: Column[Any], values: Sequence[Any]
+    ) -> list[Any] | str:
+        process = self._out[column]
+        if process is not None:
+            values = [value if value is None and not _says_none(column) else process(value) for value in values]
+        types = set(map(type, values)) - {type(None)}
+        if types and all(issubclass(kind, str) for kind in types):
+            return text_array(values)
+        if types == {int}:
+            return plain_array(values)
+        if len(types) > 1:  # the driver takes arrays of one type
+            values = [value if value is None else _written(value) for value in values]
+        if is_array(column):  # unnest would take an array of arrays apart
+            return [value if value is None else _literal(connection, value) for value in values]
+        return values if isinstance(values, list) else list(values)
+
+
+def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:
+    kind = column.type.dialect_impl(DIALECT)
+    oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # what the driver says of a column; only numbers are asked
+    return kind.bind_processor(DIALECT) if way == "bind" else kind.result_processor(DIALECT, oid)
+
+
+def _says_none(column: Column[Any]) -> bool:
+    """Whether None is a value of its own: JSON's null, in a column that has no other."""
+    return column.type.should_evaluate_none and not column.nullable
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 a value of the user's column
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _literal(connection: psycopg.Connection[Any], value: Any) -> str:  # noqa: ANN401 a value of the user's column
+    dumper = connection.adapters.get_dumper(list, PyFormat.TEXT)(list, connection)
+    dumped = dumper.get_key(value, PyFormat.TEXT)
+    if not isinstance(dumped, type):
+        dumper = dumper.upgrade(value, PyFormat.TEXT)
+    return bytes(dumper.dump(list(value)) or b"").decode()

@@ -1,0 +1,95 @@
+"""What a projection is: a name, a declared version, handlers by event class, and a way to apply decoded events.
+
+`TableProjection` (table.py) folds events into rows of one table: the fast and simple kind. `SqlProjection` (sql.py)
+runs statements of its own. Both are declared at import time and hold no connection; the `Projector` runs them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.errors import ProjectionError
+from eventkit.projection.batch import Source
+from eventkit.projection.define.dispatch import Function, HandlerTable, Step
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.projections.inbox import is_message
+from eventkit.storage.projections.live_tables import TableName, find_tables
+from eventkit.storage.projections.registration import DeclaredProjection
+from eventkit.transports.base import Transport
+
+F = TypeVar("F", bound=Function)
+_LONGEST = 86_400  # seconds
+_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
+
+
+class Projection:
+    """The part that both kinds share."""
+
+    kind = "projection"  # as the database remembers it
+    needs_sqlalchemy = False
+    acts = False  # does more than make a read model: what was done once must not be done again by a rebuild
+    answers = False  # replies leave before messages are acknowledged, so a place is saved only afterwards
+    unversioned = False  # takes messages without a version, each once
+    prompt = False  # rather a small batch now than a larger one a little later: somebody waits
+    batch = 4_000  # messages in a transaction, at most
+    attempts = 3  # at an event that fails, before its stream is parked
+    timeout = 60.0  # seconds that a handler may take between two statements of its transaction
+    away: tuple[type[Exception], ...] = ()  # errors that mean that something a handler calls is away
+    since: datetime | None = None  # events that were recorded before have no effect
+    tables: Sequence[TableName] = ()  # what it writes, and a rebuild makes anew
+    path = "package.module:projection"  # where an operator finds it, once it was loaded from there
+
+    def __init__(self, name: str, catalog: Catalog, *, version: int = 1, categories: Sequence[str] = ()) -> None:
+        """Declare a projection; raise `version` when its fold changes: it then asks for a rebuild, and mixes no folds.
+
+        `categories` are the categories of streams that it reads, wherever from, and that pruning waits for: all unless
+        given.
+        """
+        if not _NAME.fullmatch(name):
+            raise ProjectionError(
+                f"projection name {name!r} must be a small letter and up to 99 small letters, digits, '_', '.', '-'"
+            )
+        self.name = name
+        self.catalog = catalog
+        self.version = version
+        self.categories = tuple(categories)
+        self.handlers = HandlerTable(name, catalog)
+
+    def declare(self, *, timeout: float, away: Sequence[type[Exception]]) -> None:
+        """Set how long a handler may take, in seconds, and which errors mean that something it calls is away."""
+        if not 0 < timeout < _LONGEST:
+            raise ProjectionError(f"projection {self.name!r}: timeout={timeout} must be above 0 and below {_LONGEST} s")
+        given: Sequence[object] = away
+        wrong = [kind for kind in given if not (isinstance(kind, type) and issubclass(kind, Exception))]
+        if wrong:
+            raise ProjectionError(f"projection {self.name!r}: away={wrong[0]!r} is no class of exceptions")
+        self.timeout, self.away = float(timeout), tuple(away)
+
+    def reads(self, stream: str) -> bool:
+        """Whether a stream is of its categories; a message without a version is of none, and read."""
+        return not self.categories or stream.partition("-")[0] in self.categories or is_message(stream)
+
+    def declared(self, connection: psycopg.Connection[Any]) -> DeclaredProjection:
+        """Return what the database is to remember of it; its tables by the names that they have there."""
+        tables = [table.place for table in find_tables(connection, self.tables)]
+        named = (self.name, self.kind, self.catalog.name)
+        return DeclaredProjection(*named, tables, list(self.categories), self.version, self.acts)
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise ProjectionError where the database lacks what the projection needs."""
+
+    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Apply events in the workspace's open transaction; each stream's come in order.
+
+        `shadow` is the PostgreSQL schema that a rebuild's tables are in.
+        """
+        raise NotImplementedError
+
+    def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
+        """Return what the projector reads instead of a source from this transport; `connect` gives it a connection."""
+        del transport, connect
+        return source

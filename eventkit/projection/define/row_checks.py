@@ -1,0 +1,80 @@
+"""What a table must be for a projection to write its rows, checked where the projection is declared.
+
+Refused is what SQLAlchemy would compute at each INSERT or UPDATE of its own: a projection's rows are written all at
+once, in statements that know constants, functions without arguments, and what the database itself fills in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql import schema
+
+from eventkit.errors import ProjectionError
+from eventkit.projection.define.row_class import RowSource
+
+Columns = Mapping[str, sa.Column[Any]]
+
+
+def check_columns(source: RowSource, named: Columns, *, key: Sequence[str], values: Sequence[sa.Column[Any]]) -> None:
+    """Raise ProjectionError unless the key is unique and new rows have all they need."""
+    table = source.table.fullname
+    _check_key(source.table, named, key)
+    for column in values:
+        _check_generated(f"column {column.name!r} of table {table!r}", column)
+        if not column.nullable and column.default is None and column.server_default is None:
+            raise ProjectionError(
+                f"column {column.name!r} of table {table!r} is NOT NULL and has no default: a new row needs one"
+            )
+
+
+def _check_key(table: sa.Table, named: Columns, key: Sequence[str]) -> None:
+    missing = [name for name in key if name not in named]
+    if missing:
+        raise ProjectionError(
+            f"table {table.fullname!r} has no column {missing[0]!r}, which is to be the key; it has {', '.join(named)}"
+        )
+    if not any({named[name] for name in key} == unique for unique in _uniques(table)):
+        raise ProjectionError(
+            f"key {', '.join(key)} of table {table.fullname!r} needs to be its primary key, or a unique constraint"
+        )
+
+
+def _uniques(table: sa.Table) -> list[set[sa.Column[Any]]]:
+    constraints = [constraint for constraint in table.constraints if isinstance(constraint, sa.UniqueConstraint)]
+    indexes = [set(index.columns) for index in table.indexes if index.unique and not _is_partial(index)]
+    return [set(table.primary_key.columns), *(set(constraint.columns) for constraint in constraints), *indexes]
+
+
+def _is_partial(index: sa.Index) -> bool:
+    return index.dialect_options["postgresql"].get("where") is not None
+
+
+def _check_generated(place: str, column: sa.Column[Any]) -> None:
+    default: Any = column.default
+    if column.onupdate is not None:
+        raise ProjectionError(
+            f"{place} has onupdate=, which SQLAlchemy follows in statements of its own alone: set it in the handlers"
+        )
+    if default is None:
+        return
+    if default.is_sequence and column.server_default is None:
+        raise ProjectionError(
+            f"{place} takes its values from a sequence: let the database do it, server_default=sequence.next_value()"
+        )
+    if default.is_clause_element:
+        raise ProjectionError(
+            f"{place} has a default that is an SQL expression: let the database do it, server_default=, or set the "
+            "column in the handlers, from the event or envelope.recorded_at"
+        )
+    if default.is_callable and not _takes_nothing(default.arg):
+        raise ProjectionError(
+            f"{place} has a default that asks for the statement's context, and a projection's statement has none: set "
+            "the column in the handlers"
+        )
+
+
+def _takes_nothing(default: Any) -> bool:  # noqa: ANN401 a function
+    """Whether SQLAlchemy has wrapped a function that takes no context."""
+    code = getattr(default, "__code__", None)
+    return code is not None and code.co_filename == schema.__file__

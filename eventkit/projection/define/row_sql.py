@@ -1,0 +1,101 @@
+"""The statements of a table projection's rows; each takes one array a column, and works in order of key.
+
+The table is the user's, so they are made of its columns; nothing here knows a table of ours.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from psycopg import sql
+from sqlalchemy import Column
+
+from eventkit.projection.define.column_types import identifier, is_array, is_text, type_of
+
+_LOCK = """insert into {t} as t ({new}) select * from {given} order by {order}
+on conflict ({key}) do update set {first} = excluded.{first} where false"""
+_LOAD = "select k.{place}, {all} from {given} join {t} t on {match}"
+# In READ COMMITTED a row that had to be waited for is returned as the other transaction left it, or not at all.
+_TAKE = _LOAD + " order by {order} for update of t"
+_DELETE = "delete from {t} t using {given} where {match}"
+_WRITE = "update {t} t set {changes} from {given} where {match}"
+_CREATE = """insert into {t} as t ({new}) select * from {given} order by {order}
+on conflict ({key}) do nothing returning {all}"""
+
+
+class RowSql(NamedTuple):
+    """The statements for one table."""
+
+    lock: sql.Composed  # create what is missing, and lock all
+    load: sql.Composed
+    take: sql.Composed  # lock and read what is there
+    delete: sql.Composed
+    write: sql.Composed
+    create: sql.Composed  # returns the keys of those that were not there
+
+
+def row_sql(
+    table: sql.Composed, *, key: Sequence[Column[Any]], preset: Sequence[Column[Any]], values: Sequence[Column[Any]]
+) -> RowSql:
+    """Build them: rows have a key and values; `preset` are the values that Python's defaults give to a new row."""
+    match = _joined(" and ", (sql.SQL("t.{c} = k.{c}").format(c=_name(column)) for column in key))
+    order = _joined(", ", (_ordered(column) for column in key))
+    loaded = [sql.SQL("t.{}").format(_name(column)) for column in (*key, *values)]
+    changes = [sql.SQL("{c} = k.{c}").format(c=_name(column)) for column in values]
+
+    def statement(text: str, columns: Sequence[Column[Any]], *, place: bool = False) -> sql.Composed:
+        return sql.SQL(text).format(
+            t=table,
+            place=_place(columns),
+            given=_given(columns, ordinality=place),
+            new=_joined(", ", map(_name, columns)),
+            key=_joined(", ", map(_name, key)),
+            first=_name(key[0]),
+            order=order,
+            match=match,
+            all=_joined(", ", loaded if place else loaded[: len(key)]),
+            changes=_joined(", ", changes),
+        )
+
+    return RowSql(
+        lock=statement(_LOCK, [*key, *preset]),
+        load=statement(_LOAD, key, place=True),
+        take=statement(_TAKE, key, place=True),
+        delete=statement(_DELETE, key),
+        write=statement(_WRITE, [*key, *values]),
+        create=statement(_CREATE, [*key, *values]),
+    )
+
+
+def _given(columns: Sequence[Column[Any]], *, ordinality: bool = False) -> sql.Composed:
+    """Return `unnest(...) k(...)` over one array parameter a column; arrays come as text."""
+    arrays = sql.SQL(", ").join(
+        sql.SQL("%s::{}[]").format(sql.SQL("text" if is_array(column) else type_of(column))) for column in columns
+    )
+    inner = sql.SQL("unnest({}){}").format(arrays, sql.SQL(" with ordinality" if ordinality else ""))
+    places = [_place(columns)] if ordinality else []
+    names = [*map(_name, columns), *places]
+    plain = sql.SQL("{} k({})").format(inner, sql.SQL(", ").join(names))
+    if not any(map(is_array, columns)):
+        return plain
+    cast = [
+        sql.SQL("{}::{} as {}" if is_array(c) else "{0} as {2}").format(_name(c), sql.SQL(type_of(c)), _name(c))
+        for c in columns
+    ]
+    return sql.SQL("(select {} from {}) k").format(sql.SQL(", ").join([*cast, *places]), plain)
+
+
+def _place(columns: Sequence[Column[Any]]) -> sql.Identifier:
+    """Return a name that no column has."""
+    return sql.Identifier("place" + "_" * max((len(column.name) for column in columns), default=0))
+
+
+def _joined(between: str, parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(between).join(parts)
+
+
+def _ordered(column: Column[Any]) -> sql.Composed:
+    return sql.SQL('k.{} collate "C"' if is_text(column) else "k.{}").format(_name(column))
+
+
+def _name(column: Column[Any]) -> sql.Identifier:
+    return identifier(column.name)

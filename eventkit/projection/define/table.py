@@ -1,0 +1,154 @@
+"""Table projections: each event changes one row, named by a key that follows from the event alone.
+
+The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one
+statement, new ones in another.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import psycopg
+from sqlalchemy import Table
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.functions import positional
+from eventkit.errors import ProjectionError
+from eventkit.projection.define.dispatch import Function, Step, check_function, raised_by, takes_envelope
+from eventkit.projection.define.fold import Call, RowFold
+from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.define.rows import RowTable
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.projections.live_tables import TableName, find_tables
+
+_WITH_ENVELOPE = 2  # parameters of a key
+
+
+class TableProjection(Projection):
+    """Rows of one table, each folded from the events of its key.
+
+        totals = TableProjection("customer_totals", shop, table=customer_totals, key="customer")
+
+        @totals.on(OrderPlaced)
+        def placed(row: CustomerTotals, event: OrderPlaced) -> None:
+            row.orders += 1
+
+    A handler takes the row (loaded, or new with the table's defaults) and the event, and the envelope if it wants; it
+    returns DELETE to delete the row. A handler must depend on nothing else, and change nothing else. New rows cost the
+    least where every column has a constant as Python default (`default=0`).
+    """
+
+    kind = "table projection"
+
+    def __init__(
+        self,
+        name: str,
+        catalog: Catalog,
+        *,
+        table: Table | type[Any],
+        key: str | Sequence[str],
+        version: int = 1,
+        categories: Sequence[str] = (),
+    ) -> None:
+        """Declare it.
+
+        `table` is a Table, or a class that is mapped to one: rows have its methods and properties then. `key` is a
+        column, or several: the table's primary key or a unique constraint.
+        """
+        super().__init__(name, catalog, version=version, categories=categories)
+        self.rows = RowTable(table, (key,) if isinstance(key, str) else key)
+        self.tables = (TableName(self.rows.table.schema, self.rows.table.name),)
+
+    def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
+        """Register the handler of an event class.
+
+        The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it
+        takes two).
+        """
+        self.handlers.check_type(cls)
+        if key is not None:
+            check_function(key, (1, 2), projection=self.name, more="1 for the event, or 2 with the envelope")
+
+        def register(function: F) -> F:
+            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            wide_key = key is not None and positional(key) == _WITH_ENVELOPE
+            self.handlers.add(
+                cls,
+                _uniform(function, enveloped=enveloped),
+                takes_envelope=enveloped or wide_key,
+                key=self._key(cls, key),
+                user=function,
+            )
+            return function
+
+        return register
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise ProjectionError when the table does not exist; forget what was known of its new rows."""
+        self.rows.forget()
+        if not find_tables(connection, self.tables):
+            table = self.rows.table.fullname
+            raise ProjectionError(
+                f"table {table!r} of projection {self.name!r} does not exist in this database: "
+                "create it, its migrations are yours"
+            )
+
+    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+        """Lock and load the rows, fold, and write."""
+        if steps:
+            self.fold(workspace.connection, shadow, steps, _call)
+
+    def fold(
+        self,
+        connection: psycopg.Connection[Any],
+        shadow: str | None,
+        steps: Sequence[Step],
+        call: Call,
+    ) -> None:
+        """Do that, calling handlers through `call`; where it is asked about a step twice, the second time counts."""
+        RowFold(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
+
+    def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
+        try:
+            key = step.handler.key(step.event, step.envelope) if step.handler.key else None
+        except Exception as error:
+            raised_by(step, error)
+            raise
+        if key is None or (type(key) is tuple and None in key):
+            raise ProjectionError(
+                f"{step.handler.type} has the key {key!r} in projection {self.name!r}: "
+                f"a row needs a value for {', '.join(self.rows.key)}"
+            )
+        return key
+
+    def _key(self, cls: type, key: Callable[..., Any] | None) -> Callable[[Any, Envelope[Any] | None], Any]:
+        if key is not None:
+            return _uniform_key(key)
+        missing = [name for name in self.rows.key if name not in _fields(cls)]
+        if missing:
+            raise ProjectionError(
+                f"{cls.__name__} has no field {missing[0]!r}, the key of projection {self.name!r}: "
+                "give `on` a `key=` that makes it of the event"
+            )
+        return _uniform_key(attrgetter(*self.rows.key))
+
+
+def _call(row: object, step: Step) -> object:
+    return step.handler.function(row, step.event, step.envelope)
+
+
+def _fields(cls: type) -> set[str]:
+    known = ("__dataclass_fields__", "__struct_fields__", "model_fields")  # not annotations: those may not resolve yet
+    return {name for attribute in known for name in getattr(cls, attribute, ())}
+
+
+def _uniform(function: Function, *, enveloped: bool) -> Function:
+    """Return a function of row, event and envelope."""
+    return function if enveloped else lambda row, event, _: function(row, event)
+
+
+def _uniform_key(key: Callable[..., Any]) -> Callable[[Any, Envelope[Any] | None], Any]:
+    if positional(key) == _WITH_ENVELOPE:
+        return key
+    return lambda event, _: key(event)

@@ -1,0 +1,91 @@
+"""Deletes a projection: its row, its checkpoints and its letters in one transaction, with its tables on request.
+
+A projector that still runs finds no row at its next batch, applies nothing and ends with a sentence. The tables' rows
+are the user's: where they stay, a projector that registers the projection anew would fold every event on top of them,
+so whoever deletes is told.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
+
+from eventkit.errors import DatabaseUnavailable, ProjectionError
+from eventkit.storage.db.blockers import blockers
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.projections.broker_places import BrokerPlaces
+from eventkit.storage.projections.consumer_groups import ConsumerGroups
+from eventkit.storage.projections.generations import forget
+from eventkit.storage.projections.live_tables import LiveTable, TableName, find_tables, is_table
+from eventkit.storage.projections.rebuilds import Rebuilds
+from eventkit.storage.projections.registry import ProjectionRegistry
+from eventkit.storage.projections.shadow_tables import drop_shadow
+from eventkit.storage.projections.swap_tables import drop_tables
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """What was there."""
+
+    name: str
+    generation: int
+    letters: int
+    tables: list[str]
+    dropped: bool
+
+
+def delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tables: bool) -> Deleted:
+    """Delete a projection, on an autocommit connection; wait for batches in flight up to its `lock_timeout`."""
+    projections = ProjectionRegistry(schema)
+    try:
+        with database_errors(), connection.transaction():
+            return _delete(connection, schema, name, tables=tables)
+            # crash point: deleted, not committed -> the projection is there, whole
+    except DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        who = blockers(connection, gate=projections.gate(name))
+        raise ProjectionError(f"projection {name!r} is held by {who}: end it, and delete again") from error
+    except DependentObjectsStillExist as error:
+        raise ProjectionError(f"its tables are needed, nothing was deleted: {error.diag.message_detail}") from error
+
+
+def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tables: bool) -> Deleted:
+    projections, rebuilds = ProjectionRegistry(schema), Rebuilds(schema)
+    live = projections.take(connection, name)
+    known = {item.name: item for item in projections.all(connection)}
+    if live is None:
+        raise unknown(name, known)
+    rebuilds.refuse_second(connection, name)
+    building = rebuilds.end(connection, name)
+    if building:
+        drop_shadow(connection, building.shadow)
+        forget(connection, schema, building.generation)
+    projections.delete(connection, name)
+    ConsumerGroups(schema).abandon(connection, name)
+    BrokerPlaces(schema).forget(connection, name)
+    letters = forget(connection, schema, live.generation)
+    if tables:
+        drop_tables(connection, _tables_of(connection, schema, name, known[name].tables))
+    return Deleted(name, live.generation, letters, known[name].tables, dropped=tables)
+
+
+def _tables_of(connection: psycopg.Connection[Any], schema: str, name: str, texts: Iterable[str]) -> list[LiveTable]:
+    """Return the tables that a row names. Other roles may write it, so names are looked up and nothing in it is run."""
+    names = {text: TableName.parse(text) for text in texts}
+    found = find_tables(connection, (parsed for parsed in names.values() if parsed))
+    wrong = [text for text, parsed in names.items() if parsed is None]
+    wrong += [table.place for table in found if table.schema == schema or not is_table(connection, table)]
+    if wrong:
+        raise ProjectionError(
+            f"projection {name!r} gives {wrong[0]!r} as a table of its own, which is no table of a read model: nothing "
+            f"was deleted; correct `tables` of its row in {schema}.projections, or delete without --tables"
+        )
+    return found
+
+
+def unknown(name: str, known: Iterable[str]) -> ProjectionError:
+    """Say that there is no such projection, and which there are."""
+    there = f"there are {', '.join(known)}" if any(known) else "there is none yet: a projector's first start makes it"
+    return ProjectionError(f"no projection {name!r} in this database: {there}")

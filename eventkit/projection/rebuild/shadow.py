@@ -1,0 +1,138 @@
+"""Where a rebuild is built: its row, its shadow tables, and what dead rebuilds have left, on one autocommit connection.
+
+The connection's session is the rebuild's life: it holds the lock that keeps a second rebuild away.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.errors import InsufficientPrivilege
+
+from eventkit.errors import RebuildRefused
+from eventkit.projection.define.projection import Projection
+from eventkit.storage.projections.checkpoints import Checkpoints
+from eventkit.storage.projections.generations import dead_generations, forget
+from eventkit.storage.projections.live_tables import LiveTable, find_tables, search_path
+from eventkit.storage.projections.rebuilds import Rebuild, Rebuilds, shadow_name
+from eventkit.storage.projections.registration import register
+from eventkit.storage.projections.shadow_tables import (
+    create_shadow,
+    definition,
+    drop_shadow,
+    is_lost,
+    refuse_same_names,
+)
+from eventkit.storage.projections.swap_tables import refuse_keyless
+
+logger = logging.getLogger("eventkit.projection")
+
+
+class BegunBuild(msgspec.Struct, frozen=True):
+    """A rebuild, the live tables that it is to replace, and where its sessions look for names."""
+
+    rebuild: Rebuild
+    tables: list[LiveTable]
+    search_path: str
+
+
+class ShadowBuild:
+    """One projection's."""
+
+    def __init__(self, connection: psycopg.Connection[Any], projection: Projection, schema: str) -> None:
+        """Work on an autocommit connection."""
+        self.connection = connection
+        self._projection = projection
+        self._schema = schema
+        self._rebuilds = Rebuilds(schema)
+
+    def begin(self, *, total: int, resume: bool) -> BegunBuild:
+        """Be the one rebuild of the projection, take away what a dead one left, or go on with it, and begin."""
+        projection, connection = self._projection, self.connection
+        _refuse(projection)
+        self._rebuilds.lock(connection, projection.name)
+        with connection.transaction():
+            projection.check(connection)
+            tables = self._live_tables()
+            register(connection, self._schema, projection.declared(connection), rebuilds=True)
+            shape = definition(connection, tables)
+            refuse_keyless(connection, tables)
+            rebuild = self._going_on(shape) if resume else None
+            if rebuild is None:
+                self._take_away()
+                rebuild = self._create(tables, shape, total)
+        return BegunBuild(rebuild, tables, f'"{rebuild.shadow}", {search_path(connection)}')
+
+    def clean(self, generation: int) -> int:
+        """Take away what belongs to no generation any more; return how many streams the live one has parked."""
+        for number in dead_generations(self.connection, self._schema):
+            forget(self.connection, self._schema, number)
+        return Checkpoints(self._schema).parked(self.connection, generation)
+
+    def tell(self, generation: int, done: int, total: int) -> None:
+        """Let `eventkit projection status` know how far it is."""
+        self._rebuilds.progress(self.connection, self._projection.name, generation, done, total)
+
+    def _live_tables(self) -> list[LiveTable]:
+        tables = find_tables(self.connection, self._projection.tables)
+        if len(tables) < len(self._projection.tables):
+            missing = {name.name for name in self._projection.tables} - {table.name for table in tables}
+            raise RebuildRefused(
+                f"tables {', '.join(sorted(missing))} of projection {self._projection.name!r} do not exist in this "
+                "database: create them, their migrations are yours"
+            )
+        refuse_same_names(tables)
+        return tables
+
+    def _going_on(self, shape: str) -> Rebuild | None:
+        """Return the dead rebuild to go on with; None where there is none."""
+        rebuild = self._rebuilds.find(self.connection, self._projection.name)
+        if rebuild is None:
+            return None
+        if is_lost(self.connection, rebuild.shadow):
+            logger.info("%s: a crash of the server has emptied the shadow, it is fed anew", self._projection.name)
+            return None
+        was = (rebuild.declared_version, rebuild.definition, rebuild.categories)
+        if was != (self._projection.version, shape, list(self._projection.categories)):
+            raise RebuildRefused(
+                f"the rebuild of {self._projection.name!r} that died was of version {rebuild.declared_version}, or its "
+                "tables were altered since, or it reads other categories: rebuild it without --resume"
+            )
+        return rebuild
+
+    def _take_away(self) -> None:
+        """Take away what a dead rebuild left, after the last of its workers."""
+        dead = self._rebuilds.end(self.connection, self._projection.name)
+        if dead is not None:
+            drop_shadow(self.connection, dead.shadow)
+        for number in dead_generations(self.connection, self._schema):
+            forget(self.connection, self._schema, number)
+
+    def _create(self, tables: list[LiveTable], shape: str, total: int) -> Rebuild:
+        generation = self._rebuilds.draw(self.connection)
+        shadow = shadow_name(self._schema, generation)
+        reads = list(self._projection.categories)
+        rebuild = Rebuild(generation, self._projection.version, shadow, shape, reads, total)
+        self._rebuilds.begin(self.connection, self._projection.name, rebuild)
+        try:
+            create_shadow(self.connection, shadow, tables)
+        except InsufficientPrivilege as error:
+            raise RebuildRefused(
+                f"a rebuild makes its tables in a PostgreSQL schema of its own ({shadow}) and must own the live ones: "
+                f"{error.diag.message_primary}; grant create on the database to this role, or rebuild as another"
+            ) from error
+        return rebuild
+
+
+def _refuse(projection: Projection) -> None:
+    projection.catalog.check()
+    if projection.acts:
+        raise RebuildRefused(
+            f"{projection.name!r} acts on events: a rebuild would do again what was done once; there is no read model"
+        )
+    if not projection.tables:
+        raise RebuildRefused(
+            f"projection {projection.name!r} does not say which tables its handlers write: declare them, as in "
+            "SqlProjection(..., tables=[departures])"
+        )

@@ -1,0 +1,63 @@
+"""A part of a rebuild, complete enough to be handed to another process, and what is opened to do it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.projection.apply.decrypter import Decrypter
+from eventkit.projection.define.projection import Projection
+from eventkit.projection.rebuild.from_store import StoreFeeder
+from eventkit.projection.rebuild.shadow_applier import ShadowApplier
+from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.by_stream import StreamPart
+from eventkit.storage.outbox.outbox import READING
+from eventkit.storage.projections.live_tables import LiveTable
+from eventkit.storage.projections.rebuilds import Rebuild
+from eventkit.worker import Stop
+
+_SESSION = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "300s"}  # nobody waits for a shadow
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to rebuild, from where, and which part of it."""
+
+    path: str  # of the projection's code
+    name: str
+    database_url: str
+    store_url: str
+    schema: str
+    rebuild: Rebuild
+    tables: list[LiveTable]  # the live ones
+    search_path: str  # of a session in which names lead to the shadow
+    part: StreamPart = StreamPart()
+    master_keys: str | None = None  # as a setting holds them: a job is told to nobody but the process that does it
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"<Job {self.name} {self.part}>"
+
+
+@contextmanager
+def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreFeeder]:
+    """Connect to the read models and to the store, and lend a feeder for the job's part."""
+    with ExitStack() as stack:
+        options = {**_SESSION, "search_path": job.search_path}
+        label = f"rebuild {job.name}"
+        connection = connect(job.database_url, name=label, schema=job.schema, options=options)
+        workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        stack.callback(workspace.close)
+        store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
+        stack.callback(store.close)
+        masters = MasterKeys.parse(job.master_keys) if job.master_keys else None
+        building = ShadowApplier(
+            projection,
+            workspace,
+            job.rebuild,
+            schema=job.schema,
+            live_tables=job.tables,
+            opening=Decrypter(masters, job.schema, lambda: store) if masters else None,
+        )
+        yield StoreFeeder(building, store, schema=job.schema, part=job.part, stop=stop)

@@ -1,0 +1,64 @@
+"""The worker processes of a rebuild: each feeds one part of the streams, by hash, and reports what it has applied.
+
+Processes, not threads: folding is Python. Each begins like a command of its own, so a user's module is imported, never
+forked.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO
+
+import msgspec
+
+from eventkit.errors import RebuildRefused
+from eventkit.projection.rebuild.from_store import Told
+from eventkit.projection.rebuild.worker import Report
+from eventkit.projection.rebuild.worker_job import Job
+from eventkit.worker import Stop
+
+_LOOK = 0.1  # seconds between looks at the request to stop
+
+
+def feed_in_processes(jobs: Sequence[Job], told: Told, stop: Stop) -> None:
+    """Run the jobs side by side, `told` being called by several threads; the first error ends all."""
+    processes = [_start(job) for job in jobs]
+    with ThreadPoolExecutor(len(processes)) as readers:
+        reading = [readers.submit(_read, process, told) for process in processes]
+        try:
+            while not stop.is_set() and not all(future.done() for future in reading):
+                stop.wait(_LOOK)
+                for future in reading:
+                    if future.done():
+                        future.result()  # raises what has ended it
+        finally:  # before the executor waits for its readers: they read to the end of each process
+            for process in processes:
+                process.kill()
+                process.wait()
+    if not stop.is_set():
+        for future in reading:
+            future.result()
+
+
+def _start(job: Job) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-m", "eventkit.projection.rebuild.worker"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 our own module
+    _pipe(process.stdin).write(msgspec.json.encode(job) + b"\n")
+    _pipe(process.stdin).flush()
+    return process
+
+
+def _read(process: "subprocess.Popen[bytes]", told: Told) -> None:
+    for line in _pipe(process.stdout):
+        report = msgspec.json.decode(line, type=Report)
+        if report.error:
+            raise RebuildRefused(report.error)
+        told(report.done)
+    if code := process.wait():
+        raise RebuildRefused(f"a worker of the rebuild ended with exit code {code}: start it again, with --resume")
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None, "opened with PIPE"  # noqa: S101
+    return pipe

@@ -1,0 +1,68 @@
+"""The connections of one projection's process: to the read models' database, and to the event store, elsewhere or not.
+
+Each bears the projection's name and what it is for, so that an operator finds it in `pg_stat_activity`. Called by
+`running`.
+"""
+
+from contextlib import ExitStack, closing
+from functools import cache
+from typing import Any
+
+import psycopg
+
+from eventkit.config import Settings
+from eventkit.projection.apply.decrypter import Decrypter
+from eventkit.storage.db.connect import connect
+from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
+
+_OURS = 8  # seconds that our own code may take between two statements
+# After that long a batch goes around what others have locked.
+_SESSION = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": f"{_OURS}s"}
+
+
+class Connections:
+    """Connects for a projection; whoever asks for a connection closes it."""
+
+    def __init__(self, projection: str, settings: Settings, store_url: str | None) -> None:
+        """Connect to nothing yet."""
+        self._projection = projection
+        self._settings = settings
+        self._store_url = store_url
+
+    def read_models(self, name: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+        """Connect to the read models' database."""
+        return self._connect(name, self._settings.require_database(), autocommit=autocommit, options=_SESSION)
+
+    def batches(self, timeout: float) -> psycopg.Connection[Any]:
+        """Connect for batches, whose handlers may take `timeout` seconds between two statements."""
+        options = {**_SESSION, "idle_in_transaction_session_timeout": f"{round(timeout * 1000)}ms"}
+        return self._connect("projector", self._settings.require_database(), autocommit=False, options=options)
+
+    def store(self, name: str, *, options: dict[str, str] = _SESSION) -> psycopg.Connection[Any]:
+        """Connect to the event store, wherever it is."""
+        url = self._store_url or self._settings.require_database()
+        return self._connect(name, url, autocommit=True, options=options)
+
+    def history(self, connection: psycopg.Connection[Any]) -> History:
+        """Return where what is missing is read: on the read models' own connection where the store is there."""
+        if self._store_url is None:
+            return OwnHistory(connection, self._settings.schema)
+        return RemoteHistory(lambda: self.store("projector repair"), self._settings.schema)
+
+    def opening(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Decrypter | None:
+        """Return who opens personal data, by the store's keys; None where there is no master key."""
+        masters, schema = self._settings.master_keys, self._settings.schema
+        if masters is None:
+            return None
+        if self._store_url is None:
+            return Decrypter(masters, schema, lambda: connection)
+
+        @cache
+        def keys() -> psycopg.Connection[Any]:
+            return stack.enter_context(closing(self.store("projector keys")))
+
+        return Decrypter(masters, schema, keys)
+
+    def _connect(self, name: str, url: str, *, autocommit: bool, options: dict[str, str]) -> psycopg.Connection[Any]:
+        label = f"{name} {self._projection}"
+        return connect(url, name=label, schema=self._settings.schema, autocommit=autocommit, options=options)

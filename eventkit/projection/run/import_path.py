@@ -1,0 +1,87 @@
+"""Finds projections, and whatever else an operator names, by their path in the code: `package.module:attribute`."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from eventkit.errors import ConfigurationError, EventkitError, ProjectionError
+from eventkit.projection.define.projection import Projection
+
+
+def load_projections(paths: Iterable[str]) -> list[Projection]:
+    """Return the projections at these paths, each a projection or a sequence of them."""
+    found = [projection for path in paths for projection in _load(path)]
+    names = [projection.name for projection in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"two projections are named {name!r}: each needs a name of its own")
+    return found
+
+
+def started_as_module() -> None:
+    """Put the working directory last on the path, where `python -m` has put it first."""
+    if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
+        sys.path.append(sys.path.pop(0))
+
+
+def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitError] = ProjectionError) -> object:
+    """Return what a path leads to, searching the working directory last; errors say `what` it is.
+
+    Last: a file there that is named like a module of Python's or a broker's client must not take its place.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    module_name, _, attribute = path.partition(":")
+    if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
+        raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
+    try:
+        value: object = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            value = getattr(value, name)
+    except EventkitError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise wrong(f"{what} {path!r} cannot be loaded: {_reason(error, module_name, attribute)}") from error
+    return value
+
+
+def _load(path: str) -> list[Projection]:
+    value = attribute_at(path)
+    values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    found = [item for item in values if isinstance(item, Projection)]
+    if len(found) != len(values) or not found:
+        what = "an empty sequence" if not values else f"a {type(value).__name__}"
+        raise ProjectionError(
+            f"{path!r} is {what}, not a TableProjection, SqlProjection, Handlers, ProcessManager, Responder or a "
+            "sequence of them"
+        )
+    for item in found:
+        item.path = path
+    return found
+
+
+def _reason(error: BaseException, module: str, attribute: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
+    if isinstance(error, ModuleNotFoundError):
+        return f"no module {error.name!r} in {Path.cwd()} or on the Python path{_hidden(module)}"
+    if isinstance(error, SystemExit):
+        return f"importing {module} ends the process"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, AttributeError) and place.filename == __file__:
+        return f"{module} has no {attribute!r}{_hidden(module)}"
+    return f"importing {module} fails with {type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+
+
+def _hidden(module: str) -> str:
+    """Say so where the working directory has a module of that name, and another comes before it."""
+    top = module.partition(".")[0]
+    found = getattr(sys.modules.get(top), "__file__", None)
+    here = next((path for path in (Path(f"{top}.py").absolute(), Path(top).absolute()) if path.exists()), None)
+    if here is None or found is None or Path(found).is_relative_to(Path.cwd()):
+        return ""
+    return f": {found} comes before {here}, so rename that"

@@ -1,0 +1,38 @@
+"""Which topics a projection reads: those given, those of its categories, or those that the store's streams go to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.projection.define.projection import Projection
+from eventkit.storage.events.categories import categories
+from eventkit.storage.events.categories import known_topics as sent_topics
+
+
+def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:
+    """Return the topics given, or those of the projection's categories; none where only the store knows."""
+    if given:
+        return sorted(set(given))
+    return projection.catalog.topics_of(projection.categories) if projection.categories else []
+
+
+def topics_of_store(projection: Projection, store: psycopg.Connection[Any], schema: str) -> list[str]:
+    """Return the topics to which a store's streams go, of the sources that the projection has handlers for.
+
+    A category has the source of its first event, and those of the topics that a relay has sent its events to.
+    """
+    catalog = projection.catalog
+    handled = {handler.source for handler in projection.handlers}
+    found = list(categories(store, schema))
+    found = [
+        (category, source) for category, source in found if source != catalog.name or catalog.is_published(category)
+    ]
+    topics = {_topic(catalog, source, category) for category, source in found if source in handled}
+    others = {_topic(catalog, source, category) for category, _ in found for source in handled} - topics
+    return sorted(topics | (others & sent_topics(store, schema) if others else set()))
+
+
+def _topic(catalog: Catalog, source: str, category: str) -> str:
+    return catalog.topic(category) if source == catalog.name else f"{source}.{category}"

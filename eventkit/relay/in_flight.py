@@ -1,0 +1,55 @@
+"""What was read and is not settled yet: the relay's only memory besides the reader's, bounded by events and by bytes.
+
+Shared by the three stages. A position leaves after its DELETE has committed, never before, so that a read which began
+earlier leaves it out.
+"""
+
+import threading
+from collections.abc import Iterable
+
+from eventkit.storage.outbox.gap_reader import Row
+
+_OVERHEAD = 500  # bytes of key and headers beside an event's data
+
+
+class InFlight:
+    """Positions in flight and their sizes."""
+
+    def __init__(self, *, max_events: int = 40_000, max_bytes: int = 32_000_000) -> None:
+        """Start with nothing in flight."""
+        self._sizes: dict[int, int] = {}
+        self._bytes = 0
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """Return how many events are in flight."""
+        return len(self._sizes)
+
+    def positions(self) -> list[int]:
+        """Return a copy of the positions in flight."""
+        with self._changed:
+            return list(self._sizes)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take off."""
+        with self._changed:
+            for row in rows:
+                size = len(row[-1]) + _OVERHEAD
+                self._sizes[row[0]] = size
+                self._bytes += size
+
+    def remove(self, positions: Iterable[int]) -> None:
+        """Land: these are settled."""
+        with self._changed:
+            for position in positions:
+                self._bytes -= self._sizes.pop(position, 0)
+            self._changed.notify_all()
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until another page may be read; False when there is no room in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: len(self._sizes) < self._max_events and self._bytes < self._max_bytes, timeout
+            )

@@ -1,0 +1,220 @@
+"""What operators do to dead letters: redrive, edit, discard; each in one transaction with its record.
+
+A projection's letters are touched under its fence and the stream's checkpoint lock, as its projectors do. To redrive is
+to ask: the projector that runs takes it up (`eventkit.projection.run.projector`), with the code that it has. A discard
+moves the checkpoint past the event, comparing versions.
+
+The relay's letters only say from where on it leaves a stream alone. Taking them away is a redrive: the relay sees it
+within a second and reads the stream again from its lowest unsent event. Its part in it, parking and settling, is under
+its epoch. What shall be sent instead of the event, other data or a tombstone, is an amendment: everyone who reads
+events as a reader of the topic would (relay, repairs, rebuilds) gets that.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.errors import DeadLetterError
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.dead_letters.letters import COPIED, GAP, RECORD
+from eventkit.storage.dead_letters.query import LIVE, RELAY, Choice
+from eventkit.storage.events.digests import part_of
+from eventkit.storage.projections.checkpoints import Checkpoint
+from eventkit.storage.projections.inbox import Inbox
+from eventkit.storage.projections.registry import ProjectionRegistry
+
+TOMBSTONE = "eventkit.tombstone"  # the type of what is published in place of a discarded event: nobody handles it
+
+_ASK = f"""with live as materialized ({LIVE} for share)
+insert into {{s}}.redrives (parked_by, stream, asked_by, reserved_for)
+select distinct parked_by, stream, %(actor)s,
+       case when split_part(parked_by, ':', 2) = any(%(named)s::text[]) then %(process)s end from {{s}}.dead_letters
+ where id = any(%(ids)s) and version > 0 and split_part(parked_by, ':', 3) in (table live)
+on conflict (parked_by, stream) do update set reserved_for = excluded.reserved_for"""
+_RELEASE = "delete from {s}.redrives where reserved_for = %(process)s"
+_ASK_FOR_REST = """insert into {s}.redrives (parked_by, stream, asked_by)
+select %(parked_by)s, %(stream)s, %(actor)s
+ where exists (select from {s}.dead_letters where parked_by = %(parked_by)s and stream = %(stream)s and version > 0)
+on conflict (parked_by, stream) do update set asked_by = excluded.asked_by
+returning true"""
+_SEND_AGAIN = f"""with gone as (
+  delete from {{s}}.dead_letters where parked_by = '{RELAY}'
+     and stream in (select stream from {{s}}.dead_letters where parked_by = '{RELAY}' and id = any(%(ids)s))
+  returning *)
+{RECORD} select %(actor)s, 'redrive', 'the relay sends it again', id, {COPIED} from gone"""
+
+_AMEND = """insert into {{s}}.amendments (position, event_id, type, schema_version, data, metadata)
+select e.position, e.id, {what}
+  from {{s}}.dead_letters d join {{s}}.events e on e.position = d.position
+  join {{s}}.outbox o on o.position = e.position -- what was sent is not amended
+ where d.id = any(%(ids)s)
+on conflict (position) do update set type = excluded.type, schema_version = excluded.schema_version,
+   data = excluded.data, metadata = excluded.metadata, amended_at = excluded.amended_at"""
+_BURY = _AMEND.format(what=f"'{TOMBSTONE}', 1, jsonb_build_object('type', e.type), '{{{{}}}}'")
+_REPLACE = _AMEND.format(what="e.type, e.schema_version, %(data)s::jsonb, e.metadata")
+
+_PLACED = "select from {s}.dead_letters where id = any(%(ids)s) and version > 0 limit 1"
+# In order, so that two operators who discard the same letters wait for each other.
+_LOCK = """select id, version, event_id, cause from {s}.dead_letters
+ where id = any(%(ids)s) order by version, id for update"""
+_FIRST_OTHER = """select min(version) from {s}.dead_letters
+ where parked_by = %(parked_by)s and stream = %(stream)s and version > %(above)s and id <> all(%(ids)s)"""
+_DISCARD = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
+{RECORD} select %(actor)s, 'discard', result, gone.id, gone.{COPIED.replace(", ", ", gone.")}
+  from gone join unnest(%(ids)s::bigint[], %(results)s::text[]) r(id, result) on r.id = gone.id
+ order by gone.version, gone.id"""
+
+_NOT_DATA = COPIED.replace(" data,", "")
+_EDIT = f"""with edited as (update {{s}}.dead_letters set data = new from (select convert_to(%(data)s, 'UTF8') as new) n
+                            where id = any(%(ids)s) and parked_by <> '{RELAY}')
+insert into {{s}}.dead_letter_actions (actor, action, result, data, new_data, letter, {_NOT_DATA})
+select %(actor)s, 'edit', 'tried again', coalesce(d.data, convert_to(coalesce(a.data, e.data)::text, 'UTF8')),
+       convert_to(%(data)s, 'UTF8'), d.id, d.{_NOT_DATA.replace(", ", ", d.")}
+  from {{s}}.dead_letters d left join {{s}}.events e on e.position = d.position
+  left join {{s}}.amendments a on a.position = d.position where d.id = any(%(ids)s)"""
+
+
+class LockedLetter(msgspec.Struct, frozen=True):
+    """A letter that this transaction has locked."""
+
+    id: int
+    version: int
+    event_id: UUID
+    cause: str
+
+
+class ActionOutcome(msgspec.Struct, frozen=True):
+    """What came of discarding a letter."""
+
+    letter: int
+    result: str
+    done: bool = True
+
+
+class LetterActions:
+    """One operator's actions, on an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
+        """Act as `actor`, who is written down with each action."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._name = schema
+        self._actor = actor
+
+    def redrive(self, choice: Choice, *, named: Sequence[str] = (), process: str | None = None) -> tuple[int, int]:
+        """Let streams be tried again from their first letter on; those of projections `named` by this process alone.
+
+        Return how many streams of projections were not asked for before, and how many letters of the relay are gone.
+        """
+        with database_errors(), self._connection.transaction():
+            ids = choice.of_relay(yes=False).ids
+            asked = self._execute(_ASK, ids=ids, named=list(named), process=process).rowcount
+            sent = self._execute(_SEND_AGAIN, ids=choice.of_relay(yes=True).ids).rowcount
+            # crash point: asked, not committed -> nothing has happened
+        return asked, sent
+
+    def release(self, process: str) -> int:
+        """Ask no more for what a process was to do and has not done; return how many streams that were."""
+        with database_errors():
+            return self._execute(_RELEASE, process=process).rowcount
+
+    def discard(self, parked_by: str, stream: str, ids: Sequence[int]) -> list[ActionOutcome]:
+        """Discard letters of one stream, in order of version, as far as that leaves no hole; what is behind goes on."""
+        place = {"parked_by": parked_by, "stream": stream}
+        with database_errors(), self._connection.transaction():
+            if parked_by == RELAY:
+                checkpoint, outcomes = None, removed(self._lock(ids), "a tombstone is published in its place")
+                self._execute(_BURY, ids=[outcome.letter for outcome in outcomes])
+            else:
+                checkpoint, outcomes = self._step_over(place, ids)
+            done = [outcome for outcome in outcomes if outcome.done]
+            results = [outcome.result for outcome in done]
+            self._execute(_DISCARD, ids=[outcome.letter for outcome in done], results=results)
+            if checkpoint is not None:
+                self._go_on(place, checkpoint)
+            # crash point: discarded, not committed -> nothing has happened
+        return outcomes
+
+    def edit(self, letter: int, parked_by: str, stream: str, data: str) -> None:
+        """Put other data into a letter, keep the old in the record, and let its stream be tried again."""
+        with database_errors(), self._connection.transaction():
+            if parked_by != RELAY and self._checkpoint(parked_by, stream) is None:
+                raise DeadLetterError(f"dead letter {letter} is of a generation that is not live: it cannot be edited")
+            held = self._lock([letter])
+            if not held or not held[0].version:
+                why = "has no place in any stream: discard it" if held else "is not there any more"
+                raise DeadLetterError(f"dead letter {letter} {why}")
+            self._execute(_EDIT, ids=[letter], data=data)
+            if parked_by == RELAY:
+                if not self._execute(_REPLACE, ids=[letter], data=data).rowcount:
+                    raise DeadLetterError(
+                        f"the event of dead letter {letter} was sent meanwhile: redrive or discard it"
+                    )
+                self._execute(_SEND_AGAIN, ids=[letter])
+            else:
+                self._execute(_ASK, ids=[letter], named=[], process=None)
+            # crash point: edited, not committed -> nothing has happened
+
+    def _step_over(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[ActionOutcome]]:
+        if self._execute(_PLACED, ids=ids).fetchone() is None:
+            return None, removed(self._lock(ids), "removed")
+        checkpoint = self._checkpoint(**place)
+        if checkpoint is None:
+            return None, removed(self._lock(ids), "removed: its generation is not live")
+        held = self._lock(ids)
+        other = self._execute(_FIRST_OTHER, ids=ids, above=checkpoint.version, **place).fetchone()
+        return stepped(checkpoint, held, before=other[0] if other else None)
+
+    def _checkpoint(self, parked_by: str, stream: str) -> Checkpoint | None:
+        """Hold the fence and lock the checkpoint, as a projector does; None where the generation is not live."""
+        _, name, generation = parked_by.split(":")
+        live = ProjectionRegistry(self._name).fence(self._connection, name)
+        if live is None or str(live.generation) != generation:
+            return None
+        return Inbox(self._name, name).lock(self._connection, live.generation, stream)
+
+    def _go_on(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
+        """Let the stream go on: at once where nothing is behind, else by its projector."""
+        left = self._execute(_ASK_FOR_REST, **place).fetchone() is not None
+        _, name, generation = place["parked_by"].split(":")
+        moved = msgspec.structs.replace(checkpoint, parked=left)
+        Inbox(self._name, name).move(self._connection, int(generation), moved)
+
+    def _lock(self, ids: Sequence[int]) -> list[LockedLetter]:
+        return [LockedLetter(*row) for row in self._execute(_LOCK, ids=ids)]
+
+    def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
+        return self._connection.execute(statement.format(s=self._schema).encode(), {"actor": self._actor, **params})
+
+
+def removed(letters: Iterable[LockedLetter], result: str) -> list[ActionOutcome]:
+    """Let all go that are there."""
+    return [ActionOutcome(letter.id, result) for letter in letters]
+
+
+def stepped(
+    checkpoint: Checkpoint, letters: Iterable[LockedLetter], *, before: int | None
+) -> tuple[Checkpoint | None, list[ActionOutcome]]:
+    """Step over letters in order of version, up to the first other letter of the stream (version `before`).
+
+    Return where the checkpoint is then, None where it stays as it is, and what came of each letter. What is at or below
+    the checkpoint has no place to step over. A letter that waits for missing events is given up together with them.
+    """
+    outcomes: list[ActionOutcome] = []
+    now = checkpoint
+    for letter in letters:
+        follows = letter.version == now.version + 1
+        if letter.version <= now.version:
+            outcomes.append(ActionOutcome(letter.id, "removed"))
+        elif not (follows or letter.cause == GAP) or (before is not None and letter.version > before):
+            outcomes.append(ActionOutcome(letter.id, f"waits for what comes after version {now.version}", done=False))
+        else:
+            missing = "" if follows else ", over versions that were missing"
+            result = f"the checkpoint went from version {now.version} to {letter.version}{missing}"
+            part = part_of(letter.event_id, letter.version) if follows else None
+            now = now.advanced(letter.version, letter.event_id, part)
+            outcomes.append(ActionOutcome(letter.id, result))
+    return (now if any(outcome.done for outcome in outcomes) else None), outcomes

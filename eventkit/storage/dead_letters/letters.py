@@ -1,0 +1,168 @@
+"""Events that could not be applied, and those that wait behind them; handled under the stream's checkpoint lock.
+
+A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with
+the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Malformed ones have
+version 0: they have no place in a stream, and park none. Nothing that is in a letter keeps it from being kept: how is
+in `letter_keeping`. Called by `eventkit.projection`; the relay parks by positions alone, and what operators do to
+letters is in `letter_actions`.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.domain.message import Message
+from eventkit.storage.db.plain_text import file_name, plain_text
+from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
+
+BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
+_LONGEST_TYPE = 200  # characters; the whole of it is among the headers
+
+_LOAD = """select id, version, cause, event, data from {s}.dead_letters
+            where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
+_CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
+_REACH = """select stream, max(version) from {s}.dead_letters
+             where parked_by = %s and stream = any(%s) and version > 0 group by stream"""
+# A partial index has the streams with a gap. Another cause is looked for around the two harmless ones, which may have
+# very many letters.
+_HELD = """select distinct d.stream from {s}.dead_letters d
+ where d.parked_by = %(parked_by)s and d.cause = 'gap' and d.stream > %(after)s and not exists (
+   select from {s}.dead_letters o
+    where o.parked_by = d.parked_by and o.stream = d.stream and (o.cause < 'behind'
+       or o.cause > 'behind' and o.cause < 'gap' or o.cause > 'gap'))
+ order by d.stream limit %(limit)s"""
+
+COPIED = "parked_by, stream, version, position, event_id, type, cause, error, detail, attempts, event, data, parked_at"
+RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
+
+# Where somebody has asked for it, what a redrive does is recorded with it, in its transaction.
+_REMOVE = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
+{RECORD}
+select asked_by, 'redrive', case when version > %(above)s then 'applied' else 'had been applied' end, id,
+       gone.{COPIED.replace(", ", ", gone.")}
+  from gone join {{s}}.redrives r on r.parked_by = gone.parked_by and r.stream = gone.stream
+ order by gone.version, gone.id"""
+_END = f"""with asked as (delete from {{s}}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
+                          returning asked_by)
+{RECORD}
+select asked_by, 'redrive', 'failed again', id, {COPIED} from {{s}}.dead_letters, asked
+ where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
+_ASKED = """select stream from {s}.redrives where parked_by = %s and reserved_for is not distinct from %s
+             order by asked_at, stream limit 1000"""
+CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # the last: a relay's
+
+
+class Letter(msgspec.Struct):
+    """An event to be kept; `cause`: failed, undecodable, newer schema, fork, gap, malformed, or behind (another)."""
+
+    version: int
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    message: Message
+    detail: str | None = None  # what an error says in its own words: it may quote the event
+
+
+class Kept(msgspec.Struct):
+    """A letter as it lies there."""
+
+    id: int
+    version: int
+    cause: str
+    message: Message
+
+
+class DeadLetters:
+    """The letters of one schema, for readers of events."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+
+    def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
+        """Keep letters of one stream; return how many were not there yet."""
+        return self.keep_all(connection, parked_by, [(stream, letter) for letter in letters])
+
+    def keep_all(
+        self, connection: psycopg.Connection[Any], parked_by: str, letters: Sequence[tuple[str, Letter]]
+    ) -> int:
+        """Keep letters of several streams; return how many were not there yet."""
+        rows = [row_of(stream, letter) for stream, letter in letters]
+        return keep_rows(connection, self._schema, parked_by, rows)
+
+    def load(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, *, limit: int) -> list[Kept]:
+        """Return a stream's letters in order of version."""
+        rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
+        return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
+
+    def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
+        """Take letters away: they are applied, those above a version in this transaction."""
+        connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
+
+    def asked(self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None) -> list[str]:
+        """Return streams that somebody wants to be tried again, by any projector or by the process that is named."""
+        return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by, reserved_for))]
+
+    def end_redrive(
+        self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None
+    ) -> None:
+        """Take what was asked as done, as far as it goes: to the end, or to a letter that has failed again."""
+        params = {
+            "parked_by": parked_by,
+            "stream": stream,
+            "version": stopped.version if stopped else None,
+            "event_id": stopped.event_id if stopped else None,
+        }
+        connection.execute(self._sql(_END), params)
+
+    def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
+        """Return why a stream's letters are there; empty when it has none."""
+        return {cause for (cause,) in connection.execute(self._sql(_CAUSES), (parked_by, stream))}
+
+    def reach(self, connection: psycopg.Connection[Any], parked_by: str, streams: Sequence[str]) -> dict[str, int]:
+        """Return the highest version of each of these streams that has a letter."""
+        return dict(connection.execute(self._sql(_REACH), (parked_by, list(streams))).fetchall())
+
+    def held(
+        self, connection: psycopg.Connection[Any], parked_by: str, *, after: str = "", limit: int = 1_000
+    ) -> list[str]:
+        """Return the next streams that wait for missing events and for nothing else, in order."""
+        params = {"parked_by": parked_by, "after": after, "limit": limit}
+        return [stream for (stream,) in connection.execute(self._sql(_HELD), params)]
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()
+
+
+def row_of(stream: str, letter: Letter) -> LetterRow:
+    """Write a letter as its row: in values that PostgreSQL takes, under a name that its index takes."""
+    message = letter.message
+    given: Sequence[tuple[str, str | bytes | None]] = message.headers
+    headers = {
+        plain_text(name): plain_text(value if isinstance(value, str) else value.decode(errors="backslashreplace"))
+        for name, value in given
+        if value is not None
+    }
+    event = {"topic": plain_text(message.topic), "key": plain_text(message.key), "headers": headers}
+    return LetterRow(
+        stream=file_name(stream),
+        version=letter.version,
+        event_id=letter.event_id,
+        type=plain_text(letter.type)[:_LONGEST_TYPE],
+        cause=letter.cause,
+        error=plain_text(letter.error),
+        detail=None if letter.detail is None else plain_text(letter.detail),
+        attempts=letter.attempts,
+        event=json.dumps(event),
+        data=message.value if isinstance(message.value, bytes) else message.value.encode(errors="surrogatepass"),
+    )
+
+
+def _message(event: dict[str, Any], data: bytes) -> Message:
+    return Message(event["topic"], event["key"], bytes(data), list(event["headers"].items()))

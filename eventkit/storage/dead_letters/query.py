@@ -1,0 +1,221 @@
+"""Dead letters as operators see them: a projection's and the relay's in one form, by filter.
+
+A relay's letter has no message of its own: its event is in the outbox, and its data is read from the store, as readers
+would get it. A letter is *stale* when its generation is neither live nor being built: a rebuild has replaced it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.errors import DeadLetterError
+from eventkit.storage.db.connect import database_errors
+
+RELAY = "relay"
+
+LIVE = "select generation::text from {s}.projections"
+STALE = f"""d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in (
+         {LIVE} union all select generation::text from {{s}}.rebuilds)"""
+
+_WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
+   and (%(event_ids)s::uuid[] is null or d.event_id = any(%(event_ids)s))
+   and (%(by)s::text is null or d.parked_by = %(by)s or split_part(d.parked_by, ':', 2) = %(by)s)
+   and (%(stream)s::text is null or d.stream = %(stream)s)
+   and (%(category)s::text is null or split_part(d.stream, '-', 1) = %(category)s)
+   and (%(type)s::text is null or d.type = %(type)s)
+   and (%(cause)s::text is null or d.cause = %(cause)s)
+   and (%(older_than)s::interval is null or d.{time} < clock_timestamp() - %(older_than)s)
+   and (%(newer_than)s::interval is null or d.{time} > clock_timestamp() - %(newer_than)s)"""
+_OF_LETTERS = _WHERE.replace("{id}", "id").replace("{time}", "parked_at")
+_OF_ACTIONS = _WHERE.replace("{id}", "letter").replace("{time}", "at")
+
+PAGE = 10_000  # letters that are held in memory at once, and that are counted before "more"
+
+# By the unique key (parked_by, stream, version, event_id), whose first columns order the letters.
+_CHOOSE = f"""select id, parked_by, stream, version from {{s}}.dead_letters d
+ where {_OF_LETTERS} and id <= %(highest)s
+   and (%(after_id)s::bigint is null or (parked_by, stream, version, id)
+        > (%(after_by)s::text, %(after_stream)s::text, %(after_version)s::int, %(after_id)s::bigint))
+ order by parked_by, stream, version, id limit %(limit)s"""
+_HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
+_COUNT = f"""select count(*) from (
+  select from {{s}}.dead_letters d where {_OF_LETTERS} limit {PAGE} + 1) counted"""
+# What a redrive takes up: all letters of a stream, from the first on.
+_WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
+ where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE}))
+ order by parked_by, stream, version, id limit {PAGE}"""
+_ASKED = """select count(*) from {s}.redrives
+ where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
+_LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
+       d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
+       case when %(payload)s then d.detail end, ({STALE}), r.asked_by
+  from {{s}}.dead_letters d
+  left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
+  left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e
+     left join {{s}}.amendments a on a.position = e.position where e.position = d.position) sent on true
+ where {_OF_LETTERS} order by d.parked_by, d.stream, d.version, d.id limit %(limit)s"""
+_LOG = f"""select id, at, actor, action, result, letter, parked_by, stream, version, event_id, type, cause, error,
+       attempts, parked_at, case when %(payload)s then detail end, case when %(payload)s then data end,
+       case when %(payload)s then new_data end
+  from {{s}}.dead_letter_actions d
+ where {_OF_ACTIONS} order by d.id desc limit %(limit)s"""
+
+
+_PARKED_BY = """select name from {s}.projections where name = %(by)s union all select 'relay' where %(by)s = 'relay'
+ union all (select 'a letter' from {s}.dead_letters where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s
+             limit 1)
+ union all (select 'an action' from {s}.dead_letter_actions
+             where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s limit 1) limit 1"""
+_NAMES = "select name from {s}.projections order by name limit 20"
+
+
+class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which letters: all of what is given must hold; nothing given is all. `by` is `relay` or a projection's name."""
+
+    ids: Sequence[int] | None = None
+    event_ids: Sequence[UUID] | None = None
+    by: str | None = None
+    stream: str | None = None
+    category: str | None = None
+    type: str | None = None
+    cause: str | None = None
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+
+class Filed(msgspec.Struct, frozen=True):
+    """A dead letter; `data`, and `detail` of its error, only where the payload was asked for."""
+
+    id: int
+    parked_by: str
+    stream: str
+    version: int
+    position: int | None
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    parked_at: datetime
+    event: dict[str, Any] | None
+    data: bytes | None
+    detail: str | None
+    stale: bool
+    asked_by: str | None  # who wants its stream to be redriven, where that has not been done yet
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What was done to a letter, and the letter as it was; detail and data only where the payload was asked for."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    result: str
+    letter: int
+    parked_by: str
+    stream: str
+    version: int
+    event_id: UUID
+    type: str
+    cause: str
+    error: str
+    attempts: int
+    parked_at: datetime
+    detail: str | None
+    data: bytes | None
+    new_data: bytes | None
+
+
+Actions = list[Action]  # LetterQuery has a method `list`
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The letters that a filter has found, by stream: what an action is confirmed for, and then done to."""
+
+    streams: dict[tuple[str, str], list[int]]  # (parked_by, stream) -> ids, in order of version
+    more: bool = False  # there are more than a page holds
+
+    @property
+    def ids(self) -> list[int]:
+        """All of them."""
+        return [letter for ids in self.streams.values() for letter in ids]
+
+    def of_relay(self, *, yes: bool) -> "Choice":
+        """Return the relay's part, or the projections'."""
+        return Choice({key: ids for key, ids in self.streams.items() if (key[0] == RELAY) is yes})
+
+
+class LetterQuery:
+    """The letters of one schema, over an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Only read."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+
+    def check(self, wanted: LetterFilter) -> None:
+        """Raise DeadLetterError where nobody of the name `by` has ever parked, or could park, anything here."""
+        if wanted.by is not None and not self._rows(_PARKED_BY, {"by": wanted.by}):
+            names = ", ".join(["relay", *(name for (name,) in self._rows(_NAMES, {}))])
+            raise DeadLetterError(f"nobody named {wanted.by!r} parks streams in this database: there are {names}")
+
+    def choose(self, wanted: LetterFilter) -> Choice:
+        """Return which letters are wanted: the first page of them."""
+        return next(self.pages(wanted))
+
+    def pages(self, wanted: LetterFilter) -> Iterator[Choice]:
+        """Yield which letters are wanted, page by page, those that are there now and no later ones; one page at least.
+
+        A page's letters may be gone when the next is asked for.
+        """
+        params = msgspec.structs.asdict(wanted) | {"highest": self._rows(_HIGHEST, {})[0][0], "limit": PAGE}
+        after: tuple[Any, ...] = (None, None, None, None)
+        while True:
+            place = dict(zip(("after_id", "after_by", "after_stream", "after_version"), after, strict=True))
+            rows = self._rows(_CHOOSE, params | place)
+            yield _by_stream([row[:3] for row in rows], more=len(rows) == PAGE)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]
+
+    def count(self, wanted: LetterFilter) -> tuple[int, bool]:
+        """Return how many letters are wanted, up to a page of them, and whether there are more."""
+        found = int(self._rows(_COUNT, msgspec.structs.asdict(wanted))[0][0])
+        return min(found, PAGE), found > PAGE
+
+    def whole_streams(self, choice: Choice) -> Choice:
+        """Return a page of the letters of the streams that were chosen, without those that no redrive can take up."""
+        rows = self._rows(_WHOLE, {"ids": choice.ids})
+        return _by_stream(rows, more=choice.more or len(rows) == PAGE)
+
+    def asked(self, choice: Choice) -> int:
+        """Return how many of the streams somebody wants to be redriven, and no projector has taken up yet."""
+        parked_by, streams = zip(*choice.streams, strict=True) if choice.streams else ((), ())
+        return int(self._rows(_ASKED, {"parked_by": list(parked_by), "streams": list(streams)})[0][0])
+
+    def list(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> list[Filed]:
+        """Return letters in order of who parked them, stream and version."""
+        how = {"limit": limit, "payload": payload}
+        return [Filed(*row) for row in self._rows(_LIST, msgspec.structs.asdict(wanted) | how)]
+
+    def log(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> Actions:
+        """Return what was done, the newest first; `ids` are those of the letters."""
+        how = {"limit": limit, "payload": payload}
+        return [Action(*row) for row in self._rows(_LOG, msgspec.structs.asdict(wanted) | how)]
+
+    def _rows(self, statement: str, params: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        with database_errors():
+            return self._connection.execute(statement.format(s=self._schema).encode(), params).fetchall()
+
+
+def _by_stream(rows: Iterable[tuple[Any, ...]], *, more: bool) -> Choice:
+    streams: dict[tuple[str, str], list[int]] = {}
+    for letter, parked_by, stream in rows:
+        streams.setdefault((parked_by, stream), []).append(letter)
+    return Choice(streams, more)

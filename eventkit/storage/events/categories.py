@@ -1,0 +1,61 @@
+"""The categories of streams that an event store has, and whose events they are: what a projector subscribes to.
+
+And, for a look at their settings, the topics that a relay sends to.
+
+A loose scan over the events' index on (stream, version): one step a category, however many streams there are. Of a
+category whose events were all pruned the record of prunings tells.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.db.connect import database_errors
+
+# "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
+_NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
+            where e.stream >= %s order by e.stream, e.version limit 1"""
+# The oldest rows tell the topics that a catalog has named otherwise; where nothing waits, those are not known.
+_PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
+_SENT = "select topic from {s}.topics"
+_RECORD = "insert into {s}.topics (topic) values (%s) on conflict do nothing"
+_PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
+
+
+def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
+    """Yield each category once, with the source of the first event that there is, or was."""
+    statement = _NEXT.format(s=f'"{schema}"').encode()
+    above = ""
+    seen: set[str] = set()
+    with database_errors():
+        while row := connection.execute(statement, (above,)).fetchone():
+            yield row
+            seen.add(row[0])
+            above = f"{row[0]}."
+        for category, source in connection.execute(_PRUNED.format(s=f'"{schema}"').encode()).fetchall():
+            if category not in seen:
+                yield category, source
+                seen.add(category)
+
+
+def topics_in_use(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+    """Return the topics that are known, and those that the categories have unless a catalog says otherwise."""
+    usual = {f"{source}.{category}" for category, source in categories(connection, schema)}
+    return sorted(usual | known_topics(connection, schema))
+
+
+def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
+    """Return the topics that a relay has sent to, and those of the oldest events that wait for one."""
+    with database_errors():
+        return {
+            topic
+            for statement in (_SENT, _PENDING)
+            for (topic,) in connection.execute(statement.format(s=f'"{schema}"').encode()).fetchall()
+        }
+
+
+def record_topic(connection: psycopg.Connection[Any], schema: str, topic: str) -> None:
+    """Note that a relay sends to a topic."""
+    with database_errors():
+        connection.execute(_RECORD.format(s=f'"{schema}"').encode(), (topic,))

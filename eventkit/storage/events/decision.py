@@ -1,0 +1,161 @@
+"""Decides over several entities: reads the events of some tags, and appends only if no other has come since.
+
+    decision = store.query(session, QueryItem(tags=["course:c1"]), QueryItem(tags=["student:s9"], types=[Subscribed]))
+    ...                                                       # decide, on decision.events
+    store.append(session, stream, Subscribed(...), unless_changed=decision)
+
+This is the dynamic consistency boundary, inside the caller's own transaction. A decision remembers, for each tag of its
+query, the last event that it has seen. An append that depends on it locks the tags, then looks above these places. The
+caller's own events count. The locks stay until the transaction ends: asked again after a conflict, about the same tags,
+in the same READ COMMITTED transaction, the decision holds. Events that were pruned are not seen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.tags import check_tags
+from eventkit.errors import DecisionChanged, InvalidEvent
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.execute import Row, Statement, Steps
+from eventkit.storage.events.append_sql import AT_VERSION, Entry, SourceTopics, many_params
+from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.outbox.outbox import encoded
+from eventkit.storage.privacy.encryption import Encryption
+
+
+@dataclass(frozen=True, slots=True)
+class QueryItem:
+    """Events that have all of these tags and one of these types; any type where none is named."""
+
+    tags: Sequence[str]
+    types: Sequence[type] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse an item without a tag: nothing could be locked."""
+        object.__setattr__(self, "tags", check_tags(self.tags))
+        if not self.tags:
+            raise InvalidEvent(
+                "QueryItem(tags=[]): an item needs a tag, for a tag is what an append locks; give the events of a rule "
+                'that knows no entity a constant one, such as "invoices"'
+            )
+
+
+class Item(NamedTuple):
+    """An item in the words of the tables."""
+
+    tags: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+class Seen(NamedTuple):
+    """The last event of a tag, as a query saw it; no id where there was none. `version` says how often it is used."""
+
+    version: int
+    position: int
+    id: str | None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The events of a query, oldest first, and how far it has seen its tags; give it to `append(unless_changed=…)`."""
+
+    events: tuple[Envelope[Any], ...]
+    items: tuple[Item, ...]
+    seen: Mapping[str, Seen]
+
+    def __iter__(self) -> Iterator[Envelope[Any]]:
+        """Iterate over the events."""
+        return iter(self.events)
+
+
+class Found(NamedTuple):
+    """What a query returns before its events are decoded."""
+
+    events: list[EncodedEvent]
+    seen: dict[str, Seen]
+
+
+def query_steps(sql: TagSql, items: Sequence[Item], sealing: Encryption) -> Steps[Found]:
+    """Read the events of any of the items, and the last event of each tag, in one statement."""
+    tags = sorted({tag for item in items for tag in item.tags})
+    with database_errors():
+        rows = yield sql.query, {"tags": text_array(tags), **_items(items)}
+        seen = {row[1]: Seen(int(row[9]), int(row[6] or 0), row[4]) for row in rows if row[0] == 0}
+        events = [encoded(row) for row in rows if row[0] > 0]
+        if sealing.masters is not None:
+            yield from sealing.open(events)
+    return Found(events, seen)
+
+
+def tags_of(entries: Sequence[Entry]) -> list[str]:
+    """Return the tags of an append's events, one for each time that an event carries it."""
+    return [tag for entry in entries for event in entry.events for tag in event.tags]
+
+
+def lock_statement(sql: TagSql, entries: Sequence[Entry], decision: Decision) -> Statement:
+    """Return the statement that locks the tags of a decision and of what is appended by it."""
+    return sql.lock, _raises(tags_of(entries), decision.seen)
+
+
+def tagged_statement(
+    sql: TagSql, topics: SourceTopics, entries: list[Entry], decision: Decision | None, kind: int
+) -> Statement:
+    """Return the statement that appends these entries with their tags, by a decision where there is one."""
+    params = many_params(topics, entries) | _tagged(entries)
+    if kind == AT_VERSION:
+        params["expected"] = str(entries[0].expected)
+    if decision is None:
+        return sql.tagged[kind], params | _raises(tags_of(entries), ())
+    return sql.decided[kind], params | _look(decision)
+
+
+def conflict_steps(sql: TagSql, decision: Decision, *, stream: str) -> Steps[DecisionChanged]:
+    """Return the error that names the event that has come since; `stream` is that of the append."""
+    rows = yield sql.came, _look(decision)
+    if rows:
+        position, kind, stream, version, event_id = rows[0]
+        return DecisionChanged(stream, version, type=kind, position=position, event_id=event_id)
+    return DecisionChanged(stream, None)
+
+
+def is_changed(rows: Sequence[Row]) -> bool:
+    """Return whether an append by a decision found that it does not hold."""
+    return any(row[0] is None for row in rows)
+
+
+def _raises(carried: Sequence[str], depended_on: Mapping[str, Seen] | Sequence[str]) -> dict[str, Any]:
+    raises = dict.fromkeys(depended_on, 0)
+    for tag in carried:
+        raises[tag] = raises.get(tag, 0) + 1
+    return {"tags": text_array(raises), "raises": plain_array(raises.values())}
+
+
+def _tagged(entries: Sequence[Entry]) -> dict[str, Any]:
+    events = enumerate((event for entry in entries for event in entry.events), 1)
+    pairs = [(place, tag) for place, event in events for tag in event.tags]
+    return {"tag_ords": plain_array(place for place, _ in pairs), "tag_names": text_array(tag for _, tag in pairs)}
+
+
+def _items(items: Sequence[Item]) -> dict[str, Any]:
+    """Write items as parallel arrays; each one's tags and types are an array literal, for they differ in length."""
+    return {
+        "item_tags": text_array(text_array(item.tags) for item in items),
+        "item_types": text_array(text_array(item.types) for item in items),
+    }
+
+
+def _look(decision: Decision) -> dict[str, Any]:
+    seen = decision.seen
+    drivers = [min(item.tags, key=lambda tag: seen[tag].version) for item in decision.items]
+    last = [(tag, one) for tag, one in seen.items() if one.id is not None]
+    return _items(decision.items) | {
+        "drivers": text_array(drivers),
+        "above": plain_array(seen[tag].position for tag in drivers),
+        "seen_tags": text_array(tag for tag, _ in last),
+        "seen_positions": plain_array(one.position for _, one in last),
+        "seen_ids": plain_array(one.id for _, one in last),
+    }

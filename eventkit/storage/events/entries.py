@@ -1,0 +1,155 @@
+"""Checks and encodes what is to be appended, before any SQL: streams, versions, ids, events and their metadata.
+
+An event's metadata is what the call gives, over what the store was bound to (`EventStore.following`, `with_metadata`),
+with the trace that is current. Called by `EventStore`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.codec.encoded import Encoded
+from eventkit.domain.codec.validation_errors import shown
+from eventkit.domain.metadata import NONE, Metadata
+from eventkit.domain.stream import StreamId
+from eventkit.domain.tags import check_tags
+from eventkit.errors import InvalidEvent
+from eventkit.observability.trace import current_traceparent
+from eventkit.storage.events.append import ANY, NO_STREAM, Append, Expected
+from eventkit.storage.events.append_sql import Entry
+
+_LARGEST = 2**31 - 1  # a version is an integer
+
+
+class Entries:
+    """Makes the entries of one catalog's events; `story` is the metadata that all of them have."""
+
+    def __init__(self, catalog: Catalog, story: Metadata = NONE) -> None:
+        self._encode = catalog.encode
+        self.story = story
+
+    def one(
+        self,
+        stream: StreamId | str,
+        events: Sequence[object],
+        expected: Expected | int,
+        metadata: Metadata | Mapping[str, Any] | None,
+        ids: Sequence[UUID] | None,
+        *,
+        tags: Iterable[str] = (),
+    ) -> Entry:
+        """Check and encode the events of one stream; each carries its own tags and these."""
+        stream = stream_of(stream)
+        if not events:
+            raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
+        encode = self._encode
+        encoded = [encode(event) for event in events]
+        return Entry(
+            stream,
+            _version(expected),
+            _with_tags(encoded, check_tags(tags)) if tags else encoded,
+            tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
+            (self._metadata(metadata),) * len(events),
+        )
+
+    def many(self, appends: Sequence[Append]) -> tuple[list[Entry], bool]:
+        """Check and encode the events of several streams; return also whether their ids are the caller's."""
+        for append in appends:
+            if not isinstance(append, Append):
+                raise InvalidEvent(f"append_many takes Append(stream, events, …), not {shown(append)}")
+        entries = [self.one(a.stream, a.events, a.expected, a.metadata, a.ids, tags=a.tags) for a in appends]
+        if not entries:
+            raise InvalidEvent("append_many was called with nothing to append")
+        _check_distinct(entries)
+        repeatable = {append.ids is not None for append in appends}
+        if len(repeatable) > 1:
+            raise InvalidEvent(
+                "append_many was given ids for some streams but not for all: a retry could not tell what is there"
+            )
+        return entries, repeatable.pop()
+
+    def _metadata(self, given: Metadata | Mapping[str, Any] | None) -> str:
+        traceparent = current_traceparent()
+        if given is None and traceparent is None and self.story is NONE:
+            return "{}"
+        story = self.story if traceparent is None else Metadata(traceparent=traceparent).over(self.story)
+        return Metadata.of(given).over(story).to_json()
+
+
+def guarding(guards: Mapping[StreamId | str, Expected | int] | None, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of streams that are guarded and not written."""
+    written = {entry.stream for entry in entries}
+    found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in (guards or {}).items()]
+    for guard in found:
+        if guard.expected is None:
+            raise InvalidEvent(
+                f"the guard of {guard.stream!r} expects any version, which guards nothing: give a version"
+            )
+        if guard.stream in written:
+            raise InvalidEvent(f"{guard.stream!r} is written by this call: give expected= instead of a guard")
+    return found
+
+
+def _with_tags(events: list[Encoded], tags: tuple[str, ...]) -> list[Encoded]:
+    return [event.tagged(tags) for event in events]
+
+
+def merged(entries: Iterable[Entry]) -> list[Entry]:
+    """Put the events of each stream into one entry, in the order given, each with its own metadata; any version."""
+    by_stream: dict[StreamId, list[Entry]] = {}
+    for entry in entries:
+        by_stream.setdefault(entry.stream, []).append(entry)
+    return [
+        Entry(
+            stream,
+            None,
+            [event for part in parts for event in part.events],
+            tuple(event_id for part in parts for event_id in part.ids),
+            tuple(metadata for part in parts for metadata in part.metadata),
+        )
+        for stream, parts in by_stream.items()
+    ]
+
+
+def stream_of(stream: StreamId | str) -> StreamId:
+    """Return a stream's id, checked."""
+    return stream if type(stream) is StreamId else StreamId.parse(stream)
+
+
+def _version(expected: Expected | int) -> int | None:
+    if expected is ANY:
+        return None
+    if expected is NO_STREAM:
+        return 0
+    if type(expected) is int and 0 <= expected < _LARGEST:
+        return expected
+    raise InvalidEvent(f"expected={expected!r} is no version: give ANY, NO_STREAM or a number from 1 to {_LARGEST - 1}")
+
+
+def _ids(ids: Sequence[UUID], count: int) -> tuple[UUID, ...]:
+    given = tuple(ids)
+    for one in given:
+        _check_id(one)
+    if len(given) != count or len(set(given)) != count:
+        raise InvalidEvent(
+            f"ids: {len(given)} ids, {len(set(given))} of them distinct, for {count} events: give each event its own"
+        )
+    return given
+
+
+def _check_id(one: object) -> None:
+    if not isinstance(one, UUID):
+        raise InvalidEvent(f"ids: {shown(one)} is no uuid.UUID")
+
+
+def _check_distinct(entries: list[Entry]) -> None:
+    for stream, count in Counter(entry.stream for entry in entries).items():
+        if count > 1:
+            raise InvalidEvent(f"stream {stream!r} is there {count} times in one append_many: put its events into one")
+    ids = [event_id for entry in entries for event_id in entry.ids]
+    if len(set(ids)) < len(ids):
+        raise InvalidEvent("ids: an id is given to two events of this append_many")

@@ -1,0 +1,368 @@
+"""Appends events in the caller's transaction and reads them back; what a service author uses.
+
+`append` writes one statement on the caller's own session or connection: the caller's rows and the events, or neither;
+the caller commits. Everything is checked and encoded before any SQL. A stream that is not as expected is a
+ConcurrencyError, after which a READ COMMITTED transaction can go on. A lost connection is DatabaseUnavailable; a lock
+or statement timeout that the caller has set stays the driver's error.
+
+Lock order: a Session's pending rows are flushed first, then the streams are locked. On connections change your rows
+before you append, everywhere: a transaction that does it the other way round may deadlock with it (AppendDeadlock).
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from datetime import datetime
+from itertools import chain
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog.names import category_of
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.domain.metadata import Metadata
+from eventkit.domain.stream import StreamId
+from eventkit.errors import ConfigurationError, InvalidEvent
+from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
+from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
+from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, query_steps
+from eventkit.storage.events.entries import Entries, guarding, stream_of
+from eventkit.storage.events.inline import InlineAppend, Inlined
+from eventkit.storage.events.read import (
+    Chosen,
+    End,
+    LogBackwards,
+    LogForwards,
+    Paging,
+    ReadSql,
+    StreamPages,
+    Window,
+    page_steps,
+)
+from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.subscriptions.live_log import LiveLogs
+from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, address_of, wanted_by
+from eventkit.storage.tables import DEFAULT_SCHEMA
+
+__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Decision", "EventStore", "Expected", "QueryItem"]
+
+Guards = Mapping[StreamId | str, Expected | int]
+"""Versions, or NO_STREAM, expected of streams."""
+
+
+class EventStore:
+    """The events of one service.
+
+    `bind_arguments` tell a Session with several binds where eventkit's tables are: `{"mapper": Order}`. `master_keys`
+    are needed to write personal data; without them it is read redacted. `inline` is an `Inline(...)` of projections
+    that every append applies in its own transaction.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        bind_arguments: Mapping[str, Any] | None = None,
+        master_keys: MasterKeys | None = None,
+        inline: Inlined | None = None,
+    ) -> None:
+        catalog.check_chains()
+        if inline is not None and not isinstance(inline, Inlined):
+            raise ConfigurationError(
+                f"EventStore(inline={inline!r:.100}): wrap the projections, EventStore(…, inline=Inline(totals))"
+            )
+        self.catalog = catalog
+        self.schema = schema
+        self.bind_arguments = bind_arguments
+        self.entries = Entries(catalog)
+        self.sealing = Encryption(schema, master_keys)
+        self.inline = inline
+        self._sql = TagSql(schema)
+        self._live = LiveLogs(schema, self.sealing)
+        self._read_sql = ReadSql(schema)
+        self._append = Executor("append", writes=True, bind_arguments=bind_arguments)
+        self._append_many = self._append._replace(name="append_many")
+        self._read_stream = Executor("read_stream", writes=False, bind_arguments=bind_arguments)
+        self._read_all = self._read_stream._replace(name="read_all")
+        self._query = self._read_stream._replace(name="query")
+
+    def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
+        """Return this store bound to a cause: what it appends belongs to the cause's story and trace.
+
+        The user's own fields of the cause follow where `keep` names them. In a handler:
+        `store.following(envelope).append(session, stream, event)`.
+        """
+        return self.with_metadata(cause.following(keep=keep))
+
+    def with_metadata(self, metadata: Metadata | Mapping[str, Any]) -> Self:
+        """Return this store bound to metadata: all that it appends has these fields, unless the call says others."""
+        bound = copy(self)
+        bound.entries = Entries(self.catalog, Metadata.of(metadata).over(self.entries.story))
+        return bound
+
+    def append(  # noqa: PLR0913 each is a condition or a property of this one call
+        self,
+        connection: Synchronous,
+        stream: StreamId | str,
+        *events: object,
+        expected: Expected | int = ANY,
+        metadata: Metadata | Mapping[str, Any] | None = None,
+        ids: Sequence[UUID] | None = None,
+        tags: Sequence[str] = (),
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> Appended:
+        """Append events to a stream in the caller's transaction, in one statement.
+
+        `expected` is a version, NO_STREAM or ANY; another state is a ConcurrencyError, and nothing is written. `ids`
+        make a retry after an unknown commit safe: the same ids at that very place are a success, elsewhere they are a
+        DuplicateEventId. The events carry `tags` besides those that their types declare. `guards` are versions, or
+        NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`): an
+        event that matches it and has come since is a DecisionChanged, a kind of ConcurrencyError.
+        """
+        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+        return self._run(self._append, connection, call)[0]
+
+    async def append_async(  # noqa: PLR0913 see append
+        self,
+        connection: Asynchronous,
+        stream: StreamId | str,
+        *events: object,
+        expected: Expected | int = ANY,
+        metadata: Metadata | Mapping[str, Any] | None = None,
+        ids: Sequence[UUID] | None = None,
+        tags: Sequence[str] = (),
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> Appended:
+        """Do what `append` does, on an asynchronous session or connection."""
+        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+        return (await self._run_async(self._append, connection, call))[0]
+
+    def append_many(
+        self,
+        connection: Synchronous,
+        appends: Sequence[Append],
+        *,
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> list[Appended]:
+        """Append to several streams, to all or to none, in one statement; return what was done, in the same order.
+
+        `guards` and `unless_changed` are those of `append`.
+        """
+        return self._run(self._append_many, connection, self._call(appends, guards, unless_changed))
+
+    async def append_many_async(
+        self,
+        connection: Asynchronous,
+        appends: Sequence[Append],
+        *,
+        guards: Guards | None = None,
+        unless_changed: Decision | None = None,
+    ) -> list[Appended]:
+        """Do what `append_many` does, on an asynchronous session or connection."""
+        return await self._run_async(self._append_many, connection, self._call(appends, guards, unless_changed))
+
+    def query(self, connection: Synchronous, *items: QueryItem) -> Decision:
+        """Return the events that match any of the items, and how far their tags were seen, to decide by.
+
+        Each item names tags, all of which an event must have, and types. Everything is read at once: keep the tags of
+        a decision narrow.
+        """
+        asked = self._items(items)
+        return self._decision(asked, self._query.run(connection, query_steps(self._sql, asked, self.sealing)))
+
+    async def query_async(self, connection: Asynchronous, *items: QueryItem) -> Decision:
+        """Do what `query` does, on an asynchronous session or connection."""
+        asked = self._items(items)
+        steps = query_steps(self._sql, asked, self.sealing)
+        return self._decision(asked, await self._query.run_async(connection, steps))
+
+    def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
+        """Append what `entries` has checked and encoded, one entry a stream: what a process manager has gathered."""
+        if entries:
+            self._run(self._append_many, connection, Call(list(entries)))
+
+    def read_stream(  # noqa: PLR0913 each says which part of the stream
+        self,
+        connection: Synchronous,
+        stream: StreamId | str,
+        *,
+        after: int = 0,
+        until: int | datetime | None = None,
+        before: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+        batch: int = 1_000,
+    ) -> Iterator[Envelope[Any]]:
+        """Read a stream's events above version `after`, oldest first or `backwards`, `batch` of them a statement.
+
+        `until` is the last version, or the time up to which events were recorded; `before` is a version to stop before.
+        """
+        pages = self._stream(stream, Window(after, limit, batch), End.of(until, before), backwards=backwards)
+        self._read_stream.check(connection)
+        return self._pages(self._read_stream, connection, pages)
+
+    def read_stream_async(  # noqa: PLR0913 see read_stream
+        self,
+        connection: Asynchronous,
+        stream: StreamId | str,
+        *,
+        after: int = 0,
+        until: int | datetime | None = None,
+        before: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+        batch: int = 1_000,
+    ) -> AsyncIterator[Envelope[Any]]:
+        """Do what `read_stream` does, on an asynchronous session or connection: `async for`."""
+        pages = self._stream(stream, Window(after, limit, batch), End.of(until, before), backwards=backwards)
+        self._read_stream.check_async(connection)
+        return self._pages_async(self._read_stream, connection, pages)
+
+    def read_all(  # noqa: PLR0913 each says which of all events
+        self,
+        connection: Synchronous,
+        *,
+        after: int = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+        batch: int = 1_000,
+    ) -> Iterator[Envelope[Any]]:
+        """Read all events above position `after`, in order of position; `after` may be the last position that was read.
+
+        `types`, `categories`, `since` (included) and `until` (left out) choose; the server passes the others over, at
+        `batch` events a statement, so take a larger batch where few are chosen.
+        What was pruned or archived is not there, and nothing says so: positions have holes anyway, of rollbacks. Who
+        needs all of a stream reads that stream, which raises StreamPruned.
+        Forwards, nothing is ever missed: reading ends before a missing position that an open transaction could still
+        fill, and goes on there the next time. It needs READ COMMITTED on the primary. Backwards, it reads what it sees.
+        """
+        self._read_all.check(connection)
+        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        return self._pages(self._read_all, connection, log)
+
+    def read_all_async(  # noqa: PLR0913 see read_all
+        self,
+        connection: Asynchronous,
+        *,
+        after: int = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+        batch: int = 1_000,
+    ) -> AsyncIterator[Envelope[Any]]:
+        """Do what `read_all` does, on an asynchronous session or connection: `async for`."""
+        self._read_all.check_async(connection)
+        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        return self._pages_async(self._read_all, connection, log)
+
+    def read_category(
+        self,
+        connection: Synchronous,
+        category: str,
+        *,
+        after: int = 0,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Envelope[Any]]:
+        """Read the events of all streams of a category, as `read_all` does."""
+        return self.read_all(connection, after=after, categories=[category], backwards=backwards, limit=limit)
+
+    def read_category_async(
+        self,
+        connection: Asynchronous,
+        category: str,
+        *,
+        after: int = 0,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[Envelope[Any]]:
+        """Do what `read_category` does, on an asynchronous session or connection: `async for`."""
+        return self.read_all_async(connection, after=after, categories=[category], backwards=backwards, limit=limit)
+
+    def subscribe(
+        self,
+        database: str | Engine,
+        *,
+        after: int | None = 0,
+        types: Sequence[type] = (),
+        categories: Sequence[str] = (),
+    ) -> LiveSubscription:
+        """Return the events above position `after`, then those that come: iterate with `for` or with `async for`.
+
+        It reads over a connection of its own, at the database's URL or an engine's; all subscriptions of a process
+        share one. `after=None` begins with what comes from now on. `types` and `categories` choose; without them it
+        yields all types of the catalog. Go on later from `subscription.position`, not from an envelope's.
+        """
+        wanted = wanted_by(self.catalog, types, categories)
+        Window(after or 0, None, 1)  # refuses what is no position
+        return LiveSubscription(Follower(self._live, address_of(database), after), self.catalog.decode, wanted)
+
+    def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
+        entries, repeatable = self.entries.many(appends)
+        return Call([*entries, *guarding(guards, entries)], repeatable, decision)
+
+    def _items(self, items: Sequence[QueryItem]) -> list[Item]:
+        if not items or not all(isinstance(item, QueryItem) for item in items):
+            raise InvalidEvent(f"query takes one QueryItem(tags=[…]) or more, not {items!r:.200}")
+        types = [[self.catalog.type_of(cls).names for cls in item.types] for item in items]
+        return [Item(tuple(item.tags), tuple(chain(*names))) for item, names in zip(items, types, strict=True)]
+
+    def _decision(self, items: Sequence[Item], found: Found) -> Decision:
+        return Decision(tuple([self.catalog.decode(event) for event in found.events]), tuple(items), found.seen)
+
+    def _run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
+        steps = append_steps(self._sql, self.catalog, call, self.sealing)
+        if self.inline is None:
+            return door.run(connection, steps)
+        return self._inlining(door, self.inline, call).run(connection, steps)
+
+    async def _run_async(self, door: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
+        steps = append_steps(self._sql, self.catalog, call, self.sealing)
+        if self.inline is None:
+            return await door.run_async(connection, steps)
+        return await self._inlining(door, self.inline, call).run_async(connection, steps)
+
+    def _inlining(self, door: Executor, inline: Inlined, call: Call) -> InlineAppend:
+        return InlineAppend(door, inline, call.entries, schema=self.schema, masters=self.sealing.masters)
+
+    def _stream(self, stream: StreamId | str, window: Window, end: End, *, backwards: bool) -> Paging:
+        return StreamPages(self._read_sql, stream_of(stream), window, backwards=backwards, end=end)
+
+    def _chosen(
+        self, types: Sequence[type], categories: Sequence[str], since: datetime | None, until: datetime | None
+    ) -> Chosen:
+        kinds = [self.catalog.type_of(cls) for cls in types]
+        names = tuple((kind.source, name) for kind in kinds for name in kind.names)
+        return Chosen(names, tuple(category_of(category) for category in categories), since, until)
+
+    def _log(self, window: Window, chosen: Chosen, *, backwards: bool) -> Paging:
+        return (LogBackwards if backwards else LogForwards)(self._read_sql, window, chosen)
+
+    def _pages(self, door: Executor, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
+        while not pages.over:
+            for event in door.run(connection, page_steps(pages, self.sealing)):
+                yield self.catalog.decode(event)
+
+    async def _pages_async(
+        self, door: Executor, connection: Asynchronous, pages: Paging
+    ) -> AsyncIterator[Envelope[Any]]:
+        while not pages.over:
+            for event in await door.run_async(connection, page_steps(pages, self.sealing)):
+                yield self.catalog.decode(event)

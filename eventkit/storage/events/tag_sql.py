@@ -1,0 +1,92 @@
+"""The statements behind tags: lock them, read by them, and look again before an append.
+
+A tag is a row of `tags`; whoever appends an event that carries it, or decides by it, locks that row: all tags of a call
+in one order, then its streams, then positions are drawn. So within a tag the order of positions is the order of
+commits, and the last position of a tag says how much of it a reader has seen.
+
+A decision takes two statements. LOCK locks the tags and raises the version of those that the new events carry: a real
+update, which ends REPEATABLE READ and SERIALIZABLE callers with 40001. LOOK is part of the append, whose snapshot is
+younger than the locks: it finds a matching event above the position that was remembered for each tag, or a remembered
+last event that is gone, having been rolled back to a savepoint. Versions of tags are never compared: they rise for
+events that do not match, and fall with a savepoint.
+"""
+
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.events.append_sql import MANY_LOCKS, AppendSql, SqlParts, many_sql
+from eventkit.storage.events.read import COLUMNS
+
+LOCK = """insert into {s}.tags as t (tag, version)
+select tag, raise from unnest(%(tags)s::text[], %(raises)s::int[]) k(tag, raise) order by tag collate "C"
+on conflict (tag) do update set version = t.version + excluded.version where excluded.version > 0"""
+
+_LOCKED = "k as (\n" + LOCK + "\nreturning tag), "
+_TAGGED = """, et as (
+  insert into {s}.event_tags (tag, position)
+  select g.tag, e.position from e join d on d.id = e.id
+    join unnest(%(tag_ords)s::int[], %(tag_names)s::text[]) g(ord, tag) on g.ord = d.ord
+)"""
+
+# `offset 0` keeps the planner from joining the other way round: from all events of a type to their tags.
+_MATCHING = """cross join lateral (
+    select position from {s}.event_tags x where x.tag = i.driver {above} offset 0) a
+  cross join lateral (select type from {s}.events e where e.position = a.position offset 0) e
+ where (i.types::text[] = '{{}}' or e.type = any(i.types::text[]))
+   and (cardinality(i.tags::text[]) = 1 or cardinality(i.tags::text[]) = (
+     select count(*) from {s}.event_tags y where y.position = a.position and y.tag = any(i.tags::text[])))"""
+
+_ITEMS = (
+    "unnest(%(drivers)s::text[], %(above)s::bigint[], %(item_types)s::text[], %(item_tags)s::text[]) "
+    "i(driver, above, types, tags)"
+)
+_NEWER = f"from {_ITEMS} " + _MATCHING.replace("{above}", "and x.position > i.above")
+_LOOK = f"""hit as materialized (select exists (select {_NEWER})
+  or exists (
+    select from unnest(%(seen_tags)s::text[], %(seen_positions)s::bigint[], %(seen_ids)s::uuid[]) h(tag, position, id)
+     where not exists (select from {{s}}.event_tags x join {{s}}.events e using (position)
+                        where x.tag = h.tag and x.position = h.position and e.id = h.id)) as hit), """
+_NO_ROW = "\nunion all select null, null, null, null from hit where hit.hit"
+
+# The event that a conflict names: the first that came.
+CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}.events e where e.position = (
+  select min(a.position) {_NEWER})"""
+
+# The events of any item, and per tag its version and its last event, in one snapshot. The rarest tag drives an item.
+QUERY = (
+    """with item as materialized (
+  select i.tags, i.types, (
+      select k.tag from unnest(i.tags::text[]) k(tag) left join {s}.tags t on t.tag = k.tag
+       order by coalesce(t.version, 0), k.tag limit 1) as driver
+    from unnest(%(item_tags)s::text[], %(item_types)s::text[]) i(tags, types)
+), matching as materialized (
+  select distinct a.position from item i """
+    + _MATCHING.replace("{above}", "")
+    + """
+)
+select """
+    + COLUMNS
+    + """ from matching m join {s}.events using (position)
+union all
+select 0::bigint, k.tag, null::text, null::int, last.id::text, null::text, last.position::text, null::smallint, null,
+       coalesce(t.version, 0)::text, null
+  from unnest(%(tags)s::text[]) k(tag) left join {s}.tags t on t.tag = k.tag left join lateral (
+    select x.position, e.id from {s}.event_tags x join {s}.events e using (position)
+     where x.tag = k.tag order by x.position desc limit 1) last on true
+order by 1"""
+)
+
+
+class TagSql(AppendSql):
+    """The statements for one PostgreSQL schema, built once; `tagged` and `decided` append, by kind of expectation."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(schema)
+        s = quoted(schema)
+        self.lock = LOCK.format(s=s)
+        self.query = QUERY.format(s=s)
+        self.came = CAME.format(s=s)
+        locked, tagged, look = _LOCKED.format(s=s), _TAGGED.format(s=s), _LOOK.format(s=s)
+        # No stream is locked before all tags are: the count needs every one of them.
+        by_tags = SqlParts(before=locked, source=", (select count(*) from k) z", then=tagged)
+        by_decision = SqlParts(before=look, source=", hit", only="not hit.hit", then=tagged, end=_NO_ROW)
+        self.tagged = tuple(many_sql(s, lock, by_tags) for lock in MANY_LOCKS)
+        self.decided = tuple(many_sql(s, lock, by_decision) for lock in MANY_LOCKS)

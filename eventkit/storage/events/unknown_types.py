@@ -1,0 +1,63 @@
+"""Which types the stored events of a catalog have: what its code must know before it reads them.
+
+A loose scan over the index on (source, type): one step a type, however many events there are. Types of which all events
+were pruned are not there any more.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from eventkit.domain.catalog.catalog import Catalog
+from eventkit.errors import UnknownEventType
+from eventkit.storage.db.connect import database_errors
+
+_TYPES = """
+with recursive t(type) as (
+  (select type from {s}.events where source = %(source)s order by type limit 1)
+  union all
+  select (select e.type from {s}.events e where e.source = %(source)s and e.type > t.type order by e.type limit 1)
+    from t where type is not null
+)
+select type from t where type is not null
+"""
+_LOOKED_AT = 1_000  # events of a type: nearly all types are of one category
+_CATEGORIES = f"""select distinct split_part(stream, '-', 1) from (
+  select stream from {{s}}.events where source = %s and type = %s limit {_LOOKED_AT}) e"""
+
+
+def refuse_unknown_types(
+    connection: psycopg.Connection[Any], schema: str, catalog: Catalog, *, categories: Sequence[str] = ()
+) -> None:
+    """Raise UnknownEventType where the store has events of the catalog itself that the catalog does not know.
+
+    Types of other `categories` than these do not matter, where some are given.
+    """
+    with database_errors():
+        rows = connection.execute(_sql(_TYPES, schema), {"source": catalog.name}).fetchall()
+        unknown = [name for (name,) in rows if not catalog.has_known(name)]
+        if categories:
+            unknown = [name for name in unknown if _is_read(connection, schema, catalog.name, name, categories)]
+    if unknown:
+        raise UnknownEventType(unknown_types(catalog.name, unknown))
+
+
+def unknown_types(source: str, names: Sequence[str]) -> str:
+    """Say what an operator can do about types that nobody knows."""
+    return (
+        f"events of {source!r} have types that the catalog of this code does not know: {', '.join(names)}; they would "
+        "have no effect. Import the module that registers them; where a class was renamed, say renamed_from=...; where "
+        f"they are nobody's any more, say catalog.retired({names[0]!r})"
+    )
+
+
+def _is_read(
+    connection: psycopg.Connection[Any], schema: str, source: str, name: str, categories: Sequence[str]
+) -> bool:
+    rows = connection.execute(_sql(_CATEGORIES, schema), (source, name)).fetchall()
+    return any(category in categories for (category,) in rows)
+
+
+def _sql(statement: str, schema: str) -> bytes:
+    return statement.format(s=f'"{schema}"').encode()

@@ -1,0 +1,143 @@
+"""Forgetting people: destroys the key of a subject, in the caller's transaction; what a service author uses.
+
+    privacy = Privacy(store)
+
+    privacy.forget(session, "customer-42", reason="asked for it on the phone")
+    store.append(session, shop.stream("customer", 42), CustomerForgotten())       # for read models to follow
+
+From the commit on, personal data of that subject reads as its redacted values. Processes that read before may keep the
+key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). It waits for open transactions that have appended personal data
+of the subject, and those that come later are refused. Rotating master keys is here as well.
+"""
+
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.errors import Diagnostic
+
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.errors import ConfigurationError, InvalidEvent, StorageError
+from eventkit.storage.db.arrays import text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.privacy.subject_keys import KeySql, Wrapped
+
+_LONGEST = 500
+PAGE = 500  # keys that are rotated in one transaction
+
+
+class Privacy:
+    """The subjects of one store."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._sealing = store.sealing
+        self._forget = Executor("Privacy.forget", writes=True, bind_arguments=store.bind_arguments)
+        self._readmit = self._forget._replace(name="Privacy.readmit")
+
+    def forget(
+        self, connection: Synchronous, subject: str, *, reason: str | None = None, by: str | None = None
+    ) -> bool:
+        """Destroy a subject's key; False where it was forgotten before. `by` is the database's user unless given.
+
+        A subject that has no personal data yet is forgotten too: none will be taken.
+        """
+        self._sealing.cache.drop(subject)
+        return self._forget.run(connection, forget_steps(self._sealing.sql, str(subject), reason=reason, by=by))
+
+    async def forget_async(
+        self, connection: Asynchronous, subject: str, *, reason: str | None = None, by: str | None = None
+    ) -> bool:
+        """Do what `forget` does, on an asynchronous session or connection."""
+        self._sealing.cache.drop(subject)
+        return await self._forget.run_async(
+            connection, forget_steps(self._sealing.sql, str(subject), reason=reason, by=by)
+        )
+
+    def readmit(self, connection: Synchronous, subject: str) -> bool:
+        """Let a forgotten subject have personal data again, under a new key; what was forgotten stays forgotten."""
+        self._sealing.cache.drop(subject)
+        return self._readmit.run(connection, self._readmission(subject))
+
+    async def readmit_async(self, connection: Asynchronous, subject: str) -> bool:
+        """Do what `readmit` does, on an asynchronous session or connection."""
+        self._sealing.cache.drop(subject)
+        return await self._readmit.run_async(connection, self._readmission(subject))
+
+    def _readmission(self, subject: str) -> Steps[bool]:
+        if self._sealing.masters is None:
+            raise ConfigurationError("a subject is readmitted with a new key: give the EventStore its master_keys")
+        return readmit_steps(self._sealing.sql, self._sealing.masters, str(subject))
+
+
+def forget_steps(sql: KeySql, subject: str, *, reason: str | None, by: str | None) -> Steps[bool]:
+    """Destroy a subject's key and leave its row; return False where that was done before."""
+    for what, value in (("subject", subject), ("reason", reason or "-"), ("by", by or "-")):
+        if not (0 < len(value) <= _LONGEST and value.isprintable()):
+            raise InvalidEvent(f"{what} {value[:100]!r} cannot be recorded: give 1 to {_LONGEST} printable characters")
+    with database_errors():
+        rows = yield sql.forget, {"subject": subject, "reason": reason, "by": by}
+    return bool(rows)
+
+
+def readmit_steps(sql: KeySql, masters: MasterKeys, subject: str) -> Steps[bool]:
+    """Give a forgotten subject a new key; False where it is not forgotten."""
+    key_id, key = masters.new_key(subject)
+    params = {"subject": subject, "key_id": key_id, "key": key, "master_key": masters.current}
+    with database_errors():
+        rows = yield sql.readmit, params
+    return bool(rows)
+
+
+def vacuum(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    """Take a destroyed key out of the table's file, on an autocommit connection; say why where it stays there."""
+    warnings: list[str] = []
+
+    def note(warning: Diagnostic) -> None:
+        warnings.append(warning.message_primary or "")
+
+    connection.add_notice_handler(note)
+    try:
+        with database_errors():
+            connection.execute(f'vacuum "{schema}".subject_keys'.encode())
+    except StorageError as error:
+        warnings.append(str(error))
+    finally:
+        connection.remove_notice_handler(note)
+    if not warnings:
+        return None
+    return f"the destroyed key stays in the table's file until autovacuum comes by: {warnings[0]}"
+
+
+class Rotated(NamedTuple):
+    """How many keys were wrapped again, and how many were in use by open transactions."""
+
+    done: int
+    left: int
+
+
+def rotate(connection: psycopg.Connection[Any], schema: str, masters: MasterKeys) -> Rotated:
+    """Wrap all keys by the current master key, on an autocommit connection; safe to stop and to run again."""
+    sql, after, done, left = KeySql(schema), "", 0, 0
+    while True:
+        params = {"master_key": masters.current, "after": after, "limit": str(PAGE)}
+        with database_errors():
+            rows = [Wrapped(*row) for row in connection.execute(sql.to_rotate, params).fetchall()]
+            if not rows:
+                return Rotated(done, left)
+            moved = len(connection.execute(sql.rotate, _again(masters, rows)).fetchall())
+        done, left, after = done + moved, left + len(rows) - moved, rows[-1].subject
+
+
+def _again(masters: MasterKeys, rows: list[Wrapped]) -> dict[str, str]:
+    return {
+        "subjects": text_array(row.subject for row in rows),
+        "key_ids": text_array(row.key_id for row in rows),
+        "keys": text_array(masters.wrap(row.unwrapped(masters) or b"", row.subject, row.key_id or "") for row in rows),
+        "master_key": masters.current,
+    }
+
+
+def on_connection(connection: psycopg.Connection[Any], steps: Steps[bool]) -> bool:
+    """Run steps on a connection of our own, in its open transaction."""
+    return Executor("privacy", writes=True, bind_arguments=None).run(connection, steps)

@@ -1,0 +1,38 @@
+"""All events as a source of the reader: the store read in order of position, under concurrent writers.
+
+Nothing leaves `events`, so where the reader looks at a span again it may return what it returned before; who reads must
+know what it has.
+"""
+
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
+from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
+
+_OF_LOG = {
+    "event": EVENT.format(topic="''", bytes=NEARLY_BYTES),
+    "pending_of_event": "",
+    "span": """{s}.events e cross join lateral (select e.position) o
+      where e.position > s.low and e.position <= s.high and e.position <> all(%(in_flight)s::bigint[])""",
+}
+
+
+class EventLog:
+    """All events, over one autocommit connection; a `Source` of the reader."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        """Read with the connection, which is used by one thread."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        parts = {name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
+        self._pages = Pages(connection, self._schema, parts)
+
+    def horizon(self) -> Horizon:
+        """Return the highest visible position and who may own lower ones that are not."""
+        return read_horizon(self._connection, self._schema)
+
+    def fetch(self, ask: Ask) -> Page:
+        """Read events in one statement; what is returned is durable."""
+        return self._pages.fetch(ask, {})

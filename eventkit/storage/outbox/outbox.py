@@ -1,0 +1,329 @@
+"""The outbox as the relay sees it: what is unsent, settling what was acknowledged, parking what never will be.
+
+What is in the table is unsent; nothing else is known to a relay that starts. Settling and parking check the lease's
+epoch `for share` in their own statement, so a deposed relay changes nothing. Both may be repeated after a lost
+connection.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.message import Message, message_of, plain_headers
+from eventkit.errors import Deposed
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.outbox.barrier import Barrier
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
+
+logger = logging.getLogger("eventkit.relay")
+
+# PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
+# statistics say. So there is one good plan, and planning a read anew would cost twice what the read does.
+READING = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "work_mem": "64MB",
+    "synchronous_commit": "on",
+    "TimeZone": "UTC",  # an event's time travels in UTC
+}
+
+# A commit clears the virtual id (`n/0`) as it becomes visible, and lets the lock go a moment later. COMMIT PREPARED
+# keeps the id until the lock goes: a prepared transaction that this snapshot sees gets a `/0` here, or a next version
+# of its stream could be read while it still seems open. Its transaction id is that of the lock on it, counted from the
+# snapshot's; every `transactionid` lock is looked at, since PREPARE hands the locks over one by one.
+HOLDERS = """select coalesce(string_agg(name, ','), '') from (
+  select virtualtransaction || case when bool_or(pid is null) and coalesce(pg_visible_in_snapshot((
+           ((min(transactionid::text::bigint) - min(here) + 2147483648) & 4294967295) - 2147483648 + min(here)
+         )::text::xid8, pg_current_snapshot()), true) then '/0' else '' end as name
+    from pg_locks, (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as here) xmax
+   where granted and (locktype = 'transactionid' and mode = 'ExclusiveLock'
+      or locktype = 'relation' and mode = 'RowExclusiveLock' and relation = '{s}.events'::regclass
+         and database = (select oid from pg_database where datname = current_database()))
+   group by virtualtransaction having bool_or(locktype = 'relation')) holders"""
+OTHERS = HOLDERS.replace("where granted", "where granted and pid is distinct from pg_backend_pid()")
+
+SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
+
+_HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
+
+EVENT = (
+    "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, "
+    "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
+)
+
+# How large the data of an event is, nearly: its stored size says little where it is compressed, by up to 87 (pglz) or
+# 255 (lz4) times, and to measure it would fetch what is too much to be fetched.
+NEARLY_BYTES = """pg_column_size(e.data) * case pg_column_compression(e.data)
+       when 'pglz' then 16 when 'lz4' then 40 else 1 end"""
+
+# The rest of a row, behind position and topic, in the order in which `encoded` reads it; put through `format` once.
+# It is what readers get: an event that the broker refused may have been amended. Read it `from events e {AMENDED}`, one
+# look-up an event by the primary key (`offset 0`, whatever the statistics say of a table that is nearly always empty).
+AS_TEXT = """stream, version::text, id::text, source, coalesce(a.type, e.type),
+       nullif(coalesce(a.schema_version, e.schema_version), 1)::text, btrim(to_json(recorded_at)::text, '"'),
+       nullif(coalesce(a.metadata, e.metadata)::text, '{{}}'), coalesce(a.data, e.data)::text"""
+AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.data from {s}.amendments x
+      where x.position = e.position offset 0) a on true"""
+
+# One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
+# holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
+# The running sum bounds the bytes before any large value is fetched. Holders are read where there are rows, or gaps
+# that wait for one of them to end: beside thousands of other sessions' locks they cost more than the rest. Where there
+# are rows, the statement makes them durable (`eventkit.storage.outbox.barrier`).
+FETCH = (
+    """with found as (
+  (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
+    order by e.position limit %(above)s)
+  union all
+  (select {event} from unnest(%(positions)s::bigint[]) g(position)
+     join {s}.events e using (position) {pending_of_event})
+  union all
+  (select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) s(low, high) cross join lateral (
+     select {event} from {span} order by o.position limit %(limit)s) r)
+), page as materialized (
+  select * from (select *, sum(bytes) over (order by position rows unbounded preceding) as running
+                   from found order by position limit %(limit)s) p
+   where running - bytes < %(max_bytes)s
+)
+select 0::bigint, case when %(watch)s or exists (select from found) then ("""
+    + HOLDERS
+    + """) end, (select count(*)::text from found), null, null, null, null, null,
+       """
+    + SERVER
+    + """,
+       case when exists (select from page) then {barrier} end, null
+union all
+select position, topic, """
+    + AS_TEXT
+    + " from page e "
+    + AMENDED
+)
+
+_OF_OUTBOX = {
+    "event": EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
+    "pending_of_event": """left join lateral (select o.topic, o.bytes from {s}.outbox o
+       where o.position = e.position and {wanted} offset 0) o on true""",
+    "span": """{s}.outbox o cross join lateral (select * from {s}.events x where x.position = o.position offset 0) e
+      where o.position > s.low and o.position <= s.high and o.position <> all(%(in_flight)s::bigint[]) and {wanted}""",
+}
+
+_WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[]) = 0 or not exists (
+       select from unnest(%(parked)s::text[], %(parked_from)s::bigint[]) p(stream, first)
+        where p.stream = e.stream and p.first <= e.position))"""
+
+_MANY_PARKED = 50
+
+_PARKED = "select stream, min(position) from {s}.dead_letters where parked_by = 'relay' group by stream"
+
+_FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
+
+_SETTLE = (
+    _FENCE
+    + """, gone as (delete from {s}.outbox where position = any(%(positions)s::bigint[]) and exists (select from fence))
+select exists (select from fence)"""
+)
+
+_PARK = (
+    _FENCE
+    + """, parked as (
+  insert into {s}.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
+  select 'relay', e.stream, e.version, e.position, e.id, e.type, 'refused', %(error)s, 1
+    from {s}.events e where e.position = %(position)s and exists (select from fence)
+  on conflict do nothing
+  returning stream, version, event_id, type)
+select exists (select from fence), p.* from (select) one left join parked p on true"""
+)
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which rows a relay takes.
+
+    One of `of` equal parts of the shards, without held topics and without parked streams from a position on.
+    """
+
+    part: int = 0
+    of: int = 1
+    held: Sequence[str] = ()
+    parked: Mapping[str, int] = msgspec.field(default_factory=dict)
+
+
+class Outbox:
+    """What is unsent, for one relay, over one autocommit connection; a `Source` of the reader."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, scope: Scope | None = None) -> None:
+        """Read with `scope`; the connection is used by one thread."""
+        scope = scope or Scope()
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._cursor = connection.cursor(binary=True)
+        self._params = {
+            "held": text_array(scope.held),
+            "parked": text_array(scope.parked),
+            "parked_from": plain_array(scope.parked.values()),
+        }
+        wanted = _wanted(scope)
+        parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
+        self._pages = Pages(connection, self._schema, parts)
+
+    def horizon(self) -> Horizon:
+        """Return the highest visible position and who may own lower ones that are not."""
+        return read_horizon(self._connection, self._schema)
+
+    def fetch(self, ask: Ask) -> Page:
+        """Read unsent events in one statement; what is returned is durable."""
+        return self._pages.fetch(ask, self._params)
+
+    def parked(self) -> dict[str, int]:
+        """Return the parked streams, each with the position from which on it waits."""
+        with database_errors():
+            return dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
+
+
+def _wanted(scope: Scope) -> str:
+    """Return the condition of a scope; many parked streams are written into it, for only a constant array is hashed."""
+    conditions = [_WANTED]
+    if len(scope.parked) > _MANY_PARKED:
+        literal = text_array(scope.parked).replace("'", "''").replace("%", "%%")
+        conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
+    if scope.of > 1:
+        conditions.insert(0, f"o.shard %% {int(scope.of)} = {int(scope.part)}")
+    return " and ".join(conditions)
+
+
+class Settlement:
+    """The writing side, over one autocommit connection of its own; raises Deposed when the lease has another epoch."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, lease: str, epoch: int) -> None:
+        """Write in the name of `epoch` of `lease`."""
+        self._connection = connection
+        self._schema = f'"{schema}"'
+        self._fence = {"lease": lease, "epoch": epoch}
+        self.settled = 0  # events
+
+    def settle(self, positions: Sequence[int]) -> None:
+        """Delete what the transport has acknowledged; one statement, idempotent."""
+        self._write(_SETTLE, {"positions": plain_array(positions)})
+        self.settled += len(positions)
+
+    def park(self, position: int, error: str) -> None:
+        """Park an event that the transport refuses, and with it the rest of its stream; its rows stay in the outbox."""
+        _, stream, version, event_id, event_type = self._write(_PARK, {"position": position, "error": error})
+        if stream is not None:
+            logger.error(
+                "parked stream %s from version %s on: the broker refuses event %s (%s, position %d): %s",
+                stream, version, event_id, event_type, position, error,
+            )  # fmt: skip
+
+    def _write(self, statement: str, params: Mapping[str, Any]) -> Row:
+        with database_errors():
+            row = self._connection.execute(
+                statement.format(s=self._schema), {**self._fence, **params}, prepare=True
+            ).fetchone()
+        if row is None or not row[0]:
+            raise Deposed(
+                f"epoch {self._fence['epoch']} of lease {self._fence['lease']!r} is over: another relay has taken it; "
+                "nothing was changed"
+            )
+        return tuple(row)
+
+
+def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:
+    """Read the highest visible position, then the holders, in one statement. `schema` is quoted."""
+    with database_errors():
+        position, holders, server = connection.execute(_HORIZON.format(s=schema)).fetchone() or (0, "", "")
+    return Horizon(position, split_holders(holders), server)
+
+
+def split_holders(text: str) -> frozenset[str]:
+    """Read the list of holders."""
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+class Pages:
+    """Runs the reading statement; its first row tells of the statement itself."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, parts: Mapping[str, str]) -> None:
+        """Read from what `parts` names, on an autocommit connection; `schema` is quoted."""
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+        self._schema = schema
+        self._parts = parts
+        self._statement = ""
+        self._barrier: Barrier | None = None
+
+    def fetch(self, ask: Ask, extra: Mapping[str, Any]) -> Page:
+        """Read one page; its rows are durable."""
+        with database_errors():
+            barrier = self._barrier or self._begin(Barrier(self._connection, self._schema))
+            params = {
+                **extra,
+                **barrier.params,
+                "cursor": ask.cursor,
+                "above": ask.limit if ask.above else 0,
+                "positions": plain_array(ask.positions),
+                "lows": plain_array(low for low, _ in ask.spans),
+                "highs": plain_array(high for _, high in ask.spans),
+                "limit": ask.limit,
+                "max_bytes": ask.max_bytes,
+                "watch": ask.watch,
+            }
+            # Written into the statement, and planned anew, where there are any: only a constant array is hashed.
+            statement = self._statement.replace("%(in_flight)s", f"'{plain_array(ask.in_flight)}'")
+            head, *rows = self._cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
+            barrier.pass_through(head[9])
+        complete = len(rows) < ask.limit and len(rows) == int(head[2])
+        return Page(rows, split_holders(head[1] or ""), complete, head[8])
+
+    def _begin(self, barrier: Barrier) -> Barrier:
+        self._barrier = barrier
+        self._statement = FETCH.format(s=self._schema, barrier=barrier.sql, **self._parts)
+        return barrier
+
+
+def encoded(row: Row) -> EncodedEvent:
+    """Make an encoded event of a row."""
+    position, _, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
+    event = EncodedEvent(
+        id=event_id,
+        source=source,
+        stream=stream,
+        version=int(version),
+        type=event_type,
+        schema_version=int(schema_version or 1),
+        data=data,
+        time=time,
+        position=position,
+    )
+    if metadata is not None:
+        _set_metadata(event, metadata)
+    return event
+
+
+def message(row: Row) -> Message:
+    """Put a row on the wire, tagged with its position.
+
+    An event without metadata, in its first schema, takes the short way: no encoded event is made of it.
+    """
+    position, topic, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
+    if metadata is not None or schema_version is not None:
+        return message_of(encoded(row), topic, tag=position)
+    return Message(topic, stream, data, plain_headers(event_id, source, event_type, time, version), position)
+
+
+def _set_metadata(event: EncodedEvent, metadata: str) -> None:
+    fields = msgspec.json.decode(metadata, type=dict[str, msgspec.Raw])
+    for name in ("correlation_id", "causation_id", "traceparent"):
+        if name in fields:
+            setattr(event, name, msgspec.json.decode(fields.pop(name), type=str | None))
+    if fields:
+        event.extra = msgspec.json.encode(fields).decode()

@@ -1,0 +1,133 @@
+"""Seals the personal values of what is appended, and opens those of what is read, with the keys of their subjects.
+
+Sealing is part of the append's steps: the keys are locked or made in the caller's transaction. Opening reads the keys
+that it does not know in one statement a page, and keeps up to `KEPT` of them for `SECONDS`: for so long a process may
+still open what another has forgotten. Without master keys nothing is opened, and personal data reads as redacted.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from eventkit.domain.codec.encoded import Encoded, Sealable, Values
+from eventkit.domain.codec.personal import marked
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.domain.sealing import Cipher, SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
+from eventkit.errors import ConfigurationError
+from eventkit.storage.db.execute import Steps
+from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.privacy.subject_keys import KeySql, free_keys, reading_keys, writing_keys
+
+KEPT = 10_000  # keys in memory
+SECONDS = 60.0  # that a key is kept
+
+
+class KeyCache:
+    """Keys for opening, by their ids, the oldest thrown away first; shared by threads."""
+
+    def __init__(self, *, kept: int = KEPT, seconds: float = SECONDS) -> None:
+        self._kept, self._seconds = kept, seconds
+        self._keys: dict[str, tuple[float, str, Cipher | None]] = {}
+
+    def known(self, key_ids: Collection[str]) -> dict[str, Cipher | None]:
+        """Return the keys that are kept and not too old."""
+        oldest = time.monotonic() - self._seconds
+        found = {key_id: kept for key_id in key_ids if (kept := self._keys.get(key_id)) is not None}
+        return {key_id: cipher for key_id, (at, _, cipher) in found.items() if at >= oldest}
+
+    def keep(self, subjects: Mapping[str, str], ciphers: Mapping[str, Cipher | None]) -> None:
+        """Keep keys that were just read, each with its subject."""
+        now = time.monotonic()
+        for key_id, cipher in ciphers.items():
+            self._keys.pop(key_id, None)
+            self._keys[key_id] = now, subjects[key_id], cipher
+        for key_id in list(self._keys)[: max(0, len(self._keys) - self._kept)]:
+            self._keys.pop(key_id, None)
+
+    def drop(self, subject: str) -> None:
+        """Throw the keys of a subject away."""
+        for key_id, (_, owner, _) in list(self._keys.items()):
+            if owner == subject:
+                self._keys.pop(key_id, None)
+
+
+class Unsealed(NamedTuple):
+    """An event that will be in a stream, under an id."""
+
+    stream: str
+    id: UUID
+    event: Encoded
+
+    def personal(self) -> Mapping[str, Values]:
+        """Return what must be sealed, by subject."""
+        return self.event.personal(self.stream) if isinstance(self.event, Sealable) else {}
+
+    def sealed(self, source: str, keys: Mapping[str, SubjectKey]) -> Encoded:
+        """Seal what there is to seal."""
+        event = self.event
+        if not isinstance(event, Sealable) or not self.personal():
+            return event
+        place = SealingContext(source, self.stream, str(self.id), event.type, event.schema_version)
+        return Encoded(event.type, event.schema_version, sealed_data(event, place, keys), event.tags)
+
+
+class Encryption:
+    """Seals and opens for one PostgreSQL schema; without master keys it opens nothing and refuses to seal."""
+
+    def __init__(self, schema: str, masters: MasterKeys | None, *, cache: KeyCache | None = None) -> None:
+        self.sql = KeySql(schema)
+        self.masters = masters
+        self.cache = cache or KeyCache()
+
+    def sealed_entries(self, source: str, entries: list[Entry]) -> Steps[list[Entry]]:
+        """Return entries whose events' personal values are sealed."""
+        events = [
+            Unsealed(entry.stream, event_id, event)
+            for entry in entries
+            for event_id, event in zip(entry.ids, entry.events, strict=True)
+        ]
+        sealed = iter((yield from self.sealed(source, events)))
+        return [entry._replace(events=[next(sealed) for _ in entry.events]) for entry in entries]
+
+    def sealed(self, source: str, events: Sequence[Unsealed]) -> Steps[list[Encoded]]:
+        """Return events whose personal values are sealed for the place that they will have."""
+        subjects = {subject for one in events for subject in one.personal()}
+        keys = (yield from writing_keys(self.sql, self._masters(), subjects)) if subjects else {}
+        return [one.sealed(source, keys) for one in events]
+
+    def sealed_if_free(self, source: str, one: Unsealed) -> Steps[Encoded | None]:
+        """Do what `sealed` does, but wait for nobody and make no key; None where a key is not there or in use."""
+        subjects = one.personal()
+        if not subjects:
+            return one.event
+        keys = yield from free_keys(self.sql, self._masters(), subjects)
+        return one.sealed(source, keys) if keys.keys() == subjects.keys() else None
+
+    def open(self, events: Sequence[EncodedEvent]) -> Steps[list[EncodedEvent]]:
+        """Open, in place, what is sealed in events; return those in which something stays redacted."""
+        found = [(event, opened) for event in events if marked(event.data) and (opened := sealed_in(event)) is not None]
+        if not found or self.masters is None:
+            return [event for event, _ in found]
+        wanted = {one.key: subject for _, opened in found for subject, one in opened.sealed.items()}
+        ciphers = yield from self._ciphers(wanted)
+        for event, opened in found:
+            event.data, event.opened = opened_data(event, opened, ciphers), True
+        return [event for event, opened in found if any(ciphers[one.key] is None for one in opened.sealed.values())]
+
+    def _ciphers(self, wanted: Mapping[str, str]) -> Steps[dict[str, Cipher | None]]:
+        ciphers = self.cache.known(wanted)
+        if unknown := {key_id: subject for key_id, subject in wanted.items() if key_id not in ciphers}:
+            read = yield from reading_keys(self.sql, self._masters(), unknown)
+            self.cache.keep(unknown, read)
+            ciphers |= read
+        return ciphers
+
+    def _masters(self) -> MasterKeys:
+        if self.masters is None:
+            raise ConfigurationError(
+                "an event has personal data, and there is no master key to seal it with: give "
+                "EventStore(…, master_keys=eventkit.config.load().master_keys), and set EVENTKIT_MASTER_KEYS"
+            )
+        return self.masters

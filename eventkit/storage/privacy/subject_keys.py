@@ -1,0 +1,143 @@
+"""The keys of subjects: made and locked in the append's transaction, read for readers, destroyed when one is forgotten.
+
+A row is a subject; its key lies there wrapped by a master key, and after `forget` there is none: the row stays, so that
+no append brings the subject back unnoticed. Whoever seals holds a share lock on the row until his transaction ends, and
+forgetting waits for him: what was committed before reads as redacted, what comes after is refused. Steps are written
+once, for sync and async (`eventkit.storage.db.execute` runs them).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from eventkit.domain.header_values import shown
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.domain.sealing import Cipher, SubjectKey
+from eventkit.errors import SubjectForgotten, SubjectKeyMissing
+from eventkit.storage.db.arrays import text_array
+from eventkit.storage.db.execute import Statement, Steps
+from eventkit.storage.db.sql_text import quoted
+
+_COLUMNS = "subject, key_id, key, master_key"
+_READ = f"select {_COLUMNS} from {{s}}.subject_keys where subject = any(%(subjects)s::text[])"
+# In order of subject, as every statement here that locks several: two of them cannot deadlock.
+_LOCK = _READ + " order by subject for share"
+_LOCK_FREE = _LOCK + " skip locked"
+_CREATE = """insert into {s}.subject_keys (subject, key_id, key, master_key)
+select subject, key_id, key, %(master_key)s
+  from unnest(%(subjects)s::text[], %(key_ids)s::text[], %(keys)s::text[]) n(subject, key_id, key)
+ order by subject collate "C"
+on conflict (subject) do nothing returning subject"""
+_FORGET = """insert into {s}.subject_keys as k (subject, forgotten_at, forgotten_by, reason)
+values (%(subject)s::text, clock_timestamp(), coalesce(%(by)s::text, session_user), %(reason)s::text)
+on conflict (subject) do update
+   set key_id = null, key = null, master_key = null,
+       forgotten_at = excluded.forgotten_at, forgotten_by = excluded.forgotten_by, reason = excluded.reason
+ where k.key is not null
+returning subject"""
+_READMIT = """update {s}.subject_keys
+   set key_id = %(key_id)s::text, key = %(key)s::text, master_key = %(master_key)s::text,
+       forgotten_at = null, forgotten_by = null, reason = null
+ where subject = %(subject)s::text and key is null
+returning subject"""
+_TO_ROTATE = f"""select {_COLUMNS} from {{s}}.subject_keys
+ where master_key <> %(master_key)s and subject > %(after)s::text
+ order by subject limit %(limit)s::int"""
+# Keys that open transactions have locked are left for another time: nobody waits.
+_ROTATE = """with n as (
+  select * from unnest(%(subjects)s::text[], %(key_ids)s::text[], %(keys)s::text[]) n(subject, key_id, key)
+), free as materialized (
+  select k.subject from {s}.subject_keys k join n using (subject, key_id) order by k.subject for update of k skip locked
+)
+update {s}.subject_keys k set key = n.key, master_key = %(master_key)s
+  from n join free using (subject) where k.subject = n.subject
+returning k.subject"""
+_COUNT = "select master_key, count(*) from {s}.subject_keys group by master_key order by master_key nulls last"
+_SHOW = "select created_at, master_key, forgotten_at, forgotten_by, reason from {s}.subject_keys where subject = %s"
+
+
+class KeySql:
+    """The statements for one PostgreSQL schema, built once."""
+
+    def __init__(self, schema: str) -> None:
+        """Quote the schema's name."""
+        s = quoted(schema)
+        self.read, self.lock, self.lock_free = (text.format(s=s) for text in (_READ, _LOCK, _LOCK_FREE))
+        self.create = _CREATE.format(s=s)
+        self.forget, self.readmit, self.show = (text.format(s=s) for text in (_FORGET, _READMIT, _SHOW))
+        self.to_rotate, self.rotate, self.count = (text.format(s=s) for text in (_TO_ROTATE, _ROTATE, _COUNT))
+
+
+class Wrapped(NamedTuple):
+    """A row: its key is wrapped, in base64; without one the subject was forgotten."""
+
+    subject: str
+    key_id: str | None
+    key: str | None
+    master_key: str | None
+
+    def unwrapped(self, masters: MasterKeys) -> bytes | None:
+        """Return the key; None where there is none."""
+        if self.key is None or self.key_id is None or self.master_key is None:
+            return None
+        return masters.unwrap(self.key, self.master_key, self.subject, self.key_id)
+
+
+def writing_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) -> Steps[dict[str, SubjectKey]]:
+    """Lock the keys of subjects until the transaction ends, making those that are missing; SubjectForgotten."""
+    rows = yield sql.lock, _subjects(subjects)
+    missing = set(subjects) - {row[0] for row in rows}
+    if missing:
+        yield _creation(sql, masters, sorted(missing))
+        rows += yield sql.lock, _subjects(missing)  # in a new snapshot: another transaction may have been first
+    found = [Wrapped(*row) for row in rows]
+    if forgotten := sorted(row.subject for row in found if row.key is None):
+        raise SubjectForgotten(
+            f"subject {forgotten[0]!r} was forgotten, and new personal data of it is refused: nothing was written; "
+            "record the event without it, or with its redacted value, or readmit the subject (Privacy.readmit)"
+        )
+    return _keys(masters, found)
+
+
+def free_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) -> Steps[dict[str, SubjectKey]]:
+    """Lock those of the keys that are there and that nobody is about to change."""
+    rows = yield sql.lock_free, _subjects(subjects)
+    return _keys(masters, [Wrapped(*row) for row in rows])
+
+
+def reading_keys(sql: KeySql, masters: MasterKeys, wanted: Mapping[str, str]) -> Steps[dict[str, Cipher | None]]:
+    """Read keys, wanted by their ids, each with its subject; None for one that was destroyed.
+
+    SubjectKeyMissing where a subject has no row.
+    """
+    rows = yield sql.read, _subjects(set(wanted.values()))
+    found = {row[0]: Wrapped(*row) for row in rows}
+    if missing := sorted(set(wanted.values()) - found.keys()):
+        raise SubjectKeyMissing(
+            f"the key of subject {shown(missing[0])} is not in this database: read where the event store is "
+            "(projectors: --store-url), or without master keys, which reads personal data as redacted"
+        )
+    return {key_id: _cipher(masters, key_id, found[subject]) for key_id, subject in wanted.items()}
+
+
+def _keys(masters: MasterKeys, rows: Sequence[Wrapped]) -> dict[str, SubjectKey]:
+    keys = {row.subject: (row.key_id, row.unwrapped(masters)) for row in rows}
+    return {subject: SubjectKey.of(key_id, key) for subject, (key_id, key) in keys.items() if key_id and key}
+
+
+def _cipher(masters: MasterKeys, key_id: str, row: Wrapped) -> Cipher | None:
+    key = row.unwrapped(masters) if row.key_id == key_id else None
+    return None if key is None else SubjectKey.of(key_id, key).cipher
+
+
+def _creation(sql: KeySql, masters: MasterKeys, subjects: Sequence[str]) -> Statement:
+    new = [masters.new_key(subject) for subject in subjects]
+    return sql.create, {
+        "subjects": text_array(subjects),
+        "key_ids": text_array(key_id for key_id, _ in new),
+        "keys": text_array(key for _, key in new),
+        "master_key": masters.current,
+    }
+
+
+def _subjects(subjects: Collection[str]) -> dict[str, str]:
+    return {"subjects": text_array(sorted(subjects))}

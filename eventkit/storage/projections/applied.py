@@ -1,0 +1,30 @@
+"""How far a projection has applied certain streams, asked on whatever connection a service has."""
+
+import msgspec
+
+from eventkit.storage.db.arrays import text_array
+from eventkit.storage.db.execute import Steps
+from eventkit.storage.db.sql_text import quoted
+
+# One row at least, also where nothing is registered or applied: the projection's, beside each stream's checkpoint.
+_APPLIED = """
+select current_setting('transaction_isolation'), p.declared_version, k.stream, k.version, k.parked
+  from (values (%(name)s::text)) n(name) left join {s}.projections p on p.name = n.name
+  left join {s}.checkpoints k on k.generation = p.generation and k.stream = any(%(streams)s::text[])"""
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What one statement saw; `declared_version` is None where the projection is not registered."""
+
+    isolation: str
+    declared_version: int | None
+    versions: dict[str, int]
+    parked: frozenset[str]
+
+
+def applied_steps(schema: str, name: str, streams: dict[str, int]) -> Steps[Applied]:
+    """Look once."""
+    rows = yield _APPLIED.format(s=quoted(schema)), {"name": name, "streams": text_array(streams)}
+    known = [row for row in rows if row[2] is not None]
+    versions = {row[2]: row[3] for row in known}
+    return Applied(rows[0][0], rows[0][1], versions, frozenset(row[2] for row in known if row[4]))

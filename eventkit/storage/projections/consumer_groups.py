@@ -1,0 +1,68 @@
+"""The consumer groups that this installation's projections have at brokers, and those that nobody needs any more.
+
+A group that nobody reads for keeps Redis from trimming and lets RabbitMQ and ActiveMQ fill its queues. So each is
+recorded before it is made, abandoned with its projection, and its row is deleted when the broker has removed it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+
+from eventkit.storage.db.connect import database_errors
+
+_FOLLOW = """insert into {s}.groups as g (name, broker, projection, topics)
+             values (%(name)s, %(broker)s, %(projection)s, %(topics)s)
+             on conflict (name, broker) do update set abandoned_at = null,
+                topics = array(select distinct t from unnest(g.topics || excluded.topics) t order by 1)
+              where g.abandoned_at is not null or not g.topics @> excluded.topics"""
+_ABANDON = """update {s}.groups set abandoned_at = clock_timestamp()
+               where projection = %s and abandoned_at is null"""
+_ALL = "select name, broker, projection, topics, abandoned_at is not null from {s}.groups order by name, broker"
+_DELETE = "delete from {s}.groups where name = %s and broker = %s and abandoned_at is not null"
+_DISOWN = "delete from {s}.groups where projection = %s"
+
+
+class ConsumerGroup(NamedTuple):
+    """A group at one kind of broker."""
+
+    name: str
+    broker: str
+    projection: str
+    topics: list[str]
+    abandoned: bool
+
+
+class ConsumerGroups:
+    """The rows of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+
+    def follow(
+        self, connection: psycopg.Connection[Any], name: str, *, broker: str, projection: str, topics: Sequence[str]
+    ) -> None:
+        """Record a group that is about to be joined."""
+        params = {"name": name, "broker": broker, "projection": projection, "topics": list(topics)}
+        connection.execute(self._sql(_FOLLOW), params)
+
+    def abandon(self, connection: psycopg.Connection[Any], projection: str) -> None:
+        """Note that the broker may remove a projection's groups."""
+        connection.execute(self._sql(_ABANDON), (projection,))
+
+    def disown(self, connection: psycopg.Connection[Any], projection: str) -> None:
+        """Forget the groups that belong to the database of which this one is a copy."""
+        connection.execute(self._sql(_DISOWN), (projection,))
+
+    def all(self, connection: psycopg.Connection[Any]) -> list[ConsumerGroup]:
+        """Return all groups, by name."""
+        with database_errors():
+            return [ConsumerGroup(*row) for row in connection.execute(self._sql(_ALL))]
+
+    def removed(self, connection: psycopg.Connection[Any], group: ConsumerGroup) -> None:
+        """Delete the row of an abandoned group that the broker has removed."""
+        connection.execute(self._sql(_DELETE), (group.name, group.broker))
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()

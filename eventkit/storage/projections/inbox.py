@@ -1,0 +1,157 @@
+"""Which messages without a version a handler has taken effect of: one row a message, in the handler's transaction.
+
+A message has no stream, so it is its own: `message:<id>@<source>`, version 1, and its row in `inbox` is its checkpoint.
+So all that projections do with checkpoints (once, parking, redrive) is done with messages by the same code. Unlike
+checkpoints, rows are of no more use once no broker will deliver the message again: `prune` takes them away.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.plain_text import file_name
+from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
+
+_PREFIX = "message:"  # no stream begins with it: a category has no colon
+_PAGE = 10_000  # rows that are pruned in one transaction
+
+# A process that has the same message at the same time waits for the first at the unique key, then finds it taken.
+_TAKE = """insert into {s}.inbox as i (handler, message, event_id)
+select %(handler)s, m, e from unnest(%(messages)s::text[], %(ids)s::uuid[]) x(m, e) order by m collate "C"
+on conflict (handler, message) do update set event_id = excluded.event_id where i.event_id is null and not i.parked
+returning message"""
+_READ = """select message, (event_id is not null)::int, event_id, parked
+             from {s}.inbox where handler = %s and message = any(%s)"""
+_FREE = """select message from {s}.inbox where handler = %s and message = any(%s)
+            order by message collate "C" for no key update skip locked"""
+_THERE = "select message from {s}.inbox where handler = %s and message = any(%s)"
+_CREATE = "insert into {s}.inbox (handler, message) values (%s, %s) on conflict do nothing"
+_LOCK = """select message, (event_id is not null)::int, event_id, parked
+             from {s}.inbox where handler = %s and message = %s for update"""
+_MOVE = "update {s}.inbox set event_id = %s, parked = %s where handler = %s and message = %s"
+_OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
+           and (%(handler)s::text is null or handler = %(handler)s::text)"""
+_PRUNE = """delete from {s}.inbox where (handler, message) in (
+  select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
+# The transaction that keeps a reply has inserted its row before. The conflict finds it by its key, whatever the planner
+# thinks: an update that joins the array read the whole inbox, by a plan that was made while that was empty.
+_KEEP = """insert into {s}.inbox (handler, message, reply)
+select %(handler)s, m, r from unnest(%(messages)s::text[], %(replies)s::json[]) x(m, r)
+on conflict (handler, message) do update set reply = excluded.reply"""
+_REPLIES = """select message, reply::text, parked
+                from {s}.inbox where handler = %(handler)s and message = any(%(messages)s::text[])"""
+
+
+class StoredReply(NamedTuple):
+    """What there is to say about a request; a reply of None was never given."""
+
+    reply: str | None  # JSON
+    parked: bool
+
+
+def name_of_message(event_id: str, source: str) -> str:
+    """Return what stands for the stream of a message: by a digest where an index would not take its id and source."""
+    return file_name(f"{_PREFIX}{event_id}@{source}")
+
+
+def is_message(stream: str) -> bool:
+    """Return whether this stands for a message and is no stream."""
+    return stream.startswith(_PREFIX)
+
+
+class Inbox(Checkpoints):
+    """The checkpoints of one schema, and the messages of one handler beside them."""
+
+    def __init__(self, schema: str, handler: str) -> None:
+        """Use the tables of `schema`."""
+        super().__init__(schema)
+        self._handler = handler
+
+    def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
+        """Advance streams, and take messages that nobody has taken; return what advanced."""
+        streams = [span for span in spans if not is_message(span.stream)]
+        messages = [span for span in spans if is_message(span.stream)]
+        advanced = super().advance(connection, generation, streams) if streams else set()
+        return advanced | self._take(connection, messages) if messages else advanced
+
+    def locked(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> set[str]:
+        """Lock checkpoints and rows of messages without waiting; return those that another transaction has locked."""
+        params = (self._handler, [stream for stream in streams if is_message(stream)])
+        free = {message for (message,) in connection.execute(self._sql(_FREE), params)}
+        there = {message for (message,) in connection.execute(self._sql(_THERE), params)}
+        return super().locked(connection, generation, streams) | (there - free)
+
+    def read(
+        self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]
+    ) -> dict[str, Checkpoint]:
+        """Return the checkpoints of streams and messages, as committed now."""
+        messages = [stream for stream in streams if is_message(stream)]
+        rows = connection.execute(self._sql(_READ), (self._handler, messages))
+        return {**super().read(connection, generation, streams), **{row[0]: Checkpoint(*row) for row in rows}}
+
+    def lock(self, connection: psycopg.Connection[Any], generation: int, stream: str) -> Checkpoint:
+        """Lock one checkpoint, creating it at version 0."""
+        if not is_message(stream):
+            return super().lock(connection, generation, stream)
+        connection.execute(self._sql(_CREATE), (self._handler, stream))
+        row = connection.execute(self._sql(_LOCK), (self._handler, stream)).fetchone()
+        return Checkpoint(*row) if row else self.lock(connection, generation, stream)  # pruned since
+
+    def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint that this transaction has locked."""
+        if not is_message(checkpoint.stream):
+            super().move(connection, generation, checkpoint)
+            return
+        place = (self._handler, checkpoint.stream)
+        connection.execute(self._sql(_MOVE), (checkpoint.event_id, checkpoint.parked, *place))
+
+    def _take(self, connection: psycopg.Connection[Any], messages: Sequence[Span]) -> set[str]:
+        params = {
+            "handler": self._handler,
+            "messages": text_array([span.stream for span in messages]),
+            "ids": plain_array([span.id for span in messages]),
+        }
+        return {message for (message,) in connection.execute(self._sql(_TAKE), params)}
+
+
+def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str, replies: Mapping[str, str]) -> None:
+    """Keep replies, as JSON by message, in the transaction that has taken the messages."""
+    params = {"handler": handler, "messages": text_array(replies), "replies": text_array(replies.values())}
+    connection.execute(_KEEP.format(s=f'"{schema}"').encode(), params)
+
+
+def find_replies(
+    connection: psycopg.Connection[Any], schema: str, handler: str, messages: Sequence[str]
+) -> dict[str, StoredReply]:
+    """Return what there is to say to requests that have been taken; nothing about others."""
+    with database_errors():
+        params = {"handler": handler, "messages": text_array(messages)}
+        rows = connection.execute(_REPLIES.format(s=f'"{schema}"').encode(), params)
+        return {message: StoredReply(*rest) for message, *rest in rows}
+
+
+def prune(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+    """Forget messages that were received longer ago, on an autocommit connection, in batches; return how many.
+
+    What is parked stays. A message that a broker delivers again after that takes effect again.
+    """
+    old = _OLD.format(s=f'"{schema}"')
+    statement = _PRUNE.format(s=f'"{schema}"', old=old).encode()
+    pruned, page = 0, _PAGE
+    with database_errors():
+        while page == _PAGE:
+            page = connection.execute(statement, {"age": age, "handler": handler, "limit": _PAGE}).rowcount
+            pruned += page
+    return pruned
+
+
+def count_old(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+    """Return how many messages `prune` would forget."""
+    with database_errors():
+        statement = f"select count(*) {_OLD}".format(s=f'"{schema}"').encode()
+        row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,144 @@
+"""The generation of a projection that is being built: one row while a rebuild lives, and after it died.
+
+A rebuild holds a session advisory lock, so a second one is refused, and a dead one is known by the lock being free. Its
+workers hold the row `for key share` while they write; whoever cleans up after a dead rebuild deletes the row, waits for
+them by that, and leaves those that are still alive nothing to write to.
+"""
+
+import zlib
+from typing import Any
+
+import msgspec
+import psycopg
+
+from eventkit.errors import RebuildRefused
+from eventkit.storage.projections.registry import Live
+
+_LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
+_CLASS = 0x65766B72  # "evkr": the class of rebuilds among a database's advisory locks
+_LOCK = "select pg_try_advisory_lock(%s, %s)"
+_FREE = "select pg_try_advisory_xact_lock(%s, %s)"
+_HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'this host'), a.backend_start
+               from pg_locks l join pg_stat_activity a using (pid)
+              where l.locktype = 'advisory' and l.granted
+                and l.classid::int8 = %s and l.objid::int8 = %s::int8 & 4294967295
+                and l.database = (select oid from pg_database where datname = current_database())"""
+_COLUMNS = "generation, declared_version, shadow, definition, categories, total"
+_DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
+_USED = """select exists (select from {s}.projections where generation = %(number)s)
+               or exists (select from {s}.rebuilds where generation = %(number)s)
+               or exists (select from {s}.checkpoints where generation = %(number)s)"""
+_BEGIN = (
+    "insert into {s}.rebuilds (name, "
+    + _COLUMNS
+    + """)
+  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(categories)s, %(total)s)"""
+)
+_FIND = "select " + _COLUMNS + " from {s}.rebuilds where name = %s"
+_FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
+_HOLD = "select 1 from {s}.rebuilds where name = %s and generation = %s for update"
+_END = "delete from {s}.rebuilds where name = %s returning " + _COLUMNS
+_PROGRESS = "update {s}.rebuilds set done = %s, total = %s where name = %s and generation = %s"
+
+
+class Rebuild(msgspec.Struct, frozen=True):
+    """A row; `definition` is what the live tables were when the shadow was made."""
+
+    generation: int
+    declared_version: int
+    shadow: str
+    definition: str
+    categories: list[str]
+    total: int
+
+    def live(self) -> Live:
+        """Return it as what a batch applies to."""
+        return Live(self.generation, self.declared_version, 0, self.shadow)
+
+
+def shadow_name(schema: str, generation: int) -> str:
+    """Return a name of at most 63 characters that no other schema of eventkit's tables gets for its rebuild."""
+    if len(schema) > _LONGEST_PREFIX:
+        schema = f"{schema[: _LONGEST_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
+    return f"{schema}_rebuild_{generation}"
+
+
+class Rebuilds:
+    """The rows of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        """Use the tables of `schema`."""
+        self._schema = f'"{schema}"'
+        self._name = schema
+
+    def lock(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Be the one rebuild of a projection as long as this session lives; RebuildRefused where another is."""
+        if connection.execute(_LOCK, (_CLASS, self._key(name))).fetchone() != (True,):
+            raise self._refusal(connection, name)
+
+    def refuse_second(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Raise RebuildRefused where a rebuild is under way; none begins before this transaction ends."""
+        if connection.execute(_FREE, (_CLASS, self._key(name))).fetchone() != (True,):
+            raise self._refusal(connection, name)
+
+    def draw(self, connection: psycopg.Connection[Any]) -> int:
+        """Return a new generation's number; one that something bears already, as after a restore, is passed over."""
+        while True:
+            row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
+            number = int(row[0]) if row else 0
+            if connection.execute(self._sql(_USED), {"number": number}).fetchone() == (False,):
+                return number
+
+    def begin(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Create the row."""
+        connection.execute(self._sql(_BEGIN), {"name": name, **msgspec.structs.asdict(rebuild)})
+
+    def find(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
+        """Return the row of a rebuild, living or dead."""
+        row = connection.execute(self._sql(_FIND), (name,)).fetchone()
+        return self._read(row, name)
+
+    def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Hold the row until the transaction ends, beside others; RebuildRefused where it is gone."""
+        self._hold(connection, _FENCE, name, rebuild)
+
+    def take(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
+        """Hold the row alone until the transaction ends; RebuildRefused where it is gone."""
+        self._hold(connection, _HOLD, name, rebuild)
+
+    def end(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
+        """Delete the row, after every worker's transaction; return what it was."""
+        row = connection.execute(self._sql(_END), (name,)).fetchone()
+        return self._read(row, name)
+
+    def progress(self, connection: psycopg.Connection[Any], name: str, generation: int, done: int, total: int) -> None:
+        """Say how many events are applied, for `eventkit projection status`."""
+        connection.execute(self._sql(_PROGRESS), (done, max(done, total), name, generation))
+
+    def _read(self, row: tuple[Any, ...] | None, name: str) -> Rebuild | None:
+        """Refuse a row that names any other schema: it would be dropped with all that is in it."""
+        rebuild = Rebuild(*row) if row else None
+        if rebuild and rebuild.shadow != shadow_name(self._name, rebuild.generation):
+            raise RebuildRefused(
+                f"the rebuild of {name!r} names the schema {rebuild.shadow!r}, which eventkit has not made: nothing "
+                f"was done; somebody changed {self._name}.rebuilds, so delete that row"
+            )
+        return rebuild
+
+    def _hold(self, connection: psycopg.Connection[Any], statement: str, name: str, rebuild: Rebuild) -> None:
+        if connection.execute(self._sql(statement), (name, rebuild.generation)).fetchone() is None:
+            raise RebuildRefused(
+                f"the rebuild of {name!r} as generation {rebuild.generation} is over: another has begun, or the "
+                "projection was deleted"
+            )
+
+    def _refusal(self, connection: psycopg.Connection[Any], name: str) -> RebuildRefused:
+        row = connection.execute(_HOLDER, (_CLASS, self._key(name))).fetchone()
+        who = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
+        return RebuildRefused(f"projection {name!r} is being rebuilt{who}: wait for it, or end it first")
+
+    def _key(self, name: str) -> int:
+        return zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()

@@ -1,0 +1,171 @@
+"""Closes streams: all their events go into a file, one JSON object a line, and away; nothing is appended to them again.
+
+The file is written, flushed to the disk, read back and compared with the store before anything is deleted, in the
+transaction that holds the streams and keeps the file's SHA-256. `restore` puts back what this database has archived,
+under the same positions and ids, and opens the streams again; any other file is refused. The rules of pruning hold:
+nothing unsent, nothing that a projection has not applied.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psycopg
+from uuid_utils.compat import uuid7
+
+from eventkit.errors import ArchiveError
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.events.digests import HEX, PRIME, SUM
+from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
+from eventkit.storage.retention.maintenance_role import check_maintenance
+from eventkit.storage.retention.prune import READS, RECORD, take_away
+
+_LOCK = """select stream, version, closed from {s}.streams where stream = any(%s) order by stream for no key update"""
+_UNSENT = """select e.stream, count(*) from {s}.events e join {s}.outbox o on o.position = e.position
+              where e.stream = any(%s) group by 1 order by 1"""
+_UNAPPLIED = f"""select s.stream, p.name from {{s}}.streams s
+  cross join (select name, generation, categories from {{s}}.projections
+              union all select name, generation, categories from {{s}}.rebuilds) p
+ where {READS.format(generation="p", stream="s")}
+   and s.stream = any(%s) and p.name <> all(%s) and s.version > s.pruned_to and not exists (
+   select from {{s}}.checkpoints c
+    where c.generation = p.generation and c.stream = s.stream and c.version >= s.version) order by 1, 2"""
+# An event's row, and its tags beside it where it has any.
+_TAGS = "select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position"
+_EVENTS = f"""select position, split_part(stream, '-', 1), source,
+       case when tags is null then row_to_json(e)::text
+            else left(row_to_json(e)::text, -1) || ', "tags": ' || tags || '}}}}' end
+  from {{s}}.events e, lateral (select ({_TAGS})::text as tags) t where stream = any(%s) order by stream, version"""
+_DIGESTS = f"""(select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
+          where e.stream = any(%s) group by e.stream)"""
+_CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream = any(%s)"
+# The digest of what is pruned gains the archived events before they go, and loses them when they are back.
+_ADD = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
+  from {_DIGESTS} x where t.stream = x.stream"""
+_SUBTRACT = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + {PRIME} - x.digest, {PRIME})
+  from {_DIGESTS} x where t.stream = x.stream"""
+_OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
+  from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
+ where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
+_RECORDS = "from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r"
+# As text, for what is the same to a comparison (1.0 and 1.00) is not the same event.
+_SAME = f"""select count(*) {_RECORDS} join {{s}}.events e using (position)
+ where e::text = r::text and l -> 'tags' is not distinct from ({_TAGS})"""
+_PUT_BACK = f"insert into {{s}}.events overriding system value select r.* {_RECORDS} order by r.position"
+_TAG_AGAIN = f"""insert into {{s}}.event_tags (tag, position)
+select t.tag, r.position {_RECORDS} cross join jsonb_array_elements_text(coalesce(l -> 'tags', '[]')) t(tag)"""
+_SPANS = f"select r.stream, min(r.version), max(r.version) {_RECORDS} group by 1 order by 1"
+_KNOWN = "select exists (select from {s}.prunings where archive_digest = %s)"
+_FETCH = 50  # events at once from the server, each up to a megabyte
+
+
+class Archive:
+    """Archives and restores, on an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
+        """Do nothing yet."""
+        self._connection = connection
+        self._schema = schema
+        self._actor = actor
+
+    def close(self, streams: Sequence[str], file: Path, *, ignored: Sequence[str] = ()) -> int:
+        """Archive streams into a new file, all or none; return how many events it has."""
+        names = sorted(set(streams))
+        with database_errors(), self._connection.transaction():
+            check_maintenance(self._connection, self._schema)
+            self._check(names, ignored)
+            with created(file) as out:
+                positions, tally = self._write(names, out)
+                keep(out, file)
+                found = self._verify(out, file, len(positions))
+                # crash point: archived, not committed -> the file is there, and the store as it was
+                self._execute(_ADD, (names,))
+                take_away(self._connection, self._schema, positions)
+                self._execute(_CLOSE, (names,))
+                run = {"run": uuid7(), "actor": self._actor, "before": None}
+                of_file = {"archive": str(file.absolute()), "digest": found}
+                for (category, source), events in tally.items():
+                    self._execute(RECORD, {**run, **of_file, "category": category, "source": source, "events": events})
+        return len(positions)
+
+    def restore(self, file: Path) -> list[str]:
+        """Put back what a file has; return the streams, which are open again."""
+        with opened(file) as there, database_errors(), self._connection.transaction():
+            found = digest(there)
+            if self._execute(_KNOWN, (found,)).fetchone() != (True,):
+                raise ArchiveError(
+                    f"{file} is no archive of this database, or was changed since it was written (SHA-256 {found}): "
+                    "nothing was done"
+                )
+            streams = self._spans(there)
+            self._open(file, streams)
+            lines = Lines(there)
+            for batch in lines.batches():
+                self._execute(_PUT_BACK, (batch,))
+                self._execute(_TAG_AGAIN, (batch,))
+            if lines.digest != found:
+                raise ArchiveError(f"{file} was changed while it was read: nothing was done")
+            self._execute(_SUBTRACT, (sorted(streams),))
+            # crash point: restored, not committed -> the streams are closed as before
+            return sorted(streams)
+
+    def _check(self, names: list[str], ignored: Sequence[str]) -> None:
+        """Lock the streams, and refuse what is missing, closed, unsent or unapplied."""
+        found = {stream: closed for stream, _, closed in self._execute(_LOCK, (names,))}
+        for name in names:
+            if name not in found:
+                raise ArchiveError(f"there is no stream {name!r}: nothing was archived")
+            if found[name]:
+                raise ArchiveError(f"stream {name!r} is closed already: nothing was archived")
+        for stream, count in self._execute(_UNSENT, (names,)):
+            raise ArchiveError(f"{count} events of {stream} are not sent yet: let the relay send them first")
+        for stream, projection in self._execute(_UNAPPLIED, (names, list(ignored))):
+            raise ArchiveError(
+                f"projection {projection!r} has not applied {stream} to its end: let its projector do so, "
+                "or ignore that projection if it does not read this stream"
+            )
+
+    def _write(self, names: list[str], out: BinaryIO) -> tuple[list[int], dict[tuple[str, str], int]]:
+        positions: list[int] = []
+        tally: dict[tuple[str, str], int] = {}
+        cursor = self._connection.cursor(name="archive")
+        cursor.itersize = _FETCH
+        for position, category, source, line in cursor.execute(self._sql(_EVENTS), (names,)):
+            out.write(f"{line}\n".encode())
+            positions.append(position)
+            tally[category, source] = tally.get((category, source), 0) + 1
+        return positions, tally
+
+    def _verify(self, out: BinaryIO, file: Path, events: int) -> str:
+        """Read the file back, compare it with the store, and return its SHA-256."""
+        lines = Lines(out)
+        same = sum(self._execute(_SAME, (batch,)).fetchone()[0] for batch in lines.batches())  # type: ignore[index]
+        if same != events:
+            raise ArchiveError(
+                f"{file} would have brought back {same:,} of {events:,} events as they are: nothing was archived"
+            )
+        return lines.digest
+
+    def _spans(self, file: BinaryIO) -> dict[str, tuple[int, int]]:
+        """Return the first and the last version of each stream in a file."""
+        spans: dict[str, tuple[int, int]] = {}
+        for batch in Lines(file).batches():
+            for stream, first, last in self._execute(_SPANS, (batch,)):
+                spans[stream] = (min(first, spans.get(stream, (first,))[0]), last)
+        return spans
+
+    def _open(self, file: Path, streams: dict[str, tuple[int, int]]) -> None:
+        bounds = (text_array(streams), *(plain_array(span[end] for span in streams.values()) for end in (0, -1)))
+        opened_again = {stream for (stream,) in self._execute(_OPEN, bounds)}
+        if missing := sorted(set(streams) - opened_again):
+            raise ArchiveError(
+                f"{file} cannot be restored: {missing[0]} is not closed in this database at version "
+                f"{streams[missing[0]][-1]}; nothing was done"
+            )
+
+    def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
+        return self._connection.execute(self._sql(statement), params)
+
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=f'"{self._schema}"').encode()

@@ -1,0 +1,217 @@
+"""Takes events away that everybody has had: sent, applied by every projection that this database knows, and old enough.
+
+A stream is pruned from its beginning: what stays is a whole end of it, `streams.pruned_to` says from where, and its
+version stays as it is. So whoever needs what is gone finds that out, and does not take the rest for the whole.
+
+Each batch is a transaction that first locks the rows of its streams, without waiting: a stream that is being appended
+to just now is left for the next run. That an event is not in the outbox any more, or below a checkpoint, stays true for
+ever, so what one snapshot shows is enough. Projections in other databases cannot be seen from here: whoever prunes says
+so. Called by the `eventkit events` command.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+from uuid_utils.compat import uuid7
+
+from eventkit.storage.db.arrays import plain_array
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.events.digests import HEX, PRIME, SUM
+from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
+
+BATCH = 1_000  # events
+
+# A generation that declares categories reads those alone.
+READS = """(cardinality({generation}.categories) = 0
+            or split_part({stream}.stream, '-', 1) = any({generation}.categories))"""
+# In order of position, which is nearly that of time; `prunable` is true for a prefix of each stream. A stream whose row
+# another transaction holds is left out. The generation that a rebuild is building counts as a projection.
+_JUDGED = """
+with page as materialized (
+  select position, stream, version, source, recorded_at < %(before)s as old from {s}.events
+   where position > %(after)s {page}
+), locked as materialized (
+  select stream, pruned_to from {s}.streams
+   where stream in (select stream from page where old) and not closed
+     and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s)
+   order by stream {lock}
+), live as materialized (
+  select name, generation, categories from {s}.projections where name <> all(%(ignored)s::text[])
+  union all select name, generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
+), judged as (
+  select p.*, l.pruned_to, not exists (select from {s}.outbox o where o.position = p.position) as sent,
+         not exists (select from live g where {reads} and not exists (
+           select from {s}.checkpoints c
+            where c.generation = g.generation and c.stream = p.stream and c.version >= p.version)) as applied
+    from page p join locked l using (stream)
+), prefix as (
+  select *, bool_and(old and sent and applied) over w and version = pruned_to + row_number() over w as prunable
+    from judged window w as (partition by stream order by version)
+)
+"""
+_JUDGED = _JUDGED.replace("{reads}", READS.format(generation="g", stream="p"))
+_PAGE = (
+    _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "for no key update skip locked")
+    + """select p.position, p.stream, p.version, p.source, p.old, coalesce(x.prunable, false)
+  from page p left join prefix x using (position) order by p.position"""
+)
+LOOKED_AT = 50_000  # events that are counted before anything is pruned: the oldest
+_OLDEST = {"after": 0, "limit": LOOKED_AT}
+_LOOK = _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "")
+# The last row, without a category, says how many old events the look has met.
+_COUNT = (
+    _LOOK
+    + """(select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
+       count(*) filter (where sent and not applied) from prefix where old group by 1 order by 1)
+union all select null, count(*), 0, 0 from page where old"""
+)
+_WAITED_FOR = (
+    _LOOK
+    + f"""select distinct g.name from judged p cross join live g
+ where p.old and p.sent and not p.applied and {READS.format(generation="g", stream="p")} and not exists (
+   select from {{s}}.checkpoints c
+    where c.generation = g.generation and c.stream = p.stream and c.version >= p.version) order by 1"""
+)
+
+_DELETE = "delete from {s}.events where position = any(%s::bigint[])"
+_UNTAG = "delete from {s}.event_tags where position = any(%s::bigint[])"
+_UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
+# Before the events go: what they add to the digest stays with the stream.
+_MARK = f"""update {{s}}.streams t set pruned_to = x.version, pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
+  from (select e.stream, max(e.version) as version, {SUM} as digest
+          from {{s}}.events e cross join lateral (select {HEX} as h) x
+         where e.position = any(%s::bigint[]) group by e.stream) x
+ where t.stream = x.stream"""
+RECORD = """insert into {s}.prunings as p (run, category, source, actor, events, recorded_before, archive,
+                                          archive_digest)
+values (%(run)s, %(category)s, %(source)s, %(actor)s, %(events)s, %(before)s, %(archive)s, %(digest)s)
+on conflict (run, category, source) do update
+   set events = p.events + excluded.events, pruned_at = excluded.pruned_at"""
+_NO_FILE = {"archive": None, "digest": None}
+_PRUNED = "select category, sum(events)::bigint from {s}.prunings group by 1 order by 1"
+
+
+class Which(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events: recorded before a moment, of one category or all, whatever these projections have applied."""
+
+    before: datetime
+    category: str | None = None
+    ignored: Sequence[str] = ()
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What there is of a category that is old enough: prunable, unsent, and sent but not applied by all projections."""
+
+    category: str
+    prunable: int
+    unsent: int
+    unapplied: int
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An event as a batch sees it."""
+
+    position: int
+    stream: str
+    version: int
+    source: str
+    old: bool
+    prunable: bool
+
+
+class PruneRun:
+    """One run, on an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, which: Which, *, actor: str) -> None:
+        """Prune nothing yet."""
+        self._connection = connection
+        self._schema = schema
+        self._which = which
+        self._actor = actor
+        self._run = uuid7()
+        self.more = False
+        self._params = {"before": which.before, "category": which.category, "ignored": list(which.ignored)}
+
+    def count(self) -> list[Count]:
+        """Return what of the oldest 50,000 events would be pruned now, and what would not, by category.
+
+        `more` says afterwards whether there are more old events than those.
+        """
+        with database_errors():
+            *rows, (_, old, *_) = self._execute(_COUNT, self._params | _OLDEST).fetchall()
+        self.more = old == LOOKED_AT
+        return [Count(*row) for row in rows]
+
+    def waited_for(self) -> list[str]:
+        """Return the projections that have not applied all of the oldest 50,000 events."""
+        with database_errors():
+            return [name for (name,) in self._execute(_WAITED_FOR, self._params | _OLDEST)]
+
+    def batches(self, size: int = BATCH) -> Iterator[int]:
+        """Prune, batch after batch; yield how many events each took away. Whoever stops listening stops it."""
+        with database_errors():
+            check_maintenance(self._connection, self._schema)
+        after = 0
+        while True:
+            with database_errors(), self._connection.transaction():
+                page = self._judge(after, size)
+                pruned = [item for item in page if item.prunable]
+                if pruned:
+                    self._prune(pruned)
+                # crash point: pruned, not committed -> nothing of the batch has happened
+            if pruned:
+                yield len(pruned)
+            if not any(item.old for item in page):
+                return  # later positions are younger
+            after = page[-1].position
+
+    def _judge(self, after: int, size: int) -> list[Candidate]:
+        rows = self._execute(_PAGE, self._params | {"after": after, "limit": size})
+        return [Candidate(*row) for row in rows]
+
+    def _prune(self, pruned: Sequence[Candidate]) -> None:
+        positions = [item.position for item in pruned]
+        self._execute(_MARK, (plain_array(positions),))
+        take_away(self._connection, self._schema, positions)
+        for (category, source), events in _tally(pruned).items():
+            params = {"run": self._run, "category": category, "source": source, "actor": self._actor}
+            self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})
+
+    def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
+        return self._connection.execute(statement.format(s=f'"{self._schema}"').encode(), params)
+
+
+def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:
+    """Return the moment that is an age ago by the database's clock, which has dated the events."""
+    with database_errors():
+        row = connection.execute("select clock_timestamp() - %s", (age,)).fetchone()
+    if row is None:
+        raise AssertionError("PostgreSQL did not tell the time")
+    moment: datetime = row[0]
+    return moment
+
+
+def take_away(connection: psycopg.Connection[Any], schema: str, positions: Sequence[int]) -> None:
+    """Delete events by position, as the maintenance role; their streams' rows are locked by this transaction."""
+    where = (plain_array(positions),)
+    with maintenance(connection):
+        connection.execute(_DELETE.format(s=f'"{schema}"').encode(), where)
+    connection.execute(_UNTAG.format(s=f'"{schema}"').encode(), where)
+    connection.execute(_UNAMEND.format(s=f'"{schema}"').encode(), where)
+
+
+def pruned_categories(connection: psycopg.Connection[Any], schema: str) -> dict[str, int]:
+    """Return how many events were ever pruned or archived, by category."""
+    with database_errors():
+        return dict(connection.execute(_PRUNED.format(s=f'"{schema}"').encode()).fetchall())
+
+
+def _tally(pruned: Iterable[Candidate]) -> dict[tuple[str, str], int]:
+    tally: dict[tuple[str, str], int] = {}
+    for item in pruned:
+        place = (item.stream.partition("-")[0], item.source)
+        tally[place] = tally.get(place, 0) + 1
+    return tally

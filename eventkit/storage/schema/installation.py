@@ -1,0 +1,130 @@
+"""The installation: one schema of eventkit's tables in one database, its id, and where it was last known to be.
+
+A restored dump and a cloned disk carry the id with them. So the row also holds the server's system identifier and the
+database's oid. Where one of them differs, nobody may act for this installation until an operator has said which of the
+two it is: `eventkit db adopt --moved` or `--clone`. The timeline changes with every failover and is a hint alone.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.errors import InstallationMoved
+from eventkit.storage.db.connect import database_errors
+
+_ROW = "select id, system_identifier, database_oid, timeline from {s}.installation"
+_DATABASE = "select oid::bigint, current_database() from pg_database where datname = current_database()"
+# Each is asked by itself: a managed server may refuse one, and tell the other.
+_SYSTEM = "select system_identifier from pg_control_system()"
+_TIMELINE = "select timeline_id from pg_control_checkpoint()"
+_REMEMBER = """update {s}.installation set system_identifier = %(system_identifier)s, database_oid = %(database_oid)s,
+                      timeline = %(timeline)s
+                where %(again)s or (system_identifier is null and database_oid is null)"""
+_NEW_ID = "update {s}.installation set id = gen_random_uuid()"
+# Read models that have drawn an incarnation here, and their groups, are this database's own already.
+_MOVE = "update {s}.projections set server = %(server)s where server <> %(server)s"
+_CLONE = """update {s}.projections set server = %(server)s, incarnation = gen_random_uuid()
+             where server <> %(server)s"""
+_LEAVE = (
+    """delete from {s}.groups where projection not in (select name from {s}.projections where server = %(server)s)"""
+)
+_ABANDON = "update {s}.groups set abandoned_at = coalesce(abandoned_at, clock_timestamp())"
+
+
+class DatabaseIdentity(msgspec.Struct, frozen=True):
+    """A database on a server, as the server tells it; None is what it does not tell."""
+
+    system_identifier: int | None
+    database_oid: int | None
+    timeline: int | None = None
+
+    def is_another(self, other: "DatabaseIdentity") -> bool:
+        """Whether these cannot be the same database: what only one of them tells is not compared."""
+        pairs = (self.system_identifier, other.system_identifier), (self.database_oid, other.database_oid)
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+    def __str__(self) -> str:
+        """Name it, without its timeline."""
+        return f"server {self.system_identifier or 'unknown'}, database {self.database_oid or 'unknown'}"
+
+
+class Installation(msgspec.Struct, frozen=True):
+    """The row, and where this session is."""
+
+    id: UUID
+    remembered: DatabaseIdentity
+    here: DatabaseIdentity
+    database: str  # its name
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether this database is not the one that the installation was last known to be in."""
+        return self.here.is_another(self.remembered)
+
+
+def look(connection: psycopg.Connection[Any], schema: str) -> Installation:
+    """Read the row, and ask the server who it is."""
+    with database_errors(), connection.transaction():
+        id_, *known = connection.execute(_sql(_ROW, schema)).fetchone() or (UUID(int=0), None, None, None)
+        oid, name = connection.execute(_DATABASE.encode()).fetchone() or (None, "")
+        here = DatabaseIdentity(_told(connection, _SYSTEM), oid, _told(connection, _TIMELINE))
+    return Installation(id_, DatabaseIdentity(*known), here, name)
+
+
+def remember(connection: psycopg.Connection[Any], schema: str) -> Installation:
+    """Remember server and database where nothing is remembered yet and the role may; return what is known."""
+    found = look(connection, schema)
+    if found.remembered.database_oid is None and _may_write(connection, schema):
+        _write(connection, schema, found.here, again=False)
+        return look(connection, schema)
+    return found
+
+
+def refuse_moved(connection: psycopg.Connection[Any], schema: str) -> Installation:
+    """Raise InstallationMoved on a database in which nobody may act yet; return the installation."""
+    found = remember(connection, schema)
+    if found.has_moved:
+        raise InstallationMoved(
+            f"installation {str(found.id)[:8]} in schema {schema!r} of database {found.database!r} was last known on "
+            f"{found.remembered}, and this is {found.here}: a restored or copied database may act twice. Run "
+            "`eventkit db adopt --moved` where the other one is gone for good, `eventkit db adopt --clone` where it "
+            "goes on"
+        )
+    return found
+
+
+def adopt(connection: psycopg.Connection[Any], schema: str, *, clone: bool) -> Installation:
+    """Let the installation be in this database, all or nothing; a clone gets ids of its own, and groups of its own."""
+    with database_errors(), connection.transaction():
+        here = look(connection, schema).here
+        statements = (_LEAVE, _ABANDON, _CLONE, _NEW_ID) if clone else (_MOVE,)
+        for statement in statements:
+            connection.execute(_sql(statement, schema), {"server": str(here)})
+        _write(connection, schema, here, again=True)
+    return look(connection, schema)
+
+
+def _write(connection: psycopg.Connection[Any], schema: str, here: DatabaseIdentity, *, again: bool) -> None:
+    with database_errors():
+        connection.execute(_sql(_REMEMBER, schema), {**msgspec.structs.asdict(here), "again": again})
+
+
+def _told(connection: psycopg.Connection[Any], question: str) -> int | None:
+    """Ask the server; None where it does not tell."""
+    try:
+        with connection.transaction():
+            row = connection.execute(question.encode()).fetchone()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFunction):
+        return None
+    return int(row[0]) if row else None
+
+
+def _may_write(connection: psycopg.Connection[Any], schema: str) -> bool:
+    question = "select has_table_privilege(%s, 'UPDATE')"
+    return connection.execute(question, (f'"{schema}".installation',)).fetchone() == (True,)
+
+
+def _sql(statement: str, schema: str) -> bytes:
+    return statement.format(s=f'"{schema}"').encode()

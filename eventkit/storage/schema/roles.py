@@ -1,0 +1,137 @@
+"""Makes the roles of `eventkit.storage.schema.grants`, and says what of their rights is missing or too much."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from eventkit.errors import StorageError
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
+
+Right = tuple[str, str]  # what (a table, a sequence, "schema" or "database") and a privilege
+
+_ROLE = "select oid from pg_roles where rolname = %s"
+# Explicit grants to one role, by its name, so that a role that is not there has none.
+_GRANTED = """
+with r as (select oid from pg_roles where rolname = %(role)s)
+select c.relname::text, lower(a.privilege_type) from pg_class c, aclexplode(c.relacl) a
+ where c.relnamespace = %(schema)s::regnamespace and c.relkind in ('r', 'S') and a.grantee = (select oid from r)
+   and c.relowner <> a.grantee
+union all
+select '', lower(privilege_type) from pg_namespace n, aclexplode(nspacl) a
+ where n.oid = %(schema)s::regnamespace and a.grantee = (select oid from r) and nspowner <> a.grantee
+"""
+_SEQUENCES = """select c.relname::text, s.relname::text from pg_class s
+  join pg_depend d on d.objid = s.oid and d.deptype = 'i' and d.classid = 'pg_class'::regclass
+  join pg_class c on c.oid = d.refobjid
+ where s.relkind = 'S' and s.relnamespace = %(schema)s::regnamespace"""
+_NOT_OWNED = """
+select format('alter schema %%I owner to %%I', nspname, %(role)s::text) from pg_namespace
+ where oid = %(schema)s::regnamespace and pg_get_userbyid(nspowner) <> %(role)s
+union all
+select format('alter table %%s owner to %%I', oid::regclass, %(role)s::text) from pg_class
+ where relnamespace = %(schema)s::regnamespace and relkind = 'r' and pg_get_userbyid(relowner) <> %(role)s
+union all
+select format('alter function %%s owner to %%I', oid::regprocedure, %(role)s::text) from pg_proc
+ where pronamespace = %(schema)s::regnamespace and pg_get_userbyid(proowner) <> %(role)s
+"""
+_MEMBER = """select exists (select from pg_auth_members m join pg_roles g on g.oid = m.roleid join pg_roles r
+    on r.oid = m.member where g.rolname = %s and r.rolname = %s)"""
+_MAY_CREATE = """select current_database(), exists (select from pg_database, aclexplode(datacl) a
+    join pg_roles r on r.oid = a.grantee
+   where datname = current_database() and r.rolname = %s and a.privilege_type = 'CREATE')"""
+_EFFECTIVE = """select has_schema_privilege(%(schema)s::regnamespace, 'usage'), array(
+  select t || ' ' || p from unnest(%(tables)s::text[], %(privileges)s::text[]) w(t, p)
+   where not has_table_privilege(format('%%s.%%I', %(schema)s::text, t), p))"""
+
+
+def statements(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
+    """Return the SQL that makes the roles what they must be; none where they are."""
+    with database_errors():
+        found = [each for role in ROLES for each in _of_role(connection, schema, role, name_of(role, prefix))]
+        operator, maintenance = name_of("operator", prefix), name_of("maintenance")
+        if connection.execute(_MEMBER, [maintenance, operator]).fetchone() != (True,):
+            found.append(_text("grant {} to {}", maintenance, operator))
+    return found
+
+
+def create(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
+    """Run those statements in one transaction, as a role that may create roles and owns the tables; return them."""
+    with connection.transaction():
+        found = statements(connection, schema, prefix)
+        for statement in found:
+            try:
+                connection.execute(statement.encode())
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise StorageError(
+                    f"this role may not run `{statement}` ({error.diag.message_primary}): run `eventkit db roles "
+                    "--create` as a superuser, or have an administrator run what `eventkit db roles` prints"
+                ) from error
+    return found
+
+
+def purposes(connection: psycopg.Connection[Any], schema: str) -> dict[str, list[str]]:
+    """Return, for each kind of process, which rights the session's own role lacks for it; none where it has all."""
+    return {role: _lacking(connection, schema, role) for role in ROLES if role not in {"owner", "maintenance"}}
+
+
+def incomplete(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
+    """Return the statements for roles that are there already: after an upgrade they may lack rights on new tables."""
+    there = {name_of(role, prefix) for role in ROLES if connection.execute(_ROLE, [name_of(role, prefix)]).fetchone()}
+    return [each for each in statements(connection, schema, prefix) if each.split()[-1].strip('"') in there]
+
+
+def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: str) -> list[str]:
+    params = {"schema": f'"{schema}"', "role": name}
+    found = [] if connection.execute(_ROLE, [name]).fetchone() else [_text("create role {} nologin", name)]
+    if role == "owner":
+        return found + [statement for (statement,) in connection.execute(_NOT_OWNED, params)]
+    has = {(what, privilege) for what, privilege in connection.execute(_GRANTED, params)}
+    needs = _needs(connection, schema, role)
+    found += _by_table("grant {} on {} to {}", schema, name, needs - has)
+    found += _by_table("revoke {} on {} from {}", schema, name, has - needs)
+    if role == "operator":  # a rebuild makes a schema for its tables
+        database, may = connection.execute(_MAY_CREATE, [name]).fetchone() or ("", True)
+        found += [] if may else [_text("grant create on database {} to {}", database, name)]
+    return found
+
+
+def _needs(connection: psycopg.Connection[Any], schema: str, role: str) -> set[Right]:
+    """Return all rights of a role: on the schema (""), on tables, and on the sequences that numbers are drawn from."""
+    rights = {(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges}
+    for table, sequence in connection.execute(_SEQUENCES, {"schema": f'"{schema}"'}).fetchall():
+        if (table, "select") in rights and role != "maintenance":
+            rights.add((sequence, "select"))  # to check that it is ahead of its table
+        if table == DRAWN[0] and role in DRAWN[1]:
+            rights.add((sequence, "usage"))
+    return rights | {("", "usage")}
+
+
+def _by_table(statement: str, schema: str, name: str, rights: Iterable[Right]) -> list[str]:
+    by_table: dict[str, list[str]] = defaultdict(list)
+    for table, privilege in sorted(rights):
+        by_table[table].append(privilege)
+    return [_on(statement, schema, table, privileges, name) for table, privileges in by_table.items()]
+
+
+def _on(statement: str, schema: str, what: str, privileges: list[str], name: str) -> str:
+    place = sql.SQL("schema {}").format(sql.Identifier(schema))
+    if what:
+        kind = "" if what in TABLES else "sequence "
+        place = sql.SQL(kind) + sql.Identifier(schema, what)
+    return sql.SQL(statement).format(sql.SQL(", ".join(privileges)), place, sql.Identifier(name)).as_string()
+
+
+def _lacking(connection: psycopg.Connection[Any], schema: str, role: str) -> list[str]:
+    pairs = [(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges]
+    params = {"schema": f'"{schema}"', "tables": [t for t, _ in pairs], "privileges": [p for _, p in pairs]}
+    usage, lacking = connection.execute(_EFFECTIVE, params).fetchone() or (False, [])
+    rights = (right.split(" ") for right in lacking)
+    return [*([] if usage else ["usage on the schema"]), *(f"{privilege} on {table}" for table, privilege in rights)]
+
+
+def _text(statement: str, *names: str) -> str:
+    return sql.SQL(statement).format(*map(sql.Identifier, names)).as_string()

@@ -1,0 +1,76 @@
+"""What a failed delivery means: the event's fault, the topic's, or nobody's (then everything is tried again).
+
+Only what the broker will say again about the same event is the event's fault. What is purged, or fails because another
+message failed before it, says nothing about itself.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError
+
+from eventkit.transports.base import Reports
+
+_OF_EVENT = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.INVALID_RECORD,
+    }
+)
+_UNKNOWN_TOPIC_ID = 100  # has no name in releases of the client that we take
+_OF_TOPIC = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write to it: grant WRITE and DESCRIBE",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "the broker does not know it: create it with `eventkit topics create`",
+    KafkaError._UNKNOWN_TOPIC: "the broker does not know it: create it with `eventkit topics create`",  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION: "it has fewer partitions than it had: it was made anew",  # noqa: SLF001
+    _UNKNOWN_TOPIC_ID: "it was deleted, or deleted and created again",
+    KafkaError.POLICY_VIOLATION: "the broker's policy forbids it",
+    KafkaError.TOPIC_EXCEPTION: "no topic can have this name",
+}
+_OF_ANOTHER = frozenset(
+    {
+        KafkaError._PURGE_QUEUE,  # noqa: SLF001
+        KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
+        KafkaError._GAPLESS_GUARANTEE,  # noqa: SLF001
+        KafkaError._FATAL,  # noqa: SLF001
+    }
+)
+
+
+class DeliveryError(NamedTuple):
+    """A message that was not delivered."""
+
+    tag: int
+    topic: str
+    error: KafkaError
+
+
+def is_permanent(failure: DeliveryError) -> bool:
+    """Return whether the failure names a cause that stays."""
+    return failure.error.code() in _OF_EVENT or failure.error.code() in _OF_TOPIC
+
+
+def judge(failures: Iterable[DeliveryError], reports: Reports) -> None:
+    """Enter failures into the reports."""
+    for tag, topic, error in failures:
+        code = error.code()
+        if code in _OF_EVENT:
+            reports.refused[tag] = error.str()
+        elif code in _OF_TOPIC:
+            reports.held[topic] = topic_reason(error) or error.str()
+        elif reports.lost is None:
+            reports.lost = _another(topic) if code in _OF_ANOTHER else f"a message to topic {topic!r}: {error.str()}"
+
+
+def topic_reason(error: KafkaError) -> str | None:
+    """Return what is wrong with a topic, None when the error is no topic's."""
+    reason = _OF_TOPIC.get(error.code())
+    return reason and f"{reason} ({error.str()})"
+
+
+def _another(topic: str) -> str:
+    return f"messages to topic {topic!r} were given up after another one's failure"
