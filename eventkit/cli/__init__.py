@@ -46,6 +46,13 @@ _COMMANDS = {
     "doctor": "Look at database and broker, and name what could lose or stall events.",
 }
 
+_FOLDERS = {  # commands that outgrew a file
+    "dead-letters": "dead_letters.commands",
+    "doctor": "doctor.commands",
+    "projection": "projections.commands",
+    "projector": "projections.projector",
+}
+
 _EXAMPLES = """\b
 Examples:
   export EVENTKIT_DATABASE_URL=postgresql://shop@localhost/shop
@@ -188,7 +195,7 @@ def _place_of(error: BaseException) -> str:
 
 
 def _module(command: str) -> str:
-    return f"{__name__}.{command.replace('-', '_')}"
+    return f"{__name__}.{_FOLDERS.get(command, command)}"
 
 
 @click.group(

@@ -1,8 +1,8 @@
 """Messages on their way to a broker, each confirmed or told why not.
 
-A `OutgoingQueue` is one publisher on one thread, so that any number of threads and tasks may send; what they send at the same
-time goes together. A message that is refused, or whose topic is unusable, takes nobody else's with it: the others are
-sent again. After a lost connection everything is sent once more, so what is sent has an id of its own.
+An `OutgoingQueue` is one publisher on one thread, so that any number of threads and tasks may send; what they send at
+the same time goes together. A message that is refused, or whose topic is unusable, takes nobody else's with it: the
+others are sent again. After a lost connection everything is sent once more, so what is sent has an id of its own.
 """
 
 import logging

@@ -6,8 +6,8 @@
     store.append(session, shop.stream("customer", 42), CustomerForgotten())       # for read models to follow
 
 From the commit on, personal data of that subject reads as its redacted values. Processes that read before may keep the
-key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). It waits for open transactions that have appended personal data
-of the subject, and those that come later are refused. Rotating master keys is here as well.
+key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). It waits for open transactions that have appended
+personal data of the subject, and those that come later are refused. Rotating master keys is here as well.
 """
 
 from typing import Any, NamedTuple

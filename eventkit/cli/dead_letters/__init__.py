@@ -1,1 +1,1 @@
-"""."""
+"""`eventkit dead-letters`."""

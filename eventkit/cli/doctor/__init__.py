@@ -1,1 +1,1 @@
-"""."""
+"""`eventkit doctor`."""

@@ -1,1 +1,1 @@
-"""."""
+"""`eventkit projection` and `eventkit projector`."""

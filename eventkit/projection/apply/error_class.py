@@ -81,7 +81,7 @@ _OF_APPENDS = {
     AppendDeadlock: ErrorClass.RIVAL,
     DuplicateEventId: ErrorClass.EVENT,
     SubjectForgotten: ErrorClass.EVENT,
-    SubjectKeyMissing: ErrorClass.EVENT,  # anybody may write a subject's name into an event: it says nothing of the set-up
+    SubjectKeyMissing: ErrorClass.EVENT,  # anybody may write a subject's name into an event
     StreamClosed: ErrorClass.EVENT,
 }
 _LIMITS = {  # the settings of PostgreSQL behind what ends a statement or a session

@@ -1,1 +1,1 @@
-"""."""
+"""Projections as a service declares them: handlers, tables, rows."""

@@ -5,10 +5,10 @@ waits for another's lock and returns what that left, or not at all what it delet
 from the defaults and written once, at the end; where another process created it meanwhile, that fold is void and the
 row's events are folded again, on the row.
 
-Where the database has a part in new rows (see `eventkit.projection.define.row_defaults`), they are created first, and all are
-locked, by an upsert whose WHERE is false; they are read by the next statement, whose snapshot sees what the previous
-holder committed. Creating what is missing and then `select ... for update` would lose an update where a handler
-deletes. The table is the user's; its columns' defaults make new rows.
+Where the database has a part in new rows (`eventkit.projection.define.row_defaults`), they are created first, and all
+are locked, by an upsert whose WHERE is false; they are read by the next statement, whose snapshot sees what the
+previous holder committed. Creating what is missing and then `select ... for update` would lose an update where a
+handler deletes. The table is the user's; its columns' defaults make new rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -167,9 +167,10 @@ class RowTable:
                 raise ProjectionError(
                     f"a handler set {name!r} of a row of {self.table.name!r}, which is no column and would be lost"
                 )
-            if key_of(row) != row._loaded:  # noqa: SLF001 our class
+            loaded = row._loaded  # noqa: SLF001 our class
+            if key_of(row) != loaded:
                 raise ProjectionError(
-                    f"a handler changed the key of a row of {self.table.name!r} from {row._loaded!r} to {key_of(row)!r}"  # noqa: SLF001
+                    f"a handler changed the key of a row of {self.table.name!r} from {loaded!r} to {key_of(row)!r}"
                 )
 
     def _one_row(self, connection: psycopg.Connection[Any], shadow: str | None, keys: int, rows: int) -> OneRowError:

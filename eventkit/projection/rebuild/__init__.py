@@ -1,1 +1,1 @@
-"""."""
+"""A rebuild: shadow tables are filled beside the live ones, then swapped in."""

@@ -1,1 +1,1 @@
-"""."""
+"""The process that runs projections: where messages come from, term after term."""

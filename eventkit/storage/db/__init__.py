@@ -1,1 +1,1 @@
-"""."""
+"""PostgreSQL itself: connections and their settings, statements on any driver, text for statements."""

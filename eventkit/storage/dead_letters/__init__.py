@@ -1,1 +1,1 @@
-"""."""
+"""Dead letters: written, looked for, and acted on."""

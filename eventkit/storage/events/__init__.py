@@ -1,1 +1,1 @@
-"""."""
+"""The event store: append, read, decide by tags."""

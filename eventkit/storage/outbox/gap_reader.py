@@ -1,8 +1,8 @@
 """Reads events in order of position under concurrent writers, losing and reordering none within a stream.
 
-The relay reads what is unsent (`Outbox`), a projector may read all there is (`EventLog`): both are a `PositionSource`, and
-this is the reader of both. It keeps a cursor, the highest position looked at, and the gaps below it
-(`eventkit.storage.outbox.gaps`). Every statement reads all gaps that are due *and* what is above the cursor in one snapshot;
+The relay reads what is unsent (`Outbox`), a projector may read all there is (`EventLog`): both are a `PositionSource`,
+and this is the reader of both. It keeps a cursor, the highest position looked at, and the gaps below it
+(`eventkit.storage.outbox.gaps`). Every statement reads all due gaps *and* the rows above the cursor in one snapshot;
 where gaps need several statements, nothing above the cursor is taken until they are through. Memory belongs to one
 connection: after a lost connection or a restart of the server make a new reader.
 """

@@ -1,1 +1,1 @@
-"""."""
+"""Personal data at rest: encrypted with a key for each subject."""

@@ -1,1 +1,1 @@
-"""."""
+"""How events leave the store: pruned, or archived with their stream."""

@@ -1,1 +1,1 @@
-"""."""
+"""Live subscriptions to the event store, without a broker."""

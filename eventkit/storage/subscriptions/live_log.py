@@ -1,8 +1,9 @@
 """One reader of all events for the live subscriptions of a process: it keeps what came last, for those who follow.
 
-A thread reads `events` as a projector without a broker does (`GapReader`), gap-safe and in the order of each stream, and
-appends batches to a list that is bounded by bytes. A follower that is behind that list, or was too slow for it, reads
-alone until it can join. It can join at a batch when everything returned before that batch lies below its own place.
+A thread reads `events` as a projector without a broker does (`GapReader`), gap-safe and in the order of each stream,
+and appends batches to a list that is bounded by bytes. A follower that is behind that list, or was too slow for it,
+reads alone until it can join. It can join at a batch when everything returned before that batch lies below its own
+place.
 """
 
 import logging
