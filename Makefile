@@ -39,8 +39,11 @@ bench: $(VENV)/.dev ## How fast all of it is, beside the raw parts on this machi
 	@$(PY) -m tests.servers fetch
 	@for run in $(RUNS); do $(PY) -m benchmarks $$run $(ARGS); done
 
-docs: $(VENV)/.dev ## Hold the documents to the code: links, the tests that promises name, the README's program
+docs: $(VENV)/.dev ## Hold the documents to the code, and build them as a site in build/site; ARGS=serve shows it
 	@$(PY) scripts/check_docs.py
+	@$(PY) scripts/reference.py --check
+	@$(PY) scripts/prose.py | tail -1 || true
+	@$(PY) scripts/site.py $(ARGS)
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .venv-sa20 .servers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

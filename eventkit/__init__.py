@@ -19,31 +19,54 @@ from eventkit.domain.catalog.event_type import EventType
 from eventkit.domain.codec.encoded import Encoded
 from eventkit.domain.codec.personal import Personal
 from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import (
     AggregateError,
     AppendDeadlock,
+    ArchiveError,
     CatalogError,
     ConcurrencyError,
+    ConfigurationError,
     DatabaseUnavailable,
+    DeadLetterError,
     DecisionChanged,
     DuplicateEventId,
     EventkitError,
     EventTooLarge,
+    InstallationMoved,
     InvalidEvent,
     InvalidStreamId,
+    MaintenanceDenied,
     MissingEvents,
+    NameTaken,
     NewerSchema,
+    NotApplied,
+    NotPrimary,
+    ProjectionDeleted,
+    ProjectionError,
     Refused,
+    ReplyRefused,
     RequestError,
     RequestFailed,
     RequestTimeout,
+    SchemaMismatch,
+    StorageError,
+    StreamClosed,
+    StreamParked,
+    StreamPruned,
+    SubjectForgotten,
+    SubjectKeyMissing,
+    TopicUnusable,
+    TransportError,
+    TransportUnavailable,
     TryLater,
     UndecodableEvent,
     UnexpectedEvent,
     UnknownEventType,
     UnsupportedConnection,
+    VersionMismatch,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +75,7 @@ if TYPE_CHECKING:
     from eventkit.aggregates.repository import Repository
     from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
     from eventkit.aggregates.snapshots import Snapshots
+    from eventkit.config import Settings, load_settings
     from eventkit.messaging.deadlines import Deadlines
     from eventkit.messaging.handlers import Handlers
     from eventkit.messaging.listener import Listener
@@ -68,6 +92,7 @@ if TYPE_CHECKING:
     from eventkit.projection.wait_for import wait_for, wait_for_async
     from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Appended, Decision, EventStore, QueryItem
     from eventkit.storage.forget import Privacy
+    from eventkit.transports.base import open_transport
 
 __all__ = [
     "ANY",
@@ -78,10 +103,13 @@ __all__ = [
     "Append",
     "AppendDeadlock",
     "Appended",
+    "ArchiveError",
     "Catalog",
     "CatalogError",
     "ConcurrencyError",
+    "ConfigurationError",
     "DatabaseUnavailable",
+    "DeadLetterError",
     "Deadlines",
     "Decider",
     "Deciding",
@@ -97,36 +125,59 @@ __all__ = [
     "EventkitError",
     "Handlers",
     "Inline",
+    "InstallationMoved",
     "InvalidEvent",
     "InvalidStreamId",
     "Listener",
+    "MaintenanceDenied",
+    "MasterKeys",
     "Metadata",
     "MissingEvents",
+    "NameTaken",
     "NewerSchema",
+    "NotApplied",
+    "NotPrimary",
     "Personal",
     "Privacy",
     "ProcessManager",
+    "ProjectionDeleted",
+    "ProjectionError",
     "QueryItem",
     "Reaction",
     "Refused",
     "Replies",
+    "ReplyRefused",
     "Repository",
     "RequestError",
     "RequestFailed",
     "RequestTimeout",
     "Requester",
     "Responder",
+    "SchemaMismatch",
     "Sender",
+    "Settings",
     "Snapshots",
     "SqlProjection",
+    "StorageError",
+    "StreamClosed",
     "StreamId",
+    "StreamParked",
+    "StreamPruned",
+    "SubjectForgotten",
+    "SubjectKeyMissing",
     "TableProjection",
+    "TopicUnusable",
+    "TransportError",
+    "TransportUnavailable",
     "TryLater",
     "UndecodableEvent",
     "UnexpectedEvent",
     "UnknownEventType",
     "UnsupportedConnection",
+    "VersionMismatch",
     "evolve",
+    "load_settings",
+    "open_transport",
     "retry_on_conflict",
     "retry_on_conflict_async",
     "wait_for",
@@ -135,6 +186,9 @@ __all__ = [
 
 _AT_FIRST_USE = {
     "ANY": "eventkit.storage.events.event_store",
+    "Settings": "eventkit.config",
+    "load_settings": "eventkit.config",
+    "open_transport": "eventkit.transports.base",
     "DELETE": "eventkit.projection.define.rows",
     "Deadlines": "eventkit.messaging.deadlines",
     "Handlers": "eventkit.messaging.handlers",

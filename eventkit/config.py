@@ -37,11 +37,16 @@ ENCODE = "special characters in a password are written percent-encoded (/ as %2F
 class Settings:
     """What a process is told; `transport_options` go to the broker's client as they are."""
 
-    database_url: str | None = field(default=None, repr=False)  # it may hold a password
-    transport_url: str | None = field(default=None, repr=False)
+    database_url: str | None = field(
+        default=None, repr=False, metadata={"help": "PostgreSQL: `postgresql://user@host:5432/database`."}
+    )
+    transport_url: str | None = field(default=None, repr=False, metadata={"help": "The broker: `kafka://host:9092`."})
     transport_options: Mapping[str, str] = field(default_factory=dict, repr=False)
-    schema: str = DEFAULT_SCHEMA
-    master_keys: MasterKeys | None = None  # they wrap the keys of personal data
+    schema: str = field(default=DEFAULT_SCHEMA, metadata={"help": "The PostgreSQL schema of eventkit's tables."})
+    master_keys: MasterKeys | None = field(
+        default=None,
+        metadata={"help": "They encrypt the keys of personal data. `EVENTKIT_MASTER_KEYS_FILE` names a file of them."},
+    )
     file: Path | None = None  # what was read of a file was read of this one
 
     def __post_init__(self) -> None:
@@ -51,6 +56,11 @@ class Settings:
     def require_database(self) -> str:
         """Return the database's address, or say what to set."""
         return _required(self.database_url, "database", "postgresql://user@host:5432/database")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address for SQLAlchemy's `create_engine` and `create_async_engine`, by psycopg."""
+        return "postgresql+psycopg://" + self.require_database().partition("://")[2]
 
     def require_master_keys(self) -> MasterKeys:
         """Return the master keys, or say what to set."""
@@ -66,7 +76,7 @@ class Settings:
         return _required(self.transport_url, "transport", "kafka://host:9092")
 
 
-def load(**options: str | None) -> Settings:
+def load_settings(**options: str | None) -> Settings:
     """Put the settings together; an option of None is not given."""
     unknown = set(options) - set(_NAMES)
     if unknown:

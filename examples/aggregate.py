@@ -8,11 +8,9 @@ $ python -m examples.aggregate
 from dataclasses import dataclass
 
 from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-from eventkit import Aggregate, Catalog, EventStore, Repository, evolve, retry_on_conflict
-from eventkit.config import load
+from eventkit import Aggregate, Catalog, EventStore, Repository, evolve, load_settings, retry_on_conflict
 
 bank = Catalog("bank")
 
@@ -66,7 +64,7 @@ def withdraw(session: Session, account_id: str, amount: int) -> None:
 
 def main() -> None:
     """Pay in, take out, and be refused."""
-    sessions = sessionmaker(create_engine(make_url(load().require_database()).set(drivername="postgresql+psycopg")))
+    sessions = sessionmaker(create_engine(load_settings().sqlalchemy_url))
     with sessions.begin() as session, accounts.change(session, "ada") as account:
         account.deposit(100)
     retry_on_conflict(sessions.begin, lambda session: withdraw(session, "ada", 60))  # again, if another was first

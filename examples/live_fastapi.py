@@ -13,8 +13,7 @@ import msgspec
 from fastapi import FastAPI, Header
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from eventkit import Catalog, EventStore
-from eventkit.config import load
+from eventkit import Catalog, EventStore, load_settings
 
 shop = Catalog("shop")
 store = EventStore(shop)
@@ -55,7 +54,7 @@ async def events(order: str, last_event_id: Annotated[int, Header()] = 0) -> Str
 async def messages(order: str, after: int) -> AsyncIterator[bytes]:
     """Yield an order's events; a browser that connects again sends the last id, and goes on from there."""
     stream = shop.stream("order", order)
-    async with store.subscribe(load().require_database(), after=after, categories=["order"]) as subscription:
+    async with store.subscribe(load_settings().require_database(), after=after, categories=["order"]) as subscription:
         async for envelope in subscription:
             if envelope.stream == stream:
                 data = msgspec.json.encode({"type": envelope.type, **asdict(envelope.event)})

@@ -15,12 +15,10 @@ from uuid import UUID, uuid4
 
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from eventkit import Catalog, EventStore
-from eventkit.config import load
+from eventkit import Catalog, EventStore, load_settings
 
 
 class Base(DeclarativeBase):
@@ -47,7 +45,7 @@ class OrderPlaced(BaseModel, frozen=True):  # what the caller sends is what is r
 
 @cache
 def engine() -> AsyncEngine:
-    return create_async_engine(make_url(load().require_database()).set(drivername="postgresql+psycopg"))
+    return create_async_engine(load_settings().sqlalchemy_url)
 
 
 async def in_a_session() -> AsyncIterator[AsyncSession]:

@@ -10,11 +10,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, Uuid, create_engine
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from eventkit import NO_STREAM, Catalog, DatabaseUnavailable, EventStore
-from eventkit.config import load
+from eventkit import NO_STREAM, Catalog, DatabaseUnavailable, EventStore, load_settings
 
 metadata = MetaData()
 orders = Table(
@@ -54,7 +52,7 @@ def surely(engine: Engine, order: UUID, customer: str, total: int, *, attempts: 
 
 
 def main() -> None:
-    engine = create_engine(make_url(load().require_database()).set(drivername="postgresql+psycopg"))
+    engine = create_engine(load_settings().sqlalchemy_url)
     metadata.create_all(engine)
     order = uuid4()
     surely(engine, order, "ada", 12)

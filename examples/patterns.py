@@ -8,10 +8,9 @@ $ python -m examples.patterns
 
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, create_engine, insert, make_url
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, create_engine, insert
 
-from eventkit import Catalog, EventStore
-from eventkit.config import load
+from eventkit import Catalog, EventStore, load_settings
 from eventkit.messaging import Handlers, Listener, Refused, Requester, Responder, Sender
 from eventkit.transports import open_transport
 
@@ -89,8 +88,8 @@ def price(connection: Connection, request: GetPrice) -> Price:
 
 
 def main() -> None:
-    settings = load()
-    engine = create_engine(make_url(settings.require_database()).set(drivername="postgresql+psycopg"))
+    settings = load_settings()
+    engine = create_engine(settings.sqlalchemy_url)
     metadata.create_all(engine)
     transport = open_transport(settings.require_transport(), settings.transport_options)
     cache = dict(PRICES)

@@ -11,11 +11,9 @@ from decimal import Decimal
 from typing import ClassVar
 
 from sqlalchemy import Table, create_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from eventkit import Catalog, EventStore, TableProjection
-from eventkit.config import load
+from eventkit import Catalog, EventStore, TableProjection, load_settings
 
 
 class Base(DeclarativeBase):
@@ -73,7 +71,7 @@ def placed(row: CustomerTotals, event: OrderPlaced) -> None:  # that customer's 
 
 def main() -> None:
     """Place two orders, and roll a third one back."""
-    url = make_url(load().require_database()).set(drivername="postgresql+psycopg")
+    url = load_settings().sqlalchemy_url
     engine = create_engine(url)
     Base.metadata.create_all(engine)
     with Session(engine) as session:

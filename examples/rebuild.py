@@ -13,8 +13,7 @@ from typing import Protocol
 import psycopg
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from eventkit import Catalog, EventStore, TableProjection
-from eventkit.config import load
+from eventkit import Catalog, EventStore, TableProjection, load_settings
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 
 shop = Catalog("shop")
@@ -56,7 +55,7 @@ def sold(row: Sales, event: ItemSold) -> None:
 
 def main() -> None:
     """Record some sales, and rebuild what is made of them."""
-    settings = load()
+    settings = load_settings()
     with psycopg.connect(settings.require_database()) as connection:
         connection.execute(
             "create table if not exists sales (item text primary key, sold int not null default 0,"

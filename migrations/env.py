@@ -39,14 +39,14 @@ def run(connection: Connection | None, schema: str) -> None:
 def main() -> None:
     given = context.config.attributes
     if SCHEMA_OPTION not in given:
-        given[SCHEMA_OPTION] = context.config.get_main_option(SCHEMA_OPTION) or settings.load().schema
+        given[SCHEMA_OPTION] = context.config.get_main_option(SCHEMA_OPTION) or settings.load_settings().schema
     schema = schema_of_config(context.config)
     if context.is_offline_mode():
         run(None, schema)
     elif "connection" in given:
         run(given["connection"], schema)
     else:
-        with connected(settings.load().require_database()) as connection:
+        with connected(settings.load_settings().require_database()) as connection:
             run(connection, schema)
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any, Never
 
 import click
 
-from eventkit.config import load
+from eventkit.config import load_settings
 from eventkit.errors import ConfigurationError, EventkitError
 from eventkit.observability import logs
 from eventkit.observability.plain import one_line
@@ -222,7 +222,7 @@ def _module(command: str) -> str:
 def main(ctx: click.Context, /, log_format: logs.Format, log_level: str, *, debug: bool, **urls: str | None) -> None:
     """Append events in your own transaction, relay them in order, rebuild read models."""
     logs.configure(log_format, level=logging.DEBUG if debug else logging.getLevelNamesMapping()[log_level.upper()])
-    ctx.obj = load(**urls)
+    ctx.obj = load_settings(**urls)
 
 
 _restore_help(main)

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-from eventkit.config import load
+from eventkit import load_settings
 from eventkit.embedded.kafka import NOTICE, EmbeddedKafka
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import ConfigurationError
@@ -74,7 +74,7 @@ class Servers:
 @contextmanager
 def servers(*, partitions: int, broker: str = EMBEDDED) -> Iterator[Servers]:
     """Start or find the servers, and make the run's tables and topic; take all of it away at the end."""
-    settings = load()
+    settings = load_settings()
     topic = flights.topic(flights.stream("flight", "any"))
     with ExitStack() as stack:
         database_url, database = _database(stack)
@@ -130,7 +130,7 @@ def _installed(stack: ExitStack, kind: str, topic: str, partitions: int) -> tupl
 @contextmanager
 def _topic(url: str, topic: str, partitions: int) -> Iterator[None]:
     """Make a topic on a broker that stays, and remove it in the end."""
-    transport = open_transport(url, load().transport_options)
+    transport = open_transport(url, load_settings().transport_options)
     transport.create_topics([topic], partitions=partitions)
     transport.subscribe(
         [topic], CHECKER
@@ -149,7 +149,9 @@ def _forget(url: str, topic: str) -> None:
     if not url.startswith("kafka://"):
         return
     quiet = {"log_level": 3}  # its client says at its end that it has ended
-    admin = AdminClient({"bootstrap.servers": url.removeprefix("kafka://"), **quiet, **load().transport_options})
+    admin = AdminClient(
+        {"bootstrap.servers": url.removeprefix("kafka://"), **quiet, **load_settings().transport_options}
+    )
     groups = [CHECKER, *(projection.name for projection in projections)]
     pending = [*admin.delete_topics([topic]).values(), *admin.delete_consumer_groups(groups).values()]
     for done in pending:

@@ -9,8 +9,7 @@ import psycopg
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from eventkit import NO_STREAM, Appended, EventStore
-from eventkit.config import load
+from eventkit import NO_STREAM, Appended, EventStore, load_settings
 from examples.flights.events import (
     RUN,
     Fact,
@@ -22,7 +21,7 @@ from examples.flights.events import (
     flights,
 )
 
-store = EventStore(flights, schema=load().schema)
+store = EventStore(flights, schema=load_settings().schema)
 
 
 class ServiceTable(DeclarativeBase):

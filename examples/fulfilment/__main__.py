@@ -1,9 +1,8 @@
 """Makes the tables and places three orders: one that goes well, one that cannot be sent, one that nobody pays."""
 
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
-from eventkit.config import load
+from eventkit import load_settings
 from examples.fulfilment.events import OrderPlaced, shop, store
 from examples.fulfilment.process import Base
 
@@ -11,7 +10,7 @@ ORDERS = [OrderPlaced("1", 40, "Iceland"), OrderPlaced("2", 50, "Atlantis"), Ord
 
 
 def main() -> None:
-    engine = create_engine(make_url(load().require_database()).set(drivername="postgresql+psycopg"))
+    engine = create_engine(load_settings().sqlalchemy_url)
     Base.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(text('create table if not exists bookings ("order" text not null, amount int not null)'))

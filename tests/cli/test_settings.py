@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eventkit.config import Settings, load, without_password
+from eventkit.config import Settings, load_settings, without_password
 from eventkit.errors import ConfigurationError
 
 SECRET = "hush-7f3a"
@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nothing_is_given() -> None:
     """Without settings there is the default schema, and what is missing is asked for with the names to set."""
-    settings = load()
+    settings = load_settings()
 
     assert settings == Settings(schema="eventkit")
     with pytest.raises(
@@ -41,7 +41,7 @@ def test_options_win_over_the_environment_and_that_over_a_file(folder: Path, mon
     monkeypatch.setenv("EVENTKIT_SCHEMA", "environment")
     monkeypatch.setenv("EVENTKIT_TRANSPORT_OPTION_linger.ms", "9")
 
-    settings = load(schema="option", transport_url=None)
+    settings = load_settings(schema="option", transport_url=None)
 
     assert settings.require_database() == "postgresql://file/db"
     assert settings.require_transport() == "kafka://environment"
@@ -57,7 +57,7 @@ def test_pyproject_is_a_file_too_and_the_nearest_counts(folder: Path, monkeypatc
     (folder / "src" / "pyproject.toml").write_text('[tool.other]\nschema = "other"\n')
     monkeypatch.chdir(inner)
 
-    assert load().schema == "shop"
+    assert load_settings().schema == "shop"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_used_is_named(folder: Path, text: str, said: str)
     (folder / "eventkit.toml").write_text(text)
 
     with pytest.raises(ConfigurationError, match=said) as caught:
-        load()
+        load_settings()
 
     assert SECRET not in str(caught.value)
 
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_used_is_named(folder: Path, text: str, said: str)
 def test_a_password_in_an_option_is_refused(url: str) -> None:
     """Whoever may list processes would see it."""
     with pytest.raises(ConfigurationError, match=r"EVENTKIT_DATABASE_URL in the environment.*PGPASSWORD") as caught:
-        load(database_url=url)
+        load_settings(database_url=url)
 
     assert SECRET not in str(caught.value)
 
@@ -106,7 +106,7 @@ def test_a_password_in_the_environment_is_taken_and_not_shown(monkeypatch: pytes
     monkeypatch.setenv("EVENTKIT_DATABASE_URL", url)
     monkeypatch.setenv("EVENTKIT_TRANSPORT_OPTION_sasl.password", SECRET)
 
-    settings = load()
+    settings = load_settings()
 
     assert settings.require_database() == url
     assert settings.transport_options == {"sasl.password": SECRET}
@@ -118,7 +118,7 @@ def test_a_password_in_the_environment_is_taken_and_not_shown(monkeypatch: pytes
 )
 def test_an_address_without_a_password_is_an_option(url: str) -> None:
     """A port, several hosts or an IPv6 address are no password."""
-    assert load(transport_url=url).require_transport() == url
+    assert load_settings(transport_url=url).require_transport() == url
 
 
 def test_an_address_can_be_shown_without_its_password() -> None:
@@ -131,7 +131,7 @@ def test_an_address_can_be_shown_without_its_password() -> None:
 def test_an_unknown_setting_is_named() -> None:
     """A program that hands over what does not exist is told."""
     with pytest.raises(ConfigurationError, match=r"unknown settings \['database'\]"):
-        load(database="x")
+        load_settings(database="x")
 
 
 OURS = 'schema = "above"\n'
@@ -147,7 +147,7 @@ def above(folder: Path, name: str = "eventkit.toml", text: str = OURS) -> Path:
 def work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Load the settings in the lower folder."""
     monkeypatch.chdir(folder / "mine" / "work")
-    return load()
+    return load_settings()
 
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
@@ -247,7 +247,7 @@ def test_a_working_directory_that_is_gone_has_no_file(folder: Path, monkeypatch:
     monkeypatch.chdir(gone)
     gone.rmdir()
 
-    assert load().file is None
+    assert load_settings().file is None
 
 
 @pytest.mark.parametrize(
@@ -268,4 +268,4 @@ def test_a_file_cannot_name_code_to_be_loaded_or_run(folder: Path, text: str) ->
     (folder / "eventkit.toml").write_text(text)
 
     with pytest.raises(ConfigurationError, match=r"which loads code into this process: set .*EVENTKIT_"):
-        load()
+        load_settings()

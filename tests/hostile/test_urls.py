@@ -2,7 +2,7 @@
 
 import pytest
 
-from eventkit.config import has_password, load
+from eventkit.config import has_password, load_settings
 from eventkit.errors import ConfigurationError, EventkitError
 from eventkit.storage.db.connect import parse
 from eventkit.transports import open_transport
@@ -63,6 +63,6 @@ def test_a_host_without_a_port_is_not_repeated() -> None:
 def test_such_a_password_in_an_option_is_refused_as_a_password(sign: str) -> None:
     """It is seen for what it is, though it cannot be read."""
     with pytest.raises(ConfigurationError, match=r"transport_url has a password in an option") as refused:
-        load(transport_url=f"redis://someone:Sesame{sign}Barley7@host")
+        load_settings(transport_url=f"redis://someone:Sesame{sign}Barley7@host")
 
     assert "Barley7" not in str(refused.value)
