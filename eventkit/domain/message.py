@@ -107,21 +107,25 @@ def event_of(message: Message, *, versioned: bool = True) -> EncodedEvent:
 
 
 def schema_version_of(message: Message) -> int:
-    """Judge an event's headers as `event_of` does, but for its version, and return that of its schema."""
+    """Judge an event's headers as `event_of` does, but for its version, and return that of its schema.
+
+    The quick ways accept only ASCII: every value that `event_of` would decode is readable then. All else takes its way.
+    """
     headers = message.headers
     try:
-        if len(headers) == _PLAIN:
-            (a, spec), (b, event_id), (c, source), (d, kind), (e, time), (f, _), (g, _) = headers
+        if message.unreadable is None and len(headers) == _PLAIN:
+            (a, spec), (b, event_id), (c, source), (d, kind), (e, time), (f, version), (g, _) = headers
             # By name: seven headers may be seven others.
             if (
                 a == "ce_specversion" and b == "ce_id" and c == "ce_source" and d == "ce_type" and e == "ce_time"
                 and f == "ce_streamversion" and g == "content-type" and spec in _ONE and event_id and source and kind
-                and time
+                and time and version and event_id.isascii() and source.isascii() and kind.isascii()
+                and version.isascii()
             ):  # fmt: skip
                 time_of(time if isinstance(time, str) else time.decode())
                 return 1
         found: dict[str, Raw] = dict(headers)
-        if len(found) == len(headers) and found.get("ce_specversion") in _ONE and _is_plain(found):
+        if len(found) == len(headers) and message.unreadable is None and _is_plain(found):
             return number_of(found.get("ce_dataschemaversion", "1")) or _judged(message, _texts(message))
     except ValueError:  # a time that is none: say so
         pass
@@ -129,23 +133,27 @@ def schema_version_of(message: Message) -> int:
 
 
 def _is_plain(found: dict[str, Raw]) -> bool:
-    """Whether headers need no closer look: what an event needs is there, and what may be there is ASCII."""
+    """Whether headers need no closer look: the needed ones are there, and all that are read but metadata are ASCII."""
     time = found.get("ce_time")
     if not (time and found.get("ce_id") and found.get("ce_source") and found.get("ce_type")):
         return False
-    for name in _STORY:
+    if found.get("ce_specversion") not in _ONE or "ce_metadata" in found:
+        return False
+    for name in _TEXTS:
         value = found.get(name)
         if value is not None and not value.isascii():
             return False
     time_of(time if isinstance(time, str) else time.decode())
-    return "ce_metadata" not in found
+    return True
 
 
 _PLAIN = 7  # headers, where an event has no others
 _ONE = ("1.0", b"1.0")
 _NEEDED = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
-_STORY = ("ce_correlationid", "ce_causationid", "ce_traceparent")
-_READ = frozenset([*_NEEDED, *_STORY, "ce_streamversion", "ce_dataschemaversion", "ce_metadata"])
+_TEXTS = (  # without a form that is checked
+    "ce_id", "ce_source", "ce_type", "ce_streamversion", "ce_correlationid", "ce_causationid", "ce_traceparent"
+)  # fmt: skip
+_READ = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata"])
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 

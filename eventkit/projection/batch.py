@@ -172,12 +172,12 @@ def contiguous(arrivals: Sequence[Arrival]) -> list[Arrival]:
 
 
 def header(message: Message, name: str, place: int) -> Raw:
-    """Return a header of a message, looking first where eventkit itself puts it; None when it is missing."""
-    headers = message.headers
-    if len(headers) > place and headers[place][0] == name:
+    """Return a header of a message, looking first where eventkit itself puts it; one without a value is missing."""
+    headers: Sequence[tuple[str, Raw]] = message.headers
+    if len(headers) > place and headers[place][0] == name and headers[place][1] is not None:
         return headers[place][1]
     for key, value in headers:
-        if key == name:
+        if key == name and value is not None:
             return value
     return None
 

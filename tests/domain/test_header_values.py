@@ -1,12 +1,13 @@
 """The values of headers: one decoder for each, whoever wrote them."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.header_values import number_of, time_of
 from eventkit.domain.message import Message, event_of, schema_version_of
 from eventkit.errors import UndecodableEvent
@@ -57,35 +58,70 @@ def test_what_is_no_number_is_none(value: str | bytes | None) -> None:
 NAMES = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_streamversion", "content-type"]
 MORE = ["ce_dataschemaversion", "ce_correlationid", "ce_causationid", "ce_traceparent", "ce_metadata", "x"]
 GOOD = {"ce_specversion": "1.0", "ce_time": "2026-01-01T00:00:00Z", "ce_streamversion": "1", "ce_metadata": "{}"}
-ODD = st.sampled_from([None, "", "1", "2", "0", "1.0", "{}", "[]", "x", b"\xff", "2026-06-30T23:59:60Z", "now"])
+ODD = [
+    None, "", b"", "1", "2", "0", "1.0", b"1.0", "{}", "[]", "x", b"\xff", b"1\xff", "\xe9", "\xe9".encode(), "\u0661",
+    "\ud800", "2026-06-30T23:59:60Z", b"2026-06-30T23:59:60Z", "now", b"\xb2",
+]  # fmt: skip
+Values = list[tuple[str, str | bytes]]
+
+
+def headers_with(*changes: tuple[str, str | bytes | None], more: Iterable[str] = ()) -> list[Any]:
+    """Return an event's headers with other values: of one that it does not have, at the end."""
+    headers: dict[str, str | bytes | None] = {name: GOOD.get(name, "7") for name in [*NAMES, *more]}
+    return [*{**headers, **dict(changes)}.items()]
 
 
 @st.composite
 def some_headers(draw: st.DrawFn) -> list[tuple[str, str | bytes | None]]:
     """Return the headers of an event, now and then with some changed, missing, added, or in another order."""
     names = draw(st.one_of(st.just(NAMES), st.permutations(NAMES), st.lists(st.sampled_from(NAMES + MORE), max_size=9)))
-    names = [*names, *draw(st.lists(st.sampled_from(MORE), max_size=3))]
-    values = [GOOD.get(name, "7") if draw(st.integers(0, 9)) else draw(ODD) for name in names]
+    names = [*names, *draw(st.lists(st.one_of(st.sampled_from(NAMES + MORE), st.text(max_size=3)), max_size=3))]
+    odd = st.one_of(st.sampled_from(ODD), st.binary(max_size=4), st.text(max_size=4))
+    values = [GOOD.get(name, "7") if draw(st.integers(0, 9)) else draw(odd) for name in names]
     encode = draw(st.booleans())
     return [
-        (name, value.encode() if encode and isinstance(value, str) else value)
+        (name, value.encode() if encode and isinstance(value, str) and is_utf_8(value) else value)
         for name, value in zip(names, values, strict=True)
     ]
 
 
-@given(some_headers())
-def test_the_quick_judge_says_what_the_thorough_one_says(headers: list[tuple[str, str | bytes]]) -> None:
-    """Whether an event is refused does not depend on how much of it a handler wants to know."""
-    message = Message("shop.order", "order-1", b"{}", headers)
+def is_utf_8(text: str) -> bool:
+    """Whether a text can be encoded."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
-    def judged() -> EncodedEvent | None:
+
+def verdicts(headers: Values, unreadable: str | None = None) -> tuple[int | str, int | str]:
+    """Return what each judge says: the version of the schema, or why it refuses the event."""
+    message = Message("shop.order", "order-1", b"{}", headers, None, unreadable)
+
+    def said(judge: Callable[[Message], int]) -> int | str:
         try:
-            return event_of(message, versioned=False)
-        except UndecodableEvent:
-            return None
+            return judge(message)
+        except UndecodableEvent as refused:
+            return str(refused)
 
-    event = judged()
-    try:
-        assert schema_version_of(message) == (event and event.schema_version)
-    except UndecodableEvent:
-        assert event is None
+    return said(schema_version_of), said(lambda each: event_of(each, versioned=False).schema_version)
+
+
+@example(headers_with(("ce_streamversion", b"\xff")), None)
+@example(headers_with(("ce_id", b"\xff")), None)
+@example(headers_with(("ce_source", b"\xff"), ("ce_correlationid", "1")), None)
+@example(headers_with(("ce_streamversion", b"\xff"), ("ce_dataschemaversion", "2")), None)
+@example(headers_with(), "its value is a list")
+@given(some_headers(), st.sampled_from([None, None, None, "its value is a list"]))
+def test_the_quick_judge_says_what_the_thorough_one_says(headers: Values, unreadable: str | None) -> None:
+    """Whether an event is refused, and why, does not depend on how much of it a handler wants to know."""
+    quick, thorough = verdicts(headers, unreadable)
+
+    assert quick == thorough
+
+
+@pytest.mark.parametrize("name", [*NAMES, *MORE])
+@pytest.mark.parametrize("more", [[], ["ce_dataschemaversion"], ["ce_correlationid", "x"], ["ce_metadata"]], ids=str)
+def test_one_odd_header_is_judged_alike(name: str, more: list[str]) -> None:
+    """With each odd value, once and doubled, in front and at the end, beside headers of each kind."""
+    for value in ODD:
+        headers = headers_with((name, value), more=more)
+        for each in (headers, [*headers, (name, "7")], [(name, "7"), *headers], [*headers, (name, None)]):
+            quick, thorough = verdicts(each)
+            assert quick == thorough, each
