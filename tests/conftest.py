@@ -7,6 +7,7 @@ kill one. `@pytest.mark.both_postgres` runs a test on both releases.
 """
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -44,8 +45,11 @@ _missing: dict[str, str] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name our markers."""
+    """Name our markers, and let Ctrl-C end this process and those that tests start."""
     config.addinivalue_line("markers", "both_postgres: run the test on PostgreSQL 15 and on 18")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts its background jobs so, and processes that tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -75,7 +75,7 @@ class EventkitProcess:
         if self._process is not None and self.running:
             self._process.send_signal(number)
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Return its exit code."""
         assert self._process is not None
         return self._process.wait(timeout)
@@ -84,6 +84,6 @@ class EventkitProcess:
         """Return what it has said."""
         return self._log.read_text()
 
-    def says(self, words: str, *, timeout: float = 20) -> None:
+    def says(self, words: str, *, timeout: float = 60) -> None:
         """Wait until its log has the words."""
         wait_until(lambda: words in self.log(), timeout=timeout, what=f"{words!r} in the log:\n{self.log()}")

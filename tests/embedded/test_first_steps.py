@@ -35,9 +35,9 @@ def test_one_command_lends_both_servers(first_steps: "subprocess.Popen[str]", ro
     names, urls = zip(*(line.removeprefix("export ").split("=", 1) for line in lines), strict=True)
 
     psycopg.connect(urls[0]).close()
-    Producer({"bootstrap.servers": urls[1].removeprefix("kafka://")}).list_topics(timeout=10)
+    Producer({"bootstrap.servers": urls[1].removeprefix("kafka://")}).list_topics(timeout=60)
     first_steps.send_signal(end)
-    _, said = first_steps.communicate(timeout=30)
+    _, said = first_steps.communicate(timeout=60)
 
     assert names == ("EVENTKIT_DATABASE_URL", "EVENTKIT_TRANSPORT_URL")
     assert "embedded broker, not durable" in said

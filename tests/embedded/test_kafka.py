@@ -29,7 +29,7 @@ def test_a_topic_has_the_partitions_that_were_asked_for(embedded_kafka: Embedded
     embedded_kafka.create_topic("orders")
     embedded_kafka.create_topic("payments", partitions=3)
 
-    topics = _producer(embedded_kafka).list_topics(timeout=10).topics
+    topics = _producer(embedded_kafka).list_topics(timeout=60).topics
 
     assert {name: len(topic.partitions) for name, topic in topics.items()} == {"orders": 6, "payments": 3}
 
@@ -48,11 +48,11 @@ def test_a_group_shares_what_another_process_sends(embedded_kafka: EmbeddedKafka
     seen: list[list[str]] = [[], []]
     with closing(_consumer(embedded_kafka)) as first, closing(_consumer(embedded_kafka)) as second:
         consumers = [first, second]
-        wait_until(lambda: _partitions(consumers) == [3, 3], timeout=30, what="three partitions each")
+        wait_until(lambda: _partitions(consumers) == [3, 3], timeout=60, what="three partitions each")
 
         subprocess.run([sys.executable, "-c", PRODUCER, embedded_kafka.bootstrap, "300"], check=True)
 
-        wait_until(lambda: _read(consumers, seen) == 300, timeout=30, what="300 messages")
+        wait_until(lambda: _read(consumers, seen) == 300, timeout=60, what="300 messages")
     assert sorted(map(int, seen[0] + seen[1])) == list(range(300))
     assert all(seen)
 
@@ -90,7 +90,7 @@ def test_two_clusters_run_beside_each_other(embedded_kafka: EmbeddedKafka) -> No
         embedded_kafka.create_topic("orders")
 
         assert other.url != embedded_kafka.url
-        assert _producer(other).list_topics(timeout=10).topics == {}
+        assert _producer(other).list_topics(timeout=60).topics == {}
 
 
 def test_the_port_of_a_stopped_cluster_is_free() -> None:

@@ -117,7 +117,7 @@ class Writer:
         admin.execute("select pg_terminate_backend(%s)", (pid,))
         wait_until(lambda: not admin.execute("select from pg_stat_activity where pid = %s", (pid,)).fetchall())
         if self.asked is not None:
-            assert self.asked.result.exception(30) is not None
+            assert self.asked.result.exception(60) is not None
         self.asked = None
         self.connection.close()
         self._begin_anew()
@@ -140,7 +140,7 @@ class Writer:
 def settle(writers: Sequence[Writer], admin: psycopg.Connection[Any]) -> None:
     """Wait until each append is through, or waits for a transaction that waits for nobody; compare those through."""
     while waiting := [writer for writer in writers if writer.asked is not None]:
-        wait_until(lambda: _through(waiting) or _all_wait(waiting, admin), what="appends", timeout=30)
+        wait_until(lambda: _through(waiting) or _all_wait(waiting, admin), what="appends", timeout=60)
         through = _through(waiting)
         if not through:
             return

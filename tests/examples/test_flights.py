@@ -57,7 +57,7 @@ def test_the_demo_runs_on_real_servers_and_leaves_them_as_they_were(
 ) -> None:
     """Its schemas, topics and groups are its own, and gone in the end."""
     url = postgres15.fresh(migrated=False)
-    topics = set(kafka.admin().list_topics(timeout=10).topics)
+    topics = set(kafka.admin().list_topics(timeout=60).topics)
 
     run = demo(short_folder, EVENTKIT_DATABASE_URL=url, EVENTKIT_TRANSPORT_URL=kafka.url)
 
@@ -65,9 +65,9 @@ def test_the_demo_runs_on_real_servers_and_leaves_them_as_they_were(
     with psycopg.connect(url) as connection:
         schemas = connection.execute("select nspname from pg_namespace where nspname like '%flights%'").fetchall()
     assert schemas == []
-    left = wait_until(lambda: [set(kafka.admin().list_topics(timeout=10).topics) - topics - {"__consumer_offsets"}])
+    left = wait_until(lambda: [set(kafka.admin().list_topics(timeout=60).topics) - topics - {"__consumer_offsets"}])
     assert left == [set()]
-    groups = kafka.admin().list_consumer_groups().result(10).valid
+    groups = kafka.admin().list_consumer_groups().result(60).valid
     assert [group.group_id for group in groups if "flights" in group.group_id] == []
     postgres15.drop(url)
 
@@ -80,10 +80,10 @@ def test_an_interrupted_demo_leaves_nothing_behind(short_folder: Path, number: s
 
     run.send_signal(number)
 
-    run.communicate(timeout=30)
+    run.communicate(timeout=60)
     assert run.returncode != 0
-    wait_until(lambda: not list(short_folder.iterdir()), timeout=30, what="the end of the temporary folders")
-    wait_until(lambda: not processes_of(short_folder), timeout=30, what="the end of the processes")
+    wait_until(lambda: not list(short_folder.iterdir()), timeout=60, what="the end of the temporary folders")
+    wait_until(lambda: not processes_of(short_folder), timeout=60, what="the end of the processes")
 
 
 def test_a_missing_wheel_says_how_to_get_it(short_folder: Path) -> None:

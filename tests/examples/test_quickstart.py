@@ -22,7 +22,7 @@ def test_the_readme_program_projects_what_was_committed_and_nothing_else(databas
     subprocess.run([sys.executable, "-m", "examples.quickstart"], env=environment, cwd=ROOT, check=True)
 
     with running(environment), psycopg.connect(database_url, autocommit=True) as connection:
-        rows = wait_until(lambda: connection.execute("select * from customer_totals").fetchall(), timeout=30)
+        rows = wait_until(lambda: connection.execute("select * from customer_totals").fetchall(), timeout=60)
 
     assert rows == [("ada", 2, Decimal("20.00"))]
 
@@ -35,4 +35,4 @@ def running(environment: dict[str, str]) -> Iterator[None]:
             yield
         finally:
             projector.terminate()
-        assert projector.wait(timeout=10) == 0
+        assert projector.wait(timeout=60) == 0

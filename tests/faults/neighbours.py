@@ -1,7 +1,8 @@
 """How far a projector gets behind when another one on its topic stops in the middle of a transaction.
 
 The stopped one has locked the checkpoints and rows of its batch, and its partitions come to the other one after the
-session timeout, with that batch. What is measured is when all other streams are up to date, events coming all along.
+session timeout, with that batch. Events of all other streams come all along. The other projector must apply them while
+the stopped one still has its transaction: nobody ends its session, and no time limit says who waits for whom.
 """
 
 import os
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import psycopg
 from sqlalchemy import Column, Integer, MetaData, Table, Text
@@ -27,6 +29,8 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 SESSION = 10.0  # seconds after which Kafka gives a silent member's partitions to others
 STREAMS, BATCH = 120, 12  # all, and those of the batch that the process stops in
+ROUNDS = 40  # of events, once the other streams are up to date
+DEADLINE = 120.0  # seconds
 _HANG = "EVENTKIT_TEST_HANG"  # a file: the process that finds it takes it away and stops itself
 CREATE = "create table lines (customer text primary key, orders int not null, amount int not null)"
 TABLE = Table(
@@ -37,6 +41,7 @@ TABLE = Table(
     Column("amount", Integer, nullable=False, default=0),
 )
 lines = TableProjection("lines", shop, table=TABLE, key="customer")
+lines.declare(timeout=3600, away=())  # seconds: the server does not end the session of the stopped one
 
 
 @lines.on(Ordered)
@@ -61,9 +66,10 @@ class Broker(Protocol):
 class Lag:
     """What was seen."""
 
-    others: float  # seconds from the stop until all streams of other batches were up to date
+    others: float  # seconds from the stop until the streams of other batches were up to date
     longest: float  # seconds that an event of them waited, at the most, after that
-    behind: int  # streams of the stopped batch that were behind then
+    behind: frozenset[str]  # the streams that were behind then
+    stopped: bool  # whether the stopped one still had its transaction then
     exact: bool  # whether the read model is the fold of all events in the end
 
 
@@ -88,10 +94,21 @@ class Shop:
         while missing:
             missing -= {*self._publisher.reports(1).confirmed}
 
-    def behind(self) -> set[str]:
-        """Return the streams whose rows lack events."""
+    def behind(self, versions: Mapping[str, int] | None = None) -> frozenset[str]:
+        """Return the streams whose rows lack events: of all that were published, or up to some `versions`."""
         found: dict[str, int] = dict(self._connection.execute("select customer, orders from lines").fetchall())
-        return {name for name, version in self.versions.items() if found.get(name, 0) < version}
+        wanted = self.versions if versions is None else versions
+        return frozenset(name for name, version in wanted.items() if found.get(name, 0) < version)
+
+    def now(self) -> datetime:
+        """Return the time on the database's clock."""
+        ((time,),) = self._connection.execute("select clock_timestamp()").fetchall()
+        return cast("datetime", time)
+
+    def is_open_since(self, moment: datetime) -> bool:
+        """Whether a transaction that was open at a moment still is."""
+        query = "select exists (select from pg_stat_activity where state = 'idle in transaction' and xact_start < %s)"
+        return self._connection.execute(query, (moment,)).fetchone() == (True,)
 
     def is_exact(self) -> bool:
         """Whether each row has each event once."""
@@ -118,35 +135,45 @@ def measure(url: str, kafka: Broker, folder: Path, *, known: bool = True) -> Lag
     flag = folder / "hang"
     with _projector(url, kafka, topic, flag) as first, _projector(url, kafka, topic, flag) as second:
         shop_of.publish(names(STREAMS) if known else names(STREAMS)[BATCH:])
-        wait_until(lambda: not shop_of.behind(), timeout=60, what="both projectors")
+        wait_until(lambda: not shop_of.behind(), timeout=DEADLINE, what="both projectors")
         flag.touch()
         shop_of.publish(names(BATCH), amount=-1)
-        wait_until(lambda: not flag.exists(), timeout=30, what="one to stop")
-        lag = _watched(shop_of)
+        wait_until(lambda: not flag.exists(), timeout=DEADLINE, what="one to stop")
+        stopped = shop_of.now()
+        others = _others(shop_of)
+        longest = max(_round(shop_of, number) for number in range(ROUNDS))
+        behind, still_stopped = shop_of.behind(), shop_of.is_open_since(stopped)
         for process in (first, second):
             process.send_signal(signal.SIGCONT)
-        wait_until(lambda: not shop_of.behind(), timeout=60, what="the stopped batch")
+        wait_until(lambda: not shop_of.behind(), timeout=DEADLINE, what="the stopped batch")
     exact = shop_of.is_exact()
     shop_of.close()
     transport.close()
-    return Lag(*lag, exact)
+    return Lag(others, longest, behind, still_stopped, exact)
 
 
-def _watched(shop_of: Shop) -> tuple[float, float, int]:
-    """Publish to the other streams until they are up to date, and for five seconds more."""
-    others = names(STREAMS)[BATCH:]
-    stopped, level, longest = time.monotonic(), 0.0, 0.0
-    while not level or time.monotonic() - level < 5:
+def _others(shop_of: Shop) -> float:
+    """Publish to the other streams until the events that came with the stop are applied; return when all are."""
+    others, began = names(STREAMS)[BATCH:], time.monotonic()
+    shop_of.publish(others)
+    first = {name: shop_of.versions[name] for name in others}
+
+    def is_through() -> bool:
         shop_of.publish(others[int(time.monotonic() * 10) % 5 :: 5])
-        sent = time.monotonic()
-        if level:
-            wait_until(lambda: not shop_of.behind() & {*others}, timeout=30, what="the other streams")
-            longest = max(longest, time.monotonic() - sent)
-        elif not shop_of.behind() & {*others}:
-            level = time.monotonic()
-        assert time.monotonic() - stopped < 90, "the other streams are not up to date"
         time.sleep(0.1)
-    return level - stopped, longest, len(shop_of.behind())
+        return not shop_of.behind(first)
+
+    wait_until(is_through, timeout=DEADLINE, what="the events that came with the stop")
+    wait_until(lambda: not shop_of.behind() & {*others}, timeout=DEADLINE, what="the other streams")
+    return time.monotonic() - began
+
+
+def _round(shop_of: Shop, number: int) -> float:
+    """Publish to some of the other streams; return how long it takes until they are up to date."""
+    others, began = names(STREAMS)[BATCH:], time.monotonic()
+    shop_of.publish(others[number % 5 :: 5])
+    wait_until(lambda: not shop_of.behind() & {*others}, timeout=DEADLINE, what="the other streams")
+    return time.monotonic() - began
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_a_reply_is_appended_to_no_stream_that_is_not_declared(url: str, wanted:
 
     with working(url, f"local://{name}", responder(Replies(categories=["quote"]))):
         sender(f"local://{name}")("pricing.price", [forged])
-        wait_until(lambda: rows(url, LETTERS), timeout=30, what="the letter")
+        wait_until(lambda: rows(url, LETTERS), timeout=60, what="the letter")
 
     [(stream, cause, error)] = rows(url, LETTERS)
     assert (stream, cause) == ("price-tea", "failed")
@@ -76,7 +76,7 @@ def test_a_reply_is_sent_on_no_topic_that_is_not_declared(url: str, wanted: str)
 
     with working(url, f"local://{name}", responder(Replies())):
         sender(f"local://{name}")("pricing.price", [request(ce_replyto=wanted)])
-        wait_until(lambda: rows(url, LETTERS), timeout=30, what="the letter")
+        wait_until(lambda: rows(url, LETTERS), timeout=60, what="the letter")
         good = transport.listen(["shop.replies"])
         sender(f"local://{name}")("pricing.price", [request(ce_replyto="shop.replies")])
         replies = good.receive(1, 30)

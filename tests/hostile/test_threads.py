@@ -61,7 +61,7 @@ def test_a_listener_and_a_requester_go_on_after_any_message(there: Broker, url: 
         reply = requester.request(TEA, GetPrice("tea", 2), Price, timeout=60)
         with Sender(there.transport, pricing) as sending:
             sending.broadcast(TEA, PriceChanged("tea"))
-        wait_until(lambda: "tea" in heard, timeout=30, what="the listener to hear")
+        wait_until(lambda: "tea" in heard, timeout=60, what="the listener to hear")
 
     assert reply == Price("tea", 200)
     assert listener.malformed > 0
@@ -82,7 +82,7 @@ def test_a_thread_that_fails_unexpectedly_says_so_and_begins_again(caplog: pytes
     with Sender(transport, pricing) as sending:
         sending.broadcast(TEA, PriceChanged("tea"))
 
-    assert back.wait(10)
+    assert back.wait(60)
     assert "begins again: LookupError at test_threads.py" in caplog.text
     assert "a payload" not in caplog.text
     listening.close()
@@ -99,4 +99,5 @@ def test_a_forged_reply_answers_nobody_else(headers: list[tuple[str, Any]]) -> N
         with pytest.raises(RequestTimeout):
             requester.request(TEA, GetPrice("tea"), Price, timeout=0.5)
 
-        assert requester.calls.malformed == any(value is ... for _, value in headers)
+        malformed = sum(value is ... for _, value in headers)
+        wait_until(lambda: requester.calls.malformed == malformed, what=f"{malformed} malformed replies")

@@ -119,7 +119,7 @@ def working(
     thread.start()
     yield
     stop.set()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     if errors:
         raise errors[0]

@@ -361,7 +361,7 @@ def test_processes_share_a_topic_of_messages_and_survive_a_kill(url: str, kafka:
         publish(kafka, topic, sent)
         wait_until(lambda: len(charges(url)) == 60, timeout=90, what="the process that is left")
         second.send_signal(signal.SIGTERM)
-        _, log = second.communicate(timeout=30)
+        _, log = second.communicate(timeout=60)
 
     assert second.returncode == 0, log
     assert rows(url, "select count(*), count(distinct order_id) from charges") == [(60, 60)]

@@ -44,7 +44,7 @@ def test_a_command_that_is_sent_directly_is_handled_once_in_the_order_of_its_str
             sender.send(ORDER, OrderTea(number))
         sender.send(ORDER, *[OrderTea(number) for number in range(3)], ids=ids)
         sender.send(pricing.stream("order", "last"), OrderTea(99))
-        wait_until(lambda: len(_handled(url)) == 21, timeout=30, what="all orders")
+        wait_until(lambda: len(_handled(url)) == 21, timeout=60, what="all orders")
 
     assert [number for of, number in _handled(url) if of == ORDER] == list(range(20))
 

@@ -141,7 +141,7 @@ sender, requester = Sender(transport, pricing), Requester(transport, pricing, re
 
 def talk(count):
     sender.send(pricing.stream("order", "fork"), OrderTea(count))
-    price = requester.request(pricing.stream("price", "tea"), GetPrice("tea", count), Price, timeout=20)
+    price = requester.request(pricing.stream("price", "tea"), GetPrice("tea", count), Price, timeout=60)
     print(price.cents, flush=True)
 
 talk(1)

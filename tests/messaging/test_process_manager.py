@@ -357,7 +357,7 @@ def test_the_commands_run_a_manager_and_its_deadlines(url: str) -> None:
 
     for process in running:
         process.terminate()
-    assert [process.wait(timeout=30) for process in running] == [0, 0]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
     assert "order-1" in history(url)
     assert history(url)["ship-2"] == ["ShipOrder"]
 

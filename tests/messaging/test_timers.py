@@ -155,7 +155,7 @@ def test_a_deadline_that_is_firing_can_no_longer_be_cancelled(database_url: str)
     blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     wait_until(lambda: rows(database_url, blocked) == [(1,)], what="cancel to wait")
     firing.commit()
-    waits.join(10)
+    waits.join(60)
     firing.close()
 
     assert late == [False]
@@ -193,7 +193,7 @@ def test_firing_and_cancelling_race_to_exactly_one_end(database_url: str) -> Non
     for thread in services:
         thread.join(60)
     stop.set()
-    firing.join(30)
+    firing.join(60)
     timers(database_url).fire()
 
     assert errors == []
@@ -243,7 +243,7 @@ def test_it_fires_what_comes_due_until_it_is_told_to_stop(database_url: str) -> 
             deadlines.set(connection, order(number), PaymentOverdue(""), NOW)
         wait_until(lambda: waiting(database_url) == [], what="a deadline to fire")
     stop.set()
-    running.join(10)
+    running.join(60)
 
     assert not running.is_alive()
     assert len(history(database_url)) == 3
@@ -292,7 +292,7 @@ def test_a_killed_worker_is_replaced_by_its_standby(database_url: str) -> None:
         committed(database_url, lambda connection: deadlines.set(connection, order(1), PaymentOverdue(""), NOW))
         wait_until(lambda: waiting(database_url) == [], timeout=60, what="the standby to fire")
         standby.terminate()
-        _, log = standby.communicate(timeout=30)
+        _, log = standby.communicate(timeout=60)
 
     assert standby.returncode == 0
     assert "1 deadlines fired by this process" in log

@@ -74,7 +74,7 @@ class Service:
         for process in self._running:
             process.send_signal(signal.SIGTERM)
         for process in self._running:
-            process.wait(30)
+            process.wait(60)
 
     def log(self) -> bytes:
         """Return what all of them have said."""
@@ -104,7 +104,7 @@ def test_the_plain_text_is_in_no_table_topic_dead_letter_log_or_file(
     for name in ("plans", "failing"):
         service.start(name, "projector", "run", f"{MODELS}:{name}")
     wait_until(lambda: len(letters(service.url)) == 3, timeout=60, what="the dead letters")
-    wait_until(lambda: counts(service.url) == [(1, 0)], timeout=30, what="the read model")
+    wait_until(lambda: counts(service.url) == [(1, 0)], timeout=60, what="the read model")
 
     assert service.canary.encode() not in everything(service, postgres)
 
@@ -180,7 +180,7 @@ def messages(kafka: str) -> Iterator[bytes]:
             found.extend(repr(message).encode() for message in subscription.receive(100, 0.1))
             return len(found)
 
-        wait_until(lambda: read() >= 3, timeout=30, what="the messages")
+        wait_until(lambda: read() >= 3, timeout=60, what="the messages")
     return iter(found)
 
 

@@ -107,7 +107,7 @@ def go_on(running: Projector, source: Given, api: Api, done: Callable[[], bool])
         running.step(source)
         return done()
 
-    wait_until(step, timeout=30)
+    wait_until(step, timeout=60)
 
 
 @pytest.mark.parametrize("away", AWAY, ids=lambda make: f"{type(make()).__name__} {make()}"[:40])

@@ -103,10 +103,10 @@ def test_each_hour_what_the_group_may_not_have_brought_is_taken_from_the_store(
         target=runner.ProjectionRunner(totals(name), settings, runner.SourceOptions()).work, args=(stop,)
     )
     worker.start()
-    wait_until(lambda: rows(url) == [("ann", 1, 1)], timeout=30)
+    wait_until(lambda: rows(url) == [("ann", 1, 1)], timeout=60)
 
     order(url, name, 2)
 
-    wait_until(lambda: rows(url) == [("ann", 2, 2)], timeout=30)
+    wait_until(lambda: rows(url) == [("ann", 2, 2)], timeout=60)
     stop.set()
-    worker.join(30)
+    worker.join(60)

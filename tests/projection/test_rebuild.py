@@ -282,7 +282,7 @@ def test_who_is_in_the_way_of_a_swap_is_named_and_waited_for(url: str, caplog: p
         swapping.join(3)  # longer than one attempt
         assert rows_unlocked(reader) == [("ann", 1, 1)]
         reader.rollback()
-        swapping.join(30)
+        swapping.join(60)
 
     assert "(a report), idle in transaction" in caplog.text
     assert rows(url) == [("ann", 3, 3)]

@@ -76,7 +76,7 @@ def test_a_read_model_is_rebuilt_from_kafka_without_a_store(
     assert done.returncode == 0, done.stderr
     assert "totals: 600 events in" in done.stdout
     assert (rows(url), len(checkpoints(url))) == ([("ann", 600, 600)], 30)
-    groups = kafka.admin().list_consumer_groups().result(30).valid
+    groups = kafka.admin().list_consumer_groups().result(60).valid
     assert [group.group_id for group in groups if "-rebuild-" in group.group_id] == []
 
 
@@ -88,7 +88,7 @@ def test_topics_without_their_beginning_are_refused_unless_the_store_has_it(
     apply(url, orders("order-1", 10))
     admin = kafka.admin()
     for future in admin.delete_records([TopicPartition(topic, 0, 4)]).values():
-        future.result(30)
+        future.result(60)
 
     with pytest.raises(RebuildRefused, match=r"as of order-1: the topics' beginning is no longer there"):
         rebuild(url, f"kafka://{kafka.bootstrap}", topic=topic)
@@ -159,7 +159,7 @@ def _following(url: str, local: str) -> Iterator[None]:
     thread.start()
     yield
     over.set()
-    thread.join(30)
+    thread.join(60)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def _sending(local: str, *, rounds: int) -> Iterator[None]:
     thread = threading.Thread(target=go_on)
     thread.start()
     yield
-    thread.join(30)
+    thread.join(60)
 
 
 def test_a_broker_without_history_is_refused(url: str) -> None:

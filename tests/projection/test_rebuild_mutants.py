@@ -31,7 +31,7 @@ def wrong(url: str, patch: Patch) -> list[str]:
         done = threading.Event()
         rebuild = threading.Thread(target=_rebuild, args=(url, done))
         rebuild.start()
-        wait_until(lambda: done.is_set() or _waits_for_a_lock(url), timeout=30, what="the swap at its lock or through")
+        wait_until(lambda: done.is_set() or _waits_for_a_lock(url), timeout=60, what="the swap at its lock or through")
         record(url, orders("order-1", 1, first=4))
         finish()
         rebuild.join(60)
@@ -67,7 +67,7 @@ def _batch_under_way(url: str, patch: Patch) -> Iterator[Callable[[], None]]:
     batch = threading.Thread(target=apply)
     patch.setattr(Checkpoints, "advance", paused)
     batch.start()
-    assert inside.wait(30)
+    assert inside.wait(60)
 
     def finish() -> None:
         go_on.set()
@@ -163,7 +163,7 @@ def _never_pausing(url: str) -> Iterator[None]:
     def batches(number: int) -> None:
         with psycopg.connect(url) as connection:
             hold(connection, number)
-            begun.wait(30)
+            begun.wait(60)
             while not over.wait(0.05):
                 with holds:
                     holds.wait_for(lambda: len(holding) > 1, 2)
@@ -174,8 +174,8 @@ def _never_pausing(url: str) -> Iterator[None]:
     threads = [threading.Thread(target=batches, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
-    begun.wait(30)
+    begun.wait(60)
     yield
     over.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)

@@ -103,14 +103,14 @@ def test_from_the_store_a_second_process_stands_by_and_takes_over(url: str) -> N
     arguments = (f"{MODELS}:totals", "--from", "store")
     with running(settings, *arguments) as first:
         store(url, orders("order-1", 5))
-        wait_until(lambda: rows(url) == [("ann", 5, 5)], timeout=30, what="the first process")
+        wait_until(lambda: rows(url) == [("ann", 5, 5)], timeout=60, what="the first process")
         with running(settings, *arguments) as second:
             first.kill()
             store(url, orders("order-1", 5, first=6))
-            wait_until(lambda: rows(url) == [("ann", 10, 10)], timeout=30, what="the second process")
+            wait_until(lambda: rows(url) == [("ann", 10, 10)], timeout=60, what="the second process")
 
             second.send_signal(signal.SIGTERM)
-            _, log = second.communicate(timeout=10)
+            _, log = second.communicate(timeout=60)
 
     assert second.returncode == 0
     assert counted(log)["applied"] == 5
@@ -144,7 +144,7 @@ def test_processes_share_a_topic_by_consumer_group_and_survive_a_kill(
         publish(kafka, topic, orders("order-1", 40))  # a relay that sends again
 
         second.send_signal(signal.SIGTERM)
-        _, log = second.communicate(timeout=10)
+        _, log = second.communicate(timeout=60)
 
     assert second.returncode == 0, log
     assert rows(url) == [("ann", 1200, 1200)]
@@ -189,7 +189,7 @@ def publish(kafka: KafkaServer | GivenKafka, topic: str, messages: list[Message]
         missing.difference_update(publisher.reports(1).confirmed)
         return not missing
 
-    wait_until(all_confirmed, timeout=30)
+    wait_until(all_confirmed, timeout=60)
     publisher.close(5)
     transport.close()
 

@@ -33,7 +33,7 @@ def test_a_projection_that_cannot_begin_waits_and_begins_when_it_can(url: str, t
     store(url, orders("order-1", 5))
 
     with running(environment(url), f"{MODELS}:{troubled}", f"{MODELS}:first", "--from", "store") as process:
-        wait_until(lambda: applied(url, "first") == 5, timeout=30)
+        wait_until(lambda: applied(url, "first") == 5, timeout=60)
         if troubled == "newer":
             eventkit(url, "projection", "rebuild", f"{MODELS}:newer", "--workers", "1")
         else:
@@ -41,9 +41,9 @@ def test_a_projection_that_cannot_begin_waits_and_begins_when_it_can(url: str, t
                 connection.execute("create table absent (like totals including all)")
         name = {"newer": "totals"}.get(troubled, troubled)
         store(url, orders("order-1", 5, first=6))
-        wait_until(lambda: applied(url, name) == applied(url, "first") == 10, timeout=30)
+        wait_until(lambda: applied(url, name) == applied(url, "first") == 10, timeout=60)
         process.terminate()
-        _, log = process.communicate(timeout=10)
+        _, log = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert log.count(" waits: ") == 1, log
@@ -53,12 +53,12 @@ def test_a_swap_to_a_newer_version_ends_nobodys_work(url: str) -> None:
     """The old code waits, and says which version is to be started in its place."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store") as process:
-        wait_until(lambda: applied(url, "totals") == applied(url, "first") == 5, timeout=30)
+        wait_until(lambda: applied(url, "totals") == applied(url, "first") == 5, timeout=60)
         eventkit(url, "projection", "rebuild", f"{MODELS}:newer", "--workers", "1")
         store(url, orders("order-1", 5, first=6))
-        wait_until(lambda: applied(url, "first") == 10, timeout=30)
+        wait_until(lambda: applied(url, "first") == 10, timeout=60)
         process.terminate()
-        _, log = process.communicate(timeout=10)
+        _, log = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert "start the code of version 2 in its place" in log
@@ -68,16 +68,16 @@ def test_a_column_that_goes_under_a_running_projector_parks_nothing(url: str) ->
     """It stops with a sentence, and goes on by itself when the column is back."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", "--from", "store") as process:
-        wait_until(lambda: applied(url, "totals") == 5, timeout=30)
+        wait_until(lambda: applied(url, "totals") == 5, timeout=60)
         with psycopg.connect(url) as connection:
             connection.execute("alter table totals rename amount to was")
         store(url, [event for number in range(20) for event in orders(f"order-2.{number}", 1)])
-        wait_until(lambda: process.poll() is not None or _waits(url), timeout=30)
+        wait_until(lambda: process.poll() is not None or _waits(url), timeout=60)
         with psycopg.connect(url) as connection:
             connection.execute("alter table totals rename was to amount")
-        wait_until(lambda: applied(url, "totals") == 25, timeout=30)
+        wait_until(lambda: applied(url, "totals") == 25, timeout=60)
         process.terminate()
-        _, log = process.communicate(timeout=10)
+        _, log = process.communicate(timeout=60)
 
     assert letters(url) == []
     assert rows(url) == [("ann", 25, 25)]
@@ -116,22 +116,22 @@ def test_exit_on_rebuild_ends_with_1(url: str, when: str) -> None:
     with running(
         environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store", "--exit-on-rebuild"
     ) as old:
-        wait_until(lambda: rows(url, "select count(*) from eventkit.leases where epoch > 1") == [(1,)], timeout=30)
+        wait_until(lambda: rows(url, "select count(*) from eventkit.leases where epoch > 1") == [(1,)], timeout=60)
         eventkit(url, "projection", "rebuild", f"{MODELS}:newer", "--workers", "1")
         store(url, orders("order-1", 5))
-        assert old.wait(30) == 1
+        assert old.wait(60) == 1
 
 
 def test_a_deleted_projection_ends_alone_and_is_not_made_anew(url: str) -> None:
     """The other goes on; where none is left, the process ends with 1."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store") as process:
-        wait_until(lambda: applied(url, "totals") == applied(url, "first") == 5, timeout=30)
+        wait_until(lambda: applied(url, "totals") == applied(url, "first") == 5, timeout=60)
         eventkit(url, "projection", "delete", "totals", "--yes")
         store(url, orders("order-1", 5, first=6))
-        wait_until(lambda: applied(url, "first") == 10, timeout=30)
+        wait_until(lambda: applied(url, "first") == 10, timeout=60)
         eventkit(url, "projection", "delete", "first", "--yes")
         store(url, orders("order-1", 5, first=11))
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
     assert rows(url, "select count(*) from eventkit.projections") == [(0,)]

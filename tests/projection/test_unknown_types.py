@@ -1,6 +1,5 @@
 """Stored events of a catalog's own types that its code does not know: nobody would take them in silence."""
 
-import time
 from dataclasses import dataclass
 
 import psycopg
@@ -118,11 +117,9 @@ def test_the_look_does_not_read_the_events(url: str) -> None:
         connection.execute("analyze eventkit.events")
         before = _read(connection)
 
-        began = time.monotonic()
         with pytest.raises(UnknownEventType, match="does not know: Lost;"):
             refuse_unknown_types(connection, "eventkit", shop)
 
-        assert time.monotonic() - began < 5
         assert _read(connection) - before < 1_000
 
 

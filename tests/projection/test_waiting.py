@@ -28,7 +28,7 @@ def test_a_caller_reads_its_own_write(url: str) -> None:
         batch = threading.Timer(0.1, lambda: running.apply(orders("order-1", 1)))
         batch.start()
 
-        wait_for(connection, totals(), appended, timeout=30)
+        wait_for(connection, totals(), appended, timeout=60)
 
         assert rows(url) == [("ann", 1, 1)]
         batch.join()
@@ -41,10 +41,10 @@ async def test_an_asynchronous_caller_reads_its_own_write(url: str) -> None:
 
     engine = create_async_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
     async with engine.connect() as connection:
-        await wait_for_async(connection, totals(), appended, timeout=5)
+        await wait_for_async(connection, totals(), appended, timeout=60)
     await engine.dispose()
     async with await psycopg.AsyncConnection.connect(url) as other:
-        await wait_for_async(other, totals(), appended[0], timeout=5)
+        await wait_for_async(other, totals(), appended[0], timeout=60)
 
 
 def test_what_is_not_applied_in_time_is_said_with_its_version(url: str) -> None:

@@ -61,7 +61,7 @@ class Topic:
         self.arrived: list[tuple[str, int]] = []
         self._subscription = subscription
 
-    def has(self, count: int, *, timeout: float = 30) -> list[tuple[str, int]]:
+    def has(self, count: int, *, timeout: float = 60) -> list[tuple[str, int]]:
         """Wait for that many events and return them."""
         wait_until(lambda: self._read() >= count, timeout=timeout, what=f"{count} events in {self.name}")
         return self.arrived

@@ -34,7 +34,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 def test_a_database_that_cannot_be_used_ends_it_with_a_sentence(url: str, words: str, tmp_path: Path) -> None:
     """At the start nothing is waited for: a wrong address is said, and the exit code is not zero."""
     with RelayProcess(url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
-        assert relay.wait(timeout=20) != 0
+        assert relay.wait(timeout=60) != 0
 
     assert words in relay.log()
     assert "Traceback" not in relay.log()
@@ -43,7 +43,7 @@ def test_a_database_that_cannot_be_used_ends_it_with_a_sentence(url: str, words:
 def test_a_database_without_tables_ends_it_with_a_sentence(empty_database_url: str, tmp_path: Path) -> None:
     """Migrations that were not run are said, with the command that runs them."""
     with RelayProcess(empty_database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
-        assert relay.wait(timeout=20) == 1
+        assert relay.wait(timeout=60) == 1
 
     assert "eventkit db upgrade" in relay.log()
 
@@ -51,7 +51,7 @@ def test_a_database_without_tables_ends_it_with_a_sentence(empty_database_url: s
 def test_a_broker_that_does_not_answer_ends_it_with_a_sentence(database_url: str, tmp_path: Path) -> None:
     """A wrong broker address is said at the start."""
     with RelayProcess(database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
-        assert relay.wait(timeout=30) == 1
+        assert relay.wait(timeout=60) == 1
 
     assert "does not answer" in relay.log()
     assert "Traceback" not in relay.log()
@@ -60,7 +60,7 @@ def test_a_broker_that_does_not_answer_ends_it_with_a_sentence(database_url: str
 def test_the_local_transport_is_refused(database_url: str, tmp_path: Path) -> None:
     """`local` never leaves its process, so a relay process has nobody to send to."""
     with RelayProcess(database_url, "local://shop", tmp_path / "log") as relay:
-        assert relay.wait(timeout=20) == 2
+        assert relay.wait(timeout=60) == 2
 
     assert "does not leave its process" in relay.log()
 
@@ -80,7 +80,7 @@ def test_it_goes_on_when_the_database_is_back(
         own_postgres.restart()
         _append_one(own_postgres, "order-2", kafka_topic)
 
-        wait_until(lambda: ("order-2", 1) in topic.has(2), timeout=30, what="the second event")
+        wait_until(lambda: ("order-2", 1) in topic.has(2), timeout=60, what="the second event")
         assert list(dict.fromkeys(topic.arrived)) == [("order-1", 1), ("order-2", 1)]
         assert "Traceback" not in relay.log()
 

@@ -13,18 +13,18 @@ from eventkit.transports import open_transport
 from tests.relay.conftest import append
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer
+from tests.waiting import wait_until
 
 SECONDS = 12.0  # long enough for a relay that spends more on a refusal than their interval to fall behind
 REFUSED_EACH = 0.5  # seconds
 OTHERS_EACH = 0.1
 LIMIT = 20_000  # bytes that the topic takes
-MOST = 5.0  # seconds, the age of an innocent event on arrival
 
 Relay = tuple[KafkaServer, Path]
 
 
-class Ages:
-    """When innocent events were appended, and how old each was when it arrived."""
+class Seen:
+    """When innocent events were appended, and when each has arrived."""
 
     def __init__(self) -> None:
         self.appended: dict[tuple[str, int], float] = {}
@@ -39,9 +39,8 @@ class Ages:
             self.order.setdefault(key, []).append(version)
 
     def worst(self) -> float:
-        """Return the highest age; what has not arrived is as old as it is now."""
-        now = time.monotonic()
-        return max(self.arrived.get(place, now) - at for place, at in self.appended.items())
+        """Return the highest age on arrival, in seconds."""
+        return max(at - self.appended[place] for place, at in self.arrived.items())
 
 
 @pytest.fixture
@@ -57,9 +56,12 @@ def topic_name(kafka: KafkaServer) -> Iterator[str]:
 def test_a_trickle_of_refused_events_delays_nobody_else(
     database_url: str, kafka: KafkaServer, topic_name: str, tmp_path: Path, refused_by: str
 ) -> None:
-    """Two refused events a second, each of a stream of its own: the others' stay young and in order, none is lost."""
+    """Two refused events a second, each of a stream of its own: the relay keeps up, the others' arrive in order.
+
+    A relay that spends seconds on each is behind by most of them when the last one is written.
+    """
     options = {"message.max.bytes": "1000000"} if refused_by == "the broker" else {}
-    ages = Ages()
+    seen = Seen()
     with (
         RelayProcess(database_url, kafka.url, tmp_path / "log", options=options) as relay,
         psycopg.connect(database_url) as writer,
@@ -67,18 +69,24 @@ def test_a_trickle_of_refused_events_delays_nobody_else(
         closing(transport.subscribe([topic_name], "reader")) as subscription,
     ):
         relay.says("holding")
-        refused = write(writer, topic_name, subscription, ages)
-        deadline = time.monotonic() + 20
-        while len(ages.arrived) < len(ages.appended) and time.monotonic() < deadline:
-            read(subscription, ages)
-        parked = writer.execute("select count(*) from eventkit.dead_letters where parked_by = 'relay'").fetchone()
+        refused = write(writer, topic_name, subscription, seen)
+        parked_by_then, arrived_by_then = parked(writer), len(seen.arrived)
+        wait_until(lambda: read(subscription, seen) and parked(writer) == refused, what="all of them")
+    print(f"at most {seen.worst():.2f} s old on arrival")  # noqa: T201 the figure, with -s
 
-    assert ages.worst() < MOST
-    assert all(versions == list(range(1, len(versions) + 1)) for versions in ages.order.values())
-    assert parked == (refused,)
+    assert parked_by_then > refused / 2
+    assert arrived_by_then > len(seen.appended) / 2
+    assert all(versions == list(range(1, len(versions) + 1)) for versions in seen.order.values())
 
 
-def write(writer: psycopg.Connection[Any], topic: str, subscription: Any, ages: Ages) -> int:  # noqa: ANN401 a transport's
+def parked(writer: psycopg.Connection[Any]) -> int:
+    """Return how many refused events were parked."""
+    row = writer.execute("select count(*) from eventkit.dead_letters where parked_by = 'relay'").fetchone()
+    writer.commit()
+    return int(row[0]) if row else 0
+
+
+def write(writer: psycopg.Connection[Any], topic: str, subscription: Any, seen: Seen) -> int:  # noqa: ANN401 a transport's
     """Append innocent and refused events for a while, and read along; return how many were refused."""
     began, others, refused = time.monotonic(), 0, 0
     versions: dict[str, int] = {}
@@ -94,13 +102,14 @@ def write(writer: psycopg.Connection[Any], topic: str, subscription: Any, ages: 
             versions[stream] = versions.get(stream, 0) + 1
             append(writer, stream, topic=topic)
             writer.commit()
-            ages.appended[stream, versions[stream]] = time.monotonic()
-        read(subscription, ages)
+            seen.appended[stream, versions[stream]] = time.monotonic()
+        read(subscription, seen)
     return refused
 
 
-def read(subscription: Any, ages: Ages) -> None:  # noqa: ANN401 a transport's
-    """Take what is there."""
+def read(subscription: Any, seen: Seen) -> bool:  # noqa: ANN401 a transport's
+    """Take what is there; return whether all have arrived."""
     for message in subscription.receive(500, 0.02):
         assert "refused" not in message.key
-        ages.take(message.key, int(dict(message.headers)["ce_streamversion"]))
+        seen.take(message.key, int(dict(message.headers)["ce_streamversion"]))
+    return seen.arrived.keys() >= seen.appended.keys()

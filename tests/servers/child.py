@@ -22,12 +22,12 @@ class Child:
     def kill(self) -> None:
         """Kill it with -9."""
         self._running.signal(self.pid, signal.SIGKILL)
-        self._running.wait(self.pid, timeout=10)
+        self._running.wait(self.pid, timeout=60)
 
     def terminate(self) -> None:
         """Ask it to end, and wait for that."""
         self._running.signal(self.pid, signal.SIGTERM)
-        self._running.wait(self.pid, timeout=30)
+        self._running.wait(self.pid, timeout=60)
 
     def pause(self) -> None:
         """Stop it in its tracks."""

@@ -6,21 +6,28 @@ Nobody behind it can tell whether what was asked has happened: it has.
 import re
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 LOCAL = "127.0.0.1"
 _CHUNK = 1 << 20
+_LENGTH = 4  # bytes that say how long a request is
 _UNANSWERED = 0.3  # seconds after which a request is taken for one that gets no answer
 
 
 class Proxy:
     """Listens on a port of its own while its block lasts."""
 
-    def __init__(self, port: int, *, host: str = LOCAL) -> None:
-        """Stand before the server at `port`, on any free port of `host`."""
+    def __init__(self, port: int, *, host: str = LOCAL, framed: bool = False) -> None:
+        """Stand before the server at `port`, on any free port of `host`.
+
+        `framed` requests begin with their length in four bytes, as Kafka's do: each is looked at by itself, also where
+        several come at once.
+        """
         self._server = port
+        self._framed = framed
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, 0), family=family)
         self.port: int = self._listening.getsockname()[1]
@@ -51,7 +58,7 @@ class Proxy:
 
     def _forth(self, line: "_Line") -> None:
         with suppress(OSError):
-            while data := line.client.recv(_CHUNK):
+            for data in self._requests(line.client):
                 if self._strikes(data):
                     line.dead.set()
                 line.server.sendall(data)
@@ -60,6 +67,18 @@ class Proxy:
                     self.lost.set()
                     break
         line.close()
+
+    def _requests(self, client: socket.socket) -> Iterator[bytes]:
+        """Yield what comes: request by request, where they say how long they are."""
+        waiting = b""
+        while data := client.recv(_CHUNK):
+            waiting += data
+            while self._framed and len(waiting) >= _LENGTH + (size := int.from_bytes(waiting[:_LENGTH], "big")):
+                yield waiting[: _LENGTH + size]
+                waiting = waiting[_LENGTH + size :]
+            if waiting and not self._framed:
+                yield waiting
+                waiting = b""
 
     def _strikes(self, data: bytes) -> bool:
         with self._lock:

@@ -129,5 +129,5 @@ def _all(server: KafkaServer, topic: str, count: int) -> list[bytes | None]:
             values.extend(message.value() for message in consumer.consume(count, 0.1) if not message.error())
             return len(values) >= count
 
-        wait_until(read, timeout=30, what=f"{count} messages")
+        wait_until(read, timeout=60, what=f"{count} messages")
     return values

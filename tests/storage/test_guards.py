@@ -64,7 +64,7 @@ def test_two_transactions_that_each_guard_the_others_stream_do_not_both_commit(d
         thread = threading.Thread(target=second)
         thread.start()
         waits = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
-        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=30)
+        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=60)
         connection.commit()
         thread.join()
 

@@ -171,7 +171,7 @@ def beside(url: str, work: Work) -> Iterator[list[object]]:
     thread = threading.Thread(target=run)
     thread.start()
     yield result
-    thread.join(30)
+    thread.join(60)
 
 
 def in_transaction(url: str, work: Work) -> object:
@@ -195,7 +195,7 @@ def test_forgetting_waits_for_an_open_append_and_destroys_its_key(database_url: 
             appending.commit()
         store.append(appending, ADA, REGISTERED)
         with beside(database_url, forget) as forgotten:
-            wait_until(lambda: waits(looking), timeout=30, what="forget to wait")
+            wait_until(lambda: waits(looking), timeout=60, what="forget to wait")
             appending.commit()
 
         assert forgotten == [True]
@@ -211,7 +211,7 @@ def test_an_append_waits_for_an_open_forgetting_and_is_refused(database_url: str
             forgetting.commit()
         forget(forgetting)
         with beside(database_url, lambda c: another().append(c, ADA, REGISTERED)) as appended:
-            wait_until(lambda: waits(looking), timeout=30, what="the append to wait")
+            wait_until(lambda: waits(looking), timeout=60, what="the append to wait")
             forgetting.commit()
 
         assert [type(one) for one in appended] == [SubjectForgotten]
@@ -224,7 +224,7 @@ def test_two_first_appends_of_a_subject_share_one_key(database_url: str) -> None
     with psycopg.connect(database_url) as first, psycopg.connect(database_url, autocommit=True) as looking:
         store.append(first, ADA, REGISTERED)
         with beside(database_url, lambda c: another().append(c, ORDER, ORDERED)) as second:
-            wait_until(lambda: waits(looking), timeout=30, what="the second append to wait")
+            wait_until(lambda: waits(looking), timeout=60, what="the second append to wait")
             first.commit()
 
         assert isinstance(second[0], Appended)

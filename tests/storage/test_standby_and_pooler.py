@@ -88,7 +88,7 @@ def _pooled(program: str, url: str, folder: Path, mode: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def answers(url: str) -> bool:

@@ -107,7 +107,7 @@ def test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event(da
         thread = threading.Thread(target=second)
         thread.start()
         waits = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
-        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=30)
+        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=60)
         connection.commit()
         thread.join()
 
@@ -132,7 +132,7 @@ def test_decisions_that_write_what_the_other_depends_on_do_not_both_commit(datab
         thread = threading.Thread(target=second)
         thread.start()
         waits = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
-        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=30)
+        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=60)
         connection.commit()
         thread.join()
 

@@ -66,7 +66,7 @@ def subscriber(postgres: PostgresServer, publisher: str) -> Iterator[str]:
     )
     active = "select from pg_replication_slots where slot_name = %s and active"
     with psycopg.connect(publisher, autocommit=True) as session:
-        wait_until(lambda: not session.execute(active, [name]).fetchall(), timeout=30, what="the subscriber to leave")
+        wait_until(lambda: not session.execute(active, [name]).fetchall(), timeout=60, what="the subscriber to leave")
 
 
 def test_a_subscriber_has_the_rebuilt_rows_and_sees_no_shadow(publisher: str, subscriber: str) -> None:
@@ -76,16 +76,16 @@ def test_a_subscriber_has_the_rebuilt_rows_and_sees_no_shadow(publisher: str, su
     execute(
         publisher, "insert into totals values ('gone', 1, 1)", "update totals set amount = 99 where customer = 'ann'"
     )
-    wait_until(lambda: rows(subscriber, TOTALS) == rows(publisher, TOTALS), timeout=30, what="the first rows")
+    wait_until(lambda: rows(subscriber, TOTALS) == rows(publisher, TOTALS), timeout=60, what="the first rows")
 
     done = rebuild(publisher)
 
     right = [("ann", 3, 3), ("bob", 1, 1), ("eve", 1, 1)]
     assert (done.merged, rows(publisher, TOTALS)) == (3, right)
-    wait_until(lambda: rows(subscriber, TOTALS) == right, timeout=30, what="the subscriber's rows")
+    wait_until(lambda: rows(subscriber, TOTALS) == right, timeout=60, what="the subscriber's rows")
     record(publisher, orders("order-4", 1, customer="zoe"))
     apply(publisher, orders("order-4", 1, customer="zoe"))
-    wait_until(lambda: len(rows(subscriber, TOTALS)) == 4, timeout=30, what="replication to go on")
+    wait_until(lambda: len(rows(subscriber, TOTALS)) == 4, timeout=60, what="replication to go on")
     slot = (
         "(select slot_name from pg_replication_slots where plugin = 'test_decoding' and database = current_database())"
     )

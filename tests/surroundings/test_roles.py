@@ -173,7 +173,7 @@ def test_a_relay_publishes_parks_and_settles(installation: Installation, tmp_pat
         with EventkitProcess(relay, kafka.url, tmp_path / "relay", "relay", "run", options=options):
             wait_until(
                 lambda: value(installation.url, "select count(*) from eventkit.outbox") == 1,
-                timeout=30,
+                timeout=60,
                 what="the relay",
             )
             wait_until(
@@ -190,21 +190,21 @@ def test_a_projector_applies_parks_and_fires_deadlines(installation: Installatio
     with EventkitProcess(projector, "kafka://127.0.0.1:1", tmp_path / "timers", "timers", "run"):
         wait_until(
             lambda: value(installation.url, "select count(*) from eventkit.timers") == 0,
-            timeout=30,
+            timeout=60,
             what="the deadline",
         )
     words = ("projector", "run", f"{MODELS}:totals", "--from", "store")
     with EventkitProcess(projector, "kafka://127.0.0.1:1", tmp_path / "projector", *words) as process:
-        wait_until(lambda: value(installation.url, "select sum(amount) from totals") == 7, timeout=30, what="rows")
+        wait_until(lambda: value(installation.url, "select sum(amount) from totals") == 7, timeout=60, what="rows")
         wait_until(
             lambda: value(installation.url, "select count(*) from eventkit.dead_letters") == 1,
-            timeout=30,
+            timeout=60,
             what="a letter",
         )
         asked = eventkit("dead-letters", "redrive", "--all", "--yes", url=installation.members["operator"])
         wait_until(
             lambda: value(installation.url, "select count(*) from eventkit.redrives") == 0,
-            timeout=30,
+            timeout=60,
             what="the redrive",
         )
         assert "permission denied" not in process.log()

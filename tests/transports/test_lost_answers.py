@@ -89,7 +89,7 @@ class Behind(NamedTuple):
 def proxied_kafka() -> Iterator[tuple[KafkaServer, Proxy]]:
     """A Kafka with a listener of its own for those who come through the proxy."""
     port = free_port()
-    with Proxy(port) as proxy:
+    with Proxy(port, framed=True) as proxy:
         listeners = {
             "listeners": f"PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{port},CONTROLLER://{{host}}:{{controller}}",
             "advertised.listeners": f"PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{proxy.port}",

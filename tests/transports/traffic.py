@@ -7,7 +7,7 @@ from eventkit.domain.message import Message
 from eventkit.transports import Publisher, Reports, Subscription
 
 HEADERS: list[tuple[str, str | bytes]] = [("ce_specversion", "1.0"), ("ce_type", "OrderPlaced")]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def messages(topic: str, count: int, *, keys: int = 10, start: int = 0, size: int = 20) -> list[Message]:
