@@ -1,6 +1,7 @@
 """A hung, dead or slow neighbour delays its own streams, and nobody else's: others go around what it has locked."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.bisect import EventIsolation
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.error_class import translated
 from eventkit.projection.apply.set_aside import SetAside
@@ -93,6 +95,36 @@ def test_streams_that_another_process_has_locked_are_set_aside(url: str, *, know
     assert set(checkpoints(url).values()) == {(first + 3, False)}
     assert rows(url, "select distinct orders from totals") == [(first + 3,)]
     assert letters(url) == []
+
+
+def test_many_new_streams_that_another_process_creates_delay_no_other(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found by trying, some in each round, however slow: no other stream waits for the last of them."""
+    monkeypatch.setattr(EventIsolation, "again", slowed(EventIsolation.again))
+    names = [f"order-{number:02}" for number in range(40)]
+    locked, free = names[::2], names[1::2]
+    source = Given([event for name in names for event in orders(name, 1, customer=f"c{name}")])
+    with working(url) as projector:
+        with hung(url, locked):
+            step_until(projector, source, lambda: len(source.acknowledged) == len(free), timeout=120)
+            assert {item.key for item in source.acknowledged} == {*free}
+        step_until(projector, source, lambda: len(source.acknowledged) == len(names), timeout=60)
+
+    assert rows(url, "select orders, count(*) from totals group by 1") == [(1, len(names))]
+
+
+Again = Callable[[EventIsolation, Callable[[], Any]], Any]
+
+
+def slowed(again: Again) -> Again:
+    """Return `again` on a machine that needs a tenth of a second for each transaction."""
+
+    def slow(self: EventIsolation, work: Callable[[], Any]) -> Any:  # noqa: ANN401 as the work's
+        time.sleep(0.1)
+        return again(self, work)
+
+    return slow
 
 
 def test_streams_whose_row_another_process_has_locked_are_set_aside(url: str) -> None:

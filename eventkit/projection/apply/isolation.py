@@ -6,7 +6,6 @@ what a handler cannot be called for, is set aside (`aside`).
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -23,7 +22,7 @@ from eventkit.projection.reached import Reached
 
 logger = logging.getLogger("eventkit.projection")
 
-_AROUND_LOCKS = 1.0  # seconds that a batch waits for locks when it goes around them
+_MOST_LOCKS = 20  # that a batch waits for when it goes around them, 50 ms each: it finds a locked stream at least
 
 Again = Callable[[Callable[[], list[Stopped]]], list[Stopped]]
 
@@ -62,14 +61,13 @@ class BatchIsolation:
         way, the batch goes around them, and waits for a second altogether: streams that are locked, and those that were
         not tried by then, are set aside.
         """
-        found, parts, waited = SortedOut(), [runs] if runs else [], 0.0
+        found, parts, met = SortedOut(), [runs] if runs else [], 0
         while parts:
             part = parts.pop()
             around = self._aside is not None and self._aside.around_locks
-            if around and waited > _AROUND_LOCKS:
-                self.set_aside(part)
+            if around and met >= _MOST_LOCKS:
+                self.set_aside(part, tried=False)
                 continue
-            began = time.monotonic()
             way = {"around_locks": True} if around else {}
             try:
                 applied = partial(self._applying.apply, part, done, reached=reached, **way)
@@ -80,7 +78,7 @@ class BatchIsolation:
                 else:
                     parts += [ready] if (ready := self._ready(part, away)) else []
             except Locked:
-                waited += time.monotonic() - began if around else 0.0
+                met += around
                 parts += self._after_lock(part, around=around)
             except Failed as failure:
                 logger.debug("%d streams of %s fail together: %s", len(part), self._name, failure)
@@ -108,11 +106,11 @@ class BatchIsolation:
         self.set_aside(part)
         return []
 
-    def set_aside(self, runs: Sequence[Run]) -> None:
-        """Let streams wait for others' locks."""
+    def set_aside(self, runs: Sequence[Run], *, tried: bool = True) -> None:
+        """Let streams wait for others' locks; those that were not `tried` may be free."""
         assert self._aside is not None, "else a lock is waited for"  # noqa: S101
         for run in runs:
-            self._aside.add_locked(run)
+            self._aside.add_locked(run, tried=tried)
 
     def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
         """Return what can be applied while something is away."""

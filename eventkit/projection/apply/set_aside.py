@@ -32,6 +32,7 @@ class WaitingStream(msgspec.Struct):
     suspect: bool = False  # it has failed itself: it is tried alone
     strikes: int = 0  # how often it has failed while others got through
     passed: int = 0  # how often others had got through when it failed last
+    locked: bool = False  # it was found locked: streams that were not tried since a lock was met come before it
 
 
 class SetAside:
@@ -94,12 +95,12 @@ class SetAside:
         """Expect others' locks for a while."""
         self._around_locks = self._clock() + _AROUND
 
-    def add_locked(self, run: Run) -> None:
-        """Set a run aside that another transaction's lock is in the way of."""
+    def add_locked(self, run: Run, *, tried: bool = True) -> None:
+        """Set a run aside that another transaction's lock is in the way of, or was before it could be `tried`."""
         self.met_lock()
         self.add(run, None)
         waiting = self._waiting[run.stream]
-        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
+        waiting.suspect, waiting.locked, waiting.due = False, tried, self._clock() + _LOCKED
 
     @property
     def locked(self) -> int:
@@ -125,11 +126,12 @@ class SetAside:
     def take(self, most: int) -> list[Run]:
         """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
 
-        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone.
+        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone. Streams that were
+        found locked come last.
         """
         self._tried.clear()
         runs: list[Run] = []
-        for waiting in list(self._waiting.values()):
+        for waiting in sorted(self._waiting.values(), key=_is_locked):
             kind = waiting.handler.kind if waiting.handler else None
             if waiting.due > self._clock() or (kind and not self.breakers.is_due(kind)):
                 continue
@@ -198,6 +200,10 @@ class SetAside:
         handler = self._handlers.of(arrival)
         assert handler is not None, "its breaker is open"  # noqa: S101
         return handler
+
+
+def _is_locked(waiting: WaitingStream) -> bool:
+    return waiting.locked
 
 
 def _size(arrivals: Sequence[Arrival]) -> int:
