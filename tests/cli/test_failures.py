@@ -2,13 +2,11 @@
 
 import getpass
 import json
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,17 +23,6 @@ from eventkit.storage.retention.prune import long_ago
 SECRET = "hush-7f3a"
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\ud800"
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Give logging back as it was."""
-    root, ours = logging.getLogger(), logging.getLogger("eventkit")
-    handlers, levels = root.handlers[:], (root.level, ours.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from eventkit.worker import Stop
 from tests.projection.shop import orders, rows, store
 from tests.projection.test_running import MODELS, run
 from tests.servers.rabbitmq import RabbitServer
-from tests.surroundings.rig import category, execute, order
-from tests.surroundings.test_groups import totals
+from tests.surroundings.rig import category, execute, order, totals
 from tests.transports.traffic import deliver
 from tests.waiting import wait_until
 

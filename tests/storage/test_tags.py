@@ -89,54 +89,41 @@ def test_a_decision_by_two_tags_of_one_item_ignores_an_event_that_has_only_one(d
             store.append(connection, PLACE, Subscribed("c1", "s1"), unless_changed=decision)
 
 
-def test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event(database_url: str) -> None:
-    """The tag's row is the lock: no two appends by one decision both happen."""
-    outcome: list[object] = []
+def second_of_two(url: str, first: tuple[QueryItem, object], second: tuple[QueryItem, object]) -> list[str]:
+    """Decide and append twice, the second time before the first one commits; return the second one's conflicts."""
+    outcome: list[str] = []
 
-    def second() -> None:
-        with psycopg.connect(database_url, application_name="second") as connection:
-            decision = store.query(connection, seats_of("c1"))
+    def decide() -> None:
+        with psycopg.connect(url, application_name="second") as connection:
             try:
-                store.append(connection, ELSEWHERE, Subscribed("c1", "s2"), unless_changed=decision)
+                store.append(connection, ELSEWHERE, second[1], unless_changed=store.query(connection, second[0]))
             except DecisionChanged as error:
                 outcome.append(error.stream)
 
-    with psycopg.connect(database_url) as connection, psycopg.connect(database_url, autocommit=True) as watch:
-        decision = store.query(connection, seats_of("c1"))
-        store.append(connection, PLACE, Subscribed("c1", "s1"), unless_changed=decision)
-        thread = threading.Thread(target=second)
+    with psycopg.connect(url) as connection, psycopg.connect(url, autocommit=True) as watch:
+        store.append(connection, PLACE, first[1], unless_changed=store.query(connection, first[0]))
+        thread = threading.Thread(target=decide)
         thread.start()
         waits = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
-        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=60)
+        wait_until(lambda: watch.execute(waits).fetchone() is not None or not thread.is_alive())
         connection.commit()
         thread.join()
+    return outcome
 
-    assert outcome == [PLACE]
+
+def test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event(database_url: str) -> None:
+    """The tag's row is the lock: no two appends by one decision both happen."""
+    seats = seats_of("c1")
+
+    assert second_of_two(database_url, (seats, Subscribed("c1", "s1")), (seats, Subscribed("c1", "s2"))) == [PLACE]
 
 
 def test_decisions_that_write_what_the_other_depends_on_do_not_both_commit(database_url: str) -> None:
     """A tag that is only depended on is locked as well: there is no write skew."""
-    outcome: list[object] = []
+    first = QueryItem(["course:b"]), CourseDefined("a")
+    second = QueryItem(["course:a"]), CourseDefined("b")
 
-    def second() -> None:
-        with psycopg.connect(database_url, application_name="second") as connection:
-            decision = store.query(connection, QueryItem(["course:a"]))
-            try:
-                store.append(connection, ELSEWHERE, CourseDefined("b"), unless_changed=decision)
-            except DecisionChanged as error:
-                outcome.append(error.stream)
-
-    with psycopg.connect(database_url) as connection, psycopg.connect(database_url, autocommit=True) as watch:
-        decision = store.query(connection, QueryItem(["course:b"]))
-        store.append(connection, PLACE, CourseDefined("a"), unless_changed=decision)
-        thread = threading.Thread(target=second)
-        thread.start()
-        waits = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
-        wait_until(lambda: watch.execute(waits).fetchone() is not None, timeout=60)
-        connection.commit()
-        thread.join()
-
-    assert outcome == [PLACE]
+    assert second_of_two(database_url, first, second) == [PLACE]
 
 
 def test_an_event_that_a_decision_saw_and_a_savepoint_took_back_is_a_conflict(database_url: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from eventkit import EventStore
+from eventkit import EventStore, Handlers, TableProjection
 from eventkit.config import Settings
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
@@ -13,8 +13,9 @@ from eventkit.relay import Relay
 from eventkit.storage.db.connect import connect
 from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop, supervise
-from tests.projection.shop import CREATE, Ordered, shop
+from tests.projection.shop import CREATE, TOTALS, Ordered, Total, shop
 
+COUNTED = "select customer, orders from totals order by 1"
 IDLE = 1.0  # seconds without a message after which a projector ends
 
 
@@ -84,3 +85,30 @@ def found(url: str, statement: str) -> list[Sequence[object]]:
     """Return the rows of a query."""
     with psycopg.connect(url) as connection:
         return list(connection.execute(statement.encode()).fetchall())
+
+
+def totals(*categories: str, version: int = 1) -> Projection:
+    """Return the read model, reading some categories."""
+    projection = TableProjection("totals", shop, table=TOTALS, key="customer", categories=categories, version=version)
+
+    @projection.on(Ordered)
+    def ordered(row: Total, event: Ordered) -> None:
+        row.orders += 1
+        row.amount += event.amount
+
+    return projection
+
+
+def acting(*categories: str) -> Handlers:
+    """Return handlers that write down what they did."""
+    handlers = Handlers("acting", shop, categories=categories)
+
+    @handlers.on(Ordered)
+    def ordered(connection: object, event: Ordered) -> None:
+        connection.exec_driver_sql(  # type: ignore[attr-defined]
+            "insert into totals (customer, orders) values (%s, 1) on conflict (customer) do update "
+            "set orders = totals.orders + 1",
+            (event.customer,),
+        )
+
+    return handlers

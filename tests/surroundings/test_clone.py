@@ -14,8 +14,7 @@ from eventkit.worker import Stop
 from tests.projection.shop import rows
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
-from tests.surroundings.rig import category, order, projected, relay, relayed
-from tests.surroundings.test_groups import COUNTED, totals
+from tests.surroundings.rig import COUNTED, category, order, projected, relay, relayed, totals
 
 
 @pytest.fixture

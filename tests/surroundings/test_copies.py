@@ -11,8 +11,7 @@ from eventkit.storage.schema.installation import adopt, look
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import rows
-from tests.surroundings.rig import category, execute, found, order, projected, relay, relayed
-from tests.surroundings.test_groups import COUNTED, acting, totals
+from tests.surroundings.rig import COUNTED, acting, category, execute, found, order, projected, relay, relayed, totals
 
 # As a dump that was restored on another server, a copy on the same server, and both.
 COPIES = {

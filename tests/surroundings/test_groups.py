@@ -5,18 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis as client
 
-from eventkit import Handlers, TableProjection
 from eventkit.cli.doctor.groups import group_findings
 from eventkit.config import Settings
-from eventkit.projection.define.projection import Projection
 from eventkit.projection.delete import delete
 from eventkit.storage.db.connect import connect
 from eventkit.transports import open_transport
-from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
+from tests.projection.shop import rows
 from tests.servers.redis import RedisServer
-from tests.surroundings.rig import category, execute, found, order, projected, relayed
+from tests.surroundings.rig import COUNTED, acting, category, execute, found, order, projected, relayed, totals
 
-COUNTED = "select customer, orders from totals order by 1"
 GROUPS = "select name, abandoned_at is not null from eventkit.groups order by name"
 
 
@@ -24,33 +21,6 @@ GROUPS = "select name, abandoned_at is not null from eventkit.groups order by na
 def broker(request: pytest.FixtureRequest) -> str:
     """Brokers that keep history, and one that does not."""
     return str(request.getfixturevalue(request.param).url)
-
-
-def totals(*categories: str) -> Projection:
-    """Return the read model, reading some categories."""
-    projection = TableProjection("totals", shop, table=TOTALS, key="customer", categories=categories)
-
-    @projection.on(Ordered)
-    def ordered(row: Total, event: Ordered) -> None:
-        row.orders += 1
-        row.amount += event.amount
-
-    return projection
-
-
-def acting(*categories: str) -> Handlers:
-    """Return handlers that count what they did."""
-    handlers = Handlers("acting", shop, categories=categories)
-
-    @handlers.on(Ordered)
-    def ordered(connection: object, event: Ordered) -> None:
-        connection.exec_driver_sql(  # type: ignore[attr-defined]
-            "insert into totals (customer, orders) values (%s, 1) on conflict (customer) do update "
-            "set orders = totals.orders + 1",
-            (event.customer,),
-        )
-
-    return handlers
 
 
 def test_two_databases_on_one_broker_each_get_all(url: str, other_url: str, broker: str) -> None:

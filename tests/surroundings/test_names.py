@@ -4,26 +4,13 @@ import psycopg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from eventkit import Catalog, Handlers, SqlProjection, TableProjection
+from eventkit import Catalog, SqlProjection, TableProjection
 from eventkit.errors import NameTaken
-from eventkit.projection.define.projection import Projection
-from tests.projection.shop import TOTALS, Ordered, Total, rows, shop
-from tests.surroundings.rig import execute, found, order, projected
+from tests.projection.shop import TOTALS, rows, shop
+from tests.surroundings.rig import acting, execute, found, order, projected, totals
 
 OTHER = Table("others", MetaData(), Column("customer", Text, primary_key=True), Column("orders", Integer, default=0))
 other_shop = Catalog("other")
-
-
-def totals(*categories: str, version: int = 1) -> Projection:
-    """Return the read model, reading some categories."""
-    projection = TableProjection("totals", shop, table=TOTALS, key="customer", categories=categories, version=version)
-
-    @projection.on(Ordered)
-    def ordered(row: Total, event: Ordered) -> None:
-        row.orders += 1
-        row.amount += event.amount
-
-    return projection
 
 
 ANOTHER = {
@@ -69,21 +56,6 @@ def test_a_table_that_was_moved_is_the_same_projection(url: str) -> None:
     projected(url, None, totals("order"))
 
     assert found(url, "select tables from eventkit.projections") == [(["app.totals"],)]
-
-
-def acting(*categories: str) -> Handlers:
-    """Return handlers that write down what they did."""
-    handlers = Handlers("acting", shop, categories=categories)
-
-    @handlers.on(Ordered)
-    def ordered(connection: object, event: Ordered) -> None:
-        connection.exec_driver_sql(  # type: ignore[attr-defined]
-            "insert into totals (customer, orders) values (%s, 1) on conflict (customer) do update "
-            "set orders = totals.orders + 1",
-            (event.customer,),
-        )
-
-    return handlers
 
 
 def test_handlers_of_more_categories_read_the_new_ones_from_their_beginning(url: str) -> None:

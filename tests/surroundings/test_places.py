@@ -13,8 +13,7 @@ from eventkit.projection.run.resume import Begin
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.transports import open_transport
 from tests.projection.shop import Ordered, rows, shop
-from tests.surroundings.rig import category, execute, found, order, projected, relayed
-from tests.surroundings.test_groups import COUNTED, acting, totals
+from tests.surroundings.rig import COUNTED, acting, category, execute, found, order, projected, relayed, totals
 
 PLACES = "select topic, shard, place from eventkit.places order by 1, 2"
 # What a table held before, and holds again after a restore to an earlier dump: all that a projection has there.

@@ -8,8 +8,7 @@ from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from tests.projection.shop import orders, rows, store, totals
-from tests.surroundings.rig import execute, found, order, projected
-from tests.surroundings.test_groups import COUNTED
+from tests.surroundings.rig import COUNTED, execute, found, order, projected
 
 # Each stands against what the rebuild has: ann's row alone, with 3 orders.
 _GONE = ("insert into totals values ('gone', 1, 1)", "create table notes (customer text references totals {})")

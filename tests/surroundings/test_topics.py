@@ -16,8 +16,7 @@ from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop
 from tests.projection.shop import TOTALS, Total, rows
 from tests.servers.redis import RedisServer
-from tests.surroundings.rig import category, found, order, projected, relayed
-from tests.surroundings.test_groups import COUNTED, totals
+from tests.surroundings.rig import COUNTED, category, found, order, projected, relayed, totals
 from tests.waiting import wait_until
 
 billing = Catalog("billing")

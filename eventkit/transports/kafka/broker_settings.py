@@ -9,6 +9,7 @@ _WANTED = {
     "cleanup.policy": ("delete", "compaction keeps the last event of each stream and drops the others"),
     "unclean.leader.election.enable": ("false", "a replica that has missed events may become the leader"),
 }
+_NOT_TOLD = "not told"
 _WEEK = 7 * 24 * 60  # minutes, the broker's default
 _ROOM = 2_000  # bytes of key and headers beside an event's data
 
@@ -27,42 +28,36 @@ def findings(
 def of_offsets(minutes: str | None) -> Iterator[Finding]:
     """Say how long the broker remembers the place of a group that is stopped, where it tells."""
     if minutes is not None:
-        yield Finding(
-            "offsets.retention.minutes",
-            minutes,
-            f"{_WEEK} or more",
-            safe=not minutes.isdigit() or int(minutes) >= _WEEK,
-            reason="Kafka forgets the place of a group that is stopped for longer: keep the inbox for as long "
-            "(`eventkit inbox prune --older-than`), or commands are handled again when all is read again",
-            stops=False,
+        reason = (
+            "Kafka forgets the place of a group that is stopped for longer: keep the inbox for as long "
+            "(`eventkit inbox prune --older-than`), or commands are handled again when all is read again"
         )
+        yield _at_least("offsets.retention.minutes", minutes, _WEEK, reason, stops=False)
 
 
 def _of_replicas(topic: str, told: Mapping[str, str], wanted: int) -> Iterator[Finding]:
+    reason = (
+        "what fewer brokers have when it is confirmed is lost with them: alter the topic, or accept it, as on a single "
+        "broker for development, with the transport option replicas=1"
+    )
     for name in (REPLICAS, "min.insync.replicas"):
-        found = told.get(name, "not told")
-        yield Finding(
-            f"{topic}: {name}",
-            found,
-            f"{wanted} or more",
-            safe=not found.isdigit() or int(found) >= wanted,
-            reason="what fewer brokers have when it is confirmed is lost with them: alter the topic, or accept it, as "
-            "on a single broker for development, with the transport option replicas=1",
-            stops=False,
-        )
+        yield _at_least(f"{topic}: {name}", told.get(name, _NOT_TOLD), wanted, reason, stops=False)
+
+
+def _at_least(setting: str, found: str, least: int, reason: str, *, stops: bool = True) -> Finding:
+    """Judge a number; one that the broker did not tell is taken for safe."""
+    safe = not found.isdigit() or int(found) >= least
+    return Finding(setting, found, f"{least} or more", safe=safe, reason=reason, stops=stops)
 
 
 def _of_topic(topic: str, told: Mapping[str, str], largest_event: int) -> Iterator[Finding]:
     yield Finding("acks", "all, set by eventkit", "all", safe=True, reason="a leader that dies takes events with it")
     for name, (wanted, reason) in _WANTED.items():
-        found = told.get(name, "not told")
-        yield Finding(f"{topic}: {name}", found, wanted, safe=found in {wanted, "not told"}, reason=reason)
-    largest = told.get("max.message.bytes", "not told")
-    yield Finding(
-        f"{topic}: max.message.bytes",
-        largest,
-        f"{largest_event + _ROOM} or more",
-        safe=not largest.isdigit() or int(largest) >= largest_event + _ROOM,
-        reason="an event that append takes may be refused by the broker, and then parks its stream; where no catalog "
-        "takes so large ones, say so with the transport option largest_event=BYTES",
+        found = told.get(name, _NOT_TOLD)
+        yield Finding(f"{topic}: {name}", found, wanted, safe=found in {wanted, _NOT_TOLD}, reason=reason)
+    reason = (
+        "an event that append takes may be refused by the broker, and then parks its stream; where no catalog takes so "
+        "large ones, say so with the transport option largest_event=BYTES"
     )
+    largest = told.get("max.message.bytes", _NOT_TOLD)
+    yield _at_least(f"{topic}: max.message.bytes", largest, largest_event + _ROOM, reason)
