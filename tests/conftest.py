@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
@@ -24,6 +25,14 @@ from tests.servers.rabbitmq import GivenRabbit, RabbitServer
 from tests.servers.redis import GivenRedis, RedisServer
 
 RELEASES = (15, 18)
+
+# The same examples in each run, and no limit of time: a slow machine is no failure. To look for new ones:
+# `make test ARGS="--hypothesis-profile search tests/domain"`.
+settings.register_profile(
+    "eventkit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("search", settings.get_profile("eventkit"), derandomize=False, max_examples=5_000)
+settings.load_profile("eventkit")
 
 
 class Stoppable(Protocol):

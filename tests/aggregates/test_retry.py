@@ -148,7 +148,9 @@ def test_a_lost_connection_is_no_conflict() -> None:
     strict=st.booleans(),
     repository=st.sampled_from([orders, Repository(store, Order, category="order", snapshots=Snapshots(every=2))]),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_no_decision_is_lost_or_taken_twice(
     engine: Engine,
     repository: Repository[Order],

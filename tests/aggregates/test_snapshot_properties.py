@@ -16,7 +16,9 @@ OPERATIONS = ["add", "add", "add", "commit", "roll back", "savepoint", "other", 
 
 
 @given(every=st.integers(1, 4), plan=st.lists(st.sampled_from(OPERATIONS), max_size=25))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_whatever_happens_the_state_is_the_fold(engine: Engine, every: int, plan: list[str]) -> None:
     """Saves, rollbacks, savepoints, another writer, lost and spoilt snapshots, in any order: loading is right."""
     key = uuid4()

@@ -50,7 +50,7 @@ def run(examples: int, *, shrinks: bool = False) -> None:
             stateful_step_count=40,
             deadline=None,
             database=None,
-            derandomize=False,
+            derandomize=not EXAMPLES,  # the long form looks for new ones
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
         ),

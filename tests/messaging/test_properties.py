@@ -131,7 +131,9 @@ class World:
             self.fire()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(happened=st.lists(steps, min_size=6, max_size=18))
 def test_each_effect_happens_exactly_once(url: str, happened: list[tuple[object, ...]]) -> None:
     """One charge an order; sent or cancelled, never both; a deadline fires once or is cancelled; no event is lost."""

@@ -20,7 +20,9 @@ amounts = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(amounts=amounts, batches=st.lists(st.lists(windows, max_size=6), max_size=8))
 def test_the_read_model_is_the_fold(
     url: str, amounts: list[list[tuple[str, int]]], batches: list[list[tuple[int, int, int]]]

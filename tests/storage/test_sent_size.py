@@ -21,7 +21,9 @@ values = st.recursive(
 
 
 @given(st.lists(values, max_size=20))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_a_size_is_counted_as_postgresql_writes_it(database_url: str, value: list[Any]) -> None:
     """For any JSON: spaces, escapes, numbers; and each float stays one."""
     data = keep_floats(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
