@@ -58,8 +58,8 @@ class BatchIsolation:
         """Apply runs, in parts where they fail together; return those that did not advance, and are not set aside.
 
         The second part of a batch that fails is applied after the first. Where other transactions' locks are in the
-        way, the batch goes around them, and waits for a second altogether: streams that are locked, and those that were
-        not tried by then, are set aside.
+        way, the batch goes around them and waits for twenty at most: streams that are locked, and those that were not
+        tried by then, are set aside.
         """
         found, parts, met = SortedOut(), [runs] if runs else [], 0
         while parts:
