@@ -48,6 +48,19 @@ def test_a_redelivered_batch_changes_nothing_and_is_counted(url: str) -> None:
     assert done.counters.duplicates == 3 + 2 + 6
 
 
+def test_a_header_without_a_value_is_a_missing_one(url: str) -> None:
+    """An event's place and id are those of the header that has a value, wherever it stands."""
+    batch = orders("order-1", 3)
+    for item in batch:
+        item.headers = [*dict.fromkeys(name for name, _ in item.headers).items(), *item.headers]  # type: ignore[list-item]
+
+    done = apply(url, batch, orders("order-1", 3))
+
+    assert rows(url) == [("ann", 3, 3)]
+    assert (done.counters.applied, done.counters.duplicates) == (3, 3)
+    assert letters(url) == []
+
+
 def test_a_redelivery_that_brings_new_events_applies_only_those(url: str) -> None:
     """A rewind over the checkpoint applies what is above it."""
     done = apply(
