@@ -16,13 +16,18 @@
 
 It needs no dataclass, but a class that can be made without arguments: that is the state before the first event. A
 recorded event changes the state at once, and is appended when the repository saves.
+
+A method with a parameter `envelope` gets the event's envelope too: time, metadata, position. These are known once the
+event is stored, so such an event changes the state when the repository saves. Until then nothing else can be recorded.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self, TypeVar, overload
 
 from eventkit.aggregates.fold import Fold, Step, classes_of
 from eventkit.aggregates.track import Track, Tracked
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.functions import takes
 from eventkit.errors import AggregateError
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -69,7 +74,18 @@ class Aggregate(Tracked):
                 f"{type(self).__name__} recorded an event while its state was evolved: it would record it again each "
                 "time it is loaded; decide in a method, and only change the state in an evolve method"
             )
+        if track.deferred:
+            waiting = _kinds(track.recorded[-track.deferred :])
+            raise AggregateError(
+                f"{type(self).__name__} recorded {_kinds(events)} while {waiting} waits for its envelope: the state "
+                "after it is known when it is stored, so save the aggregate first"
+            )
         for event in events:
+            if track.deferred or type(event) in fold.enveloped:
+                fold.check(event)
+                track.deferred += 1
+                track.recorded.append(event)
+                continue
             track.evolving = track.version + len(track.recorded) + 1
             try:
                 fold.evolve(self, event)
@@ -79,6 +95,10 @@ class Aggregate(Tracked):
 
 
 A = TypeVar("A", bound=Aggregate)
+
+
+def _kinds(events: Iterable[object]) -> str:
+    return ", ".join(type(event).__name__ for event in events)
 
 
 def fold_of(cls: type[A]) -> Fold[A, A]:
@@ -93,19 +113,27 @@ def fold_of(cls: type[A]) -> Fold[A, A]:
 
 
 def _fold_of(cls: type[A]) -> Fold[A, A]:
-    methods = [function for function in _methods(cls).values() if hasattr(function, _MARK)]
-    steps = dict(_steps(cls, methods))
-    if not steps:
+    methods = evolving_methods(cls)
+    steps, enveloped = steps_of(cls, methods)
+    return Fold(cls.__name__, cls, steps, frozenset(cls.ignored), tuple(methods), _opened, _itself, enveloped)
+
+
+def evolving_methods(cls: type) -> list[Any]:
+    """Return the methods that are marked with `evolve`, those that a subclass overrides left out."""
+    methods = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+    return [function for function in methods.values() if hasattr(function, _MARK)]
+
+
+def steps_of(cls: type, methods: list[Any]) -> tuple[dict[type, Step], frozenset[type]]:
+    """Return what marked methods do, by class of event, and the classes whose method takes the envelope."""
+    found = list(_steps(cls, methods))
+    if not found:
         raise AggregateError(f"{cls.__name__} evolves no event: mark the methods that change its state with @evolve")
-    return Fold(cls.__name__, cls, steps, frozenset(cls.ignored), tuple(methods), _opened, _itself)
+    enveloped = [event for event, function in found if takes(function, "envelope")]
+    return {event: _step(function) for event, function in found}, frozenset(enveloped)
 
 
-def _methods(cls: type) -> Mapping[str, Any]:
-    """Return what a class has, by name: a subclass replaces what it overrides."""
-    return {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
-
-
-def _steps(cls: type, methods: list[Any]) -> Iterator[tuple[type, Step]]:
+def _steps(cls: type, methods: list[Any]) -> Iterator[tuple[type, Any]]:
     taken: dict[type, str] = {}
     for function in methods:
         for event in classes_of(function, getattr(function, _MARK)):
@@ -115,15 +143,19 @@ def _steps(cls: type, methods: list[Any]) -> Iterator[tuple[type, Step]]:
                     "join them"
                 )
             taken[event] = function.__name__
-            yield event, _step(function)
+            yield event, function
 
 
-def _step(function: Callable[[Any, Any], None]) -> Step:
+def _step(function: Callable[..., None]) -> Step:
     def step(state: Any, event: Any) -> Any:
         function(state, event)
         return state
 
-    return step
+    def step_with_envelope(state: Any, event: Any, envelope: Envelope[Any]) -> Any:
+        function(state, event, envelope=envelope)
+        return state
+
+    return step_with_envelope if takes(function, "envelope") else step
 
 
 def _opened(aggregate: A, track: Track) -> A:

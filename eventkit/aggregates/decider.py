@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from eventkit.aggregates.fold import Fold, classes_of
 from eventkit.aggregates.track import Track, Tracked
-from eventkit.domain.functions import name_of, refusal
+from eventkit.domain.functions import name_of, refusal, takes
 from eventkit.errors import AggregateError
 
 C = TypeVar("C")
@@ -40,6 +40,11 @@ class Decider(Generic[C, S]):
     ) -> None:
         if wrong := refusal(decide, generator=True):  # its events are made into a list
             raise AggregateError(f"{name_of(decide)} {wrong}")
+        if takes(evolve, "envelope"):
+            raise AggregateError(
+                f"{name_of(evolve)} takes an envelope, but a decider evolves before an event is stored, when it has "
+                "none: keep what the state depends on in the event, or write an Aggregate"
+            )
         self.initial_state = initial_state
         self.decide = decide
         self.evolve = evolve

@@ -12,14 +12,15 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from eventkit.aggregates.track import Track
+from eventkit.domain.envelope import Envelope
 from eventkit.domain.functions import annotation_of, refusal
 from eventkit.errors import AggregateError, UnexpectedEvent
 
 S = TypeVar("S")  # the state
 A = TypeVar("A")  # what a repository hands out: the aggregate itself, or the state with its decider
 
-Step = Callable[[Any, Any], Any]
-"""From state and event to state; it may change the state that it is given, and return it."""
+Step = Callable[..., Any]
+"""From state and event to state; it may change the state that it is given, and return it. Some take the envelope."""
 
 
 class Fold(msgspec.Struct, Generic[S, A], frozen=True):
@@ -32,16 +33,21 @@ class Fold(msgspec.Struct, Generic[S, A], frozen=True):
     sources: tuple[Callable[..., Any], ...]  # the user's functions, for the fingerprint
     opened: Callable[[S, Track], A]
     state_of: Callable[[A], S]
+    enveloped: frozenset[type] = frozenset()  # the classes whose step takes the event's envelope too
 
-    def evolve(self, state: S, event: object) -> S:
+    def evolve(self, state: S, event: object, envelope: Envelope[Any] | None = None) -> S:
         """Return the state after an event; UnexpectedEvent where nobody said what it does to it."""
         step = self.steps.get(type(event))
         if step is not None:
-            after: S = step(state, event)
+            after: S = step(state, event) if envelope is None else step(state, event, envelope)
             return after
-        if type(event) in self.ignored:
-            return state
-        raise UnexpectedEvent(self.name, type(event).__name__)
+        self.check(event)
+        return state
+
+    def check(self, event: object) -> None:
+        """Raise UnexpectedEvent where nobody said what an event does to the state."""
+        if type(event) not in self.steps and type(event) not in self.ignored:
+            raise UnexpectedEvent(self.name, type(event).__name__)
 
 
 def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tuple[type, ...]:

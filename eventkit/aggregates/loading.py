@@ -4,12 +4,12 @@ Written once for sync and async, as steps. A stream whose versions do not follow
 refused: a state folded from a part of it would be wrong.
 """
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.snapshots import Keeper
 from eventkit.aggregates.track import Track
-from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.envelope import EncodedEvent, envelope_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
 from eventkit.storage.db.execute import Steps
@@ -46,11 +46,23 @@ class Loader(Generic[S, A]):
         track = Track(stream, version, snapshot=version)
         self._fold.opened(state, track)  # an aggregate's evolve methods may read its stream and version
         pages = StreamPages(self._sql, stream, Window(track.version, None, PAGE), end=end)
+        state = yield from self._folded(state, pages, track)
+        return self._fold.opened(state, track)
+
+    def deferred_steps(self, state: S, track: Track) -> Steps[None]:
+        """Change the state by the recorded events that were waiting for their envelopes; they are stored now."""
+        if track.stream is None or not track.deferred:
+            return
+        track.version += len(track.recorded) - track.deferred
+        window, track.deferred = Window(track.version, track.deferred, PAGE), 0
+        yield from self._folded(state, StreamPages(self._sql, track.stream, window), track)
+
+    def _folded(self, state: S, pages: StreamPages, track: Track) -> Steps[S]:
         while not pages.over:
             for event in (yield from page_steps(pages, self._sealing)):
                 state = self._after(state, event, track)
         track.evolving = None
-        return self._fold.opened(state, track)
+        return state
 
     def _after(self, state: S, event: EncodedEvent, track: Track) -> S:
         track.version += 1
@@ -63,7 +75,10 @@ class Loader(Generic[S, A]):
             return state
         track.evolving = track.version
         try:
-            return self._fold.evolve(state, self._decoded(event))
+            decoded = self._catalog.event_of(event)
+            if type(decoded) in self._fold.enveloped:
+                return self._fold.evolve(state, decoded, envelope_of(decoded, event))
+            return self._fold.evolve(state, decoded)
         except UnexpectedEvent as error:
             raise UnexpectedEvent(error.aggregate, event.type, _place(event)) from None
         except (UndecodableEvent, UnknownEventType) as error:
@@ -71,9 +86,6 @@ class Loader(Generic[S, A]):
         except Exception as error:
             error.add_note(f"while {self._fold.name} was loaded: {_place(event)}, {event.type}")
             raise
-
-    def _decoded(self, event: EncodedEvent) -> Any:
-        return self._catalog.event_of(event)
 
 
 def _place(event: EncodedEvent) -> str:

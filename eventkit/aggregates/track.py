@@ -15,6 +15,7 @@ class Track(msgspec.Struct):
     version: int = 0
     snapshot: int = 0  # the version of the snapshot that it was loaded from; 0: none
     evolving: int | None = None  # the version of the event that the state is evolved by now
+    deferred: int = 0  # how many of the recorded events, the last ones, change the state when they are stored
     recorded: list[Any] = msgspec.field(default_factory=list)
 
 

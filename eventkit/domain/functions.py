@@ -57,6 +57,14 @@ def wrong_parameters(function: Any, counts: Collection[int]) -> str | None:
     return f"needs {needed[0]!r} by its name, which nobody gives" if needed else None
 
 
+def takes(function: Any, parameter: str) -> bool:
+    """Return whether a function has a parameter of that name; False where it cannot be known."""
+    try:
+        return parameter in inspect.signature(function, **_AS_TEXT).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 def annotation_of(function: Any, parameter: str) -> Any:
     """Return the type of one parameter, None without; whatever the others name. NameError where it is not known."""
     given = _LATE.get_annotations(function, format=_LATE.Format.FORWARDREF) if _LATE else function.__annotations__

@@ -3,17 +3,28 @@
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
+from uuid import UUID
 
 from eventkit.aggregates.aggregate import Aggregate
 from eventkit.aggregates.decider import Decider, Deciding
 from eventkit.aggregates.repository import fold_for
-from eventkit.aggregates.track import Track
+from eventkit.aggregates.track import Track, track_of
+from eventkit.domain.envelope import Envelope
+from eventkit.domain.metadata import NONE
+from eventkit.domain.stream import StreamId
 from eventkit.testing.report import Line, check, fail, lines_of
+
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of the time in a scenario's envelopes
 
 
 class DecisionScenario:
-    """A scenario of an aggregate; `state` is what the events have made of it."""
+    """A scenario of an aggregate; `state` is what the events have made of it.
+
+    An evolve method that takes the envelope gets one whose version, position and second after `BEGINNING` are the
+    number of the event.
+    """
 
     def __init__(self, subject: type[Aggregate] | Decider[Any, Any], events: tuple[object, ...]) -> None:
         """Fold what is given."""
@@ -40,6 +51,7 @@ class DecisionScenario:
                 what(self._aggregate, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 `then_raises` may expect it
             self._error = error
+        self._settle()
         return self
 
     def then(self, *events: object) -> Self:
@@ -76,9 +88,23 @@ class DecisionScenario:
         self._fold.opened(state, track)
         for event in events:
             track.version = track.evolving = track.version + 1
-            state = self._fold.evolve(state, event)
+            state = self._evolved(state, event, track.version)
         track.evolving = None
         return self._fold.opened(state, track)
+
+    def _settle(self) -> None:
+        """Change the state by the events that wait for their envelopes, as saving does."""
+        track, state = track_of(self._aggregate), self.state
+        for version, event in enumerate(track.recorded, track.version + 1):
+            if version > track.version + len(track.recorded) - track.deferred:
+                track.evolving = version
+                state = self._evolved(state, event, version)
+        track.evolving, track.deferred = None, 0
+
+    def _evolved(self, state: Any, event: object, version: int) -> Any:
+        if type(event) in self._fold.enveloped:
+            return self._fold.evolve(state, event, _enveloped(event, version))
+        return self._fold.evolve(state, event)
 
     def _check_state(self) -> None:
         """Expect that the state is what the events give: a change without an event would be gone when it is loaded."""
@@ -86,6 +112,22 @@ class DecisionScenario:
         again = self._opened((*self._given, *self._aggregate.recorded))
         expected = _shown(self._fold.state_of(again))
         check([expected], [_shown(self.state)], story=self._story, what="the state and what its events give")
+
+
+def _enveloped(event: object, version: int) -> Envelope[Any]:
+    """Return the envelope of an event in a scenario: its version is also its position, and its second."""
+    return Envelope(
+        event=event,
+        id=UUID(int=version),
+        source="scenario",
+        stream=StreamId("scenario", 1),
+        version=version,
+        type=type(event).__name__,
+        schema_version=1,
+        metadata=NONE,
+        recorded_at=BEGINNING + timedelta(seconds=version),
+        position=version,
+    )
 
 
 def check_raised(
