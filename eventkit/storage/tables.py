@@ -169,6 +169,9 @@ def _store(tables: MetaData) -> None:
         Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("stream", "version"),
         Index(None, "source", "type"),  # of which types there are events: few values, so 7 bytes an event
+        # By story and by cause: an event without metadata has no entry in them.
+        _in_metadata("correlation"),
+        _in_metadata("causation"),
         CheckConstraint("version > 0", name="version"),
         comment="What happened. Append-only.",
     )
@@ -188,6 +191,11 @@ def _store(tables: MetaData) -> None:
         Index(None, "position"),  # by which pruning and archiving find an event's tags
         comment="An event carries a tag.",
     )
+
+
+def _in_metadata(name: str) -> Index:
+    value = f"(metadata ->> '{name}_id'::text)"  # as PostgreSQL prints it
+    return Index(f"events_{name}_idx", text(f"({value})"), "position", postgresql_where=text(f"({value} IS NOT NULL)"))
 
 
 def _privacy(tables: MetaData) -> None:
@@ -431,5 +439,19 @@ def _snapshots(tables: MetaData) -> None:
         Column("state", JSON, nullable=False),  # jsonb would sort the keys, and a dict of the state has an order
         Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
+        info={STORAGE: _COMING_AND_GOING_STORAGE},
+    )
+    Table(
+        "decision_snapshots",
+        tables,
+        Column("model", Text, primary_key=True),
+        Column("key", Text, primary_key=True),  # a digest of what the model asks for, and of its state before
+        Column("fingerprint", Text, nullable=False),
+        Column("tags", ARRAY(Text), nullable=False),
+        Column("positions", ARRAY(BigInteger), nullable=False),  # of the last event of each tag
+        Column("event_ids", ARRAY(Uuid), nullable=False),
+        Column("state", JSON, nullable=False),
+        Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="A decision model's state after the events of its tags: it spares reading. Delete it freely.",
         info={STORAGE: _COMING_AND_GOING_STORAGE},
     )

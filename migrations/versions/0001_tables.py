@@ -55,6 +55,7 @@ def upgrade() -> None:
         ("timers", COMING_AND_GOING),
         ("inbox", COMING_AND_GOING),
         ("snapshots", COMING_AND_GOING),
+        ("decision_snapshots", COMING_AND_GOING),
     ):
         op.execute(f'alter table "{schema}".{table} set ({storage})')
 
@@ -62,6 +63,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     schema = schema_of(op.get_context())
     for table in (
+        "decision_snapshots",
         "snapshots",
         "subject_keys",
         "inbox",
@@ -154,6 +156,15 @@ def _store(schema: str) -> None:
         comment="What happened. Append-only.",
     )
     op.create_index("events_source_type_idx", "events", ["source", "type"], schema=schema)
+    for name in ("correlation", "causation"):
+        value = f"(metadata ->> '{name}_id'::text)"
+        op.create_index(
+            f"events_{name}_idx",
+            "events",
+            [sa.text(f"({value})"), "position"],
+            schema=schema,
+            postgresql_where=sa.text(f"({value} IS NOT NULL)"),
+        )
     op.create_table(
         "tags",
         sa.Column("tag", C_TEXT, nullable=False),
@@ -460,4 +471,18 @@ def _snapshots(schema: str) -> None:
         sa.PrimaryKeyConstraint("stream", "aggregate", name="snapshots_pkey"),
         schema=schema,
         comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
+    )
+    op.create_table(
+        "decision_snapshots",
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("tags", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("positions", sa.ARRAY(sa.BigInteger), nullable=False),
+        sa.Column("event_ids", sa.ARRAY(sa.Uuid), nullable=False),
+        sa.Column("state", JSON, nullable=False),
+        sa.Column("saved_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("model", "key", name="decision_snapshots_pkey"),
+        schema=schema,
+        comment="A decision model's state after the events of its tags: it spares reading. Delete it freely.",
     )

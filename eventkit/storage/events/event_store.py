@@ -12,7 +12,6 @@ before you append, everywhere: a transaction that does it the other way round ma
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime
-from itertools import chain
 from typing import Any, Self
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from sqlalchemy import Engine
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.catalog.names import category_of
-from eventkit.domain.envelope import Envelope
+from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
@@ -28,7 +27,8 @@ from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
 from eventkit.storage.events.append_sql import Entry
-from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, query_steps
+from eventkit.storage.events.causation import Caused, CorrelatedPages, StorySql, causes_steps, tree_steps
+from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
 from eventkit.storage.events.entries import Entries, guarding, stream_of
 from eventkit.storage.events.inline import InlineAppend, Inlined
 from eventkit.storage.events.read import (
@@ -48,7 +48,7 @@ from eventkit.storage.subscriptions.live_log import LiveLogs
 from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, address_of, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
-__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Decision", "EventStore", "Expected", "QueryItem"]
+__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Caused", "Decision", "EventStore", "Expected", "QueryItem"]
 
 Guards = Mapping[StreamId | str, Expected | int]
 """Versions, or NO_STREAM, expected of streams."""
@@ -85,11 +85,14 @@ class EventStore:
         self._sql = TagSql(schema)
         self._live = LiveLogs(schema, self.sealing)
         self._read_sql = ReadSql(schema)
+        self._story_sql = StorySql(schema)
         self._append = Executor("append", writes=True, bind_arguments=bind_arguments)
         self._append_many = self._append._replace(name="append_many")
         self._read_stream = Executor("read_stream", writes=False, bind_arguments=bind_arguments)
         self._read_all = self._read_stream._replace(name="read_all")
         self._query = self._read_stream._replace(name="query")
+        self._read_causes = self._read_stream._replace(name="read_causes")
+        self._causation_tree = self._read_stream._replace(name="causation_tree")
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
         """Return this store bound to a cause: what it appends belongs to the cause's story and trace.
@@ -237,6 +240,7 @@ class EventStore:
         categories: Sequence[str] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        correlation_id: str | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
@@ -244,14 +248,16 @@ class EventStore:
         """Read all events above position `after`, in order of position; `after` may be the last position that was read.
 
         `types`, `categories`, `since` (included) and `until` (left out) choose; the server passes the others over, at
-        `batch` events a statement, so take a larger batch where few are chosen.
+        `batch` events a statement, so take a larger batch where few are chosen. `correlation_id` reads the events of
+        one story, by an index.
         What was pruned or archived is not there, and nothing says so: positions have holes anyway, of rollbacks. Who
         needs all of a stream reads that stream, which raises StreamPruned.
         Forwards, nothing is ever missed: reading ends before a missing position that an open transaction could still
         fill, and goes on there the next time. It needs READ COMMITTED on the primary. Backwards, it reads what it sees.
         """
         self._read_all.check(connection)
-        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        chosen = self._chosen(types, categories, since, until)
+        log = self._log(Window(after, limit, batch), chosen, correlation_id, backwards=backwards)
         return self._pages(self._read_all, connection, log)
 
     def read_all_async(  # noqa: PLR0913 see read_all
@@ -263,13 +269,15 @@ class EventStore:
         categories: Sequence[str] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        correlation_id: str | None = None,
         backwards: bool = False,
         limit: int | None = None,
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
         """Do what `read_all` does, on an asynchronous session or connection: `async for`."""
         self._read_all.check_async(connection)
-        log = self._log(Window(after, limit, batch), self._chosen(types, categories, since, until), backwards=backwards)
+        chosen = self._chosen(types, categories, since, until)
+        log = self._log(Window(after, limit, batch), chosen, correlation_id, backwards=backwards)
         return self._pages_async(self._read_all, connection, log)
 
     def read_category(
@@ -296,6 +304,38 @@ class EventStore:
         """Do what `read_category` does, on an asynchronous session or connection: `async for`."""
         return self.read_all_async(connection, after=after, categories=[category], backwards=backwards, limit=limit)
 
+    def read_causes(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> list[Envelope[Any]]:
+        """Return an event behind the events that led to it, the first cause first.
+
+        The list ends at an event without a cause, or whose cause is not in this store; it has at most `limit` events,
+        the nearest ones. It is empty where there is no such event.
+        """
+        steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
+        return [self.catalog.decode(event) for event in self._read_causes.run(connection, steps)]
+
+    async def read_causes_async(
+        self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
+    ) -> list[Envelope[Any]]:
+        """Do what `read_causes` does, on an asynchronous session or connection."""
+        steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
+        return [self.catalog.decode(event) for event in await self._read_causes.run_async(connection, steps)]
+
+    def causation_tree(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> list[Caused]:
+        """Return an event and what it has caused, across streams: pairs of depth and envelope.
+
+        Each event is followed by its own effects, so that printing them indented by `depth` draws the tree. It has at
+        most `limit` events, those nearest to the event. It is empty where there is no such event.
+        """
+        steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
+        return self._tree(self._causation_tree.run(connection, steps))
+
+    async def causation_tree_async(
+        self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
+    ) -> list[Caused]:
+        """Do what `causation_tree` does, on an asynchronous session or connection."""
+        steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
+        return self._tree(await self._causation_tree.run_async(connection, steps))
+
     def subscribe(
         self,
         database: str | Engine,
@@ -321,11 +361,13 @@ class EventStore:
     def _items(self, items: Sequence[QueryItem]) -> list[Item]:
         if not items or not all(isinstance(item, QueryItem) for item in items):
             raise InvalidEvent(f"query takes one QueryItem(tags=[…]) or more, not {items!r:.200}")
-        types = [[self.catalog.type_of(cls).names for cls in item.types] for item in items]
-        return [Item(tuple(item.tags), tuple(chain(*names))) for item, names in zip(items, types, strict=True)]
+        return items_of(self.catalog, items)
 
     def _decision(self, items: Sequence[Item], found: Found) -> Decision:
         return Decision(tuple([self.catalog.decode(event) for event in found.events]), tuple(items), found.seen)
+
+    def _tree(self, found: Sequence[tuple[int, EncodedEvent]]) -> list[Caused]:
+        return [Caused(depth, self.catalog.decode(event)) for depth, event in found]
 
     def _run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         steps = append_steps(self._sql, self.catalog, call, self.sealing)
@@ -352,7 +394,9 @@ class EventStore:
         names = tuple((kind.source, name) for kind in kinds for name in kind.names)
         return Chosen(names, tuple(category_of(category) for category in categories), since, until)
 
-    def _log(self, window: Window, chosen: Chosen, *, backwards: bool) -> Paging:
+    def _log(self, window: Window, chosen: Chosen, story: str | None, *, backwards: bool) -> Paging:
+        if story is not None:
+            return CorrelatedPages(self._story_sql, story, window, chosen, backwards=backwards)
         return (LogBackwards if backwards else LogForwards)(self._read_sql, window, chosen)
 
     def _pages(self, door: Executor, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:

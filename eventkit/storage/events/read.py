@@ -230,7 +230,7 @@ class StreamPages:
 
     def ask(self) -> Statement:
         """Return the next page's statement."""
-        return self._statement, self._more | _numbers(stream=self._stream, limit=self._window.size, **self._place)
+        return self._statement, self._more | numbers(stream=self._stream, limit=self._window.size, **self._place)
 
     def take(self, rows: list[Row]) -> list[Row]:
         """Return the page; StreamPruned where it should have begun with events that are gone."""
@@ -255,7 +255,7 @@ class LogBackwards:
 
     def ask(self) -> Statement:
         """Return the next page's statement."""
-        place = _numbers(after=self._window.after, before=self._before, limit=self._window.size)
+        place = numbers(after=self._window.after, before=self._before, limit=self._window.size)
         return self._statement, self._chosen | place
 
     def take(self, rows: list[Row]) -> list[Row]:
@@ -292,7 +292,7 @@ class LogForwards:
 
     def ask(self) -> Statement:
         """Ask for what is above the cursor and for the gaps, in one snapshot."""
-        params = self._chosen | _numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
+        params = self._chosen | numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
         params["lows"] = plain_array(gap.low for gap in self._gaps)
         params["highs"] = plain_array(gap.high for gap in self._gaps)
         return self._statement, params
@@ -300,7 +300,7 @@ class LogForwards:
     def take(self, rows: list[Row]) -> list[Row]:
         """Return what lies below the lowest gap."""
         head, *rows = sorted(rows, key=_position)
-        _check(isolation=head[2], recovering=head[3])
+        check_gap_proof(isolation=head[2], recovering=head[3])
         holders = split_holders(head[1])
         late = [row for row in rows if row[0] <= self._cursor]
         fresh = [row for row in rows if row[0] > self._cursor]
@@ -346,7 +346,8 @@ def _without(gap: Gap, seen: list[int]) -> list[Gap]:
     return [Gap(low, high, gap.owners) for low, high in missing(gap.low, [*inside, gap.high + 1])]
 
 
-def _check(*, isolation: str, recovering: int) -> None:
+def check_gap_proof(*, isolation: str, recovering: int) -> None:
+    """Refuse a connection that does not show who may still fill a missing position."""
     if recovering:
         raise NotPrimary(
             "read_all forwards needs the primary: a standby does not show who may still fill a missing position"
@@ -363,6 +364,6 @@ def _position(row: Row) -> int:
     return position
 
 
-def _numbers(**params: str | int) -> dict[str, Any]:
+def numbers(**params: str | int) -> dict[str, Any]:
     """Write numbers as text: psycopg types them by size, and each type would prepare the statement anew."""
     return {name: str(value) for name, value in params.items()}

@@ -32,6 +32,7 @@ TABLES: dict[str, dict[str, str]] = {
     "readers": {"relay": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "subject_keys": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "snapshots": {"writer": "SIU", "operator": "S", "reader": "S"},
+    "decision_snapshots": {"writer": "SIU", "operator": "SD", "reader": "S"},
     "timers": {"writer": "SIUD", "projector": "SIUD", "operator": "S", "reader": "S"},
     "inbox": {"projector": "SIU", "operator": "SUD", "reader": "S"},
     "projections": {"writer": "S", "projector": "SIU", "operator": "SIUD", "reader": "S"},

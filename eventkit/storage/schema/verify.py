@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
-from sqlalchemy import CheckConstraint, Column, Constraint, DefaultClause, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Constraint,
+    DefaultClause,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
@@ -167,7 +176,7 @@ def _table(table: Table) -> Iterator[tuple[str, str]]:
         unique = "unique " if index.unique else ""
         where = index.dialect_options["postgresql"]["where"]
         part = "" if where is None else f" WHERE {where}"
-        yield f"index {table.name}.{index.name}", f"{unique}btree ({_names(index.columns)}){part}"
+        yield f"index {table.name}.{index.name}", f"{unique}btree ({_indexed(index)}){part}"
 
 
 def _column(column: Column[Any]) -> str:
@@ -195,6 +204,10 @@ def _constraint(constraint: Constraint) -> str:
         case UniqueConstraint():
             return f"UNIQUE ({_names(constraint.columns)})"
     raise TypeError(f"{constraint!r} has no words in verify.py yet")
+
+
+def _indexed(index: Index) -> str:
+    return ", ".join(one.name if isinstance(one, Column) else str(one) for one in index.expressions)
 
 
 def _names(columns: Iterable[Any]) -> str:

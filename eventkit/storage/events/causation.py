@@ -1,0 +1,191 @@
+"""Reads by story: the events of one correlation id, the causes of an event, and what it has caused.
+
+`CorrelatedPages` reads a correlation id by its index, in order of position. Forwards it passes no position that an open
+transaction could still fill, as `read_all` does: it asks for the highest position and for the holders of the lock on
+`events`. When these are gone, everything up to that position is visible. Where one of them stays open, the reading ends
+before the first missing position. The first event of a story has no correlation id: its own id is that of the story.
+
+A cause is named by `causation_id`. Causes are found by id, effects by an index on `causation_id`. Both indexes are
+partial: an event without metadata has no entry in them.
+"""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.errors import InvalidEvent
+from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.execute import Row, Statement, Steps
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.events.read import COLUMNS, Chosen, Window, check_gap_proof, numbers
+from eventkit.storage.outbox.outbox import OTHERS, encoded, split_holders
+from eventkit.storage.privacy.encryption import Encryption
+
+_WAITS = 20  # times 10 ms for the appends that are open
+_BEYOND = 2**63 - 1
+
+# Each branch is read in order of position by an index, up to the limit, whatever the statistics say.
+_PAGE = f"""select {COLUMNS} from (
+  select position as place from (
+    select position from {{s}}.events where metadata ->> 'correlation_id' = %(story)s::text
+       and position > %(after)s::bigint and position < %(before)s::bigint and {{match}}
+     order by position {{direction}} limit %(limit)s::int) correlated
+  union all
+  select position from {{s}}.events where id = %(first)s::uuid
+     and metadata ->> 'correlation_id' is distinct from %(story)s::text
+     and position > %(after)s::bigint and position < %(before)s::bigint and {{match}}
+  order by place {{direction}} limit %(limit)s::int) p
+  cross join lateral (select * from {{s}}.events where position = p.place offset 0) e
+ order by position {{direction}}"""
+
+_TOP = f"""select coalesce(max(position), 0)::bigint, ({OTHERS}), current_setting('transaction_isolation'),
+  pg_is_in_recovery()::int from {{s}}.events, (select pg_sleep(%(pause)s::float8) offset 0) pause"""
+
+# The window reads the primary key in order and stops at the first gap.
+_FIRST_GAP = """select before + 1 from (
+  select position, lag(position, 1, %(after)s::bigint) over (order by position) as before from {s}.events
+   where position > %(after)s::bigint and position <= %(top)s::bigint) e
+ where position > before + 1 order by position limit 1"""
+
+# A causation id may be any text: only one that is a UUID can be an event of this store.
+_IS_UUID = "'^[0-9a-fA-F]{{8}}(-?[0-9a-fA-F]{{4}}){{3}}-?[0-9a-fA-F]{{12}}$'"
+_CAUSES = f"""with recursive chain(depth, cause_of, cause) as (
+  select 0, id, metadata ->> 'causation_id' from {{s}}.events where id = %(id)s::uuid
+  union all
+  select c.depth + 1, e.id, e.metadata ->> 'causation_id' from chain c join {{s}}.events e on e.id =
+    case when c.cause ~ {_IS_UUID} then c.cause::uuid end
+   where c.depth + 1 < %(limit)s::int
+) cycle cause_of set again using path
+select {COLUMNS} from chain join {{s}}.events on id = cause_of
+ where not again order by depth desc"""
+
+# PostgreSQL takes rows of the recursion as the limit asks for them: level by level, and no more than that.
+_TREE = f"""with recursive tree(depth, place, cause_of, parent) as (
+  select 0, position, id, null::uuid from {{s}}.events where id = %(id)s::uuid
+  union all
+  select t.depth + 1, e.position, e.id, t.cause_of from tree t cross join lateral (
+    select position, id from {{s}}.events where metadata ->> 'causation_id' = t.cause_of::text
+     order by position limit %(limit)s::int) e
+) cycle cause_of set again using path
+select {COLUMNS}, parent::text from (select * from tree where not again limit %(limit)s::int) t
+  cross join lateral (select * from {{s}}.events where position = t.place offset 0) e order by t.depth, position"""
+
+
+class Caused(NamedTuple):
+    """An event of a causation tree; `depth` is 0 at the event that was asked for, 1 for what it caused, and so on."""
+
+    depth: int
+    envelope: Envelope[Any]
+
+
+class StorySql:
+    """The statements for one PostgreSQL schema."""
+
+    def __init__(self, schema: str) -> None:
+        """Quote the schema's name."""
+        self._s = quoted(schema)
+        self.top, self.first_gap = _TOP.format(s=self._s), _FIRST_GAP.format(s=self._s)
+        self.causes, self.tree = _CAUSES.format(s=self._s), _TREE.format(s=self._s)
+
+    def page(self, match: str, *, backwards: bool) -> str:
+        """Return the statement that reads a page of a story."""
+        return _PAGE.format(s=self._s, match=match, direction="desc" if backwards else "")
+
+
+class CorrelatedPages:
+    """The events of a correlation id, by position; a `Paging`."""
+
+    def __init__(self, sql: StorySql, story: str, window: Window, chosen: Chosen, *, backwards: bool) -> None:
+        if not story or type(story) is not str:
+            raise InvalidEvent(f"correlation_id={story!r}: give the text that the events of the story have")
+        self._sql, self._window, self._backwards = sql, window, backwards
+        self._statement = sql.page(chosen.match, backwards=backwards)
+        self._params = chosen.params | {"story": story, "first": _uuid(story)}
+        self._place = {"after": window.after, "before": _BEYOND}
+        self._settled = backwards  # whether no position below `before` can still be filled
+        self._top: int | None = None
+        self._open: frozenset[str] = frozenset()  # holders that may own a missing position
+        self._waits = _WAITS
+        self.over = window.limit == 0
+
+    def ask(self) -> Statement:
+        """Ask for the end of what is settled, then for pages."""
+        if self._settled:
+            return self._statement, self._params | numbers(limit=self._window.size, **self._place)
+        if self._waits:
+            return self._sql.top, {"pause": "0" if self._top is None else "0.01"}
+        return self._sql.first_gap, numbers(after=self._window.after, top=self._top or 0)
+
+    def take(self, rows: list[Row]) -> list[Row]:
+        """Return the page."""
+        if not self._settled:
+            self._settle(rows)
+            return []
+        short = len(rows) < self._window.size
+        self.over = self._window.taken(len(rows)) or short
+        if rows:
+            self._place["before" if self._backwards else "after"] = rows[-1][0]
+        return rows
+
+    def _settle(self, rows: list[Row]) -> None:
+        if not self._waits:  # somebody stays open: end before the first position that is missing
+            self._place["before"] = rows[0][0] if rows else self._place["before"]
+            self._settled = True
+            return
+        top, holders, isolation, recovering = rows[0]
+        check_gap_proof(isolation=isolation, recovering=recovering)
+        if self._top is None:
+            self._top, self._open = top, split_holders(holders)
+            self._place["before"] = top + 1
+        self._open &= split_holders(holders)
+        self._waits -= 1
+        self._settled = not self._open
+
+
+def causes_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[list[EncodedEvent]]:
+    """Read an event behind the events that led to it, the first cause first; an empty list where it is not there."""
+    with database_errors():
+        rows = yield sql.causes, {"id": _id(event_id), "limit": _count(limit)}
+        events = [encoded(row) for row in rows]
+        if sealing.masters is not None:
+            yield from sealing.open(events)
+    return events
+
+
+def tree_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[list[tuple[int, EncodedEvent]]]:
+    """Read an event and what it has caused, each event followed by its own effects, with their depth."""
+    with database_errors():
+        rows = yield sql.tree, {"id": _id(event_id), "limit": _count(limit)}
+        events = [encoded(row[:-1]) for row in rows]
+        if sealing.masters is not None:
+            yield from sealing.open(events)
+    effects: dict[str | None, list[EncodedEvent]] = {}
+    for event, row in zip(events, rows, strict=True):
+        effects.setdefault(row[-1], []).append(event)
+    found: list[tuple[int, EncodedEvent]] = []
+    waiting = [(0, event) for event in effects.get(None, [])]
+    while waiting:
+        depth, event = waiting.pop()
+        found.append((depth, event))
+        waiting += [(depth + 1, effect) for effect in reversed(effects.get(event.id, []))]
+    return found
+
+
+def _id(event_id: UUID) -> str:
+    if not isinstance(event_id, UUID):
+        raise InvalidEvent(f"{event_id!r} is no event id: give a UUID, such as envelope.id")
+    return event_id.hex
+
+
+def _count(limit: int) -> str:
+    if type(limit) is not int or not 0 < limit < 2**31 - 1:
+        raise InvalidEvent(f"limit={limit!r}: give a whole number from 1 on")
+    return str(limit)
+
+
+def _uuid(text: str) -> str | None:
+    """Return a story's id as that of its first event; None where it is no event id."""
+    try:
+        return UUID(text).hex
+    except ValueError:
+        return None
