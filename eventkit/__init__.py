@@ -72,6 +72,7 @@ from eventkit.errors import (
 if TYPE_CHECKING:
     from eventkit.aggregates.aggregate import Aggregate, evolve
     from eventkit.aggregates.decider import Decider, Deciding
+    from eventkit.aggregates.decision_model import DecisionModel, Decisions
     from eventkit.aggregates.repository import Repository
     from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
     from eventkit.aggregates.snapshots import Snapshots
@@ -90,7 +91,16 @@ if TYPE_CHECKING:
     from eventkit.projection.define.table import TableProjection
     from eventkit.projection.inline import Inline
     from eventkit.projection.wait_for import wait_for, wait_for_async
-    from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, Appended, Decision, EventStore, QueryItem
+    from eventkit.storage.events.event_store import (
+        ANY,
+        NO_STREAM,
+        Append,
+        Appended,
+        Caused,
+        Decision,
+        EventStore,
+        QueryItem,
+    )
     from eventkit.storage.forget import Privacy
     from eventkit.transports.base import open_transport
 
@@ -106,6 +116,7 @@ __all__ = [
     "ArchiveError",
     "Catalog",
     "CatalogError",
+    "Caused",
     "ConcurrencyError",
     "ConfigurationError",
     "DatabaseUnavailable",
@@ -115,6 +126,8 @@ __all__ = [
     "Deciding",
     "Decision",
     "DecisionChanged",
+    "DecisionModel",
+    "Decisions",
     "DuplicateEventId",
     "Encoded",
     "EncodedEvent",
@@ -204,9 +217,12 @@ _AT_FIRST_USE = {
     "Inline": "eventkit.projection.inline",
     "Append": "eventkit.storage.events.event_store",
     "Appended": "eventkit.storage.events.event_store",
+    "Caused": "eventkit.storage.events.event_store",
     "Decider": "eventkit.aggregates.decider",
     "Deciding": "eventkit.aggregates.decider",
     "Decision": "eventkit.storage.events.event_store",
+    "DecisionModel": "eventkit.aggregates.decision_model",
+    "Decisions": "eventkit.aggregates.decision_model",
     "EventStore": "eventkit.storage.events.event_store",
     "QueryItem": "eventkit.storage.events.event_store",
     "Repository": "eventkit.aggregates.repository",

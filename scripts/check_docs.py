@@ -10,7 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GUARANTEES = ROOT / "docs" / "guarantees.md"
-PROGRAMS = {"README.md": "examples/quickstart.py", "docs/patterns.md": "examples/patterns.py"}
+PROGRAMS = {
+    "README.md": "examples/quickstart.py",
+    "docs/decision-models.md": "examples/courses.py",
+    "docs/patterns.md": "examples/patterns.py",
+}
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)

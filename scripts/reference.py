@@ -22,8 +22,9 @@ WRITTEN = "<!-- written by scripts/reference.py: edit the code, then run `make d
 GENERAL = {"--help", "--version"}
 THEMES = {
     "Events": "Catalog EventType Encoded EncodedEvent Envelope Metadata StreamId",
-    "The event store": "EventStore Append Appended ANY NO_STREAM Decision QueryItem",
-    "Aggregates": "Aggregate evolve Decider Deciding Repository Snapshots retry_on_conflict retry_on_conflict_async",
+    "The event store": "EventStore Append Appended Caused ANY NO_STREAM Decision QueryItem",
+    "Aggregates": "Aggregate evolve Decider Deciding Repository Snapshots DecisionModel Decisions retry_on_conflict "
+    "retry_on_conflict_async",
     "Read models": "TableProjection SqlProjection DELETE Inline wait_for wait_for_async",
     "Messages": "Sender Listener Requester Responder Replies Handlers ProcessManager Reaction Deadlines",
     "Personal data": "Personal Privacy MasterKeys",

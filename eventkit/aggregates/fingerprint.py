@@ -32,12 +32,21 @@ def fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object) -> str:
     """Return the fingerprint of a fold; the same in every process that runs the same code."""
     initial = fold.initial()
     state = type(initial)
+    return _digest(fold, catalog, version, state, msgspec.json.decode(Codec(state).encode(initial)))
+
+
+def model_fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object, model: type) -> str:
+    """Return the fingerprint of a decision model's fold; its initial state depends on what the model is made with."""
+    return _digest(fold, catalog, version, model, None)
+
+
+def _digest(fold: Fold[Any, Any], catalog: Catalog, version: object, state: Any, initial: object) -> str:
     kinds = [catalog.type_of(cls) for cls in fold.steps]
     upcasters = [step for cls in fold.steps for step in catalog.upcasters_of(cls)]
     parts = (
         (_FORMAT, sys.implementation.cache_tag, fold.name, version),
         state.model_json_schema() if is_pydantic(state) else msgspec.json.schema(state, schema_hook=_custom),
-        msgspec.json.decode(Codec(state).encode(initial)),
+        initial,
         sorted((kind.source, kind.name, kind.version) for kind in kinds),
         _Reader(state, classes_in(state)).read([*fold.sources, *upcasters, *fold.steps]),
     )

@@ -26,7 +26,7 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
 from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events.event_store import NO_STREAM, Append, Appended, EventStore, Expected
+from eventkit.storage.events.event_store import NO_STREAM, Append, Appended, Decision, EventStore, Expected
 from eventkit.storage.events.read import NO_END, End
 
 A = TypeVar("A", bound=Tracked)
@@ -99,21 +99,41 @@ class Repository(Generic[A]):
         """Do what `load` does, on an asynchronous session or connection."""
         return await self._load.run_async(connection, self._steps(key, at))
 
-    def save(self, connection: Synchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
-        """Append what was recorded since the aggregate was loaded; None where that is nothing."""
+    def save(
+        self, connection: Synchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
+    ) -> Appended | None:
+        """Append what was recorded since the aggregate was loaded; None where that is nothing.
+
+        `unless_changed` is a decision over other entities: an event that it depends on and has come since is a
+        DecisionChanged.
+        """
         draft = self._draft(aggregate)
         if draft is None:
             return None
-        done = self.store.append(connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata)
+        done = self.store.append(
+            connection,
+            draft.stream,
+            *draft.events,
+            expected=draft.expected,
+            metadata=metadata,
+            unless_changed=unless_changed,
+        )
         return self._save.run(connection, self._saved(aggregate, done))
 
-    async def save_async(self, connection: Asynchronous, aggregate: A, *, metadata: Story = None) -> Appended | None:
+    async def save_async(
+        self, connection: Asynchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
+    ) -> Appended | None:
         """Do what `save` does, on an asynchronous session or connection."""
         draft = self._draft(aggregate)
         if draft is None:
             return None
         done = await self.store.append_async(
-            connection, draft.stream, *draft.events, expected=draft.expected, metadata=metadata
+            connection,
+            draft.stream,
+            *draft.events,
+            expected=draft.expected,
+            metadata=metadata,
+            unless_changed=unless_changed,
         )
         return await self._save.run_async(connection, self._saved(aggregate, done))
 
@@ -193,6 +213,7 @@ class Repository(Generic[A]):
 
     def _saved(self, aggregate: A, done: Appended) -> Steps[Appended]:
         track = track_of(aggregate)
+        yield from self._loader.deferred_steps(self._fold.state_of(aggregate), track)
         track.version, track.recorded = done.version, []
         if self._keeper:
             state, since = self._fold.state_of(aggregate), done.version - track.snapshot

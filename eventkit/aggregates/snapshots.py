@@ -53,6 +53,16 @@ class Snapshots:
         self.due: Policy = when or (lambda _, since: since >= (every or 1))
 
 
+def check_whole(state: object, cls: type) -> None:
+    """Refuse a state that its class's fields would not bring back."""
+    names = getattr(cls, "__dataclass_fields__", ())
+    loose = [name for name in getattr(state, "__dict__", ()) if names and name not in names]
+    if type(state) is not cls:
+        raise InvalidEvent(f"the state is a {type(state).__qualname__}, it began as a {cls.__qualname__}")
+    if loose:
+        raise InvalidEvent(f"{cls.__qualname__} has an attribute {loose[0]!r}, which is no field of it")
+
+
 class Keeper(Generic[S]):
     """Snapshots of one kind of aggregate."""
 
@@ -130,12 +140,7 @@ class Keeper(Generic[S]):
         return f"snapshot of {self._fold.name}"
 
     def _encoded(self, state: S) -> Encoded:
-        names = getattr(self._state, "__dataclass_fields__", ())
-        loose = [name for name in getattr(state, "__dict__", ()) if names and name not in names]
-        if type(state) is not self._state:
-            raise InvalidEvent(f"the state is a {type(state).__qualname__}, it began as a {self._state.__qualname__}")
-        if loose:
-            raise InvalidEvent(f"{self._state.__qualname__} has an attribute {loose[0]!r}, which is no field of it")
+        check_whole(state, self._state)
         redacted, personal = self._codec.redacted(self._codec.encode(state))
         return Sealable.of(Encoded(self._type, 1, redacted.decode()), personal)
 

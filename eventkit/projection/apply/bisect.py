@@ -79,8 +79,7 @@ class EventIsolation:
         limit, attempts = most, 0
         while left is not None:
             current = left
-            around = self._aside is not None and self._aside.around_locks
-            looking = partial(self._second.look, current, done, limit=limit, redrive=redrive, around_locks=around)
+            looking = partial(self._second.look, current, done, limit=limit, redrive=redrive)
             try:
                 left = self.again(looking)
                 limit, attempts = min(most, 2 * limit), 0
@@ -125,7 +124,7 @@ class EventIsolation:
                 if whose is not ErrorClass.RIVAL:
                     raise translated(error) from error
                 if self._aside is not None and self._applying.fenced and is_lock_timeout(error):
-                    raise Locked(str(error).strip().partition("\n")[0]) from error
+                    raise Locked from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
@@ -141,8 +140,6 @@ class EventIsolation:
             return self.again(work)
         except Failed as failure:
             raise failure.error from None
-        except Locked as locked:
-            raise DatabaseUnavailable(f"{self._name} waits for a lock of another transaction: {locked}") from locked
 
     def _judge(self, doubts: Sequence[Doubt], done: Counters) -> list[Run]:
         """Count messages below their checkpoints; return those that a second look parks as forks."""
@@ -207,10 +204,7 @@ class EventIsolation:
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
         culprit = self._second.trying[0]
         why = Why(cause_of(failure.error), str(failure), detail(failure.error, private=self._applying.private))
-        try:
-            return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
-        except Locked:
-            return run  # the next look sets it aside
+        return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
 
 
 def _where(error: Exception) -> str:

@@ -10,12 +10,14 @@ caller's own events count. The locks stay until the transaction ends: asked agai
 in the same READ COMMITTED transaction, the decision holds. Events that were pruned are not seen.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
+from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.tags import check_tags
 from eventkit.errors import DecisionChanged, InvalidEvent
@@ -26,6 +28,8 @@ from eventkit.storage.events.append_sql import AT_VERSION, Entry, SourceTopics, 
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.outbox.outbox import encoded
 from eventkit.storage.privacy.encryption import Encryption
+
+NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,20 @@ class QueryItem:
 
 
 class Item(NamedTuple):
-    """An item in the words of the tables."""
+    """An item in the words of the tables; a type is its source and its name, on two lines."""
 
     tags: tuple[str, ...]
     types: tuple[str, ...]
+
+
+def items_of(catalog: Catalog, asked: Sequence[QueryItem], otherwise: Sequence[type] = ()) -> list[Item]:
+    """Return items in the words of the tables; one that names no types asks for those of `otherwise`, or for any."""
+    return [Item(tuple(item.tags), tuple(_kinds(catalog, item.types or otherwise))) for item in asked]
+
+
+def _kinds(catalog: Catalog, classes: Iterable[type]) -> Iterator[str]:
+    for kind in map(catalog.type_of, classes):
+        yield from (f"{kind.source}\n{name}" for name in kind.names)
 
 
 class Seen(NamedTuple):
@@ -79,11 +93,20 @@ class Found(NamedTuple):
     seen: dict[str, Seen]
 
 
-def query_steps(sql: TagSql, items: Sequence[Item], sealing: Encryption) -> Steps[Found]:
-    """Read the events of any of the items, and the last event of each tag, in one statement."""
-    tags = sorted({tag for item in items for tag in item.tags})
+def query_steps(
+    sql: TagSql, items: Sequence[Item], sealing: Encryption, known: Mapping[str, int] = NOTHING_KNOWN
+) -> Steps[Found]:
+    """Read the events of any of the items, and the last event of each tag, in one statement.
+
+    `known` leaves out the events up to a position of each tag.
+    """
+    params = {
+        "tags": text_array(sorted({tag for item in items for tag in item.tags})),
+        "known_tags": text_array(known),
+        "known_positions": plain_array(known.values()),
+    }
     with database_errors():
-        rows = yield sql.query, {"tags": text_array(tags), **_items(items)}
+        rows = yield sql.query, params | _items(items)
         seen = {row[1]: Seen(int(row[9]), int(row[6] or 0), row[4]) for row in rows if row[0] == 0}
         events = [encoded(row) for row in rows if row[0] > 0]
         if sealing.masters is not None:

@@ -28,9 +28,10 @@ _TAGGED = """, et as (
 
 # `offset 0` keeps the planner from joining the other way round: from all events of a type to their tags.
 _MATCHING = """cross join lateral (
-    select position from {s}.event_tags x where x.tag = i.driver {above} offset 0) a
-  cross join lateral (select type from {s}.events e where e.position = a.position offset 0) e
- where (i.types::text[] = '{{}}' or e.type = any(i.types::text[]))
+    select position from {s}.event_tags x where x.tag = i.driver and x.position > i.above offset 0) a
+  cross join lateral (
+    select source || chr(10) || type as kind from {s}.events e where e.position = a.position offset 0) e
+ where (i.types::text[] = '{{}}' or e.kind = any(i.types::text[]))
    and (cardinality(i.tags::text[]) = 1 or cardinality(i.tags::text[]) = (
      select count(*) from {s}.event_tags y where y.position = a.position and y.tag = any(i.tags::text[])))"""
 
@@ -38,7 +39,7 @@ _ITEMS = (
     "unnest(%(drivers)s::text[], %(above)s::bigint[], %(item_types)s::text[], %(item_tags)s::text[]) "
     "i(driver, above, types, tags)"
 )
-_NEWER = f"from {_ITEMS} " + _MATCHING.replace("{above}", "and x.position > i.above")
+_NEWER = f"from {_ITEMS} " + _MATCHING
 _LOOK = f"""hit as materialized (select exists (select {_NEWER})
   or exists (
     select from unnest(%(seen_tags)s::text[], %(seen_positions)s::bigint[], %(seen_ids)s::uuid[]) h(tag, position, id)
@@ -50,16 +51,19 @@ _NO_ROW = "\nunion all select null, null, null, null from hit where hit.hit"
 CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}.events e where e.position = (
   select min(a.position) {_NEWER})"""
 
-# The events of any item, and per tag its version and its last event, in one snapshot. The rarest tag drives an item.
+# The events of any item above what is known of its tags, and per tag its version and its last event, in one snapshot.
+# The rarest tag drives an item.
 QUERY = (
     """with item as materialized (
-  select i.tags, i.types, (
-      select k.tag from unnest(i.tags::text[]) k(tag) left join {s}.tags t on t.tag = k.tag
-       order by coalesce(t.version, 0), k.tag limit 1) as driver
-    from unnest(%(item_tags)s::text[], %(item_types)s::text[]) i(tags, types)
+  select i.tags, i.types, d.driver, coalesce((
+      select h.position from unnest(%(known_tags)s::text[], %(known_positions)s::bigint[]) h(tag, position)
+       where h.tag = d.driver), 0) as above
+    from unnest(%(item_tags)s::text[], %(item_types)s::text[]) i(tags, types) cross join lateral (
+      select k.tag as driver from unnest(i.tags::text[]) k(tag) left join {s}.tags t on t.tag = k.tag
+       order by coalesce(t.version, 0), k.tag limit 1) d
 ), matching as materialized (
   select distinct a.position from item i """
-    + _MATCHING.replace("{above}", "")
+    + _MATCHING
     + """
 )
 select """

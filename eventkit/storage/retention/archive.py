@@ -19,7 +19,7 @@ from eventkit.storage.db.connect import database_errors
 from eventkit.storage.events.digests import HEX, PRIME, SUM
 from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.retention.maintenance_role import check_maintenance
-from eventkit.storage.retention.prune import READS, RECORD, take_away
+from eventkit.storage.retention.prune import FORGET_DECISIONS, READS, RECORD, take_away
 
 _LOCK = """select stream, version, closed from {s}.streams where stream = any(%s) order by stream for no key update"""
 _UNSENT = """select e.stream, count(*) from {s}.events e join {s}.outbox o on o.position = e.position
@@ -107,6 +107,7 @@ class Archive:
             if lines.digest != found:
                 raise ArchiveError(f"{file} was changed while it was read: nothing was done")
             self._execute(_SUBTRACT, (sorted(streams),))
+            self._execute(FORGET_DECISIONS, ())
             # crash point: restored, not committed -> the streams are closed as before
             return sorted(streams)
 

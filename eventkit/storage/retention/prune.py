@@ -78,6 +78,8 @@ _WAITED_FOR = (
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
 _UNTAG = "delete from {s}.event_tags where position = any(%s::bigint[])"
+# No decision model stands on events that its query would not return any more.
+FORGET_DECISIONS = "delete from {s}.decision_snapshots"
 _UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
 # Before the events go: what they add to the digest stays with the stream.
 _MARK = f"""update {{s}}.streams t set pruned_to = x.version, pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
@@ -201,6 +203,7 @@ def take_away(connection: psycopg.Connection[Any], schema: str, positions: Seque
         connection.execute(_DELETE.format(s=f'"{schema}"').encode(), where)
     connection.execute(_UNTAG.format(s=f'"{schema}"').encode(), where)
     connection.execute(_UNAMEND.format(s=f'"{schema}"').encode(), where)
+    connection.execute(FORGET_DECISIONS.format(s=f'"{schema}"').encode())
 
 
 def pruned_categories(connection: psycopg.Connection[Any], schema: str) -> dict[str, int]:
