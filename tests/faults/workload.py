@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit import Append, Appended, Catalog, EventkitError, EventStore
+from eventkit import Append, Appended, Catalog, EventkitError, EventStore, QueryItem
 from tests.faults.shop import Noted
 
 STREAMS = 40
@@ -50,6 +50,8 @@ class Writer:
             (10, self.savepoints),
             (10, self.many),
             (10, self.rolled_back),
+            (10, self.tagged),
+            (10, self.decided),
             (5, self.asynchronous),
             (3, self.bulk),
             (3, self.prepared),
@@ -136,6 +138,26 @@ class Writer:
         self._append(connection)
         self._pause(0.02)
         connection.rollback()
+
+    def tagged(self, connection: Connection) -> None:
+        """Append with tags that others use as well."""
+        appended = self._store.append(connection, self._stream(), Noted(1), Noted(2), tags=self._tags())
+        self._pause(0.02)
+        self.note(connection, [appended])
+
+    def decided(self, connection: Connection) -> None:
+        """Append by a decision; in a savepoint that is rolled back, now and then."""
+        decision = self._store.query(connection, *(QueryItem([tag]) for tag in self._tags()))
+        self._pause(0.01)
+        connection.execute("savepoint decided")
+        appended = self._store.append(connection, self._stream(), Noted(1), tags=self._tags(), unless_changed=decision)
+        if self._chance.random() < 0.2:
+            connection.execute("rollback to savepoint decided")
+        else:
+            self.note(connection, [appended])
+
+    def _tags(self) -> list[str]:
+        return [f"tag:{self._chance.randrange(10)}" for _ in range(self._chance.randint(1, 3))]
 
     def asynchronous(self, connection: Connection) -> None:
         """Commit without waiting for the disk, against the append's own setting."""
