@@ -13,6 +13,7 @@ _RUNS = {
     "relay": "Drain a backlog to Kafka.",
     "latency": "Follow an event from its commit to the consumer; and an idle relay.",
     "append": "Append events in transactions.",
+    "drivers": "Append over each asynchronous driver of a service.",
     "subscribe": "Follow an event from its commit to a live subscription.",
     "codec": "Encode and decode events, plain ones and the worst.",
     "consume": "Follow a topic with projectors.",

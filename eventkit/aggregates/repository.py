@@ -80,8 +80,8 @@ class Repository(Generic[A]):
         self._fold: Fold[Any, A] = fold_for(aggregate)
         self._keeper = Keeper(snapshots, self._fold, store) if snapshots else None
         self._loader = Loader(self._fold, store, self._keeper)
-        self._load = Executor("load", writes=False, bind_arguments=store.bind_arguments)
-        self._save = Executor("save", writes=True, bind_arguments=store.bind_arguments)
+        self._load = Executor("load", writes=False, bind_arguments=store.bind_arguments, schema=store.schema)
+        self._save = Executor("save", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
 
     def new(self, key: Key) -> A:
         """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""

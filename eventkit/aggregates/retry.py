@@ -16,10 +16,10 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TypeVar
 
 from psycopg import errors
-from sqlalchemy.exc import DBAPIError
 
 from eventkit.domain.functions import name_of, refusal
 from eventkit.errors import AggregateError, AppendDeadlock, ConcurrencyError, DatabaseUnavailable
+from eventkit.storage.driver_errors import psycopg_error
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -63,7 +63,7 @@ def is_conflict(error: BaseException) -> bool:
     """Whether another transaction was first, so that the same work may succeed when it begins again."""
     if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None:
         return is_conflict(error.__cause__)  # a read that PostgreSQL could not serialize
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause = psycopg_error(error) or error
     return isinstance(cause, ConcurrencyError | AppendDeadlock | errors.SerializationFailure | errors.DeadlockDetected)
 
 

@@ -36,7 +36,7 @@ class Deadlines:
         """Append to `store`; where it is bound to a cause (`store.following(envelope)`), deadlines are as well."""
         self.store = store
         self._sql = TimerSql(store.schema)
-        self._set = Executor("Deadlines.set", writes=True, bind_arguments=store.bind_arguments)
+        self._set = Executor("Deadlines.set", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
         self._cancel = self._set._replace(name="Deadlines.cancel")
 
     def set(

@@ -32,8 +32,9 @@ def wait_for(
     The connection is to the read models' database, READ COMMITTED; commit what was appended before.
     """
     places = _places(projection, appended)
+    door = _DOOR._replace(schema=schema)
     for pause in _pauses(timeout):
-        missing = _missing(projection, _DOOR.run(connection, applied_steps(schema, projection.name, places)), places)
+        missing = _missing(projection, door.run(connection, applied_steps(schema, projection.name, places)), places)
         if not missing:
             return
         _give_up(projection, missing, pause, timeout)
@@ -50,8 +51,9 @@ async def wait_for_async(
 ) -> None:
     """Do what `wait_for` does, on an asynchronous session or connection."""
     places = _places(projection, appended)
+    door = _DOOR._replace(schema=schema)
     for pause in _pauses(timeout):
-        found = await _DOOR.run_async(connection, applied_steps(schema, projection.name, places))
+        found = await door.run_async(connection, applied_steps(schema, projection.name, places))
         missing = _missing(projection, found, places)
         if not missing:
             return

@@ -32,7 +32,7 @@ class Privacy:
 
     def __init__(self, store: EventStore) -> None:
         self._sealing = store.sealing
-        self._forget = Executor("Privacy.forget", writes=True, bind_arguments=store.bind_arguments)
+        self._forget = Executor("Privacy.forget", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
         self._readmit = self._forget._replace(name="Privacy.readmit")
 
     def forget(

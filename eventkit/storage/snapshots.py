@@ -11,7 +11,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
 
 from eventkit.domain.codec.encoded import Encoded
 from eventkit.storage.db.connect import database_errors, first_line
@@ -86,7 +85,7 @@ def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Encryption, source
             sealed = yield from sealing.sealed_if_free(source, unsealed)
             if sealed is not None:
                 yield sql.keep, {**params, "state": sealed.data}
-        except (psycopg.Error, DBAPIError) as error:
+        except psycopg.Error as error:
             yield sql.rollback, None  # raises where the connection is lost, and then the caller has lost more
             yield sql.release, None
             logger.warning("no snapshot of %s at version %d: %s", snapshot.stream, snapshot.version, first_line(error))

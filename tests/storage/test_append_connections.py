@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
+import psycopg2
+import psycopg_pool
 import pytest
 import sqlalchemy
 from psycopg import AsyncConnection
@@ -256,7 +258,9 @@ def test_other_drivers_are_refused(engine: Engine) -> None:
 
 
 def test_psycopg2_is_refused(database_url: str) -> None:
-    """The driver is named, and the URL that is wanted."""
+    """The driver is named, and the URL that is wanted; a bare connection likewise."""
+    with psycopg2.connect(database_url) as bare, pytest.raises(UnsupportedConnection, match=r"psycopg2\S+ cannot be"):
+        store.append(bare, ORDER, Placed())
     engine = sqlalchemy.create_engine(database_url.replace("postgresql://", "postgresql+psycopg2://"))
 
     with engine.connect() as connection, pytest.raises(UnsupportedConnection, match=r"postgresql\+psycopg2"):
@@ -265,12 +269,22 @@ def test_psycopg2_is_refused(database_url: str) -> None:
     engine.dispose()
 
 
-async def test_asyncpg_is_refused(database_url: str) -> None:
-    """The driver is named, and the URL that is wanted."""
-    engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"))
+async def test_pools_and_engines_are_refused_and_name_what_to_take(
+    database_url: str, async_engine: AsyncEngine
+) -> None:
+    """They lend connections; one statement would not be where the next one is."""
+    with psycopg_pool.ConnectionPool(database_url, min_size=0, open=True) as pool:
+        for wrong in (pool, async_engine.sync_engine):
+            with pytest.raises(UnsupportedConnection, match="it lends connections, take one of them"):
+                store.append(wrong, ORDER, Placed())  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedConnection, match="it lends connections, take one of them"):
+        await store.append_async(async_engine, ORDER, Placed())  # type: ignore[arg-type]
 
-    async with AsyncSession(engine) as session:
-        with pytest.raises(UnsupportedConnection, match=r"postgresql\+asyncpg"):
-            await store.append_async(session, ORDER, Placed())
 
-    await engine.dispose()
+def test_a_refusal_shows_no_password(database_url: str) -> None:
+    """A URL that was given instead of a connection is not repeated."""
+    secret = database_url.replace("postgresql://", "postgresql://ann:hunter2@")
+    with pytest.raises(UnsupportedConnection, match=r"a builtins\.str cannot be used here") as caught:
+        store.append(secret, ORDER, Placed())  # type: ignore[arg-type]
+
+    assert "hunter2" not in str(caught.value)

@@ -1,5 +1,6 @@
 """A standby and a pooler that shares sessions are refused: the one reorders events, the other breaks locks."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -10,11 +11,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import psycopg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from eventkit.embedded.postgres import EmbeddedPostgres
@@ -159,7 +163,7 @@ def test_writers_behind_a_pooler_that_shares_sessions(database_url: str, room: P
 
 
 APPENDS = 15
-WRITERS = ("psycopg", "sqlalchemy")
+WRITERS = ("psycopg", "sqlalchemy", "asyncpg", "asyncpg_session")
 
 
 def write(url: str, kind: str, name: str) -> None:
@@ -170,12 +174,44 @@ def write(url: str, kind: str, name: str) -> None:
                 append_both(connection, name, number)
                 connection.commit()
         return
+    if kind.startswith("asyncpg"):
+        asyncio.run(write_async(url, kind, name))
+        return
     address = url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(address, connect_args={"prepare_threshold": None})
     for number in range(APPENDS):
         with Session(engine) as session, session.begin():
             append_both(session, name, number)
     engine.dispose()
+
+
+async def write_async(url: str, kind: str, name: str) -> None:
+    """Do that over asyncpg, without its cache of statements."""
+    if kind == "asyncpg":
+        connection = await asyncpg.connect(url, statement_cache_size=0)
+        for number in range(APPENDS):
+            async with connection.transaction():
+                await append_both_async(connection, name, number)
+        await connection.close()
+        return
+    address = url.replace("postgresql://", "postgresql+asyncpg://")
+    settings = {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"eventkit_{uuid4().hex}",
+    }
+    engine = create_async_engine(address, connect_args=settings, poolclass=NullPool)
+    for number in range(APPENDS):
+        async with AsyncSession(engine) as session, session.begin():
+            await append_both_async(session, name, number)
+    await engine.dispose()
+
+
+async def append_both_async(session: Any, name: str, number: int) -> None:  # noqa: ANN401 both kinds
+    """Append, expecting the version of one's own stream."""
+    await store.append_async(session, shop.stream("order", name), Noted(number), expected=number)
+    await store.append_async(session, shop.stream("order", "shared"), Noted(number))
+    assert len([one async for one in store.read_stream_async(session, shop.stream("order", name))]) == number + 1
 
 
 def append_both(session: Any, name: str, number: int) -> None:  # noqa: ANN401 both kinds

@@ -10,8 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg_pool
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventkit.errors import DatabaseUnavailable, InvalidEvent, UnknownEventType, UnsupportedConnection
 from eventkit.storage.events.event_store import EventStore
@@ -19,6 +21,7 @@ from eventkit.storage.subscriptions import live_log
 from eventkit.storage.subscriptions.subscription import LiveSubscription
 from tests.servers.postgres import PostgresServer, default_release
 from tests.storage.courses import CourseDefined, Subscribed, school
+from tests.storage.service_drivers import asyncpg_url
 from tests.storage.shop import Placed, order, shop, sqlalchemy_url
 from tests.waiting import wait_until
 
@@ -268,6 +271,26 @@ async def test_tasks_iterate_too_and_a_cancelled_one_loses_nothing(database_url:
     assert await _numbers(late, 3) == [1, 2, 3]
     for each in (*subscriptions, late):
         each.close()
+
+
+def test_a_database_is_given_as_the_service_has_it(database_url: str, store: EventStore) -> None:
+    """By a URL of either driver, with asyncpg's own options too, by an engine, by a pool of psycopg."""
+    append(database_url, "1", 1)
+    asyncpg = asyncpg_url(database_url)
+    options = f"{'&' if '?' in asyncpg else '?'}ssl=prefer&prepared_statement_cache_size=0&timeout=5"
+    given: list[Any] = [
+        asyncpg,
+        asyncpg + options,
+        create_async_engine(asyncpg),
+        create_async_engine(sqlalchemy_url(database_url)),
+        psycopg_pool.ConnectionPool(database_url, open=False),
+        psycopg_pool.ConnectionPool(
+            "", kwargs={**psycopg.conninfo.conninfo_to_dict(database_url), "autocommit": True}, open=False
+        ),
+    ]
+    for one in given:
+        with store.subscribe(one) as subscription:
+            assert take(subscription, 1) == [1]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
 from eventkit.storage.db.session_settings import TRANSACTION_LIMIT_SINCE, apply, starting_options
+from eventkit.storage.driver_errors import psycopg_error
 from eventkit.storage.schema.session_checks import Another, check_session, is_shared
 
 __all__ = ["check_session", "connect", "database_errors", "translated"]
@@ -171,7 +172,8 @@ def database_errors() -> Iterator[None]:
             raise
         raise ours from error
     except DBAPIError as error:
-        ours = translated(error.orig) if isinstance(error.orig, psycopg.Error) else None
+        found = psycopg_error(error)
+        ours = translated(found) if found is not None else None
         if ours is None:
             raise
         raise ours from error

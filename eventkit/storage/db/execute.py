@@ -1,25 +1,50 @@
 """Runs steps (generators that yield statements and receive rows) on whatever connection a service has.
 
-Taken are Session, Connection, AsyncSession and AsyncConnection of SQLAlchemy over psycopg, scoped sessions,
-psycopg.Connection and psycopg.AsyncConnection. Everything else is refused in a sentence. The caller owns the
+Taken are Session, Connection, AsyncSession and AsyncConnection of SQLAlchemy over psycopg or asyncpg, scoped sessions,
+connections of psycopg, of asyncpg and of Django. Everything else is refused in a sentence. The caller owns the
 transaction: nothing here begins, commits or rolls back. Before an append, a Session that autoflushes flushes, as before
 a query: its rows are locked first, the streams after them.
+
+Steps know psycopg's errors, whichever driver raised one; an error that they do not handle leaves as it came.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.adapt import AdaptersMap
-from psycopg.postgres import register_default_adapters
-from psycopg.pq import Format, TransactionStatus
-from psycopg.rows import tuple_row
-from sqlalchemy.exc import DBAPIError, UnboundExecutionError
+from psycopg.pq import TransactionStatus
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
 from eventkit.errors import UnsupportedConnection
+from eventkit.storage.asyncpg_driver import AsyncpgConnection, is_asyncpg
+from eventkit.storage.django_connection import DjangoConnection, is_django, psycopg_of
+from eventkit.storage.driver_errors import psycopg_error
+from eventkit.storage.executors import (
+    Execute,
+    Fetch,
+    on_asyncpg,
+    on_psycopg,
+    on_psycopg_async,
+    on_sqlalchemy,
+    on_sqlalchemy_asyncpg,
+)
+from eventkit.storage.row_loaders import Row
 
+__all__ = [
+    "INTERRUPTED",
+    "Asynchronous",
+    "Executor",
+    "OpenConnection",
+    "Row",
+    "Statement",
+    "Steps",
+    "Synchronous",
+    "run",
+    "within",
+]
 T = TypeVar("T")
 
 try:
@@ -31,39 +56,23 @@ except ImportError:  # no greenlet (the extra `asyncio`), so there are none to b
 
     AsyncConnection = AsyncSession = async_scoped_session = _None  # type: ignore[misc, assignment]
 
-Row = tuple[Any, ...]
 Statement = tuple[str, dict[str, Any] | None]  # and its parameters, if it has any
 Steps = Generator[Statement, list[Row], T]
-Execute = Callable[[str, Mapping[str, Any] | Sequence[Any] | None], list[Row]]
 
-Synchronous = sqlalchemy.Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
-Asynchronous = AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
+Synchronous = sqlalchemy.Connection | Session | scoped_session[Any] | psycopg.Connection[Any] | DjangoConnection
+Asynchronous = (
+    AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any] | AsyncpgConnection
+)
 _SYNC = (sqlalchemy.Connection, Session, scoped_session, psycopg.Connection)
 _ASYNC = (AsyncConnection, AsyncSession, async_scoped_session, psycopg.AsyncConnection)
+_DRIVERS = ("psycopg", "asyncpg")  # of SQLAlchemy
 _TAKEN = (
-    "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg://, "
-    "psycopg.Connection or psycopg.AsyncConnection"
+    "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg:// or, asynchronous, "
+    "postgresql+asyncpg://, psycopg.Connection, psycopg.AsyncConnection, asyncpg.Connection, or Django's connection "
+    "within transaction.atomic()"
 )
-
-
-_KINDS: dict[int, Callable[[Any], Any]] = {  # of our statements' results, by PostgreSQL's type
-    16: lambda value: value in (True, "t"),
-    20: int,
-    21: int,
-    23: int,
-    25: str,
-}
-
-
-class _Plain:
-    """How psycopg reads and writes values where nobody has registered anything."""
-
-    connection = None
-    adapters = AdaptersMap(types=psycopg.adapters.types)
-
-
-register_default_adapters(_Plain())
-_PLAIN = _Plain.adapters
+INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, TimeoutError)
+"""What may end a statement from outside: a task that is cancelled, a signal, the time limit of asyncpg's connection."""
 
 
 class OpenConnection(NamedTuple):
@@ -72,23 +81,33 @@ class OpenConnection(NamedTuple):
     execute: Execute
     connection: sqlalchemy.Connection | psycopg.Connection[Any]
 
+    @property
+    def is_psycopg(self) -> bool:
+        """Whether psycopg is the driver."""
+        return isinstance(self.connection, psycopg.Connection) or self.connection.dialect.driver == "psycopg"
+
 
 class Executor(NamedTuple):
-    """How a public function reaches the database: its name, whether it writes, which of a Session's binds it takes."""
+    """How a public function reaches the database.
+
+    Its name, whether it writes, which of a Session's binds it takes, and the PostgreSQL schema of its statements, None
+    for statements on sessions of eventkit's own.
+    """
 
     name: str
     writes: bool
     bind_arguments: Mapping[str, Any] | None
+    schema: str | None = None
 
     def check(self, connection: object) -> None:
         """Refuse what is no synchronous connection."""
-        if not isinstance(connection, _SYNC):
-            raise _refused(connection, f"{self.name}_async", _ASYNC)
+        if not (isinstance(connection, _SYNC) or is_django(connection)):
+            raise _refused(connection, f"{self.name}_async")
 
     def check_async(self, connection: object) -> None:
         """Refuse what is no asynchronous connection."""
-        if not isinstance(connection, _ASYNC):
-            raise _refused(connection, self.name, _SYNC)
+        if not (isinstance(connection, _ASYNC) or is_asyncpg(connection)):
+            raise _refused(connection, self.name)
 
     def run(self, connection: Synchronous, steps: Steps[T]) -> T:
         """Run steps on a synchronous connection."""
@@ -97,39 +116,31 @@ class Executor(NamedTuple):
     async def run_async(self, connection: Asynchronous, steps: Steps[T]) -> T:
         """Run steps on an asynchronous connection."""
         self.check_async(connection)
-        if not isinstance(connection, psycopg.AsyncConnection):
-            return await within(connection, lambda synchronous: self.run(synchronous, steps))
-        self._check_transaction(connection)
-        try:
-            statement = next(steps)
-            while True:
-                cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
-                plain_loaders(cursor)
-                try:
-                    await cursor.execute(*statement)
-                    try:
-                        rows = await cursor.fetchall()
-                    except psycopg.ProgrammingError as error:
-                        rows = _no_rows(error)
-                except psycopg.Error as error:
-                    statement = steps.throw(error)
-                else:
-                    statement = steps.send(rows)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        if isinstance(connection, psycopg.AsyncConnection):
+            self._check_psycopg(connection)
+            return await _run_async(on_psycopg_async(connection), steps)
+        if is_asyncpg(connection):
+            self._check_asyncpg(connection)
+            return await _run_async(on_asyncpg(connection), steps)
+        sessions = cast("AsyncConnection | AsyncSession | async_scoped_session[Any]", connection)
+        return await within(sessions, lambda synchronous: run(self._open(synchronous).execute, steps))
 
     def open(self, connection: Synchronous) -> OpenConnection:
         """Check a synchronous connection; a Session flushes."""
         self.check(connection)
+        return self._open(connection)
+
+    def _open(self, connection: Synchronous) -> OpenConnection:
+        if is_django(connection):
+            connection = psycopg_of(connection, self.name, writes=self.writes)
         if isinstance(connection, psycopg.Connection):
-            self._check_transaction(connection)
-            return OpenConnection(_on_psycopg(connection), connection)
+            self._check_psycopg(connection)
+            return OpenConnection(on_psycopg(connection), connection)
         if isinstance(connection, scoped_session):
             connection = cast("Session", connection())
         if isinstance(connection, Session):
             connection = self._of_session(connection)
-        return OpenConnection(self._on_sqlalchemy(connection), connection)
+        return self._of_sqlalchemy(cast("sqlalchemy.Connection", connection))
 
     def _of_session(self, session: Session) -> sqlalchemy.Connection:
         if self.writes and session.autoflush and not session._flushing:  # noqa: SLF001 as autoflush itself asks
@@ -142,28 +153,55 @@ class Executor(NamedTuple):
                 'say it with EventStore(…, bind_arguments={"mapper": YourModel}) or {"bind": engine}'
             ) from error
 
-    def _on_sqlalchemy(self, connection: sqlalchemy.Connection) -> Execute:
+    def _of_sqlalchemy(self, connection: sqlalchemy.Connection) -> OpenConnection:
         dialect = connection.dialect
-        if dialect.driver != "psycopg" or dialect.name != "postgresql":
+        if dialect.driver not in _DRIVERS or dialect.name != "postgresql":
             raise UnsupportedConnection(
-                f"{self.name} does not take {dialect.name}+{dialect.driver}: make the engine with a URL of postgresql+psycopg://"
+                f"{self.name} does not take {dialect.name}+{dialect.driver}: make the engine with a URL of "
+                "postgresql+psycopg://, or an asynchronous one with postgresql+asyncpg://"
             )
-        self._check_transaction(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
-        return _on_driver(connection)
+        self._check_translation(connection)
+        driver = cast("Any", connection.connection.driver_connection)
+        if is_asyncpg(driver):
+            self._check_asyncpg(driver, begins=not cast("Any", connection.connection.dbapi_connection).autocommit)
+            return OpenConnection(on_sqlalchemy_asyncpg(connection), connection)
+        self._check_psycopg(driver)
+        return OpenConnection(on_sqlalchemy(connection), connection)
 
-    def _check_transaction(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-        """Refuse to write where each statement commits itself: events would not belong to the caller's transaction."""
-        encoding = connection.info.parameter_status("client_encoding")
+    def _check_translation(self, connection: sqlalchemy.Connection) -> None:
+        """Refuse a connection on which SQLAlchemy means another schema: our statements name theirs as text."""
+        translated = connection.get_execution_options().get("schema_translate_map") or {}
+        to = translated.get(self.schema, self.schema)
+        if self.schema is not None and to != self.schema:
+            raise UnsupportedConnection(
+                f"{self.name}: this connection's schema_translate_map leads schema {self.schema!r} to {to!r}, and "
+                f"eventkit's statements do not follow it: use EventStore(…, schema={to!r}), or leave {self.schema!r} "
+                "out of the map"
+            )
+
+    def _check_psycopg(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+        status = connection.pgconn.transaction_status
+        self._check_encoding(connection.info.parameter_status("client_encoding"))
+        self._check_transaction(begins=not connection.autocommit or status != TransactionStatus.IDLE)
+
+    def _check_asyncpg(self, connection: AsyncpgConnection, *, begins: bool = False) -> None:
+        self._check_encoding(getattr(connection.get_settings(), "client_encoding", "UTF8"))
+        self._check_transaction(begins=begins or connection.is_in_transaction())
+
+    def _check_encoding(self, encoding: str | None) -> None:
         if encoding != "UTF8":
             raise UnsupportedConnection(
                 f"{self.name}: this session's client_encoding is {encoding}, and events are text of any language: "
                 "connect with client_encoding=utf8 (it comes from the role, the database or PGCLIENTENCODING)"
             )
-        if self.writes and connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+
+    def _check_transaction(self, *, begins: bool) -> None:
+        """Refuse to write where each statement commits itself: events would not belong to the caller's transaction."""
+        if self.writes and not begins:
             raise UnsupportedConnection(
                 f"{self.name}: this connection is in autocommit, outside of a transaction, so events could not be "
                 "written together with your own rows: begin a transaction (psycopg: `with connection.transaction():`; "
-                "SQLAlchemy: another isolation level)"
+                "asyncpg: `async with connection.transaction():`; SQLAlchemy: another isolation level)"
             )
 
 
@@ -181,82 +219,54 @@ def run(execute: Execute, steps: Steps[T]) -> T:
     try:
         statement = next(steps)
         while True:
-            statement = _next(steps, statement, execute)
+            try:
+                rows = execute(*statement)
+            except (Exception, *INTERRUPTED) as error:  # noqa: BLE001 raised again, unless the steps handle it
+                statement = _throw(steps, error)
+            else:
+                statement = steps.send(rows)
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
-def _next(steps: Steps[Any], statement: Statement, execute: Execute) -> Statement:
+async def _run_async(fetch: Fetch, steps: Steps[T]) -> T:
     try:
-        rows = execute(*statement)
-    except (psycopg.Error, DBAPIError) as error:
-        return steps.throw(error)
-    return steps.send(rows)
+        statement = next(steps)
+        while True:
+            try:
+                rows = await fetch(*statement)
+            except (Exception, *INTERRUPTED) as error:  # noqa: BLE001 raised again, unless the steps handle it
+                statement = _throw(steps, error)
+            else:
+                statement = steps.send(rows)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
-def _on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
-    def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
-        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
-        plain_loaders(cursor)
-        cursor.execute(text, params)
-        try:
-            return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
-        except psycopg.ProgrammingError as error:
-            return _no_rows(error)
-
-    return execute
-
-
-def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
-    """Return no rows where the statement was one that has none; raise what is an error of the server's."""
-    if error.sqlstate is None and type(error) is psycopg.ProgrammingError:
-        return []
+def _throw(steps: Steps[Any], error: BaseException) -> Statement:
+    """Let the steps handle an error; what they do not handle is raised as the driver's own."""
+    known = psycopg_error(error) or error
+    try:
+        return steps.throw(known)
+    except BaseException as left:
+        if left is not known or known is error:
+            raise
     raise error
 
 
-def _on_driver(connection: sqlalchemy.Connection) -> Execute:
-    changed = _changed(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
-
-    def execute(text: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Row]:
-        result = connection.exec_driver_sql(text, cast("Any", params))
-        if not result.returns_rows:
-            return []
-        if changed and isinstance(result.cursor, psycopg.Cursor):
-            plain_loaders(result.cursor)
-        elif changed:  # of an asynchronous connection: its rows were read already
-            return _converted(result)
-        return [tuple(row) for row in result]
-
-    return execute
-
-
-def _converted(result: sqlalchemy.CursorResult[Any]) -> list[Row]:
-    columns = cast("Sequence[Sequence[Any]]", result.cursor.description)
-    kinds = [_KINDS.get(column[1]) for column in columns]
-    return [
-        tuple(kind(value) if kind and value is not None else value for kind, value in zip(kinds, row, strict=True))
-        for row in result
-    ]
-
-
-def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
-    """Read numbers and text as psycopg does by itself, whatever the caller has registered for the connection."""
-    for oid in _changed(cursor.adapters):
-        loader = _PLAIN.get_loader(oid, Format.TEXT)
-        if loader is not None:
-            cursor.adapters.register_loader(oid, loader)
-
-
-def _changed(adapters: AdaptersMap) -> list[int]:
-    """Return the types, of those that our statements return, that the caller has made to be read in another way."""
-    return [oid for oid in _KINDS if adapters.get_loader(oid, Format.TEXT) is not _PLAIN.get_loader(oid, Format.TEXT)]
-
-
-def _refused(connection: object, other: str, others: tuple[type, ...]) -> UnsupportedConnection:
+def _refused(connection: object, other: str) -> UnsupportedConnection:
     kind = type(connection)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(connection, others):
-        wait = "await " if other.endswith("_async") else ""
-        return UnsupportedConnection(f"a {name} is {'a' if wait else 'no'}synchronous: call `{wait}{other}(…)` with it")
-    return UnsupportedConnection(f"a {name} ({connection!r:.100}) cannot be used here: give it a {_TAKEN}")
+    asynchronous = isinstance(connection, _ASYNC) or is_asyncpg(connection)
+    if asynchronous or isinstance(connection, _SYNC) or is_django(connection):
+        called, wait = ("asynchronous", "await ") if asynchronous else ("synchronous", "")
+        return UnsupportedConnection(f"a {name} is {called}: call `{wait}{other}(…)` with it")
+    lends = "it lends connections, take one of them: " if _lends(connection) else ""
+    return UnsupportedConnection(f"a {name} cannot be used here: {lends}give it a {_TAKEN}")
+
+
+def _lends(connection: object) -> bool:
+    """Return whether it is an engine or a pool."""
+    return any(callable(getattr(connection, name, None)) for name in ("connect", "acquire", "getconn"))

@@ -7,6 +7,7 @@ and receives rows; `eventkit.storage.db.execute` runs it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple, NoReturn
@@ -22,7 +23,7 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
 from eventkit.storage.db.arrays import plain_array, text_array
 from eventkit.storage.db.connect import database_errors
-from eventkit.storage.db.execute import Row, Statement, Steps
+from eventkit.storage.db.execute import INTERRUPTED, Row, Statement, Steps
 from eventkit.storage.events.append_sql import (
     ANY_VERSION,
     AT_VERSION,
@@ -112,7 +113,7 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
         if rows:
             return _appended(entries, rows)
         raise _conflict(entries[0], (yield sql.versions, _names(entries)))
-    except (psycopg.Error, DBAPIError) as error:
+    except psycopg.Error as error:
         fail(error, entries)
 
 
@@ -135,13 +136,23 @@ def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
 
 def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appended]]:
     """Append behind a savepoint, and go back to it where something is not as expected."""
+    yield sql.savepoint, None
+    try:
+        return (yield from _judged(sql, write, call))
+    except INTERRUPTED:  # the caller may go on, and commit: a part of the call must not be there
+        with suppress(psycopg.Error):
+            yield sql.rollback, None
+            yield sql.release, None
+        raise
+
+
+def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appended]]:
     entries, repeatable = call.entries, call.repeatable
     rows: list[Row] = []
-    yield sql.savepoint, None
     duplicate: Exception | None = None
     try:
         rows = yield from write
-    except (psycopg.Error, DBAPIError) as error:
+    except psycopg.Error as error:
         if not repeatable or _constraint(error) != sql.unique_id:
             raise
         duplicate = error
@@ -222,9 +233,8 @@ def _elsewhere(entry: Entry, event_id: UUID, version: int, places: dict[str, tup
     )
 
 
-def _constraint(error: psycopg.Error | DBAPIError) -> str | None:
-    found = cause(error)
-    return found.diag.constraint_name if isinstance(found, errors.UniqueViolation) else None
+def _constraint(error: psycopg.Error) -> str | None:
+    return error.diag.constraint_name if isinstance(error, errors.UniqueViolation) else None
 
 
 def cause(error: psycopg.Error | DBAPIError) -> BaseException | None:

@@ -15,8 +15,6 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.catalog.names import category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
@@ -24,6 +22,7 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
+from eventkit.storage.database_address import Database, address_of
 from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
 from eventkit.storage.events.append_sql import Entry
@@ -45,7 +44,7 @@ from eventkit.storage.events.read import (
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy.encryption import Encryption
 from eventkit.storage.subscriptions.live_log import LiveLogs
-from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, address_of, wanted_by
+from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 __all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Caused", "Decision", "EventStore", "Expected", "QueryItem"]
@@ -86,9 +85,9 @@ class EventStore:
         self._live = LiveLogs(schema, self.sealing)
         self._read_sql = ReadSql(schema)
         self._story_sql = StorySql(schema)
-        self._append = Executor("append", writes=True, bind_arguments=bind_arguments)
+        self._append = Executor("append", writes=True, bind_arguments=bind_arguments, schema=schema)
         self._append_many = self._append._replace(name="append_many")
-        self._read_stream = Executor("read_stream", writes=False, bind_arguments=bind_arguments)
+        self._read_stream = Executor("read_stream", writes=False, bind_arguments=bind_arguments, schema=schema)
         self._read_all = self._read_stream._replace(name="read_all")
         self._query = self._read_stream._replace(name="query")
         self._read_causes = self._read_stream._replace(name="read_causes")
@@ -338,7 +337,7 @@ class EventStore:
 
     def subscribe(
         self,
-        database: str | Engine,
+        database: Database,
         *,
         after: int | None = 0,
         types: Sequence[type] = (),
@@ -346,9 +345,10 @@ class EventStore:
     ) -> LiveSubscription:
         """Return the events above position `after`, then those that come: iterate with `for` or with `async for`.
 
-        It reads over a connection of its own, at the database's URL or an engine's; all subscriptions of a process
-        share one. `after=None` begins with what comes from now on. `types` and `categories` choose; without them it
-        yields all types of the catalog. Go on later from `subscription.position`, not from an envelope's.
+        It reads over a connection of its own, at the URL of the database, of an engine or of a psycopg pool; all
+        subscriptions of a process share one. `after=None` begins with what comes from now on. `types` and `categories`
+        choose; without them it yields all types of the catalog. Go on later from `subscription.position`, not from an
+        envelope's.
         """
         wanted = wanted_by(self.catalog, types, categories)
         Window(after or 0, None, 1)  # refuses what is no position

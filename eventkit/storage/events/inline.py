@@ -7,16 +7,20 @@ it. Called by `EventStore`, where it was given `inline=`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import UnsupportedConnection
+from eventkit.storage.asyncpg_driver import is_asyncpg
 from eventkit.storage.db.execute import Asynchronous, Executor, OpenConnection, Steps, Synchronous, run, within
 from eventkit.storage.events.append import Appended, cause, fail
 from eventkit.storage.events.append_sql import Entry
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 _SAVEPOINT = "savepoint eventkit_inline"
 _ROLLBACK = "rollback to savepoint eventkit_inline"
@@ -54,6 +58,8 @@ class InlineAppend:
     def run(self, connection: Synchronous, steps: Steps[list[Appended]]) -> list[Appended]:
         """Append and apply."""
         opened = self._door.open(connection)
+        if not opened.is_psycopg:
+            raise self._refused("SQLAlchemy over asyncpg")
         try:
             opened.execute(_SAVEPOINT, None)
             appended = run(opened.execute, steps)
@@ -72,11 +78,18 @@ class InlineAppend:
         """Do that on an asynchronous session or connection of SQLAlchemy, which can run what is synchronous."""
         self._door.check_async(connection)
         if isinstance(connection, psycopg.AsyncConnection):
-            raise UnsupportedConnection(
-                f"{self._door.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection, this is a "
-                "psycopg.AsyncConnection: append on one of those, or without `inline=` and let a projector follow"
-            )
-        return await within(connection, lambda synchronous: self.run(synchronous, steps))
+            raise self._refused("a psycopg.AsyncConnection")
+        if is_asyncpg(connection):
+            raise self._refused("an asyncpg.Connection")
+        sessions = cast("AsyncConnection | AsyncSession", connection)
+        return await within(sessions, lambda synchronous: self.run(synchronous, steps))
+
+    def _refused(self, given: str) -> UnsupportedConnection:
+        return UnsupportedConnection(
+            f"{self._door.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection over "
+            f"postgresql+psycopg://, this is {given}: append on one of those, or without `inline=` and let a projector "
+            "follow"
+        )
 
 
 def _take_back(opened: OpenConnection) -> None:

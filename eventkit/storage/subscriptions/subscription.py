@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from sqlalchemy import URL
-
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.catalog.names import category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
-from eventkit.errors import DatabaseUnavailable, NotPrimary, UnsupportedConnection
+from eventkit.errors import DatabaseUnavailable, NotPrimary
 from eventkit.storage.subscriptions.live_log import AGAIN, LiveBatch, LiveLog, LiveLogs, Log
 
 Decode = Callable[[EncodedEvent], Envelope[Any]]
@@ -224,16 +222,3 @@ def wanted_by(catalog: Catalog, types: Sequence[type], categories: Iterable[str]
         return of_kind and (not kept or event.stream.partition("-")[0] in kept)
 
     return wanted
-
-
-def address_of(database: object) -> str:
-    """Return the URL of a database that is given by its URL or by an engine of SQLAlchemy."""
-    url = getattr(database, "url", database)
-    if isinstance(url, URL):
-        return url.render_as_string(hide_password=False)
-    if isinstance(url, str):
-        return url
-    raise UnsupportedConnection(
-        f"subscribe: {database!r:.100} is no database: give its URL, or an engine; a subscription has a connection of "
-        "its own, outside of the caller's transaction"
-    )

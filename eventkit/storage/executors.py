@@ -1,0 +1,93 @@
+"""How a statement runs on each kind of connection; rows come back as tuples of Python's own numbers and text."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy
+from psycopg.rows import tuple_row
+
+from eventkit.storage import asyncpg_driver
+from eventkit.storage.asyncpg_driver import AsyncpgConnection, numbered, texts
+from eventkit.storage.row_loaders import Row, changed_types, plain_loaders, plain_rows
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+Execute = Callable[[str, Params], list[Row]]
+Fetch = Callable[[str, dict[str, Any] | None], Awaitable[list[Row]]]
+
+
+def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
+    """Run statements on a connection of psycopg's."""
+
+    def execute(text: str, params: Params) -> list[Row]:
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
+        plain_loaders(cursor)
+        cursor.execute(text, params)
+        try:
+            return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
+        except psycopg.ProgrammingError as error:
+            return _no_rows(error)
+
+    return execute
+
+
+def on_psycopg_async(connection: psycopg.AsyncConnection[Any]) -> Fetch:
+    """Run statements on an asynchronous connection of psycopg's."""
+
+    async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
+        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+        plain_loaders(cursor)
+        await cursor.execute(text, params)
+        try:
+            return await cursor.fetchall()
+        except psycopg.ProgrammingError as error:
+            return _no_rows(error)
+
+    return fetch
+
+
+def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
+    """Return no rows where the statement was one that has none; raise what is an error of the server's."""
+    if error.sqlstate is None and type(error) is psycopg.ProgrammingError:
+        return []
+    raise error
+
+
+def on_asyncpg(connection: AsyncpgConnection) -> Fetch:
+    """Run statements on a connection of asyncpg's."""
+
+    async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
+        return await asyncpg_driver.fetch(connection, text, params)
+
+    return fetch
+
+
+def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
+    """Run statements on a connection of SQLAlchemy's over psycopg."""
+    changed = changed_types(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
+
+    def execute(text: str, params: Params) -> list[Row]:
+        result = connection.exec_driver_sql(text, cast("Any", params))
+        if not result.returns_rows:
+            return []
+        if changed and isinstance(result.cursor, psycopg.Cursor):
+            plain_loaders(result.cursor)
+        elif changed:  # of an asynchronous connection: its rows were read already
+            return plain_rows(result)
+        return [tuple(row) for row in result]
+
+    return execute
+
+
+def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
+    """Run statements on a connection of SQLAlchemy's over asyncpg."""
+
+    def execute(text: str, params: Params) -> list[Row]:
+        if isinstance(params, Mapping):
+            statement = numbered(text)
+            result = connection.exec_driver_sql(statement.text, tuple(texts(statement.names, params)))
+        else:
+            result = connection.exec_driver_sql(text)
+        return plain_rows(result) if result.returns_rows else []
+
+    return execute

@@ -1,0 +1,54 @@
+"""Reads our statements' rows in one way, whatever loaders or codecs a service has registered for its connection."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy
+from psycopg.adapt import AdaptersMap
+from psycopg.postgres import register_default_adapters
+from psycopg.pq import Format
+
+Row = tuple[Any, ...]
+
+_KINDS: dict[int, Callable[[Any], Any]] = {  # of our statements' results, by PostgreSQL's type
+    16: lambda value: value in (True, "t"),
+    20: int,
+    21: int,
+    23: int,
+    25: str,
+}
+
+
+class _Plain:
+    """How psycopg reads and writes values where nobody has registered anything."""
+
+    connection = None
+    adapters = AdaptersMap(types=psycopg.adapters.types)
+
+
+register_default_adapters(_Plain())
+_PLAIN = _Plain.adapters
+
+
+def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
+    """Read numbers and text as psycopg does by itself, whatever the caller has registered for the connection."""
+    for oid in changed_types(cursor.adapters):
+        loader = _PLAIN.get_loader(oid, Format.TEXT)
+        if loader is not None:
+            cursor.adapters.register_loader(oid, loader)
+
+
+def changed_types(adapters: AdaptersMap) -> list[int]:
+    """Return the types, of those that our statements return, that the caller has made to be read in another way."""
+    return [oid for oid in _KINDS if adapters.get_loader(oid, Format.TEXT) is not _PLAIN.get_loader(oid, Format.TEXT)]
+
+
+def plain_rows(result: sqlalchemy.CursorResult[Any]) -> list[Row]:
+    """Return rows that a driver has read already, with numbers and text as Python's own."""
+    columns = cast("Sequence[Sequence[Any]]", result.cursor.description)
+    kinds = [_KINDS.get(column[1]) for column in columns]
+    return [
+        tuple(kind(value) if kind and value is not None else value for kind, value in zip(kinds, row, strict=True))
+        for row in result
+    ]
