@@ -140,7 +140,7 @@ def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[
     try:
         return (yield from _judged(sql, write, call))
     except INTERRUPTED:  # the caller may go on, and commit: a part of the call must not be there
-        with suppress(psycopg.Error):
+        with suppress(Exception):  # SQLAlchemy has thrown the connection away: nothing of it can be committed
             yield sql.rollback, None
             yield sql.release, None
         raise
