@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from eventkit import Privacy
 from eventkit.errors import ConcurrencyError, UnsupportedConnection
-from eventkit.storage.asyncpg_driver import numbered
+from eventkit.storage.db.asyncpg_statements import numbered
 from eventkit.storage.events.event_store import ANY, Append
 from tests.storage import people
 from tests.storage.courses import Subscribed, school, seats_of

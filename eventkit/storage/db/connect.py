@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
+from eventkit.storage.db.driver_errors import psycopg_error
 from eventkit.storage.db.session_settings import TRANSACTION_LIMIT_SINCE, apply, starting_options
-from eventkit.storage.driver_errors import psycopg_error
 from eventkit.storage.schema.session_checks import Another, check_session, is_shared
 
 __all__ = ["check_session", "connect", "database_errors", "translated"]

@@ -19,10 +19,11 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
 from eventkit.errors import UnsupportedConnection
-from eventkit.storage.asyncpg_driver import AsyncpgConnection, is_asyncpg
-from eventkit.storage.django_connection import DjangoConnection, is_django, psycopg_of
-from eventkit.storage.driver_errors import psycopg_error
-from eventkit.storage.executors import (
+from eventkit.storage.db.asyncpg_statements import AsyncpgConnection, is_asyncpg
+from eventkit.storage.db.django_connection import DjangoConnection, is_django, psycopg_of
+from eventkit.storage.db.driver_errors import psycopg_error
+from eventkit.storage.db.row_loaders import Row
+from eventkit.storage.db.statements import (
     Execute,
     Fetch,
     on_asyncpg,
@@ -31,7 +32,6 @@ from eventkit.storage.executors import (
     on_sqlalchemy,
     on_sqlalchemy_asyncpg,
 )
-from eventkit.storage.row_loaders import Row
 
 __all__ = [
     "INTERRUPTED",

@@ -22,7 +22,6 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
-from eventkit.storage.database_address import Database, address_of
 from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
 from eventkit.storage.events.append_sql import Entry
@@ -43,6 +42,7 @@ from eventkit.storage.events.read import (
 )
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.subscriptions.database_address import Database, address_of
 from eventkit.storage.subscriptions.live_log import LiveLogs
 from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import UnsupportedConnection
-from eventkit.storage.asyncpg_driver import is_asyncpg
+from eventkit.storage.db.asyncpg_statements import is_asyncpg
 from eventkit.storage.db.execute import Asynchronous, Executor, OpenConnection, Steps, Synchronous, run, within
 from eventkit.storage.events.append import Appended, cause, fail
 from eventkit.storage.events.append_sql import Entry

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from inspect import signature
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
-from eventkit.storage.row_loaders import Row
+from eventkit.storage.db.row_loaders import Row
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s(::text\b(?!\[))?|(.))", re.DOTALL)
 _STATEMENTS = 512  # that are kept translated; a store has some thirty

@@ -7,9 +7,9 @@ import psycopg
 import sqlalchemy
 from psycopg.rows import tuple_row
 
-from eventkit.storage import asyncpg_driver
-from eventkit.storage.asyncpg_driver import AsyncpgConnection, numbered, texts
-from eventkit.storage.row_loaders import Row, changed_types, plain_loaders, plain_rows
+from eventkit.storage.db import asyncpg_statements
+from eventkit.storage.db.asyncpg_statements import AsyncpgConnection, numbered, texts
+from eventkit.storage.db.row_loaders import Row, changed_types, plain_loaders, plain_rows
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Execute = Callable[[str, Params], list[Row]]
@@ -57,7 +57,7 @@ def on_asyncpg(connection: AsyncpgConnection) -> Fetch:
     """Run statements on a connection of asyncpg's."""
 
     async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
-        return await asyncpg_driver.fetch(connection, text, params)
+        return await asyncpg_statements.fetch(connection, text, params)
 
     return fetch
 
