@@ -76,7 +76,7 @@ INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, TimeoutError)
 
 
 class OpenConnection(NamedTuple):
-    """A connection that a Door has let in: how statements run there, and what was behind a Session."""
+    """A connection that an Executor has let in: how statements run there, and what was behind a Session."""
 
     execute: Execute
     connection: sqlalchemy.Connection | psycopg.Connection[Any]

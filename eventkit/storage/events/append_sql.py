@@ -77,7 +77,7 @@ _MANY = """with w as materialized (
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
    where w.topic is not null
 ){then}
-select s.stream, s.version, max(e.position), {durable} from s left join e on e.stream = s.stream
+select s.stream, s.version::int, max(e.position), {durable} from s left join e on e.stream = s.stream
  group by s.stream, s.version{end}"""
 
 MANY_LOCKS = (
@@ -91,7 +91,7 @@ MANY_LOCKS = (
    where t.stream = w.stream and t.version = %(expected)s::int and {only}""",
 )
 
-_VERSIONS = "select stream, version from {s}.streams where stream = any(%(streams)s::text[])"
+_VERSIONS = "select stream, version::int from {s}.streams where stream = any(%(streams)s::text[])"
 _PLACES = "select id::text, stream, version, position from {s}.events where id = any(%(ids)s::uuid[])"
 
 
