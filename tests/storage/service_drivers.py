@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import django
 import django.conf
 import django.db
 import psycopg
@@ -28,6 +29,13 @@ ALIAS = "events"
 def asyncpg_url(url: str) -> str:
     """Return the URL as SQLAlchemy wants it for asyncpg."""
     return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+def asyncpg_options(url: str) -> dict[str, Any]:
+    """Return a URL as the arguments of asyncpg, which takes no encoded path of a socket."""
+    parts = conninfo_to_dict(url)
+    named = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "database"}
+    return {name: parts[key] for key, name in named.items() if parts.get(key) is not None}
 
 
 @asynccontextmanager
@@ -63,6 +71,7 @@ def django_connection(url: str, engine: str = "django.db.backends.postgresql") -
     """Return Django's connection to a database, outside of a transaction."""
     if not django.conf.settings.configured:
         django.conf.settings.configure(USE_TZ=True, DATABASES={})
+        django.setup()
     parts = conninfo_to_dict(url) if "postgresql" in engine else {"dbname": ":memory:"}
     settings = {
         "ENGINE": engine,
@@ -88,7 +97,7 @@ async def _psycopg_async_pool(url: str) -> AsyncIterator[psycopg.AsyncConnection
 
 @asynccontextmanager
 async def _asyncpg(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(**asyncpg_options(url))
     try:
         async with connection.transaction():
             yield connection
@@ -98,7 +107,11 @@ async def _asyncpg(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def _asyncpg_pool(url: str) -> AsyncIterator[Any]:
-    async with asyncpg.create_pool(url, min_size=1) as pool, pool.acquire() as connection, connection.transaction():
+    async with (
+        asyncpg.create_pool(**asyncpg_options(url), min_size=1) as pool,
+        pool.acquire() as connection,
+        connection.transaction(),
+    ):
         yield connection
 
 
