@@ -10,11 +10,10 @@ import django
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
-from eventkit import Catalog, EventStore
-from eventkit.config import load
+from eventkit import Catalog, EventStore, load_settings
 
 if not settings.configured:  # a project has its settings.py instead
-    parts = conninfo_to_dict(load().require_database())
+    parts = conninfo_to_dict(load_settings().require_database())
     database = {name: parts.get(name.lower(), "") for name in ("USER", "PASSWORD", "HOST", "PORT")}
     database |= {"ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"]}
     settings.configure(DATABASES={"default": database}, USE_TZ=True)
