@@ -141,6 +141,26 @@ def test_any_text_is_read_back_equal(driver: ServiceDriver, database_url: str) -
     driver.run(work())
 
 
+def test_a_story_is_read_from_its_first_cause_to_its_last_effect(driver: ServiceDriver, database_url: str) -> None:
+    """By its correlation id, up to the causes, and down to the effects."""
+
+    async def work() -> None:
+        async with driver.transaction(database_url) as connection:
+            await driver.call(store.append, connection, ORDER, Placed(1))
+            [first] = await driver.call(store.read_all, connection)
+            await driver.call(store.following(first).append, connection, OTHER, Placed(2))
+            [second] = await driver.call(store.read_stream, connection, OTHER)
+            causes = await driver.call(store.read_causes, connection, second.id)
+            assert [one.event.n for one in causes] == [1, 2]
+            tree = await driver.call(store.causation_tree, connection, first.id)
+            assert [(one.depth, one.envelope.event.n) for one in tree] == [(0, 1), (1, 2)]
+            for backwards in (False, True):
+                story = {"correlation_id": str(first.id), "backwards": backwards}
+                assert len(await driver.call(store.read_all, connection, **story)) == 2
+
+    driver.run(work())
+
+
 def test_ids_make_a_retry_safe(driver: ServiceDriver, database_url: str) -> None:
     """The same place is a success, another one a DuplicateEventId, and the transaction goes on."""
     ids = [uuid4(), uuid4()]

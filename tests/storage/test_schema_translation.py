@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -38,6 +39,8 @@ CALLS: dict[str, tuple[object, Callable[[], tuple[Any, ...]]]] = {
     "read_stream": (store, lambda: (ORDER,)),
     "read_all": (store, lambda: ()),
     "read_category": (store, lambda: ("order",)),
+    "read_causes": (store, lambda: (UUID(int=1),)),
+    "causation_tree": (store, lambda: (UUID(int=1),)),
     "load": (REPOSITORY, lambda: (1,)),
     "save": (REPOSITORY, lambda: (_recorded(),)),
     "save_many": (REPOSITORY, lambda: (_recorded(),)),
