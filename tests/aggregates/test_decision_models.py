@@ -263,7 +263,7 @@ def test_snapshots_of_what_may_be_personal_are_refused() -> None:
     @dataclass(frozen=True)
     class Named:
         key: str
-        name: Annotated[str, Personal("key")]
+        name: Annotated[str, Personal()]
 
     @dataclass
     class Names(DecisionModel):

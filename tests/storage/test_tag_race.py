@@ -6,10 +6,12 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import psycopg
 import pytest
 
+from eventkit import DecisionModel, Decisions, Snapshots, evolve
 from eventkit.aggregates.retry import is_conflict
 from eventkit.storage.events.event_store import QueryItem
 from tests.storage.courses import COURSES, SEATS, Subscribed, Unsubscribed, school, store, subscribe
@@ -21,6 +23,41 @@ LEVELS = (psycopg.IsolationLevel.READ_COMMITTED,) * 6 + (
     psycopg.IsolationLevel.REPEATABLE_READ,
     psycopg.IsolationLevel.SERIALIZABLE,
 )
+
+
+@dataclass
+class Room(DecisionModel):
+    """The subscriptions that stand, of a course and of a student."""
+
+    course: str
+    student: str
+    standing: list[tuple[str, str]] = field(default_factory=list)
+
+    def query(self) -> list[QueryItem]:
+        """Ask for both."""
+        return [QueryItem([f"course:{self.course}"]), QueryItem([f"student:{self.student}"])]
+
+    @evolve
+    def _subscribed(self, event: Subscribed) -> None:
+        self.standing.append((event.course, event.student))
+
+    @evolve
+    def _unsubscribed(self, event: Unsubscribed) -> None:
+        if (event.course, event.student) in self.standing:
+            self.standing.remove((event.course, event.student))
+
+
+rooms = Decisions(store, Room, snapshots=Snapshots(every=3))
+
+
+def by_model(connection: psycopg.Connection, course: str, student: str, *, place: str) -> bool:
+    """Do what `subscribe` does, by a decision model with snapshots."""
+    room = rooms.load(connection, course, student)
+    taken = sum(one == course for one, _ in room.standing)
+    if taken >= SEATS or len(room.standing) - taken >= COURSES or (course, student) in room.standing:
+        return False
+    rooms.append(connection, room, school.stream("subscription", place), Subscribed(course, student))
+    return True
 
 
 class Writer(threading.Thread):
@@ -61,7 +98,8 @@ class Writer(threading.Thread):
             with suppress(ZeroDivisionError), connection.transaction():
                 subscribe(connection, course, student, place=place)
                 raise ZeroDivisionError
-        done = subscribe(connection, course, student, place=f"{place}-b")
+        decide = by_model if self._chance.random() < 0.5 else subscribe
+        done = decide(connection, course, student, place=f"{place}-b")
         self.counts["subscribed" if done else "full"] += 1
         if way > 0.9:
             connection.rollback()
@@ -71,7 +109,7 @@ class Writer(threading.Thread):
 
 @pytest.mark.both_postgres
 def test_no_course_is_overbooked_and_no_student_overloaded(database_url: str) -> None:
-    """Whatever the callers' isolation, savepoints and rollbacks, no decision is taken on what is not so any more."""
+    """Whatever the callers' isolation, savepoints and rollbacks, with snapshots and without, no decision is stale."""
     until = time.monotonic() + SECONDS
     writers = [Writer(database_url, seed, until) for seed in range(WRITERS)]
     for writer in writers:
@@ -86,6 +124,7 @@ def test_no_course_is_overbooked_and_no_student_overloaded(database_url: str) ->
     assert counts["refused"] > 0
     with psycopg.connect(database_url) as connection:
         check_tables(connection)
+        assert connection.execute("select count(*) > 0 from eventkit.decision_snapshots").fetchone() == (True,)
         for kind, number, limit in (("course", 6, SEATS), ("student", 24, COURSES)):
             for key in range(number):
                 assert _most(connection, f"{kind}:{kind[0]}{key}") <= limit
