@@ -17,7 +17,7 @@ _RUNS = {
     "subscribe": "Follow an event from its commit to a live subscription.",
     "codec": "Encode and decode events, plain ones and the worst.",
     "consume": "Follow a topic with projectors.",
-    "memory": "See the peak of a projector's and a rebuild's memory, with large events and small ones.",
+    "memory": "See the peak of each process's memory, with large events and small ones.",
     "rebuild": "Rebuild read models from the store, and load an aggregate.",
     "scale": "Grow what there is of everything, and see what stays flat.",
     "transports": "Publish to and consume from each broker, beside its client's own fastest confirmed way.",

@@ -1,12 +1,18 @@
-"""How much memory a projector and a rebuild take at their peak, however large the events are that wait for them.
+"""How much memory each process takes at its peak, however large the events are that wait for it.
 
-Events of some 900 KB, half of which compress well and half of which hardly do, lie in the store; then the same of
-200 bytes. Each run is the command, as an operator runs it; a rebuild's memory is the sum of its processes' peaks.
+Three stores: events of some 900 KB, half of which compress well and half of which hardly do; small ones; and small ones
+with large ones behind them. Each run is the command, as an operator runs it, or a short program that reads; a rebuild's
+memory is the sum of its processes' peaks. On each broker the relay empties the outbox, then a projector reads the topic
+into another database, so that nothing comes from the store.
 """
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import click
 import psycopg
@@ -14,58 +20,163 @@ from sqlalchemy.schema import CreateTable
 
 from benchmarks.given import Given, given
 from benchmarks.measure import last_line
-from benchmarks.orders import metadata
+from benchmarks.memory_readers import READERS
+from benchmarks.orders import catalog, metadata
 from benchmarks.rebuild import Watch
+from benchmarks.servers import PostgresServer
+from eventkit.transports import open_transport
+from tests import servers
 
 BOUND = 250  # MB
+ORIGINS = ("store", "kafka", "rabbitmq", "redis", "activemq")
+SIZES = ("large", "small", "mixed")
 _FILL = """
 insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
 select gen_random_uuid(), 'bench', 'order-' || n %% %(streams)s, n / %(streams)s + 1, 'ItemOrdered', 1,
        jsonb_build_object('order', 'order-' || n %% %(streams)s, 'customer', 'c-' || n %% 97, 'amount', 1, 'note',
-         case when n %% 2 = 0 then repeat('x', %(bytes)s)
+         case when n < %(small)s then repeat('x', 60) when n %% 2 = 0 then repeat('x', %(bytes)s)
               else (select string_agg(md5((n + i)::text), '') from generate_series(1, %(bytes)s / 32) i) end), '{}'
   from generate_series(0, %(events)s - 1) n"""
 _STREAMS = """insert into eventkit.streams (stream, version)
               select 'order-' || n, %(each)s from generate_series(0, %(streams)s - 1) n"""
+_OUTBOX = """insert into eventkit.outbox (position, topic, shard, bytes)
+  select position, %(topic)s, 0, octet_length(data::text) from eventkit.events"""
 _PATH = "benchmarks.orders:order_totals"
+_TOPIC = catalog.topic("order")
+_LARGE, _EACH = 880_000, 10  # bytes; versions of a stream
+_FEW = 10_000  # small events before the large ones
+_GROUP = "memory"
 
 
-def fill(url: str, *, events: int, size: int) -> None:
-    """Fill a store with events of so many bytes, ten of each stream."""
-    params = {"events": events, "streams": max(1, events // 10), "bytes": size, "each": 10}
+class Size(NamedTuple):
+    """What a store holds: so many events, of which the first are small."""
+
+    name: str
+    events: int
+    small: int
+
+
+def fill(url: str, size: Size) -> None:
+    """Fill a store, ten events a stream."""
+    streams = max(1, size.events // _EACH)
+    params = {"events": streams * _EACH, "streams": streams, "bytes": _LARGE, "each": _EACH, "small": size.small}
     with psycopg.connect(url) as connection:
-        connection.execute(CreateTable(metadata.tables["order_totals"]).compile().string.encode())
+        _create(connection)
         connection.execute(_STREAMS, params)
         connection.execute(_FILL, params)
 
 
-def peak(url: str, *words: str) -> float:
-    """Run a command to its end; return the MB that its processes have taken."""
+def _create(connection: psycopg.Connection[object]) -> None:
+    connection.execute(CreateTable(metadata.tables["order_totals"]).compile().string.encode())
+
+
+@contextmanager
+def watched(url: str, words: list[str], peaks: list[float]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program; add the MB that its processes have taken."""
     environment = {**os.environ, "EVENTKIT_DATABASE_URL": url}
-    command = [sys.executable, "-m", "eventkit.cli", *words]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     watch = Watch(process.pid)
-    code = process.wait()
-    _, megabytes = watch.stop()
+    try:
+        yield process
+    finally:
+        code = process.wait()
+        peaks.append(watch.stop()[1])
     if code:
-        raise click.ClickException(f"eventkit {' '.join(words)} ended with {code}")
-    return megabytes
+        raise click.ClickException(f"{' '.join(words)} ended with {code}")
+
+
+def peak(url: str, *words: str) -> float:
+    """Run a program to its end; return the MB that its processes have taken."""
+    peaks: list[float] = []
+    with watched(url, list(words), peaks):
+        pass
+    return peaks[0]
+
+
+def of_store(server: PostgresServer, size: Size, workers: int) -> Iterator[tuple[str, float]]:
+    """Yield the peaks of those that read the store."""
+    url = server.fresh()
+    fill(url, size)
+    cli = "eventkit.cli"
+    yield "projector", peak(url, cli, "projector", "run", _PATH, "--from", "store", "--until-idle", "1")
+    yield "rebuild", peak(url, cli, "projection", "rebuild", _PATH, "--workers", str(workers))
+    for name in READERS:
+        yield name, peak(url, "benchmarks.memory_readers", name, url, str(size.events // _EACH * _EACH))
+    server.drop(url)
+
+
+def of_broker(server: PostgresServer, size: Size, broker: str, address: str) -> Iterator[tuple[str, float]]:
+    """Yield the peaks of a relay and of a projector on one broker."""
+    store, models = server.fresh(), server.fresh()
+    fill(store, size)
+    with psycopg.connect(models) as connection:
+        _create(connection)
+    transport = open_transport(address)
+    transport.create_topics([_TOPIC], partitions=6)
+    transport.subscribe([_TOPIC], _GROUP).close()
+    with psycopg.connect(store, autocommit=True) as connection:
+        connection.execute(_OUTBOX, {"topic": _TOPIC})
+        peaks: list[float] = []
+        with watched(store, ["eventkit.cli", "--transport-url", address, "relay", "run"], peaks) as relay:
+            _await(lambda: _count(connection, "eventkit.outbox") == 0, relay)
+            relay.terminate()
+    yield f"relay_{broker}", peaks[0]
+    words = ["--transport-url", address, "projector", "run", _PATH, "--topic", _TOPIC, "--group", _GROUP]
+    with psycopg.connect(models, autocommit=True) as connection:
+        peaks = []
+        with watched(models, ["eventkit.cli", *words], peaks) as projector:
+            wanted = size.events // _EACH * _EACH
+            _await(lambda: _count(connection, "order_totals", "coalesce(sum(orders), 0)") == wanted, projector)
+            projector.terminate()
+    yield f"projector_{broker}", peaks[0]
+    transport.close()
+    server.drop(store)
+    server.drop(models)
+
+
+def _count(connection: psycopg.Connection[object], table: str, what: str = "count(*)") -> int:
+    row = connection.execute(f"select {what} from {table}".encode()).fetchone()
+    return int(row[0]) if row else 0  # type: ignore[index]
+
+
+def _await(done: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not done():
+        if process.poll() is not None:
+            raise click.ClickException(f"{process.args!r} ended with {process.returncode}")
+        time.sleep(0.2)
 
 
 @click.command()
 @given(broker=False, rounds=1)
-@click.option("--large", type=click.IntRange(10), default=1_500, show_default=True, help="Events of 900 KB.")
+@click.option("--large", type=click.IntRange(10), default=600, show_default=True, help="Events of 900 KB.")
 @click.option("--small", type=click.IntRange(10), default=200_000, show_default=True, help="Events of 200 bytes.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Of the rebuild.")
-def command(given: Given, *, large: int, small: int, workers: int) -> None:
-    """Measure the peak of a projector's and of a rebuild's memory, in MB."""
+@click.option("--from", "origins", multiple=True, type=click.Choice(ORIGINS), help="Only this; may be repeated.")
+@click.option("--size", "chosen", multiple=True, type=click.Choice(SIZES), help="Only this; may be repeated.")
+def command(
+    given: Given, *, large: int, small: int, workers: int, origins: tuple[str, ...], chosen: tuple[str, ...]
+) -> None:
+    """Measure each process's peak of memory, in MB."""
     figures: dict[str, float] = {}
-    for name, events, size in (("large", large, 880_000), ("small", small, 60)):
-        with given.database() as (url, _):
-            fill(url, events=events, size=size)
-            run = ("projector", "run", _PATH, "--from", "store", "--until-idle", "1")
-            figures[f"projector_{name}_mb"] = peak(url, *run)
-            figures[f"rebuild_{name}_mb"] = peak(url, "projection", "rebuild", _PATH, "--workers", str(workers))
-    for name, megabytes in figures.items():
-        click.echo(f"{name:22} {megabytes:6.0f}", err=True)
+    few = min(small, _FEW)
+    all_sizes = [Size("large", large, 0), Size("small", small, small), Size("mixed", large + few, few)]
+    with given.server() as server:
+        for size in [size for size in all_sizes if size.name in (chosen or SIZES)]:
+            for origin in origins or ORIGINS:
+                for name, megabytes in _measured(server, size, origin, workers):
+                    figures[f"{name}_{size.name}_mb"] = megabytes
+                    click.echo(f"{name:20} {size.name:6} {megabytes:6.0f}", err=True)
     last_line(figures)
+
+
+def _measured(server: PostgresServer, size: Size, origin: str, workers: int) -> Iterator[tuple[str, float]]:
+    if origin == "store":
+        yield from of_store(server, size, workers)
+        return
+    broker = servers.start(origin)
+    try:
+        yield from of_broker(server, size, origin, broker.url)
+    finally:
+        broker.stop()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import click
@@ -136,10 +137,16 @@ class Watch:
         while not self._over.wait(0.02):
             try:
                 for process in (self._root, *self._root.children(recursive=True)):
-                    self._peaks[process.pid] = max(process.memory_info().rss, self._peaks.get(process.pid, 0))
+                    self._peaks[process.pid] = max(peak_of(process.pid), self._peaks.get(process.pid, 0))
                     self._cpu[process.pid] = sum(process.cpu_times()[:2])
-            except psutil.Error:
+            except (psutil.Error, OSError):
                 continue
+
+
+def peak_of(pid: int) -> int:
+    """Return the most bytes that a process has had."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("VmHWM:")[2].partition("kB")[0] or 0) * 1024
 
 
 @click.command()

@@ -35,6 +35,15 @@ class Message(msgspec.Struct, gc=False):
     unreadable: str | None = None
 
 
+def size_of(message: Message) -> int:
+    """Return how many bytes, nearly, a message holds: the usual headers are few and short, others may not be."""
+    headers = message.headers
+    if len(headers) <= _USUAL_HEADERS:
+        return len(message.value)
+    return len(message.value) + sum([len(value or "") for _, value in headers])
+
+
+_USUAL_HEADERS = 7
 _SPECVERSION = ("ce_specversion", "1.0")
 _CONTENT_TYPE = ("content-type", "application/json")
 

@@ -19,7 +19,7 @@ from eventkit.projection.batch import Run
 from eventkit.projection.caller_transaction import CallerTransaction
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.rebuild.from_store import chunks, runs_of
+from eventkit.projection.rebuild.from_store import chunks, parts_of, runs_of
 from eventkit.storage.events.append import Appended
 from eventkit.storage.events.by_stream import Missing, StreamLog
 from eventkit.storage.events.inline import InlineContext
@@ -92,8 +92,8 @@ def _go_on(applying: BatchApplier, log: StreamLog, stopped: Stopped, schema: str
             f"rebuild it with `eventkit projection rebuild {applying.projection.path}`"
         )
     behind = StreamLag(run.stream, version, run.arrivals[-1].version, parked=False)
-    for chunk in chunks([behind]):
-        if applying.apply(runs_of(log, chunk), Counters()):
+    for part in (part for chunk in chunks([behind]) for part in parts_of(log, chunk)):
+        if applying.apply(part, Counters()):
             raise ProjectionError(f"projection {applying.projection.name!r} is moved on {run.stream} by somebody else")
 
 

@@ -1,20 +1,20 @@
 """How far one member of a group is in one partition: delivered, acknowledged, and the offset to resume at.
 
 Acknowledging a message covers the earlier ones of its key, never those of other keys, so the place to resume at is the
-first message that nobody acknowledged. Memory grows with what is delivered beyond that place.
+first message that nobody acknowledged. Only messages that were not acknowledged take memory, however many others came
+after them.
 """
-
-from collections import deque
 
 
 class PartitionProgress:
     """One partition, from its assignment to its loss."""
 
-    __slots__ = ("_acknowledged", "_delivered", "resume")
+    __slots__ = ("_acknowledged", "_delivered", "_end", "resume")
 
     def __init__(self) -> None:
-        self.resume: int | None = None  # the offset after the last of the contiguous acknowledged ones
-        self._delivered: deque[tuple[int, str]] = deque()
+        self.resume: int | None = None  # the offset of the first that is not acknowledged, or the one after the last
+        self._end: int | None = None  # the offset after the last that was delivered
+        self._delivered: list[tuple[int, str]] = []
         self._acknowledged: dict[str, int] = {}
 
     @property
@@ -25,6 +25,7 @@ class PartitionProgress:
     def delivered(self, offset: int, key: str) -> None:
         """Note a delivery; offsets rise."""
         self._delivered.append((offset, key))
+        self._end = offset + 1
 
     def acknowledge(self, offset: int, key: str) -> None:
         """Cover this message and the earlier ones of its key."""
@@ -33,9 +34,10 @@ class PartitionProgress:
 
     def advance(self) -> bool:
         """Move `resume` over what is acknowledged; return whether it moved."""
-        before, acknowledged, delivered = self.resume, self._acknowledged, self._delivered
-        while delivered and acknowledged.get(delivered[0][1], -1) >= delivered[0][0]:
-            self.resume = delivered.popleft()[0] + 1
-        if not delivered:
-            acknowledged.clear()
+        before, acknowledged = self.resume, self._acknowledged
+        if acknowledged and self._delivered:
+            left = [each for each in self._delivered if acknowledged.get(each[1], -1) < each[0]]
+            self.resume = left[0][0] if left else self._end
+            self._delivered = left
+        acknowledged.clear()
         return self.resume != before

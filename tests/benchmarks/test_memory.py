@@ -4,18 +4,42 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.memory import BOUND
+from benchmarks.memory_readers import READERS
+from tests.servers import ServerMissing, start
 from tests.servers.postgres import PostgresServer
 
 
-def test_a_projector_of_large_events_stays_below_the_bound(postgres: PostgresServer) -> None:
-    """88 MB of events wait, of which half take a hundredth of that in the store."""
-    size = ["--large", "100", "--small", "500", "--workers", "1", "--json"]
-    words = [sys.executable, "-m", "benchmarks", "memory", "--database-url", postgres.url, *size]
+def measured(postgres: PostgresServer, *options: str) -> dict[str, float]:
+    """Run the benchmark; return its figures."""
+    words = [sys.executable, "-m", "benchmarks", "memory", "--database-url", postgres.url, *options, "--json"]
 
     done = subprocess.run(words, capture_output=True, check=False, text=True)
 
     assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout.splitlines()[-1])
-    assert figures.keys() == {f"{what}_{size}_mb" for what in ("projector", "rebuild") for size in ("large", "small")}
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def test_what_reads_the_store_stays_below_the_bound(postgres: PostgresServer) -> None:
+    """Small events, then 350 MB of large ones, of which half take a hundredth of that in the store."""
+    figures = measured(postgres, "--from", "store", "--size", "mixed", "--large", "400", "--small", "1000")
+
+    assert figures.keys() == {f"{what}_mixed_mb" for what in ("projector", "rebuild", *READERS)}
+    assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
+
+
+@pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "redis", "activemq"])
+def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(postgres: PostgresServer, broker: str) -> None:
+    """A broker sends ahead by number: messages that grow from 200 bytes to 0.9 MB are bounded by bytes all the same."""
+    try:
+        start(broker).stop()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+
+    figures = measured(postgres, "--from", broker, "--size", "mixed", "--large", "300", "--small", "3000")
+
+    assert figures.keys() == {f"relay_{broker}_mixed_mb", f"projector_{broker}_mixed_mb"}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures

@@ -31,6 +31,8 @@ from tests.projection.shop import (
 )
 from tests.servers.postgres import PostgresServer
 
+MUCH = 10_000_000_000  # bytes that a rebuild may take: a test's process is no rebuild's
+
 
 def rebuild(url: str, projection: Projection | None = None, **plan: object) -> RebuildOutcome:
     """Rebuild in this process."""
@@ -303,7 +305,7 @@ def test_rows_of_many_streams_are_exact_with_any_number_of_workers(
 
     projection = totals()
     projection.path = "tests.projection.read_models:totals"
-    done = rebuild(url, projection, workers=3)
+    done = rebuild(url, projection, workers=3, memory=MUCH)
 
     assert (done.events, rows(url)) == (1_500, [("a", 750, 750), ("b", 750, 750)])
 
@@ -316,7 +318,7 @@ def test_a_workers_error_is_the_rebuilds(url: str, monkeypatch: pytest.MonkeyPat
     projection.path = "tests.projection.read_models:totals"
 
     with pytest.raises(RebuildRefused, match="versions 1 to 9 of order-2 are needed"):
-        rebuild(url, projection, workers=2)
+        rebuild(url, projection, workers=2, memory=MUCH)
 
 
 DEPENDENTS = {

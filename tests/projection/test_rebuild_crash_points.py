@@ -18,6 +18,7 @@ from eventkit.projection.rebuild import swap as swapping
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap
+from eventkit.projection.rebuild_share import Share
 from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
 
@@ -43,7 +44,7 @@ def _after(cls: type, name: str, patch: pytest.MonkeyPatch) -> None:
 
 def _at_count(patch: pytest.MonkeyPatch) -> None:
     """Die after the first transaction of the feeding."""
-    patch.setattr("eventkit.projection.rebuild.from_store.CHUNK", 2)
+    patch.setattr(rebuilding, "shares", lambda _, workers: (workers, Share(events=2)))
     patch.setattr(RebuildRun, "_count", _die)
 
 

@@ -12,11 +12,12 @@ import pytest
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports import Flag, Subscription, Transport
-from eventkit.transports.base import Mark
+from eventkit.transports.base import MAX_BYTES, Mark
 from tests.transports.listening_contract import ListeningContract
 from tests.transports.traffic import (
     await_reports,
     deliver,
+    growing,
     in_order,
     message,
     messages,
@@ -297,6 +298,55 @@ class TransportContract(ListeningContract):
         assert in_order(received)
         subscription.close()
 
+    def test_messages_that_grow_arrive_once_each_in_order_and_few_at_a_time(
+        self, transport: Transport, topic: str, group: str
+    ) -> None:
+        """Whatever a broker sends ahead by number: a batch has 8 MB, and nothing is lost, swapped or sent twice."""
+        sent = growing(topic, small=600, large=60, size=880_000)
+        assert len(deliver(transport.publisher(), sent).confirmed) == len(sent)
+        subscription = transport.subscribe([topic], group)
+        batches: list[list[Message]] = []
+        numbers: list[tuple[str, int]] = []
+
+        def enough() -> bool:
+            batch = subscription.receive(4_000, 0.5)
+            batches.append([message(each.topic, each.key, 0, size=len(each.value)) for each in batch])
+            numbers.extend((each.key, number(each)) for each in batch)
+            subscription.acknowledge(batch)
+            return len(numbers) >= len(sent)
+
+        wait_until(enough, timeout=120, what="all messages")
+
+        assert sorted(tag for _, tag in numbers) == list(range(len(sent)))
+        assert all(tags == sorted(tags) for tags in _by_key(numbers).values())
+        if Flag.ONE_PROCESS not in transport.flags:
+            assert max(sum(len(each.value) for each in batch) for batch in batches) < 2 * MAX_BYTES
+        subscription.close()
+
+    def test_a_message_that_waits_while_larger_ones_come_is_not_lost(
+        self, transport: Transport, topic: str, group: str
+    ) -> None:
+        """One key is not acknowledged while the others go on; a member that comes later begins with it."""
+        sent = growing(topic, small=100, large=40, size=880_000)
+        deliver(transport.publisher(), sent)
+        first = transport.subscribe([topic], group)
+        found: set[int] = set()
+
+        def others_are_through() -> bool:
+            batch = first.receive(4_000, 0.5)
+            found.update(map(number, batch))
+            first.acknowledge([each for each in batch if each.key != "order-3"])
+            return len(found) == len(sent)
+
+        wait_until(others_are_through, timeout=120, what="all messages")
+        first.close()
+
+        second = transport.subscribe([topic], group)
+        waiting = [each.tag for each in sent if each.key == "order-3"]
+        again = read_until(second, lambda found: set(waiting) <= set(map(number, found)), timeout=120)
+        assert list(dict.fromkeys(numbers_by_key(again)["order-3"])) == waiting
+        second.close()
+
     def test_receive_keeps_to_its_limit_and_to_its_time(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
@@ -552,3 +602,10 @@ def _all_numbers(transport: Transport, topic: str, group: str) -> list[int]:
 
 def _first_deliveries_in_order(received: list[Message]) -> bool:
     return all(list(dict.fromkeys(each)) == sorted(set(each)) for each in numbers_by_key(received).values())
+
+
+def _by_key(numbers: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for key, tag in numbers:
+        found.setdefault(key, []).append(tag)
+    return found

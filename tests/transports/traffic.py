@@ -104,3 +104,10 @@ def first_in_order(received: Iterable[Message]) -> bool:
 
 def _firsts(numbers: list[int]) -> list[int]:
     return list(dict.fromkeys(numbers))
+
+
+def growing(topic: str, *, small: int, large: int, size: int) -> list[Message]:
+    """Return small messages, large ones, and small ones again, of twelve keys."""
+    first = messages(topic, small, keys=12)
+    middle = messages(topic, large, keys=12, start=small, size=size)
+    return [*first, *middle, *messages(topic, small, keys=12, start=small + large)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from eventkit.cli.byte_option import Bytes
 from eventkit.cli.common.output import say
 from eventkit.cli.projections.options import EXAMPLES, JSON, STORE_URL
 from eventkit.cli.topics import checked
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     "--workers",
     type=click.IntRange(1),
     help="Processes, each for a part of the streams (default: one a core, up to 4).",
+)
+@click.option(
+    "--memory",
+    type=Bytes(),
+    help="How much all its processes may take together: fewer of them, with less at once (default: 250MB).",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with a rebuild that died, if there is one; the code must be the same."
@@ -46,8 +52,8 @@ if TYPE_CHECKING:
 @JSON
 @click.pass_obj
 def command(  # noqa: PLR0913 one parameter an option
-    settings: Settings, paths: tuple[str, ...], *, workers: int | None, resume: bool, merge: bool, accept_parked: bool,
-    origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
+    settings: Settings, paths: tuple[str, ...], *, workers: int | None, memory: int | None, resume: bool, merge: bool,
+    accept_parked: bool, origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
 
@@ -61,10 +67,10 @@ def command(  # noqa: PLR0913 one parameter an option
     stop = Stop()
     stop.on_signals()
     settings.require_database()
-    plan = RebuildPlan(
-        workers or min(os.cpu_count() or 1, 4), resume, merge, accept_parked, origin == "transport", topics, store_url
-    )
-    _check_origin(settings, plan, workers)
+    from_transport = origin == "transport"
+    processes = workers or min(os.cpu_count() or 1, 4)
+    plan = RebuildPlan(processes, resume, merge, accept_parked, from_transport, topics, store_url, memory)
+    _check_origin(settings, plan, workers, memory)
     with stop.idle():
         projections = load_projections(paths)
     collect_garbage_rarely()
@@ -75,7 +81,7 @@ def command(  # noqa: PLR0913 one parameter an option
         say("\n".join(map(_sentence, outcomes)))
 
 
-def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None) -> None:
+def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None, memory: int | None) -> None:
     from eventkit.cli.common.preflight import open_broker, reach_transport
 
     if plan.topics and not plan.from_transport:
@@ -83,6 +89,8 @@ def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None) 
     if plan.from_transport:
         if workers and workers > 1:
             raise ConfigurationError("--workers: one process reads the transport, leave it out with --from transport")
+        if memory:
+            raise ConfigurationError("--memory: what is read of a transport is bounded already, leave it out")
         transport = open_broker(settings, "a rebuild would find nothing in it: use kafka://host:9092, or --from store")
         reach_transport(transport)
         transport.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from eventkit.domain.message import Message
+from eventkit.domain.message import Message, size_of
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.batch import Arrival, Run, tidy
 from eventkit.projection.define.dispatch import Handler, HandlerTable
@@ -19,8 +19,9 @@ _FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itsel
 _LOCKED = 0.5  # seconds before a stream that was locked is tried again
 _AROUND = 10.0  # seconds after a lock was met for which others are expected
 MAX_BYTES = 32_000_000  # of all that waits; beyond it nothing more is received
-MAX_UNSETTLED = 100_000  # messages that were received since something waits: brokers' clients count each
+MAX_NOTES = 32_000_000  # of the notes on messages that wait to be acknowledged
 _OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
+_NOTE = 500  # bytes that a message takes there, and at its broker's client, beside its key
 
 
 class WaitingStream(msgspec.Struct):
@@ -49,8 +50,9 @@ class SetAside:
         self._around_locks = 0.0  # until when
         self._waiting: dict[str, WaitingStream] = {}
         self._tried: dict[str, WaitingStream] = {}  # those that `take` has returned
-        self._unsettled: dict[str, list[Message]] = {}  # by key: delivered, to be acknowledged in this order
-        self._received = 0  # messages, since something waits
+        # By key: delivered, to be acknowledged in this order; without their values, which runs have or need no more.
+        self._unsettled: dict[str, list[Message]] = {}
+        self._noted = 0  # bytes, nearly, of those
 
     def __len__(self) -> int:
         """Return how many streams wait."""
@@ -121,7 +123,7 @@ class SetAside:
     @property
     def is_full(self) -> bool:
         """Whether so much waits that nothing more may be received."""
-        return self.size > MAX_BYTES or self._received > MAX_UNSETTLED
+        return self.size > MAX_BYTES or self._noted > MAX_NOTES
 
     def take(self, most: int) -> list[Run]:
         """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
@@ -159,15 +161,15 @@ class SetAside:
         """Return the messages to acknowledge now; the others wait for their streams."""
         keys = {waiting.run.arrivals[0].message.key for waiting in self._waiting.values()}
         if not keys and not self._unsettled:
-            self._received = 0
             return messages
-        self._received += len(messages)
         settled: list[Message] = []
         for key in [key for key in self._unsettled if key not in keys]:
             settled += self._unsettled.pop(key)
+        self._noted -= sum([len(message.key) + _NOTE for message in settled])
         for message in messages:
             if message.key in keys:
-                self._unsettled.setdefault(message.key, []).append(message)
+                self._unsettled.setdefault(message.key, []).append(_without_value(message))
+                self._noted += len(message.key) + _NOTE
             else:
                 settled.append(message)
         return settled
@@ -206,5 +208,9 @@ def _is_locked(waiting: WaitingStream) -> bool:
     return waiting.locked
 
 
+def _without_value(message: Message) -> Message:
+    return Message(message.topic, message.key, b"", [], message.tag)
+
+
 def _size(arrivals: Sequence[Arrival]) -> int:
-    return sum([len(arrival.message.value) + _OVERHEAD for arrival in arrivals])
+    return sum([size_of(arrival.message) + _OVERHEAD for arrival in arrivals])

@@ -16,14 +16,12 @@ from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
+from eventkit.projection.rebuild_share import BYTES, EVENTS, Share
 from eventkit.storage.events.by_stream import Missing, StreamLog, StreamPart
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.outbox.outbox import message
 from eventkit.storage.projections.stream_lag import StreamLag, behind
 from eventkit.worker import Stop
-
-CHUNK = 10_000  # events in a transaction, at most
-MAX_BYTES = 8_000_000  # of their data
 
 Told = Callable[[int], None]
 
@@ -39,7 +37,7 @@ class StoreFeeder:
         schema: str,
         part: StreamPart,
         stop: Stop,
-        max_bytes: int = MAX_BYTES,
+        share: Share = Share(),  # noqa: B008 frozen
     ) -> None:
         """Feed `building` from the store, an autocommit connection that may be to another database."""
         self.counters = Counters()
@@ -49,7 +47,7 @@ class StoreFeeder:
         self._second = StreamParking(building, self.history, schema=schema)
         self._culprits = EventIsolation(building, self._second, stop)
         self._part = part
-        self._max_bytes = max_bytes
+        self._share = share
         self._stop = stop
 
     def work(self, told: Told, *, until: int) -> None:
@@ -60,7 +58,7 @@ class StoreFeeder:
     def once(self, told: Told) -> int:
         """Feed what is behind now; tell how many events each transaction took, and return how many there were."""
         fed = 0
-        for runs in (part for chunk in chunks(self._behind()) for part in self.parts(chunk)):
+        for runs in (part for chunk in self.chunks(self._behind()) for part in self.parts(chunk)):
             if self._stop.is_set():
                 break
             for run in self._culprits.apply(runs, self.counters):
@@ -71,34 +69,38 @@ class StoreFeeder:
             fed += count
         return fed
 
+    def chunks(self, lagging: Iterable[StreamLag]) -> Iterator[list[Missing]]:
+        """Gather what is behind into pieces of as many events as a transaction takes."""
+        return chunks(lagging, most=self._share.events)
+
     def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
         """Read what a generation lacks, in parts; RebuildRefused where the store has not all of it."""
-        return parts_of(self.log, chunk, max_bytes=self._max_bytes)
+        return parts_of(self.log, chunk, max_bytes=self._share.bytes)
 
     def _behind(self) -> Iterator[StreamLag]:
         connection, generation = self.building.workspace.connection, self.building.rebuild.generation
         return behind(self.log, self.building.checkpoints, connection, generation, self._part)
 
 
-def chunks(lagging: Iterable[StreamLag]) -> Iterator[list[Missing]]:
+def chunks(lagging: Iterable[StreamLag], *, most: int = EVENTS) -> Iterator[list[Missing]]:
     """Gather what is behind into pieces of so many events; parked streams wait for somebody."""
     chunk: list[Missing] = []
     size = 0
     for item in lagging:
         low = item.version if item.parked else item.applied
         while low < item.version:
-            high = min(item.version, low + CHUNK - size)
+            high = min(item.version, low + most - size)
             chunk.append(Missing(item.stream, low, high))
             size += high - low
             low = high
-            if size == CHUNK:
+            if size == most:
                 yield chunk
                 chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = MAX_BYTES) -> Iterator[list[Run]]:
+def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = BYTES) -> Iterator[list[Run]]:
     """Read events in parts of so many bytes, one whole run a stream; RebuildRefused where the store lacks one."""
     left = list(chunk)
     while left:

@@ -15,7 +15,7 @@ from uuid import uuid4
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.domain.message import Message
+from eventkit.domain.message import Message, size_of
 from eventkit.errors import RebuildRefused, TransportError
 from eventkit.projection.batch import Run, gather
 from eventkit.projection.rebuild.from_store import StoreFeeder, Told
@@ -34,6 +34,7 @@ logger = logging.getLogger("eventkit.projection")
 
 PATIENCE = 30.0  # seconds without a message, after which what is missing is taken to be nowhere
 _LOOK = 1.0  # seconds between looks at how far it is
+_KEPT = 32_000_000  # bytes that are received under a swap's lock, at most
 _UNDER_LOCK = 2.0  # seconds that a swap may wait for messages
 
 
@@ -104,6 +105,8 @@ class TransportFeeder:
             if time.monotonic() > deadline:
                 raise SwapBlocked(f"the transport has not brought {lacking}")
             self._kept += self._receive()
+            if sum(size_of(message) for message in self._kept) > _KEPT:
+                raise SwapBlocked("the transport has brought more than is applied under a lock: it is applied before")
 
     def _listen(self, told: Told) -> None:
         """Apply what comes for a while, or until nothing is there."""

@@ -34,6 +34,7 @@ from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
+from eventkit.projection.rebuild_share import shares
 from eventkit.storage.db.connect import connect, database_errors
 from eventkit.storage.events.by_stream import StreamLog, StreamPart
 from eventkit.storage.events.unknown_types import refuse_unknown_types, unknown_types
@@ -61,6 +62,7 @@ class RebuildPlan(msgspec.Struct, frozen=True):
     from_transport: bool = False
     topics: tuple[str, ...] = ()  # to read from the transport, where they are not those of the projection
     store_url: str | None = None  # where the event store is not in the read models' database
+    memory: int | None = None  # bytes that all processes may take together; 250 MB where nobody says
 
 
 class RebuildProgress(msgspec.Struct):
@@ -107,6 +109,14 @@ class RebuildRun:
         self._telling = threading.Lock()
         self._told = 0.0
         self._save: Callable[[int, int], None] = lambda _done, _total: None
+        self._workers, self._share = shares(plan.memory, workers=plan.workers)
+        if self._workers < plan.workers:
+            logger.info(
+                "the rebuild of %s has %d of %d workers: more do not fit into its memory (--memory)",
+                projection.name,
+                self._workers,
+                plan.workers,
+            )
 
     def run(self) -> RebuildOutcome:
         """Rebuild; RebuildRefused where it cannot be done: then the live read model is as it was."""
@@ -149,6 +159,7 @@ class RebuildRun:
             begun.rebuild,
             begun.tables,
             begun.search_path,
+            share=self._share,
             master_keys=self._settings.master_keys.text if self._settings.master_keys else None,
         )
 
@@ -165,7 +176,7 @@ class RebuildRun:
     def _feed(self, job: Job, feeder: StoreFeeder | TransportFeeder) -> None:
         """Feed what is there, in processes where there is much."""
         self._enter("feed")
-        workers = self._plan.workers
+        workers = self._workers
         if workers > 1 and job.rebuild.total > FEW and not self._plan.from_transport:
             parts = [msgspec.structs.replace(job, part=StreamPart(number, workers)) for number in range(workers)]
             feed_in_processes(parts, self._count, self._stop)
@@ -208,6 +219,7 @@ class RebuildRun:
 
     def _prepared(self, site: ShadowBuild, feeder: StoreFeeder | TransportFeeder, job: Job) -> Swap:
         swap = Swap(feeder.building, feeder.parts, job.tables, schema=self._settings.schema)
+        swap.most = self._share.events
         swap.accept_parked = self._plan.accept_parked
         swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
         swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)

@@ -24,6 +24,7 @@ from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.from_store import chunks
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
+from eventkit.projection.rebuild_share import EVENTS
 from eventkit.storage.db.blockers import blockers
 from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.events.by_stream import Missing
@@ -71,6 +72,7 @@ class Swap:
         self._tables = tables
         self._schema = schema
         self._exchanging = False  # the tables, or their rows: no event is folded any more
+        self.most = EVENTS  # that are read at once
         self.merge = False
         self.accept_parked = False
 
@@ -142,7 +144,7 @@ class Swap:
         lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
         done = Counters()
         lagging = [row for row in lagging if building.projection.reads(row[0])]
-        behind = chunks(StreamLag(*row[:3], parked=False) for row in lagging if not row[3])
+        behind = chunks((StreamLag(*row[:3], parked=False) for row in lagging if not row[3]), most=self.most)
         for runs in (part for chunk in behind for part in self._read(chunk)):
             advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
             if len(advanced) < len(runs):
@@ -159,7 +161,7 @@ class Swap:
         by = parked_by(self._building.projection.name, self._building.rebuild.generation)
         reach = letters.reach(connection, by, [item.stream for item in parked])
         lacking = (item._replace(applied=max(item.applied, reach.get(item.stream, 0)), parked=False) for item in parked)
-        for part in (part for chunk in chunks(lacking) for part in self._read(chunk)):
+        for part in (part for chunk in chunks(lacking, most=self.most) for part in self._read(chunk)):
             for run in part:
                 letters.keep(connection, by, run.stream, [waiting(arrival) for arrival in run.arrivals])
 

@@ -10,6 +10,7 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
+from eventkit.projection.rebuild_share import Share
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.by_stream import StreamPart
@@ -33,6 +34,7 @@ class Job(msgspec.Struct, frozen=True):
     tables: list[LiveTable]  # the live ones
     search_path: str  # of a session in which names lead to the shadow
     part: StreamPart = StreamPart()
+    share: Share = Share()  # of memory
     master_keys: str | None = None  # as a setting holds them: a job is told to nobody but the process that does it
 
     def __repr__(self) -> str:
@@ -60,4 +62,4 @@ def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreF
             live_tables=job.tables,
             opening=Decrypter(masters, job.schema, lambda: store) if masters else None,
         )
-        yield StoreFeeder(building, store, schema=job.schema, part=job.part, stop=stop)
+        yield StoreFeeder(building, store, schema=job.schema, part=job.part, stop=stop, share=job.share)

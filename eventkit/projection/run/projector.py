@@ -132,7 +132,7 @@ class Projector:
             if not self.projection.answers:
                 self._save(reached)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
-            source.acknowledge(self._aside.hold(messages) if self._aside is not None else messages)
+            source.acknowledge(self._settled(messages, source))
             if self.projection.answers:  # saved before, it would pass over requests whose replies have not left
                 self._save(reached)
             if messages:
@@ -200,6 +200,12 @@ class Projector:
             if len(self._aside) <= waited:
                 self.worked = time.monotonic()
         return True
+
+    def _settled(self, messages: Sequence[Message], source: Source) -> Sequence[Message]:
+        """Return the messages to acknowledge now; a position says it for the store."""
+        if self._aside is None or source.position is not None:
+            return messages
+        return self._aside.hold(messages)
 
     def _save(self, reached: Reached) -> None:
         """Remember how far the source was read: below the first event that waits."""

@@ -19,11 +19,16 @@ from eventkit.domain.message import Message
 from eventkit.storage.db.plain_text import file_name, plain_text
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
+MAX_BYTES = 8_000_000  # of the letters that are loaded at once; a single one may exceed it
 BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
 _LONGEST_TYPE = 200  # characters; the whole of it is among the headers
 
-_LOAD = """select id, version, cause, event, data from {s}.dead_letters
-            where parked_by = %s and stream = %s and version > 0 order by version, id limit %s"""
+# The running sum bounds the bytes before any large value is fetched.
+_LOAD = f"""select id, version, cause, event, data from (
+  select *, sum(bytes) over (order by version, id rows unbounded preceding) as running from (
+    select *, coalesce(octet_length(data), 0) as bytes from {{s}}.dead_letters
+     where parked_by = %s and stream = %s and version > 0 order by version, id limit %s) d) page
+ where running - bytes < {MAX_BYTES} order by version, id"""
 _CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
 _REACH = """select stream, max(version) from {s}.dead_letters
              where parked_by = %s and stream = any(%s) and version > 0 group by stream"""
@@ -97,7 +102,7 @@ class DeadLetters:
         return keep_rows(connection, self._schema, parked_by, rows)
 
     def load(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, *, limit: int) -> list[Kept]:
-        """Return a stream's letters in order of version."""
+        """Return a stream's letters in order of version; the last ones are left out where they are too large."""
         rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
         return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
 

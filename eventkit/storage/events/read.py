@@ -24,9 +24,10 @@ from eventkit.storage.db.connect import database_errors
 from eventkit.storage.db.execute import Row, Statement, Steps
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.outbox.gaps import Holders, missing
-from eventkit.storage.outbox.outbox import OTHERS, encoded, split_holders
+from eventkit.storage.outbox.outbox import NEARLY_BYTES, OTHERS, encoded, split_holders
 from eventkit.storage.privacy.encryption import Encryption
 
+MAX_BYTES = 8_000_000  # nearly, of the events of one statement
 COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
   nullif(metadata::text, '{{}}'), data::text"""
@@ -35,36 +36,62 @@ _CHOSEN = """left join lateral (
        select e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at, e.metadata, e.data
         where {match}) x on true"""
 
-_STREAM = f"""select {COLUMNS} from {{s}}.events
- where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int and {{when}}
- order by version {{direction}} limit %(limit)s::int"""
+# A page is bounded by the bytes of its events, before any large value is fetched. In place of the topic, each row says
+# how many rows the page has that far, so that a page which was cut short by its bytes is told from the last one.
+_OF_PAGE = COLUMNS.replace("null::text", "found::text", 1)
+
+
+def _page(rows: str, order: str) -> str:
+    """Cut a statement's rows, which it orders and limits, by their bytes; a single event may exceed them."""
+    return f"""(select {_OF_PAGE} from (
+  select *, count(*) over () as found, {NEARLY_BYTES} as bytes,
+         sum({NEARLY_BYTES}) over (order by {order} rows unbounded preceding) as running
+    from ({rows}) e) page
+ where coalesce(running - bytes, 0) < {MAX_BYTES} order by {order})"""
+
+
+_STREAM = _page(
+    """select * from {s}.events
+   where stream = %(stream)s::text and version > %(after)s::int and version < %(before)s::int and {when}
+   order by version {direction} limit %(limit)s::int""",
+    "version {direction}",
+)
 
 # Behind the events a row at position 0, where those that come next were pruned, in the same snapshot.
-_WHOLE_STREAM = f"""({_STREAM})
+_WHOLE_STREAM = f"""{_STREAM}
 union all
 select 0::bigint, null, null, pruned_to, null, null, null, null, null, null, null from {{s}}.streams
  where stream = %(stream)s::text and pruned_to > %(after)s::int"""
 
-_BACKWARDS = f"""select {COLUMNS} from {{s}}.events
- where position > %(after)s::bigint and position < %(before)s::bigint and {{match}}
- order by position desc limit %(limit)s::int"""
+_BACKWARDS = _page(
+    """select * from {s}.events
+   where position > %(after)s::bigint and position < %(before)s::bigint and {match}
+   order by position desc limit %(limit)s::int""",
+    "position desc",
+)
 
+_FRESH = _page(
+    f"""select e.position, x.* from {{s}}.events e {_CHOSEN}
+    where e.position > %(cursor)s::bigint order by e.position limit %(above)s::int""",
+    "position",
+)
+_LATE = _page(
+    f"""select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) g(low, high) cross join lateral (
+     select e.position, x.* from {{s}}.events e {_CHOSEN}
+      where e.position > g.low and e.position <= g.high
+      order by e.position limit %(limit)s::int) r
+    order by position limit %(limit)s::int""",
+    "position",
+)
 # What is above the cursor and what has appeared in the gaps, in one snapshot; the first row tells of the statement.
 _FORWARDS = f"""select 0::bigint,
        ({OTHERS}),
        current_setting('transaction_isolation'), pg_is_in_recovery()::int,
        null, null, null, null::smallint, null, null, null
 union all
-(select {COLUMNS} from (
-   select e.position, x.* from {{s}}.events e {_CHOSEN}
-    where e.position > %(cursor)s::bigint order by e.position limit %(above)s::int) fresh)
+{_FRESH}
 union all
-(select {COLUMNS} from (
-   select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) g(low, high) cross join lateral (
-     select e.position, x.* from {{s}}.events e {_CHOSEN}
-      where e.position > g.low and e.position <= g.high
-      order by e.position limit %(limit)s::int) r
-    order by position limit %(limit)s::int) late)"""
+{_LATE}"""
 
 _BEYOND = 2**63 - 1
 _BEYOND_VERSION = 2**31 - 1
@@ -184,6 +211,11 @@ def page_steps(pages: Paging, sealing: Encryption) -> Steps[list[EncodedEvent]]:
     return events
 
 
+def found_of(page: list[Row]) -> int:
+    """Return how many rows a page had before it was cut by its bytes."""
+    return int(page[0][1]) if page else 0
+
+
 def is_chosen(row: Row) -> bool:
     """Return whether a row is an event that was asked for, and not the position of another."""
     return row[2] is not None
@@ -236,7 +268,7 @@ class StreamPages:
         """Return the page; StreamPruned where it should have begun with events that are gone."""
         if rows and rows[-1][0] == 0:
             raise StreamPruned(self._stream, after=self._place["after"], pruned_to=rows[-1][3])
-        short = len(rows) < self._window.size
+        short = found_of(rows) < self._window.size
         self.over = self._window.taken(len(rows)) or short
         if rows:
             self._place[self._bound] = rows[-1][3]
@@ -260,7 +292,7 @@ class LogBackwards:
 
     def take(self, rows: list[Row]) -> list[Row]:
         """Return the page."""
-        short = len(rows) < self._window.size
+        short = found_of(rows) < self._window.size
         self.over = self._window.taken(len(rows)) or short
         if rows:
             self._before = rows[-1][0]
@@ -308,12 +340,14 @@ class LogForwards:
         self._gaps += [Gap(low, high, holders) for low, high in missing(self._cursor, [row[0] for row in fresh])]
         self._cursor = fresh[-1][0] if fresh else self._cursor
         self._held = sorted([*self._held, *late, *fresh], key=_position)
-        self._tail |= len(fresh) < self._above
+        self._tail |= found_of(fresh) < self._above
         return self._release(stuck=stuck)
 
     def _settle(self, late: list[Row], holders: Holders) -> bool:
         """Fill and drop gaps; return whether the lowest is owned by nobody but transactions that still run."""
-        covered = late[-1][0] if len(late) == self._window.batch else self._cursor
+        covered = self._cursor
+        if late and (found_of(late) == self._window.batch or found_of(late) > len(late)):
+            covered = late[-1][0]
         kept = [gap for gap in self._gaps if gap.owners or gap.high > covered]
         self._gaps = [piece for gap in kept for piece in _without(gap, [row[0] for row in late])]
         lowest = self._gaps[0] if self._gaps else None
@@ -330,7 +364,8 @@ class LogForwards:
         ready, self._held = self._held[:count], self._held[count:]
         chosen = 0 if self._window.limit is None else sum(map(is_chosen, ready))
         self.over = self._window.taken(chosen) or stuck or (self._tail and not self._gaps and not self._held)
-        self._above = 0 if self._tail or len(self._held) > self._window.batch else self._page
+        full = len(self._held) > self._window.batch or sum(map(_size, self._held)) > MAX_BYTES
+        self._above = 0 if self._tail or full else self._page
         return ready
 
 
@@ -338,6 +373,10 @@ def _up_to(rows: list[Row], limit: int) -> int:
     """Return how many rows there are up to the last of so many that were asked for."""
     wanted = [place for place, row in enumerate(rows, 1) if is_chosen(row)]
     return wanted[limit - 1] if limit <= len(wanted) else len(rows)
+
+
+def _size(row: Row) -> int:
+    return len(row[10] or "")
 
 
 def _without(gap: Gap, seen: list[int]) -> list[Gap]:

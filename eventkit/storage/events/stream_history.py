@@ -14,22 +14,25 @@ from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.db.connect import database_errors
 from eventkit.storage.events.digests import Question, Stored, ask
-from eventkit.storage.outbox.outbox import AMENDED, AS_TEXT, message
+from eventkit.storage.outbox.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
 
 logger = logging.getLogger("eventkit.projection")
 
 T = TypeVar("T")
 
-# By the unique index on (stream, version).
+MAX_BYTES = 8_000_000  # of the events that are read at once; a single one may exceed it
+# By the unique index on (stream, version). The running sum bounds the bytes before any large value is fetched.
 _READ = (
     "select position, '', "
     + AS_TEXT
-    + """
-  from {s}.events e """
+    + f""" from (
+  select *, sum(bytes) over (order by version rows unbounded preceding) as running from (
+    select e.*, {NEARLY_BYTES} as bytes from {{s}}.events e
+     where stream = %s and version > %s and version < %s order by version limit %s) e) e """
     + AMENDED
-    + """
- where stream = %s and version > %s and version < %s
- order by e.version limit %s -- a bare `version` would be the text above
+    + f"""
+ where running - bytes < {MAX_BYTES}
+ order by e.version -- a bare `version` would be the text above
 """
 )
 _PRUNED_TO = "select pruned_to from {s}.streams where stream = %s"
@@ -39,7 +42,10 @@ class History(Protocol):
     """Where missing events are read."""
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
-        """Return a stream's events between two versions, tagged with positions; none where the store is away."""
+        """Return a stream's events between two versions, tagged with positions; none where the store is away.
+
+        The last ones are left out where there are more than `limit`, or more bytes than are read at once.
+        """
 
     def pruned_to(self, stream: str) -> int:
         """Return up to which version the store has pruned a stream; 0 where it has not, or is away."""

@@ -61,10 +61,11 @@ EVENT = (
     "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
 )
 
-# How large the data of an event is, nearly: its stored size says little where it is compressed, by up to 87 (pglz) or
-# 255 (lz4) times, and to measure it would fetch what is too much to be fetched.
-NEARLY_BYTES = """pg_column_size(e.data) * case pg_column_compression(e.data)
+# How large an event is, nearly: its stored size says little where it is compressed, by up to 87 (pglz) or 255 (lz4)
+# times, and to measure it would fetch what is too much to be fetched.
+_NEARLY = """pg_column_size(e.{column}) * case pg_column_compression(e.{column})
        when 'pglz' then 16 when 'lz4' then 40 else 1 end"""
+NEARLY_BYTES = f"({_NEARLY.format(column='data')} + {_NEARLY.format(column='metadata')})"
 
 # The rest of a row, behind position and topic, in the order in which `encoded` reads it; put through `format` once.
 # It is what readers get: an event that the broker refused may have been amended. Read it `from events e {AMENDED}`, one

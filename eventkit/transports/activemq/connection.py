@@ -21,6 +21,7 @@ ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is ta
 _REFUSAL = 2.0  # seconds for the answer to a head
 _TOO_LARGE = "maximum data length"
 _HEAD = "SEND\ndestination:/queue/eventkit.probe\ncontent-length:{size}\n\n"
+_HOLD = 1.0  # seconds between two signs that the broker is alive, while nothing is read
 _SKEW = 3.0  # heartbeats that may be missed
 
 Frame = Any  # stomp.utils.Frame, which has no types
@@ -118,6 +119,15 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         with self._changed:
             self._changed.wait_for(lambda: self.end, _REFUSAL)
         return self.end if self.end and _TOO_LARGE in self.end else None
+
+    def hold(self, changed: threading.Condition, goes_on: Callable[[], bool]) -> None:
+        """Read nothing more until `goes_on`; called on the client's thread, with the lock of `changed`.
+
+        The broker waits with what it sends, which takes no memory here. Its heartbeats wait as well, so the client is
+        told that it is alive.
+        """
+        while not (changed.wait_for(lambda: goes_on() or self.end, _HOLD) or self._closing):
+            self._client.transport.notify("heartbeat")
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged goes to others."""

@@ -1,10 +1,10 @@
 """A reader of its own: plain subscriptions to the topics of all shards, of which the broker keeps nothing.
 
-What was received is acknowledged at once, so that the broker sends no more than the prefetch ahead of a slow reader.
+What was received is acknowledged at once, so that the broker sends no more than the prefetch ahead of a slow reader,
+which reads no more from its connection while it holds what a `Buffer` holds.
 """
 
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from eventkit.domain.message import Message
@@ -14,6 +14,7 @@ from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.registry import topic_of
 from eventkit.transports.activemq.subscription import message_of
 from eventkit.transports.base import Mark
+from eventkit.transports.buffer import Buffer
 
 
 class ActiveListener:
@@ -24,7 +25,8 @@ class ActiveListener:
 
     def __init__(self, address: ActiveAddress, shards: Mapping[str, int]) -> None:
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
-        self._arrived: deque[Message] = deque()
+        self._arrived = Buffer()
+        self._closing = False
         self._changed = threading.Condition()  # over what has arrived
         self._connection = Connection(address, arrived=self._arrive)
         receipts = [self._subscribe(number, address.prefetch) for number in range(len(self._places))]
@@ -37,7 +39,8 @@ class ActiveListener:
             self._changed.wait_for(lambda: self._arrived or self._connection.end, timeout)
             if self._connection.end and not self._arrived:
                 raise TransportUnavailable(self._connection.end)
-            found = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+            found = self._arrived.take(limit)
+            self._changed.notify_all()  # there is room again
         for ack in dict(message.tag for message in found).values():  # the last of each subscription covers the others
             self._connection.send("ACK", {"id": ack})
         return found
@@ -52,6 +55,9 @@ class ActiveListener:
 
     def close(self) -> None:
         """End the subscriptions."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self._connection.close()
 
     def _subscribe(self, number: int, prefetch: int) -> str:
@@ -69,5 +75,6 @@ class ActiveListener:
         subscription = frame.headers["subscription"]
         topic, _ = self._places[int(subscription)]
         with self._changed:
-            self._arrived.append(message_of(topic, frame, (subscription, frame.headers["ack"])))
+            self._arrived.add(message_of(topic, frame, (subscription, frame.headers["ack"])))
             self._changed.notify_all()
+            self._connection.hold(self._changed, lambda: not self._arrived.is_full or self._closing)

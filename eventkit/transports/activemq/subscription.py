@@ -2,6 +2,9 @@
 
 The first member to come is the one everywhere, so members share by letting go: one that is active in more queues than
 its part gives up the rest, within `receive`, by subscribing anew. Members hear of each other on a topic of the group.
+
+The broker counts what it sends ahead, by number (`prefetch`). What a member holds is bounded by bytes: beyond them it
+reads no more from its connection until some were taken.
 """
 
 import contextlib
@@ -22,6 +25,7 @@ from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
 from eventkit.transports.base import Mark
+from eventkit.transports.buffer import Buffer
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import unreadable
@@ -82,7 +86,8 @@ class ActiveSubscription:
         self._heard = {self._me: time.monotonic()}
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._lanes = {shard: ActiveShardQueue() for shard in self._places}
-        self._arrived: deque[Message] = deque()
+        self._arrived = Buffer()
+        self._closing = False
         self._beaten = 0.0
         self._changed = threading.Condition()  # over all of the above
         self._connection = Connection(address, arrived=self._arrive, answered=self._wake)
@@ -114,7 +119,8 @@ class ActiveSubscription:
                 if self._connection.end and not self._arrived:
                     raise TransportUnavailable(self._connection.end)
                 if self._arrived or time.monotonic() >= deadline:
-                    return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+                    self._changed.notify_all()  # there is room again
+                    return self._arrived.take(limit)
 
     def _has_news(self) -> bool:
         return bool(self._arrived or self._connection.end or self._acknowledging.may_go_on)
@@ -140,6 +146,9 @@ class ActiveSubscription:
 
     def close(self) -> None:
         """Leave the group."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         with contextlib.suppress(TransportUnavailable):
             self._acknowledging.finish(_GOODBYE)
         self._connection.close()
@@ -164,7 +173,8 @@ class ActiveSubscription:
             lane = self._lanes[shard]
             self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{lane.turn}"})
             self._lanes[shard] = ActiveShardQueue(lane.turn + 1)
-            self._arrived = deque(each for each in self._arrived if (each.topic, each.tag.shard) != shard)
+            self._arrived.drop(*shard)
+            self._changed.notify_all()  # there is room again
             self._subscribe(shard)
 
     def _beat(self) -> None:
@@ -188,11 +198,12 @@ class ActiveSubscription:
             place, turn = map(int, frame.headers["subscription"].split(":"))
             shard = self._places[place]
             lane = self._lanes[shard]
-            if lane.turn == turn:
+            if lane.turn == turn and not self._closing:
                 message = message_of(shard[0], frame, ActiveDelivery(shard[1], turn, lane.number))
                 lane.delivered(frame.headers["ack"], message.key)
-                self._arrived.append(message)
+                self._arrived.add(message)
                 self._changed.notify_all()
+                self._connection.hold(self._changed, lambda: not self._arrived.is_full or self._closing)
 
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:

@@ -1,7 +1,8 @@
 """A reader of its own: an exclusive queue without a name, bound to every shard of the topics, gone with its connection.
 
 What was received is acknowledged by halves of the prefetch, so that the broker sends no more than that ahead of a slow
-reader: an acknowledgement of each would take the connection's thread from whoever waits for what has come.
+reader: an acknowledgement of each would take the connection's thread from whoever waits for what has come. The prefetch
+is small: the broker sends that many ahead, however large they are.
 """
 
 import threading
@@ -20,6 +21,7 @@ from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import exchange_of
 from eventkit.transports.rabbitmq.wire import message_of
 
+_MOST = 64  # messages that are sent ahead: 58 MB of the largest
 _PATIENCE = 10.0  # seconds until it is live
 
 
@@ -31,7 +33,7 @@ class RabbitListener:
 
     def __init__(self, address: RabbitAddress, shards: Mapping[str, int]) -> None:
         self._exchanges = [exchange_of(topic, shard) for topic, count in shards.items() for shard in range(count)]
-        self._prefetch = address.prefetch
+        self._prefetch = min(address.prefetch, _MOST)
         self._arrived: deque[Message] = deque()
         self._taken = 0  # the last delivery that was acknowledged
         self._channel: Any = None  # from when it is live

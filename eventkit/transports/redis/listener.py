@@ -11,7 +11,7 @@ from typing import Any
 from eventkit.domain.message import Message
 from eventkit.transports.base import Mark
 from eventkit.transports.redis.address import RedisAddress
-from eventkit.transports.redis.subscription import message_of
+from eventkit.transports.redis.subscription import MOST, message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
 
@@ -60,8 +60,9 @@ class RedisListener:
 
     def _read(self, limit: int, seconds: float) -> None:
         block = max(1, int(seconds * 1000)) if seconds > 0 else None
-        found: Any = self._client.xread(self._last, count=limit, block=block)
-        for stream, entries in found:  # up to `limit` of each
+        count = max(1, min(limit, MOST // len(self._last)))
+        found: Any = self._client.xread(self._last, count=count, block=block)
+        for stream, entries in found:  # up to `count` of each
             for entry, fields in entries:
                 self._arrived.append(message_of(self._shards[stream], entry, fields))
                 self._last[stream] = entry

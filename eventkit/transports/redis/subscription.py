@@ -1,6 +1,9 @@
 """One member of a group. Shards are taken and let go within `receive`; a thread renews their leases meanwhile.
 
 A shard that is taken over begins with what its last owner had not acknowledged, then goes on with what is new.
+
+Redis counts what it returns, by number, and the size of an entry is known when it is there. So it is asked for few at
+once, and for as many as fit into a batch by the sizes seen.
 """
 
 import logging
@@ -16,8 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import RedisError
 
-from eventkit.domain.message import Message
-from eventkit.transports.base import Mark
+from eventkit.domain.message import Message, size_of
+from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.received import unreadable
 from eventkit.transports.redis.address import RedisAddress
@@ -31,6 +34,8 @@ logger = logging.getLogger("eventkit.redis")
 _LOOK = 0.25  # seconds between two looks at the shares
 _HUNGRY = 0.05  # the same, for a member that has no share
 _PENDING = 1_000  # entries that are looked up at once
+MOST = 64  # entries that are asked for at once: 58 MB of the largest, where those before were small
+_SHRINKING = 0.75  # what the largest size seen counts for, one answer later
 _NEW = ">"
 
 
@@ -64,6 +69,7 @@ class RedisSubscription:
         self._ownership = Ownership(self._client, shards, group, seconds=address.session)
         self._held: dict[Shard, Holding] = {}
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not noted as open yet
+        self._size = 0.0  # bytes of the largest value lately
         self._looked = 0.0
         self._doubted = False  # whether Redis may have done what it did not answer
         self._trimming = Trimming(self._client, address.retention)
@@ -198,11 +204,17 @@ class RedisSubscription:
 
     def _gather(self, limit: int) -> list[Message]:
         found: list[Message] = []
+        size = 0
         due = sorted(self._held, key=lambda shard: self._held[shard].taken)
-        while due and len(found) < limit:
-            some = [shard for shard in due if shard[0] == due[0][0]][: limit - len(found)]
-            messages, full = self._read(some, (limit - len(found)) // len(some))
+        while due and len(found) < limit and size < MAX_BYTES:
+            fitting = int((MAX_BYTES - size) / (self._size + 1))
+            most = max(1, min(limit - len(found), MOST, fitting))
+            some = [shard for shard in due if shard[0] == due[0][0]][:most]
+            messages, full = self._read(some, most // len(some))
+            sizes = [size_of(message) for message in messages]
             found += messages
+            size += sum(sizes)
+            self._size = max([self._size * _SHRINKING, *sizes])
             due = [shard for shard in due if shard not in some or shard in full]
         return found
 
