@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
+from eventkit.projection.apply import set_aside
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.bisect import EventIsolation
 from eventkit.projection.apply.breaker import Breakers
@@ -38,9 +39,9 @@ def working(url: str) -> Iterator[Projector]:
     projection = totals()
     connection = Connections("totals", Settings(database_url=url), None).batches(projection.timeout)
     workspace = OwnTransaction(connection)
-    aside = SetAside(projection.handlers, Breakers("totals"))
+    waiting = SetAside(projection.handlers, Breakers("totals"))
     applying = BatchApplier(projection, workspace, schema="eventkit")
-    running_one = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=aside)
+    running_one = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=waiting)
     running_one.start()
     yield running_one
     workspace.close()
@@ -140,6 +141,40 @@ def test_streams_whose_row_another_process_has_locked_are_set_aside(url: str) ->
         step_until(projector, source, lambda: len(source.acknowledged) == 2 * STREAMS, timeout=60)
 
     assert rows(url) == [("a", 61, 61), ("b", 61, 61)]
+
+
+def test_a_locked_stream_waits_in_bounded_memory_and_that_is_said(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond the bound nothing more is received, which the log says once; later all of it is applied, in order."""
+    monkeypatch.setattr(set_aside, "MAX_BYTES", 50_000)
+    batches = [orders("order-1", 10, customer="a", first=1 + 10 * number) for number in range(20)]
+    source = Given(*batches, orders("order-2", 1, customer="b"))
+    with working(url) as projector:
+        with hung(url, ["order-1"]):
+            step_until(projector, source, lambda: "receives nothing more: 1 streams wait" in caplog.text, timeout=60)
+            left = len(source.batches)
+            assert left > 5
+            wait_until(lambda: projector.step(source) == 0, timeout=60)
+            assert len(source.batches) == left
+        step_until(projector, source, lambda: len(source.acknowledged) == 201, timeout=60)
+
+    assert caplog.text.count("receives nothing more") == 1
+    assert checkpoints(url) == {"order-1": (200, False), "order-2": (1, False)}
+
+
+def test_others_are_read_for_as_long_as_one_stream_is_locked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: only messages that wait are noted, and without what they say."""
+    monkeypatch.setattr(set_aside, "MAX_NOTES", 5_000)
+    others = [[*orders(f"order-{number}", 1, customer=f"c{number}")] for number in range(100, 200)]
+    source = Given(orders("order-1", 3, customer="a"), *others)
+    with working(url) as projector:
+        with hung(url, ["order-1"]):
+            step_until(projector, source, lambda: len(source.acknowledged) == 100, timeout=60)
+            assert all(item.value for item in source.acknowledged)
+        step_until(projector, source, lambda: len(source.acknowledged) == 103, timeout=60)
+
+    assert [item.value for item in source.acknowledged[100:]] == [b"", b"", b""]
 
 
 def test_a_process_that_hangs_in_a_transaction_delays_its_own_streams_only(url: str) -> None:

@@ -165,11 +165,12 @@ class SetAside:
         settled: list[Message] = []
         for key in [key for key in self._unsettled if key not in keys]:
             settled += self._unsettled.pop(key)
-        self._noted -= sum([len(message.key) + _NOTE for message in settled])
+        self._noted -= sum([_size_of_note(message) for message in settled])
         for message in messages:
             if message.key in keys:
-                self._unsettled.setdefault(message.key, []).append(_without_value(message))
-                self._noted += len(message.key) + _NOTE
+                note = Message(message.topic, message.key, b"", message.headers, message.tag)  # a reply needs headers
+                self._unsettled.setdefault(message.key, []).append(note)
+                self._noted += _size_of_note(note)
             else:
                 settled.append(message)
         return settled
@@ -208,8 +209,8 @@ def _is_locked(waiting: WaitingStream) -> bool:
     return waiting.locked
 
 
-def _without_value(message: Message) -> Message:
-    return Message(message.topic, message.key, b"", [], message.tag)
+def _size_of_note(note: Message) -> int:
+    return size_of(note) + len(note.key) + _NOTE
 
 
 def _size(arrivals: Sequence[Arrival]) -> int:
