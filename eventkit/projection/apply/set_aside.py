@@ -197,7 +197,9 @@ class SetAside:
         elif before.whole and run.whole and before.arrivals[-1].version + 1 == run.arrivals[0].version:
             before.arrivals += run.arrivals
         else:
-            waiting.run = tidy(Run(run.stream, [*before.arrivals, *run.arrivals]))
+            both = [*before.arrivals, *run.arrivals]
+            waiting.run = tidy(Run(run.stream, both))  # without what comes again
+            self.size += _size(waiting.run.arrivals) - _size(both)
 
     def _handler(self, arrival: Arrival) -> Handler:
         handler = self._handlers.of(arrival)
