@@ -165,8 +165,9 @@ class RabbitSubscription:
         return sorted(((shard, lane) for shard, lane in self._lanes.items() if lane.dropped), key=lambda it: it[1].turn)
 
     def _fitting(self, lane: RabbitShardQueue) -> int:
-        """Return how many messages of a shard fit into its part of the room."""
-        return max(1, min(self._most, int(ROOM / len(self._lanes) / (lane.size + OVERHEAD))))
+        """Return how many messages of a shard fit into its part of the room; one that is not known is as others are."""
+        size = lane.size or max(each.size for each in self._lanes.values())
+        return max(1, min(self._most, int(ROOM / len(self._lanes) / (size + OVERHEAD))))
 
     def _give_back(self, shard: Shard) -> None:
         """Let the broker have all that is unacknowledged of a shard, and consume from it again."""
