@@ -211,9 +211,9 @@ def page_steps(pages: Paging, sealing: Encryption) -> Steps[list[EncodedEvent]]:
     return events
 
 
-def found_of(page: list[Row]) -> int:
-    """Return how many rows a page had before it was cut by its bytes."""
-    return int(page[0][1]) if page else 0
+def is_cut(page: list[Row], limit: int) -> bool:
+    """Return whether there may be more than a page has: it was cut by its number, or by its bytes."""
+    return len(page) == limit or bool(page and int(page[0][1]) > len(page))
 
 
 def is_chosen(row: Row) -> bool:
@@ -268,8 +268,8 @@ class StreamPages:
         """Return the page; StreamPruned where it should have begun with events that are gone."""
         if rows and rows[-1][0] == 0:
             raise StreamPruned(self._stream, after=self._place["after"], pruned_to=rows[-1][3])
-        short = found_of(rows) < self._window.size
-        self.over = self._window.taken(len(rows)) or short
+        last = not is_cut(rows, self._window.size)
+        self.over = self._window.taken(len(rows)) or last
         if rows:
             self._place[self._bound] = rows[-1][3]
         return rows
@@ -292,8 +292,8 @@ class LogBackwards:
 
     def take(self, rows: list[Row]) -> list[Row]:
         """Return the page."""
-        short = found_of(rows) < self._window.size
-        self.over = self._window.taken(len(rows)) or short
+        last = not is_cut(rows, self._window.size)
+        self.over = self._window.taken(len(rows)) or last
         if rows:
             self._before = rows[-1][0]
         return rows
@@ -340,14 +340,12 @@ class LogForwards:
         self._gaps += [Gap(low, high, holders) for low, high in missing(self._cursor, [row[0] for row in fresh])]
         self._cursor = fresh[-1][0] if fresh else self._cursor
         self._held = sorted([*self._held, *late, *fresh], key=_position)
-        self._tail |= found_of(fresh) < self._above
+        self._tail |= not is_cut(fresh, self._above)
         return self._release(stuck=stuck)
 
     def _settle(self, late: list[Row], holders: Holders) -> bool:
         """Fill and drop gaps; return whether the lowest is owned by nobody but transactions that still run."""
-        covered = self._cursor
-        if late and (found_of(late) == self._window.batch or found_of(late) > len(late)):
-            covered = late[-1][0]
+        covered = late[-1][0] if is_cut(late, self._window.batch) else self._cursor
         kept = [gap for gap in self._gaps if gap.owners or gap.high > covered]
         self._gaps = [piece for gap in kept for piece in _without(gap, [row[0] for row in late])]
         lowest = self._gaps[0] if self._gaps else None
