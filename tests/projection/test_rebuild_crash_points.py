@@ -15,10 +15,10 @@ import pytest
 from eventkit.config import Settings
 from eventkit.projection.rebuild import rebuild as rebuilding
 from eventkit.projection.rebuild import swap as swapping
+from eventkit.projection.rebuild.memory import Share
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap
-from eventkit.projection.rebuild_share import Share
 from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
 

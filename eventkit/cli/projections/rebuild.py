@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from eventkit.cli.byte_option import Bytes
+from eventkit.cli.common.bytes import Bytes
 from eventkit.cli.common.output import say
 from eventkit.cli.projections.options import EXAMPLES, JSON, STORE_URL
 from eventkit.cli.topics import checked

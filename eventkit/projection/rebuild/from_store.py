@@ -15,8 +15,8 @@ from eventkit.projection.apply.bisect import EventIsolation
 from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
+from eventkit.projection.rebuild.memory import BYTES, EVENTS, Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.projection.rebuild_share import BYTES, EVENTS, Share
 from eventkit.storage.events.by_stream import Missing, StreamLog, StreamPart
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.outbox.outbox import message

@@ -30,11 +30,11 @@ from eventkit.errors import DatabaseUnavailable, RebuildRefused
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.from_transport import TransportFeeder, listening
+from eventkit.projection.rebuild.memory import shares
 from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
-from eventkit.projection.rebuild_share import shares
 from eventkit.storage.db.connect import connect, database_errors
 from eventkit.storage.events.by_stream import StreamLog, StreamPart
 from eventkit.storage.events.unknown_types import refuse_unknown_types, unknown_types

@@ -23,8 +23,8 @@ from eventkit.projection.apply.letter import waiting
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.from_store import chunks
+from eventkit.projection.rebuild.memory import EVENTS
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.projection.rebuild_share import EVENTS
 from eventkit.storage.db.blockers import blockers
 from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.events.by_stream import Missing

@@ -9,8 +9,8 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
+from eventkit.projection.rebuild.memory import Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.projection.rebuild_share import Share
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.by_stream import StreamPart

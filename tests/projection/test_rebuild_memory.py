@@ -5,7 +5,7 @@ import re
 import pytest
 
 from eventkit.errors import ConfigurationError
-from eventkit.projection.rebuild_share import Share, resident, shares
+from eventkit.projection.rebuild.memory import Share, resident, shares
 
 MB = 1_000_000
 
