@@ -24,8 +24,8 @@ def measured(postgres: PostgresServer, *options: str) -> dict[str, float]:
 
 
 def test_what_reads_the_store_stays_below_the_bound(postgres: PostgresServer) -> None:
-    """Small events, then 350 MB of large ones, of which half take a hundredth of that in the store."""
-    figures = measured(postgres, "--from", "store", "--size", "mixed", "--large", "400", "--small", "1000")
+    """Small events, then 260 MB of large ones, of which half take a hundredth of that in the store."""
+    figures = measured(postgres, "--from", "store", "--size", "mixed", "--large", "300", "--small", "1000")
 
     assert figures.keys() == {f"{what}_mixed_mb" for what in ("projector", "rebuild", *READERS)}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
@@ -39,7 +39,7 @@ def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(postgres: P
     except ServerMissing as missing:
         pytest.skip(str(missing))
 
-    figures = measured(postgres, "--from", broker, "--size", "mixed", "--large", "300", "--small", "3000")
+    figures = measured(postgres, "--from", broker, "--size", "mixed", "--large", "250", "--small", "3000")
 
     assert figures.keys() == {f"relay_{broker}_mixed_mb", f"projector_{broker}_mixed_mb"}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
