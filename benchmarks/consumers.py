@@ -25,7 +25,6 @@ from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.batch import Source
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import LIMIT, WAIT, TransportSource
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports.base import Mark, open_transport
@@ -152,7 +151,7 @@ def projector(database: str, name: str, source: Source, clock: Clock) -> None:
     """Project, as `eventkit projector run` does it."""
     projection = PROJECTIONS[name]
     connection = connect(database, name="bench", autocommit=False, options={"lock_timeout": "10s", "jit": "off"})
-    workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+    workspace = projection.workspace(connection)
     running = Projector(
         BatchApplier(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit")
     )

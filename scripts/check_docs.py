@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 PROGRAMS = {
     "README.md": "examples/quickstart.py",
+    "docs/async-handlers.md": "examples/async_handlers.py",
     "docs/decision-models.md": "examples/courses.py",
     "docs/patterns.md": "examples/patterns.py",
 }

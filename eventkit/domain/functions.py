@@ -1,7 +1,7 @@
 """Functions of the user's that are called later: looked at where they are given, so that none is called in vain.
 
-An `async def` would be called and never awaited, a generator never run, a class would make an instance: nothing would
-happen, and nobody would say so. Each room raises its own error with the sentence from here.
+A generator would never be run, a class would make an instance, an `async def` is awaited by few of those who take
+functions: nothing would happen, and nobody would say so. Each room raises its own error with the sentence from here.
 """
 
 import functools
@@ -22,18 +22,26 @@ def name_of(function: object) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-def refusal(function: Any, *, generator: bool = False) -> str | None:
-    """Say why a function would be called in vain; None where it would not. A `generator` may be what is wanted."""
+def refusal(function: Any, *, generator: bool = False, asynchronous: bool = False) -> str | None:
+    """Say why a function would be called in vain; None where it would not.
+
+    A `generator` may be what is wanted; an `async def` may be taken, by those who await it.
+    """
     if inspect.isclass(function):
         return "is a class, and calling it would make an instance: give a function"
     if not callable(function):
         return "is no function"
     plain = _plain(function)
-    if inspect.iscoroutinefunction(plain):
+    if inspect.iscoroutinefunction(plain) and not asynchronous:
         return "is `async def`, and would be called but never awaited: write a plain function"
     if inspect.isasyncgenfunction(plain) or (inspect.isgeneratorfunction(plain) and not generator):
         return "has a `yield`, and would be called but never run: write a plain function"
     return None
+
+
+def is_asynchronous(function: Any) -> bool:
+    """Whether a function is `async def`; also a method, a partial and an object with such a `__call__`."""
+    return callable(function) and inspect.iscoroutinefunction(_plain(function))
 
 
 def positional(function: Any) -> int | None:

@@ -43,6 +43,7 @@ class Handlers(SqlProjection):
         since: datetime | None = None,
         timeout: float = Projection.timeout,
         away: Sequence[type[Exception]] = (),
+        concurrency: int = Projection.concurrency,
     ) -> None:
         """Declare them.
 
@@ -50,10 +51,12 @@ class Handlers(SqlProjection):
         database, which a rollback would not take back. `attempts` are made, with growing pauses, before a message is
         parked. Events that were recorded before `since` have no effect.
 
-        `timeout` is how many seconds a handler may take between two statements. `away` are errors that mean that
-        something it calls is away, beside `TryLater`, OSError and TimeoutError: then its streams wait.
+        `timeout` is how many seconds a handler may take between two statements; an `async def` handler altogether, and
+        it is cancelled then. `away` are errors that mean that something it calls is away, beside `TryLater`, OSError
+        and TimeoutError: then its streams wait. `concurrency` is how many transactions run at a time in one process
+        where a handler is `async def`.
         """
-        super().__init__(name, catalog, categories=categories)
+        super().__init__(name, catalog, categories=categories, concurrency=concurrency)
         self.declare(timeout=timeout, away=away)
         self.batch, self.attempts, self.since = batch, attempts, since
         if batch < 1 or attempts < 1:

@@ -14,6 +14,7 @@ from sqlalchemy import Table
 
 from eventkit.errors import ProjectionError
 from eventkit.messaging.reaction import Reaction
+from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define.dispatch import Step
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.define.table import TableProjection
@@ -35,11 +36,12 @@ class ProcessManager(TableProjection):
             reaction.deadline(reaction.envelope.stream, PaymentOverdue(event.order), timedelta(days=3))
 
     A handler takes the row (loaded, or new with the table's defaults), the event and, if it wants, the `Reaction`; it
-    returns DELETE to delete the row. It must depend on nothing else, and do nothing else.
+    returns DELETE to delete the row. It must depend on nothing else, and do nothing else; it may be `async def`.
     """
 
     kind = "process manager"
     acts = True
+    awaits = True
 
     def __init__(  # noqa: PLR0913 what all projections have, and a table
         self,
@@ -51,9 +53,14 @@ class ProcessManager(TableProjection):
         categories: Sequence[str] = (),
         attempts: int = Projection.attempts,
         since: datetime | None = None,
+        concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; `key` is a column, or several. Events that were recorded before `since` have no effect."""
+        """Declare it; `key` is a column, or several. Events that were recorded before `since` have no effect.
+
+        `concurrency` is how many transactions run at a time in one process where a handler is `async def`.
+        """
         super().__init__(name, store.catalog, table=table, key=key, categories=categories)
+        self.declare_concurrency(concurrency)
         self.attempts, self.since = attempts, since
         if attempts < 1 or (since is not None and since.tzinfo is None):
             raise ProjectionError(
@@ -70,9 +77,11 @@ class ProcessManager(TableProjection):
         reactions: dict[int, Reaction] = {}  # by step: one whose row another process created is called again
 
         def call(row: object, step: Step) -> object:
-            if step.envelope is None:  # the handler takes no reaction
-                return step.handler.function(row, step.event, None)
-            reaction = reactions[id(step)] = Reaction(self._store, step.envelope)
+            reaction = None
+            if step.envelope is not None:  # else the handler takes no reaction
+                reaction = reactions[id(step)] = Reaction(self._store, step.envelope)
+            if step.handler.asynchronous:
+                return workspace.call_async([AsyncCall(step, step.handler.function, (row, step.event, reaction))])[0]
             return step.handler.function(row, step.event, reaction)
 
         self.fold(workspace.connection, shadow, steps, call)

@@ -16,8 +16,9 @@ from eventkit.errors import ProjectionError, Refused
 from eventkit.messaging.direct_messages import REPLY_TO, text_of
 from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, ReplyWriter
 from eventkit.messaging.replies import Replies
+from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
-from eventkit.projection.define.dispatch import HandlerTable, Step, raised_by, takes_envelope
+from eventkit.projection.define.dispatch import HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.define.projection import F, Projection
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.events.append import ANY
@@ -75,7 +76,7 @@ class Responder(Projection):
     unversioned = True
     prompt = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what all that acts has, each by its name
         self,
         name: str,
         store: EventStore,
@@ -84,12 +85,15 @@ class Responder(Projection):
         batch: int = Projection.batch,
         attempts: int = 1,
         replies: Replies = _REPLIES,
+        concurrency: int = Projection.concurrency,
     ) -> None:
         """Declare it; a request that fails so often is parked, and its requester told: nobody waits for long.
 
         `replies` says where it may reply to: on topics that end with `.replies` and in no stream, unless given.
+        `concurrency` is how many transactions run at a time in one process where a function is `async def`.
         """
         super().__init__(name, store.catalog, categories=categories)
+        self.declare_concurrency(concurrency)
         self.handlers = Requests(name, store.catalog, replies)
         self._replies = replies
         self.batch, self.attempts = batch, attempts
@@ -102,11 +106,15 @@ class Responder(Projection):
             )
 
     def on(self, cls: type) -> Callable[[F], F]:
-        """Register the function for a class of requests: (connection, request), or (connection, request, envelope)."""
+        """Register the function for a class of requests: (connection, request), or (connection, request, envelope).
+
+        An `async def` is called with SQLAlchemy's AsyncConnection.
+        """
         self.handlers.check_type(cls)
 
         def register(function: F) -> F:
-            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            enveloped = takes_envelope(function, plain=2, projection=self.name, asynchronous=True)
+            check_awaitable(function, projection=self.name)
             call = function if enveloped else lambda connection, request, _: function(connection, request)
             self.handlers.add(cls, call, takes_envelope=True, user=function)
             return function
@@ -169,6 +177,9 @@ class Given(msgspec.Struct):
 
 
 def _call(workspace: OwnTransaction, step: Step) -> Given:
+    if step.handler.asynchronous:
+        arguments = (workspace.async_connection, step.event, step.envelope)
+        return Given(step, workspace.call_async([AsyncCall(step, step.handler.function, arguments)])[0])
     try:
         return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
     except Exception as error:

@@ -6,18 +6,23 @@ statements go the way that the append's go, and their rows come back as tuples. 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
 from eventkit.errors import ProjectionError, UnsupportedConnection
+from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.execute import OpenConnection, Row
 from eventkit.storage.projections.live_tables import TableName
 
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"
+ASYNC_INLINE = (
+    "an append cannot await `async def` handlers: write plain functions, or run the projection with "
+    "`eventkit projector run`"
+)
 Query = str | bytes | sql.Composable
 
 
@@ -83,6 +88,16 @@ class CallerTransaction(OwnTransaction):
             "an inline SQL projection needs SQLAlchemy, this is a psycopg.Connection: append on a Session or "
             "Connection, or leave the projection to a projector"
         )
+
+    @property
+    def async_connection(self) -> NoReturn:
+        """Refuse: nobody awaits in an append."""
+        raise ProjectionError(ASYNC_INLINE)
+
+    def call_async(self, calls: Sequence[AsyncCall]) -> NoReturn:
+        """Refuse likewise."""
+        del calls
+        raise ProjectionError(ASYNC_INLINE)
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:

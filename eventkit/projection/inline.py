@@ -16,7 +16,7 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks
 from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.batch import Run
-from eventkit.projection.caller_transaction import CallerTransaction
+from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransaction
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import chunks, parts_of, runs_of
@@ -40,6 +40,8 @@ class Inline:
                 raise ProjectionError(
                     f"{projection.name!r} acts, which an append must not do: run it with `eventkit projector run`"
                 )
+            if projection.asynchronous:
+                raise ProjectionError(f"projection {projection.name!r} is inline: {ASYNC_INLINE}")
         self._projections = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
 
     def apply_appended(self, site: InlineContext, appended: Sequence[Appended]) -> None:

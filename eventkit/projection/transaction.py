@@ -4,9 +4,9 @@ SQL projections get the same transaction as a SQLAlchemy Connection, which can n
 would part the read model from its checkpoints.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import sqlalchemy as sa
@@ -15,7 +15,12 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
 from eventkit.errors import ProjectionError
+from eventkit.projection.async_calls import AsyncCall, AsyncCalls
+from eventkit.projection.shared_session import SharedSession
 from eventkit.storage.db.connect import database_errors
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _ABORTED = (
     "the transaction is aborted, or was ended inside: a handler has swallowed a database error (it may use a savepoint)"
@@ -25,8 +30,19 @@ _ABORTED = (
 class OwnTransaction:
     """One connection to the database of the read models; used by one thread."""
 
-    def __init__(self, connection: psycopg.Connection[Any], *, with_sqlalchemy: bool = False) -> None:
-        """Take over a connection that is not in autocommit; DatabaseUnavailable where it is lost by now."""
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        *,
+        with_sqlalchemy: bool = False,
+        async_timeout: float | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take over a connection that is not in autocommit; DatabaseUnavailable where it is lost by now.
+
+        `async_timeout` is how many seconds an `async def` handler has; None: there are none. `interrupted` is the
+        request to stop, which cancels them.
+        """
         with database_errors():
             connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -37,6 +53,13 @@ class OwnTransaction:
         self._committed: list[Callable[[], None]] = []
         # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
         self._sqlalchemy = self._connect() if with_sqlalchemy else None
+        self._shared = self._share(interrupted) if with_sqlalchemy and async_timeout is not None else None
+        self._calls = AsyncCalls(
+            self._shared,
+            timeout=async_timeout or 0,
+            keep_alive=lambda: connection.execute("select 1"),
+            interrupted=interrupted,
+        )
 
     @property
     def sqlalchemy(self) -> sa.Connection:
@@ -44,6 +67,17 @@ class OwnTransaction:
         if self._sqlalchemy is None:
             raise ProjectionError("this workspace was opened without SQLAlchemy")
         return self._sqlalchemy
+
+    @property
+    def async_connection(self) -> "AsyncConnection":
+        """The open transaction as SQLAlchemy's AsyncConnection, for functions that `call_async` calls."""
+        if self._shared is None:
+            raise ProjectionError("this workspace was opened without `async def` handlers")
+        return self._shared.connection
+
+    def call_async(self, calls: Sequence[AsyncCall]) -> list[Any]:
+        """Call `async def` handlers one after another, wait for them, and return their results."""
+        return self._calls.run(calls)
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
@@ -58,6 +92,7 @@ class OwnTransaction:
             self._check()
             # crash point: applied, not committed -> delivered again, applied then
             ending.commit()
+            self._end_shared()
         except BaseException as error:
             self._ours = True
             self.broken = self.connection.info.transaction_status != TransactionStatus.INTRANS
@@ -81,6 +116,11 @@ class OwnTransaction:
                 self._sqlalchemy.rollback()
         with suppress(psycopg.Error):  # SQLAlchemy does nothing where a handler has tried to end the transaction
             self.connection.rollback()
+        self._end_shared()
+
+    def _end_shared(self) -> None:
+        if self._shared is not None:
+            self._shared.end()
 
     def _check(self) -> None:
         """Refuse to commit where there is nothing to commit: PostgreSQL answers COMMIT with ROLLBACK, and no error."""
@@ -89,7 +129,12 @@ class OwnTransaction:
 
     def close(self) -> None:
         """Let go of the connection; an open transaction is rolled back."""
+        if self._shared is not None:
+            self._shared.close()
         self.connection.close()
+
+    def _share(self, interrupted: Callable[[], bool]) -> SharedSession:
+        return SharedSession(self.connection, guard=self._guard, on_error=self._remember, interrupted=interrupted)
 
     def _connect(self) -> sa.Connection:
         engine = sa.create_engine("postgresql+psycopg://", creator=lambda: self.connection, poolclass=NullPool)

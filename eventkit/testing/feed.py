@@ -61,9 +61,7 @@ class Feed:
     @contextmanager
     def _workspace(self) -> Iterator[OwnTransaction]:
         """Open a connection of its own, as a projector does."""
-        workspace = OwnTransaction(
-            connect(self._database, name="testing"), with_sqlalchemy=self._projection.needs_sqlalchemy
-        )
+        workspace = self._projection.workspace(connect(self._database, name="testing"))
         try:
             yield workspace
         finally:

@@ -16,7 +16,6 @@ from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import TransportSource
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.relay import Relay
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import OwnHistory
@@ -121,7 +120,7 @@ class Member:
 
     def __init__(self, url: str, projection: Projection, transport: LocalTransport) -> None:
         self.connection = connect(url, name="projector", autocommit=False)
-        self.workspace = OwnTransaction(self.connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        self.workspace = projection.workspace(self.connection)
         applying = BatchApplier(projection, self.workspace, schema="eventkit")
         self.projector = Projector(applying, history=OwnHistory(self.connection, "eventkit"))
         self.projector.start()

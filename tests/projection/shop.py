@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,14 +13,15 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of
 from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.define.rows import DELETE
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.run.projector import Projector
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import History, OwnHistory
 from eventkit.transports.base import Mark
+from eventkit.worker import Stop
 
 shop = Catalog("shop")
 
@@ -173,16 +174,23 @@ class Given:
 
 
 @contextmanager
-def projector(url: str, projection: Projection | None = None, *, history: History | None = None) -> Iterator[Projector]:
-    """Run a projector on a connection of its own."""
-    projection = projection or totals()
-    connection = connect(url, name="projector", autocommit=False)
-    workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
-    applying = BatchApplier(projection, workspace, schema="eventkit")
-    running = Projector(applying, history=history or OwnHistory(connection, "eventkit"))
-    running.start()
-    yield running
-    workspace.close()
+def projector(
+    url: str, projection: Projection | None = None, *, history: History | None = None, aside: SetAside | None = None
+) -> Iterator[Projector]:
+    """Run a projector on connections of its own."""
+    projection, stop = projection or totals(), Stop()
+    with ExitStack() as stack:
+        lanes = [_lane(url, projection, stop, stack) for _ in range(projection.lanes)]
+        own = OwnHistory(lanes[0].workspace.connection, "eventkit")
+        running = Projector(lanes[0], history=history or own, stop=stop, aside=aside, lanes=lanes[1:])
+        running.start()
+        yield running
+
+
+def _lane(url: str, projection: Projection, stop: Stop, stack: ExitStack) -> BatchApplier:
+    workspace = projection.workspace(connect(url, name="projector", autocommit=False), interrupted=stop.is_set)
+    stack.callback(workspace.close)
+    return BatchApplier(projection, workspace, schema="eventkit")
 
 
 def apply(url: str, *batches: Sequence[Message], projection: Projection | None = None) -> Projector:

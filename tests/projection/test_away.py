@@ -15,11 +15,18 @@ from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.run.projector import Projector
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import OwnHistory
+from tests.projection.async_twin import make_twins
 from tests.projection.shop import Given, Left, Ordered, checkpoints, letters, message, orders, rows, shop
 from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True, params=["plain", "async def"])
+def _handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test holds for plain handlers and for `async def` ones."""
+    if request.param == "async def":
+        make_twins(monkeypatch)
 
 
 class PolicyError(Exception):
@@ -89,7 +96,7 @@ def working(url: str, api: Api) -> Iterator[Projector]:
     """Run the handlers with a clock that is turned by hand."""
     projection = handlers(api)
     connection = connect(url, name="projector", autocommit=False)
-    workspace = OwnTransaction(connection, with_sqlalchemy=True)
+    workspace = projection.workspace(connection)
     breakers = Breakers("work", clock=api.clock)
     waiting = SetAside(projection.handlers, breakers, clock=api.clock)
     applying = BatchApplier(projection, workspace, schema="eventkit")

@@ -1,6 +1,7 @@
 """Functions that would be called in vain are refused where they are registered, on everything that takes one."""
 
 import functools
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any
@@ -24,6 +25,7 @@ from eventkit import (
 )
 from eventkit.aggregates.aggregate import Aggregate, evolve, fold_of
 from eventkit.aggregates.snapshots import Snapshots
+from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
 from eventkit.projection.define.table import TableProjection
 from eventkit.transports.local import LocalTransport
@@ -64,6 +66,7 @@ class Methods:
         """Would never be awaited."""
 
 
+ASYNCHRONOUS = "is `async def`"
 IN_VAIN: list[tuple[Any, str]] = [
     (asynchronous, "is `async def`"), (asynchronous_generator, "has a `yield`"), (generator, "has a `yield`"),
     (functools.partial(asynchronous), "is `async def`"), (Callable2(), "is `async def`"), (Callable2, "is a class"),
@@ -93,8 +96,31 @@ def test_a_function_that_would_be_called_in_vain_is_refused(taker: str, function
     """With its name, and what to write instead."""
     if taker == "listener, missed" and ("takes" in words or "needs" in words):
         return  # it takes no arguments
+    if words == ASYNCHRONOUS and taker != "table projection":
+        return  # it is awaited
     with pytest.raises(ProjectionError, match=words):
         TAKERS[taker]()(function)
+
+
+@pytest.mark.parametrize(
+    "function", [function for function, words in IN_VAIN if words == ASYNCHRONOUS and positional(function) == 2]
+)
+@pytest.mark.parametrize("taker", [taker for taker in TAKERS if taker != "table projection"])
+def test_an_async_function_is_taken_by_all_that_await_it(taker: str, function: Any) -> None:
+    """As a method, a partial and an object that can be called, too; with as many arguments as a plain one."""
+    TAKERS[taker]()(functools.partial(function, 1, 2) if taker == "listener, missed" else function)
+
+    with pytest.raises(ProjectionError, match="arguments"):
+        TAKERS[taker]()(functools.partial(function, 1) if taker == "listener, missed" else lambda: function)
+
+
+def test_an_async_function_needs_greenlet_for_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused where it is declared, with the extra that brings it."""
+    monkeypatch.setitem(sys.modules, "greenlet", None)
+
+    for taker in ("SQL projection", "SQL projection, batch", "handlers", "responder"):
+        with pytest.raises(ProjectionError, match=r"eventkit-outbox\[asyncio\]"):
+            TAKERS[taker]()(asynchronous)
 
 
 @pytest.mark.parametrize(("function", "words"), IN_VAIN)

@@ -23,7 +23,6 @@ from eventkit.projection.define.sql import SqlProjection
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.run.projector import Projector
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage import migrate
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import OwnHistory
@@ -79,7 +78,7 @@ def working(
     connection = connect(url, name="projector")
     with psycopg.connect(keys_at or url, autocommit=True) as elsewhere:
         opening = Decrypter(MASTERS, "eventkit", lambda: elsewhere if keys_at else connection)
-        workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        workspace = projection.workspace(connection)
         applying = BatchApplier(projection, workspace, schema="eventkit", opening=None if keyless else opening)
         projector = Projector(applying, history=OwnHistory(connection, "eventkit"))
         projector.start()

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.domain.envelope import Envelope
 from eventkit.projection.apply import bisect
 from eventkit.projection.define.sql import SqlProjection
+from tests.projection.async_twin import make_twins
 from tests.projection.shop import Left, Noted, Ordered, apply, checkpoints, letters, message, orders, rows, shop
 
 UPSERT = text(
@@ -17,8 +18,11 @@ UPSERT = text(
 )
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["plain", "async def"])
+def _handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test holds for plain handlers and for `async def` ones."""
+    if request.param == "async def":
+        make_twins(monkeypatch)
     monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
 
 

@@ -44,9 +44,15 @@ class BatchApplier:
     """Applies runs of events to one projection."""
 
     def __init__(
-        self, projection: Projection, workspace: OwnTransaction, *, schema: str, opening: Decrypter | None = None
+        self,
+        projection: Projection,
+        workspace: OwnTransaction,
+        *,
+        schema: str,
+        opening: Decrypter | None = None,
+        recent: Recent | None = None,
     ) -> None:
-        """Work on the workspace's connection; `opening` opens personal data."""
+        """Work on the workspace's connection; `opening` opens personal data, `recent` is shared by lanes."""
         self.projection = projection
         self.workspace = workspace
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
@@ -56,7 +62,7 @@ class BatchApplier:
         self.group = ""  # at a broker that has consumer groups; known when the projection is registered
         self._schema = schema
         self.opening = opening
-        self.recent = Recent()
+        self.recent = recent or Recent()
         self.fenced = False  # whether the open transaction, or the last one, was behind the fence
         self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store

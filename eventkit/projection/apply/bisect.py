@@ -23,6 +23,7 @@ from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.dispatch import step_of
+from eventkit.projection.lanes import Lanes
 from eventkit.projection.reached import Reached
 from eventkit.worker import Stop
 
@@ -45,18 +46,25 @@ class EventIsolation:
     """The way from a batch to its second looks."""
 
     def __init__(
-        self, applying: BatchApplier, second: StreamParking, stop: Stop, *, aside: SetAside | None = None
+        self,
+        applying: BatchApplier,
+        second: StreamParking,
+        stop: Stop,
+        *,
+        aside: SetAside | None = None,
+        lanes: Sequence[BatchApplier] = (),
     ) -> None:
         """Work on the connection that both share; pauses end when `stop` is set.
 
-        Streams wait in `aside` for what a handler calls; without it, everything waits.
+        Streams wait in `aside` for what a handler calls; without it, everything waits. Batches are applied on `lanes`
+        too, at the same time.
         """
         self._applying = applying
         self._second = second
         self._stop = stop
         self._aside = aside
         self._name = applying.projection.name
-        self._isolation = BatchIsolation(applying, self.again, self._wait_for, aside=aside)
+        self._isolation = BatchIsolation(self._name, Lanes([applying, *lanes], self.again), self._wait_for, aside=aside)
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a second look."""
@@ -106,24 +114,25 @@ class EventIsolation:
                 limit, attempts = most, 0
         return True
 
-    def again(self, work: Callable[[], T]) -> T:
-        """Do something in a transaction; again after a deadlock and the like.
+    def again(self, work: Callable[[], T], lane: BatchApplier | None = None) -> T:
+        """Do something in a transaction, of a `lane` or of its own connection; again after a deadlock and the like.
 
         Failed when an event is to blame, Away when something that a handler calls is.
         """
+        applying = lane or self._applying
         lost: Exception | None = None
         for attempt in range(1, RIVALS + 1):
             try:
                 return work()
             except Exception as error:
-                whose = self._blame(error)
+                whose = self._blame(error, applying)
                 if whose is ErrorClass.EVENT:
                     raise Failed(error) from error
                 if whose is ErrorClass.AWAY:
                     raise Away(error) from error
                 if whose is not ErrorClass.RIVAL:
                     raise translated(error) from error
-                if self._aside is not None and self._applying.fenced and is_lock_timeout(error):
+                if self._aside is not None and applying.fenced and is_lock_timeout(error):
                     raise Locked from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
@@ -153,8 +162,8 @@ class EventIsolation:
                 done.duplicates += len(doubt.arrivals)
         return forks
 
-    def _blame(self, error: Exception) -> ErrorClass:
-        ours = self._applying.workspace.broken
+    def _blame(self, error: Exception, applying: BatchApplier) -> ErrorClass:
+        ours = applying.workspace.broken
         return error_class(error, ours=ours, away=self._applying.projection.away)
 
     def _before(self, away: Away) -> int:

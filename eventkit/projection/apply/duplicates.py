@@ -28,7 +28,8 @@ _COMPARED = 10_000  # streams whose checkpoint was found right, and is not compa
 class Recent:
     """The ids of the events that this process has applied last: 20,000 of them at least, 40,000 at most.
 
-    Headers are kept as they are, a list a run: only a doubt makes a set of them.
+    Headers are kept as they are, a list a run: only a doubt makes a set of them. Where several lanes add at the same
+    time, some ids may be forgotten early: the store is asked about them.
     """
 
     def __init__(self) -> None:

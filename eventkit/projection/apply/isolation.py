@@ -7,24 +7,22 @@ what a handler cannot be called for, is set aside (`aside`).
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
 import msgspec
 
-from eventkit.projection.apply.applier import BatchApplier, Stopped
+from eventkit.projection.apply.applier import Stopped
 from eventkit.projection.apply.duplicates import Doubt
 from eventkit.projection.apply.failures import Away, Failed, Locked
 from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.dispatch import step_of
+from eventkit.projection.lanes import Attempt, Lanes, Part
 from eventkit.projection.reached import Reached
 
 logger = logging.getLogger("eventkit.projection")
 
 _MOST_LOCKS = 20  # that a batch waits for when it goes around them, 50 ms each: it finds a locked stream at least
-
-Again = Callable[[Callable[[], list[Stopped]]], list[Stopped]]
 
 
 class SortedOut(msgspec.Struct):
@@ -44,15 +42,12 @@ class SortedOut(msgspec.Struct):
 class BatchIsolation:
     """The batches of one projector."""
 
-    def __init__(
-        self, applying: BatchApplier, again: Again, wait: Callable[[Away], bool], *, aside: SetAside | None
-    ) -> None:
-        """Work through `again`; `wait` waits for what is away where there is no `aside`, and says whether to stop."""
-        self._applying = applying
-        self._again = again
+    def __init__(self, name: str, lanes: Lanes, wait: Callable[[Away], bool], *, aside: SetAside | None) -> None:
+        """Apply on lanes; `wait` waits for what is away where there is no `aside`, and says whether to stop."""
+        self._lanes = lanes
         self._wait = wait
         self._aside = aside
-        self._name = applying.projection.name
+        self._name = name
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> SortedOut:
         """Apply runs, in parts where they fail together; return those that did not advance, and are not set aside.
@@ -61,33 +56,39 @@ class BatchIsolation:
         way, the batch goes around them and waits for twenty at most: streams that are locked, and those that were not
         tried by then, are set aside.
         """
-        found, parts, met = SortedOut(), [runs] if runs else [], 0
+        found, parts, met = SortedOut(), self._lanes.parts(runs), 0
+        reached = reached if len(parts) == 1 else None
         while parts:
-            part = parts.pop()
             around = self._aside is not None and self._aside.around_locks
             if around and met >= _MOST_LOCKS:
-                self.set_aside(part, tried=False)
+                self.set_aside(parts.pop(), tried=False)
                 continue
-            way = {"around_locks": True} if around else {}
-            try:
-                applied = partial(self._applying.apply, part, done, reached=reached, **way)
-                found.add(self._sorted(self._again(applied), done))
-            except Away as away:
-                if self._aside is None and self._wait(away):
-                    found.left += part
-                else:
-                    parts += [ready] if (ready := self._ready(part, away)) else []
-            except Locked:
-                met += around
-                parts += self._after_lock(part, around=around)
-            except Failed as failure:
-                logger.debug("%d streams of %s fail together: %s", len(part), self._name, failure)
-                if len(part) == 1:
-                    found.left += part
-                else:
-                    parts += _halves(part)
+            taken, parts = self._lanes.take(parts)
+            for attempt in self._lanes.attempts(taken, reached=reached, around_locks=around):
+                outcome = self._outcome(attempt, done, around=around)
+                found.add(outcome.found)
+                parts += outcome.again
+                met += around and outcome.met_lock
             reached = None
         return found
+
+    def _outcome(self, attempt: Attempt, done: Counters, *, around: bool) -> "Outcome":
+        """Return what becomes of the runs of one part."""
+        part = attempt.part
+        try:
+            found = self._sorted(attempt.result(), done)
+        except Away as away:
+            if self._aside is None and self._wait(away):
+                return Outcome(SortedOut(left=list(part)))
+            ready = self._ready(part, away)
+            return Outcome(again=[ready] if ready else [])
+        except Locked:
+            return Outcome(again=self._after_lock(part, around=around), met_lock=True)
+        except Failed as failure:
+            logger.debug("%d streams of %s fail together: %s", len(part), self._name, failure)
+            return Outcome(SortedOut(left=list(part))) if len(part) == 1 else Outcome(again=_halves(part))
+        done += attempt.counted
+        return Outcome(found)
 
     def _sorted(self, stopped: Sequence[Stopped], done: Counters) -> SortedOut:
         locked = [item.run for item in stopped if item.locked]
@@ -122,6 +123,14 @@ class BatchIsolation:
         if step is not None and step.stream in self._aside:
             self._aside.failed(step.stream)
         return ready
+
+
+class Outcome(msgspec.Struct):
+    """What has become of a part."""
+
+    found: SortedOut = msgspec.field(default_factory=SortedOut)
+    again: list[Part] = msgspec.field(default_factory=list)  # parts that are to be tried
+    met_lock: bool = False
 
 
 def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:

@@ -5,13 +5,14 @@ Types without a handler are none of the projection's business: they advance its 
 
 import logging
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
-from eventkit.domain.functions import name_of, positional, refusal, unrun, wrong_parameters
+from eventkit.domain.functions import is_asynchronous, name_of, positional, refusal, unrun, wrong_parameters
 from eventkit.domain.header_values import Raw, shown
 from eventkit.domain.message import event_of, schema_version_of
 from eventkit.domain.stream import StreamId
@@ -38,6 +39,7 @@ class Handler(msgspec.Struct, frozen=True):
     takes_envelope: bool
     key: Key | None = None  # the row's key, of a table projection
     user: Function | None = None  # the service's own function, where `function` wraps it
+    asynchronous: bool = False  # the service's own function is `async def`
 
     @property
     def name(self) -> str:
@@ -88,6 +90,7 @@ class HandlerTable:
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
         self._decoders: dict[tuple[int, int], Decode] = {}  # by the handler's id and the schema version
         self._passed: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as they came
+        self.asynchronous = False  # whether a handler is `async def`
         self.unknown: list[str] = []  # types of the catalog itself that it does not know, and that came
 
     def __iter__(self) -> Iterator[Handler]:
@@ -109,7 +112,10 @@ class HandlerTable:
             raise ProjectionError(
                 f"projection {self._projection!r} has two handlers for {kind.name}: join them into one function"
             )
-        handler = Handler(kind.source, kind.name, function, takes_envelope, key, user)
+        handler = Handler(
+            kind.source, kind.name, function, takes_envelope, key, user, is_asynchronous(user or function)
+        )
+        self.asynchronous = self.asynchronous or handler.asynchronous
         for name in kind.names:
             self._by_kind[kind.source, name] = handler
             self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
@@ -182,21 +188,34 @@ def _stream_of(arrival: Arrival) -> StreamId:
         return StreamId("message", arrival.uuid)
 
 
-def takes_envelope(function: Function, *, plain: int, projection: str) -> bool:
-    """Return whether a function takes the envelope as one argument more than `plain`; ProjectionError refuses it."""
-    check_function(
-        function, (plain, plain + 1), projection=projection, more=f"{plain}, or {plain + 1} with the envelope"
-    )
+def takes_envelope(function: Function, *, plain: int, projection: str, asynchronous: bool = False) -> bool:
+    """Return whether a function takes the envelope as one argument more than `plain`; ProjectionError refuses it.
+
+    `asynchronous`: an `async def` is awaited.
+    """
+    more = f"{plain}, or {plain + 1} with the envelope"
+    check_function(function, (plain, plain + 1), projection=projection, more=more, asynchronous=asynchronous)
     return positional(function) == plain + 1
 
 
-def check_function(function: object, counts: Collection[int], *, projection: str, more: str = "") -> None:
+def check_function(
+    function: object, counts: Collection[int], *, projection: str, more: str = "", asynchronous: bool = False
+) -> None:
     """Raise ProjectionError for what would be called in vain, or cannot be called with so many arguments."""
-    wrong = refusal(function)
+    wrong = refusal(function, asynchronous=asynchronous)
     if wrong is None and (parameters := wrong_parameters(function, counts)):
         wrong = f"{parameters}; it must take {more or ' or '.join(map(str, counts))}"
     if wrong:
         raise ProjectionError(f"{name_of(function)} of projection {projection!r} {wrong}")
+
+
+def check_awaitable(function: object, *, projection: str) -> None:
+    """Raise ProjectionError for an `async def` where SQLAlchemy has no asynchronous connections to give it."""
+    if is_asynchronous(function) and find_spec("greenlet") is None:
+        raise ProjectionError(
+            f"{name_of(function)} of projection {projection!r} is `async def`, and SQLAlchemy's AsyncConnection needs "
+            "greenlet: pip install 'eventkit-outbox[asyncio]'"
+        )
 
 
 def check_ran(step: Step, result: object) -> None:

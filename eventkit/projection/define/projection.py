@@ -23,6 +23,9 @@ from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)
 _LONGEST = 86_400  # seconds
+_MOST_CONCURRENT = 64
+_PARTS_OF_A_LANE = 2  # transactions of each lane from one receive, so that a slow handler holds up few others
+_CANCELLING = 20.0  # seconds
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -36,8 +39,9 @@ class Projection:
     unversioned = False  # takes messages without a version, each once
     prompt = False  # rather a small batch now than a larger one a little later: somebody waits
     batch = 4_000  # messages in a transaction, at most
+    concurrency = 4  # transactions at a time in one process, where handlers are `async def`
     attempts = 3  # at an event that fails, before its stream is parked
-    timeout = 60.0  # seconds that a handler may take between two statements of its transaction
+    timeout = 60.0  # seconds for a handler: between two statements, altogether where it is `async def`
     away: tuple[type[Exception], ...] = ()  # errors that mean that something a handler calls is away
     since: datetime | None = None  # events that were recorded before have no effect
     tables: Sequence[TableName] = ()  # what it writes, and a rebuild makes anew
@@ -68,6 +72,48 @@ class Projection:
         if wrong:
             raise ProjectionError(f"projection {self.name!r}: away={wrong[0]!r} is no class of exceptions")
         self.timeout, self.away = float(timeout), tuple(away)
+
+    def declare_concurrency(self, concurrency: int) -> None:
+        """Set how many transactions run at a time in one process, where handlers are `async def`."""
+        if not 1 <= concurrency <= _MOST_CONCURRENT:
+            raise ProjectionError(
+                f"projection {self.name!r}: concurrency={concurrency} must be 1 to {_MOST_CONCURRENT}; each takes a "
+                "connection to PostgreSQL"
+            )
+        self.concurrency = concurrency
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether a handler is `async def`."""
+        return self.handlers.asynchronous
+
+    @property
+    def lanes(self) -> int:
+        """How many transactions run at a time in one process."""
+        return self.concurrency if self.asynchronous else 1
+
+    @property
+    def received(self) -> int:
+        """How many messages a source gives at once: enough for all lanes."""
+        if self.lanes == 1:
+            return self.batch
+        return max(self.batch, min(self.batch * self.lanes * _PARTS_OF_A_LANE, Projection.batch))
+
+    @property
+    def idle_limit(self) -> float:
+        """How many seconds its session may be idle in a transaction: an `async def` handler is cancelled before."""
+        return self.timeout + _CANCELLING if self.asynchronous else self.timeout
+
+    def workspace(
+        self, connection: psycopg.Connection[Any], *, interrupted: Callable[[], bool] = lambda: False
+    ) -> OwnTransaction:
+        """Return the workspace that its handlers need; `interrupted` is the request to stop."""
+        return OwnTransaction(
+            connection,
+            with_sqlalchemy=self.needs_sqlalchemy,
+            async_timeout=self.timeout if self.asynchronous else None,
+            interrupted=interrupted,
+        )
 
     def reads(self, stream: str) -> bool:
         """Whether a stream is of its categories; a message without a version is of none, and read."""

@@ -11,7 +11,18 @@ from itertools import groupby
 from sqlalchemy import Table
 
 from eventkit.domain.catalog.catalog import Catalog
-from eventkit.projection.define.dispatch import Function, Step, check_function, check_ran, raised_by, takes_envelope
+from eventkit.domain.functions import is_asynchronous
+from eventkit.projection.async_calls import AsyncCall
+from eventkit.projection.define.dispatch import (
+    Function,
+    Handler,
+    Step,
+    check_awaitable,
+    check_function,
+    check_ran,
+    raised_by,
+    takes_envelope,
+)
 from eventkit.projection.define.projection import F, Projection
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.live_tables import TableName
@@ -38,29 +49,46 @@ class SqlProjection(Projection):
         tables: Sequence[Table | str] = (),
         version: int = 1,
         categories: Sequence[str] = (),
+        concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; `tables` are all that its handlers write, named as they name them: a rebuild needs them."""
+        """Declare it; `tables` are all that its handlers write, named as they name them: a rebuild needs them.
+
+        Where a handler is `async def`, `concurrency` is how many transactions run at a time in one process, each on a
+        connection and with streams of its own.
+        """
         super().__init__(name, catalog, version=version, categories=categories)
+        self.declare_concurrency(concurrency)
         self.tables = tuple(TableName.of(table) for table in tables)
 
     def on(self, cls: type) -> Callable[[F], F]:
-        """Register the handler of an event class: (connection, event), or (connection, event, envelope)."""
+        """Register the handler of an event class: (connection, event), or (connection, event, envelope).
+
+        An `async def` is called with SQLAlchemy's AsyncConnection.
+        """
         self.handlers.check_type(cls)
 
         def register(function: F) -> F:
-            enveloped = takes_envelope(function, plain=2, projection=self.name)
-            self.handlers.add(cls, _each(function, enveloped=enveloped), takes_envelope=enveloped, user=function)
+            enveloped = takes_envelope(function, plain=2, projection=self.name, asynchronous=True)
+            check_awaitable(function, projection=self.name)
+            call = _each_async if is_asynchronous(function) else _each
+            self.handlers.add(cls, call(function, enveloped=enveloped), takes_envelope=enveloped, user=function)
             return function
 
         return register
 
     def on_batch(self, cls: type) -> Callable[[F], F]:
-        """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order."""
+        """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order.
+
+        An `async def` is called with SQLAlchemy's AsyncConnection.
+        """
         self.handlers.check_type(cls)
 
         def register(function: F) -> F:
-            check_function(function, (2,), projection=self.name, more="2, the connection and the envelopes")
-            self.handlers.add(cls, _run(function), takes_envelope=True, user=function)
+            more = "2, the connection and the envelopes"
+            check_function(function, (2,), projection=self.name, more=more, asynchronous=True)
+            check_awaitable(function, projection=self.name)
+            call = _run_async if is_asynchronous(function) else _run
+            self.handlers.add(cls, call(function), takes_envelope=True, user=function)
             return function
 
         return register
@@ -69,7 +97,10 @@ class SqlProjection(Projection):
         """Call the handlers, a run of one type at a time; the session's search path leads their names to a shadow."""
         del shadow
         for handler, run in groupby(steps, key=lambda step: step.handler):
-            handler.function(workspace.sqlalchemy, list(run))
+            if handler.asynchronous:
+                _await(workspace, handler, list(run))
+            else:
+                handler.function(workspace.sqlalchemy, list(run))
 
 
 def _each(function: Function, *, enveloped: bool) -> Function:
@@ -86,6 +117,30 @@ def _each(function: Function, *, enveloped: bool) -> Function:
                 raise
 
     return call
+
+
+def _await(workspace: OwnTransaction, handler: Handler, steps: Sequence[Step]) -> None:
+    """Call an `async def` handler for each event, or for the run of them."""
+    calls: list[AsyncCall] = handler.function(workspace.async_connection, steps)  # type: ignore[assignment]
+    for call, result in zip(calls, workspace.call_async(calls), strict=True):
+        if result is not None:
+            check_ran(call.step, result)
+
+
+def _each_async(function: Function, *, enveloped: bool) -> Function:
+    def calls(connection: object, steps: Sequence[Step]) -> list[AsyncCall]:
+        if enveloped:
+            return [AsyncCall(step, function, (connection, step.event, step.envelope)) for step in steps]
+        return [AsyncCall(step, function, (connection, step.event)) for step in steps]
+
+    return calls
+
+
+def _run_async(function: Function) -> Function:
+    def calls(connection: object, steps: Sequence[Step]) -> list[AsyncCall]:
+        return [AsyncCall(steps[0], function, (connection, [step.envelope for step in steps]))]
+
+    return calls
 
 
 def _run(function: Function) -> Function:

@@ -40,6 +40,7 @@ class TableProjection(Projection):
     """
 
     kind = "table projection"
+    awaits = False  # `async def` handlers: a fold waits for nothing
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class TableProjection(Projection):
             check_function(key, (1, 2), projection=self.name, more="1 for the event, or 2 with the envelope")
 
         def register(function: F) -> F:
-            enveloped = takes_envelope(function, plain=2, projection=self.name)
+            enveloped = takes_envelope(function, plain=2, projection=self.name, asynchronous=self.awaits)
             wide_key = key is not None and positional(key) == _WITH_ENVELOPE
             self.handlers.add(
                 cls,

@@ -11,7 +11,6 @@ from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.memory import Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.by_stream import StreamPart
 from eventkit.storage.outbox.outbox import READING
@@ -49,7 +48,7 @@ def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreF
         options = {**_SESSION, "search_path": job.search_path}
         label = f"rebuild {job.name}"
         connection = connect(job.database_url, name=label, schema=job.schema, options=options)
-        workspace = OwnTransaction(connection, with_sqlalchemy=projection.needs_sqlalchemy)
+        workspace = projection.workspace(connection)
         stack.callback(workspace.close)
         store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
         stack.callback(store.close)

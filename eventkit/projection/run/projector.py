@@ -24,6 +24,7 @@ from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
+from eventkit.projection.lanes import waves
 from eventkit.projection.reached import Reached
 from eventkit.projection.run.resume import Begin, ResumePoints
 from eventkit.storage.dead_letters.letters import Letter
@@ -52,10 +53,12 @@ class Projector:
         schema: str = "eventkit",
         stop: Stop | None = None,
         aside: SetAside | None = None,
+        lanes: Sequence[BatchApplier] = (),
     ) -> None:
         """Put the parts together; the connection that `applying` works on, and history, are this projector's alone.
 
-        Streams wait in `aside`; without it, whatever a handler calls and is away holds up all of them.
+        Streams wait in `aside`; without it, whatever a handler calls and is away holds up all of them. `lanes` apply
+        parts of a batch on connections of their own, at the same time.
         """
         self.projection = applying.projection
         self.counters = Counters()
@@ -68,7 +71,8 @@ class Projector:
         self._full_told = -HELD  # when
         self._held_upto = ""  # the last stream that was looked at, where a look has not come to the end
         self._second = StreamParking(self._applying, history, schema=schema)
-        self._culprits = EventIsolation(self._applying, self._second, self.stop, aside=aside)
+        self._culprits = EventIsolation(self._applying, self._second, self.stop, aside=aside, lanes=lanes)
+        self._has_lanes = bool(lanes)
 
     def start(self, *, known: bool = False) -> int:
         """Register the projection, check its version and its table, and try the streams that wait for missing events.
@@ -158,9 +162,12 @@ class Projector:
         self.counters.duplicates += batch.duplicates
         read = [run for run in batch.runs if self.projection.reads(run.stream)]
         self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in read)
-        runs = self._aside.sort_out(read) if self._aside is not None else read
-        alone = batch.malformed or self._aside
-        done = self._apply_runs(runs, reached=None if alone else reached)
+        parts = waves(read, most=self.projection.batch) if self._has_lanes else [read]
+        alone = batch.malformed or self._aside or len(parts) > 1
+        done = True
+        for part in parts:
+            runs = self._aside.sort_out(part) if self._aside is not None else part
+            done = done and self._apply_runs(runs, reached=None if alone or self._aside else reached)
         self._keep_malformed(batch.malformed)
         return done
 

@@ -15,8 +15,10 @@ import msgspec
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
+from eventkit.event_loop import CallInterrupted
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.breaker import Breakers
+from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
@@ -28,7 +30,6 @@ from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import StoreSource, TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
-from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.events.unknown_types import refuse_unknown_types
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.leases import Lease
@@ -91,31 +92,40 @@ class ProjectionRunner:
 
     def work(self, stop: Stop) -> None:
         """Run terms until one is the last."""
-        while not stop.is_set() and self._term(stop):
-            pass
+        try:
+            while not stop.is_set() and self._term(stop):
+                pass
+        except CallInterrupted:
+            name = self._projection.name
+            logger.info("projector %s: a handler was under way and is cancelled: it will be done again", name)
 
     def _term(self, stop: Stop) -> bool:
         """Return whether another term shall follow."""
         with ExitStack() as stack:
-            projector = self._projector(stack, stop)
+            projector = self._projector(stack, stop, lanes=self._projection.lanes)
             projector.start(known=self._known)
             self._known = True
             if self._wanted.from_store:
                 return self._from_store(projector, stack)
             return self._from_transport(projector, stack)
 
-    def _projector(self, stack: ExitStack, stop: Stop) -> Projector:
-        connection = self._connections.batches(self._projection.timeout)
-        workspace = OwnTransaction(connection, with_sqlalchemy=self._projection.needs_sqlalchemy)
-        stack.callback(workspace.close)
-        history = self._connections.history(connection)
+    def _projector(self, stack: ExitStack, stop: Stop, *, lanes: int = 1) -> Projector:
+        applying = self._applying(stack, stop)
+        others = [self._applying(stack, stop, applying.recent) for _ in range(1, lanes)]
+        history = self._connections.history(applying.workspace.connection)
         stack.callback(history.close)
-        schema, opening = self._settings.schema, self._connections.opening(connection, stack)
-        applying = BatchApplier(self._projection, workspace, schema=schema, opening=opening)
-        aside = SetAside(self._projection.handlers, self._breakers)
-        projector = Projector(applying, history=history, schema=schema, stop=stop, aside=aside)
+        aside, schema = SetAside(self._projection.handlers, self._breakers), self._settings.schema
+        projector = Projector(applying, history=history, schema=schema, stop=stop, aside=aside, lanes=others)
         projector.counters = self.counters
         return projector
+
+    def _applying(self, stack: ExitStack, stop: Stop, recent: Recent | None = None) -> BatchApplier:
+        """Return what applies, on a connection of its own."""
+        connection = self._connections.batches(self._projection.idle_limit)
+        workspace = self._projection.workspace(connection, interrupted=stop.is_set)
+        stack.callback(workspace.close)
+        schema, opening = self._settings.schema, self._connections.opening(connection, stack)
+        return BatchApplier(self._projection, workspace, schema=schema, opening=opening, recent=recent)
 
     def _tell_pruned(self, projector: Projector) -> None:
         """Warn of a read model that will lack events, where the transport does not have them either."""
@@ -201,7 +211,7 @@ class ProjectionRunner:
         position = projector.start(known=True)  # after the lease: it has moved on under the process that held it before
         reading = self._connections.store("projector reader", options=READING)
         stack.callback(reading.close)
-        return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.batch)
+        return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.received)
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
@@ -210,7 +220,7 @@ class ProjectionRunner:
             projector.follows(group, broker_of(self._settings.require_transport()), topics)
         subscription = transport.subscribe(topics, group, resume=projector.resuming(self._wanted.begin))
         source = self._projection.reading(
-            TransportSource(subscription, limit=self._projection.batch, prompt=self._projection.prompt),
+            TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt),
             transport,
             lambda: self._connections.read_models("responder", autocommit=True),
         )
