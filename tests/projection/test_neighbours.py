@@ -115,6 +115,24 @@ def test_many_new_streams_that_another_process_creates_delay_no_other(
     assert rows(url, "select orders, count(*) from totals group by 1") == [(1, len(names))]
 
 
+@pytest.mark.parametrize("hole", [False, True], ids=["a run", "a run with a hole"])
+def test_a_stream_that_waits_for_a_lock_alone_is_gone_around(url: str, *, hole: bool) -> None:
+    """It is tried again without waiting: here a wait has no end but that of its statement."""
+    waiting = orders("order-1", 4)
+    source = Given([*(waiting[::2] if hole else waiting), *orders("order-2", 1)], orders("order-2", 1, first=2))
+    with working(url) as projector, hung(url, ["order-1"]):
+        step_until(projector, source, lambda: len(source.acknowledged) == 1, timeout=60)
+        with projector._applying.workspace.transaction() as connection:
+            connection.execute("set lock_timeout = '600s'")
+            connection.execute("set statement_timeout = '60s'")
+        assert projector._aside
+        waiting_ones = projector._aside._waiting
+        due = waiting_ones["order-1"].due
+        step_until(projector, source, lambda: waiting_ones["order-1"].due > due + 2, timeout=60)
+
+    assert [item.key for item in source.acknowledged] == ["order-2"] * 2
+
+
 Again = Callable[[EventIsolation, Callable[[], Any]], Any]
 
 

@@ -29,7 +29,7 @@ from eventkit.storage.projections.registration import register
 from eventkit.storage.projections.registry import Live, ProjectionRegistry
 from eventkit.storage.schema.installation import refuse_moved, remember
 
-_SHORT_WAIT = b"set local lock_timeout = '50ms'"
+SHORT_WAIT = b"set local lock_timeout = '50ms'"
 
 
 class Stopped(msgspec.Struct):
@@ -129,7 +129,7 @@ class BatchApplier:
         with self.workspace.transaction() as connection:
             live = self.fence(connection)
             if around_locks:
-                connection.execute(_SHORT_WAIT)
+                connection.execute(SHORT_WAIT)
                 locked = self.checkpoints.locked(connection, live.generation, [run.stream for run in runs])
             free = [run.span() for run in runs if run.stream not in locked]
             advanced = self.checkpoints.advance(connection, live.generation, free) if free else set()

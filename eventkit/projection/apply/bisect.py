@@ -87,7 +87,8 @@ class EventIsolation:
         limit, attempts = most, 0
         while left is not None:
             current = left
-            looking = partial(self._second.look, current, done, limit=limit, redrive=redrive)
+            around = self._aside is not None and self._aside.around_locks
+            looking = partial(self._second.look, current, done, limit=limit, redrive=redrive, around_locks=around)
             try:
                 left = self.again(looking)
                 limit, attempts = min(most, 2 * limit), 0
@@ -133,7 +134,7 @@ class EventIsolation:
                 if whose is not ErrorClass.RIVAL:
                     raise translated(error) from error
                 if self._aside is not None and applying.fenced and is_lock_timeout(error):
-                    raise Locked from error
+                    raise Locked(str(error).strip().partition("\n")[0]) from error
                 lost = error
                 logger.info("%s tries again, nobody is to blame: %s", self._name, str(error).strip().partition("\n")[0])
                 self._stop.wait(_backoff(attempt) / 10)
@@ -149,6 +150,8 @@ class EventIsolation:
             return self.again(work)
         except Failed as failure:
             raise failure.error from None
+        except Locked as locked:
+            raise DatabaseUnavailable(f"{self._name} waits for a lock of another transaction: {locked}") from locked
 
     def _judge(self, doubts: Sequence[Doubt], done: Counters) -> list[Run]:
         """Count messages below their checkpoints; return those that a second look parks as forks."""

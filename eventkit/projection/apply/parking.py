@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from eventkit.domain.header_values import shown
-from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.applier import SHORT_WAIT, BatchApplier
 from eventkit.projection.apply.classify import right_below
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Verdict
 from eventkit.projection.apply.letter import Why, letter, waiting
@@ -43,9 +43,14 @@ class StreamParking:
         """What the last look tried to apply."""
         return self._looking.trying if self._looking else ()
 
-    def look(self, run: Run, done: Counters, *, limit: int = PAGE, redrive: bool = False) -> Run | None:
-        """Apply up to `limit` events of a stream, keep or drop the others; return what must be looked at again."""
-        with self._at(run.stream) as looking:
+    def look(
+        self, run: Run, done: Counters, *, limit: int = PAGE, redrive: bool = False, around_locks: bool = False
+    ) -> Run | None:
+        """Apply up to `limit` events of a stream, keep or drop the others; return what must be looked at again.
+
+        `around_locks` waits for no lock for long, as `BatchApplier.apply` does.
+        """
+        with self._at(run.stream, around_locks=around_locks) as looking:
             left = None
             if looking.checkpoint.parked and not redrive and not looking.is_held():
                 looking.wait_behind(run)
@@ -113,11 +118,13 @@ class StreamParking:
             return checkpoint is not None and checkpoint.parked
 
     @contextmanager
-    def _at(self, stream: str) -> Iterator[StreamRepair]:
+    def _at(self, stream: str, *, around_locks: bool = False) -> Iterator[StreamRepair]:
         """Look at a stream in a transaction."""
         self._looking = None
         with self._applying.workspace.transaction() as connection:
             live = self._applying.fence(connection)
+            if around_locks:
+                connection.execute(SHORT_WAIT)
             checkpoint = self._applying.checkpoints.lock(connection, live.generation, stream)
             self._looking = StreamRepair(self._parts, connection, live, checkpoint)
             yield self._looking
