@@ -10,7 +10,6 @@ from examples import live_fastapi
 from examples.live_fastapi import OrderPlaced, OrderShipped, messages, shop, store
 
 
-@pytest.mark.timeout(120)
 async def test_a_browser_gets_the_events_of_one_order_and_goes_on_where_it_was(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_session_that_holds_a_reader_s_row_delays_nobody(own_server: EmbeddedP
         log.fetch(Ask(0, True, [], [], [], 100, 100_000))  # noqa: FBT003 struct field
         hung.execute("select from eventkit.readers for update")
         note_asynchronously(own_server.url, 1)
-        connection.execute("set statement_timeout = '5s'")
+        connection.execute("set statement_timeout = '60s'")
 
         page = log.fetch(Ask(0, True, [], [], [], 100, 100_000))  # noqa: FBT003 struct field
     own_server.crash()

@@ -67,7 +67,6 @@ def store() -> EventStore:
 
 
 @pytest.mark.both_postgres
-@pytest.mark.timeout(120)
 def test_it_yields_what_is_there_then_what_comes(database_url: str, store: EventStore) -> None:
     """There is no seam between the two."""
     append(database_url, "a", 1, 2)
@@ -79,7 +78,6 @@ def test_it_yields_what_is_there_then_what_comes(database_url: str, store: Event
         assert [*first, *take(subscription, 2)] == [1, 2, 3, 4]
 
 
-@pytest.mark.timeout(120)
 def test_it_goes_on_above_a_position_or_from_now(database_url: str, store: EventStore) -> None:
     """The position of the event under way is not yet one to go on from."""
     append(database_url, "a", 1, 2, 3)
@@ -95,7 +93,6 @@ def test_it_goes_on_above_a_position_or_from_now(database_url: str, store: Event
         assert take(now, 1) == [5]
 
 
-@pytest.mark.timeout(120)
 def test_types_and_categories_choose(database_url: str) -> None:
     """What is not chosen moves the position and is not yielded."""
     store = EventStore(school)
@@ -111,7 +108,6 @@ def test_types_and_categories_choose(database_url: str) -> None:
         assert [next(of_category).event for _ in range(3)] == [CourseDefined(f"c{number}") for number in range(3)]
 
 
-@pytest.mark.timeout(120)
 def test_an_open_transaction_delays_its_own_events_alone(database_url: str, store: EventStore) -> None:
     """What it holds comes when it commits, and until then the position stays below it."""
     with store.subscribe(database_url) as subscription, psycopg.connect(database_url) as slow:
@@ -127,7 +123,6 @@ def test_an_open_transaction_delays_its_own_events_alone(database_url: str, stor
         assert take(subscription, 1) == [1]
 
 
-@pytest.mark.timeout(200)
 def test_under_writers_each_event_comes_once_and_in_the_order_of_its_stream(
     database_url: str, store: EventStore
 ) -> None:
@@ -174,7 +169,6 @@ def _write(url: str, seed: int) -> None:
                     raise ZeroDivisionError
 
 
-@pytest.mark.timeout(120)
 def test_all_subscriptions_of_a_process_share_one_session(database_url: str, store: EventStore) -> None:
     """It ends with the last of them, also where one was forgotten and not closed."""
     append(database_url, "a", *range(5))
@@ -198,7 +192,6 @@ def test_all_subscriptions_of_a_process_share_one_session(database_url: str, sto
     wait_until(lambda: sessions() == 0, timeout=SECONDS)
 
 
-@pytest.mark.timeout(120)
 def test_a_subscription_that_is_too_slow_reads_alone_until_it_has_caught_up(
     database_url: str, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +210,6 @@ def test_a_subscription_that_is_too_slow_reads_alone_until_it_has_caught_up(
         assert take(slow, 1) == [60]
 
 
-@pytest.mark.timeout(200)
 def test_it_survives_a_restart_of_the_server() -> None:
     """It waits for the server, and goes on without a gap and without a repeat."""
     server = PostgresServer.start(default_release())
@@ -242,7 +234,6 @@ def test_it_survives_a_restart_of_the_server() -> None:
     assert [one.version for one in listening.got] == [1, 2, 3]
 
 
-@pytest.mark.timeout(120)
 def test_closing_ends_an_iteration_that_waits(database_url: str, store: EventStore) -> None:
     """Another thread may close it."""
     listening = Listening(store.subscribe(database_url))
@@ -258,7 +249,6 @@ async def _numbers(subscription: LiveSubscription, count: int) -> list[int]:
     return [(await anext(subscription)).event.n for _ in range(count)]
 
 
-@pytest.mark.timeout(120)
 async def test_tasks_iterate_too_and_a_cancelled_one_loses_nothing(database_url: str, store: EventStore) -> None:
     """Twenty tasks need no thread each; a wait that is cancelled goes on with the next."""
     subscriptions = [store.subscribe(database_url) for _ in range(20)]
@@ -310,7 +300,6 @@ def test_what_cannot_be_subscribed_to_is_refused_at_once(
         call(store, database_url)
 
 
-@pytest.mark.timeout(120)
 def test_an_engine_names_the_database(database_url: str, store: EventStore) -> None:
     """Its pool is not used: a subscription stays for long."""
     engine = sa.create_engine(sqlalchemy_url(database_url))

@@ -216,7 +216,10 @@ class EventIsolation:
     def _park(self, run: Run, failure: Failed, done: Counters, attempts: int) -> Run | None:
         culprit = self._second.trying[0]
         why = Why(cause_of(failure.error), str(failure), detail(failure.error, private=self._applying.private))
-        return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
+        try:
+            return self.again(lambda: self._second.park(culprit, run, why, done, attempts=attempts))
+        except Locked:
+            return run  # the next look sets it aside
 
 
 def _where(error: Exception) -> str:
