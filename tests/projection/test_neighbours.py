@@ -10,11 +10,12 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection.apply import set_aside
+from eventkit.projection.apply import bisect, set_aside
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.bisect import EventIsolation
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.error_class import translated
+from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.rebuild import swap as swapping
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
@@ -26,7 +27,7 @@ from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.projections.live_tables import LiveTable
 from eventkit.storage.projections.swap_tables import lock_tables
 from tests.projection.recorded import record
-from tests.projection.shop import Given, checkpoints, letters, orders, rows, store, totals
+from tests.projection.shop import Given, Ordered, checkpoints, letters, message, orders, rows, store, totals
 from tests.projection.test_running import MODELS, environment, run, running
 from tests.waiting import wait_until
 
@@ -131,6 +132,30 @@ def test_a_stream_that_waits_for_a_lock_alone_is_gone_around(url: str, *, hole: 
         step_until(projector, source, lambda: waiting_ones["order-1"].due > due + 2, timeout=60)
 
     assert [item.key for item in source.acknowledged] == ["order-2"] * 2
+
+
+def test_a_stream_that_is_locked_when_it_is_to_be_parked_is_set_aside(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event has failed, and another process has its checkpoint by then: it is parked when the lock is gone."""
+    monkeypatch.setattr(bisect, "_backoff", lambda _: 0.001)
+    real = StreamParking.park
+    source = Given([*orders("order-1", 1), message("order-1", 2, Ordered("eve", -1)), *orders("order-2", 1)])
+    with working(url) as projector, psycopg.connect(url) as other:
+
+        def park(self: StreamParking, *given: Any, **named: Any) -> Any:  # noqa: ANN401 as the real one
+            other.execute("select from eventkit.checkpoints where stream = 'order-1' for update")
+            return real(self, *given, **named)
+
+        monkeypatch.setattr(StreamParking, "park", park)
+        step_until(projector, source, lambda: len(projector._aside or ()) == 1, timeout=60)
+        assert letters(url) == []
+        monkeypatch.setattr(StreamParking, "park", real)
+        other.rollback()
+        step_until(projector, source, lambda: len(source.acknowledged) == 3, timeout=60)
+
+    assert letters(url) == [("order-1", 2, "failed")]
+    assert rows(url) == [("ann", 2, 2)]
 
 
 Again = Callable[[EventIsolation, Callable[[], Any]], Any]

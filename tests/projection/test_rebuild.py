@@ -30,6 +30,7 @@ from tests.projection.shop import (
     totals,
 )
 from tests.servers.postgres import PostgresServer
+from tests.waiting import wait_until
 
 MUCH = 10_000_000_000  # bytes that a rebuild may take: a test's process is no rebuild's
 
@@ -281,12 +282,11 @@ def test_who_is_in_the_way_of_a_swap_is_named_and_waited_for(url: str, caplog: p
         reader.execute("select from totals")
         swapping = threading.Thread(target=rebuild, args=(url,))
         swapping.start()
-        swapping.join(3)  # longer than one attempt
+        wait_until(lambda: "(a report), idle in transaction" in caplog.text, what="an attempt to swap")
         assert rows_unlocked(reader) == [("ann", 1, 1)]
         reader.rollback()
         swapping.join(60)
 
-    assert "(a report), idle in transaction" in caplog.text
     assert rows(url) == [("ann", 3, 3)]
 
 
