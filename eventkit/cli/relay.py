@@ -83,13 +83,14 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 def _claim(settings: Settings, claims: "Claims") -> None:
     """Claim the topics that are known; TopicUnusable where one is another installation's."""
     from eventkit.storage.db.connect import connect
-    from eventkit.storage.events.categories import known_topics
+    from eventkit.storage.events.categories import known_topics, record_held
     from eventkit.storage.schema.installation import refuse_moved
 
     with connect(settings.require_database(), name="check", schema=settings.schema, autocommit=True) as connection:
         owner = str(refuse_moved(connection, settings.schema).id)
         topics = known_topics(connection, settings.schema)
         refused = claims.refused(connection, settings.schema, topics, owner=owner)
+        record_held(connection, settings.schema, refused)
     if refused:
         raise TopicUnusable(refused)
 

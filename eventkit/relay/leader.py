@@ -17,6 +17,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.relay.bisect import send_one_by_one
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
+from eventkit.storage.events.categories import record_held
 from eventkit.storage.outbox.gap_reader import GapReader
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import Outbox, Scope, Settlement
@@ -46,6 +47,7 @@ class Leader:
         self._owed = owed
         self._suspects_to = 0  # the highest position that a broker refused: search up to it
         self._held_until: dict[str, float] = {}
+        self._told: dict[str, str] = {}  # why topics are held, until it is recorded
 
     def settle_owed(self) -> None:
         """Settle what is acknowledged: that is true whatever happened to the rest."""
@@ -57,9 +59,12 @@ class Leader:
         parked = Outbox(reading, schema).parked()
         scope = Scope(part=part[0], of=part[1], held=self._held(), parked=parked)
         outbox = Outbox(reading, schema, scope=scope)
-        failure = self._search(outbox, parked) if self._suspects_to else self._stream(outbox, scope, stop)
+        failure = self._search(outbox, dict(parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)
         if failure is not None:
             self._judge(self._publishing.abandon(failure))
+        if self._told:
+            record_held(reading, schema, self._told)
+            self._told = {}
 
     def _stream(self, outbox: Outbox, scope: Scope, stop: Stop) -> Reports | None:
         reader = GapReader(outbox)
@@ -112,6 +117,7 @@ class Leader:
                 "topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD, reason
             )
             self._held_until[topic] = time.monotonic() + _HOLD
+            self._told[topic] = reason
 
     def _held(self) -> list[str]:
         return sorted(topic for topic, until in self._held_until.items() if until > time.monotonic())

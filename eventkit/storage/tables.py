@@ -119,6 +119,7 @@ def _installation(tables: MetaData) -> None:
         Column("system_identifier", BigInteger),  # of the server, where it tells; null before the first use
         Column("database_oid", BigInteger),
         Column("timeline", Integer),  # a hint: every failover changes it
+        Column("relay_redrives", BigInteger, nullable=False, server_default=text("0")),  # the relay begins to read anew
         CheckConstraint("single", name="single"),
         comment="The id of this installation, and the server and database in which it was last known to be.",
     )
@@ -128,6 +129,14 @@ def _installation(tables: MetaData) -> None:
         Column("topic", Text, primary_key=True),
         Column("first_sent_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="A topic to which this installation's relay sends events.",
+    )
+    Table(
+        "held_topics",
+        tables,
+        Column("topic", Text, primary_key=True),
+        Column("reason", Text, nullable=False),
+        Column("held_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="A topic to which the relay did not send for a while, why, and when that was last so.",
     )
     Table(
         "groups",

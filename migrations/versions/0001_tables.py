@@ -80,7 +80,7 @@ def downgrade() -> None:
         "tags",
         "events",
         "streams",
-        *("groups", "topics", "installation"),
+        *("groups", "held_topics", "topics", "installation"),
     ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
@@ -94,6 +94,7 @@ def _installation(schema: str) -> None:
         sa.Column("system_identifier", sa.BigInteger),
         sa.Column("database_oid", sa.BigInteger),
         sa.Column("timeline", sa.Integer),
+        sa.Column("relay_redrives", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("single", name="installation_pkey"),
         sa.CheckConstraint("single", name=op.f("installation_single_check")),
         schema=schema,
@@ -107,6 +108,15 @@ def _installation(schema: str) -> None:
         sa.PrimaryKeyConstraint("topic", name="topics_pkey"),
         schema=schema,
         comment="A topic to which this installation's relay sends events.",
+    )
+    op.create_table(
+        "held_topics",
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("held_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("topic", name="held_topics_pkey"),
+        schema=schema,
+        comment="A topic to which the relay did not send for a while, why, and when that was last so.",
     )
     op.create_table(
         "groups",

@@ -123,7 +123,7 @@ def test_a_backlog_is_read_in_pages_without_tearing_a_transaction(
     assert len(rows) == 21
 
 
-@pytest.mark.parametrize("others", [0, 500], ids=["few are parked", "many are parked"])
+@pytest.mark.parametrize("others", [0, 500, 1_000], ids=["few are parked", "many are parked", "more than are held"])
 def test_a_parked_stream_is_read_up_to_its_parked_event(
     database_url: str, connect: Callable[[], Connection], others: int
 ) -> None:
@@ -133,9 +133,16 @@ def test_a_parked_stream_is_read_up_to_its_parked_event(
     last = note(writer, 1)
     note(writer, 1)
     note(writer, 2)
+    letters = {"order-1": last.position} | {f"order-it's {number} %": 1 for number in range(others)}
+    writer.cursor().executemany(
+        "insert into eventkit.dead_letters (parked_by, stream, version, position, event_id, type, cause, error,"
+        " attempts) values ('relay', %s, 1, %s, gen_random_uuid(), 'Noted', 'refused', '', 1)",
+        list(letters.items()),
+    )
     writer.commit()
-    parked = {"order-1": last.position} | {f"order-it's {number} %": 1 for number in range(others)}
     with reading(database_url) as connection:
+        parked = Outbox(connection, "eventkit").parked()
+        assert (len(parked.streams), parked.more) == (others + 1, others == 1_000)
         reader = GapReader(Outbox(connection, "eventkit", scope=Scope(parked=parked)))
         reader.start_pending()
         rows = reader.read()

@@ -46,6 +46,9 @@ _SEND_AGAIN = f"""with gone as (
   returning *)
 {RECORD} select %(actor)s, 'redrive', 'the relay sends it again', id, {COPIED} from gone"""
 
+# The relay looks at this each second, and reads anew. Last in its transaction: all of them lock this row.
+_SEEN_BY_RELAY = "update {s}.installation set relay_redrives = relay_redrives + 1"
+
 _AMEND = """insert into {{s}}.amendments (position, event_id, type, schema_version, data, metadata)
 select e.position, e.id, {what}
   from {{s}}.dead_letters d join {{s}}.events e on e.position = d.position
@@ -113,6 +116,8 @@ class LetterActions:
             ids = choice.of_relay(yes=False).ids
             asked = self._execute(_ASK, ids=ids, named=list(named), process=process).rowcount
             sent = self._execute(_SEND_AGAIN, ids=choice.of_relay(yes=True).ids).rowcount
+            if sent:
+                self._execute(_SEEN_BY_RELAY)
             # crash point: asked, not committed -> nothing has happened
         return asked, sent
 
@@ -133,6 +138,8 @@ class LetterActions:
             done = [outcome for outcome in outcomes if outcome.done]
             results = [outcome.result for outcome in done]
             self._execute(_DISCARD, ids=[outcome.letter for outcome in done], results=results)
+            if parked_by == RELAY:
+                self._execute(_SEEN_BY_RELAY)
             if checkpoint is not None:
                 self._go_on(place, checkpoint)
             # crash point: discarded, not committed -> nothing has happened
@@ -154,6 +161,7 @@ class LetterActions:
                         f"the event of dead letter {letter} was sent meanwhile: redrive or discard it"
                     )
                 self._execute(_SEND_AGAIN, ids=[letter])
+                self._execute(_SEEN_BY_RELAY)
             else:
                 self._execute(_ASK, ids=[letter], named=[], process=None)
             # crash point: edited, not committed -> nothing has happened

@@ -6,7 +6,7 @@ A loose scan over the events' index on (stream, version): one step a category, h
 category whose events were all pruned the record of prunings tells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -20,6 +20,9 @@ _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
 _PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
 _SENT = "select topic from {s}.topics"
 _RECORD = "insert into {s}.topics (topic) values (%s) on conflict do nothing"
+_RECORD_HELD = """insert into {s}.held_topics (topic, reason) values (%s, %s)
+                  on conflict (topic) do update set reason = excluded.reason, held_at = excluded.held_at"""
+_HELD = "select topic, reason from {s}.held_topics where held_at > clock_timestamp() - interval '10 min' order by topic"
 _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
@@ -53,6 +56,22 @@ def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
             for statement in (_SENT, _PENDING)
             for (topic,) in connection.execute(statement.format(s=f'"{schema}"').encode()).fetchall()
         }
+
+
+def record_held(connection: psycopg.Connection[Any], schema: str, reasons: Mapping[str, str]) -> None:
+    """Note that the relay sends nothing to topics for now, and why, for who looks at the database from outside."""
+    with database_errors():
+        for topic, reason in sorted(reasons.items()):
+            connection.execute(_RECORD_HELD.format(s=f'"{schema}"').encode(), (topic, reason))
+
+
+def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
+    """Return the topics that the relay held in the last minutes and that the oldest events wait for, and why."""
+    s = f'"{schema}"'
+    with database_errors():
+        waiting = {topic for (topic,) in connection.execute(_PENDING.format(s=s).encode()).fetchall()}
+        held = connection.execute(_HELD.format(s=s).encode()).fetchall()
+    return {topic: reason for topic, reason in held if topic in waiting}
 
 
 def record_topic(connection: psycopg.Connection[Any], schema: str, topic: str) -> None:

@@ -47,7 +47,7 @@ class Page(msgspec.Struct, frozen=True):
     rows: list[Row]  # position first, topic second
     holders: Holders  # none where nothing was found and the holders were not asked for
     complete: bool  # False where `limit` or `max_bytes` cut it short
-    server: str  # changes when the server restarts
+    server: str  # changes when the server restarts, or its tables are restored
 
 
 class Horizon(msgspec.Struct, frozen=True):
@@ -129,8 +129,10 @@ class GapReader:
                 self._before = self._gaps.holders
             page = self._source.fetch(self._ask(in_flight))
             if page.server != self._server:
-                msg = "the PostgreSQL server was restarted: what was known about its gaps is void, reading starts again"
-                raise DatabaseUnavailable(msg)
+                raise DatabaseUnavailable(
+                    "the PostgreSQL server was restarted, or its tables were restored: what was known about gaps is "
+                    "void, reading starts again"
+                )
             torn = self._resume is not None and self._gaps.torn(self._before, page.holders)
             if not self._gaps.woken(page.holders) and not torn:
                 return self._take(page)

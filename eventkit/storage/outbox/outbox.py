@@ -52,7 +52,10 @@ HOLDERS = """select coalesce(string_agg(name, ','), '') from (
    group by virtualtransaction having bool_or(locktype = 'relation')) holders"""
 OTHERS = HOLDERS.replace("where granted", "where granted and pid is distinct from pg_backend_pid()")
 
-SERVER = "pg_is_in_recovery() || ' ' || pg_postmaster_start_time()"
+# Changes where positions may be given out again: with a restart of the server, and with a restore of the table.
+SERVER = (
+    "pg_is_in_recovery() || ' ' || pg_postmaster_start_time() || ' ' || pg_relation_filenode('{s}.events'::regclass)"
+)
 
 _HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
 
@@ -123,8 +126,14 @@ _WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[
         where p.stream = e.stream and p.first <= e.position))"""
 
 _MANY_PARKED = 50
+_MOST_PARKED = 1_000  # that are held in memory; where there are more, each row is looked up among the letters
 
-_PARKED = "select stream, min(position) from {s}.dead_letters where parked_by = 'relay' group by stream"
+_IN_LETTERS = """o.topic <> all(%(held)s::text[]) and not exists (select from {s}.dead_letters d
+        where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)"""
+
+_PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_by = 'relay'
+ group by stream order by stream limit {_MOST_PARKED + 1}"""
+_REDRIVES = "select relay_redrives from {s}.installation"
 
 _FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
 
@@ -146,6 +155,18 @@ select exists (select from fence), p.* from (select) one left join parked p on t
 )
 
 
+class Parked(msgspec.Struct, frozen=True):
+    """The relay's parked streams, each with the position from which on it waits: the first thousand, or all."""
+
+    streams: dict[str, int] = {}
+    redrives: int = 0  # changes when an operator has taken letters of the relay away
+
+    @property
+    def more(self) -> bool:
+        """Whether there are more than `streams` holds: a row has to be looked up among the letters."""
+        return len(self.streams) > _MOST_PARKED
+
+
 class Scope(msgspec.Struct, frozen=True):
     """Which rows a relay takes.
 
@@ -155,7 +176,7 @@ class Scope(msgspec.Struct, frozen=True):
     part: int = 0
     of: int = 1
     held: Sequence[str] = ()
-    parked: Mapping[str, int] = msgspec.field(default_factory=dict)
+    parked: Parked = Parked()
 
 
 class Outbox:
@@ -169,10 +190,10 @@ class Outbox:
         self._cursor = connection.cursor(binary=True)
         self._params = {
             "held": text_array(scope.held),
-            "parked": text_array(scope.parked),
-            "parked_from": plain_array(scope.parked.values()),
+            "parked": text_array(scope.parked.streams),
+            "parked_from": plain_array(scope.parked.streams.values()),
         }
-        wanted = _wanted(scope)
+        wanted = _wanted(scope, self._schema)
         parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
         self._pages = Pages(connection, self._schema, parts)
 
@@ -184,17 +205,21 @@ class Outbox:
         """Read unsent events in one statement; what is returned is durable."""
         return self._pages.fetch(ask, self._params)
 
-    def parked(self) -> dict[str, int]:
-        """Return the parked streams, each with the position from which on it waits."""
+    def parked(self) -> Parked:
+        """Return what is parked; it reads a thousand streams at most."""
         with database_errors():
-            return dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
+            streams = dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
+            (redrives,) = self._cursor.execute(_REDRIVES.format(s=self._schema)).fetchone() or (0,)
+        return Parked(streams, redrives)
 
 
-def _wanted(scope: Scope) -> str:
+def _wanted(scope: Scope, schema: str) -> str:
     """Return the condition of a scope; many parked streams are written into it, for only a constant array is hashed."""
     conditions = [_WANTED]
-    if len(scope.parked) > _MANY_PARKED:
-        literal = text_array(scope.parked).replace("'", "''").replace("%", "%%")
+    if scope.parked.more:
+        conditions = [_IN_LETTERS.format(s=schema)]
+    elif len(scope.parked.streams) > _MANY_PARKED:
+        literal = text_array(scope.parked.streams).replace("'", "''").replace("%", "%%")
         conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
     if scope.of > 1:
         conditions.insert(0, f"o.shard %% {int(scope.of)} = {int(scope.part)}")

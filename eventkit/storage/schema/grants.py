@@ -21,6 +21,7 @@ TABLES: dict[str, dict[str, str]] = {
     VERSION_TABLE: {"relay": "S", "projector": "S", "operator": "S", "reader": "S"},
     "installation": {"relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
     "topics": {"relay": "SI", "projector": "S", "operator": "S", "reader": "S"},
+    "held_topics": {"relay": "SIU", "operator": "S", "reader": "S"},
     "groups": {"projector": "SIUD", "operator": "SIUD", "reader": "S"},
     "streams": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "events": {"writer": "SI", "relay": "S", "projector": "SI", "operator": "SI", "reader": "S", "maintenance": "SD"},
