@@ -74,6 +74,15 @@ def binaries(release: int) -> Binaries:
     return found
 
 
+def program(server: PostgresServer, name: str) -> str:
+    """Return the path of a program of the server's release, such as pg_dump."""
+    release = int(server.version.split(".")[0])
+    path = binaries(release).folder / name
+    if not path.exists():
+        raise ServerMissing(f"{name} {release} is not on this machine: install PostgreSQL's client programs")
+    return str(path)
+
+
 def default_release() -> int:
     """Return 15 if the system has it, else 18."""
     return 15 if from_system(15) else 18

@@ -1,6 +1,7 @@
 """A TCP proxy in front of a server, which can lose one answer: the request arrives, the connection ends without a word.
 
-Nobody behind it can tell whether what was asked has happened: it has.
+Nobody behind it can tell whether what was asked has happened: it has. It can also lead to another server from some time
+on, as the address of a cluster does after a failover.
 """
 
 import re
@@ -47,11 +48,19 @@ class Proxy:
         self.lost.clear()
         self._armed = request
 
+    def lead_to(self, port: int) -> None:
+        """Connect clients that come from now on to another server; nobody answers them while that is away."""
+        self._server = port
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                server = socket.create_connection((LOCAL, self._server))
+                try:
+                    server = socket.create_connection((LOCAL, self._server))
+                except OSError:
+                    client.close()
+                    continue
                 line = _Line(client, server)
                 threading.Thread(target=self._forth, args=(line,), daemon=True).start()
                 threading.Thread(target=line.back, daemon=True).start()

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 import psycopg
+from sqlalchemy import MetaData, Table
 
 from eventkit import EventStore, Handlers, TableProjection
 from eventkit.config import Settings
@@ -44,9 +45,9 @@ def with_totals(url: str) -> str:
     return url
 
 
-def order(url: str, category: str, *numbers: int, customer: str = "ann") -> None:
+def order(url: str, category: str, *numbers: int, customer: str = "ann", schema: str = "eventkit") -> None:
     """Append an order for 1 to each of these streams."""
-    store = EventStore(shop)
+    store = EventStore(shop, schema=schema)
     with psycopg.connect(url) as connection:
         for number in numbers:
             store.append(connection, shop.stream(category, str(number)), Ordered(customer, 1))
@@ -87,9 +88,11 @@ def found(url: str, statement: str) -> list[Sequence[object]]:
         return list(connection.execute(statement.encode()).fetchall())
 
 
-def totals(*categories: str, version: int = 1) -> Projection:
+def totals(*categories: str, version: int = 1, table: str = "totals") -> Projection:
     """Return the read model, reading some categories."""
-    projection = TableProjection("totals", shop, table=TOTALS, key="customer", categories=categories, version=version)
+    columns = (column._copy() for column in TOTALS.columns)
+    chosen = TOTALS if table == "totals" else Table(table, MetaData(), *columns)
+    projection = TableProjection("totals", shop, table=chosen, key="customer", categories=categories, version=version)
 
     @projection.on(Ordered)
     def ordered(row: Total, event: Ordered) -> None:

@@ -11,7 +11,14 @@ import msgspec
 import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.errors import NewerSchema, ProjectionDeleted, UndecodableEvent, UnknownEventType, VersionMismatch
+from eventkit.errors import (
+    DatabaseUnavailable,
+    NewerSchema,
+    ProjectionDeleted,
+    UndecodableEvent,
+    UnknownEventType,
+    VersionMismatch,
+)
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.batch import Arrival, Run
@@ -63,6 +70,7 @@ class BatchApplier:
         self._schema = schema
         self.opening = opening
         self.recent = recent or Recent()
+        self._table = 0  # the file that the projections are in; known from the first fence on
         self.fenced = False  # whether the open transaction, or the last one, was behind the fence
         self._has_opened = False  # whether handlers have seen personal data since the last batch began
         self.saved = 0  # the position that this process has saved, where the source is the store
@@ -103,8 +111,18 @@ class BatchApplier:
         """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
         self.fenced = False
         live = self.checked(self.projections.fence(connection, self.projection.name))
+        self._refuse_restored(live)
         self.fenced = True
         return live
+
+    def _refuse_restored(self, live: Live) -> None:
+        """Apply nothing to tables that were restored: what this process has read is ahead of them."""
+        if self._table and live.table != self._table:
+            raise DatabaseUnavailable(
+                f"the tables of the database were restored while {self.projection.name!r} was running: it begins again "
+                "at the place that they have"
+            )
+        self._table = live.table
 
     def checked(self, live: Live | None) -> Live:
         """Return what is live, if this process may apply to it."""

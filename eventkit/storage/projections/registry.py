@@ -20,7 +20,7 @@ import msgspec
 import psycopg
 
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
-_FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s)
+_FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s), pg_relation_filenode(tableoid)
               from {s}.projections where name = %(name)s for {lock}"""
 _SHARED = {"lock": "key share", "gate": "pg_advisory_xact_lock_shared"}
 _TAKE = """select generation, declared_version, position, null
@@ -43,6 +43,7 @@ class Live(msgspec.Struct, frozen=True):
     declared_version: int
     position: int  # up to which the store was read, for those that read the store
     shadow: str | None = None  # the schema that a rebuild's tables are in; None: they are where their names lead
+    table: int = 0  # the file of the table that it was read from: another one after a restore
 
 
 class BuildingGeneration(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class ProjectionRegistry:
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
         row = connection.execute(self._sql(_FENCE, **_SHARED), params).fetchone()
-        return Live(*row[:3]) if row else None
+        return Live(row[0], row[1], row[2], table=row[4]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
         """Hold the row alone until the transaction ends: behind every batch in flight, before those that come."""
