@@ -39,7 +39,8 @@ def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: b
     with connect(settings.require_database(), name="inbox", schema=settings.schema, autocommit=True) as session:
         work = inbox.count_old if dry_run else inbox.prune
         count = work(session, settings.schema, age=age, handler=handler)
+    more = dry_run and count >= inbox.COUNTED
     if as_json:
-        say(json.dumps({"messages": count, "pruned": not dry_run}))
+        say(json.dumps({"messages": count, "pruned": not dry_run} | ({"more": more} if dry_run else {})))
     else:
-        say(f"{count} messages {'would be' if dry_run else 'were'} forgotten")
+        say(f"{'at least ' if more else ''}{count:,} messages {'would be' if dry_run else 'were'} forgotten")

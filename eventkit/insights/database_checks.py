@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from eventkit.projection.status import Statuses
-from eventkit.storage.events.categories import known_topics
+from eventkit.storage.events.categories import held_topics, known_topics
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 from eventkit.storage.schema.health import SOME, Health, Slot
+from eventkit.storage.schema.installation import look, unknown_server
 from eventkit.transports.base import Finding
 
 Check = Callable[[Health], Iterator[Finding]]
@@ -43,6 +44,23 @@ def schema_name(health: Health) -> Iterator[Finding]:
         yield _finding("schema name", f"a role is named {health.schema}", "no role of that name", reason=reason)
 
 
+def installation(health: Health) -> Iterator[Finding]:
+    """Yield a database that is not where the installation was last known to be, or whose server does not say."""
+    found = look(health.connection, health.schema)
+    if found.has_moved:
+        reason = (
+            "nobody may act here: run `eventkit db adopt --moved` where the other is gone for good, or `--clone` where "
+            "it goes on"
+        )
+        yield _finding("installation", f"on {found.here}", f"on {found.remembered}", reason=reason)
+    elif found.here.system_identifier is None:
+        yield _finding("installation", f"on {found.here}", "a known server", safe=True, reason=unknown_server(found))
+    elif found.has_failed_over:
+        timelines = found.here.timeline, found.remembered.timeline
+        reason = "a failover may have lost events: `eventkit projection verify` compares read models with the store"
+        yield _finding("timeline", f"{timelines[0]}", f"{timelines[1]}", safe=True, reason=reason)
+
+
 def outbox(health: Health) -> Iterator[Finding]:
     """Yield events that wait, and relays that should send them."""
     waiting = health.waiting()
@@ -58,6 +76,13 @@ def outbox(health: Health) -> Iterator[Finding]:
         names = ", ".join(f"{number}/{of}" for number in missing) if held else "none runs"
         reason = "start `eventkit relay run` for each part of the shards"
         yield _finding("relay", names, f"a relay for each of {of} parts", safe=not late, reason=reason)
+
+
+def held(health: Health) -> Iterator[Finding]:
+    """Yield topics that the relay does not send to, whatever the reason."""
+    for topic, found in held_topics(health.connection, health.schema).items():
+        reason = "its events wait in the outbox, and are sent when this is mended"
+        yield _finding(f"topic {topic}", f"held by the relay: {found}", "sent to", reason=reason)
 
 
 def letters(health: Health) -> Iterator[Finding]:
@@ -130,7 +155,9 @@ def groups(health: Health) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (
     encoding,
     schema_name,
+    installation,
     outbox,
+    held,
     letters,
     projections,
     slots,

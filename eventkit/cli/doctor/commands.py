@@ -4,6 +4,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 import click
 
@@ -99,7 +100,9 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
     transport = open_broker(settings, "there is no broker to look at: use kafka://host:9092")
     try:
         found = [_topic(transport, topic) for topic in topics]
-        yield from transport.findings([finding.setting for finding in found if finding.safe])
+        settled = transport.findings([finding.setting for finding in found if finding.safe])
+        yield from settled
+        yield from _inbox(settings, settled)
         yield from found
         yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
         yield from group_findings(settings, transport)
@@ -109,6 +112,29 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
         yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
     finally:
         transport.close()
+
+
+def _inbox(settings: Settings, broker: Iterable[Finding]) -> Iterator[Finding]:
+    """Compare how long a broker remembers a stopped group with how long handlers remember messages."""
+    from eventkit.storage.db.connect import connect
+    from eventkit.storage.projections.inbox import oldest
+
+    remembered = next((each.found for each in broker if each.setting == "offsets.retention.minutes"), "")
+    if not remembered.isdigit():
+        return
+    with connect(settings.require_database(), name="doctor", schema=settings.schema, autocommit=True) as connection:
+        age = oldest(connection, settings.schema)
+    if age is not None and age < timedelta(minutes=int(remembered)):
+        reason = (
+            "no fault where nothing older was pruned; else a handler that reads again may do again what it has "
+            "forgotten: `eventkit inbox prune --older-than` more than that"
+        )
+        found, wanted = f"its oldest message came {_span(age)} ago", f"{_span(timedelta(minutes=int(remembered)))}"
+        yield Finding("inbox", f"{found}, the broker remembers a group for {wanted}", wanted, safe=True, reason=reason)
+
+
+def _span(age: timedelta) -> str:
+    return f"{age.days} days" if age.days else f"{age.seconds // 60} minutes"
 
 
 def _topic(transport: Transport, topic: str) -> Finding:

@@ -1,10 +1,11 @@
-"""What `eventkit doctor` says of consumer groups: those that nobody needs any more, and those without a row."""
+"""What `eventkit doctor` says of consumer groups: those that nobody needs, those without a row, those of others."""
 
 from collections.abc import Iterator
 
 from eventkit.config import Settings
 from eventkit.transports import Finding, Transport
 
+_SHOWN = 5  # names of others
 _FILLS = "Redis trims no topic behind it, and queues fill for ever"
 
 
@@ -26,7 +27,17 @@ def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding
     for group in left:
         reason = f"{_FILLS}: end its members, or delete it at the broker"
         yield Finding(f"group {group.name}", "of a projection that was deleted", "removed", safe=False, reason=reason)
+    others = []
     for name in transport.groups(topics):
-        if name not in known and (name.endswith(mark) or f"{mark}." in name):
+        if name in known:
+            continue
+        if not name.endswith(mark) and f"{mark}." not in name:
+            others.append(name)
+        else:
             reason = f"{_FILLS}: delete it, unless a copy of this database that was not adopted reads with it"
             yield Finding(f"group {name}", "at the broker, in no row", "a row of `groups`", safe=False, reason=reason)
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        reason = f"others read these topics, which is theirs to do; where one of them has been given up: {_FILLS}"
+        found = f"{', '.join(others[:_SHOWN])}{more}"
+        yield Finding("groups of others", found, "those that you know", safe=True, reason=reason)

@@ -17,6 +17,7 @@ from eventkit.storage.db.plain_text import file_name
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
+COUNTED = 10_000  # messages that are counted at most
 _PAGE = 10_000  # rows that are pruned in one transaction
 
 # A process that has the same message at the same time waits for the first at the unique key, then finds it taken.
@@ -35,6 +36,8 @@ _LOCK = """select message, (event_id is not null)::int, event_id, parked
 _MOVE = "update {s}.inbox set event_id = %s, parked = %s where handler = %s and message = %s"
 _OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
            and (%(handler)s::text is null or handler = %(handler)s::text)"""
+_OLDEST = "select clock_timestamp() - received_at from {s}.inbox order by received_at limit 1"
+_SOME = f"select count(*) from (select {{old}} limit {COUNTED}) counted"
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
   select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
 # The transaction that keeps a reply has inserted its row before. The conflict finds it by its key, whatever the planner
@@ -149,9 +152,16 @@ def prune(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, h
     return pruned
 
 
-def count_old(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
-    """Return how many messages `prune` would forget."""
+def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None:
+    """Return how long ago the oldest message came that handlers remember; None where there is none."""
     with database_errors():
-        statement = f"select count(*) {_OLD}".format(s=f'"{schema}"').encode()
+        row = connection.execute(_OLDEST.format(s=f'"{schema}"').encode()).fetchone()
+    return row[0] if row else None
+
+
+def count_old(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+    """Return how many messages `prune` would forget, 10,000 at most: there may be more then."""
+    with database_errors():
+        statement = _SOME.format(old=_OLD).format(s=f'"{schema}"').encode()
         row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()
     return int(row[0]) if row else 0

@@ -72,9 +72,9 @@ class KafkaTransport:
         """Take a claim away."""
         release(self._address, topic)
 
-    def groups(self, topics: Sequence[str]) -> list[str]:  # noqa: ARG002 a group is one for all topics
-        """Return all groups, where the broker lists them."""
-        return self._topics.groups()
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups that have places in these topics, where the broker lists them."""
+        return self._topics.groups(topics)
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
         """Delete a group's offsets."""

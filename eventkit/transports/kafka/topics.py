@@ -11,7 +11,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -21,12 +27,14 @@ from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.forks import never_free, tell_in_fork
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.broker_state import BrokerState
+from eventkit.transports.kafka.claims import GROUP as CLAIMS
 from eventkit.transports.kafka.delivery_errors import topic_reason
 
 _PATIENCE = 5.0  # seconds a question may take
 _SHORT = 0.5  # the same, where the client may hear meanwhile that it is refused
 _CREATION = 15.0
 _LOOK = 0.02
+_GROUPS = 200  # that are asked for their places: each is a question
 
 
 class Topic(NamedTuple):
@@ -110,16 +118,27 @@ class KafkaTopics:
                 raise TopicUnusable(dict.fromkeys(names, f"created, and not visible within {_CREATION:g} s"))
             time.sleep(_LOOK)
 
-    def groups(self) -> list[str]:
-        """Return all groups; none without an admin API."""
+    def groups(self, topics: Sequence[str]) -> list[str]:
+        """Return the groups that have a place in a topic's first partition; none without an admin API."""
         with self._lock:
             try:
-                if not self._knows_admin_api():
+                if not self._knows_admin_api() or not topics:
                     return []
                 listed = self._admin().list_consumer_groups(request_timeout=_PATIENCE).result()
+                names = sorted(group.group_id for group in listed.valid if group.group_id != CLAIMS)[:_GROUPS]
+                return [name for name in names if self._has_place(name, topics)]
             except KafkaException as error:
                 raise self._unavailable(error) from None
-        return sorted(group.group_id for group in listed.valid)
+
+    def _has_place(self, group: str, topics: Sequence[str]) -> bool:
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0) for topic in topics])
+        answer = self._admin().list_consumer_group_offsets([asked], request_timeout=_PATIENCE)[group]
+        try:
+            return any(place.offset >= 0 for place in answer.result().topic_partitions)
+        except KafkaException as error:
+            if _code(error) < 0:  # the client's own: nobody answered
+                raise
+            return True  # this user may not see its places
 
     def forget(self, group: str) -> None:
         """Delete a group; one that is not there is gone. Without an admin API nothing can be deleted."""
