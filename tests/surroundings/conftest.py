@@ -7,6 +7,7 @@ import pytest
 from eventkit.testing.databases import Databases
 from tests.servers.postgres import PostgresServer
 from tests.surroundings.rig import with_totals
+from tests.surroundings.roles import Installation, with_roles
 
 
 @pytest.fixture
@@ -23,3 +24,10 @@ def other_url(postgres: PostgresServer) -> Iterator[str]:
     yield with_totals(url)
     databases.drop(url)
     databases.close()
+
+
+@pytest.fixture
+def installation(postgres: PostgresServer, database_url: str) -> Iterator[Installation]:
+    """A database with the roles of `eventkit db roles`."""
+    with with_roles(postgres, database_url) as made:
+        yield made

@@ -1,15 +1,12 @@
 """The roles of `eventkit db roles`: each does its work with its own grants, and has no others."""
 
 import secrets
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from eventkit import Append, Deadlines, EventStore, Privacy
 from eventkit.embedded.kafka import EmbeddedKafka
@@ -18,43 +15,13 @@ from eventkit.storage.schema.roles import create, incomplete, purposes, statemen
 from eventkit.storage.tables import VERSION_TABLE, metadata
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
-from tests.projection.shop import CREATE, Ordered, shop
+from tests.projection.shop import Ordered, shop
 from tests.servers.postgres import PostgresServer
+from tests.surroundings.roles import Installation
 from tests.waiting import wait_until
 
 MODELS = "tests.projection.read_models"
 store = EventStore(shop)
-
-
-class Installation(NamedTuple):
-    """A migrated database with roles, and an address for a member of each."""
-
-    url: str
-    prefix: str
-    members: dict[str, str]
-
-
-@pytest.fixture
-def installation(postgres: PostgresServer, database_url: str) -> Iterator[Installation]:
-    """Roles of a name of their own, for a server has one set of roles; each has a member that may log in."""
-    prefix = f"t{secrets.token_hex(4)}_"
-    members = {role: f"{prefix}{role}_login" for role in ROLES if role != "maintenance"}
-    with psycopg.connect(database_url, autocommit=True) as session:
-        create(session, "eventkit", prefix)
-        session.execute(CREATE.encode())
-        for role, member in members.items():
-            group, login = sql.Identifier(name_of(role, prefix)), sql.Identifier(member)
-            session.execute(sql.SQL("create role {} login in role {}").format(login, group))
-        projector = sql.Identifier(name_of("projector", prefix))
-        session.execute(sql.SQL("grant select, insert, update, delete on totals to {}").format(projector))
-    urls = {role: make_url(database_url).set(username=member) for role, member in members.items()}
-    yield Installation(
-        database_url, prefix, {role: url.render_as_string(hide_password=False) for role, url in urls.items()}
-    )
-    postgres.drop(database_url)
-    with psycopg.connect(postgres.url, autocommit=True) as session:
-        for name in [*members.values(), *(name_of(role, prefix) for role in ROLES)]:
-            session.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(name)))
 
 
 def append(url: str, *amounts: int) -> None:
