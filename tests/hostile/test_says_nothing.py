@@ -1,0 +1,244 @@
+"""Three canaries, a password, an event's data and a person's, and signs that move a cursor: looked for everywhere.
+
+A service, a relay, projectors, messages of strangers and every command leave logs, errors, tables and output behind.
+Event data may be in the columns that hold events, and where an operator asks for it with `--payload`, nowhere else.
+"""
+
+import datetime as dt
+import secrets
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from eventkit import EventStore
+from eventkit.cli import main
+from eventkit.domain.master_keys import MasterKeys
+from eventkit.transports import open_transport
+from tests.hostile.foreign import Foreign, sender
+from tests.hostile.kinds import event as foreign
+from tests.privacy.people import CREATE
+from tests.process import EventkitProcess
+from tests.projection.shop import Ordered, shop
+from tests.servers.postgres import PostgresServer, by_tcp
+from tests.servers.redis import RedisServer
+from tests.storage.people import Address, Registered, crm
+from tests.storage.people import Ordered as Delivered
+from tests.waiting import wait_until
+
+CODE = secrets.token_hex(4)
+SECRET, PAYLOAD, PERSON = f"hush-{CODE}", f"payload-{CODE}", f"ada-{CODE}"
+SIGNS = "\x1b[31m\x07"
+MARKED = f"{PAYLOAD}{SIGNS}"
+# Where the data of events is, or what strangers sent in their place.
+HOLD_EVENTS = {
+    *(("events", column) for column in ("data", "metadata")),
+    *(("dead_letters", column) for column in ("data", "detail", "event", "type", "stream")),
+    *(("dead_letter_actions", column) for column in ("data", "new_data", "detail", "event", "type", "stream")),
+}
+UNREACHABLE = (
+    "kafka://u:{}@127.0.0.1:1", "rabbitmq://u:{}@127.0.0.1:1", "redis://u:{}@127.0.0.1:1",
+    "activemq://u:{}@127.0.0.1:1", "kafka://u:{}@127.0.0.1:x", "redis://u:{}", "{}://h", "rediss://u:{}@127.0.0.1:1",
+)  # fmt: skip
+
+COMMANDS = """doctor
+doctor --json
+projection list
+projection status telling
+projection verify telling
+dead-letters list
+dead-letters list --json
+dead-letters list --json --payload
+dead-letters edit {first} --data {data}
+dead-letters redrive --all --yes --wait 0
+dead-letters discard {last} --yes
+dead-letters log
+dead-letters log --json --payload
+events sizes
+events prune --sent --older-than 0s --dry-run
+events archive order-7 --to {archive} --yes
+inbox prune --older-than 0s
+privacy status
+privacy forget customer-42 --yes
+timers list
+topics check shop.order
+db verify
+db current
+projection rebuild tests.hostile.telling:telling --accept-parked
+projection delete telling --yes"""
+
+
+class Place(NamedTuple):
+    """A service's database and broker, both reached with a password, and the keys of its people."""
+
+    admin: str
+    url: str
+    broker: str
+    keys: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of its processes."""
+        return {
+            "EVENTKIT_DATABASE_URL": self.url, "EVENTKIT_TRANSPORT_URL": self.broker, "EVENTKIT_MASTER_KEYS": self.keys,
+        }  # fmt: skip
+
+
+@pytest.fixture
+def place(
+    postgres: PostgresServer, database_url: str, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A role of the test's own at PostgreSQL, and a user at Redis."""
+    role = f"canary_{CODE}"
+    with psycopg.connect(database_url, autocommit=True) as session:
+        session.execute(
+            sql.SQL("create role {} superuser login password {}").format(sql.Identifier(role), sql.Literal(SECRET))
+        )
+        session.execute(CREATE.encode())
+    by_network = make_url(by_tcp(database_url)).set(username=role, password=SECRET)
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", role, "on", f">{SECRET}", "~*", "&*", "+@all")
+    address = make_url(redis.url).set(username=role, password=SECRET).render_as_string(hide_password=False)
+    found = Place(database_url, by_network.render_as_string(hide_password=False), address, MasterKeys.generate("k1"))
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    yield found
+    postgres.drop(database_url)
+    with psycopg.connect(postgres.url, autocommit=True) as session:
+        session.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+    with redis.client() as client:
+        client.execute_command("ACL", "DELUSER", role)
+
+
+def test_no_canary_is_where_it_should_not_be(place: Place, tmp_path: Path) -> None:
+    """Not in a log, as text or as JSON, not in an error, not in a table beside the events, not in what is printed."""
+    topics = ["shop.order", "crm.customer", "crm.order"]
+    open_transport(place.broker).create_topics(topics, partitions=1)
+    happen(place)
+    processes = [
+        process(place, tmp_path / "relay", "relay", "run"),
+        process(place, tmp_path / "relay.json", "--log-format", "json", "relay", "run"),
+        process(
+            place, tmp_path / "telling", "--log-level", "debug", "projector", "run", "tests.hostile.telling:telling"
+        ),
+        process(place, tmp_path / "json", "--log-format", "json", "projector", "run", "tests.privacy.people:failing"),
+        process(
+            place,
+            tmp_path / "plans",
+            "projector",
+            "run",
+            "tests.privacy.people:plans",
+            "tests.projection.read_models:noted",
+        ),
+    ]
+    wait_until(lambda: letters(place) >= 8, timeout=90, what="the dead letters")
+    wait_until(lambda: value(place, "select count(*) from eventkit.outbox") == 0, timeout=90, what="the relay")
+    shown = [*commands(place, tmp_path), *errors()]
+    for each in processes:
+        each.terminate()
+
+    logs = [log for log in tmp_path.iterdir() if log.name not in ("data.json", "archive")]
+    shown += [(log.name, log.read_text()) for log in logs]
+    wrong = [(what, canary) for what, text in shown for canary in (SECRET, PERSON, "\x1b", "\x07") if canary in text]
+    wrong += [(what, PAYLOAD) for what, text in shown if PAYLOAD in text and "--payload" not in what]
+    assert wrong == []
+    assert any(PAYLOAD in text for what, text in shown if "--payload" in what)
+    assert held(place) <= HOLD_EVENTS
+
+
+def happen(place: Place) -> None:
+    """Append what people did, and let strangers write to the topics."""
+    people = EventStore(crm, master_keys=MasterKeys.parse(place.keys))
+    with psycopg.connect(place.admin) as service:
+        for amount in range(8):
+            EventStore(shop).append(service, shop.stream("order", amount), Ordered(MARKED, amount))
+        people.append(service, crm.stream("customer", 42), Registered(PERSON, dt.date(1815, 12, 10), phone=PERSON))
+        people.append(service, crm.stream("order", 1), Delivered(42, Address(PERSON, PERSON), 5))
+    send = sender(place.broker)
+    send(
+        "shop.order",
+        [
+            foreign(f"order-{uuid.uuid4()}", value=MARKED.encode()),
+            foreign(f"order-{uuid.uuid4()}", ce_type=MARKED),
+            foreign(f"order-{uuid.uuid4()}", ce_time=MARKED),
+            foreign(f"order-{uuid.uuid4()}", version=MARKED),
+            foreign(MARKED),
+            Foreign(MARKED, MARKED.encode(), [(MARKED, MARKED)]),
+            Foreign(own={MARKED: MARKED}),
+        ],
+    )
+
+
+def commands(place: Place, folder: Path) -> Iterator[tuple[str, str]]:
+    """Run what operators run; return the words and all that was said."""
+    data = folder / "data.json"
+    data.write_text(f'{{"customer": "{PAYLOAD}"')
+    ids = [str(row[0]) for row in rows(place, "select id from eventkit.dead_letters order by id")]
+    shown = [f"dead-letters show {each}{payload}" for each in ids for payload in ("", " --payload")]
+    text = COMMANDS.format(first=ids[0], last=ids[-1], data=data, archive=folder / "archive")
+    lines = [line.split() for line in [*shown, *text.splitlines()]]
+    for words in lines:
+        for form in ("text", "json"):
+            done = CliRunner().invoke(main, ["--log-format", form, *words])
+            yield f"{form} {' '.join(words)}", f"{done.output}{done.exception!r}"
+
+
+def errors() -> Iterator[tuple[str, str]]:
+    """Run commands that cannot reach, or cannot read, the address that they are given."""
+    for template in UNREACHABLE:
+        url = template.format(SECRET)
+        done = CliRunner().invoke(main, ["topics", "check", "shop.order"], env={"EVENTKIT_TRANSPORT_URL": url})
+        yield template, f"{done.output}{done.exception!r}"
+    for template in ("postgresql://u:{}@127.0.0.1:1/x", "postgresql://u:{}@127.0.0.1:x/y", "{}", "mysql://u:{}@h/d"):
+        url = template.format(SECRET)
+        done = CliRunner().invoke(main, ["db", "current"], env={"EVENTKIT_DATABASE_URL": url})
+        yield template, f"{done.output}{done.exception!r}"
+
+
+def process(place: Place, log: Path, *words: str) -> EventkitProcess:
+    """Start a process."""
+    started = EventkitProcess(place.url, place.broker, log, *words)
+    started.start()
+    return started
+
+
+def held(place: Place) -> set[tuple[str, str]]:
+    """Return the columns of our tables that have a canary; of the secret's and the person's there must be none."""
+    found = set()
+    with psycopg.connect(place.admin) as session:
+        columns = session.execute(
+            "select table_name, column_name from information_schema.columns where table_schema = 'eventkit'"
+        ).fetchall()
+        for table, column in columns:
+            text = sql.SQL("select string_agg(coalesce({}::text, ''), ' ') from eventkit.{}")
+            row = session.execute(text.format(sql.Identifier(column), sql.Identifier(table))).fetchone()
+            content = str(row[0]) if row else ""
+            binary = content.replace("\\x", "").split() if content.startswith("\\x") else []
+            content += bytes.fromhex("".join(binary)).decode(errors="replace")
+            if SECRET in content or PERSON in content:
+                found.add((table, "secret"))
+            if PAYLOAD in content:
+                found.add((table, column))
+    return found
+
+
+def letters(place: Place) -> int:
+    """Return how many dead letters there are."""
+    return int(str(value(place, "select count(*) from eventkit.dead_letters")))
+
+
+def value(place: Place, statement: str) -> object:
+    """Return one value."""
+    return rows(place, statement)[0][0]
+
+
+def rows(place: Place, statement: str) -> list[tuple[object, ...]]:
+    """Return the rows of a query."""
+    with psycopg.connect(place.admin) as session:
+        return session.execute(statement.encode()).fetchall()
