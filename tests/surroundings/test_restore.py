@@ -53,7 +53,7 @@ def test_read_models_restored_under_a_running_projector_get_what_came_since(
 
     restore(postgres, other_url, tmp_path / "dump", clean=True)
 
-    projector.says("the tables of the database were restored", timeout=PATIENCE)
+    projector.says("made anew while 'totals' was running", timeout=PATIENCE)
     counted(other_url, 25)
     order(url, name, *range(25, 30))
     counted(other_url, 30)
@@ -100,7 +100,7 @@ def test_a_store_restored_under_its_relay_sends_every_event_that_it_has(
     order(url, name, 12, *range(30, 34))
     sent(url)
 
-    relay.says("its tables were restored", timeout=PATIENCE)
+    relay.says("its tables were made anew", timeout=PATIENCE)
     counted(url, 25 + 4)  # the broker has events that the store lost
     wait_until(lambda: found(url, FORKS) == [(f"{name}-12",)], timeout=PATIENCE, what="the fork")
     assert f"{name}-12" in command(url, "projection", "verify", "totals", code=1)
@@ -144,3 +144,23 @@ def test_a_store_restored_into_a_new_database_goes_on_when_it_is_adopted(
     finally:
         with psycopg.connect(postgres.url, autocommit=True) as session:
             session.execute(f"alter database {database}_lost rename to {database}".encode())
+
+
+def test_a_restored_store_is_read_again_where_no_broker_is(
+    postgres: PostgresServer, url: str, other_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    """Read models elsewhere have read further than the store goes; new events have positions that they had passed."""
+    projector = processes.projector(other_url, "--from", "store", "--store-url", url)
+    order(url, "order", *range(10))
+    counted(other_url, 10)
+    dump(postgres, url, tmp_path / "dump")
+    order(url, "order", *range(10, 25))
+    counted(other_url, 25)
+
+    restore(postgres, url, tmp_path / "dump", clean=True)
+    order(url, "order", *range(30, 34))
+
+    counted(other_url, 25 + 4)
+    projector.says("All of it is read again", timeout=PATIENCE)
+    order(url, "order", 40)
+    counted(other_url, 30)

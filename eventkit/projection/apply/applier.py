@@ -119,8 +119,8 @@ class BatchApplier:
         """Apply nothing to tables that were restored: what this process has read is ahead of them."""
         if self._table and live.table != self._table:
             raise DatabaseUnavailable(
-                f"the tables of the database were restored while {self.projection.name!r} was running: it begins again "
-                "at the place that they have"
+                f"the tables of the database were made anew while {self.projection.name!r} was running, as by a "
+                "restore: it begins again at the place that they have"
             )
         self._table = live.table
 
@@ -178,6 +178,13 @@ class BatchApplier:
             self.fence(connection)
             saves = self._save(connection, reached)
         self._saved(saves)
+
+    def read_again(self) -> None:
+        """Let the store be read from its beginning: checkpoints know what was applied."""
+        with self.workspace.transaction() as connection:
+            self.fence(connection)
+            self.projections.read_again(connection, self.projection.name)
+        self.saved = 0
 
     def unsaved(self, reached: Reached) -> Reached | None:
         """Return what of it is not saved yet."""

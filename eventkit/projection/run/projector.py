@@ -91,6 +91,10 @@ class Projector:
         """Return whether nothing was applied yet, by anybody."""
         return self._culprits.certainly(self._applying.begins)
 
+    def read_again(self) -> None:
+        """Let the store be read from its beginning."""
+        self._culprits.certainly(self._applying.read_again)
+
     @property
     def group(self) -> str:
         """The projection's consumer group; known when it is registered."""

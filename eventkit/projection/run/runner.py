@@ -211,6 +211,15 @@ class ProjectionRunner:
         position = projector.start(known=True)  # after the lease: it has moved on under the process that held it before
         reading = self._connections.store("projector reader", options=READING)
         stack.callback(reading.close)
+        drawn = EventLog(reading, self._settings.schema).drawn()
+        if drawn is not None and drawn < position:
+            logger.warning(
+                "%s has read the store up to position %d, and the store has drawn %d: it was restored, or lost commits "
+                "in a failover. All of it is read again, and events that were applied are passed over",
+                self._projection.name, position, drawn,
+            )  # fmt: skip
+            projector.read_again()
+            position = 0
         return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.received)
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
@@ -244,7 +253,7 @@ class ProjectionRunner:
                 "projector %s takes nothing from the store until it is there: %s", projector.projection.name, error
             )
             return
-        if horizon <= position:
+        if horizon == position:
             return
         with ExitStack() as stack:
             held = self._store_source(projector, stack)

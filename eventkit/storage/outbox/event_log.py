@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from eventkit.storage.db.connect import database_errors
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
 from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 
@@ -17,6 +18,10 @@ _OF_LOG = {
     "span": """{s}.events e cross join lateral (select e.position) o
       where e.position > s.low and e.position <= s.high and e.position <> all(%(in_flight)s::bigint[])""",
 }
+
+_DRAWN = """select greatest((select max(position) from {s}.events), pg_sequence_last_value(q), 0)
+  from (select pg_get_serial_sequence('{s}.events', 'position')::regclass as q) x
+ where has_sequence_privilege(q, 'select')"""
 
 
 class EventLog:
@@ -32,6 +37,12 @@ class EventLog:
     def horizon(self) -> Horizon:
         """Return the highest visible position and who may own lower ones that are not."""
         return read_horizon(self._connection, self._schema)
+
+    def drawn(self) -> int | None:
+        """Return the highest position that was ever drawn; None where this role may not see it."""
+        with database_errors():
+            row = self._connection.execute(_DRAWN.format(s=self._schema).encode()).fetchone()
+        return int(row[0]) if row else None
 
     def fetch(self, ask: Ask) -> Page:
         """Read events in one statement; what is returned is durable."""

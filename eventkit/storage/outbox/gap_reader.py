@@ -47,7 +47,7 @@ class Page(msgspec.Struct, frozen=True):
     rows: list[Row]  # position first, topic second
     holders: Holders  # none where nothing was found and the holders were not asked for
     complete: bool  # False where `limit` or `max_bytes` cut it short
-    server: str  # changes when the server restarts, or its tables are restored
+    server: str  # changes when the server restarts, or its tables are made anew
 
 
 class Horizon(msgspec.Struct, frozen=True):
@@ -130,8 +130,8 @@ class GapReader:
             page = self._source.fetch(self._ask(in_flight))
             if page.server != self._server:
                 raise DatabaseUnavailable(
-                    "the PostgreSQL server was restarted, or its tables were restored: what was known about gaps is "
-                    "void, reading starts again"
+                    "the PostgreSQL server was restarted, or its tables were made anew, as by a restore: what was "
+                    "known about gaps is void, reading starts again"
                 )
             torn = self._resume is not None and self._gaps.torn(self._before, page.holders)
             if not self._gaps.woken(page.holders) and not torn:

@@ -26,6 +26,7 @@ _SHARED = {"lock": "key share", "gate": "pg_advisory_xact_lock_shared"}
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
+_READ_AGAIN = "update {s}.projections set position = 0 where name = %s"
 _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
                  r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
@@ -95,6 +96,10 @@ class ProjectionRegistry:
     def save_position(self, connection: psycopg.Connection[Any], name: str, position: int) -> None:
         """Remember how far the store has been read."""
         connection.execute(self._sql(_SAVE), (position, name))
+
+    def read_again(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Let the store be read from its beginning."""
+        connection.execute(self._sql(_READ_AGAIN), (name,))
 
     def all(self, connection: psycopg.Connection[Any]) -> list[Registered]:
         """Return all projections, by name."""
