@@ -26,6 +26,7 @@ EventkitError
 │   ├── StreamClosed          a stream that was archived takes no more events
 │   ├── ArchiveError          streams that cannot be archived or restored
 │   ├── InstallationMoved     the tables are in another database than they were: an operator has to adopt it
+│   ├── StoreRestored         a subscription has read further than the store goes: it was restored
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
 │   ├── UnexpectedEvent       an event that its fold does not take
@@ -218,6 +219,10 @@ class ArchiveError(StorageError):
 
 class InstallationMoved(StorageError):
     """The tables are in another database than they were: an operator has to adopt it before anybody acts."""
+
+
+class StoreRestored(StorageError):
+    """The store does not go as far as a subscription has read: it was restored, or lost commits in a failover."""
 
 
 class SchemaMismatch(StorageError):

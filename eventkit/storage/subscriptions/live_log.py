@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.errors import DatabaseUnavailable, NotPrimary
+from eventkit.errors import DatabaseUnavailable, NotPrimary, StoreRestored
 from eventkit.storage.db.connect import connect
 from eventkit.storage.db.execute import Executor
 from eventkit.storage.outbox.event_log import EventLog
@@ -48,9 +48,18 @@ class Log:
         """Connect; None reads what comes from now on."""
         self._connection = connect(url, name="subscribe", schema=schema, autocommit=True, options=READING)
         source = EventLog(self._connection, schema)
+        self._refuse_restored(source.drawn(), after or 0)
         self._reader = GapReader(source, limit=PAGE, max_bytes=PAGE_BYTES)
         self._reader.start_after(source.horizon().position if after is None else after)
         self._sealing = sealing
+
+    def _refuse_restored(self, drawn: int | None, after: int) -> None:
+        if drawn is not None and drawn < after:
+            self._connection.close()
+            raise StoreRestored(
+                f"the subscription is at position {after}, and the store has drawn {drawn}: it was restored, or lost "
+                "commits in a failover, and gives positions out again. Subscribe from before the restore, or from 0"
+            )
 
     @property
     def floor(self) -> int:
