@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--merge", is_flag=True, help="Merge the rows into the live tables instead of swapping names.")
 @click.option("--accept-parked", is_flag=True, help="Swap in although streams are parked that are not parked live.")
+@click.option("--accept-lost", is_flag=True, help="Leave out events that the store lost in a restore or failover.")
 @click.option(
     "--from",
     "origin",
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(  # noqa: PLR0913 one parameter an option
     settings: Settings, paths: tuple[str, ...], *, workers: int | None, memory: int | None, resume: bool, merge: bool,
-    accept_parked: bool, origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
+    accept_parked: bool, accept_lost: bool, origin: str, topics: tuple[str, ...], store_url: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
 
@@ -69,7 +70,7 @@ def command(  # noqa: PLR0913 one parameter an option
     settings.require_database()
     from_transport = origin == "transport"
     processes = workers or min(os.cpu_count() or 1, 4)
-    plan = RebuildPlan(processes, resume, merge, accept_parked, from_transport, topics, store_url, memory)
+    plan = RebuildPlan(processes, resume, merge, accept_parked, accept_lost, from_transport, topics, store_url, memory)
     _check_origin(settings, plan, workers, memory)
     with stop.idle():
         projections = load_projections(paths)
@@ -86,6 +87,8 @@ def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None, 
 
     if plan.topics and not plan.from_transport:
         raise ConfigurationError("--topic says what to read from a broker: say --from transport, too")
+    if plan.from_transport and plan.accept_lost:
+        raise ConfigurationError("--accept-lost leaves out what the store has lost: leave it out with --from transport")
     if plan.from_transport:
         if workers and workers > 1:
             raise ConfigurationError("--workers: one process reads the transport, leave it out with --from transport")

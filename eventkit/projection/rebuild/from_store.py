@@ -127,7 +127,8 @@ def _left(wanted: list[Missing], runs: list[Run]) -> list[Missing]:
             there = f"has {read} of them" if run is not None and run.stream == stream else "has none of them"
             raise RebuildRefused(
                 f"versions {low + 1} to {high} of {stream} are needed, and the store {there}: they were pruned, or are "
-                "another service's; a read model can be rebuilt only from a store that has all of its events"
+                "another service's, or the store lost them in a restore or a failover: then `--accept-lost` leaves "
+                "them out; else a read model can be rebuilt only from a store that has all of its events"
             )
         if last:
             rest = [Missing(stream, low + read, high)] if read < high - low else []

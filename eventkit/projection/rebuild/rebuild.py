@@ -59,6 +59,7 @@ class RebuildPlan(msgspec.Struct, frozen=True):
     resume: bool = False
     merge: bool = False
     accept_parked: bool = False
+    accept_lost: bool = False  # events that the live read model has and the store has lost are left out
     from_transport: bool = False
     topics: tuple[str, ...] = ()  # to read from the transport, where they are not those of the projection
     store_url: str | None = None  # where the event store is not in the read models' database
@@ -221,6 +222,8 @@ class RebuildRun:
         swap = Swap(feeder.building, feeder.parts, job.tables, schema=self._settings.schema)
         swap.most = self._share.events
         swap.accept_parked = self._plan.accept_parked
+        if self._plan.accept_lost and isinstance(feeder, StoreFeeder):
+            swap.versions = feeder.log.versions
         swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
         swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)
         return swap

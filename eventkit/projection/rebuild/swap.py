@@ -10,7 +10,7 @@ two seconds at most, whatever becomes of this process.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,8 @@ from eventkit.storage.projections.swap_tables import lock_tables, merge_rows, ne
 logger = logging.getLogger("eventkit.projection")
 
 Read = Callable[[list[Missing]], Iterable[list[Run]]]
+Versions = Callable[[Sequence[str]], Mapping[str, int]]
+Lagging = tuple[str, int, int, bool]  # stream, version that is applied, version to come to, whether it is parked
 
 _LASTING = ("22", "23")  # classes of SQLSTATE: rows against constraints and types
 LOCK_TIMEOUT = "1s"  # readers of the read model wait as long
@@ -75,6 +77,7 @@ class Swap:
         self.most = EVENTS  # that are read at once
         self.merge = False
         self.accept_parked = False
+        self.versions: Versions | None = None  # of the store, where what it has lost is to be left out
 
     def run(self, position: int) -> Swapped:
         """Swap; Held where a lock was not to be had in time, RebuildRefused where it must not be done.
@@ -143,7 +146,7 @@ class Swap:
         new = building.rebuild.live()
         lagging = building.checkpoints.lagging(connection, new.generation, live.generation)
         done = Counters()
-        lagging = [row for row in lagging if building.projection.reads(row[0])]
+        lagging = self._without_lost([row for row in lagging if building.projection.reads(row[0])])
         behind = chunks((StreamLag(*row[:3], parked=False) for row in lagging if not row[3]), most=self.most)
         for runs in (part for chunk in behind for part in self._read(chunk)):
             advanced = building.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
@@ -152,6 +155,16 @@ class Swap:
             building.fold(new, [arrival for run in runs for arrival in run.arrivals], done)
         self._keep_behind(connection, [StreamLag(*row) for row in lagging if row[3]])
         return done.applied
+
+    def _without_lost(self, lagging: list[Lagging]) -> list[Lagging]:
+        """Leave out events that the live read model has and the store, after a restore or a failover, has not."""
+        if self.versions is None or not lagging:
+            return lagging
+        known = self.versions([row[0] for row in lagging])
+        return [
+            (stream, applied, min(version, known.get(stream, 0)), parked)
+            for stream, applied, version, parked in lagging
+        ]
 
     def _keep_behind(self, connection: psycopg.Connection[Any], parked: Sequence[StreamLag]) -> None:
         """Keep what the live generation has applied of streams that are parked here: nobody will bring it again."""

@@ -38,6 +38,7 @@ _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::
 
 
 _SOME = "select count(*) from (select from {s}.streams limit %s) counted"
+_VERSIONS = "select stream, version from {s}.streams where stream = any(%s)"
 _NEWEST = """select position, stream, version, extract(epoch from clock_timestamp() - recorded_at)::float8
                from {s}.events where position < coalesce(%(before)s::bigint, 9223372036854775807)
               order by position desc limit %(limit)s"""
@@ -81,6 +82,10 @@ class StreamLog:
         """Return how many events the streams have."""
         row = self._cursor.execute(self._sql(_TOTAL), {"categories": self._categories}).fetchone()
         return int(row[0]) if row else 0
+
+    def versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """Return the version of each of these streams that is there."""
+        return dict(self._cursor.execute(self._sql(_VERSIONS), (list(streams),)).fetchall())
 
     def has_more_than(self, count: int) -> bool:
         """Whether there are more streams than so many."""

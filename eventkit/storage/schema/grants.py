@@ -1,6 +1,6 @@
 """Who may do what with which table: the least that each kind of process needs, found by trial. Beside `tables.py`.
 
-    writer       a service that appends, reads, sets deadlines, keeps snapshots and forgets people
+    writer       a service that appends, reads, subscribes, sets deadlines, keeps snapshots and forgets people
     relay        `eventkit relay run`
     projector    `eventkit projector run` of read models, handlers and process managers; `eventkit timers run`
     operator     everything that `eventkit` does to letters, projections, inboxes, keys and old events
@@ -18,7 +18,7 @@ DEFAULT_PREFIX = "eventkit_"
 PRIVILEGES = {"S": "select", "I": "insert", "U": "update", "D": "delete"}
 
 TABLES: dict[str, dict[str, str]] = {
-    VERSION_TABLE: {"relay": "S", "projector": "S", "operator": "S", "reader": "S"},
+    VERSION_TABLE: {"writer": "S", "relay": "S", "projector": "S", "operator": "S", "reader": "S"},
     "installation": {"relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
     "topics": {"relay": "SI", "projector": "S", "operator": "S", "reader": "S"},
     "held_topics": {"relay": "SIU", "operator": "S", "reader": "S"},
@@ -28,9 +28,9 @@ TABLES: dict[str, dict[str, str]] = {
     "tags": {"writer": "SIU", "projector": "SIU", "operator": "S", "reader": "S"},
     "event_tags": {"writer": "SI", "projector": "SI", "operator": "SID", "reader": "S"},
     "outbox": {"writer": "I", "relay": "SD", "projector": "SI", "operator": "SI", "reader": "S"},
-    "amendments": {"relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
+    "amendments": {"writer": "S", "relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
     "leases": {"relay": "SIU", "projector": "SIU", "operator": "S", "reader": "S"},
-    "readers": {"relay": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
+    "readers": {"writer": "SIU", "relay": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "subject_keys": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "snapshots": {"writer": "SIU", "operator": "S", "reader": "S"},
     "decision_snapshots": {"writer": "SIU", "operator": "SD", "reader": "S"},

@@ -130,7 +130,7 @@ def _tell_failover(connection: psycopg.Connection[Any], schema: str, found: Inst
     logger.warning(
         "the server went from timeline %s to %s, by a failover or a restore to a point in time: events that it lost "
         "may have been published and applied before; `eventkit projection verify` compares each read model with the "
-        "store, `eventkit projection rebuild` makes it right",
+        "store, `eventkit projection rebuild --accept-lost` makes it right",
         found.remembered.timeline, found.here.timeline,
     )  # fmt: skip
 
