@@ -35,12 +35,12 @@ from tests.waiting import wait_until
 CODE = secrets.token_hex(4)
 SECRET, PAYLOAD, PERSON = f"hush-{CODE}", f"payload-{CODE}", f"ada-{CODE}"
 SIGNS = "\x1b[31m\x07"
-MARKED = f"{PAYLOAD}{SIGNS}"
+MARKED, STRANGE = f"{PAYLOAD}{SIGNS}", f"strange{SIGNS}"
 # Where the data of events is, or what strangers sent in their place.
 HOLD_EVENTS = {
-    *(("events", column) for column in ("data", "metadata")),
-    *(("dead_letters", column) for column in ("data", "detail", "event", "type", "stream")),
-    *(("dead_letter_actions", column) for column in ("data", "new_data", "detail", "event", "type", "stream")),
+    ("events", "data"),
+    *(("dead_letters", column) for column in ("data", "detail")),
+    *(("dead_letter_actions", column) for column in ("data", "new_data", "detail")),
 }
 UNREACHABLE = (
     "kafka://u:{}@127.0.0.1:1", "rabbitmq://u:{}@127.0.0.1:1", "redis://u:{}@127.0.0.1:1",
@@ -147,7 +147,7 @@ def test_no_canary_is_where_it_should_not_be(place: Place, tmp_path: Path) -> No
     shown += [(log.name, log.read_text()) for log in logs]
     wrong = [(what, canary) for what, text in shown for canary in (SECRET, PERSON, "\x1b", "\x07") if canary in text]
     wrong += [(what, PAYLOAD) for what, text in shown if PAYLOAD in text and "--payload" not in what]
-    assert wrong == []
+    assert not wrong, "\n".join(map(repr, sorted(set(wrong))))
     assert any(PAYLOAD in text for what, text in shown if "--payload" in what)
     assert held(place) <= HOLD_EVENTS
 
@@ -165,12 +165,12 @@ def happen(place: Place) -> None:
         "shop.order",
         [
             foreign(f"order-{uuid.uuid4()}", value=MARKED.encode()),
-            foreign(f"order-{uuid.uuid4()}", ce_type=MARKED),
-            foreign(f"order-{uuid.uuid4()}", ce_time=MARKED),
-            foreign(f"order-{uuid.uuid4()}", version=MARKED),
-            foreign(MARKED),
-            Foreign(MARKED, MARKED.encode(), [(MARKED, MARKED)]),
-            Foreign(own={MARKED: MARKED}),
+            foreign(f"order-{uuid.uuid4()}", ce_type=STRANGE),
+            foreign(f"order-{uuid.uuid4()}", ce_time=STRANGE),
+            foreign(f"order-{uuid.uuid4()}", version=STRANGE),
+            foreign(STRANGE),
+            Foreign(STRANGE, MARKED.encode(), [(STRANGE, STRANGE)]),
+            Foreign(own={STRANGE: MARKED}),
         ],
     )
 

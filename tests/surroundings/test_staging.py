@@ -61,7 +61,7 @@ def test_staging_beside_production(
     groups = "select name from eventkit.groups where abandoned_at is null"
     assert not set(found(url, groups)) & set(found(staging_url, groups))
     doctor = eventkit("--transport-url", processes.broker, "doctor", url=staging_url)
-    assert (doctor.returncode, "another installation" in " ".join(doctor.stdout.split())) == (1, True), doctor.stdout
+    assert (doctor.returncode, "their streams would mix" in " ".join(doctor.stdout.split())) == (1, True), doctor.stdout
 
 
 def test_two_schemas_in_one_database(
