@@ -84,10 +84,9 @@ def writer(world: World) -> None:
         Deadlines(store).set(service, stream, Ordered("ann", 5), timedelta(hours=1))
         Deadlines(store).cancel(service, stream, Ordered)
         Deadlines(store).set(service, stream, Ordered("ann", 5), timedelta(0))
-        for _ in range(3):
-            visits(service, customers())
-        state(service, customers())
         people.append(service, ADA, REGISTERED)
+        visits(service, customers())
+        state(service, customers())
         list(people.read_stream(service, ADA))
         list(people.read_category(service, "customer"))
         list(store.read_all(service, categories=["order"]))

@@ -12,7 +12,14 @@ from eventkit.cli.common.durations import ago
 from eventkit.storage.dead_letters.query import Action, Filed
 
 MASK = "***"
-_PRIVATE = "ce_metadata"  # the user's own fields: part of the payload
+# Headers that are shown; all others may hold anything: the user's own fields, and whatever a stranger has sent.
+_SHOWN = frozenset(
+    f"ce_{name}"
+    for name in (
+        *("specversion", "id", "source", "type", "time", "streamversion", "dataschemaversion"),
+        *("correlationid", "causationid", "traceparent", "replyto", "outcome"),
+    )
+) | {"content-type", "traceparent"}
 _ERROR = 60  # characters of an error in a table
 _DEEPEST = 200  # levels of JSON within JSON
 _NOTHING = object()
@@ -61,9 +68,7 @@ def _lines(facts: dict[str, Any]) -> str:
 def as_json(letter: Filed, *, payload: bool) -> dict[str, Any]:
     """Return a letter as an object for a script."""
     event = letter.event or {}
-    headers = {
-        name: MASK if name == _PRIVATE and not payload else value for name, value in event.get("headers", {}).items()
-    }
+    headers = {name: value if payload or name in _SHOWN else MASK for name, value in event.get("headers", {}).items()}
     facts = msgspec.structs.asdict(letter) | {"topic": event.get("topic"), "headers": headers or None}
     del facts["event"]
     told = {"detail": _masked_text(letter.detail, payload=payload), "data": shown(letter.data, payload=payload)}
