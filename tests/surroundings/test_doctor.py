@@ -18,8 +18,7 @@ from eventkit.storage.schema.installation import refuse_moved
 from eventkit.transports.redis.topics import stream_key
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
-from tests.surroundings.rig import category, execute, order, projected, relayed
-from tests.surroundings.test_groups import totals
+from tests.surroundings.rig import category, execute, order, projected, relayed, totals
 
 Findings = dict[str, dict[str, object]]
 

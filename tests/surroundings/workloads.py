@@ -38,9 +38,8 @@ from tests.projection.shop import Left, Ordered, shop, totals
 from tests.storage import courses
 from tests.storage.people import ADA, REGISTERED, crm
 from tests.storage.people import store as people
-from tests.surroundings.rig import execute, found, projected, relayed
+from tests.surroundings.rig import acting, execute, found, projected, relayed
 from tests.surroundings.roles import Installation
-from tests.surroundings.test_groups import acting
 from tests.surroundings.test_roles import LOOKS as ALL_LOOKS
 
 LOOKS = [look for look in ALL_LOOKS if look[-1] != "roles"]

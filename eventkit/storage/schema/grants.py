@@ -33,7 +33,7 @@ TABLES: dict[str, dict[str, str]] = {
     "readers": {"writer": "SIU", "relay": "SIU", "projector": "SIU", "reader": "S"},
     "subject_keys": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "snapshots": {"writer": "SIU", "reader": "S"},
-    "decision_snapshots": {"writer": "SIU", "operator": "SD", "reader": "S"},
+    "decision_snapshots": {"writer": "SIU", "operator": "D", "reader": "S"},
     "timers": {"writer": "SIUD", "projector": "SIUD", "operator": "S", "reader": "S"},
     "inbox": {"projector": "SIU", "operator": "SUD", "reader": "S"},
     "projections": {"writer": "S", "projector": "SIU", "operator": "SIUD", "reader": "S"},
