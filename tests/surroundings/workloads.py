@@ -6,6 +6,7 @@ Broker and processes are those of `local://`, so that every statement is run, an
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,22 @@ import psycopg
 from click.testing import CliRunner
 from sqlalchemy import Connection
 
-from eventkit import NO_STREAM, Append, Deadlines, EventStore, Handlers, Privacy, QueryItem, Requester, Sender, wait_for
+from eventkit import (
+    NO_STREAM,
+    Append,
+    Deadlines,
+    DecisionModel,
+    Decisions,
+    EventStore,
+    Handlers,
+    Privacy,
+    QueryItem,
+    Requester,
+    Sender,
+    Snapshots,
+    evolve,
+    wait_for,
+)
 from eventkit.cli import main
 from eventkit.cli.common.preflight import topics_of
 from eventkit.config import Settings
@@ -44,6 +60,26 @@ from tests.surroundings.test_roles import LOOKS as ALL_LOOKS
 
 LOOKS = [look for look in ALL_LOOKS if look[-1] != "roles"]
 store = EventStore(shop)
+
+
+@dataclass
+class Course(DecisionModel):
+    """How many students a course has."""
+
+    course: str
+    students: int = 0
+
+    def query(self) -> list[QueryItem]:
+        """Return what is asked of it."""
+        return [QueryItem([f"course:{self.course}"])]
+
+    @evolve
+    def _subscribed(self, event: courses.Subscribed) -> None:
+        del event
+        self.students += 1
+
+
+decisions = Decisions(courses.store, Course, snapshots=Snapshots(every=1))
 
 
 class World:
@@ -79,6 +115,9 @@ def writer(world: World) -> None:
         store.append_many(service, [Append(stream, [Left("bob")]), Append(shop.stream("order", 8), [Left("eve")])])
         store.append(service, stream, Ordered("ann", 2), ids=[uuid.uuid4()])
         courses.subscribe(service, "c1", "s1", place="1")
+        for student in ("s2", "s3"):
+            place = courses.school.stream("subscription", student)
+            decisions.append(service, decisions.load(service, "c1"), place, courses.Subscribed("c1", student))
         store.append(service, stream, Left("ann"), unless_changed=store.query(service, QueryItem(["customer:ann"])))
         Deadlines(store).set(service, stream, Ordered("ann", 5), timedelta(hours=1))
         Deadlines(store).cancel(service, stream, Ordered)
