@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from eventkit.messaging.requester import Requester
     from eventkit.messaging.responder import Responder
     from eventkit.messaging.sender import Sender
+    from eventkit.projection.define.retry_policy import Backoff, Retry
     from eventkit.projection.define.rows import DELETE
     from eventkit.projection.define.sql import SqlProjection
     from eventkit.projection.define.table import TableProjection
@@ -114,6 +115,7 @@ __all__ = [
     "AppendDeadlock",
     "Appended",
     "ArchiveError",
+    "Backoff",
     "Catalog",
     "CatalogError",
     "Caused",
@@ -166,6 +168,7 @@ __all__ = [
     "RequestTimeout",
     "Requester",
     "Responder",
+    "Retry",
     "SchemaMismatch",
     "Sender",
     "Settings",
@@ -215,6 +218,8 @@ _AT_FIRST_USE = {
     "NO_STREAM": "eventkit.storage.events.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
     "Inline": "eventkit.projection.inline",
+    "Backoff": "eventkit.projection.define.retry_policy",
+    "Retry": "eventkit.projection.define.retry_policy",
     "Append": "eventkit.storage.events.event_store",
     "Appended": "eventkit.storage.events.event_store",
     "Caused": "eventkit.storage.events.event_store",

@@ -111,14 +111,19 @@ class Waits:
         return wait
 
 
-def supervise(work: Callable[[Stop], None], stop: Stop, *, name: str) -> None:
-    """Run `work` until it returns. When the database or the broker is away, say so once, wait, and run it again."""
+def supervise(
+    work: Callable[[Stop], None], stop: Stop, *, name: str, passing: tuple[type[Exception], ...] = PASSING
+) -> None:
+    """Run `work` until it returns. When the database or the broker is away, say so once, wait, and run it again.
+
+    `passing` are the errors that are waited for.
+    """
     waits = Waits(name)
     while not stop.is_set():
         started = time.monotonic()
         try:
             work(stop)
-        except PASSING as error:
+        except passing as error:
             stop.wait(waits.failed(error, worked=time.monotonic() - started))
         else:
             return

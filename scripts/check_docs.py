@@ -15,6 +15,7 @@ PROGRAMS = {
     "docs/async-handlers.md": "examples/async_handlers.py",
     "docs/decision-models.md": "examples/courses.py",
     "docs/patterns.md": "examples/patterns.py",
+    "docs/retry-policies.md": "examples/retries.py",
 }
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -25,7 +25,7 @@ THEMES = {
     "The event store": "EventStore Append Appended Caused ANY NO_STREAM Decision QueryItem",
     "Aggregates": "Aggregate evolve Decider Deciding Repository Snapshots DecisionModel Decisions retry_on_conflict "
     "retry_on_conflict_async",
-    "Read models": "TableProjection SqlProjection DELETE Inline wait_for wait_for_async",
+    "Read models": "TableProjection SqlProjection DELETE Inline Retry Backoff wait_for wait_for_async",
     "Messages": "Sender Listener Requester Responder Replies Handlers ProcessManager Reaction Deadlines",
     "Personal data": "Personal Privacy MasterKeys",
     "Settings and brokers": "Settings load_settings open_transport",

@@ -41,9 +41,9 @@ def run(settings: Settings) -> None:
     """Append the events of deadlines when they are due, by the database's clock, each once, until told to stop."""
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import reach_database
-    from eventkit.messaging.timer_worker import SESSION, TimerWorker
+    from eventkit.messaging.timer_worker import SESSION, TimersRefused, TimerWorker
     from eventkit.storage.db.connect import connect
-    from eventkit.worker import Stop, supervise
+    from eventkit.worker import PASSING, Stop, supervise
 
     stop = Stop()
     stop.on_signals()
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
     )
-    together([lambda stop: supervise(timers.run, stop, name="timers")], stop)
+    together([lambda stop: supervise(timers.run, stop, name="timers", passing=(*PASSING, TimersRefused))], stop)
     logger.info("stopped: %d deadlines fired by this process", timers.fired)
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 from eventkit.projection.status import Statuses
 from eventkit.storage.events.categories import held_topics, known_topics
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
+from eventkit.storage.projections.handler_waits import HandlerWaits
 from eventkit.storage.schema.health import SOME, Health, Slot
 from eventkit.storage.schema.installation import look, unknown_server
 from eventkit.transports.base import Finding
@@ -111,6 +112,17 @@ def projections(health: Health) -> Iterator[Finding]:
             yield _finding(f"projection {registered.name}", found, "none", reason=reason)
 
 
+def waits(health: Health) -> Iterator[Finding]:
+    """Yield handlers whose breaker is open: their events wait for something that they call."""
+    for wait in HandlerWaits(health.schema).all(health.connection):
+        if wait.is_open:
+            streams = f"{wait.streams:,} stream{'' if wait.streams == 1 else 's'}"
+            found = f"{streams} of {wait.type} wait for {wait.seconds:,.0f} s in {wait.process}: {wait.reason}"
+            reason = f"{wait.handler} calls something that is away; its events go on by themselves when it is back"
+            safe = wait.seconds <= LATE
+            yield _finding(f"projection {wait.projection}", found, "no open breaker", safe=safe, reason=reason)
+
+
 def slots(health: Health) -> Iterator[Finding]:
     """Yield replication slots that keep the write-ahead log, and others that read this database."""
     for slot in health.slots():
@@ -160,6 +172,7 @@ CHECKS: tuple[Check, ...] = (
     held,
     letters,
     projections,
+    waits,
     slots,
     publications,
     categories,

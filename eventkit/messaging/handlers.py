@@ -12,6 +12,7 @@ from datetime import datetime
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.sql import SqlProjection
 
 
@@ -39,27 +40,24 @@ class Handlers(SqlProjection):
         *,
         categories: Sequence[str] = (),
         batch: int = Projection.batch,
-        attempts: int = Projection.attempts,
         since: datetime | None = None,
-        timeout: float = Projection.timeout,
-        away: Sequence[type[Exception]] = (),
+        retry: Retry | None = None,
+        timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
         """Declare them.
 
         `batch` is how many messages share a transaction at most: 1 where a handler calls something outside of the
-        database, which a rollback would not take back. `attempts` are made, with growing pauses, before a message is
-        parked. Events that were recorded before `since` have no effect.
+        database, which a rollback would not take back. Events that were recorded before `since` have no effect.
 
-        `timeout` is how many seconds a handler may take between two statements; an `async def` handler altogether, and
-        it is cancelled then. `away` are errors that mean that something it calls is away, beside `TryLater`, OSError
-        and TimeoutError: then its streams wait. `concurrency` is how many transactions run at a time in one process
-        where a handler is `async def`.
+        `retry`, how often a message is tried and which errors are waited for, and `timeout` are those of the handlers
+        that have none of their own. `timeout` is how many seconds a handler may take between two statements; an
+        `async def` handler altogether, and it is cancelled then. `concurrency` is how many transactions run at a time
+        in one process where a handler is `async def`.
         """
-        super().__init__(name, catalog, categories=categories, concurrency=concurrency)
-        self.declare(timeout=timeout, away=away)
-        self.batch, self.attempts, self.since = batch, attempts, since
-        if batch < 1 or attempts < 1:
-            raise ProjectionError(f"handlers {name!r}: batch={batch} and attempts={attempts} must be 1 or more")
+        super().__init__(name, catalog, categories=categories, retry=retry, timeout=timeout, concurrency=concurrency)
+        self.batch, self.since = batch, since
+        if batch < 1:
+            raise ProjectionError(f"handlers {name!r}: batch={batch} must be 1 or more")
         if since is not None and since.tzinfo is None:
             raise ProjectionError(f"handlers {name!r}: since={since} has no time zone")

@@ -17,6 +17,7 @@ from eventkit.messaging.reaction import Reaction
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define.dispatch import Step
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.execute import Executor
@@ -51,21 +52,19 @@ class ProcessManager(TableProjection):
         table: Table | type[Any],
         key: str | Sequence[str],
         categories: Sequence[str] = (),
-        attempts: int = Projection.attempts,
         since: datetime | None = None,
+        retry: Retry | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
         """Declare it; `key` is a column, or several. Events that were recorded before `since` have no effect.
 
         `concurrency` is how many transactions run at a time in one process where a handler is `async def`.
         """
-        super().__init__(name, store.catalog, table=table, key=key, categories=categories)
+        super().__init__(name, store.catalog, table=table, key=key, categories=categories, retry=retry)
         self.declare_concurrency(concurrency)
-        self.attempts, self.since = attempts, since
-        if attempts < 1 or (since is not None and since.tzinfo is None):
-            raise ProjectionError(
-                f"process manager {name!r}: attempts={attempts} must be 1 or more, since={since} must have a time zone"
-            )
+        self.since = since
+        if since is not None and since.tzinfo is None:
+            raise ProjectionError(f"process manager {name!r}: since={since} has no time zone")
         self._store = store
         self._timers = TimerSql(store.schema)
         self._door = Executor(name, writes=True, bind_arguments=None)

@@ -18,8 +18,9 @@ from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, 
 from eventkit.messaging.replies import Replies
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
-from eventkit.projection.define.dispatch import HandlerTable, Step, check_awaitable, raised_by, takes_envelope
+from eventkit.projection.define.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.events.append import ANY
 from eventkit.storage.events.append_sql import Entry
@@ -75,6 +76,7 @@ class Responder(Projection):
     answers = True
     unversioned = True
     prompt = True
+    retry = Retry(attempts=1)  # somebody waits
 
     def __init__(  # noqa: PLR0913 what all that acts has, each by its name
         self,
@@ -83,11 +85,12 @@ class Responder(Projection):
         *,
         categories: Sequence[str],
         batch: int = Projection.batch,
-        attempts: int = 1,
         replies: Replies = _REPLIES,
+        retry: Retry | None = None,
+        timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; a request that fails so often is parked, and its requester told: nobody waits for long.
+        """Declare it; a request that fails once is parked unless `retry` says otherwise, and its requester is told.
 
         `replies` says where it may reply to: on topics that end with `.replies` and in no stream, unless given.
         `concurrency` is how many transactions run at a time in one process where a function is `async def`.
@@ -96,27 +99,29 @@ class Responder(Projection):
         self.declare_concurrency(concurrency)
         self.handlers = Requests(name, store.catalog, replies)
         self._replies = replies
-        self.batch, self.attempts = batch, attempts
+        self.declare(retry, timeout)
+        self.batch = batch
         self._store = store
         self._given: dict[str, str] = {}  # replies that are kept since the last acknowledgement
-        if batch < 1 or attempts < 1 or not categories:
+        if batch < 1 or not categories:
             raise ProjectionError(
-                f"responder {name!r}: batch={batch} and attempts={attempts} must be 1 or more, and "
-                f"categories={categories} name those of its requests"
+                f"responder {name!r}: batch={batch} must be 1 or more, and categories={categories} name those of its "
+                "requests"
             )
 
-    def on(self, cls: type) -> Callable[[F], F]:
+    def on(self, cls: type, *, retry: Retry | None = None, timeout: float | None = None) -> Callable[[F], F]:
         """Register the function for a class of requests: (connection, request), or (connection, request, envelope).
 
         An `async def` is called with SQLAlchemy's AsyncConnection.
         """
         self.handlers.check_type(cls)
+        policy = self.policy(cls, retry, timeout)
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name, asynchronous=True)
             check_awaitable(function, projection=self.name)
             call = function if enveloped else lambda connection, request, _: function(connection, request)
-            self.handlers.add(cls, call, takes_envelope=True, user=function)
+            self.handlers.add(cls, call, takes_envelope=True, user=function, policy=policy)
             return function
 
         return register
@@ -182,6 +187,6 @@ def _call(workspace: OwnTransaction, step: Step) -> Given:
         return Given(step, workspace.call_async([AsyncCall(step, step.handler.function, arguments)])[0])
     try:
         return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
-    except Exception as error:
+    except RAISED as error:
         raised_by(step, error)
         raise

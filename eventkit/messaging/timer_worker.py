@@ -7,13 +7,16 @@ whoever thinks that it still holds the lease, each fires once. It needs none of 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from eventkit.storage.db.connect import database_errors
+from eventkit.errors import StorageError
+from eventkit.observability.rarely import Rarely
+from eventkit.storage.db.connect import database_errors, first_line
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.schema.installation import refuse_moved
 from eventkit.storage.timers import LEASE, DueTimers
@@ -26,6 +29,10 @@ SESSION = {"lock_timeout": "500ms", "synchronous_commit": "on", "TimeZone": "UTC
 _SOONEST, _LATEST = 0.05, 0.5  # seconds between two looks; a deadline may be set while nobody looks
 
 
+class TimersRefused(StorageError):
+    """No deadline can fire: PostgreSQL refuses all of them, for a table, a right or a setting that is to be mended."""
+
+
 class TimerWorker:
     """A process's timers; `connect` opens autocommit connections for a purpose, `owner` names it in the lease."""
 
@@ -35,11 +42,12 @@ class TimerWorker:
         self._schema = schema
         self._owner = owner
         self.fired = 0  # deadlines, by this process
+        self._refused = Rarely(logger)
 
     def run(self, stop: Stop) -> None:
         """Stand by, then fire what comes due, until `stop`.
 
-        Raises when the database or the lease is lost: run it again.
+        Raises when the database or the lease is lost, and when a table or a right is missing: run it again.
         """
 
         def work(due: DueTimers, lease: Lease) -> None:
@@ -75,12 +83,29 @@ class TimerWorker:
             lease.release()
 
     def _fire(self, due: DueTimers, as_of: datetime | None = None) -> int:
-        with database_errors():
+        with _sentences(), database_errors():
             fired = due.fire(as_of)
+        for stream, state in due.refused.items():
+            self._refused.warning(
+                "the deadline of %s waits: PostgreSQL refuses its event (SQLSTATE %s); the others fire",
+                stream,
+                state,
+            )
         self.fired += fired
         if fired:
             logger.info("fired %d deadlines", fired)
         return fired
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what PostgreSQL says of tables, rights or settings into an error that is waited for."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise TimersRefused(
+            f"no deadline can fire: {first_line(error)} (SQLSTATE {error.sqlstate}); it goes on when that is mended"
+        ) from error
 
 
 def _pause(next_in: float | None) -> float:

@@ -94,17 +94,19 @@ class AsyncCalls:
         return _Found(results)
 
     async def _one(self, call: AsyncCall) -> Any:  # noqa: ANN401 the handler's
+        own = call.step.handler.policy.timeout
+        seconds = self._timeout if own is None else own
         begin = await self._session.lend() if self._session else _nothing
         task = asyncio.create_task(_caught(call.function(*call.arguments), begin))
         try:
-            ended = await _in_time(task, self._timeout)
+            ended = await _in_time(task, seconds)
         except asyncio.CancelledError:  # the process was asked to stop
             await self._cancel(task)
             raise CallInterrupted from None
         if not ended:
             await self._cancel(task)
             raise TimeoutError(
-                f"{call.step.handler.name} did not return within {self._timeout:g} s and was cancelled; timeout= "
+                f"{call.step.handler.name} did not return within {seconds:g} s and was cancelled; timeout= "
                 "gives it more"
             )
         wrong = await self._session.take_back() if self._session else ""

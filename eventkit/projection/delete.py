@@ -18,6 +18,7 @@ from eventkit.storage.db.connect import database_errors
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 from eventkit.storage.projections.generations import forget
+from eventkit.storage.projections.handler_waits import HandlerWaits
 from eventkit.storage.projections.live_tables import LiveTable, TableName, find_tables, is_table
 from eventkit.storage.projections.rebuilds import Rebuilds
 from eventkit.storage.projections.registry import ProjectionRegistry
@@ -65,6 +66,7 @@ def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tabl
     projections.delete(connection, name)
     ConsumerGroups(schema).abandon(connection, name)
     BrokerPlaces(schema).forget(connection, name)
+    HandlerWaits(schema).forget(connection, name)
     letters = forget(connection, schema, live.generation)
     if tables:
         drop_tables(connection, _tables_of(connection, schema, name, known[name].tables))

@@ -53,6 +53,7 @@ class Lanes:
         self._lanes = lanes
         self._again = again
         self._most = lanes[0].projection.batch  # messages in a transaction
+        self.handlers = lanes[0].projection.handlers
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -16,6 +16,7 @@ import psycopg
 from eventkit.storage.events.by_stream import Newest, StreamLog
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
 from eventkit.storage.projections.generations import letters_by_cause, parked_by
+from eventkit.storage.projections.handler_waits import HandlerWait, HandlerWaits
 from eventkit.storage.projections.registry import BuildingGeneration, ProjectionRegistry, Registered
 from eventkit.storage.projections.stream_lag import StreamLag, behind
 
@@ -51,6 +52,8 @@ class Status(msgspec.Struct, frozen=True):
     lag: ProjectionLag | None
     building: BuildingGeneration | None
     exact: bool = True  # else `streams` is what the planner expects, parked streams and letters are 20,001 at most
+    waits: list[HandlerWait] = []  # handlers whose events wait, by process
+    retry: dict[str, Any] = {}  # the handlers' policies, as the last projector that started has declared them
 
 
 class Statuses:
@@ -64,6 +67,7 @@ class Statuses:
         self._schema = schema
         self._log = StreamLog(store or connection, schema)
         self._checkpoints = Checkpoints(schema)
+        self._waits = HandlerWaits(schema)
 
     def registered(self) -> list[Registered]:
         """Return all projections."""
@@ -86,6 +90,8 @@ class Statuses:
             self._lag(projection.generation, exact=exact) if count else None,
             projection.building,
             exact or max(count, sum(letters.values())) <= FEW,
+            self._waits.all(self._connection, projection.name),
+            projection.retry,
         )
 
     def _lag(self, generation: int, *, exact: bool) -> ProjectionLag:

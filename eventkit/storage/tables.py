@@ -359,6 +359,7 @@ def _projections(tables: MetaData) -> None:
         Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # none: reads all
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
+        Column("retry", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # how its handlers are called
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
     )
@@ -385,6 +386,23 @@ def _projections(tables: MetaData) -> None:
         Column("place", ARRAY(BigInteger), nullable=False),
         comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
         info={STORAGE: _UPDATED_STORAGE},
+    )
+    Table(
+        "handler_waits",
+        tables,
+        Column("projection", Text, primary_key=True),
+        Column("process", Text, primary_key=True),
+        Column("source", Text, primary_key=True),
+        Column("type", Text, primary_key=True),
+        Column("handler", Text, nullable=False),
+        Column("is_open", Boolean, nullable=False),  # the breaker; false: single streams are tried again
+        Column("since", DateTime(timezone=True), nullable=False),
+        Column("reason", Text, nullable=False),  # class and place of the last error, nothing of the event
+        Column("attempts", Integer, nullable=False),
+        Column("streams", Integer, nullable=False),
+        Column("next_at", DateTime(timezone=True), nullable=False),
+        Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        comment="A handler of a process whose events wait, and why. Written while they do; an old row means nothing.",
     )
     Table(
         "dead_letters",

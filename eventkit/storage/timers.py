@@ -6,6 +6,7 @@ written once, for sync and async (`eventkit.storage.db.execute` runs them); what
 Called by `eventkit.messaging` and by process managers.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -28,6 +29,9 @@ from eventkit.storage.privacy.encryption import Encryption, Unsealed
 LEASE = "timers"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LIMIT = 500  # deadlines that fire in one statement
+_AGAIN = 30.0  # seconds after which streams are tried again whose events were refused
+_OF_EVENTS = ("22", "23", "P0")  # SQLSTATE classes that speak of one event: data, constraints, `raise` in a trigger
+_OF_ONE_STREAM = (*_OF_EVENTS, "55P03", "40")  # ... and locks
 
 # A stream that was archived takes no event: its deadlines wait until it is restored.
 _OPEN = "not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"
@@ -189,17 +193,25 @@ def waiting(connection: psycopg.Connection[Any], schema: str) -> list[EncodedEve
 
 
 class DueTimers:
-    """The deadlines of one schema, on an autocommit connection with a `lock_timeout`."""
+    """The deadlines of one schema, on an autocommit connection with a `lock_timeout`.
+
+    `refused` are the streams whose events PostgreSQL refuses for what is in them, with its code: the others fire.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, epoch: int) -> None:
         """Fire with the lease's epoch."""
         self._connection = connection
         self._sql = TimerSql(schema)
         self._epoch = epoch
+        self.refused: dict[str, str] = {}
+        self._tried = 0.0  # when refused streams were tried again
 
     def fire(self, as_of: datetime | None = None) -> int:
         """Append the events of all that is due, or was by the time `as_of`; return how many; Deposed by another."""
-        fired, busy = 0, list[str]()
+        if time.monotonic() - self._tried > _AGAIN:
+            self.refused.clear()
+            self._tried = time.monotonic()
+        fired, busy = 0, list(self.refused)
         while True:
             count, left = self._fire_page(as_of, busy)
             fired += count
@@ -216,18 +228,25 @@ class DueTimers:
     def _fire_page(self, as_of: datetime | None, busy: Sequence[str]) -> tuple[int, list[str]]:
         try:
             return self._fire(as_of, busy)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_OF_ONE_STREAM):
+                raise
             return self._fire_stream_by_stream(as_of, busy)
 
     def _fire_stream_by_stream(self, as_of: datetime | None, busy: Sequence[str]) -> tuple[int, list[str]]:
-        """Leave out the streams that open transactions are creating."""
+        """Leave out the streams that open transactions are creating, and those whose events are refused."""
         fired, left = 0, list[str]()
         for (stream,) in self._connection.execute(self._sql.due, (as_of, LIMIT)).fetchall():
             if stream in busy:
                 continue
             try:
                 count, more = self._fire(as_of, busy, only=stream)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            except psycopg.Error as error:
+                state = error.sqlstate or ""
+                if not state.startswith(_OF_ONE_STREAM):
+                    raise
+                if state.startswith(_OF_EVENTS):
+                    self.refused[stream] = state
                 count, more = 0, [stream]
             fired += count
             left += more

@@ -71,7 +71,7 @@ def downgrade() -> None:
         "dead_letters",
         *("prunings", "dead_letter_actions", "redrives", "amendments"),
         "rebuilds",
-        *("places", "checkpoints"),
+        *("handler_waits", "places", "checkpoints"),
         "projections",
         "readers",
         "leases",
@@ -345,6 +345,7 @@ def _projections(schema: str) -> None:
         sa.Column("categories", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
         sa.Column("declared_version", sa.Integer, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("retry", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
         sa.Column("created_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("name", name="projections_pkey"),
         sa.UniqueConstraint("generation", name="projections_generation_key"),
@@ -373,6 +374,20 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("projection", "topic", "shard", name="places_pkey"),
         schema=schema,
         comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
+    )
+    op.create_table(
+        "handler_waits",
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("projection", "process", "source", "type", "handler")),
+        sa.Column("is_open", sa.Boolean, nullable=False),
+        sa.Column("since", TIME, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("streams", sa.Integer, nullable=False),
+        sa.Column("next_at", TIME, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("projection", "process", "source", "type", name="handler_waits_pkey"),
+        schema=schema,
+        comment="A handler of a process whose events wait, and why. Written while they do; an old row means nothing.",
     )
     columns = ["generation", "stream"]
     parked = sa.text("parked")

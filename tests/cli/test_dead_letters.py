@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from eventkit.cli import main
 from eventkit.errors import ProjectionError
-from eventkit.projection.apply import bisect
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.storage.dead_letters.actions import LetterActions
 from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, projector, rows
@@ -29,7 +29,7 @@ select 'relay', stream, version, position, id, type, 'refused', 'message too lar
 @pytest.fixture
 def url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Two streams parked by a projection, of three letters and one, and one by the relay."""
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
     with psycopg.connect(database_url) as connection:
         connection.execute(CREATE)
         connection.execute(RELAYS)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from eventkit.domain.message import Message
-from eventkit.projection.apply import bisect
 from eventkit.projection.apply.stream_repair import StreamRepair
 from eventkit.projection.batch import Source
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.rebuild.swap import Swap
 from eventkit.projection.run import sources
 from eventkit.projection.run.projector import Projector
@@ -33,7 +33,7 @@ Patch = pytest.MonkeyPatch
 def _impatient(postgres: PostgresServer, monkeypatch: Patch) -> None:
     """Nobody pauses, and a sender may be met before it settles."""
     monkeypatch.setattr(Everything, "server", postgres, raising=False)
-    monkeypatch.setattr(bisect, "_backoff", lambda _: 0.0)
+    monkeypatch.setattr(Backoff, "pause", lambda *_: 0.0)
     monkeypatch.setattr(Settlement, "settle", hooked(lambda: Everything.sender))
     for name in ("WAIT", "GATHERING", "PAUSE"):
         monkeypatch.setattr(sources, name, 0.0)

@@ -41,7 +41,7 @@ TABLE = Table(
     Column("amount", Integer, nullable=False, default=0),
 )
 lines = TableProjection("lines", shop, table=TABLE, key="customer")
-lines.declare(timeout=3600, away=())  # seconds: the server does not end the session of the stopped one
+lines.declare(None, 3600)  # seconds: the server does not end the session of the stopped one
 
 
 @lines.on(Ordered)

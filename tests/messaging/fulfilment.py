@@ -10,6 +10,7 @@ from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
 
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
+from eventkit.projection.define.retry_policy import Retry
 from tests.messaging.shop import (
     ChargeCard,
     OrderCancelled,
@@ -54,7 +55,7 @@ def payment(key: str) -> str:
 def manager(name: str = "fulfilment") -> ProcessManager:
     """Return the process manager."""
     fulfilment = ProcessManager(
-        name, store, table=FULFILMENTS, key="order", categories=["order", "payment"], attempts=1
+        name, store, table=FULFILMENTS, key="order", categories=["order", "payment"], retry=Retry(attempts=1)
     )
 
     @fulfilment.on(OrderPlaced)

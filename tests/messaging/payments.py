@@ -4,6 +4,7 @@ from sqlalchemy import Connection, text
 
 from eventkit.domain.envelope import Envelope
 from eventkit.messaging.handlers import Handlers
+from eventkit.projection.define.retry_policy import Retry
 from tests.messaging.shop import CardCharged, ChargeCard, OrderPlaced, order, shop, store
 
 CREATE = "create table charges (order_id text, amount int check (amount < 100), stream text, version int)"
@@ -14,7 +15,7 @@ shop.consumes("other_till", "ChargeCard", type("OtherCharge", (ChargeCard,), {})
 
 def payments(name: str = "payments", *, attempts: int = 2, batch: int = 4_000) -> Handlers:
     """Return handlers that note each charge, and record what they did."""
-    handlers = Handlers(name, shop, categories=["charge_card"], attempts=attempts, batch=batch)
+    handlers = Handlers(name, shop, categories=["charge_card"], retry=Retry(attempts=attempts), batch=batch)
 
     def charge(connection: Connection, command: ChargeCard, envelope: Envelope[ChargeCard]) -> None:
         values = {"o": command.order, "a": command.amount, "s": envelope.stream, "v": envelope.version}

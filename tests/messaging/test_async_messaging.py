@@ -20,6 +20,7 @@ from eventkit.messaging.reaction import Reaction
 from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.sender import Sender
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.testing import given
 from eventkit.transports.local import LocalTransport
 from tests.messaging.fulfilment import FULFILMENTS, Fulfilment
@@ -124,7 +125,8 @@ async def test_requests_are_answered_once_and_a_refusal_takes_back_its_work(
 
 def manager() -> ProcessManager:
     """Return a process that charges an order once somebody has answered."""
-    found = ProcessManager("fulfilment", store, table=FULFILMENTS, key="order", categories=["order"], attempts=1)
+    once = Retry(attempts=1)
+    found = ProcessManager("fulfilment", store, table=FULFILMENTS, key="order", categories=["order"], retry=once)
 
     @found.on(OrderPlaced)
     async def placed(process: Fulfilment, event: OrderPlaced, reaction: Reaction) -> None:

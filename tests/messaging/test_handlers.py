@@ -20,6 +20,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError, VersionMismatch
 from eventkit.messaging.handlers import Handlers
 from eventkit.projection.apply import bisect
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
@@ -248,7 +249,7 @@ def test_an_expectation_that_will_never_hold_parks_its_stream(url: str, monkeypa
     with psycopg.connect(url) as connection:
         for number, stream in enumerate(streams, 1):
             store.append(connection, stream, ChargeCard(str(number)))
-    handlers = Handlers("wrong", shop, attempts=1)
+    handlers = Handlers("wrong", shop, retry=Retry(attempts=1))
 
     @handlers.on(ChargeCard)
     def charge(connection: Connection, command: ChargeCard) -> None:
@@ -400,10 +401,10 @@ def _prune(url: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"attempts": 0}, {"since": datetime(2026, 1, 1)}])  # noqa: DTZ001
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"retry": 3}, {"timeout": 0}, {"since": datetime(2026, 1, 1)}])  # noqa: DTZ001
 def test_handlers_that_could_not_work_are_refused(wrong: dict[str, object]) -> None:
     """When they are declared."""
-    with pytest.raises(ProjectionError, match="handlers 'wrong'"):
+    with pytest.raises(ProjectionError, match="'wrong'"):
         Handlers("wrong", shop, **wrong)  # type: ignore[arg-type]
 
 

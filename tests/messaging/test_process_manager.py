@@ -14,6 +14,7 @@ import pytest
 from eventkit.errors import ProjectionError
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.rows import DELETE
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.testing import at, given
@@ -181,7 +182,7 @@ def test_a_failing_event_parks_its_stream_without_a_trace(url: str) -> None:
 def test_what_cannot_be_appended_is_the_events_fault(url: str) -> None:
     """It is refused where the handler says it, and parked with that reason."""
     place(url, "1")
-    wrong = ProcessManager("wrong", store, table=FULFILMENTS, key="order", attempts=1)
+    wrong = ProcessManager("wrong", store, table=FULFILMENTS, key="order", retry=Retry(attempts=1))
     wrong.on(OrderPlaced)(lambda _, event, reaction: reaction.append("no stream", event))
 
     handle(url, order("1"), process_manager=wrong)
@@ -362,10 +363,10 @@ def test_the_commands_run_a_manager_and_its_deadlines(url: str) -> None:
     assert history(url)["ship-2"] == ["ShipOrder"]
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"since": datetime(2026, 1, 1)}])  # noqa: DTZ001
+@pytest.mark.parametrize("wrong", [{"retry": 3}, {"since": datetime(2026, 1, 1)}])  # noqa: DTZ001
 def test_a_manager_that_could_not_work_is_refused(wrong: dict[str, Any]) -> None:
     """When it is declared."""
-    with pytest.raises(ProjectionError, match="process manager 'wrong'"):
+    with pytest.raises(ProjectionError, match="'wrong'"):
         ProcessManager("wrong", store, table=FULFILMENTS, key="order", **wrong)
 
 

@@ -37,8 +37,8 @@ def make_twins(patch: pytest.MonkeyPatch) -> None:
 
 
 def _registering_twins(on: Callable[..., Any]) -> Callable[..., Any]:
-    def registering(projection: object, cls: type) -> Callable[..., Any]:
-        register = on(projection, cls)
+    def registering(projection: object, cls: type, **policy: object) -> Callable[..., Any]:
+        register = on(projection, cls, **policy)
 
         def take(function: Callable[..., Any]) -> Callable[..., Any]:
             register(function if is_asynchronous(function) else twin(function))

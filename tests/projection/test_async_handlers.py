@@ -20,9 +20,9 @@ from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError
 from eventkit.event_loop import CallInterrupted
 from eventkit.projection import async_calls
-from eventkit.projection.apply import bisect
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.set_aside import SetAside
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.run.projector import Projector
 from tests.projection.shop import (
     Given,
@@ -48,7 +48,7 @@ UPSERT = text(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
 
 
 async def add(connection: AsyncConnection, event: Ordered) -> None:

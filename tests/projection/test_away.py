@@ -6,20 +6,13 @@ from contextlib import contextmanager
 from urllib.error import HTTPError
 
 import pytest
-import sqlalchemy as sa
 
-from eventkit.errors import DatabaseUnavailable, TryLater
-from eventkit.messaging.handlers import Handlers
+from eventkit.errors import TryLater
 from eventkit.projection.apply import set_aside
-from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.breaker import Breakers
-from eventkit.projection.apply.set_aside import SetAside
-from eventkit.projection.run.projector import Projector
 from eventkit.storage.db.connect import connect
-from eventkit.storage.events.stream_history import OwnHistory
 from tests.projection.async_twin import make_twins
-from tests.projection.shop import Given, Left, Ordered, checkpoints, letters, message, orders, rows, shop
-from tests.waiting import wait_until
+from tests.projection.outage import AWAY, Api, go_on, working
+from tests.projection.shop import Given, Left, checkpoints, letters, message, orders, rows
 
 
 @pytest.fixture(autouse=True, params=["plain", "async def"])
@@ -27,94 +20,6 @@ def _handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Each test holds for plain handlers and for `async def` ones."""
     if request.param == "async def":
         make_twins(monkeypatch)
-
-
-class PolicyError(Exception):
-    """Of a client whose errors are none of Python's own."""
-
-
-AWAY: list[Callable[[], Exception]] = [
-    lambda: TryLater(0.01, "the rates are not to be had just now"),
-    lambda: OSError("no route to host"),
-    lambda: TimeoutError("too slow"),
-    lambda: ConnectionRefusedError(111, "refused"),
-    lambda: HTTPError("http://rates", 503, "unavailable", None, None),  # type: ignore[arg-type]
-    lambda: HTTPError("http://rates", 429, "too many", None, None),  # type: ignore[arg-type]
-    lambda: DatabaseUnavailable("the other database is away"),
-    lambda: sa.exc.TimeoutError("no connection of the pool is free"),
-    lambda: PolicyError("away"),
-]
-
-
-class Clock:
-    """A clock that is turned by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Api:
-    """What the handlers call; while it is `away`, it raises that."""
-
-    def __init__(self) -> None:
-        self.away: Callable[[], Exception] | None = None
-        self.poison: set[str] = set()  # customers for whom it always fails
-        self.calls: list[str] = []
-        self.clock = Clock()
-
-    def call(self, customer: str) -> None:
-        """Answer, or fail."""
-        self.calls.append(customer)
-        if self.away is not None:
-            raise self.away()
-        if customer in self.poison:
-            raise ConnectionResetError(customer)
-
-
-def handlers(api: Api) -> Handlers:
-    """Return handlers of which one calls the API."""
-    work = Handlers("work", shop, away=(PolicyError,))
-
-    @work.on(Ordered)
-    def ordered(connection: sa.Connection, event: Ordered) -> None:
-        api.call(event.customer)
-        add = "insert into totals values (%s, 1, %s) on conflict (customer) do update set orders = totals.orders + 1"
-        connection.exec_driver_sql(add, (event.customer, event.amount))
-
-    @work.on(Left)
-    def left(connection: sa.Connection, event: Left) -> None:
-        connection.exec_driver_sql("insert into totals values (%s, 0, 0)", (f"left {event.customer}",))
-
-    return work
-
-
-@contextmanager
-def working(url: str, api: Api) -> Iterator[Projector]:
-    """Run the handlers with a clock that is turned by hand."""
-    projection = handlers(api)
-    connection = connect(url, name="projector", autocommit=False)
-    workspace = projection.workspace(connection)
-    breakers = Breakers("work", clock=api.clock)
-    waiting = SetAside(projection.handlers, breakers, clock=api.clock)
-    applying = BatchApplier(projection, workspace, schema="eventkit")
-    running = Projector(applying, history=OwnHistory(connection, "eventkit"), aside=waiting)
-    running.start()
-    yield running
-    workspace.close()
-
-
-def go_on(running: Projector, source: Given, api: Api, done: Callable[[], bool]) -> None:
-    """Work with time passing until something is so."""
-
-    def step() -> bool:
-        api.clock.now += 1
-        running.step(source)
-        return done()
-
-    wait_until(step, timeout=60)
 
 
 @pytest.mark.parametrize("away", AWAY, ids=lambda make: f"{type(make()).__name__} {make()}"[:40])
@@ -192,13 +97,13 @@ def test_poison_that_looks_like_an_absence_is_parked_and_stops_nobody(url: str) 
     ids=["ValueError", "HTTP 422", "KeyError"],
 )
 def test_what_speaks_of_the_event_opens_no_breaker(url: str, error: Exception) -> None:
-    """It is parked at once, and nobody waits."""
+    """It has its attempts, then it is parked, and nobody else waits."""
     api = Api()
     source = Given([*orders("order-1", 1), *orders("order-2", 1, customer="eve")])
     api.away = lambda: error
 
     with working(url, api) as running:
-        running.step(source)
+        go_on(running, source, api, lambda: len(source.acknowledged) == 2)
 
     assert len(source.acknowledged) == 2
     assert [cause for _, _, cause in letters(url)] == ["failed", "failed"]
@@ -266,7 +171,7 @@ def test_a_redrive_of_what_calls_something_that_is_away_stays_asked_for(url: str
     source = Given(orders("order-1", 1))
     with working(url, api) as running:
         api.away = lambda: ValueError("a bug")
-        running.step(source)
+        go_on(running, source, api, lambda: len(source.acknowledged) == 1)
         api.away = AWAY[0]
         with running_asked(url):
             assert running.redrive_asked() == 0

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from eventkit.errors import DeadLetterError
-from eventkit.projection.apply import bisect
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.storage.dead_letters import actions
 from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.letters import DeadLetters
@@ -67,7 +67,7 @@ class Desk:
 @pytest.fixture
 def desk(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """A place at a database where order-1 is parked at version 3, two events behind it."""
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
     apply(url, LOG)
     desk = Desk(url)
     yield desk

@@ -6,11 +6,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.projection.apply import bisect, parking
+from eventkit.projection.apply import parking
 from eventkit.projection.apply.applier import BatchApplier, Stopped
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import row_sql
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.define.rows import RowTable
 from eventkit.storage.projections import checkpoints
 from tests.projection.attack import attack
@@ -126,7 +127,7 @@ def test_a_mutant_is_caught(url: str, mutate: Callable[[Patch], None], monkeypat
 
 def test_parking_without_comparing_the_version_is_caught(url: str, monkeypatch: Patch) -> None:
     """A zombie would park a stream whose event another process has applied."""
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
     monkeypatch.setattr(parking, "right_below", lambda *_: True)
 
     with pytest.raises(AssertionError):

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection
 
 from eventkit.errors import DatabaseUnavailable, ProjectionError
-from eventkit.projection.apply import bisect
 from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.batch import Run
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.define.sql import SqlProjection
 from eventkit.projection.define.table import TableProjection
 from tests.projection.shop import (
@@ -33,7 +33,7 @@ BAD = Ordered("eve", -1)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
 
 
 def test_a_stop_between_two_attempts_parks_nothing_and_acknowledges_nothing(url: str) -> None:

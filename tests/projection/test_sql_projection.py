@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from eventkit.domain.envelope import Envelope
-from eventkit.projection.apply import bisect
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.define.sql import SqlProjection
 from tests.projection.async_twin import make_twins
 from tests.projection.shop import Left, Noted, Ordered, apply, checkpoints, letters, message, orders, rows, shop
@@ -23,7 +23,7 @@ def _handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Each test holds for plain handlers and for `async def` ones."""
     if request.param == "async def":
         make_twins(monkeypatch)
-    monkeypatch.setattr(bisect, "_backoff", lambda attempt: 0.001 * attempt)
+    monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
 
 
 def sums() -> SqlProjection:

@@ -1,12 +1,18 @@
 """How the statuses of projections are shown: as a table, or in sentences."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from eventkit.cli.common.output import cell
 from eventkit.projection.status import FEW, Status
+from eventkit.storage.projections.handler_waits import HandlerWait
+
+_PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes", "timeout")  # of a policy
 
 
 def print_table(found: Sequence[Status]) -> None:
@@ -35,7 +41,52 @@ def sentences(item: Status) -> str:
         lines.append("  letters   " + first + ", ".join(f"{count:,} {cause}" for cause, count in item.letters.items()))
     if building := _building(item):
         lines.append(f"  building  {building}")
+    lines += [_wrapped("waits" if wait.is_open else "retries", waiting(wait)) for wait in item.waits]
+    lines += [_wrapped("policy", text) for text in policies(item.retry)]
     return "\n".join(lines)
+
+
+def waiting(wait: HandlerWait) -> str:
+    """Tell of a handler whose events wait: what for, since when, and when it is tried next."""
+    many = f"{wait.streams:,} stream{'' if wait.streams == 1 else 's'}"
+    state = f"breaker open, {many} wait" if wait.is_open else f"{many} tried again one by one"
+    soon = f"next in {age(wait.next_in)}" if wait.next_in > 0 else "next at once"
+    since = f"since {wait.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({age(wait.seconds)})"
+    tries = f"{wait.attempts:,} attempt{'' if wait.attempts == 1 else 's'}, {soon}"
+    return f"{wait.type} ({wait.handler}): {state} {since}, {tries}: {wait.reason}; process {wait.process}"
+
+
+def policies(retry: dict[str, Any]) -> Iterator[str]:
+    """Tell of each handler whose policy is not the default."""
+    default = retry.get("default", {})
+    for handler in retry.get("handlers", ()):
+        parts = [_part(name, handler[name]) for name in _PARTS if name in default and handler[name] != default[name]]
+        if parts:
+            yield f"{handler['type']}: {', '.join(parts)}"
+
+
+def _part(name: str, value: Any) -> str:  # noqa: ANN401 JSON
+    if name in ("backoff", "probes"):
+        value = f"{value['first']:g} to {value['most']:g} s, factor {value['factor']:g}, jitter {value['jitter']:g}"
+    elif isinstance(value, list):
+        value = " ".join(value)
+    elif name == "timeout":
+        value = f"{value:g} s"
+    return f"{name} {value}"
+
+
+def age(seconds: float) -> str:
+    """Write a time in the largest unit of which it has two."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def _wrapped(label: str, text: str) -> str:
+    """Write a line of `sentences` that may be long, for a terminal of 80 columns."""
+    first, more = f"  {label:10}", " " * 12
+    return textwrap.fill(cell(text), 80, initial_indent=first, subsequent_indent=more, break_on_hyphens=False)
 
 
 def _lag(item: Status) -> str:

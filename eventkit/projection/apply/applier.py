@@ -31,6 +31,7 @@ from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
+from eventkit.storage.projections.handler_waits import HandlerWaits, WaitingHandler
 from eventkit.storage.projections.inbox import Inbox
 from eventkit.storage.projections.registration import register
 from eventkit.storage.projections.registry import Live, ProjectionRegistry
@@ -165,6 +166,12 @@ class BatchApplier:
                 self.recent.add(run.ids)
         return [Stopped(run, known.get(run.stream), run.stream in locked) for run in stopped]
 
+    def write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
+        """Write which handlers' events wait in this process, in a transaction of its own."""
+        with self.workspace.transaction() as connection:
+            self.fence(connection)
+            HandlerWaits(self._schema).write(connection, self.projection.name, process, waiting)
+
     def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record the group that is about to be joined, in a transaction of its own."""
         with self.workspace.transaction() as connection:
@@ -215,9 +222,18 @@ class BatchApplier:
             step = self._decode(arrival, opened.get(id(arrival)))
             if step is not None:
                 steps.append(step)
+        if self.projection.handlers.has_limits and steps:
+            self._limit(steps)
         self.projection.apply(self.workspace, live.shadow, steps)
         counted.applied += len(arrivals)
         counted.unhandled += len(arrivals) - len(steps)
+
+    def _limit(self, steps: Sequence[Step]) -> None:
+        """Let handlers take as long as the most patient of them may."""
+        limits = [self.projection.timeout if (own := step.handler.policy.timeout) is None else own for step in steps]
+        seconds = max(limits) + self.projection.idle_limit - self.projection.timeout
+        limit = f"set local idle_in_transaction_session_timeout = '{round(1000 * seconds)}ms'"
+        self.workspace.connection.execute(limit.encode())
 
     def _opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
         if self.opening is None:

@@ -5,6 +5,7 @@ An innocent event must never be parked. Only two kinds of error speak of the eve
 nothing about the event, nor does a full disk, a column that was dropped, or an API that is down.
 """
 
+from contextlib import suppress
 from enum import Enum, auto
 from urllib.error import HTTPError
 
@@ -34,7 +35,8 @@ from eventkit.errors import (
     VersionMismatch,
 )
 from eventkit.projection.apply.error_place import place_of
-from eventkit.projection.define.dispatch import handler_of
+from eventkit.projection.define.dispatch import Handler, handler_of
+from eventkit.projection.define.retry_policy import links
 from eventkit.projection.define.rows import OneRowError
 from eventkit.storage.db.connect import translated as meaning_of
 from eventkit.worker import PASSING
@@ -52,6 +54,9 @@ class ErrorClass(Enum):
     DEPLOYMENT = auto()  # tables, rights, settings: the projection stops until somebody has mended them
     AWAY = auto()  # something that a handler calls: its streams wait
 
+
+# Of several errors in a group: an innocent event must not be parked, and a poisoned one must not make others wait.
+_GRAVEST = (ErrorClass.SERVER, ErrorClass.DEPLOYMENT, ErrorClass.RIVAL, ErrorClass.EVENT, ErrorClass.AWAY)
 
 _OF_EVENTS = ("22", "23", "P0")
 _RIVAL = ("40", "55P03")
@@ -90,26 +95,61 @@ _LIMITS = {  # the settings of PostgreSQL behind what ends a statement or a sess
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
+_ABSENCES = (OSError, MemoryError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+_OF_CLIENTS = {  # absences that derive from none of these; no need to have the client
+    "aiohttp.client_exceptions.ClientConnectionError",
+    "httpx.TransportError",
+    "redis.exceptions.ConnectionError",
+    "redis.exceptions.TimeoutError",
+    "urllib3.exceptions.MaxRetryError",
+    "urllib3.exceptions.ProtocolError",
+    "urllib3.exceptions.TimeoutError",
+}
+_TIME_LIMIT = "57014"  # of a statement
+_BAD = 400  # the first status of HTTP that says that something went wrong
 _UNDERSTOOD = range(400, 500)  # an answer of HTTP that speaks of the request itself ...
 _NOT_OF_THE_REQUEST = {401, 403, 407, 408, 425, 429}  # ... but for logins, time and rates
 
 
-def error_class(error: Exception, *, ours: bool = True, away: tuple[type[Exception], ...] = ()) -> ErrorClass:
+def error_class(error: Exception, *, ours: bool = True) -> ErrorClass:
     """Return whose fault an error in a batch is.
 
     `ours`: whether the batch's own transaction was broken by it. Where it was not, a database error is that of another
-    connection, which a handler has. `away` are the errors that a projection declares as those of what it calls.
+    connection, which a handler has. The policy of the handler that raised the error says which others are waited for.
     """
-    if isinstance(error, (TryLater, *away)):
-        return ErrorClass.AWAY if handler_of(error) else ErrorClass.DEPLOYMENT
+    return _of(error, handler_of(error), ours=ours)
+
+
+def _of(error: BaseException, handler: Handler | None, *, ours: bool) -> ErrorClass:
+    if isinstance(error, BaseExceptionGroup):
+        found = {_of(each, handler, ours=ours) for each in error.exceptions}
+        return next(whose for whose in _GRAVEST if whose in found)
+    cause = database_error(error, ours=ours)
+    named = _named(error, handler, cause, ours=ours)
+    if named is not None:
+        return named
     if isinstance(error, _OURS):
-        if isinstance(error, PASSING) and not ours and handler_of(error):
+        if isinstance(error, PASSING) and not ours and handler:
             return ErrorClass.AWAY
         return _OF_APPENDS.get(type(error), ErrorClass.DEPLOYMENT)
-    cause = database_error(error, ours=ours)
     if cause is not None and not isinstance(error, OneRowError):
         return _of_database(cause, ours=ours)
-    return ErrorClass.AWAY if handler_of(error) and _is_of_surroundings(error) else ErrorClass.EVENT
+    return ErrorClass.AWAY if handler and _is_of_surroundings(error) else ErrorClass.EVENT
+
+
+def _named(
+    error: BaseException, handler: Handler | None, cause: psycopg.Error | None, *, ours: bool
+) -> ErrorClass | None:
+    """Return what the handler's policy, or the handler itself by TryLater, says of an error.
+
+    A policy does not say whose fault an error of the batch's own transaction is, nor one of classes 22 and 23.
+    """
+    if isinstance(error, TryLater):
+        return ErrorClass.AWAY if handler else ErrorClass.DEPLOYMENT
+    if handler is None or (cause is not None and (ours or (cause.sqlstate or "").startswith(_OF_EVENTS))):
+        return None
+    waits = handler.retry.waits_for(error)
+    return None if waits is None else ErrorClass.AWAY if waits else ErrorClass.EVENT
 
 
 def _of_database(cause: psycopg.Error, *, ours: bool) -> ErrorClass:
@@ -125,21 +165,42 @@ def _of_database(cause: psycopg.Error, *, ours: bool) -> ErrorClass:
         return ErrorClass.RIVAL
     if state == "25006" or (state.startswith(_SERVER) and state not in _LASTING):
         return ErrorClass.SERVER if ours else ErrorClass.AWAY
-    return ErrorClass.DEPLOYMENT
+    return ErrorClass.AWAY if state == _TIME_LIMIT and not ours else ErrorClass.DEPLOYMENT
 
 
-def _is_of_surroundings(error: Exception) -> bool:
-    """Whether an error is one of a network, a file system or a time limit; also another database's."""
-    if isinstance(error, OSError):  # also a TimeoutError
-        status = _http_status(error)
-        return status not in _UNDERSTOOD or status in _NOT_OF_THE_REQUEST
-    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
+def _is_of_surroundings(error: BaseException) -> bool:
+    """Whether an error is one of a network, a file system, memory or a time limit; also another database's.
+
+    What it was raised from (`raise … from`) counts. A library may wrap the answer of HTTP in an error of its own.
+    """
+    for link in links(error):
+        status = _http_status(link)
+        if status:
+            return status not in _UNDERSTOOD or status in _NOT_OF_THE_REQUEST
+        if isinstance(link, OSError) and isinstance(link, ValueError):
+            return False  # requests' and io's way to say that an argument is wrong
+        if isinstance(link, _ABSENCES) or any(_full_name(kind) in _OF_CLIENTS for kind in type(link).__mro__):
+            return True
+        if isinstance(link, BaseExceptionGroup):
+            return all(map(_is_of_surroundings, link.exceptions))
+    return False
 
 
-def _http_status(error: OSError) -> int:
-    """Return the status that urllib and requests give their errors; 0 for others."""
-    found = error.code if isinstance(error, HTTPError) else getattr(getattr(error, "response", None), "status_code", 0)
-    return found if isinstance(found, int) else 0
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _http_status(error: BaseException) -> int:
+    """Return the status in an error of urllib, requests, httpx or aiohttp that speaks of a bad one; 0 for others."""
+    found = None
+    with suppress(Exception):  # another library's properties may raise anything
+        if isinstance(error, HTTPError):
+            found = error.code
+        elif hasattr(error, "request_info"):
+            found = getattr(error, "status", None)
+        else:
+            found = getattr(getattr(error, "response", None), "status_code", None)
+    return found if isinstance(found, int) and found >= _BAD else 0
 
 
 def database_error(error: BaseException, *, ours: bool = True) -> psycopg.Error | None:

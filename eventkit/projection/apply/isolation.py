@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from eventkit.errors import TryLater
 from eventkit.projection.apply.applier import Stopped
+from eventkit.projection.apply.breaker import Breaker
 from eventkit.projection.apply.duplicates import Doubt
 from eventkit.projection.apply.failures import Away, Failed, Locked
 from eventkit.projection.apply.set_aside import SetAside
@@ -31,12 +33,14 @@ class SortedOut(msgspec.Struct):
     left: list[Run] = msgspec.field(default_factory=list)  # need a second look
     ahead: list[Run] = msgspec.field(default_factory=list)  # the parts that follow their checkpoint
     doubts: list[Doubt] = msgspec.field(default_factory=list)  # below their checkpoint, and not known to be duplicates
+    failed: list[tuple[Run, Failed]] = msgspec.field(default_factory=list)  # single events, each with its failure
 
     def add(self, other: "SortedOut") -> None:
         """Take others up."""
         self.left += other.left
         self.ahead += other.ahead
         self.doubts += other.doubts
+        self.failed += other.failed
 
 
 class BatchIsolation:
@@ -76,7 +80,9 @@ class BatchIsolation:
         """Return what becomes of the runs of one part."""
         part = attempt.part
         try:
-            found = self._sorted(attempt.result(), done)
+            stopped = attempt.result()
+            self._went_on(part, stopped)
+            found = self._sorted(stopped, done)
         except Away as away:
             if self._aside is None and self._wait(away):
                 return Outcome(SortedOut(left=list(part)))
@@ -86,9 +92,18 @@ class BatchIsolation:
             return Outcome(again=self._after_lock(part, around=around), met_lock=True)
         except Failed as failure:
             logger.debug("%d streams of %s fail together: %s", len(part), self._name, failure)
-            return Outcome(SortedOut(left=list(part))) if len(part) == 1 else Outcome(again=_halves(part))
+            return self._after_failure(part, failure)
         done += attempt.counted
         return Outcome(found)
+
+    @staticmethod
+    def _after_failure(part: Part, failure: Failed) -> "Outcome":
+        """Return the parts to be tried after one has failed; an event that was called alone has failed by itself."""
+        if len(part) > 1:
+            return Outcome(again=_halves(part))
+        if len(part[0].arrivals) == 1 and step_of(failure.error):
+            return Outcome(SortedOut(failed=[(part[0], failure)]))
+        return Outcome(SortedOut(left=list(part)))
 
     def _sorted(self, stopped: Sequence[Stopped], done: Counters) -> SortedOut:
         locked = [item.run for item in stopped if item.locked]
@@ -115,14 +130,31 @@ class BatchIsolation:
 
     def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
         """Return what can be applied while something is away."""
-        if self._aside is None:
-            return runs
-        self._aside.breakers.failed(away.error)
-        ready = self._aside.sort_out(runs)
         step = step_of(away.error)
-        if step is not None and step.stream in self._aside:
-            self._aside.failed(step.stream)
-        return ready
+        if self._aside is None or step is None:
+            return runs
+        breaker = self._aside.breakers.failed(away.error)
+        ready = self._aside.sort_out(runs)
+        if breaker.is_open:
+            if step.stream in self._aside:
+                self._aside.failed(step.stream)
+            return ready
+        for run in (run for run in ready if run.stream == step.stream):
+            self._aside.add(run, step.handler)
+            self._aside.failed(run.stream, pause=pause_of(away.error, breaker))
+        return [run for run in ready if run.stream != step.stream]
+
+    def _went_on(self, runs: Sequence[Run], stopped: Sequence[Stopped]) -> None:
+        """Close the breakers of handlers that have taken events."""
+        if self._aside is not None and self._aside.breakers:
+            left = {item.run.stream for item in stopped}
+            taken = (arrival for run in runs if run.stream not in left for arrival in run.arrivals)
+            self._aside.breakers.succeeded(self._lanes.handlers, taken)
+
+
+def pause_of(error: Exception, breaker: Breaker) -> float:
+    """Return how many seconds a stream waits for something that is away, while the breaker is not open."""
+    return error.seconds if isinstance(error, TryLater) else breaker.handler.retry.backoff.pause(breaker.tries)
 
 
 class Outcome(msgspec.Struct):

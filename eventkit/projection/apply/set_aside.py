@@ -2,18 +2,22 @@
 
 Their events stay in memory in order, with those of the same streams that come later, and none of them is acknowledged:
 a process that dies here leaves them to be delivered again. They wait for a handler's breaker
-(`eventkit.projection.apply.breaker`), or for a lock that another transaction holds. Used by one thread.
+(`eventkit.projection.apply.breaker`), for the next attempt at their first event, or for a lock that another transaction
+holds. Used by one thread.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from eventkit.domain.message import Message, size_of
-from eventkit.projection.apply.breaker import Breakers
+from eventkit.projection.apply.breaker import Breaker, Breakers, Kind
 from eventkit.projection.batch import Arrival, Run, tidy
 from eventkit.projection.define.dispatch import Handler, HandlerTable
+from eventkit.storage.projections.handler_waits import WaitingHandler
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
 _LOCKED = 0.5  # seconds before a stream that was locked is tried again
@@ -24,12 +28,22 @@ _OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
 _NOTE = 500  # bytes that a message takes there, and at its broker's client, beside its key
 
 
+class EventFailure(NamedTuple):
+    """An event that has failed by itself, and has attempts left."""
+
+    reason: str  # may be shown anywhere
+    attempts: int
+    since: float  # on the monotonic clock
+
+
 class WaitingStream(msgspec.Struct):
     """A stream that waits, and its events that came so far."""
 
     run: Run
-    handler: Handler | None  # None: for a lock
+    handler: Handler | None  # None: for a lock, or the event that fails has none
     due: float = 0.0  # on the monotonic clock
+    for_lock: bool = False  # of another transaction
+    failure: EventFailure | None = None
     suspect: bool = False  # it has failed itself: it is tried alone
     strikes: int = 0  # how often it has failed while others got through
     passed: int = 0  # how often others had got through when it failed last
@@ -84,8 +98,8 @@ class SetAside:
         waiting = self._waiting.get(run.stream)
         if waiting is None:
             waiting = self._tried.pop(run.stream, None) or WaitingStream(Run(run.stream, []), handler)
-            waiting.handler = handler
             self._waiting[run.stream] = waiting
+        waiting.handler, waiting.for_lock, waiting.locked = handler, False, False
         self._join(waiting, run)
 
     @property
@@ -102,22 +116,61 @@ class SetAside:
         self.met_lock()
         self.add(run, None)
         waiting = self._waiting[run.stream]
-        waiting.suspect, waiting.locked, waiting.due = False, tried, self._clock() + _LOCKED
+        waiting.for_lock, waiting.locked = True, tried
+        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
 
     @property
     def locked(self) -> int:
         """How many streams wait for locks."""
-        return sum(waiting.handler is None for waiting in self._waiting.values())
+        return sum(waiting.for_lock for waiting in self._waiting.values())
 
-    def failed(self, stream: str) -> int:
-        """Let a stream wait that has failed itself; return how often it has while others got through."""
+    @property
+    def has_attempts(self) -> bool:
+        """Whether an event that has failed has attempts left: then the projector is not idle."""
+        return any(waiting.failure is not None for waiting in self._waiting.values())
+
+    def add_failed(self, run: Run, handler: Handler | None, reason: str, *, attempts: int, pause: float) -> None:
+        """Set a run aside whose first event has failed, and is tried again after so many seconds."""
+        self.add(run, handler)
+        waiting, now = self._waiting[run.stream], self._clock()
+        since = waiting.failure.since if waiting.failure and attempts > 1 else now
+        waiting.failure, waiting.suspect, waiting.due = EventFailure(reason, attempts, since), True, now + pause
+
+    def went_on(self, stream: str) -> None:
+        """Forget that a stream has failed: its event was applied."""
+        waiting = self._waiting.get(stream) or self._tried.get(stream)
+        if waiting is not None and waiting.suspect:
+            waiting.suspect, waiting.failure, waiting.strikes, waiting.due = False, None, 0, 0.0
+
+    def waits(self) -> list[WaitingHandler]:
+        """Return the handlers whose events wait, and why; not those of streams that are locked."""
+        now, streams = self._clock(), defaultdict[Kind, list[WaitingStream]](list)
+        for waiting in self._waiting.values():
+            if waiting.handler is not None and not waiting.for_lock:
+                streams[waiting.handler.kind].append(waiting)
+        found = {
+            breaker.handler.kind: _away(breaker, streams[breaker.handler.kind], now)
+            for breaker in self.breakers.failing
+            if breaker.is_open or breaker.handler.kind in streams
+        }
+        for kind, theirs in streams.items():
+            failed = min((each for each in theirs if each.failure), key=lambda each: each.due, default=None)
+            if failed is not None and kind not in found:
+                found[kind] = _failing(failed, len(theirs), now)
+        return list(found.values())
+
+    def failed(self, stream: str, *, pause: float | None = None) -> int:
+        """Let a stream wait that has failed itself; return how often it has while others got through.
+
+        `pause` is for how many seconds, where that does not follow from the count.
+        """
         waiting = self._waiting.pop(stream)
         self._waiting[stream] = waiting  # the next one is tried before it
         passed = self.breakers.passed(waiting.handler.kind) if waiting.handler else 0
         if waiting.suspect and passed > waiting.passed:
             waiting.strikes += 1
         waiting.suspect, waiting.passed = True, passed
-        waiting.due = self._clock() + min(_FIRST * 2**waiting.strikes, _LONGEST)
+        waiting.due = self._clock() + (min(_FIRST * 2**waiting.strikes, _LONGEST) if pause is None else pause)
         return waiting.strikes
 
     @property
@@ -213,6 +266,36 @@ def _is_locked(waiting: WaitingStream) -> bool:
 
 def _size_of_note(note: Message) -> int:
     return size_of(note) + len(note.key) + _NOTE
+
+
+def _away(breaker: Breaker, streams: Sequence[WaitingStream], now: float) -> WaitingHandler:
+    handler = breaker.handler
+    due = breaker.due if breaker.is_open else min((each.due for each in streams), default=now)
+    return WaitingHandler(
+        *handler.kind,
+        handler.name,
+        is_open=breaker.is_open,
+        since=now - breaker.since,
+        reason=breaker.reason,
+        attempts=breaker.tries,
+        streams=len(streams),
+        next=max(0.0, due - now),
+    )
+
+
+def _failing(waiting: WaitingStream, streams: int, now: float) -> WaitingHandler:
+    handler, failure = waiting.handler, waiting.failure
+    assert handler is not None and failure is not None, "only such are asked for"  # noqa: S101, PT018
+    return WaitingHandler(
+        *handler.kind,
+        handler.name,
+        is_open=False,
+        since=now - failure.since,
+        reason=failure.reason,
+        attempts=failure.attempts,
+        streams=streams,
+        next=max(0.0, waiting.due - now),
+    )
 
 
 def _size(arrivals: Sequence[Arrival]) -> int:

@@ -4,9 +4,10 @@ Types without a handler are none of the projection's business: they advance its 
 """
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Collection, Iterator
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from eventkit.domain.message import event_of, schema_version_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
 from eventkit.projection.batch import Arrival
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.storage.dead_letters.actions import TOMBSTONE
 from eventkit.storage.projections.inbox import is_message
 
@@ -28,6 +30,15 @@ _LONGEST = 200  # characters of a type's name
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
 Key = Callable[[Any, Envelope[Any] | None], Any]
+# `sys.exit()` in a handler, or a task that was cancelled, must not end the projector.
+RAISED = (Exception, SystemExit, CancelledError, GeneratorExit)
+
+
+class Policy(NamedTuple):
+    """How a handler is called."""
+
+    retry: Retry
+    timeout: float | None  # seconds, where the handler has a limit of its own
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -40,6 +51,12 @@ class Handler(msgspec.Struct, frozen=True):
     key: Key | None = None  # the row's key, of a table projection
     user: Function | None = None  # the service's own function, where `function` wraps it
     asynchronous: bool = False  # the service's own function is `async def`
+    policy: Policy = Policy(Retry(), None)
+
+    @property
+    def retry(self) -> Retry:
+        """How often it is tried, and which errors it waits for."""
+        return self.policy.retry
 
     @property
     def name(self) -> str:
@@ -62,8 +79,15 @@ class Step(msgspec.Struct, gc=False):
     stream: str  # or what stands for it, in an inbox
 
 
-def raised_by(step: Step, error: Exception) -> None:
-    """Remember in an error which event's handler has raised it; the first one counts."""
+def raised_by(step: Step, error: BaseException) -> None:
+    """Remember in an error which event's handler has raised it; the first one counts.
+
+    Raises an error in the place of one that would end the process.
+    """
+    if not isinstance(error, Exception):
+        ended = ProjectionError(f"the handler of {step.handler.type} raised {type(error).__name__}")
+        raised_by(step, ended)
+        raise ended.with_traceback(error.__traceback__) from error  # its place is the handler's
     if step_of(error) is None:
         error._eventkit_step = step  # type: ignore[attr-defined]  # noqa: SLF001 it travels with the error
 
@@ -91,6 +115,7 @@ class HandlerTable:
         self._decoders: dict[tuple[int, int], Decode] = {}  # by the handler's id and the schema version
         self._passed: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as they came
         self.asynchronous = False  # whether a handler is `async def`
+        self.has_limits = False  # whether a handler has a time limit of its own
         self.unknown: list[str] = []  # types of the catalog itself that it does not know, and that came
 
     def __iter__(self) -> Iterator[Handler]:
@@ -105,6 +130,7 @@ class HandlerTable:
         takes_envelope: bool,
         key: Key | None = None,
         user: Function | None = None,
+        policy: Policy = Policy(Retry(), None),  # noqa: B008 it cannot be changed
     ) -> None:
         """Register the one handler of an event class; `user` is the service's function where `function` wraps it."""
         kind = self._catalog.type_of(cls)
@@ -112,10 +138,10 @@ class HandlerTable:
             raise ProjectionError(
                 f"projection {self._projection!r} has two handlers for {kind.name}: join them into one function"
             )
-        handler = Handler(
-            kind.source, kind.name, function, takes_envelope, key, user, is_asynchronous(user or function)
-        )
-        self.asynchronous = self.asynchronous or handler.asynchronous
+        asynchronous = is_asynchronous(user or function)
+        handler = Handler(kind.source, kind.name, function, takes_envelope, key, user, asynchronous, policy)
+        self.asynchronous = self.asynchronous or asynchronous
+        self.has_limits = self.has_limits or policy.timeout is not None
         for name in kind.names:
             self._by_kind[kind.source, name] = handler
             self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.projection.define.dispatch import Step, check_ran, raised_by
+from eventkit.projection.define.dispatch import RAISED, Step, check_ran, raised_by
 from eventkit.projection.define.rows import DELETE, RowTable, Taken
 
 Call = Callable[[Any, Step], object]
@@ -41,7 +41,7 @@ class RowFold:
                 result = call(row, step)
                 if result is not None and result is not DELETE:
                     check_ran(step, result)
-            except Exception as error:
+            except RAISED as error:
                 raised_by(step, error)
                 raise
             if result is DELETE:

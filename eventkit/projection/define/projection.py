@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
 import psycopg
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.batch import Source
-from eventkit.projection.define.dispatch import Function, HandlerTable, Step
+from eventkit.projection.define.dispatch import Function, HandlerTable, Policy, Step
+from eventkit.projection.define.retry_policy import Retry, check_retry, check_timeout
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.inbox import is_message
 from eventkit.storage.projections.live_tables import TableName, find_tables
@@ -22,7 +24,6 @@ from eventkit.storage.projections.registration import DeclaredProjection
 from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)
-_LONGEST = 86_400  # seconds
 _MOST_CONCURRENT = 64
 _PARTS_OF_A_LANE = 2  # transactions of each lane from one receive, so that a slow handler holds up few others
 _CANCELLING = 20.0  # seconds
@@ -40,9 +41,8 @@ class Projection:
     prompt = False  # rather a small batch now than a larger one a little later: somebody waits
     batch = 4_000  # messages in a transaction, at most
     concurrency = 4  # transactions at a time in one process, where handlers are `async def`
-    attempts = 3  # at an event that fails, before its stream is parked
+    retry = Retry()  # of the handlers that have none of their own
     timeout = 60.0  # seconds for a handler: between two statements, altogether where it is `async def`
-    away: tuple[type[Exception], ...] = ()  # errors that mean that something a handler calls is away
     since: datetime | None = None  # events that were recorded before have no effect
     tables: Sequence[TableName] = ()  # what it writes, and a rebuild makes anew
     path = "package.module:projection"  # where an operator finds it, once it was loaded from there
@@ -63,15 +63,33 @@ class Projection:
         self.categories = tuple(categories)
         self.handlers = HandlerTable(name, catalog)
 
-    def declare(self, *, timeout: float, away: Sequence[type[Exception]]) -> None:
-        """Set how long a handler may take, in seconds, and which errors mean that something it calls is away."""
-        if not 0 < timeout < _LONGEST:
-            raise ProjectionError(f"projection {self.name!r}: timeout={timeout} must be above 0 and below {_LONGEST} s")
-        given: Sequence[object] = away
-        wrong = [kind for kind in given if not (isinstance(kind, type) and issubclass(kind, Exception))]
-        if wrong:
-            raise ProjectionError(f"projection {self.name!r}: away={wrong[0]!r} is no class of exceptions")
-        self.timeout, self.away = float(timeout), tuple(away)
+    def declare(self, retry: Retry | None, timeout: float | None = None) -> None:
+        """Set the policy of the handlers that have none of their own, and how many seconds a handler may take."""
+        of = f"projection {self.name!r}"
+        self.retry = type(self).retry if retry is None else check_retry(retry, of=of)
+        self.timeout = type(self).timeout if timeout is None else check_timeout(timeout, of=of)
+
+    def policy(self, cls: type, retry: Retry | None, timeout: float | None = None) -> Policy:
+        """Return how the handler of an event class is called; ProjectionError refuses what makes no sense."""
+        of = f"the handler of {cls.__name__} in projection {self.name!r}"
+        own = None if timeout is None else check_timeout(timeout, of=of)
+        return Policy(self.retry if retry is None else check_retry(retry, of=of), own)
+
+    def policies(self) -> dict[str, Any]:
+        """Return all policies as JSON has them: what this kind has by default, and those of the handlers."""
+        return {
+            "default": {**type(self).retry.plain(), "timeout": type(self).timeout},
+            "handlers": [
+                {
+                    "source": handler.source,
+                    "type": handler.type,
+                    "handler": handler.name,
+                    **handler.retry.plain(),
+                    "timeout": self.timeout if handler.policy.timeout is None else handler.policy.timeout,
+                }
+                for handler in self.handlers
+            ],
+        }
 
     def declare_concurrency(self, concurrency: int) -> None:
         """Set how many transactions run at a time in one process, where handlers are `async def`."""
@@ -123,7 +141,8 @@ class Projection:
         """Return what the database is to remember of it; its tables by the names that they have there."""
         tables = [table.place for table in find_tables(connection, self.tables)]
         named = (self.name, self.kind, self.catalog.name)
-        return DeclaredProjection(*named, tables, list(self.categories), self.version, self.acts)
+        policies = msgspec.json.encode(self.policies()).decode()
+        return DeclaredProjection(*named, tables, list(self.categories), self.version, self.acts, policies)
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError where the database lacks what the projection needs."""

@@ -14,6 +14,7 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.functions import is_asynchronous
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define.dispatch import (
+    RAISED,
     Function,
     Handler,
     Step,
@@ -24,6 +25,7 @@ from eventkit.projection.define.dispatch import (
     takes_envelope,
 )
 from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.live_tables import TableName
 
@@ -41,7 +43,7 @@ class SqlProjection(Projection):
     kind = "SQL projection"
     needs_sqlalchemy = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what all projections have, and tables
         self,
         name: str,
         catalog: Catalog,
@@ -49,46 +51,52 @@ class SqlProjection(Projection):
         tables: Sequence[Table | str] = (),
         version: int = 1,
         categories: Sequence[str] = (),
+        retry: Retry | None = None,
+        timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
         """Declare it; `tables` are all that its handlers write, named as they name them: a rebuild needs them.
 
-        Where a handler is `async def`, `concurrency` is how many transactions run at a time in one process, each on a
-        connection and with streams of its own.
+        `retry` and `timeout`, the seconds that a handler may take between two statements (an `async def` altogether),
+        are those of the handlers that have none of their own. Where a handler is `async def`, `concurrency` is how many
+        transactions run at a time in one process, each on a connection and with streams of its own.
         """
         super().__init__(name, catalog, version=version, categories=categories)
+        self.declare(retry, timeout)
         self.declare_concurrency(concurrency)
         self.tables = tuple(TableName.of(table) for table in tables)
 
-    def on(self, cls: type) -> Callable[[F], F]:
+    def on(self, cls: type, *, retry: Retry | None = None, timeout: float | None = None) -> Callable[[F], F]:
         """Register the handler of an event class: (connection, event), or (connection, event, envelope).
 
         An `async def` is called with SQLAlchemy's AsyncConnection.
         """
         self.handlers.check_type(cls)
+        policy = self.policy(cls, retry, timeout)
 
         def register(function: F) -> F:
             enveloped = takes_envelope(function, plain=2, projection=self.name, asynchronous=True)
             check_awaitable(function, projection=self.name)
-            call = _each_async if is_asynchronous(function) else _each
-            self.handlers.add(cls, call(function, enveloped=enveloped), takes_envelope=enveloped, user=function)
+            call = (_each_async if is_asynchronous(function) else _each)(function, enveloped=enveloped)
+            self.handlers.add(cls, call, takes_envelope=enveloped, user=function, policy=policy)
             return function
 
         return register
 
-    def on_batch(self, cls: type) -> Callable[[F], F]:
+    def on_batch(self, cls: type, *, retry: Retry | None = None, timeout: float | None = None) -> Callable[[F], F]:
         """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order.
 
         An `async def` is called with SQLAlchemy's AsyncConnection.
         """
         self.handlers.check_type(cls)
+        policy = self.policy(cls, retry, timeout)
 
         def register(function: F) -> F:
             more = "2, the connection and the envelopes"
             check_function(function, (2,), projection=self.name, more=more, asynchronous=True)
             check_awaitable(function, projection=self.name)
             call = _run_async if is_asynchronous(function) else _run
-            self.handlers.add(cls, call(function), takes_envelope=True, user=function)
+            self.handlers.add(cls, call(function), takes_envelope=True, user=function, policy=policy)
             return function
 
         return register
@@ -112,7 +120,7 @@ def _each(function: Function, *, enveloped: bool) -> Function:
                 )
                 if result is not None:
                     check_ran(step, result)
-            except Exception as error:
+            except RAISED as error:
                 raised_by(step, error)
                 raise
 
@@ -147,7 +155,7 @@ def _run(function: Function) -> Function:
     def call(connection: object, steps: Sequence[Step]) -> None:
         try:
             check_ran(steps[0], function(connection, [step.envelope for step in steps]))
-        except Exception as error:
+        except RAISED as error:
             raised_by(steps[0], error)
             raise
 

@@ -15,9 +15,10 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
-from eventkit.projection.define.dispatch import Function, Step, check_function, raised_by, takes_envelope
+from eventkit.projection.define.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.define.fold import Call, RowFold
 from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.rows import RowTable
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.live_tables import TableName, find_tables
@@ -42,7 +43,7 @@ class TableProjection(Projection):
     kind = "table projection"
     awaits = False  # `async def` handlers: a fold waits for nothing
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what all projections have, and a table
         self,
         name: str,
         catalog: Catalog,
@@ -51,23 +52,26 @@ class TableProjection(Projection):
         key: str | Sequence[str],
         version: int = 1,
         categories: Sequence[str] = (),
+        retry: Retry | None = None,
     ) -> None:
-        """Declare it.
+        """Declare it; `retry` is the policy of the handlers that have none of their own.
 
         `table` is a Table, or a class that is mapped to one: rows have its methods and properties then. `key` is a
         column, or several: the table's primary key or a unique constraint.
         """
         super().__init__(name, catalog, version=version, categories=categories)
+        self.declare(retry)
         self.rows = RowTable(table, (key,) if isinstance(key, str) else key)
         self.tables = (TableName(self.rows.table.schema, self.rows.table.name),)
 
-    def on(self, cls: type, *, key: Callable[..., Any] | None = None) -> Callable[[F], F]:
+    def on(self, cls: type, *, key: Callable[..., Any] | None = None, retry: Retry | None = None) -> Callable[[F], F]:
         """Register the handler of an event class.
 
         The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it
         takes two).
         """
         self.handlers.check_type(cls)
+        policy = self.policy(cls, retry)
         if key is not None:
             check_function(key, (1, 2), projection=self.name, more="1 for the event, or 2 with the envelope")
 
@@ -80,6 +84,7 @@ class TableProjection(Projection):
                 takes_envelope=enveloped or wide_key,
                 key=self._key(cls, key),
                 user=function,
+                policy=policy,
             )
             return function
 
@@ -113,7 +118,7 @@ class TableProjection(Projection):
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         try:
             key = step.handler.key(step.event, step.envelope) if step.handler.key else None
-        except Exception as error:
+        except RAISED as error:
             raised_by(step, error)
             raise
         if key is None or (type(key) is tuple and None in key):

@@ -27,8 +27,10 @@ from eventkit.projection.counters import Counters
 from eventkit.projection.lanes import waves
 from eventkit.projection.reached import Reached
 from eventkit.projection.run.resume import Begin, ResumePoints
+from eventkit.projection.run.waits_report import WaitsReport
 from eventkit.storage.dead_letters.letters import Letter
 from eventkit.storage.events.stream_history import History
+from eventkit.storage.projections.handler_waits import WaitingHandler
 from eventkit.worker import Stop
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Projector:
         self._second = StreamParking(self._applying, history, schema=schema)
         self._culprits = EventIsolation(self._applying, self._second, self.stop, aside=aside, lanes=lanes)
         self._has_lanes = bool(lanes)
+        self._waits = None if aside is None else WaitsReport(aside, self._write_waits)
 
     def start(self, *, known: bool = False) -> int:
         """Register the projection, check its version and its table, and try the streams that wait for missing events.
@@ -80,12 +83,27 @@ class Projector:
         Return how far the store has been read.
         """
         position = self._applying.saved = self.register(known=known)
+        if self._waits is not None:
+            self._waits.start()
         self.look_at_held()
         return position
 
     def register(self, *, known: bool = False) -> int:
         """Register the projection unless it is `known`, and check it; return how far the store has been read."""
         return self._culprits.certainly(partial(self._applying.register, known=known)).position
+
+    def tell_waits(self) -> None:
+        """Let other processes know which handlers' events wait in this one, where that has changed."""
+        if self._waits is not None:
+            self._waits.tell()
+
+    def _write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
+        self._culprits.certainly(lambda: self._applying.write_waits(process, waiting))
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether an event that has failed will be tried again soon, or parked."""
+        return self._aside is not None and self._aside.has_attempts
 
     def begins(self) -> bool:
         """Return whether nothing was applied yet, by anybody."""
@@ -119,6 +137,7 @@ class Projector:
                 if time.monotonic() - asked > ASKED:
                     self.redrive_asked()
                     asked = time.monotonic()
+                self.tell_waits()
                 now = time.monotonic()
                 if now - reported > REPORT and told != str(self.counters):
                     reported, told = now, str(self.counters)

@@ -293,7 +293,7 @@ class ProjectionRunner:
         limit = self._wanted.until_idle
         if limit is None:
             return False
-        if not source.ready:
+        if not source.ready or projector.has_attempts:
             projector.worked = time.monotonic()
             return False
         return time.monotonic() - projector.worked > limit

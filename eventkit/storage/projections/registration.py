@@ -29,10 +29,11 @@ _JUMP = """update {s}.projections set generation = 1 + greatest(
              (select max(generation) from {s}.rebuilds)) where name = %(name)s"""
 _ROW = """select kind, catalog, tables, categories, declared_version from {s}.projections where name = %s"""
 _LEFT = "select t from unnest(%s::text[]) t where to_regclass(t) is not null"
-# A row that says nothing yet, tables that were renamed, more of them: the row learns it.
-_LEARN = """update {s}.projections set kind = %(kind)s, catalog = %(catalog)s, tables = %(tables)s::text[]
-             where name = %(name)s and (kind, catalog, tables) is distinct from
-                   (%(kind)s::text, %(catalog)s::text, %(tables)s::text[])"""
+# A row that says nothing yet, tables that were renamed, more of them, other policies: the row learns it.
+_LEARN = """update {s}.projections set kind = %(kind)s, catalog = %(catalog)s, tables = %(tables)s::text[],
+                    retry = %(retry)s::jsonb
+             where name = %(name)s and (kind, catalog, tables, retry) is distinct from
+                   (%(kind)s::text, %(catalog)s::text, %(tables)s::text[], %(retry)s::jsonb)"""
 _WIDEN = """update {s}.projections set categories = %(categories)s::text[], position = 0
              where name = %(name)s and categories <> %(categories)s::text[]"""
 _NARROW = """update {s}.projections set categories = %(categories)s::text[]
@@ -54,6 +55,7 @@ class DeclaredProjection(msgspec.Struct, frozen=True):
     categories: list[str]
     version: int
     acts: bool = False
+    retry: str = "{}"  # JSON: how handlers are called
 
     def __str__(self) -> str:
         """Say which one it is."""

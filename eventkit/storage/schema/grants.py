@@ -37,6 +37,7 @@ TABLES: dict[str, dict[str, str]] = {
     "timers": {"writer": "SIUD", "projector": "SIUD", "operator": "S", "reader": "S"},
     "inbox": {"projector": "SIU", "operator": "SUD", "reader": "S"},
     "projections": {"writer": "S", "projector": "SIU", "operator": "SIUD", "reader": "S"},
+    "handler_waits": {"projector": "SIUD", "operator": "SD", "reader": "S"},
     "places": {"projector": "SIUD", "operator": "SD", "reader": "S"},
     "checkpoints": {"writer": "S", "projector": "SIUD", "operator": "SIUD", "reader": "S"},
     "rebuilds": {"projector": "S", "operator": "SIUD", "reader": "S"},

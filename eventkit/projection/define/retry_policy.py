@@ -1,0 +1,203 @@
+"""Retry policies: how often a handler is tried at an event, how long between, and which errors wait or park at once.
+
+A policy belongs to a handler, or to all handlers of a projection. It decides about errors that a handler raises:
+
+    park_on               the event is parked at its first failure
+    wait_for              the event says nothing wrong: its stream waits, and the breaker counts it
+    OSError, TimeoutError, MemoryError, TryLater    as `wait_for`
+    anything else         the event has its attempts, then it is parked
+
+Of several classes that fit an error, the nearest to the error's own class counts, as in `except`.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+
+from eventkit.errors import InvalidEvent, NewerSchema, ProjectionError, TryLater, UndecodableEvent
+
+WAITED_FOR = (TryLater, OSError, MemoryError)  # a TimeoutError is an OSError, also asyncio's and socket's
+_LONGEST = 86_400.0  # seconds
+_MOST_ATTEMPTS = 1_000
+_STEEPEST = 100.0  # factor
+_MANY = 60  # attempts after which a pause does not grow any more
+# They speak of the event's own data, so waiting mends nothing, and one such event would stop all of its type.
+_OF_DATA: tuple[type[Exception], ...] = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.RaiseException,
+    sa.exc.DataError,
+    sa.exc.IntegrityError,
+    UndecodableEvent,
+    NewerSchema,
+    InvalidEvent,
+)
+_OF_DATABASES = (psycopg.Error, sa.exc.DBAPIError)
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Pauses that grow: `first` seconds, then `factor` times the one before, never above `most`.
+
+    `jitter` is the share of a pause that is left to chance: with 0.5 a pause of 10 s takes 5 to 10 s.
+    """
+
+    first: float = 0.1
+    factor: float = 4.0
+    most: float = 5.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise ProjectionError where a number makes no sense."""
+        for name in self.__struct_fields__:
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
+                raise ProjectionError(f"Backoff({name}={getattr(self, name)!r}): it must be a number")
+        if not 0 <= self.first <= self.most <= _LONGEST:
+            raise ProjectionError(
+                f"Backoff(first={self.first}, most={self.most}): these are seconds, and must be 0 <= first <= most <= "
+                f"{_LONGEST:.0f}"
+            )
+        if not 1 <= self.factor <= _STEEPEST:
+            raise ProjectionError(
+                f"Backoff(factor={self.factor}): it must be 1 (pauses do not grow) to {_STEEPEST:.0f}"
+            )
+        if not 0 <= self.jitter <= 1:
+            raise ProjectionError(f"Backoff(jitter={self.jitter}): it is a share of the pause, 0 to 1")
+
+    def pause(self, attempt: int) -> float:
+        """Return how many seconds to wait after an attempt, the first being 1."""
+        whole = min(self.first * self.factor ** min(attempt - 1, _MANY), self.most)
+        return whole * random.uniform(1 - self.jitter, 1)  # noqa: S311 jitter needs no secrecy
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """The way of an event at which a handler fails.
+
+    `attempts` are made, `backoff` apart, before the event is parked with its stream; the count is kept in memory, so a
+    restart begins again. `park_on` are errors that park at once. `wait_for` are errors of something that the handler
+    calls, beside OSError, TimeoutError, MemoryError and TryLater: after `opens_after` of them in a row the handler's
+    breaker opens, and `probes` says how long it is between two tries then. Raises ProjectionError where it contradicts
+    itself.
+    """
+
+    attempts: int = 3
+    backoff: Backoff = Backoff()
+    wait_for: tuple[type[Exception], ...] = ()
+    park_on: tuple[type[Exception], ...] = ()
+    opens_after: int = 1
+    probes: Backoff = Backoff(first=0.2, factor=2.0, most=10.0)
+
+    def __post_init__(self) -> None:
+        """Raise ProjectionError where it contradicts itself."""
+        for name in ("attempts", "opens_after"):
+            number: object = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_ATTEMPTS:
+                raise ProjectionError(f"Retry({name}={number!r}): it must be a number of 1 to {_MOST_ATTEMPTS:,}")
+        for name in ("backoff", "probes"):
+            if not isinstance(getattr(self, name), Backoff):
+                raise ProjectionError(
+                    f"Retry({name}={getattr(self, name)!r}): write {name}=Backoff(first=0.5, most=60)"
+                )
+        for name in ("wait_for", "park_on"):
+            msgspec.structs.force_setattr(self, name, _classes(name, getattr(self, name)))
+        if both := [kind for kind in self.wait_for if kind in self.park_on]:
+            raise ProjectionError(f"Retry: {both[0].__qualname__} is in wait_for and in park_on: it can only be one")
+        for kind in self.wait_for:
+            _check_waited(kind)
+        for kind in self.park_on:
+            _check_parking(kind)
+
+    def waits_for(self, error: BaseException) -> bool | None:
+        """Whether an error is named in `wait_for`; False: in `park_on`; None: in neither.
+
+        The error that it was raised from (`raise … from`) counts, too, where the error itself is not named.
+        """
+        if isinstance(error, BaseExceptionGroup):
+            said_of = {self.waits_for(each) for each in error.exceptions}
+            return False if False in said_of else True if said_of == {True} else None
+        return next((said for link in links(error) if (said := self._says(link)) is not None), None)
+
+    def _says(self, error: BaseException) -> bool | None:
+        for kind in type(error).__mro__:
+            if kind in self.wait_for:
+                return True
+            if kind in self.park_on:
+                return False
+            if kind in WAITED_FOR:  # nearer to the error than anything that is named
+                return None
+        return None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it, exceptions by their names."""
+        fields = msgspec.structs.asdict(self)
+        return fields | {
+            "backoff": msgspec.structs.asdict(self.backoff),
+            "probes": msgspec.structs.asdict(self.probes),
+            "wait_for": [_name(kind) for kind in self.wait_for],
+            "park_on": [_name(kind) for kind in self.park_on],
+        }
+
+
+def links(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the one that it was raised from, link by link; SQLAlchemy's are raised from the driver's.
+
+    Where it was raised from nothing, the error that it carries as an argument counts, as in httpcore's.
+    """
+    link: BaseException | None = error
+    seen: list[BaseException] = []  # an error that is raised again may have itself among its causes
+    while link is not None and link not in seen:
+        yield link
+        seen.append(link)
+        carried = () if isinstance(link, BaseExceptionGroup) else link.args
+        link = link.__cause__ or next((each for each in carried if isinstance(each, BaseException)), None)
+
+
+def check_timeout(timeout: object, *, of: str) -> float:
+    """Return how many seconds a handler may take; ProjectionError refuses any other value."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST:
+        raise ProjectionError(f"{of}: timeout={timeout!r} must be above 0 and below {_LONGEST:.0f} s")
+    return float(timeout)
+
+
+def check_retry(retry: object, *, of: str) -> Retry:
+    """Return a policy; ProjectionError refuses any other value."""
+    if not isinstance(retry, Retry):
+        raise ProjectionError(f"{of}: retry={retry!r} is no policy: write retry=Retry(attempts=5), for instance")
+    return retry
+
+
+def _classes(name: str, given: object) -> tuple[type[Exception], ...]:
+    if not isinstance(given, tuple | list | set | frozenset):
+        shown = given.__qualname__ if isinstance(given, type) else repr(given)
+        raise ProjectionError(f"Retry({name}={shown}): write a tuple of classes, {name}=({shown},)")
+    for kind in given:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise ProjectionError(f"Retry({name}=…): {kind!r} is no class of exceptions (a subclass of Exception)")
+    return tuple(given)
+
+
+def _check_waited(kind: type[Exception]) -> None:
+    of_data = next((each for each in _OF_DATA if issubclass(each, kind) or issubclass(kind, each)), None)
+    if of_data is not None:
+        includes = "" if issubclass(kind, of_data) else f" includes {_name(of_data)}, which"
+        raise ProjectionError(
+            f"Retry(wait_for=…): {_name(kind)}{includes} speaks of the event's own data, so one such event would stop "
+            "all events of its type: name a narrower class, or give the event more attempts (attempts=, backoff=)"
+        )
+
+
+def _check_parking(kind: type[Exception]) -> None:
+    if issubclass(kind, TryLater):
+        raise ProjectionError("Retry(park_on=…): TryLater is how a handler asks to be tried again; it cannot park")
+    if issubclass(kind, _OF_DATABASES) and not issubclass(kind, _OF_DATA):
+        raise ProjectionError(
+            f"Retry(park_on=…): {_name(kind)} says nothing of the event (a lock, a lost connection, a missing column), "
+            "so it parks nothing: name DataError, IntegrityError or subclasses of them"
+        )
+
+
+def _name(kind: type[Exception]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
