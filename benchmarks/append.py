@@ -15,6 +15,7 @@ from benchmarks.writers import (
     BARE_PSYCOPG,
     BARE_SESSION,
     INLINE,
+    INLINE_SHARED,
     PEER,
     PSYCOPG,
     SESSION,
@@ -31,9 +32,14 @@ by hand: no checks, one statement without expectations
 eventsourcing 9.5.6, default mode, Application.events.put: no aggregate is loaded, streams are the writer's own and it
   counts their versions; one table, locked as a whole, and a NOTIFY a transaction. Its ratio is to eventkit on psycopg
 two tags: of 5,000 each, locked and written with the event; its ratio is to eventkit on psycopg
-inline: a table projection in the append's transaction, a row a stream; its ratio is to eventkit on psycopg
+inline: a table projection in the append's transaction, a row a stream, or one row for all writers; its ratio is to
+  eventkit on psycopg
 CPU seconds of all writers together, peak MB of the largest"""
-_COMPARED = {PSYCOPG: BARE_PSYCOPG, SESSION: BARE_SESSION, PEER: PSYCOPG, INLINE: PSYCOPG, TAGGED: PSYCOPG}
+_COMPARED = {
+    PSYCOPG: BARE_PSYCOPG,
+    SESSION: BARE_SESSION,
+    **dict.fromkeys((PEER, INLINE, INLINE_SHARED, TAGGED), PSYCOPG),
+}
 
 
 class AppendRun:
@@ -63,6 +69,7 @@ class AppendRun:
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
             "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
             "append_ratio_of_inline": rounds.ratio(INLINE, PSYCOPG),
+            "append_ratio_of_inline_on_one_row": rounds.ratio(INLINE_SHARED, PSYCOPG),
             "append_ratio_of_two_tags": rounds.ratio(TAGGED, PSYCOPG),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
             "append_inline_events_per_second": rounds.rate(INLINE),

@@ -21,6 +21,7 @@ from eventkit.storage.tables import SHARDS
 PSYCOPG, BARE_PSYCOPG = "eventkit, psycopg", "by hand, psycopg"
 SESSION, BARE_SESSION = "eventkit, Session", "by hand, Session"
 INLINE = "eventkit, psycopg, inline"
+INLINE_SHARED = "eventkit, psycopg, inline, one row"
 TAGGED = "eventkit, psycopg, two tags"
 TAGS = 5_000
 PEER = "eventsourcing"
@@ -91,17 +92,28 @@ def eventkit_tagged(url: str, open_: ExitStack) -> Way:
 
 def eventkit_inline(url: str, open_: ExitStack) -> Way:
     """Append on a psycopg connection to a store with a table projection inline: a row a stream."""
-    table = Table("orders", MetaData(), Column("stream", Text, primary_key=True), Column("placed", Integer, default=0))
-    orders = TableProjection("orders", bench, table=table, key="stream")
+    return _inline(url, open_, "inline", lambda _, envelope: str(envelope.stream))
 
-    @orders.on(OrderPlaced, key=lambda _, envelope: str(envelope.stream))
+
+def eventkit_inline_shared(url: str, open_: ExitStack) -> Way:
+    """Do that with one row, which all writers change."""
+    return _inline(url, open_, "shared", lambda _: "all")
+
+
+def _inline(url: str, open_: ExitStack, category: str, key: Callable[..., str]) -> Way:
+    """Append to a category of its own, whose streams are in the checkpoints of the projection from their beginning."""
+    name = f"orders_{category}"
+    table = Table(name, MetaData(), Column("stream", Text, primary_key=True), Column("placed", Integer, default=0))
+    orders = TableProjection(name, bench, table=table, key="stream", categories=[category])
+
+    @orders.on(OrderPlaced, key=key)
     def placed(row: Any, _: OrderPlaced) -> None:  # noqa: ANN401 a row of any table
         row.placed += 1
 
     connection, store = open_.enter_context(psycopg.connect(url)), EventStore(bench, inline=Inline(orders))
 
-    def append(key: str, count: int) -> None:  # to streams of its own: the others' events are in no checkpoint
-        store.append(connection, bench.stream("inline", key), *_events(count))
+    def append(key: str, count: int) -> None:
+        store.append(connection, bench.stream(category, key), *_events(count))
         connection.commit()
 
     return append
@@ -150,6 +162,7 @@ WAYS: dict[str, Callable[[str, ExitStack], Way]] = {
     PSYCOPG: eventkit_psycopg,
     BARE_PSYCOPG: by_hand_psycopg,
     INLINE: eventkit_inline,
+    INLINE_SHARED: eventkit_inline_shared,
     TAGGED: eventkit_tagged,
     SESSION: eventkit_session,
     BARE_SESSION: by_hand_session,
@@ -158,9 +171,10 @@ WAYS: dict[str, Callable[[str, ExitStack], Way]] = {
 
 
 def create_read_model(url: str) -> None:
-    """Create the table that is written inline."""
+    """Create the tables that are written inline."""
     with psycopg.connect(url) as connection:
-        connection.execute("create table orders (stream text primary key, placed int not null)")
+        for name in ("orders_inline", "orders_shared"):
+            connection.execute(f"create table {name} (stream text primary key, placed int not null)".encode())
 
 
 def _events(count: int) -> list[OrderPlaced]:

@@ -18,6 +18,7 @@ from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.execute import OpenConnection, Row
 from eventkit.storage.projections.live_tables import TableName
 
+_UTC = {"UTC", "Etc/UTC"}  # one zone by two names
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"
 ASYNC_INLINE = (
     "an append cannot await `async def` handlers: write plain functions, or run the projection with "
@@ -50,7 +51,7 @@ class Statements:
     def __init__(self, opened: OpenConnection) -> None:
         self._execute = opened.execute
         # of SQLAlchemy's asynchronous connections too: it is asked for encodings and adapters alone
-        self.connection = cast("psycopg.Connection[Any]", _driver(opened.connection))
+        self.connection = opened.driver
         self.adapters = self.connection.adapters
 
     def execute(self, query: Query, params: Mapping[str, Any] | Sequence[Any] | None = None, **_: object) -> Fetched:
@@ -122,7 +123,7 @@ class CallerTransaction(OwnTransaction):
     def in_utc(self) -> Iterator[None]:
         """Let the session be in UTC, as a projector's is, so that a fold is the same in both."""
         zone = self._statements.time_zone
-        if zone == "UTC":
+        if zone in _UTC:
             yield
             return
         self.connection.execute(_TIME_ZONE, ["UTC"])
@@ -152,7 +153,3 @@ class CallerTransaction(OwnTransaction):
 
 def _refuse(_: sa.Connection) -> None:
     raise ProjectionError("a handler must not end the transaction: it is the caller's, who appends in it")
-
-
-def _driver(connection: sa.Connection | psycopg.Connection[Any]) -> object:
-    return connection.connection.driver_connection if isinstance(connection, sa.Connection) else connection

@@ -1,8 +1,10 @@
 """Inline projections: applied by the append itself, in the caller's transaction, as a projector would apply them.
 
-The same fence, checkpoints and folds as a projector's: whatever else runs the projection skips what was applied here. A
-stream that the projection has not followed so far is first applied from the store. A handler that fails, or a declared
-version that is not live, fails the append; a stream that is parked keeps its new events behind its dead letters.
+The same fence, checkpoints and folds as a projector's: every other process that runs the projection skips what was
+applied here. The append's own statement takes the fences and advances the checkpoints (`events/inline_sql.py`); the
+streams that it could not advance go the projector's way. A stream that the projection has not followed so far is first
+applied from the store. A handler that fails, or a declared version that is not live, fails the append; a stream that is
+parked keeps its new events behind its dead letters.
 """
 
 from collections.abc import Sequence
@@ -15,15 +17,17 @@ from eventkit.projection.apply.applier import BatchApplier, Stopped
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks
 from eventkit.projection.apply.parking import StreamParking
-from eventkit.projection.batch import Run
+from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransaction
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import chunks, parts_of, runs_of
-from eventkit.storage.events.append import Appended
+from eventkit.storage.events.append_sql import Entry
 from eventkit.storage.events.by_stream import Missing, StreamLog
-from eventkit.storage.events.inline import InlineContext
+from eventkit.storage.events.inline import InlineContext, Inlined
+from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
 from eventkit.storage.events.stream_history import OwnHistory
+from eventkit.storage.outbox.outbox import message
 from eventkit.storage.projections.checkpoints import Checkpoint
 from eventkit.storage.projections.registration import register
 from eventkit.storage.projections.registry import Live
@@ -42,23 +46,35 @@ class Inline:
                 )
             if projection.asynchronous:
                 raise ProjectionError(f"projection {projection.name!r} is inline: {ASYNC_INLINE}")
-        self._projections = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
+        in_order = sorted(projections, key=lambda projection: projection.name)  # one order for all locks
+        self._projections = {projection.name: projection for projection in in_order}
+        if len(self._projections) < len(projections):
+            names = ", ".join(repr(projection.name) for projection in in_order)
+            raise ProjectionError(f"Inline was given two projections of one name ({names}): give each its own")
 
-    def apply_appended(self, site: InlineContext, appended: Sequence[Appended]) -> None:
+    def targets(self, entries: Sequence[Entry]) -> list[Target]:
+        """Return the projections that read some of what is to be appended."""
+        found = []
+        for projection in self._projections.values():
+            read = tuple(nth for nth, e in enumerate(entries, 1) if e.events and projection.reads(e.stream))
+            if read:
+                found.append(Target(projection.name, projection.version, read))
+        return found
+
+    def apply_appended(self, site: InlineContext, append: Inlined) -> None:
         """Apply what this transaction has appended to each projection."""
         workspace = CallerTransaction(site.opened)
         log = StreamLog(workspace.connection, site.schema)
-        missing = [Missing(str(item.stream), item.version - len(item.ids), item.version) for item in appended]
         with workspace.in_utc(), workspace.kept_open():
-            runs = runs_of(log, missing)
-            for projection in self._projections:
+            runs = _runs(log, append)
+            for place, target in enumerate(append.targets):
+                projection = self._projections[target.name]
                 theirs = [run for run in runs if projection.reads(run.stream)]
-                if not theirs:
-                    continue
                 workspace.check_schemas(projection.name, projection.tables)
                 applying = _InlineApplier(projection, workspace, schema=site.schema, opening=_opening(site))
                 try:
-                    for stopped in applying.apply(theirs, Counters()):
+                    left = applying.fold_advanced(theirs, advanced(append.written.rows, place))
+                    for stopped in applying.apply(left, Counters()) if left else ():
                         _go_on(applying, log, stopped, site.schema)
                 except Exception as error:
                     error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")
@@ -76,6 +92,30 @@ class _InlineApplier(BatchApplier):
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Create the row; which server this is a projector asks, which may."""
         register(connection, self._schema, self.projection.declared(connection))
+
+    def fold_advanced(self, runs: Sequence[Run], done: Advanced | None) -> Sequence[Run]:
+        """Fold the runs whose checkpoints the append has advanced, behind the fence that it took; return the others."""
+        if done is None:
+            return runs
+        if done.unfounded:
+            self.checkpoints.take_back(self.workspace.connection, done.generation, list(done.unfounded))
+        live = Live(done.generation, self.projection.version, 0)
+        arrivals = [arrival for run in runs if run.stream in done.streams for arrival in run.arrivals]
+        if arrivals:
+            self.fold(live, arrivals, Counters())
+        return [run for run in runs if run.stream not in done.streams]
+
+
+def _runs(log: StreamLog, append: Inlined) -> list[Run]:
+    """Return what was appended, one whole run a stream; what an earlier call has written is read back."""
+    if not append.written.rows:
+        appended = append.written.appended
+        return runs_of(log, [Missing(str(at.stream), at.version - len(at.ids), at.version) for at in appended])
+    runs: dict[str, Run] = {}
+    for row in event_rows(append.source, append.entries, append.written.rows):
+        stream = row[2]
+        runs.setdefault(stream, Run(stream, [])).arrivals.append(Arrival(stream, int(row[3]), message(row), row[0]))
+    return list(runs.values())
 
 
 def _go_on(applying: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:

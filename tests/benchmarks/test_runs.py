@@ -62,7 +62,7 @@ def test_the_append_run_prints_its_ratios_to_the_same_rows_by_hand_and_to_a_peer
     size = ("--processes", "2", "--seconds", "0.2", "--stored", "1000")
     found = figures(tmp_path / "plot.svg", "append", "--database-url", postgres.url, *size)
 
-    ratios = {"to_psycopg", "to_session", "to_eventsourcing", "of_inline", "of_two_tags"}
+    ratios = {"to_psycopg", "to_session", "to_eventsourcing", "of_inline", "of_inline_on_one_row", "of_two_tags"}
     assert {"decision_read_ms", *(f"append_ratio_{name}" for name in ratios)} <= set(found)
     assert min(found.values()) > 0
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
 from eventkit import EventStore, Inline, Repository, Snapshots, TableProjection, retry_on_conflict
+from eventkit.projection.define.rows import RowTable
 from eventkit.projection.reached import Reached
 from tests.aggregates.shop import Added, Order, OrderClosed
 from tests.aggregates.shop import shop as orders
@@ -104,7 +105,9 @@ def test_a_projector_that_reads_the_store_waits_for_no_inline_append(url: str) -
     assert rows(url) == [("ann", 1, 1), ("bob", 1, 1), ("cy", 1, 1)]
 
 
-@pytest.mark.parametrize("point", ["appended_not_applied", "applied_not_kept", "applied_not_committed"])
+@pytest.mark.parametrize(
+    "point", ["appended_not_applied", "folded_not_written", "applied_not_kept", "applied_not_committed"]
+)
 def test_killed_at_a_crash_point_neither_events_nor_read_model_are_there(url: str, point: str) -> None:
     """Done again, both are."""
     command = [sys.executable, "-m", "tests.projection.test_inline_in_service", url, point]
@@ -138,6 +141,8 @@ def _child(url: str, point: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if point == "applied_not_committed":
             patch.setattr(sys.modules[__name__], "_crash_point", die)
+        elif point == "folded_not_written":
+            patch.setattr(RowTable, "write", die)
         else:
             patch.setattr(Inline, "apply_appended", die if point == "appended_not_applied" else apply_and_die)
         _append(url)

@@ -1,6 +1,7 @@
 """The values of a user's columns on their way to PostgreSQL and back, so that SQLAlchemy's types keep their meaning.
 
-Thousands of values go at once, as one array a column. Used by the rows of table projections.
+Thousands of values go at once, as one array a column; the values of a single row go by themselves. Used by the rows of
+table projections.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,12 +25,19 @@ class Columns:
         self.columns = columns
         self._out = {column: _processor(column, "bind") for column in columns}
         self._in = [_processor(column, "result") for column in columns]
+        self._arrays = {column for column in columns if is_array(column)}
 
     def arrays(
         self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
     ) -> list[Any]:
         """Return an array parameter for each of `columns`, which are some of these."""
         return [self._array(connection, column, given) for column, given in zip(columns, values, strict=True)]
+
+    def values(
+        self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
+    ) -> list[Any]:
+        """Return the parameter of each of `columns` for a single row, whose value is the first."""
+        return [self._value(connection, column, given[0]) for column, given in zip(columns, values, strict=True)]
 
     def given(self, column: Column[Any], value: Any) -> Any:  # noqa: ANN401 a value of the user's column
         """Return one value as the driver shall have it."""
@@ -55,9 +63,19 @@ class Columns:
             return plain_array(values)
         if len(types) > 1:  # the driver takes arrays of one type
             values = [value if value is None else _written(value) for value in values]
-        if is_array(column):  # unnest would take an array of arrays apart
+        if column in self._arrays:  # unnest would take an array of arrays apart
             return [value if value is None else _literal(connection, value) for value in values]
         return values if isinstance(values, list) else list(values)
+
+    def _value(self, connection: psycopg.Connection[Any], column: Column[Any], value: Any) -> Any:  # noqa: ANN401 see given
+        process = self._out[column]
+        if process is not None and (value is not None or _says_none(column)):
+            value = process(value)
+        if type(value) is int:  # as text: psycopg types numbers by size, and would prepare a statement for each
+            return str(value)
+        if column in self._arrays and value is not None and not isinstance(value, str):
+            return _literal(connection, value)
+        return value
 
 
 def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:

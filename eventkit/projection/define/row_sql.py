@@ -1,6 +1,7 @@
-"""The statements of a table projection's rows; each takes one array a column, and works in order of key.
+"""The statements of a table projection's rows, in order of key: for many rows one array a column, for one its values.
 
-The table is the user's, so they are made of its columns; nothing here knows a table of ours.
+PostgreSQL plans a statement with `unnest(array)` anew each time, which takes longer than running it for one row. The
+table is the user's, so they are made of its columns; nothing here knows a table of ours.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,43 +12,53 @@ from sqlalchemy import Column
 
 from eventkit.projection.define.column_types import identifier, is_array, is_text, type_of
 
-_LOCK = """insert into {t} as t ({new}) select * from {given} order by {order}
+_LOCK = """insert into {t} as t ({new}) select {names} from {given} order by {order}
 on conflict ({key}) do update set {first} = excluded.{first} where false"""
 _LOAD = "select k.{place}, {all} from {given} join {t} t on {match}"
 # In READ COMMITTED a row that had to be waited for is returned as the other transaction left it, or not at all.
 _TAKE = _LOAD + " order by {order} for update of t"
 _DELETE = "delete from {t} t using {given} where {match}"
 _WRITE = "update {t} t set {changes} from {given} where {match}"
-_CREATE = """insert into {t} as t ({new}) select * from {given} order by {order}
+_CREATE = """insert into {t} as t ({new}) select {names} from {given} order by {order}
 on conflict ({key}) do nothing returning {all}"""
 
 
 class RowSql(NamedTuple):
-    """The statements for one table."""
+    """The statements for one table, as the driver takes them."""
 
-    lock: sql.Composed  # create what is missing, and lock all
-    load: sql.Composed
-    take: sql.Composed  # lock and read what is there
-    delete: sql.Composed
-    write: sql.Composed
-    create: sql.Composed  # returns the keys of those that were not there
+    lock: bytes  # create what is missing, and lock all
+    load: bytes
+    take: bytes  # lock and read what is there
+    delete: bytes
+    write: bytes
+    create: bytes  # returns the keys of those that were not there
 
 
 def row_sql(
-    table: sql.Composed, *, key: Sequence[Column[Any]], preset: Sequence[Column[Any]], values: Sequence[Column[Any]]
+    table: sql.Composed,
+    *,
+    key: Sequence[Column[Any]],
+    preset: Sequence[Column[Any]],
+    values: Sequence[Column[Any]],
+    single: bool = False,
 ) -> RowSql:
-    """Build them: rows have a key and values; `preset` are the values that Python's defaults give to a new row."""
+    """Build them, for a `single` row or for many.
+
+    Rows have a key and values; `preset` are the values that Python's defaults give to a new row.
+    """
     match = _joined(" and ", (sql.SQL("t.{c} = k.{c}").format(c=_name(column)) for column in key))
     order = _joined(", ", (_ordered(column) for column in key))
     loaded = [sql.SQL("t.{}").format(_name(column)) for column in (*key, *values)]
     changes = [sql.SQL("{c} = k.{c}").format(c=_name(column)) for column in values]
 
-    def statement(text: str, columns: Sequence[Column[Any]], *, place: bool = False) -> sql.Composed:
-        return sql.SQL(text).format(
+    def statement(text: str, columns: Sequence[Column[Any]], *, place: bool = False) -> bytes:
+        given = _one_given(columns) if single else _given(columns, ordinality=place)
+        composed = sql.SQL(text).format(
             t=table,
             place=_place(columns),
-            given=_given(columns, ordinality=place),
+            given=given,
             new=_joined(", ", map(_name, columns)),
+            names=_joined(", ", (sql.SQL("k.{}").format(_name(column)) for column in columns)),
             key=_joined(", ", map(_name, key)),
             first=_name(key[0]),
             order=order,
@@ -55,6 +66,7 @@ def row_sql(
             all=_joined(", ", loaded if place else loaded[: len(key)]),
             changes=_joined(", ", changes),
         )
+        return composed.as_string(None).encode()
 
     return RowSql(
         lock=statement(_LOCK, [*key, *preset]),
@@ -82,6 +94,13 @@ def _given(columns: Sequence[Column[Any]], *, ordinality: bool = False) -> sql.C
         for c in columns
     ]
     return sql.SQL("(select {} from {}) k").format(sql.SQL(", ").join([*cast, *places]), plain)
+
+
+def _one_given(columns: Sequence[Column[Any]]) -> sql.Composed:
+    """Return `(select ...) k(...)` over one parameter a column, and a place."""
+    values = [sql.SQL("%s::{}").format(sql.SQL(type_of(column))) for column in columns]
+    names = [*map(_name, columns), _place(columns)]
+    return sql.SQL("(select {}) k({})").format(_joined(", ", [*values, sql.SQL("1")]), _joined(", ", names))
 
 
 def _place(columns: Sequence[Column[Any]]) -> sql.Identifier:

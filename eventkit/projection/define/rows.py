@@ -71,7 +71,7 @@ class RowTable:
         self._attributes = [self._source.name(column) for column in self._values]
         self._key_of = attrgetter(*self.key)
         self._new_rows = RowDefaults(self._columns, key=self._of_key, values=self._values)
-        self._statements: dict[str | None, RowSql] = {}
+        self._statements: dict[tuple[str | None, bool], RowSql] = {}  # by shadow, and whether it is a single row
         self._new: dict[str | None, tuple[Any, ...] | None] = {}  # what new rows hold, once it was looked up
 
     def take(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> Taken:
@@ -82,7 +82,7 @@ class RowTable:
         if self._defaults(connection, shadow) is None or not self._new_rows.fit(self._key_columns(keys)):
             self.lock(connection, shadow, keys)
             return Taken(self.load(connection, shadow, keys), set())
-        rows = self._read(connection, self._sql(shadow).take, keys)
+        rows = self._read(connection, self._sql(shadow, len(keys)).take, keys)
         new = set(keys).difference(rows)
         return Taken({**rows, **{key: self.fresh(shadow, key) for key in new}}, new)
 
@@ -99,13 +99,13 @@ class RowTable:
         presets = [[_default(column) for _ in keys] for column in self._preset]
         columns = [*self._of_key, *self._preset]
         try:
-            self._execute(connection, self._sql(shadow).lock, columns, [*self._key_columns(keys), *presets])
+            self._execute(connection, self._sql(shadow, len(keys)).lock, columns, [*self._key_columns(keys), *presets])
         except CardinalityViolation as error:  # of one statement: it would create one row twice
             raise self._one_row(connection, shadow, len(keys), len(keys) - 1) from error
 
     def load(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> dict[Any, Any]:
         """Read rows that this transaction has locked, by their keys as given."""
-        rows = self._read(connection, self._sql(shadow).load, keys)
+        rows = self._read(connection, self._sql(shadow, len(keys)).load, keys)
         if len(rows) != len(keys):
             raise self._one_row(connection, shadow, len(keys), len(rows))
         return rows
@@ -119,30 +119,28 @@ class RowTable:
         kept = {key: row for key, row in taken.rows.items() if row is not None}
         self._check_rows(kept.values())
         if gone:
-            self._execute(connection, self._sql(shadow).delete, self._of_key, self._key_columns(gone))
+            self._execute(connection, self._sql(shadow, len(gone)).delete, self._of_key, self._key_columns(gone))
         changed = {key: row for key, row in kept.items() if key not in taken.new}
         if changed and self._values:
-            self._write(connection, self._sql(shadow).write, changed)
+            self._write(connection, self._sql(shadow, len(changed)).write, changed)
         return self._create(connection, shadow, {key: kept[key] for key in taken.new if key in kept})
 
     def _create(self, connection: psycopg.Connection[Any], shadow: str | None, rows: dict[Any, Any]) -> set[Any]:
         if not rows:
             return set()
-        found = self._write(connection, self._sql(shadow).create, rows).fetchall()
+        found = self._write(connection, self._sql(shadow, len(rows)).create, rows).fetchall()
         theirs = set(rows).difference(row if len(self.key) > 1 else row[0] for row in found)
         if len(theirs) != len(rows) - len(found):
             raise self._one_row(connection, shadow, len(rows), len(found))
         return theirs
 
-    def _read(
-        self, connection: psycopg.Connection[Any], statement: sql.Composed, keys: Sequence[Any]
-    ) -> dict[Any, Any]:
+    def _read(self, connection: psycopg.Connection[Any], statement: bytes, keys: Sequence[Any]) -> dict[Any, Any]:
         found = self._execute(connection, statement, self._of_key, self._key_columns(keys)).fetchall()
         values = self._columns.read(row[1:] for row in found)
         return {keys[row[0] - 1]: self._row(value) for row, value in zip(found, values, strict=True)}
 
     def _write(
-        self, connection: psycopg.Connection[Any], statement: sql.Composed, rows: dict[Any, Any]
+        self, connection: psycopg.Connection[Any], statement: bytes, rows: dict[Any, Any]
     ) -> psycopg.Cursor[Any]:
         values = [list(map(attrgetter(name), rows.values())) for name in self._attributes]
         columns = [*self._key_columns(list(rows)), *values]
@@ -151,11 +149,12 @@ class RowTable:
     def _execute(
         self,
         connection: psycopg.Connection[Any],
-        statement: sql.Composed,
+        statement: bytes,
         columns: Sequence[Column[Any]],
         values: Sequence[Sequence[Any]],
     ) -> psycopg.Cursor[Any]:
-        return connection.execute(statement, self._columns.arrays(connection, columns, values))
+        as_parameters = self._columns.values if len(values[0]) == 1 else self._columns.arrays
+        return connection.execute(statement, as_parameters(connection, columns, values))
 
     def _row(self, values: Sequence[Any]) -> Any:  # noqa: ANN401 a class made for the table
         return self.row(*values, values[0] if len(self.key) == 1 else tuple(values[: len(self.key)]))
@@ -192,13 +191,13 @@ class RowTable:
         place = [shadow or self.table.schema, self.table.name]
         return sql.SQL(".").join(quote(name) for name in place if name)
 
-    def _sql(self, shadow: str | None) -> RowSql:
-        """Return the statements for the table, or for its shadow."""
-        if shadow not in self._statements:
-            self._statements[shadow] = row_sql(
-                self._name(shadow, identifier), key=self._of_key, preset=self._preset, values=self._values
-            )
-        return self._statements[shadow]
+    def _sql(self, shadow: str | None, count: int) -> RowSql:
+        """Return the statements for so many rows of the table, or of its shadow."""
+        single = count == 1
+        if (shadow, single) not in self._statements:
+            name, parts = self._name(shadow, identifier), {"preset": self._preset, "values": self._values}
+            self._statements[shadow, single] = row_sql(name, key=self._of_key, single=single, **parts)
+        return self._statements[shadow, single]
 
 
 def _default(column: Column[Any]) -> Any:  # noqa: ANN401 a value of the user's column

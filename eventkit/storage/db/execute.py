@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
@@ -85,6 +85,22 @@ class OpenConnection(NamedTuple):
     def is_psycopg(self) -> bool:
         """Whether psycopg is the driver."""
         return isinstance(self.connection, psycopg.Connection) or self.connection.dialect.driver == "psycopg"
+
+    @property
+    def driver(self) -> psycopg.Connection[Any]:
+        """Psycopg's connection; an asynchronous one has the same attributes, and other methods."""
+        connection = self.connection
+        found = connection.connection.driver_connection if isinstance(connection, sqlalchemy.Connection) else connection
+        return cast("psycopg.Connection[Any]", found)
+
+    def is_idle(self) -> bool:
+        """Whether nothing was done yet in the caller's transaction; in a pipeline that cannot be known."""
+        pgconn = self.driver.pgconn
+        return pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
+
+    def is_open(self) -> bool:
+        """Whether a transaction is open and not aborted."""
+        return self.driver.pgconn.transaction_status == TransactionStatus.INTRANS
 
 
 class Executor(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy
+from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
 
 from eventkit.storage.db import asyncpg_statements
@@ -23,6 +24,9 @@ def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
         plain_loaders(cursor)
         cursor.execute(text, params)
+        result = cursor.pgresult  # none yet in a pipeline
+        if result is not None and result.status == ExecStatus.COMMAND_OK:
+            return []
         try:
             return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
         except psycopg.ProgrammingError as error:

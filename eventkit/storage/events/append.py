@@ -6,10 +6,11 @@ versions: the relay leans on that. The steps are written once, for sync and asyn
 and receives rows; `eventkit.storage.db.execute` runs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
@@ -88,9 +89,17 @@ class Call(NamedTuple):
     entries: list[Entry]
     repeatable: bool = False
     decision: Decision | None = None
+    params: Mapping[str, Any] = MappingProxyType({})  # of what the statement does besides
 
 
-def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encryption) -> Steps[list[Appended]]:
+class Written(NamedTuple):
+    """Where events went, and the rows of the statement; none where an earlier call with the same ids wrote them."""
+
+    appended: list[Appended]
+    rows: list[Row]
+
+
+def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encryption) -> Steps[Written]:
     """Append to streams, all or nothing.
 
     A savepoint stands around what may have to be taken back: several expectations, or ids. That is three round trips
@@ -111,7 +120,7 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
         if call.decision is not None and is_changed(rows):
             raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
         if rows:
-            return _appended(entries, rows)
+            return Written(_appended(entries, rows), rows)
         raise _conflict(entries[0], (yield sql.versions, _names(entries)))
     except psycopg.Error as error:
         fail(error, entries)
@@ -124,8 +133,10 @@ def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
 
     def statement(kind: int) -> Statement:
         if tagged:
-            return tagged_statement(sql, topics, entries, decision, kind)
-        return statement_of(sql, topics, entries, kind)
+            text, params = tagged_statement(sql, topics, entries, decision, kind)
+        else:
+            text, params = statement_of(sql, topics, entries, kind)
+        return text, {**(params or {}), **call.params} if call.params else params
 
     kind = kind_of(entries[0]) if len(entries) == 1 else ANY_VERSION
     rows = yield statement(kind)
@@ -134,7 +145,7 @@ def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
     return rows
 
 
-def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appended]]:
+def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
     """Append behind a savepoint, and go back to it where something is not as expected."""
     yield sql.savepoint, None
     try:
@@ -146,7 +157,7 @@ def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[
         raise
 
 
-def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appended]]:
+def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
     entries, repeatable = call.entries, call.repeatable
     rows: list[Row] = []
     duplicate: Exception | None = None
@@ -159,11 +170,11 @@ def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[list[Appe
     changed = call.decision is not None and is_changed(rows)
     if duplicate is None and not changed and not (wrong := _unexpected(entries, rows)):
         yield sql.release, None
-        return _appended(entries, rows)
+        return Written(_appended(entries, rows), rows)
     yield sql.rollback, None
     yield sql.release, None
     if repeatable and (known := (yield sql.places, _ids(entries))):
-        return _repeated(entries, known)
+        return Written(_repeated(entries, known), [])
     if duplicate:  # committed since this transaction's snapshot was taken
         raise duplicate
     if call.decision is not None and changed:
@@ -186,9 +197,11 @@ def _count(entries: list[Entry], stream: str) -> int:
 
 
 def _appended(entries: list[Entry], rows: list[Row]) -> list[Appended]:
-    if len(entries) == 1:
+    if len(rows) == 1:
         return [Appended(entries[0].stream, rows[0][1], rows[0][2], entries[0].ids)]
-    last = {stream: (version, position) for stream, version, position, *_ in rows}
+    last: dict[str, tuple[int, int]] = {}
+    for stream, version, position, *_ in rows:  # of each stream, or of each of its events
+        last[stream] = version, max(position or 0, last.get(stream, (0, 0))[1])
     return [Appended(entry.stream, *last[entry.stream], entry.ids) for entry in entries if entry.events]
 
 

@@ -38,12 +38,12 @@ _ONE = """with s as (
   select %(id)s::uuid, %(source)s::text, %(stream)s::text, s.version, %(type)s::text, %(schema_version)s::smallint,
          %(data)s::jsonb, %(metadata)s::jsonb
     from s
-  returning position, version, {bytes}
+  returning position, version, {bytes}{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select position, %(topic)s::text, %(shard)s::smallint, bytes from e where %(topic)s::text is not null
-)
-select %(stream)s::text, version, position, {durable} from e"""
+){then}
+select %(stream)s::text, e.version, e.position, {durable}{columns} from e{joins}"""
 
 _ONE_LOCKS = (
     """insert into {s}.streams as t (stream, version) values (%(stream)s::text, 1)
@@ -71,14 +71,14 @@ _MANY = """with w as materialized (
   select d.id, %(source)s::text, s.stream, s.version - d.back, d.type, d.schema_version, d.data, d.metadata
     from s join w on w.stream = s.stream join d on d.nth = w.nth
    order by d.ord
-  returning position, id, stream, version, {bytes}
+  returning position, id, stream, version, {bytes}{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
    where w.topic is not null
 ){then}
-select s.stream, s.version::int, max(e.position), {durable} from s left join e on e.stream = s.stream
- group by s.stream, s.version{end}"""
+select s.stream, s.version::int, {position}, {durable}{columns}
+  from s left join e on e.stream = s.stream{joins}{group}{end}"""
 
 MANY_LOCKS = (
     """insert into {s}.streams as t (stream, version) select stream, n from w{source} where {only}
@@ -119,23 +119,32 @@ class SourceTopics(Protocol):
 
 
 class SqlParts(NamedTuple):
-    """What an append by tags adds to the statement."""
+    """What an append by tags, or one that projections follow, adds to the statement."""
 
     before: str = ""  # CTEs ahead of the locks of streams
     source: str = ""  # what these locks read first
     only: str = "true"  # the condition under which anything is written
+    event: str = ""  # what is returned of each event besides its place
     then: str = ""  # CTEs behind the events
+    columns: str = ""  # more columns; then there is a row for each event
+    joins: str = ""  # where these come from
     end: str = ""  # more rows
 
 
 NO_PARTS = SqlParts()
 
 
+def one_sql(s: str, lock: str, parts: SqlParts) -> str:
+    """Return the statement for one event, in the schema of that quoted name."""
+    return _ONE.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s), **parts._asdict())
+
+
 def many_sql(s: str, lock: str, parts: SqlParts) -> str:
     """Return the statement for any number of events, in the schema of that quoted name."""
     lock = lock.format(s=s, source=parts.source, only=parts.only)
-    fixed = {"s": s, "durable": _DURABLE, "bytes": _BYTES, "lock": lock}
-    return _MANY.format(**fixed, before=parts.before, then=parts.then, end=parts.end)
+    by_stream = {"position": "max(e.position)", "group": "\n group by s.stream, s.version"}
+    rows = {"position": "e.position", "group": ""} if parts.columns else by_stream
+    return _MANY.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock, **rows, **parts._asdict())
 
 
 class AppendSql:
@@ -146,11 +155,11 @@ class AppendSql:
     release = "release savepoint eventkit_append"
     unique_id = "events_id_key"
 
-    def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
+    def __init__(self, schema: str, *, one: SqlParts = NO_PARTS, many: SqlParts = NO_PARTS) -> None:
+        """Quote the schema's name; `one` and `many` are added to the statements for one event and for several."""
         s = quoted(schema)
-        self.one = tuple(_ONE.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s)) for lock in _ONE_LOCKS)
-        self.many = tuple(many_sql(s, lock, NO_PARTS) for lock in MANY_LOCKS)
+        self.one = tuple(one_sql(s, lock, one) for lock in _ONE_LOCKS)
+        self.many = tuple(many_sql(s, lock, many) for lock in MANY_LOCKS)
         self.many_any = self.many[0]
         self.versions = _VERSIONS.format(s=s)
         self.places = _PLACES.format(s=s)

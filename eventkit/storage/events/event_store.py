@@ -28,7 +28,7 @@ from eventkit.storage.events.append_sql import Entry
 from eventkit.storage.events.causation import Caused, CorrelatedPages, StorySql, causes_steps, tree_steps
 from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
 from eventkit.storage.events.entries import Entries, guarding, stream_of
-from eventkit.storage.events.inline import InlineAppend, Inlined
+from eventkit.storage.events.inline import InlineAppends, InlineProjections
 from eventkit.storage.events.read import (
     Chosen,
     End,
@@ -68,10 +68,10 @@ class EventStore:
         schema: str = DEFAULT_SCHEMA,
         bind_arguments: Mapping[str, Any] | None = None,
         master_keys: MasterKeys | None = None,
-        inline: Inlined | None = None,
+        inline: InlineProjections | None = None,
     ) -> None:
         catalog.check_chains()
-        if inline is not None and not isinstance(inline, Inlined):
+        if inline is not None and not isinstance(inline, InlineProjections):
             raise ConfigurationError(
                 f"EventStore(inline={inline!r:.100}): wrap the projections, EventStore(…, inline=Inline(totals))"
             )
@@ -80,7 +80,7 @@ class EventStore:
         self.bind_arguments = bind_arguments
         self.entries = Entries(catalog)
         self.sealing = Encryption(schema, master_keys)
-        self.inline = inline
+        self.inline = InlineAppends(inline, catalog, self.sealing, schema=schema) if inline is not None else None
         self._sql = TagSql(schema)
         self._live = LiveLogs(schema, self.sealing)
         self._read_sql = ReadSql(schema)
@@ -370,19 +370,14 @@ class EventStore:
         return [Caused(depth, self.catalog.decode(event)) for depth, event in found]
 
     def _run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
-        steps = append_steps(self._sql, self.catalog, call, self.sealing)
-        if self.inline is None:
-            return door.run(connection, steps)
-        return self._inlining(door, self.inline, call).run(connection, steps)
+        if self.inline is not None:
+            return self.inline.run(door, connection, call)
+        return door.run(connection, append_steps(self._sql, self.catalog, call, self.sealing)).appended
 
     async def _run_async(self, door: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
-        steps = append_steps(self._sql, self.catalog, call, self.sealing)
-        if self.inline is None:
-            return await door.run_async(connection, steps)
-        return await self._inlining(door, self.inline, call).run_async(connection, steps)
-
-    def _inlining(self, door: Executor, inline: Inlined, call: Call) -> InlineAppend:
-        return InlineAppend(door, inline, call.entries, schema=self.schema, masters=self.sealing.masters)
+        if self.inline is not None:
+            return await self.inline.run_async(door, connection, call)
+        return (await door.run_async(connection, append_steps(self._sql, self.catalog, call, self.sealing))).appended
 
     def _stream(self, stream: StreamId | str, window: Window, end: End, *, backwards: bool) -> Paging:
         return StreamPages(self._read_sql, stream_of(stream), window, backwards=backwards, end=end)

@@ -1,8 +1,10 @@
 """An append that applies projections in its own transaction: events and read model change together, or not at all.
 
-A savepoint of ours stands around both, so whatever fails, in the append or in a handler, takes all of the call back and
-leaves the caller's transaction usable. What is applied, and how, is not known here: `eventkit.projection.inline` does
-it. Called by `EventStore`, where it was given `inline=`.
+A savepoint stands around both, so a failure of the append or of a handler takes all of the call back and leaves the
+caller's transaction usable. A transaction in which nothing was done yet needs none: it is rolled back itself, and the
+caller's next statement begins another. A conflict has written nothing, so nothing is taken back: the locks of a
+decision's tags stay. The statements are those of `inline_sql`. How projections are applied is not known here:
+`eventkit.projection.inline` does it. Called by `EventStore`, where it was given `inline=`.
 """
 
 from collections.abc import Sequence
@@ -13,11 +15,13 @@ import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.errors import UnsupportedConnection
+from eventkit.errors import ConcurrencyError, ProjectionError, UnsupportedConnection
 from eventkit.storage.db.asyncpg_statements import is_asyncpg
-from eventkit.storage.db.execute import Asynchronous, Executor, OpenConnection, Steps, Synchronous, run, within
-from eventkit.storage.events.append import Appended, cause, fail
-from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.db.execute import Asynchronous, Executor, OpenConnection, Synchronous, run, within
+from eventkit.storage.events.append import Appended, Call, Written, append_steps, cause, fail
+from eventkit.storage.events.append_sql import Entry, SourceTopics
+from eventkit.storage.events.inline_sql import InlineSql, Target, following_params
+from eventkit.storage.privacy.encryption import Encryption
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -35,64 +39,99 @@ class InlineContext(NamedTuple):
     masters: MasterKeys | None
 
 
+class Inlined(NamedTuple):
+    """An append that was written, and the projections that follow it."""
+
+    source: str
+    entries: list[Entry]
+    targets: list[Target]
+    written: Written
+
+
 @runtime_checkable
-class Inlined(Protocol):
+class InlineProjections(Protocol):
     """What applies projections; `eventkit.Inline` is one."""
 
-    def apply_appended(self, site: InlineContext, appended: Sequence[Appended]) -> None:
+    def targets(self, entries: Sequence[Entry]) -> list[Target]:
+        """Return the projections that read some of what is to be appended, in order of name."""
+
+    def apply_appended(self, site: InlineContext, append: Inlined) -> None:
         """Apply what this transaction has appended."""
 
 
-class InlineAppend:
-    """One append."""
+class InlineAppends:
+    """The appends of one store."""
 
     def __init__(
-        self, door: Executor, inline: Inlined, entries: list[Entry], *, schema: str, masters: MasterKeys | None
+        self, projections: InlineProjections, catalog: SourceTopics, sealing: Encryption, *, schema: str
     ) -> None:
-        self._door = door
-        self._inline = inline
-        self._entries = entries
+        self._projections = projections
+        self._catalog = catalog
+        self._sealing = sealing
         self._schema = schema
-        self._masters = masters
+        self._sql = InlineSql(schema)
 
-    def run(self, connection: Synchronous, steps: Steps[list[Appended]]) -> list[Appended]:
+    def run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         """Append and apply."""
-        opened = self._door.open(connection)
+        targets = self._projections.targets(call.entries)
+        call = call._replace(params=following_params(self._schema, call.entries, targets) if targets else {})
+        steps = append_steps(self._sql.following(len(targets)), self._catalog, call, self._sealing)
+        opened = door.open(connection)
+        if not targets:
+            return run(opened.execute, steps).appended
         if not opened.is_psycopg:
-            raise self._refused("SQLAlchemy over asyncpg")
+            raise _refused(door, "SQLAlchemy over asyncpg")
+        begins, written = opened.is_idle(), None
         try:
-            opened.execute(_SAVEPOINT, None)
-            appended = run(opened.execute, steps)
+            if not begins:
+                opened.execute(_SAVEPOINT, None)
+            written = run(opened.execute, steps)
             # crash point: appended, not applied -> the caller's transaction is gone, with the events
-            self._inline.apply_appended(InlineContext(opened, self._schema, self._masters), appended)
+            site = InlineContext(opened, self._schema, self._sealing.masters)
+            self._projections.apply_appended(site, Inlined(self._catalog.name, call.entries, targets, written))
             # crash point: applied, not kept -> the same, with the read model
-            opened.execute(_RELEASE, None)
+            _keep(opened, begins=begins)
         except BaseException as error:
-            _take_back(opened)
+            if written is None and isinstance(error, ConcurrencyError) and error.transaction_usable:
+                _keep(opened, begins=begins)
+                raise
+            _take_back(opened, begins=begins)
             if isinstance(error, psycopg.Error | DBAPIError) and isinstance(cause(error), psycopg.OperationalError):
-                fail(error, self._entries)  # a deadlock, a lost connection: not what a handler's statement says
+                fail(error, call.entries)  # a deadlock, a lost connection: not what a handler's statement says
             raise
-        return appended  # crash point: applied, not committed -> the caller has not committed: neither is there
+        return written.appended  # crash point: applied, not committed -> the caller has not committed: neither is there
 
-    async def run_async(self, connection: Asynchronous, steps: Steps[list[Appended]]) -> list[Appended]:
+    async def run_async(self, door: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
         """Do that on an asynchronous session or connection of SQLAlchemy, which can run what is synchronous."""
-        self._door.check_async(connection)
+        door.check_async(connection)
         if isinstance(connection, psycopg.AsyncConnection):
-            raise self._refused("a psycopg.AsyncConnection")
+            raise _refused(door, "a psycopg.AsyncConnection")
         if is_asyncpg(connection):
-            raise self._refused("an asyncpg.Connection")
+            raise _refused(door, "an asyncpg.Connection")
         sessions = cast("AsyncConnection | AsyncSession", connection)
-        return await within(sessions, lambda synchronous: self.run(synchronous, steps))
+        return await within(sessions, lambda synchronous: self.run(door, synchronous, call))
 
-    def _refused(self, given: str) -> UnsupportedConnection:
-        return UnsupportedConnection(
-            f"{self._door.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection over "
-            f"postgresql+psycopg://, this is {given}: append on one of those, or without `inline=` and let a projector "
-            "follow"
+
+def _refused(door: Executor, given: str) -> UnsupportedConnection:
+    return UnsupportedConnection(
+        f"{door.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection over "
+        f"postgresql+psycopg://, this is {given}: append on one of those, or without `inline=` and let a projector "
+        "follow"
+    )
+
+
+def _keep(opened: OpenConnection, *, begins: bool) -> None:
+    """Release the savepoint; without one, see that the transaction is still there: COMMIT says nothing of an abort."""
+    if not begins:
+        opened.execute(_RELEASE, None)
+    elif not opened.is_open():
+        raise ProjectionError(
+            "the transaction is aborted, or was ended, by an inline projection's handler: a handler must not end it, "
+            "and must not swallow a database error (it may use a savepoint)"
         )
 
 
-def _take_back(opened: OpenConnection) -> None:
+def _take_back(opened: OpenConnection, *, begins: bool) -> None:
     with suppress(psycopg.Error, SQLAlchemyError):  # the error that is under way says more
-        opened.execute(_ROLLBACK, None)
-        opened.execute(_RELEASE, None)
+        for statement in ("rollback",) if begins else (_ROLLBACK, _RELEASE):
+            opened.execute(statement, None)

@@ -12,7 +12,7 @@ events that do not match, and fall with a savepoint.
 """
 
 from eventkit.storage.db.sql_text import quoted
-from eventkit.storage.events.append_sql import MANY_LOCKS, AppendSql, SqlParts, many_sql
+from eventkit.storage.events.append_sql import MANY_LOCKS, NO_PARTS, AppendSql, SqlParts, many_sql
 from eventkit.storage.events.read import COLUMNS
 
 LOCK = """insert into {s}.tags as t (tag, version)
@@ -45,7 +45,7 @@ _LOOK = f"""hit as materialized (select exists (select {_NEWER})
     select from unnest(%(seen_tags)s::text[], %(seen_positions)s::bigint[], %(seen_ids)s::uuid[]) h(tag, position, id)
      where not exists (select from {{s}}.event_tags x join {{s}}.events e using (position)
                         where x.tag = h.tag and x.position = h.position and e.id = h.id)) as hit), """
-_NO_ROW = "\nunion all select null, null, null, null from hit where hit.hit"
+_NO_ROW = "\nunion all select null, null, null, null{} from hit where hit.hit"
 
 # The event that a conflict names: the first that came.
 CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}.events e where e.position = (
@@ -82,15 +82,16 @@ order by 1"""
 class TagSql(AppendSql):
     """The statements for one PostgreSQL schema, built once; `tagged` and `decided` append, by kind of expectation."""
 
-    def __init__(self, schema: str) -> None:
-        super().__init__(schema)
+    def __init__(self, schema: str, *, one: SqlParts = NO_PARTS, many: SqlParts = NO_PARTS) -> None:
+        super().__init__(schema, one=one, many=many)
         s = quoted(schema)
         self.lock = LOCK.format(s=s)
         self.query = QUERY.format(s=s)
         self.came = CAME.format(s=s)
         locked, tagged, look = _LOCKED.format(s=s), _TAGGED.format(s=s), _LOOK.format(s=s)
         # No stream is locked before all tags are: the count needs every one of them.
-        by_tags = SqlParts(before=locked, source=", (select count(*) from k) z", then=tagged)
-        by_decision = SqlParts(before=look, source=", hit", only="not hit.hit", then=tagged, end=_NO_ROW)
+        then, no_row = tagged + many.then, _NO_ROW.format(", null" * many.columns.count(","))
+        by_tags = many._replace(before=locked, source=", (select count(*) from k) z", then=then)
+        by_decision = many._replace(before=look, source=", hit", only="not hit.hit", then=then, end=no_row)
         self.tagged = tuple(many_sql(s, lock, by_tags) for lock in MANY_LOCKS)
         self.decided = tuple(many_sql(s, lock, by_decision) for lock in MANY_LOCKS)

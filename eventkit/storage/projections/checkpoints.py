@@ -125,8 +125,12 @@ class Checkpoints:
         rows = connection.execute(self._sql(ADVANCE), params).fetchall()
         unfounded = [stream for stream, created_above_1 in rows if created_above_1]
         if unfounded:
-            connection.execute(self._sql(_TAKE_BACK), (generation, unfounded))
+            self.take_back(connection, generation, unfounded)
         return {stream for stream, created_above_1 in rows if not created_above_1}
+
+    def take_back(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> None:
+        """Delete checkpoints that this transaction has created above version 1."""
+        connection.execute(self._sql(_TAKE_BACK), (generation, list(streams)))
 
     def locked(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> set[str]:
         """Lock the checkpoints of streams without waiting; return those that another transaction has locked."""

@@ -1,0 +1,179 @@
+"""The short way of an append that applies projections inline: what its statement does besides, and what comes back.
+
+An append of one event, with one table projection, is five statements in this order:
+
+    1. savepoint   a failure takes back events, checkpoints and rows, and nothing of the caller's; no savepoint in a
+                   transaction that begins with the append: it is rolled back itself, with nothing of the caller's in it
+    2. append      lock the stream, insert the event and its outbox row; then, for each projection in order of name,
+                   take its fence and advance its checkpoint of the stream, if that is exactly below the event
+    3. take        lock and read the row of the event's key
+    4. write       write the row as the handler left it
+    5. release     release the savepoint, if there is one
+
+Why this order, and no shorter one:
+
+- Streams are locked before fences: two appends that took them the other way round could deadlock beside a rebuild's
+  swap, which waits for a fence alone.
+- The fence is read by the statement that locks it, and the row is returned as it is locked: so the checkpoint is that
+  of the generation which is live, also where the statement has waited for a swap (`projections/registry.py`).
+- The user's table is not in statement 2. Its name would lead to the table of before the swap, and its lock, taken
+  before the fence is had, would deadlock with the swap, which holds the fence and then takes the table.
+- The rows are locked after the checkpoint: a fold of rows that were read before it would repeat or lose an event.
+- The statements for one event and for one row have no arrays. PostgreSQL plans a statement with `unnest(array)` anew
+  each time, for it takes the plan of an array of unknown length for worse; that is more work than running it.
+- Events come back as PostgreSQL keeps them, in the statement that writes them: the handlers see the same JSON and the
+  same times as a projector's, and nothing is read twice.
+
+A projection that is not registered or of another version, a checkpoint that is parked, behind or missing, and events
+that an earlier call with the same ids has written are left as they are here. `eventkit.projection.inline` applies
+these in the way of a projector.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eventkit.storage.db.arrays import plain_array
+from eventkit.storage.db.execute import Row
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.events.append_sql import Entry, SqlParts
+from eventkit.storage.events.digests import PRIME
+from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.projections.registry import ProjectionRegistry
+
+_EVENT = """, metadata::text as metadata, data::text as data,
+    to_json(recorded_at at time zone 'UTC') #>> '{}' || '+00:00' as time"""
+_EVENT_COLUMNS = ", e.version, e.time, e.metadata, e.data"
+_FIRST, _WIDTH = 8, 2  # the columns of the first projection, and how many each has
+
+# Behind the streams' locks, or the fence of the projection before: a CTE is run when another one reads it.
+_FENCE = """, f{i} as (
+  select p.generation, p.declared_version, pg_advisory_xact_lock_shared(%(gate{i})s::int, %(key{i})s::int)
+    from {s}.projections p, (select count(*) from {before}) z
+   where p.name = %(projection{i})s::text for key share of p
+)"""
+
+# As `checkpoints.ADVANCE`: a checkpoint that would be created above version 1 is created as parked, and taken back.
+_ONE_CHECKPOINT = """, k{i} as (
+  insert into {s}.checkpoints as k (generation, stream, version, event_id, digest, parked)
+  select f.generation, %(stream)s::text, s.version, %(id)s::uuid,
+         mod(%(digest)s::numeric * (2 * s.version::bigint + 1), {prime})::bigint, s.version > 1
+    from s, f{i} f where f.declared_version = %(declared{i})s::int
+  on conflict (generation, stream) do update
+     set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {prime})
+   where not k.parked and k.version + 1 = excluded.version
+  returning parked
+)"""
+
+# Of each stream that events are written to: how many, the id of the last one, and what they add to the digest. The
+# version is drawn here, so the sum over id * (2 * version + 1) is given as a * (2 * last version + 1) + b.
+_SPANS = """, x as materialized (
+  select s.stream, s.version, w.n, w.nth, g.id, mod(g.a * (2 * s.version::bigint + 1) + g.b, {prime})::bigint as digest
+    from s join w on w.stream = s.stream
+    join unnest(%(lasts)s::uuid[], %(sums)s::numeric[], %(rests)s::numeric[]) with ordinality g(id, a, b, nth)
+      on g.nth = w.nth
+   where w.n > 0
+)"""
+
+_MANY_CHECKPOINTS = """, k{i} as (
+  insert into {s}.checkpoints as k (generation, stream, version, event_id, digest, parked)
+  select f.generation, x.stream, x.version, x.id, x.digest, x.version > x.n
+    from x, f{i} f where f.declared_version = %(declared{i})s::int and x.nth = any(%(read{i})s::int[])
+   order by x.stream collate "C"
+  on conflict (generation, stream) do update
+     set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {prime})
+   where not k.parked and (k.stream, k.version) in (select x.stream, x.version - x.n from x)
+  returning stream, parked
+)"""
+
+_COLUMNS = ", f{i}.generation, k{i}.parked"
+_ONE_JOIN = " left join f{i} on true left join k{i} on true"
+_MANY_JOIN = " left join f{i} on true left join k{i} on k{i}.stream = s.stream"
+
+
+class Target(NamedTuple):
+    """A projection that reads some of an append's entries, counted from 1; targets come in order of name."""
+
+    name: str
+    version: int
+    entries: tuple[int, ...]
+
+
+class Advanced(NamedTuple):
+    """The streams that the append has advanced for a projection, and those whose new checkpoint must be taken back."""
+
+    generation: int
+    streams: frozenset[str]
+    unfounded: frozenset[str]  # checkpoints that were created above version 1
+
+
+class InlineSql:
+    """The append statements of one PostgreSQL schema, by how many projections follow; each is built once."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._statements: dict[int, TagSql] = {}
+
+    def following(self, count: int) -> TagSql:
+        """Return the statements that so many projections follow."""
+        if count not in self._statements:
+            one, many = (_parts(quoted(self._schema), count, single=single) for single in (True, False))
+            self._statements[count] = TagSql(self._schema, one=one, many=many)
+        return self._statements[count]
+
+
+def _parts(s: str, count: int, *, single: bool) -> SqlParts:
+    checkpoints, join = (_ONE_CHECKPOINT, _ONE_JOIN) if single else (_MANY_CHECKPOINTS, _MANY_JOIN)
+    then = "" if single else _SPANS.format(prime=PRIME)
+    for i in range(count):
+        before = f"f{i - 1}" if i else "s"
+        then += _FENCE.format(s=s, i=i, before=before) + checkpoints.format(s=s, i=i, prime=PRIME)
+    columns = _EVENT_COLUMNS + "".join(_COLUMNS.format(i=i) for i in range(count))
+    return SqlParts(then=then, event=_EVENT, columns=columns, joins="".join(join.format(i=i) for i in range(count)))
+
+
+def following_params(schema: str, entries: Sequence[Entry], targets: Sequence[Target]) -> dict[str, Any]:
+    """Return the parameters that the statements have besides those of a plain append."""
+    projections, params = ProjectionRegistry(schema), _digest_params(entries)
+    for i, target in enumerate(targets):
+        gate, key = projections.gate(target.name)
+        params[f"projection{i}"], params[f"declared{i}"] = target.name, str(target.version)
+        params[f"gate{i}"], params[f"key{i}"] = str(gate), str(key)
+        params[f"read{i}"] = plain_array(target.entries)
+    return params
+
+
+def _digest_params(entries: Sequence[Entry]) -> dict[str, Any]:
+    sums = [sum(one.int for one in entry.ids) % PRIME for entry in entries]
+    rests = [sum(-2 * back * one.int for back, one in enumerate(reversed(entry.ids))) % PRIME for entry in entries]
+    return {
+        "digest": str(sums[0]),
+        "lasts": plain_array(entry.ids[-1].hex if entry.ids else None for entry in entries),
+        "sums": plain_array(sums),
+        "rests": plain_array(rests),
+    }
+
+
+def event_rows(source: str, entries: Sequence[Entry], rows: Sequence[Row]) -> list[Row]:
+    """Return the events of an append as rows for `outbox.message`, in order of position."""
+    by_stream = {entry.stream: entry for entry in entries}
+    found = []
+    for stream, last, position, _, version, time, metadata, data, *_ in rows:
+        if position is None:  # a guard
+            continue
+        entry = by_stream[stream]
+        place = version - last - 1  # from the end
+        event = entry.events[place]
+        schema_version = str(event.schema_version) if event.schema_version > 1 else None
+        about = (str(entry.ids[place]), source, event.type, schema_version)
+        found.append((position, "", stream, str(version), *about, time, None if metadata == "{}" else metadata, data))
+    return sorted(found)
+
+
+def advanced(rows: Sequence[Row], place: int) -> Advanced | None:
+    """Return what was done for the projection at a place among the targets; None where it is not registered."""
+    at = _FIRST + _WIDTH * place
+    if not rows or rows[0][at] is None:
+        return None
+    parked = {row[0]: row[at + 1] for row in rows}
+    by_mark = [frozenset(stream for stream, is_parked in parked.items() if is_parked is mark) for mark in (False, True)]
+    return Advanced(rows[0][at], *by_mark)
