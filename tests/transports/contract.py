@@ -302,7 +302,7 @@ class TransportContract(ListeningContract):
         self, transport: Transport, topic: str, group: str
     ) -> None:
         """Whatever a broker sends ahead by number: a batch has 8 MB, and nothing is lost, swapped or sent twice."""
-        sent = growing(topic, small=600, large=60, size=880_000)
+        sent = growing(topic, small=600, large=40, size=880_000)
         assert len(deliver(transport.publisher(), sent).confirmed) == len(sent)
         subscription = transport.subscribe([topic], group)
         batches: list[list[Message]] = []
@@ -327,7 +327,7 @@ class TransportContract(ListeningContract):
         self, transport: Transport, topic: str, group: str
     ) -> None:
         """One key is not acknowledged while the others go on; a member that comes later begins with it."""
-        sent = growing(topic, small=100, large=40, size=880_000)
+        sent = growing(topic, small=100, large=24, size=880_000)
         deliver(transport.publisher(), sent)
         first = transport.subscribe([topic], group)
         found: set[int] = set()
