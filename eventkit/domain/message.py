@@ -43,6 +43,11 @@ def size_of(message: Message) -> int:
     return len(message.value) + sum([len(value or "") for _, value in headers])
 
 
+def total_size(messages: "Sequence[Message]") -> int:
+    """Return how many bytes, nearly, messages hold, without a call for each of the usual ones."""
+    return sum([len(each.value) if len(each.headers) <= _USUAL_HEADERS else size_of(each) for each in messages])
+
+
 _USUAL_HEADERS = 7
 _SPECVERSION = ("ce_specversion", "1.0")
 _CONTENT_TYPE = ("content-type", "application/json")

@@ -15,7 +15,7 @@ from uuid import uuid4
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.domain.message import Message, size_of
+from eventkit.domain.message import Message, total_size
 from eventkit.errors import RebuildRefused, TransportError
 from eventkit.projection.batch import Run, gather
 from eventkit.projection.rebuild.from_store import StoreFeeder, Told
@@ -105,7 +105,7 @@ class TransportFeeder:
             if time.monotonic() > deadline:
                 raise SwapBlocked(f"the transport has not brought {lacking}")
             self._kept += self._receive()
-            if sum(size_of(message) for message in self._kept) > _KEPT:
+            if total_size(self._kept) > _KEPT:
                 raise SwapBlocked("the transport has brought more than is applied under a lock: it is applied before")
 
     def _listen(self, told: Told) -> None:

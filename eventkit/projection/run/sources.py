@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.domain.message import Message, size_of
+from eventkit.domain.message import Message, total_size
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader
 from eventkit.storage.outbox.outbox import message
@@ -48,13 +48,13 @@ class TransportSource:
         if self._prompt:
             return messages
         deadline = time.monotonic() + GATHERING
-        size = sum([size_of(message) for message in messages])  # a list: half the time of a generator
+        size = total_size(messages)
         while messages and len(messages) < self._limit and size < MAX_BYTES and time.monotonic() < deadline:
             more = self._subscription.receive(self._limit - len(messages), 0)
             if not more:
                 break
             messages += more
-            size += sum([size_of(message) for message in more])
+            size += total_size(more)
         self._few = 0 < len(messages) < min(FEW, self._limit)
         return messages
 

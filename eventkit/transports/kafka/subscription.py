@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Delivery
 
-from eventkit.domain.message import Message, size_of
+from eventkit.domain.message import Message, total_size
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.kafka.address import Address
@@ -93,7 +93,7 @@ class KafkaSubscription:
         while deliveries:
             found = self._messages(deliveries)
             self._received += found
-            size += sum([size_of(message) for message in found])
+            size += total_size(found)
             wanted = min(limit - len(self._received), _CHUNK)
             # never with a timeout: it would wait for all of them
             deliveries = self._consumer.consume(wanted, 0) if wanted and size < MAX_BYTES else []
