@@ -1,7 +1,7 @@
-"""Messages that have arrived and that nobody has taken yet, bounded by bytes. Its owner's lock guards it.
+"""Messages that have arrived and that nobody has taken yet, handed out by bytes. Its owner's lock guards it.
 
-A client that is given messages by its broker, and does not ask for each, holds them here. The owner asks `has_room_for`
-before it adds one, and decides what happens to a message for which there is no room.
+A client that is given messages by its broker, and does not ask for each, holds them here. An owner that can make its
+broker wait does so while `is_full`.
 """
 
 from collections import deque
@@ -9,7 +9,7 @@ from collections import deque
 from eventkit.domain.message import Message, size_of
 from eventkit.transports.base import MAX_BYTES
 
-ROOM = 16_000_000  # bytes that a buffer holds
+ROOM = 16_000_000  # bytes from which on a buffer is full
 OVERHEAD = 500  # bytes that a message counts beside its value
 
 
@@ -25,10 +25,6 @@ class Buffer:
     def __bool__(self) -> bool:
         """Whether there is anything."""
         return bool(self._messages)
-
-    def has_room_for(self, size: int) -> bool:
-        """Whether a value of so many bytes fits; a single one always does."""
-        return not self._messages or self.size + size + OVERHEAD <= self._room
 
     @property
     def is_full(self) -> bool:
@@ -53,10 +49,6 @@ class Buffer:
             size += size_of(found[-1]) + OVERHEAD
         self.size -= size
         return found
-
-    def count(self, topic: str, shard: int) -> int:
-        """Return how many there are of a shard."""
-        return sum(each.topic == topic and each.tag.shard == shard for each in self._messages)
 
     def drop(self, topic: str, shard: int) -> None:
         """Drop those of a shard."""

@@ -3,11 +3,6 @@
 The first member to come is active everywhere, so members share by letting go: one that is active in more queues than
 its part gives up the rest, within `receive`, by closing the channel of each. The broker then returns what was not
 acknowledged to the head of the queue, in order, and makes the next member active.
-
-The broker counts what it sends ahead, by number (`prefetch`), and the size of a message is known when it is there. So a
-member holds 16 MB (`Buffer`), and drops a shard's messages from the first one on for which there is no room. Within
-`receive` it closes that shard's channel and opens another, with a number that fits the sizes seen: the broker sends the
-dropped ones again, in order. The number grows in the same way, once the messages have become smaller.
 """
 
 import logging
@@ -25,7 +20,7 @@ from pika.exceptions import ChannelClosedByBroker
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.base import Mark
-from eventkit.transports.buffer import OVERHEAD, ROOM, Buffer
+from eventkit.transports.buffer import Buffer
 from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import members_of, queue_of
@@ -36,8 +31,6 @@ logger = logging.getLogger("eventkit.rabbitmq")
 Shard = tuple[str, int]
 
 _LOOK = 0.5  # seconds between two looks at how many members there are
-_GROWTH = 4  # times: the number that a shard's channel has is not changed for less
-_SHRINKING = 15 / 16  # what a size seen counts for, one message later
 _FORGOTTEN = 86_400_000  # milliseconds after which a queue of members is deleted that a crash has left without any
 
 
@@ -56,9 +49,6 @@ class RabbitShardQueue(msgspec.Struct):
     channel: Any = None
     consumes: bool = False  # the broker has confirmed it, once
     active: bool = False  # it has had a message on this channel
-    prefetch: int = 1  # how many messages the broker may send ahead on this channel
-    size: float = 0.0  # bytes of the largest message lately
-    dropped: bool = False  # from some message on: all that comes on this channel is dropped, and comes again
     open: "OrderedDict[int, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: tag -> key
 
 
@@ -68,10 +58,8 @@ class RabbitSubscription:
     def __init__(self, address: RabbitAddress, shards: Mapping[str, int], group: str, *, is_new: bool) -> None:
         self.is_new = is_new
         self._group = group
+        self._prefetch = address.prefetch
         self._lanes = {(topic, shard): RabbitShardQueue() for topic, count in shards.items() for shard in range(count)}
-        self._most = address.prefetch
-        for lane in self._lanes.values():
-            lane.prefetch = self._fitting(lane)
         self._arrived = Buffer()
         self._telling = False
         self._members = 1
@@ -92,7 +80,6 @@ class RabbitSubscription:
         self._look_around()
         with self._changed:
             self._let_go()
-            self._fit()
             self._changed.wait_for(lambda: self._arrived or self._end, timeout)
             if self._end and not self._arrived:
                 raise TransportUnavailable(self._end)
@@ -142,43 +129,13 @@ class RabbitSubscription:
         active = [shard for shard, lane in self._lanes.items() if lane.active]
         part = -(-len(self._lanes) // self._members)
         for shard in active[part:]:
-            self._give_back(shard)
-
-    def _fit(self) -> None:
-        """Give back the shards whose number does not fit: messages were dropped, or are smaller than they were."""
-        room, waits = ROOM - self._arrived.size, False
-        for shard, lane in self._dropped():
-            wanted = int(self._fitting(lane) * (lane.size + OVERHEAD))
-            if self._arrived.count(*shard) or (wanted > room and room < ROOM):
-                waits = True
-            else:
-                room -= wanted
-                self._give_back(shard)
-        for shard, lane in self._lanes.items():
-            if waits:  # or those that have messages all the time would take all the room
-                lane.dropped = lane.dropped or lane.active
-            elif lane.prefetch * _GROWTH <= self._fitting(lane) and len(lane.open) == self._arrived.count(*shard):
-                self._give_back(shard)
-
-    def _dropped(self) -> list[tuple[Shard, RabbitShardQueue]]:
-        """Return the shards from which messages were dropped, those first that had fewer turns."""
-        return sorted(((shard, lane) for shard, lane in self._lanes.items() if lane.dropped), key=lambda it: it[1].turn)
-
-    def _fitting(self, lane: RabbitShardQueue) -> int:
-        """Return how many messages of a shard fit into its part of the room; one that is not known is as others are."""
-        size = lane.size or max(each.size for each in self._lanes.values())
-        return max(1, min(self._most, int(ROOM / len(self._lanes) / (size + OVERHEAD))))
-
-    def _give_back(self, shard: Shard) -> None:
-        """Let the broker have all that is unacknowledged of a shard, and consume from it again."""
-        lane = self._lanes[shard]
-        channel, lane.channel = lane.channel, None
-        lane.turn += 1
-        lane.active = lane.dropped = False
-        lane.prefetch = self._fitting(lane)
-        lane.open.clear()
-        self._arrived.drop(*shard)
-        self._loop.call(partial(self._reopen, channel, shard))
+            lane = self._lanes[shard]
+            channel, lane.channel = lane.channel, None
+            lane.turn += 1
+            lane.active = False
+            lane.open.clear()
+            self._arrived.drop(*shard)
+            self._loop.call(partial(self._reopen, channel, shard))
 
     def _look_around(self) -> None:
         if time.monotonic() - self._looked > _LOOK:
@@ -213,7 +170,7 @@ class RabbitSubscription:
             lane.channel = channel
         channel.add_on_close_callback(lambda _, reason: self._channel_closed(shard, turn, reason))
         channel.add_on_cancel_callback(lambda _: self._ended(f"the queue of {shard[0]} was deleted"))
-        channel.basic_qos(prefetch_count=lane.prefetch)
+        channel.basic_qos(prefetch_count=self._prefetch)
         channel.basic_consume(
             queue_of(*shard, self._group),
             callback=lambda _: self._consumes(lane),
@@ -225,20 +182,17 @@ class RabbitSubscription:
             lane.consumes = True
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
+        place = RabbitDelivery(shard[1], turn, method.delivery_tag)
+        message = message_of(shard[0], properties, body, place)
         with self._changed:
             lane = self._lanes[shard]
-            if lane.turn != turn:
-                return
-            lane.active = True
-            lane.size = max(len(body), lane.size * _SHRINKING)
-            lane.dropped = lane.dropped or not self._arrived.has_room_for(len(body))
-            if not lane.dropped:
-                message = message_of(shard[0], properties, body, RabbitDelivery(shard[1], turn, method.delivery_tag))
+            if lane.turn == turn:
+                lane.active = True
                 lane.open[method.delivery_tag] = message.key
                 self._arrived.add(message)
-            if not self._telling:  # once for all that comes with it: waking a thread costs more than a message
-                self._telling = True
-                self._connection.ioloop.add_callback_threadsafe(self._tell)
+                if not self._telling:  # once for all that comes with it: waking a thread costs more than a message
+                    self._telling = True
+                    self._connection.ioloop.add_callback_threadsafe(self._tell)
 
     def _tell(self) -> None:
         with self._changed:
