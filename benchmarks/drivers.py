@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import click
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from rich.progress import track
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -57,7 +58,9 @@ async def on_psycopg(url: str) -> AsyncIterator[Append]:
 
 @asynccontextmanager
 async def on_asyncpg(url: str) -> AsyncIterator[Append]:
-    connection = await asyncpg.connect(url)
+    parts = conninfo_to_dict(url)  # asyncpg takes no encoded path of a socket
+    names = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "database"}
+    connection = await asyncpg.connect(**{names[name]: part for name, part in parts.items() if name in names})
 
     async def once(nth: int) -> None:
         async with connection.transaction():

@@ -273,7 +273,7 @@ async def test_pools_and_engines_are_refused_and_name_what_to_take(
     database_url: str, async_engine: AsyncEngine
 ) -> None:
     """They lend connections; one statement would not be where the next one is."""
-    with psycopg_pool.ConnectionPool(database_url, min_size=0, open=True) as pool:
+    with psycopg_pool.ConnectionPool(database_url, min_size=1, open=True) as pool:
         for wrong in (pool, async_engine.sync_engine):
             with pytest.raises(UnsupportedConnection, match="it lends connections, take one of them"):
                 store.append(wrong, ORDER, Placed())  # type: ignore[arg-type]
