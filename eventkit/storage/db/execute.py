@@ -201,7 +201,8 @@ class Executor(NamedTuple):
         self._check_transaction(begins=not connection.autocommit or status != TransactionStatus.IDLE)
 
     def _check_asyncpg(self, connection: AsyncpgConnection, *, begins: bool = False) -> None:
-        self._check_encoding(getattr(connection.get_settings(), "client_encoding", "UTF8"))
+        told = str(getattr(connection.get_settings(), "client_encoding", "UTF8"))
+        self._check_encoding(told.strip("'").replace("-", "").upper())  # PgBouncer repeats asyncpg's own 'utf-8'
         self._check_transaction(begins=begins or connection.is_in_transaction())
 
     def _check_encoding(self, encoding: str | None) -> None:
