@@ -17,7 +17,8 @@ from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.reached import Reached
 
-Again = Callable[[Callable[[], list[Stopped]], BatchApplier], list[Stopped]]
+Again = Callable[[Callable[[], list[Stopped]]], list[Stopped]]
+Lane = tuple[BatchApplier, Again]
 Part = Sequence[Run]
 
 
@@ -48,12 +49,11 @@ class Attempt:
 class Lanes:
     """The lanes of one projector; the first one is its own connection."""
 
-    def __init__(self, lanes: Sequence[BatchApplier], again: Again) -> None:
-        """Apply on each of these, within `again`, which tries a transaction again after a deadlock and the like."""
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        """Apply on each of these, within its `again`, which tries a transaction again after a deadlock and the like."""
         self._lanes = lanes
-        self._again = again
-        self._most = lanes[0].projection.batch  # messages in a transaction
-        self.handlers = lanes[0].projection.handlers
+        self._most = lanes[0][0].projection.batch  # messages in a transaction
+        self.handlers = lanes[0][0].projection.handlers
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -86,13 +86,14 @@ class Lanes:
             thread.join()
         return attempts
 
-    def _work(self, lane: BatchApplier, waiting: "deque[Attempt]", way: dict[str, Any]) -> None:
+    def _work(self, lane: Lane, waiting: "deque[Attempt]", way: dict[str, Any]) -> None:
         while waiting:
             try:
                 attempt = waiting.popleft()
             except IndexError:  # another lane has taken it
                 return
-            attempt.make(partial(self._again, partial(lane.apply, attempt.part, attempt.counted, **way), lane))
+            applying, again = lane
+            attempt.make(partial(again, partial(applying.apply, attempt.part, attempt.counted, **way)))
 
 
 def packed(runs: Iterable[Run], *, most: int) -> list[Part]:

@@ -10,13 +10,14 @@ import psycopg
 import pytest
 
 from eventkit.config import Settings
-from eventkit.projection.apply import bisect, set_aside
+from eventkit.projection.apply import set_aside
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.bisect import EventIsolation
 from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.error_class import translated
 from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.apply.set_aside import SetAside
+from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.rebuild import swap as swapping
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.rebuild.swap import Swap
@@ -138,7 +139,7 @@ def test_a_stream_that_is_locked_when_it_is_to_be_parked_is_set_aside(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its event has failed, and another process has its checkpoint by then: it is parked when the lock is gone."""
-    monkeypatch.setattr(bisect, "_backoff", lambda _: 0.001)
+    monkeypatch.setattr(Backoff, "pause", lambda *_: 0.001)
     real = StreamParking.park
     source = Given([*orders("order-1", 1), message("order-1", 2, Ordered("eve", -1)), *orders("order-2", 1)])
     with working(url) as projector, psycopg.connect(url) as other:

@@ -70,7 +70,10 @@ class EventIsolation:
         self._attempts = Attempts()
         self._absences = Attempts()  # failures that say nothing of the event
         self._most = min(PAGE, applying.projection.batch)  # events in a look
-        self._isolation = BatchIsolation(self._name, Lanes([applying, *lanes], self.again), self._wait_for, aside=aside)
+        others = [(lane, partial(self.again, lane=lane)) for lane in lanes]
+        self._isolation = BatchIsolation(
+            self._name, Lanes([(applying, self.again), *others]), self._wait_for, aside=aside
+        )
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a second look."""
