@@ -149,7 +149,7 @@ def test_a_stream_that_is_locked_when_it_is_to_be_parked_is_set_aside(
             return real(self, *given, **named)
 
         monkeypatch.setattr(StreamParking, "park", park)
-        step_until(projector, source, lambda: len(projector._aside or ()) == 1, timeout=60)
+        step_until(projector, source, lambda: bool(projector._aside and projector._aside.locked), timeout=60)
         assert letters(url) == []
         monkeypatch.setattr(StreamParking, "park", real)
         other.rollback()
@@ -159,15 +159,15 @@ def test_a_stream_that_is_locked_when_it_is_to_be_parked_is_set_aside(
     assert rows(url) == [("ann", 2, 2)]
 
 
-Again = Callable[[EventIsolation, Callable[[], Any]], Any]
+Again = Callable[..., Any]
 
 
 def slowed(again: Again) -> Again:
     """Return `again` on a machine that needs a tenth of a second for each transaction."""
 
-    def slow(self: EventIsolation, work: Callable[[], Any]) -> Any:  # noqa: ANN401 as the work's
+    def slow(self: EventIsolation, *work: Any) -> Any:  # noqa: ANN401 as the work's
         time.sleep(0.1)
-        return again(self, work)
+        return again(self, *work)
 
     return slow
 
