@@ -12,7 +12,7 @@ message to the end of the last batch. Prints its `Lap` as JSON.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import msgspec
@@ -24,10 +24,11 @@ from eventkit.domain.message import Message
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.batch import Source
 from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import LIMIT, WAIT, TransportSource
 from eventkit.storage.db.connect import connect
 from eventkit.storage.events.stream_history import OwnHistory
-from eventkit.transports.base import Mark, open_transport
+from eventkit.transports.base import Mark, Resume, open_transport
 from eventkit.worker import collect_garbage_rarely
 
 IDLE = 3.0  # seconds without a message, after which a group has read everything
@@ -147,7 +148,7 @@ def subscription(source: Source, clock: Clock) -> None:
         count = len(messages)
 
 
-def projector(database: str, name: str, source: Source, clock: Clock) -> None:
+def projector(database: str, name: str, subscribe: Callable[[Resume | None], Timed], clock: Clock) -> None:
     """Project, as `eventkit projector run` does it."""
     projection = PROJECTIONS[name]
     connection = connect(database, name="bench", autocommit=False, options={"lock_timeout": "10s", "jit": "off"})
@@ -156,9 +157,10 @@ def projector(database: str, name: str, source: Source, clock: Clock) -> None:
         BatchApplier(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit")
     )
     running.start()
-    count = 0
-    while not clock.done(count):
-        count = running.step(source)
+    with closing(subscribe(running.resuming(Begin.REFUSE))) as source:
+        count = 0
+        while not clock.done(count):
+            count = running.step(source)
     workspace.close()
 
 
@@ -170,11 +172,15 @@ def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
         bare(place, clock, BARE[contestant])
         return clock.lap()
     transport = open_transport(f"kafka://{place.bootstrap}")
-    with closing(Timed(TransportSource(transport.subscribe([place.topic], place.group)), clock)) as source:
-        if contestant == "subscription":
+
+    def subscribe(resume: Resume | None) -> Timed:
+        return Timed(TransportSource(transport.subscribe([place.topic], place.group, resume=resume)), clock)
+
+    if contestant == "subscription":
+        with closing(subscribe(None)) as source:
             subscription(source, clock)
-        else:
-            projector(database, contestant, source, clock)
+    else:
+        projector(database, contestant, subscribe, clock)
     return clock.lap()
 
 

@@ -345,4 +345,4 @@ def test_an_append_that_is_repeated_with_its_ids_is_no_fork(url: str) -> None:
 
 def test_a_run_without_events_has_nothing_to_add() -> None:
     """A look at a parked stream brings none."""
-    assert Run("order-1", []).ids == []
+    assert Run("order-1", []).ids == b""

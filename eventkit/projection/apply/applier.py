@@ -4,7 +4,7 @@ Only streams whose checkpoint is exactly below their run are applied; the others
 stopped them. A process whose declared version is not the live one applies nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -161,9 +161,7 @@ class BatchApplier:
                 saves = self._save(connection, reached)
         self._saved(saves)
         done += counted
-        for run in runs:
-            if run.stream in advanced:
-                self.recent.add(run.ids)
+        self.recent.add(b"".join([run.ids for run in runs if run.stream in advanced]))
         return [Stopped(run, known.get(run.stream), run.stream in locked) for run in stopped]
 
     def write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
@@ -215,13 +213,9 @@ class BatchApplier:
 
     def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Decode and apply events whose checkpoints this transaction has advanced."""
-        steps: list[Step] = []
         opened = self._opened(arrivals)
         self._has_opened = bool(opened)
-        for arrival in arrivals:
-            step = self._decode(arrival, opened.get(id(arrival)))
-            if step is not None:
-                steps.append(step)
+        steps = self._decoded(arrivals, opened)
         if self.projection.handlers.has_limits and steps:
             self._limit(steps)
         self.projection.apply(self.workspace, live.shadow, steps)
@@ -240,18 +234,22 @@ class BatchApplier:
             return {}
         return self.opening.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
 
-    def _decode(self, arrival: Arrival, opened: EncodedEvent | None) -> Step | None:
-        try:
-            since, handlers = self.projection.since, self.projection.handlers
-            if since is not None and handlers.handles(arrival) and arrival.time < since:
-                return None
-            return handlers.decode(arrival, opened)
-        except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
-            raise UndecodableEvent(str(error)) from error
-        except (UndecodableEvent, NewerSchema):
-            raise
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an id or a time that is none
-            raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
+    def _decoded(self, arrivals: Sequence[Arrival], opened: Mapping[int, EncodedEvent]) -> list[Step]:
+        since, handlers, steps = self.projection.since, self.projection.handlers, list[Step]()
+        for arrival in arrivals:
+            try:
+                if since is not None and handlers.handles(arrival) and arrival.time < since:
+                    continue
+                step = handlers.decode(arrival, opened.get(id(arrival)) if opened else None)
+            except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
+                raise UndecodableEvent(str(error)) from error
+            except (UndecodableEvent, NewerSchema):
+                raise
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an id or a time that is none
+                raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
+            if step is not None:
+                steps.append(step)
+        return steps
 
 
 def _another_version(projection: Projection, live: Live) -> str:

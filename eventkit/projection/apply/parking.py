@@ -59,7 +59,7 @@ class StreamParking:
         if repaired := looking.counted.repaired:
             name = self._applying.projection.name
             logger.warning("%s took %d events of %s from the store: not in the transport", name, repaired, run.stream)
-        self._applying.recent.add([("ce_id", arrival.id) for arrival in looking.trying])
+        self._applying.recent.add(b"".join(arrival.uuid.bytes for arrival in looking.trying))
         done += looking.counted
         return left
 
