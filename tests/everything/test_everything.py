@@ -57,7 +57,7 @@ def run(examples: int, *, shrinks: bool = False) -> None:
     )
 
 
-@pytest.mark.timeout(3_000 if EXAMPLES else 300)
+@pytest.mark.timeout(3_000 if EXAMPLES else 900)
 def test_any_interleaving_ends_with_the_fold_and_is_a_prefix_at_every_moment() -> None:
     """Appends, savepoints, rollbacks, deaths, redeliveries, zombies, parks, redrives and rebuilds, in any order."""
     run(EXAMPLES or 5, shrinks=bool(EXAMPLES))

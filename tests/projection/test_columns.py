@@ -121,8 +121,12 @@ def test_a_value_that_does_not_fit_is_refused_and_not_cut(database_url: str, kin
 )  # fmt: skip
 def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, text: str | None) -> None:
     """New and loaded again, as PostgreSQL keeps a value of this type."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("create extension if not exists citext")
+    if kind is pg.CITEXT:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            try:
+                connection.execute("create extension citext")
+            except psycopg.errors.FeatureNotSupported:
+                pytest.skip("this PostgreSQL has no citext: install its contrib package")
     things = table(sa.Column("x", kind))
     create(database_url, things)
 
