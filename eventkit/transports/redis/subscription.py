@@ -34,7 +34,7 @@ logger = logging.getLogger("eventkit.redis")
 _LOOK = 0.25  # seconds between two looks at the shares
 _HUNGRY = 0.05  # the same, for a member that has no share
 _PENDING = 1_000  # entries that are looked up at once
-MOST = 128  # entries that are asked for at once: 115 MB of the largest, where those before were small
+MOST = 80  # entries that are asked for at once: 70 MB of the largest, and as much in the client that reads them
 _SHRINKING = 0.75  # what the largest size seen counts for, one answer later
 _NEW = ">"
 
@@ -69,7 +69,7 @@ class RedisSubscription:
         self._ownership = Ownership(self._client, shards, group, seconds=address.session)
         self._held: dict[Shard, Holding] = {}
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not noted as open yet
-        self._size = 0.0  # bytes of the largest value lately
+        self._size = float(MAX_BYTES)  # of the largest value lately: one at first, then more
         self._looked = 0.0
         self._doubted = False  # whether Redis may have done what it did not answer
         self._trimming = Trimming(self._client, address.retention)
