@@ -22,7 +22,7 @@ VAGUE = re.compile(r"\b(what|whoever|whatever)\b", re.IGNORECASE)
 PER_THOUSAND = 4
 LONG_SENTENCE = 35  # words
 LONG_LINE = 200  # characters
-NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|^\|.*$|^ {4,}.*$|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+NOT_PROSE = re.compile(r"```[\s\S]*?```|`[^`\n]*`|^\|.*$|^ {4,}.*$|\]\([^)]*\)", re.MULTILINE)
 
 
 class Read(NamedTuple):
