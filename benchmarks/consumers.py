@@ -26,7 +26,7 @@ from eventkit.projection.batch import Source
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import LIMIT, WAIT, TransportSource
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports.base import Mark, Resume, open_transport
 from eventkit.worker import collect_garbage_rarely

@@ -86,11 +86,11 @@ if TYPE_CHECKING:
     from eventkit.messaging.requester import Requester
     from eventkit.messaging.responder import Responder
     from eventkit.messaging.sender import Sender
-    from eventkit.projection.define.retry_policy import Backoff, Retry
     from eventkit.projection.define.rows import DELETE
     from eventkit.projection.define.sql import SqlProjection
     from eventkit.projection.define.table import TableProjection
     from eventkit.projection.inline import Inline
+    from eventkit.projection.retry_policy import Backoff, Retry
     from eventkit.projection.wait_for import wait_for, wait_for_async
     from eventkit.storage.events.event_store import (
         ANY,
@@ -218,8 +218,8 @@ _AT_FIRST_USE = {
     "NO_STREAM": "eventkit.storage.events.event_store",
     "Aggregate": "eventkit.aggregates.aggregate",
     "Inline": "eventkit.projection.inline",
-    "Backoff": "eventkit.projection.define.retry_policy",
-    "Retry": "eventkit.projection.define.retry_policy",
+    "Backoff": "eventkit.projection.retry_policy",
+    "Retry": "eventkit.projection.retry_policy",
     "Append": "eventkit.storage.events.event_store",
     "Appended": "eventkit.storage.events.event_store",
     "Caused": "eventkit.storage.events.event_store",

@@ -18,5 +18,5 @@ fi
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
 mountpoint -q "$root/proc" || { mount -t proc proc "$root/proc"; trap 'umount "$root/proc"' EXIT; }
 # the certificates of the tests with TLS lie outside the root
-[ $# -gt 0 ] || set -- --ignore tests/transports/test_secured.py tests/transports tests/messaging/test_patterns_on_brokers.py tests/projection/test_joining.py tests/faults/test_brokers.py -k rabbit
+[ $# -gt 0 ] || set -- --ignore tests/transports/test_secured.py tests/transports tests/messaging/test_patterns_on_brokers.py tests/projection/run/test_joining.py tests/faults/test_brokers.py -k rabbit
 EVENTKIT_TEST_RABBITMQ=$root EVENTKIT_REQUIRE_SERVERS=1 "${PYTHON:-.venv/bin/python}" -m pytest "$@"

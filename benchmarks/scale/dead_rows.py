@@ -14,7 +14,7 @@ from benchmarks.backlog import Backlog
 from benchmarks.scale.curve import Curve
 from benchmarks.scale.stage import Stage
 from benchmarks.writers import PSYCOPG, WAYS
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox.gap_reader import GapReader
 from eventkit.storage.outbox.outbox import READING, Outbox
 

@@ -119,7 +119,7 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
     They stop on another server or database than the one they knew. A clone becomes an installation of its own, whose
     read models and handlers have consumer groups of their own.
     """
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.schema.installation import adopt as adopt_here
 
     if kind is None:
@@ -143,7 +143,7 @@ def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> No
 
     Exit 1 where something is missing; nothing is printed where all is as it must be. Grant a role to those that log in.
     """
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.schema import roles as all_roles
 
     with connect(settings.require_database(), name="roles", schema=settings.schema) as connection:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from eventkit.cli.common.durations import ago, read_age
-from eventkit.cli.common.operator import operator
+from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import confirm, say
 from eventkit.cli.dead_letters.options import number
 from eventkit.config import Settings
@@ -50,7 +50,7 @@ def command() -> None:
 @click.pass_obj
 def sizes(settings: Settings, *, as_json: bool) -> None:
     """Show rows (as the statistics say), bytes and dead rows of each table, the oldest event, and what is unsent."""
-    from eventkit.storage.schema.sizes import sizes as look
+    from eventkit.storage.schema.sizes import table_sizes as look
 
     with _connected(settings) as connection:
         found = look(connection, settings.schema)
@@ -85,7 +85,7 @@ def prune(  # noqa: PLR0913 one parameter an option
     del sent
     with _connected(settings) as connection:
         which = Which(before=long_ago(connection, age), category=category, ignored=ignored)
-        pruning = PruneRun(connection, settings.schema, which, actor=actor or operator())
+        pruning = PruneRun(connection, settings.schema, which, actor=actor or acting_user())
         counts = pruning.count()
         total = sum(count.prunable for count in counts)
         if not as_json:
@@ -121,7 +121,7 @@ def archive(  # noqa: PLR0913 one parameter an option
     with _connected(settings) as connection:
         if not yes:
             confirm(f"Close {number(len(set(streams)), 'stream')} and archive the events?")
-        count = Archive(connection, settings.schema, actor=actor or operator()).close(streams, file, ignored=ignored)
+        count = Archive(connection, settings.schema, actor=actor or acting_user()).close(streams, file, ignored=ignored)
     if as_json:
         say(json.dumps({"streams": len(set(streams)), "events": count, "file": str(file)}))
     else:
@@ -137,13 +137,13 @@ def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
     from eventkit.storage.retention.archive import Archive
 
     with _connected(settings) as connection:
-        streams = Archive(connection, settings.schema, actor=operator()).restore(file)
+        streams = Archive(connection, settings.schema, actor=acting_user()).restore(file)
     open_again = "is" if len(streams) == 1 else "are"
     say(json.dumps({"streams": streams}) if as_json else f"{', '.join(streams)} {open_again} open again")
 
 
 def _connected(settings: Settings) -> "psycopg.Connection[Any]":
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
 
     options = {"lock_timeout": "10s", "TimeZone": "UTC"}
     return connect(settings.require_database(), name="events", schema=settings.schema, autocommit=True, options=options)

@@ -33,7 +33,7 @@ def command() -> None:
 @click.pass_obj
 def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Forget messages that were received longer ago, in batches; those that are dead letters stay."""
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.projections import inbox
 
     with connect(settings.require_database(), name="inbox", schema=settings.schema, autocommit=True) as session:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eventkit.cli.common.operator import operator
+from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import confirm, remark, say
 from eventkit.config import Settings
 from eventkit.errors import StorageError
@@ -51,7 +51,7 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
     Read models keep what they hold until they are told or rebuilt. Backups of the table subject_keys hold the key until
     they are gone, or until the master key that wraps it is.
     """
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.forget import forget_steps, on_connection, vacuum
     from eventkit.storage.privacy.subject_keys import KeySql
 
@@ -61,7 +61,7 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
         connection.rollback()
         if not yes and not (before and before[2]):
             _confirm(subject, before)
-        by = f"{operator()}@{socket.gethostname()}"
+        by = f"{acting_user()}@{socket.gethostname()}"
         done = on_connection(connection, forget_steps(sql, subject, reason=reason, by=by))
         _, _, at, who, why = connection.execute(sql.show, (subject,)).fetchone() or (None,) * 5
         connection.commit()
@@ -86,7 +86,7 @@ def rotate(settings: Settings, *, as_json: bool) -> None:
 
     Exit code 1 where open transactions held keys: run it again. Nobody waits for it.
     """
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.forget import rotate as rotate_keys
 
     masters = settings.require_master_keys()
@@ -110,7 +110,7 @@ def status(settings: Settings, *, as_json: bool) -> None:
 
     A master key that wraps none may be destroyed.
     """
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.privacy.subject_keys import KeySql
 
     with connect(settings.require_database(), name="privacy", schema=settings.schema) as connection:

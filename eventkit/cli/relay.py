@@ -48,7 +48,7 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, reach_transport, topics_of
     from eventkit.relay import Claims, Part, Relay
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.outbox.outbox import READING
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
@@ -82,7 +82,7 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
 def _claim(settings: Settings, claims: "Claims") -> None:
     """Claim the topics that are known; TopicUnusable where one is another installation's."""
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.events.categories import known_topics, record_held
     from eventkit.storage.schema.installation import refuse_moved
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.retry_policy import Retry
 
 
 class Handlers(SqlProjection):

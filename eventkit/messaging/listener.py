@@ -19,11 +19,11 @@ from eventkit.forks import tell_in_fork
 from eventkit.messaging.direct_messages import text_of
 from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.observability.rarely import Rarely
-from eventkit.projection.apply.error_class import said
 from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
-from eventkit.projection.define.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
 from eventkit.projection.define.projection import F
+from eventkit.projection.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
+from eventkit.projection.failure.error_class import said
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.messaging")

@@ -15,10 +15,10 @@ from sqlalchemy import Table
 from eventkit.errors import ProjectionError
 from eventkit.messaging.reaction import Reaction
 from eventkit.projection.async_calls import AsyncCall
-from eventkit.projection.define.dispatch import Step
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.table import TableProjection
+from eventkit.projection.dispatch import Step
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db.execute import Executor
 from eventkit.storage.events.entries import merged

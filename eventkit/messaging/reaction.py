@@ -14,7 +14,7 @@ from eventkit.storage.events.append import ANY
 from eventkit.storage.events.event_store import EventStore
 
 if TYPE_CHECKING:
-    from eventkit.storage.events.append_sql import Entry
+    from eventkit.storage.entry import Entry
     from eventkit.storage.timers import Deadline
 
 

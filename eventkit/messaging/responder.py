@@ -18,12 +18,12 @@ from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, 
 from eventkit.messaging.replies import Replies
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
-from eventkit.projection.define.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.define.projection import F, Projection
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
+from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY
-from eventkit.storage.events.append_sql import Entry
 from eventkit.storage.events.entries import merged
 from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.projections.inbox import is_message, keep_replies

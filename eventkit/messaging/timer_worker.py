@@ -16,7 +16,7 @@ import psycopg
 
 from eventkit.errors import StorageError
 from eventkit.observability.rarely import Rarely
-from eventkit.storage.db.connect import database_errors, first_line
+from eventkit.storage.db.connection import database_errors, first_line
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.schema.installation import refuse_moved
 from eventkit.storage.timers import LEASE, DueTimers

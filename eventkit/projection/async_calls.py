@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from eventkit.errors import ProjectionError
 from eventkit.event_loop import CallInterrupted, event_loop
-from eventkit.projection.define.dispatch import Step, raised_by
+from eventkit.projection.dispatch import Step, raised_by
 
 CLEANUP = 5.0  # seconds that a cancelled handler has to end
 KEEP_ALIVE = 1.0  # seconds of calls after which the session is used, so that it never looks idle for long

@@ -13,8 +13,8 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
 
 from eventkit.errors import DatabaseUnavailable, ProjectionError
-from eventkit.storage.db.blockers import blockers
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.blockers import lock_holders
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 from eventkit.storage.projections.generations import forget
@@ -46,7 +46,7 @@ def delete(connection: psycopg.Connection[Any], schema: str, name: str, *, table
     except DatabaseUnavailable as error:
         if not isinstance(error.__cause__, LockNotAvailable):
             raise
-        who = blockers(connection, gate=projections.gate(name))
+        who = lock_holders(connection, gate=projections.gate(name))
         raise ProjectionError(f"projection {name!r} is held by {who}: end it, and delete again") from error
     except DependentObjectsStillExist as error:
         raise ProjectionError(f"its tables are needed, nothing was deleted: {error.diag.message_detail}") from error

@@ -22,7 +22,7 @@ from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransacti
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import chunks, parts_of, runs_of
-from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.entry import Entry
 from eventkit.storage.events.by_stream import Missing, StreamLog
 from eventkit.storage.events.inline import InlineContext, Inlined
 from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows

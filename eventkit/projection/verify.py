@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.projection.apply.duplicates import differs
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.events.digests import Question, ask
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
 from eventkit.storage.projections.registry import Registered

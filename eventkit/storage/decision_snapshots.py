@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connect import database_errors, first_line
+from eventkit.storage.db.connection import database_errors, first_line
 from eventkit.storage.db.execute import Steps
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.snapshots import SnapshotSql

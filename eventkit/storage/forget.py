@@ -18,7 +18,7 @@ from psycopg.errors import Diagnostic
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError, InvalidEvent, StorageError
 from eventkit.storage.db.arrays import text_array
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
 from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.privacy.subject_keys import KeySql, Wrapped

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from eventkit.domain.codec.encoded import Encoded
-from eventkit.storage.db.connect import database_errors, first_line
+from eventkit.storage.db.connection import database_errors, first_line
 from eventkit.storage.db.execute import Steps
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.privacy.encryption import Encryption, Unsealed

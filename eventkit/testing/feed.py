@@ -16,10 +16,10 @@ from eventkit.domain.message import message_of
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.projection.batch import Arrival
-from eventkit.projection.define.dispatch import Step
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.dispatch import Step
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 
 STREAM = "given-1"  # where events are whose stream does not matter
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.messaging.timer_worker import SESSION, TimerWorker
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.db.execute import Executor
 from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.timers import waiting

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from examples.flights import lifeline
 from examples.flights.writers import Sample
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from rich.console import Console
 
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from examples.flights import expected, report
 from examples.flights.checker import Findings
 from examples.flights.crew import WRITERS, Crew

@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 from eventkit.domain.message import event_of
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.transports.base import Subscription, open_transport
 from examples.flights import lifeline
 from examples.flights.checker import Checker, Findings, committed_events

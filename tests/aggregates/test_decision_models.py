@@ -25,7 +25,7 @@ from eventkit import (
 from eventkit.aggregates import decision_model
 from eventkit.errors import AggregateError
 from eventkit.storage.events import decision
-from tests.storage.courses import CourseDefined, Subscribed, Unsubscribed, enrol, school, store
+from tests.storage.tags.courses import CourseDefined, Subscribed, Unsubscribed, enrol, school, store
 
 PLACE = school.stream("subscription", 1)
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from eventkit.cli import main
 from eventkit.errors import ProjectionError
-from eventkit.projection.define.retry_policy import Backoff
+from eventkit.projection.retry_policy import Backoff
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.storage.dead_letters.actions import LetterActions
 from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, projector, rows

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from eventkit.cli import main
+from tests.projection.run.test_running import environment
 from tests.projection.shop import CREATE, rows
-from tests.projection.test_running import environment
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tests.projection.recorded import record
+from tests.projection.run.test_running import MODELS, environment
 from tests.projection.shop import CREATE, orders
-from tests.projection.test_running import MODELS, environment
 
 COMMAND = [sys.executable, "-m", "eventkit.cli", "projection", "rebuild", f"{MODELS}:totals", "--workers", "1"]
 ROOT = Path(__file__).parents[2]

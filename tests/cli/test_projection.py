@@ -11,8 +11,8 @@ import pytest
 
 from eventkit.errors import VersionMismatch
 from eventkit.storage.projections.registry import ProjectionRegistry
+from tests.projection.run.test_running import environment
 from tests.projection.shop import CREATE, Ordered, apply, letters, message, orders, projector, rows, store, totals
-from tests.projection.test_running import environment
 
 ROOT = Path(__file__).parents[2]
 

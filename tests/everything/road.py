@@ -17,7 +17,7 @@ from eventkit.projection.define.projection import Projection
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import TransportSource
 from eventkit.relay import Relay
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.outbox.outbox import READING, Settlement
 from eventkit.transports.local import LocalTransport

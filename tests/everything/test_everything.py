@@ -13,8 +13,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from eventkit.domain.message import Message
 from eventkit.projection.apply.stream_repair import StreamRepair
 from eventkit.projection.batch import Source
-from eventkit.projection.define.retry_policy import Backoff
 from eventkit.projection.rebuild.swap import Swap
+from eventkit.projection.retry_policy import Backoff
 from eventkit.projection.run import sources
 from eventkit.projection.run.projector import Projector
 from eventkit.relay import pipeline

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from eventkit import Appended, Catalog, EventStore
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox.outbox import READING
 
 shop = Catalog("shop")

@@ -6,7 +6,7 @@ import uuid
 import psycopg
 
 from eventkit.relay import Relay
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox.outbox import READING
 from eventkit.transports import open_transport
 from eventkit.worker import Stop

@@ -17,7 +17,7 @@ from eventkit.projection.reached import Reached
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import TransportSource
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports import open_transport
 from tests.conftest import lend

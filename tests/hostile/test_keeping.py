@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from eventkit.domain.message import Message
-from eventkit.storage.db.plain_text import LONGEST, file_name
+from eventkit.storage.db.wire_text import LONGEST, file_name
 from eventkit.storage.dead_letters import keeping as letter_keeping
 from eventkit.storage.dead_letters.letters import DeadLetters, Letter
 from eventkit.storage.projections.inbox import name_of_message

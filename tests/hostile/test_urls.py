@@ -4,7 +4,7 @@ import pytest
 
 from eventkit.config import has_password, load_settings
 from eventkit.errors import ConfigurationError, EventkitError
-from eventkit.storage.db.connect import parse
+from eventkit.storage.db.connection import parse
 from eventkit.transports import open_transport
 
 SCHEMES = ["kafka", "redis", "rediss", "rabbitmq", "rabbitmqs", "activemq", "activemqs", "local", "mysql"]

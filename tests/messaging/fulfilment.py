@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
 
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.retry_policy import Retry
 from tests.messaging.shop import (
     ChargeCard,
     OrderCancelled,

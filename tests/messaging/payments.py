@@ -4,7 +4,7 @@ from sqlalchemy import Connection, text
 
 from eventkit.domain.envelope import Envelope
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.retry_policy import Retry
 from tests.messaging.shop import CardCharged, ChargeCard, OrderPlaced, order, shop, store
 
 CREATE = "create table charges (order_id text, amount int check (amount < 100), stream text, version int)"

@@ -11,7 +11,7 @@ from eventkit.domain.message import Message
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import Deadlines
 from eventkit.messaging.timer_worker import SESSION, TimerWorker
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.events.stream_history import OwnHistory
 

@@ -20,7 +20,7 @@ from eventkit.messaging.reaction import Reaction
 from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.sender import Sender
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.retry_policy import Retry
 from eventkit.testing import given
 from eventkit.transports.local import LocalTransport
 from tests.messaging.fulfilment import FULFILMENTS, Fulfilment

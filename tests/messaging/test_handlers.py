@@ -20,7 +20,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError, VersionMismatch
 from eventkit.messaging.handlers import Handlers
 from eventkit.projection.apply import bisect
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
@@ -39,8 +39,8 @@ from tests.messaging.shop import (
     store,
     unversioned,
 )
+from tests.projection.run.test_running import environment, publish, running
 from tests.projection.shop import Given, projector
-from tests.projection.test_running import environment, publish, running
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.waiting import wait_until
 

@@ -16,16 +16,7 @@ from eventkit.messaging.requester import Requester
 from eventkit.messaging.sender import Sender
 from eventkit.transports import Transport, open_transport
 from eventkit.transports.rabbitmq import topology
-from tests.messaging.pricing import (
-    TOPICS,
-    GetPrice,
-    OrderTea,
-    Price,
-    PriceChanged,
-    orders,
-    pricing,
-    working,
-)
+from tests.messaging.pricing import TOPICS, GetPrice, OrderTea, Price, PriceChanged, orders, pricing, working
 from tests.messaging.shop import rows
 from tests.waiting import wait_until
 

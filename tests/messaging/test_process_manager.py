@@ -14,8 +14,8 @@ import pytest
 from eventkit.errors import ProjectionError
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
-from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.rows import DELETE
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.testing import at, given
 from tests.messaging.fulfilment import FULFILMENTS, Fulfilment, manager, payment

@@ -13,19 +13,11 @@ from hypothesis import strategies as st
 from eventkit.messaging.timer_worker import SESSION
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.storage.timers import LEASE, DueTimers
 from tests.messaging.fulfilment import manager, payment
-from tests.messaging.shop import (
-    OrderPaid,
-    OrderPlaced,
-    PaymentOverdue,
-    deadlines,
-    order,
-    rows,
-    store,
-)
+from tests.messaging.shop import OrderPaid, OrderPlaced, PaymentOverdue, deadlines, order, rows, store
 from tests.projection.shop import letters, projector
 
 ORDERS, WORKERS = 2, 2

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from eventkit.cli import main
 from eventkit.errors import Deposed
 from eventkit.messaging.timer_worker import SESSION
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.timers import LEASE, LIMIT, DueTimers
 from eventkit.worker import Stop
 from tests.messaging.shop import (

@@ -13,12 +13,12 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of
 from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.define.rows import DELETE
 from eventkit.projection.define.table import TableProjection
+from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.run.projector import Projector
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import History, OwnHistory
 from eventkit.transports.base import Mark
 from eventkit.worker import Stop

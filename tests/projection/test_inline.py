@@ -23,6 +23,7 @@ from eventkit.errors import (
 )
 from eventkit.projection.define.table import TableProjection
 from eventkit.storage.projections.registry import ProjectionRegistry
+from tests.projection.apply.test_personal import people
 from tests.projection.shop import (
     CREATE,
     Left,
@@ -39,10 +40,7 @@ from tests.projection.shop import (
     shop,
     totals,
 )
-from tests.projection.shop import (
-    TOTALS as TABLE,
-)
-from tests.projection.test_personal import people
+from tests.projection.shop import TOTALS as TABLE
 from tests.storage.people import ADA, CANARY, MASTERS, REGISTERED, crm
 from tests.waiting import wait_until
 

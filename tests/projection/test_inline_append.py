@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session
 
 from eventkit import DELETE, Append, EventStore, Inline, QueryItem, SqlProjection, TableProjection
 from eventkit.errors import ConcurrencyError, DecisionChanged, EventkitError, ProjectionError
+from eventkit.storage.entry import Entry
 from eventkit.storage.events import inline_sql
-from eventkit.storage.events.append_sql import Entry
 from eventkit.storage.events.digests import Question, ask
 from eventkit.storage.events.inline_sql import Target
 from eventkit.storage.projections.registry import Live, ProjectionRegistry
 from tests.projection.attack import balances
+from tests.projection.rebuild.test_rebuild import rebuild
 from tests.projection.shop import (
     KNOWN,
     Left,
@@ -37,7 +38,6 @@ from tests.projection.shop import (
     totals,
 )
 from tests.projection.test_inline import engine, notes, rows_of_notes
-from tests.projection.test_rebuild import rebuild
 from tests.waiting import wait_until
 
 SHOP = EventStore(shop, inline=Inline(totals()))

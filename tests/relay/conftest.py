@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox.outbox import READING
 from eventkit.transports import Subscription, open_transport
 from tests.relay.process import RelayProcess

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy.engine import make_url
 
 from eventkit.errors import ArchiveError, MaintenanceDenied, StreamClosed, StreamPruned
-from eventkit.storage.events.categories import categories
+from eventkit.storage.db.session_checks import check_session
+from eventkit.storage.events.categories import stored_categories
 from eventkit.storage.events.event_store import ANY, Append, QueryItem
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader
 from eventkit.storage.outbox.outbox import Outbox
 from eventkit.storage.retention.archive import Archive
 from eventkit.storage.retention.prune import PruneRun, Which
-from eventkit.storage.schema.session_checks import check_session
 from tests.storage.pruned import append, maintenance_role, project, prune, register, send, there
 from tests.storage.shop import Placed, order, store
 
@@ -181,7 +181,7 @@ def test_a_category_whose_events_are_gone_is_still_known(url: str) -> None:
     prune(url, ignored=["totals", "board"])
 
     with psycopg.connect(url) as connection:
-        assert list(categories(connection, "eventkit")) == [("order", "shop")]
+        assert list(stored_categories(connection, "eventkit")) == [("order", "shop")]
 
 
 def test_a_stream_that_is_being_appended_to_is_left_for_the_next_run(url: str) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from eventkit import Append, Envelope, InvalidEvent, Metadata
 from eventkit.domain.message import event_of
 from eventkit.projection.define.sql import SqlProjection
-from eventkit.storage.db.connect import connect
-from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.db.connection import connect
+from eventkit.storage.entry import Entry
 from eventkit.storage.outbox.gap_reader import Ask
 from eventkit.storage.outbox.outbox import READING, Outbox, message
 from tests.projection.shop import projector

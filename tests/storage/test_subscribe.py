@@ -20,9 +20,9 @@ from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.subscriptions import live_log
 from eventkit.storage.subscriptions.subscription import LiveSubscription
 from tests.servers.postgres import PostgresServer, default_release
-from tests.storage.courses import CourseDefined, Subscribed, school
-from tests.storage.service_drivers import asyncpg_url
+from tests.storage.db.service_drivers import asyncpg_url
 from tests.storage.shop import Placed, order, shop, sqlalchemy_url
+from tests.storage.tags.courses import CourseDefined, Subscribed, school
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from eventkit.config import Settings
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
 from eventkit.relay import Relay
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop, supervise
 from tests.projection.shop import CREATE, TOTALS, Ordered, Total, shop

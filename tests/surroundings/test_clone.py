@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from eventkit.errors import InstallationMoved
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.schema.installation import adopt
 from eventkit.transports import open_transport
 from eventkit.worker import Stop

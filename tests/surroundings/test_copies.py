@@ -6,7 +6,7 @@ import pytest
 
 from eventkit.errors import InstallationMoved
 from eventkit.messaging.timer_worker import TimerWorker
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.schema.installation import adopt, look
 from eventkit.transports import open_transport
 from eventkit.worker import Stop

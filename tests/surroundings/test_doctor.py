@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from eventkit.cli import main
 from eventkit.insights import database_checks
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.schema.installation import refuse_moved
 from eventkit.transports.redis.topics import stream_key
 from tests.servers.postgres import PostgresServer

@@ -8,7 +8,7 @@ import redis as client
 from eventkit.cli.doctor.groups import group_findings
 from eventkit.config import Settings
 from eventkit.projection.delete import delete
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.transports import open_transport
 from tests.projection.shop import rows
 from tests.servers.redis import RedisServer

@@ -14,7 +14,7 @@ from eventkit import EventStore
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.errors import SchemaMismatch
 from eventkit.storage import migrate
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.db.session_settings import SETTINGS
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import Settlement

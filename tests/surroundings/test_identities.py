@@ -6,8 +6,8 @@ import pytest
 from eventkit.config import Settings
 from eventkit.errors import SchemaMismatch
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
-from eventkit.storage.db.connect import connect
-from eventkit.storage.schema.identity_columns import COLUMNS
+from eventkit.storage.db.connection import connect
+from eventkit.storage.db.identity_columns import COLUMNS
 from eventkit.storage.schema.verify import differences
 from tests.projection.shop import orders, projector, rows, store, totals
 from tests.surroundings.rig import execute, found, projected

@@ -11,9 +11,9 @@ from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import RebuildRefused
 from eventkit.storage import migrate
 from eventkit.storage.projections.shadow_tables import is_lost
+from tests.projection.rebuild.test_rebuild import execute, rebuild
 from tests.projection.recorded import record
 from tests.projection.shop import CREATE, apply, orders, rows, totals
-from tests.projection.test_rebuild import execute, rebuild
 from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until
 

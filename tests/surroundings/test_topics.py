@@ -10,7 +10,7 @@ from eventkit import Catalog, EventStore, TableProjection
 from eventkit.cli import main
 from eventkit.projection.run.topics import topics_of_store
 from eventkit.relay import Claims, Relay
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.categories import topics_in_use
 from eventkit.transports import Transport, open_transport
 from eventkit.worker import Stop

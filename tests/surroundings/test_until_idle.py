@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from eventkit.transports import open_transport
+from tests.projection.run.test_joining import send
+from tests.projection.run.test_running import MODELS, run
 from tests.projection.shop import orders, rows
-from tests.projection.test_joining import send
-from tests.projection.test_running import MODELS, run
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.redis import RedisServer
 

@@ -20,10 +20,10 @@ from eventkit import Deadlines, EventStore, Handlers, ProcessManager, Responder,
 from eventkit.errors import EventkitError, StorageError
 from eventkit.messaging.timer_worker import SESSION, TimerWorker
 from eventkit.projection.apply import bisect
-from eventkit.projection.apply.error_class import ErrorClass, error_class
-from eventkit.projection.define.dispatch import Handler, Policy, Step, raised_by
 from eventkit.projection.define.projection import Projection
-from eventkit.storage.db.connect import connect
+from eventkit.projection.dispatch import Handler, Policy, Step, raised_by
+from eventkit.projection.failure.error_class import ErrorClass, classify_error
+from eventkit.storage.db.connection import connect
 from eventkit.worker import PASSING
 from tests.projection.shop import CREATE, TOTALS, Left, Ordered, apply, orders, rows, shop
 
@@ -288,20 +288,20 @@ def _raised(error: Exception) -> Exception:
 @pytest.mark.parametrize("make", AWAY, ids=[f"{number}" for number in range(len(AWAY))])
 def test_what_says_nothing_of_the_event_is_waited_for(make: Callable[[], Exception]) -> None:
     """On a handler's own connection, also where a library has wrapped it."""
-    assert error_class(_raised(make()), ours=False) is ErrorClass.AWAY
+    assert classify_error(_raised(make()), ours=False) is ErrorClass.AWAY
 
 
 @pytest.mark.parametrize("make", OF_THE_EVENT, ids=[f"{number}" for number in range(len(OF_THE_EVENT))])
 def test_what_speaks_of_the_event_is_not_waited_for(make: Callable[[], Exception]) -> None:
     """Nor where it comes together with an absence."""
-    assert error_class(_raised(make()), ours=False) is ErrorClass.EVENT
+    assert classify_error(_raised(make()), ours=False) is ErrorClass.EVENT
 
 
 def test_what_a_group_says_of_the_deployment_parks_nothing() -> None:
     """A bug of the event's beside it is found when that is mended."""
     group = ExceptionGroup("", [ValueError(), errors.lookup("42703")("column is gone"), OSError()])
 
-    assert error_class(_raised(group), ours=False) is ErrorClass.DEPLOYMENT
+    assert classify_error(_raised(group), ours=False) is ErrorClass.DEPLOYMENT
 
 
 def test_a_policy_does_not_make_others_wait_for_an_event_that_the_table_refuses() -> None:
@@ -311,4 +311,4 @@ def test_a_policy_does_not_make_others_wait_for_an_event_that_the_table_refuses(
                 None, None, "order-1")  # fmt: skip
     error._eventkit_step = step  # type: ignore[attr-defined]
 
-    assert [error_class(error, ours=ours) for ours in (True, False)] == [ErrorClass.EVENT, ErrorClass.EVENT]
+    assert [classify_error(error, ours=ours) for ours in (True, False)] == [ErrorClass.EVENT, ErrorClass.EVENT]

@@ -38,7 +38,7 @@ from eventkit.config import Settings
 from eventkit.errors import ProjectionError
 from eventkit.messaging.timer_worker import SESSION, TimerWorker
 from eventkit.relay import Claims
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.categories import record_held
 from eventkit.storage.outbox.gap_reader import GapReader, Row
 from eventkit.storage.outbox.leases import Lease
@@ -51,9 +51,9 @@ from tests.aggregates.test_personal_snapshots import customers, state, visits
 from tests.messaging.pricing import CREATE as ASKED
 from tests.messaging.pricing import GetPrice, Price, pricing, working
 from tests.projection.shop import Left, Ordered, shop, totals
-from tests.storage import courses
 from tests.storage.people import ADA, REGISTERED, crm
 from tests.storage.people import store as people
+from tests.storage.tags import courses
 from tests.surroundings.rig import acting, execute, found, projected, relayed
 from tests.surroundings.roles import Installation
 from tests.surroundings.test_roles import LOOKS as ALL_LOOKS

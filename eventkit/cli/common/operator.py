@@ -4,7 +4,7 @@ import getpass
 import os
 
 
-def operator() -> str:
+def acting_user() -> str:
     """Return the name of this process's user."""
     try:
         return getpass.getuser()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.categories import topics_in_use
 from eventkit.transports import Flag, Transport, open_transport
 

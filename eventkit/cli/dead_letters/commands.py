@@ -11,9 +11,9 @@ from uuid import UUID
 
 import click
 
-from eventkit.cli.common.operator import operator
+from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import remark, say
-from eventkit.cli.dead_letters.options import (  # fmt: skip
+from eventkit.cli.dead_letters.options import (
     ALL,
     AS,
     DRY,
@@ -246,7 +246,7 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
 
 
 def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, LetterActions]":
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.dead_letters.actions import LetterActions
     from eventkit.storage.dead_letters.query import LetterQuery
 
@@ -255,7 +255,7 @@ def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, L
         settings.require_database(), name="dead-letters", schema=settings.schema, autocommit=True, options=options
     )
     return LetterQuery(connection, settings.schema), LetterActions(
-        connection, settings.schema, actor=actor or operator()
+        connection, settings.schema, actor=actor or acting_user()
     )
 
 

@@ -53,7 +53,7 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
     """Look at the database, and add the topics that its events go to."""
     from eventkit.insights.database_checks import checked as check
     from eventkit.insights.database_checks import tables
-    from eventkit.storage.db.connect import connect, database_errors
+    from eventkit.storage.db.connection import connect, database_errors
     from eventkit.storage.events.categories import known_topics
     from eventkit.storage.schema.health import Health
     from eventkit.storage.schema.verify import differences
@@ -76,7 +76,7 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
 
 def _grants(settings: Settings) -> Iterator[Finding]:
     """Say what roles of `eventkit db roles` lack, and what this session's own role may do."""
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.schema.roles import incomplete, purposes
 
     with connect(settings.require_database(), name="doctor", schema=settings.schema) as connection:
@@ -116,7 +116,7 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
 
 def _inbox(settings: Settings, broker: Iterable[Finding]) -> Iterator[Finding]:
     """Compare how long a broker remembers a stopped group with how long handlers remember messages."""
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.projections.inbox import oldest
 
     remembered = next((each.found for each in broker if each.setting == "offsets.retention.minutes"), "")

@@ -13,7 +13,7 @@ def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding
     """Remove what can be removed; name what stays, and what this installation has made and does not know."""
     from eventkit.projection.define.group_name import short
     from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
     from eventkit.storage.events.categories import topics_in_use
     from eventkit.storage.projections.consumer_groups import ConsumerGroups
     from eventkit.storage.schema.installation import look

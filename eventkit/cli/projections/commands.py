@@ -85,7 +85,7 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
     event: drop or empty the tables before, or rebuild.
     """
     from eventkit.projection.delete import delete as delete_projection
-    from eventkit.storage.db.connect import connect
+    from eventkit.storage.db.connection import connect
 
     if not yes:
         too = ", and its tables" if tables else ""
@@ -130,7 +130,7 @@ def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: A
 @contextmanager
 def _statuses(settings: Settings, store_url: str | None) -> "Iterator[Statuses]":
     from eventkit.projection.status import Statuses
-    from eventkit.storage.db.connect import connect, database_errors
+    from eventkit.storage.db.connection import connect, database_errors
 
     with ExitStack() as stack:
 

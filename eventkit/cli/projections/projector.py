@@ -127,7 +127,7 @@ def _reach(
 
 
 def _reached(running: "ProjectionRunner") -> EventkitError | None:
-    from eventkit.projection.apply.error_class import translated
+    from eventkit.projection.failure.error_class import translated
 
     try:
         running.reach()

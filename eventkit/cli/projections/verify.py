@@ -29,7 +29,7 @@ def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None
     """
     from eventkit.projection.delete import unknown
     from eventkit.projection.verify import CheckpointVerification
-    from eventkit.storage.db.connect import connect, database_errors
+    from eventkit.storage.db.connection import connect, database_errors
     from eventkit.storage.projections.registry import ProjectionRegistry
 
     with ExitStack() as stack, database_errors():

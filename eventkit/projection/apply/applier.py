@@ -23,9 +23,9 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.dispatch import Step
 from eventkit.projection.define.group_name import group_of
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.dispatch import Step
 from eventkit.projection.reached import Reached
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.broker_places import BrokerPlaces

@@ -11,21 +11,28 @@ from typing import NamedTuple, TypeVar
 
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
 from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.attempts import Attempts
 from eventkit.projection.apply.duplicates import Doubt, Kind
-from eventkit.projection.apply.error_class import ErrorClass, cause_of, detail, error_class, is_lock_timeout, translated
-from eventkit.projection.apply.error_place import frames_of
-from eventkit.projection.apply.failures import Away, Failed, Locked
 from eventkit.projection.apply.isolation import BatchIsolation, pause_of
+from eventkit.projection.apply.lanes import Lanes
 from eventkit.projection.apply.letter import Why
 from eventkit.projection.apply.parking import PAGE, StreamParking
-from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.dispatch import Handler, handler_of, step_of
-from eventkit.projection.define.retry_policy import Backoff
-from eventkit.projection.lanes import Lanes
+from eventkit.projection.dispatch import Handler, handler_of, step_of
+from eventkit.projection.failure.attempts import Attempts
+from eventkit.projection.failure.error_class import (
+    ErrorClass,
+    cause_of,
+    classify_error,
+    detail,
+    is_lock_timeout,
+    translated,
+)
+from eventkit.projection.failure.error_place import frames_of
+from eventkit.projection.failure.failures import Away, Failed, Locked
+from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.reached import Reached
+from eventkit.projection.retry_policy import Backoff
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
@@ -137,7 +144,7 @@ class EventIsolation:
                 return work()
             except Exception as error:
                 ours = applying.workspace.broken
-                whose = error_class(error, ours=ours)
+                whose = classify_error(error, ours=ours)
                 if whose is ErrorClass.EVENT:
                     raise Failed(error) from error
                 if whose is ErrorClass.AWAY:

@@ -10,8 +10,8 @@ from eventkit.domain.codec.personal import marked
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.projection.batch import Arrival
-from eventkit.projection.define.dispatch import encoded
-from eventkit.storage.db.connect import database_errors
+from eventkit.projection.dispatch import encoded
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.db.execute import Executor, Synchronous
 from eventkit.storage.privacy.encryption import Encryption
 

@@ -12,14 +12,14 @@ import msgspec
 
 from eventkit.errors import TryLater
 from eventkit.projection.apply.applier import Stopped
-from eventkit.projection.apply.breaker import Breaker
 from eventkit.projection.apply.duplicates import Doubt
-from eventkit.projection.apply.failures import Away, Failed, Locked
-from eventkit.projection.apply.set_aside import SetAside
+from eventkit.projection.apply.lanes import Attempt, Lanes, Part
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.dispatch import step_of
-from eventkit.projection.lanes import Attempt, Lanes, Part
+from eventkit.projection.dispatch import step_of
+from eventkit.projection.failure.breaker import Breaker
+from eventkit.projection.failure.failures import Away, Failed, Locked
+from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.reached import Reached
 
 logger = logging.getLogger("eventkit.projection")

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
-from eventkit.projection.define.dispatch import RAISED, Step, check_ran, raised_by
 from eventkit.projection.define.rows import DELETE, RowTable, Taken
+from eventkit.projection.dispatch import RAISED, Step, check_ran, raised_by
 
 Call = Callable[[Any, Step], object]
 """Calls a step's handler with its row."""

@@ -15,8 +15,8 @@ import psycopg
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.batch import Source
-from eventkit.projection.define.dispatch import Function, HandlerTable, Policy, Step
-from eventkit.projection.define.retry_policy import Retry, check_retry, check_timeout
+from eventkit.projection.dispatch import Function, HandlerTable, Policy, Step
+from eventkit.projection.retry_policy import Retry, check_retry, check_timeout
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.inbox import is_message
 from eventkit.storage.projections.live_tables import TableName, find_tables

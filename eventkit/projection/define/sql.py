@@ -13,7 +13,8 @@ from sqlalchemy import Table
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.functions import is_asynchronous
 from eventkit.projection.async_calls import AsyncCall
-from eventkit.projection.define.dispatch import (
+from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.dispatch import (
     RAISED,
     Function,
     Handler,
@@ -24,8 +25,7 @@ from eventkit.projection.define.dispatch import (
     raised_by,
     takes_envelope,
 )
-from eventkit.projection.define.projection import F, Projection
-from eventkit.projection.define.retry_policy import Retry
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.live_tables import TableName
 

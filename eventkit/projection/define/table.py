@@ -15,11 +15,11 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
-from eventkit.projection.define.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.define.fold import Call, RowFold
 from eventkit.projection.define.projection import F, Projection
-from eventkit.projection.define.retry_policy import Retry
 from eventkit.projection.define.rows import RowTable
+from eventkit.projection.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
+from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections.live_tables import TableName, find_tables
 

@@ -24,7 +24,7 @@ from eventkit.projection.rebuild.worker_job import Job
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.by_stream import Missing
 from eventkit.storage.projections.registry import Live
 from eventkit.transports.base import Flag, Transport, open_history

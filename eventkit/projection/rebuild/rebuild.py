@@ -35,9 +35,9 @@ from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
-from eventkit.storage.db.connect import connect, database_errors
+from eventkit.storage.db.connection import connect, database_errors
 from eventkit.storage.events.by_stream import StreamLog, StreamPart
-from eventkit.storage.events.unknown_types import refuse_unknown_types, unknown_types
+from eventkit.storage.events.unknown_types import find_unknown_types, refuse_unknown_types
 from eventkit.storage.outbox.gap_reader import Horizon
 from eventkit.storage.outbox.outbox import read_horizon
 from eventkit.storage.projections.shadow_tables import index_shadow, is_unlogged
@@ -184,7 +184,9 @@ class RebuildRun:
         feeder.work(self._count, until=LITTLE)
         self._go_on()
         if unknown := self._projection.handlers.unknown:  # in a transport's messages, where the store has none
-            raise RebuildRefused(f"{unknown_types(self._projection.catalog.name, unknown)}; the live read model stays")
+            raise RebuildRefused(
+                f"{find_unknown_types(self._projection.catalog.name, unknown)}; the live read model stays"
+            )
 
     def _is_through(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
         """Whether all that could own a position below the horizon has ended: what it wrote is read from here on."""

@@ -18,14 +18,14 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable, QueryCanceled
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.apply.error_class import ErrorClass, database_error, error_class, said, translated
 from eventkit.projection.apply.letter import waiting
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
+from eventkit.projection.failure.error_class import ErrorClass, classify_error, database_error, said, translated
 from eventkit.projection.rebuild.from_store import chunks
 from eventkit.projection.rebuild.memory import EVENTS
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.storage.db.blockers import blockers
+from eventkit.storage.db.blockers import lock_holders
 from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.events.by_stream import Missing
 from eventkit.storage.projections.generations import hand_over, keep_malformed, parked_by
@@ -103,11 +103,11 @@ class Swap:
                 raise SwapBlocked("readers would wait for more than a second: the rows will be merged") from error
             if self._exchanging and cause is not None and (cause.sqlstate or "").startswith(_LASTING):
                 raise RebuildRefused(self._never(cause)) from error
-            if error_class(error) is ErrorClass.EVENT or (
+            if classify_error(error) is ErrorClass.EVENT or (
                 cause is not None and (cause.sqlstate or "").startswith(_LASTING)
             ):
                 raise SwapFailing(said(error)) from error
-            if error_class(error) in (ErrorClass.RIVAL, ErrorClass.AWAY):
+            if classify_error(error) in (ErrorClass.RIVAL, ErrorClass.AWAY):
                 raise SwapBlocked(said(error)) from error
             raise translated(error) from error
 
@@ -232,7 +232,7 @@ class Swap:
         building = self._building
         with building.workspace.transaction() as connection:
             gate = building.projections.gate(building.projection.name)
-            return blockers(connection, gate=gate, oids=[table.oid for table in self._tables])
+            return lock_holders(connection, gate=gate, oids=[table.oid for table in self._tables])
 
 
 def prefers_merge(connection: psycopg.Connection[Any], tables: Sequence[LiveTable], name: str) -> bool:

@@ -11,7 +11,7 @@ from eventkit.projection.define.projection import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.memory import Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.by_stream import StreamPart
 from eventkit.storage.outbox.outbox import READING
 from eventkit.storage.projections.live_tables import LiveTable

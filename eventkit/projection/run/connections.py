@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.config import Settings
 from eventkit.projection.apply.decrypter import Decrypter
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
 
 _OURS = 8  # seconds that our own code may take between two statements

@@ -20,11 +20,11 @@ from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.bisect import EventIsolation
+from eventkit.projection.apply.lanes import waves
 from eventkit.projection.apply.parking import StreamParking
-from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
-from eventkit.projection.lanes import waves
+from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.reached import Reached
 from eventkit.projection.run.resume import Begin, ResumePoints
 from eventkit.projection.run.waits_report import WaitsReport

@@ -17,12 +17,12 @@ from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.event_loop import CallInterrupted
 from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.breaker import Breakers
 from eventkit.projection.apply.duplicates import Recent
-from eventkit.projection.apply.set_aside import SetAside
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.failure.breaker import Breakers
+from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.run.backfill import EVERY, Backfill
 from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned

@@ -9,8 +9,8 @@ import logging
 import time
 
 from eventkit.errors import EventkitError, ProjectionDeleted, ProjectionError, VersionMismatch
-from eventkit.projection.apply.error_class import said, translated
-from eventkit.projection.apply.error_place import frames_of
+from eventkit.projection.failure.error_class import said, translated
+from eventkit.projection.failure.error_place import frames_of
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.worker import PASSING, Stop, Waits
 

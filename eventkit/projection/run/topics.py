@@ -7,8 +7,8 @@ import psycopg
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.projection.define.projection import Projection
-from eventkit.storage.events.categories import categories
 from eventkit.storage.events.categories import known_topics as sent_topics
+from eventkit.storage.events.categories import stored_categories
 
 
 def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:
@@ -25,7 +25,7 @@ def topics_of_store(projection: Projection, store: psycopg.Connection[Any], sche
     """
     catalog = projection.catalog
     handled = {handler.source for handler in projection.handlers}
-    found = list(categories(store, schema))
+    found = list(stored_categories(store, schema))
     found = [
         (category, source) for category, source in found if source != catalog.name or catalog.is_published(category)
     ]

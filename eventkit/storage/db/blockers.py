@@ -17,7 +17,7 @@ select distinct coalesce('server process ' || l.pid, 'a prepared transaction'), 
 """
 
 
-def blockers(connection: psycopg.Connection[Any], *, gate: tuple[int, int], oids: Sequence[int] = ()) -> str:
+def lock_holders(connection: psycopg.Connection[Any], *, gate: tuple[int, int], oids: Sequence[int] = ()) -> str:
     """Return who holds a gate or any lock on tables now, as one phrase; a transaction that has just ended is gone."""
     params = {"gate": gate[0], "key": gate[1], "oids": list(oids)}
     found = [_words(*row) for row in connection.execute(_HOLDERS.encode(), params)]

@@ -18,7 +18,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.dead_letters.letters import COPIED, GAP, RECORD
 from eventkit.storage.dead_letters.query import LIVE, RELAY, Choice
 from eventkit.storage.events.digests import part_of

@@ -23,17 +23,10 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
 from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.db.execute import INTERRUPTED, Row, Statement, Steps
-from eventkit.storage.events.append_sql import (
-    ANY_VERSION,
-    AT_VERSION,
-    NEW_STREAM,
-    Entry,
-    SourceTopics,
-    kind_of,
-    statement_of,
-)
+from eventkit.storage.entry import Entry
+from eventkit.storage.events.append_sql import ANY_VERSION, AT_VERSION, NEW_STREAM, SourceTopics, kind_of, statement_of
 from eventkit.storage.events.decision import (
     Decision,
     conflict_steps,

@@ -12,14 +12,12 @@ guard of a missing stream leaves a row at version 0, which an append that expect
 """
 
 from typing import Any, NamedTuple, Protocol
-from uuid import UUID
 from zlib import crc32
 
-from eventkit.domain.codec.encoded import Encoded
-from eventkit.domain.stream import StreamId
 from eventkit.storage.db.arrays import plain_array, text_array
 from eventkit.storage.db.execute import Statement
 from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.entry import Entry
 from eventkit.storage.tables import SHARDS
 
 # The caller's commit must be durable before the relay may see it; never lowered from remote_apply. It stands in the
@@ -96,16 +94,6 @@ _PLACES = "select id::text, stream, version, position from {s}.events where id =
 
 
 ANY_VERSION, NEW_STREAM, AT_VERSION = range(3)  # the kinds of lock
-
-
-class Entry(NamedTuple):
-    """Events for one stream, checked and encoded; none where the stream is only guarded."""
-
-    stream: StreamId
-    expected: int | None  # the version before; 0: no stream, None: any
-    events: list[Encoded]
-    ids: tuple[UUID, ...]
-    metadata: tuple[str, ...]  # JSON, of each event
 
 
 class SourceTopics(Protocol):

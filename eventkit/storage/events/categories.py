@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
@@ -26,7 +26,7 @@ _HELD = "select topic, reason from {s}.held_topics where held_at > clock_timesta
 _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
-def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
+def stored_categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
     """Yield each category once, with the source of the first event that there is, or was."""
     statement = _NEXT.format(s=f'"{schema}"').encode()
     above = ""
@@ -44,7 +44,7 @@ def categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tup
 
 def topics_in_use(connection: psycopg.Connection[Any], schema: str) -> list[str]:
     """Return the topics that are known, and those that the categories have unless a catalog says otherwise."""
-    usual = {f"{source}.{category}" for category, source in categories(connection, schema)}
+    usual = {f"{source}.{category}" for category, source in stored_categories(connection, schema)}
     return sorted(usual | known_topics(connection, schema))
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import InvalidEvent
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.db.execute import Row, Statement, Steps
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.events.read import COLUMNS, Chosen, Window, check_gap_proof, numbers

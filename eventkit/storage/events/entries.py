@@ -19,8 +19,8 @@ from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import check_tags
 from eventkit.errors import InvalidEvent
 from eventkit.observability.trace import current_traceparent
+from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Expected
-from eventkit.storage.events.append_sql import Entry
 
 _LARGEST = 2**31 - 1  # a version is an integer
 

@@ -23,8 +23,8 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
+from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
-from eventkit.storage.events.append_sql import Entry
 from eventkit.storage.events.causation import Caused, CorrelatedPages, StorySql, causes_steps, tree_steps
 from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
 from eventkit.storage.events.entries import Entries, guarding, stream_of

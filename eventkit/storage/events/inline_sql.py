@@ -32,13 +32,14 @@ these in the way of a projector.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from eventkit.storage.db.advisory_locks import projection_gate
 from eventkit.storage.db.arrays import plain_array
 from eventkit.storage.db.execute import Row
 from eventkit.storage.db.sql_text import quoted
-from eventkit.storage.events.append_sql import Entry, SqlParts
+from eventkit.storage.entry import Entry
+from eventkit.storage.events.append_sql import SqlParts
 from eventkit.storage.events.digests import PRIME
 from eventkit.storage.events.tag_sql import TagSql
-from eventkit.storage.projections.registry import ProjectionRegistry
 
 _EVENT = """, metadata::text as metadata, data::text as data,
     to_json(recorded_at at time zone 'UTC') #>> '{}' || '+00:00' as time"""
@@ -133,9 +134,9 @@ def _parts(s: str, count: int, *, single: bool) -> SqlParts:
 
 def following_params(schema: str, entries: Sequence[Entry], targets: Sequence[Target]) -> dict[str, Any]:
     """Return the parameters that the statements have besides those of a plain append."""
-    projections, params = ProjectionRegistry(schema), _digest_params(entries)
+    params = _digest_params(entries)
     for i, target in enumerate(targets):
-        gate, key = projections.gate(target.name)
+        gate, key = projection_gate(schema, target.name)
         params[f"projection{i}"], params[f"declared{i}"] = target.name, str(target.version)
         params[f"gate{i}"], params[f"key{i}"] = str(gate), str(key)
         params[f"read{i}"] = plain_array(target.entries)

@@ -20,7 +20,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, NotPrimary, StreamPruned, UnsupportedConnection
 from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.db.execute import Row, Statement, Steps
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.outbox.gaps import Holders, missing

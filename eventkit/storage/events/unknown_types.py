@@ -11,7 +11,7 @@ import psycopg
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import UnknownEventType
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 
 _TYPES = """
 with recursive t(type) as (
@@ -40,10 +40,10 @@ def refuse_unknown_types(
         if categories:
             unknown = [name for name in unknown if _is_read(connection, schema, catalog.name, name, categories)]
     if unknown:
-        raise UnknownEventType(unknown_types(catalog.name, unknown))
+        raise UnknownEventType(find_unknown_types(catalog.name, unknown))
 
 
-def unknown_types(source: str, names: Sequence[str]) -> str:
+def find_unknown_types(source: str, names: Sequence[str]) -> str:
     """Say what an operator can do about types that nobody knows."""
     return (
         f"events of {source!r} have types that the catalog of this code does not know: {', '.join(names)}; they would "

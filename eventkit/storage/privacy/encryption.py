@@ -17,7 +17,7 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.sealing import Cipher, SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
 from eventkit.errors import ConfigurationError
 from eventkit.storage.db.execute import Steps
-from eventkit.storage.events.append_sql import Entry
+from eventkit.storage.entry import Entry
 from eventkit.storage.privacy.subject_keys import KeySql, free_keys, reading_keys, writing_keys
 
 KEPT = 10_000  # keys in memory

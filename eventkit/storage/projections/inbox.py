@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connect import database_errors
-from eventkit.storage.db.plain_text import file_name
+from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db.wire_text import file_name
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon

@@ -11,13 +11,14 @@ projection's advisory lock first, in the mode in which it wants the row, for tha
 the row's lock gives. A swap lets the others by after a second: those in front may take long.
 """
 
-import zlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import psycopg
+
+from eventkit.storage.db.advisory_locks import projection_gate
 
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
 _FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s), pg_relation_filenode(tableoid)
@@ -34,7 +35,6 @@ _REPLACE = """update {s}.projections set generation = %(generation)s, declared_v
                      tables = %(tables)s::text[], categories = %(categories)s::text[],
                      position = greatest(position, %(position)s) where name = %(name)s"""
 _DELETE = "delete from {s}.projections where name = %s"
-_GATE = 0x65766B74  # "evkt": the class of the gates among a database's advisory locks
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ class ProjectionRegistry:
 
     def gate(self, name: str) -> tuple[int, int]:
         """Return the projection's advisory lock."""
-        return _GATE, zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4
+        return projection_gate(self._name, name)
 
     def save_position(self, connection: psycopg.Connection[Any], name: str, position: int) -> None:
         """Remember how far the store has been read."""

@@ -18,7 +18,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.storage.db.arrays import plain_array
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.events.digests import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
 

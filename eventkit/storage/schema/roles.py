@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import StorageError
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
 
 Right = tuple[str, str]  # what (a table, a sequence, "schema" or "database") and a privilege

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db.connect import database_errors
+from eventkit.storage.db.connection import database_errors
 from eventkit.storage.tables import metadata
 
 _TABLES = """select relname, greatest(n_live_tup, 0), pg_total_relation_size(relid), n_dead_tup
@@ -38,7 +38,7 @@ class Sizes(msgspec.Struct, frozen=True):
     dead_letters: int
 
 
-def sizes(connection: psycopg.Connection[Any], schema: str) -> Sizes:
+def table_sizes(connection: psycopg.Connection[Any], schema: str) -> Sizes:
     """Look, on an autocommit connection."""
     names = [table.name for table in metadata(schema).sorted_tables]
     with database_errors():

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import DatabaseUnavailable, NotPrimary, StoreRestored
-from eventkit.storage.db.connect import connect
+from eventkit.storage.db.connection import connect
 from eventkit.storage.db.execute import Executor
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader

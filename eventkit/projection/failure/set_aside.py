@@ -1,0 +1,302 @@
+"""Streams set aside: they wait for something that is no fault of their events, while the other streams go on.
+
+Their events stay in memory in order, with those of the same streams that come later, and none of them is acknowledged:
+a process that dies here leaves them to be delivered again. They wait for a handler's breaker
+(`eventkit.projection.failure.breaker`), for the next attempt at their first event, or for a lock that another
+transaction holds. Used by one thread.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from eventkit.domain.message import Message, size_of
+from eventkit.projection.batch import Arrival, Run, tidy
+from eventkit.projection.dispatch import Handler, HandlerTable
+from eventkit.projection.failure.breaker import Breaker, Breakers, Kind
+from eventkit.storage.projections.handler_waits import WaitingHandler
+
+_FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
+_LOCKED = 0.5  # seconds before a stream that was locked is tried again
+_AROUND = 10.0  # seconds after a lock was met for which others are expected
+MAX_BYTES = 32_000_000  # of all that waits; beyond it nothing more is received
+MAX_NOTES = 32_000_000  # of the notes on messages that wait to be acknowledged
+_OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
+_NOTE = 500  # bytes that a message takes there, and at its broker's client, beside its key
+
+
+class EventFailure(NamedTuple):
+    """An event that has failed by itself, and has attempts left."""
+
+    reason: str  # may be shown anywhere
+    attempts: int
+    since: float  # on the monotonic clock
+
+
+class WaitingStream(msgspec.Struct):
+    """A stream that waits, and its events that came so far."""
+
+    run: Run
+    handler: Handler | None  # None: for a lock, or the event that fails has none
+    due: float = 0.0  # on the monotonic clock
+    for_lock: bool = False  # of another transaction
+    failure: EventFailure | None = None
+    suspect: bool = False  # it has failed itself: it is tried alone
+    strikes: int = 0  # how often it has failed while others got through
+    passed: int = 0  # how often others had got through when it failed last
+    locked: bool = False  # it was found locked: streams that were not tried since a lock was met come before it
+
+
+class SetAside:
+    """The streams of one projection in one process that wait."""
+
+    def __init__(
+        self, handlers: HandlerTable, breakers: Breakers, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start with none."""
+        self.breakers = breakers
+        self.size = 0  # bytes, nearly
+        self._handlers = handlers
+        self._clock = clock
+        self._around_locks = 0.0  # until when
+        self._waiting: dict[str, WaitingStream] = {}
+        self._tried: dict[str, WaitingStream] = {}  # those that `take` has returned
+        # By key: delivered, to be acknowledged in this order; without their values, which runs have or need no more.
+        self._unsettled: dict[str, list[Message]] = {}
+        self._noted = 0  # bytes, nearly, of those
+
+    def __len__(self) -> int:
+        """Return how many streams wait."""
+        return len(self._waiting)
+
+    def __contains__(self, stream: str) -> bool:
+        """Whether a stream waits."""
+        return stream in self._waiting
+
+    def sort_out(self, runs: Iterable[Run]) -> list[Run]:
+        """Set aside what must wait, behind its stream's earlier events too; return what can be applied."""
+        if not self._waiting and not self.breakers:
+            return list(runs)
+        ready: list[Run] = []
+        for run in runs:
+            waiting = self._waiting.get(run.stream)
+            if waiting is not None:
+                self._join(waiting, run)
+                continue
+            before, after = self.breakers.split(run, self._handlers)
+            if before is not None:
+                ready.append(before)
+            if after is not None:
+                self.add(after, self._handler(after.arrivals[0]))
+        return ready
+
+    def add(self, run: Run, handler: Handler | None) -> None:
+        """Set a run aside."""
+        waiting = self._waiting.get(run.stream)
+        if waiting is None:
+            waiting = self._tried.pop(run.stream, None) or WaitingStream(Run(run.stream, []), handler)
+            self._waiting[run.stream] = waiting
+        waiting.handler, waiting.for_lock, waiting.locked = handler, False, False
+        self._join(waiting, run)
+
+    @property
+    def around_locks(self) -> bool:
+        """Whether others' locks are expected."""
+        return self._clock() < self._around_locks
+
+    def met_lock(self) -> None:
+        """Expect others' locks for a while."""
+        self._around_locks = self._clock() + _AROUND
+
+    def add_locked(self, run: Run, *, tried: bool = True) -> None:
+        """Set a run aside that another transaction's lock is in the way of, or was before it could be `tried`."""
+        self.met_lock()
+        self.add(run, None)
+        waiting = self._waiting[run.stream]
+        waiting.for_lock, waiting.locked = True, tried
+        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
+
+    @property
+    def locked(self) -> int:
+        """How many streams wait for locks."""
+        return sum(waiting.for_lock for waiting in self._waiting.values())
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether an event that has failed has attempts left: then the projector is not idle."""
+        return any(waiting.failure is not None for waiting in self._waiting.values())
+
+    def add_failed(self, run: Run, handler: Handler | None, reason: str, *, attempts: int, pause: float) -> None:
+        """Set a run aside whose first event has failed, and is tried again after so many seconds."""
+        self.add(run, handler)
+        waiting, now = self._waiting[run.stream], self._clock()
+        since = waiting.failure.since if waiting.failure and attempts > 1 else now
+        waiting.failure, waiting.suspect, waiting.due = EventFailure(reason, attempts, since), True, now + pause
+
+    def went_on(self, stream: str) -> None:
+        """Forget that a stream has failed: its event was applied."""
+        waiting = self._waiting.get(stream) or self._tried.get(stream)
+        if waiting is not None and waiting.suspect:
+            waiting.suspect, waiting.failure, waiting.strikes, waiting.due = False, None, 0, 0.0
+
+    def waits(self) -> list[WaitingHandler]:
+        """Return the handlers whose events wait, and why; not those of streams that are locked."""
+        now, streams = self._clock(), defaultdict[Kind, list[WaitingStream]](list)
+        for waiting in self._waiting.values():
+            if waiting.handler is not None and not waiting.for_lock:
+                streams[waiting.handler.kind].append(waiting)
+        found = {
+            breaker.handler.kind: _away(breaker, streams[breaker.handler.kind], now)
+            for breaker in self.breakers.failing
+            if breaker.is_open or breaker.handler.kind in streams
+        }
+        for kind, theirs in streams.items():
+            failed = min((each for each in theirs if each.failure), key=lambda each: each.due, default=None)
+            if failed is not None and kind not in found:
+                found[kind] = _failing(failed, len(theirs), now)
+        return list(found.values())
+
+    def failed(self, stream: str, *, pause: float | None = None) -> int:
+        """Let a stream wait that has failed itself; return how often it has while others got through.
+
+        `pause` is for how many seconds, where that does not follow from the count.
+        """
+        waiting = self._waiting.pop(stream)
+        self._waiting[stream] = waiting  # the next one is tried before it
+        passed = self.breakers.passed(waiting.handler.kind) if waiting.handler else 0
+        if waiting.suspect and passed > waiting.passed:
+            waiting.strikes += 1
+        waiting.suspect, waiting.passed = True, passed
+        waiting.due = self._clock() + (min(_FIRST * 2**waiting.strikes, _LONGEST) if pause is None else pause)
+        return waiting.strikes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more may be received."""
+        return self.size > MAX_BYTES or self._noted > MAX_NOTES
+
+    def take(self, most: int) -> list[Run]:
+        """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
+
+        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone. Streams that were
+        found locked come last.
+        """
+        self._tried.clear()
+        runs: list[Run] = []
+        for waiting in sorted(self._waiting.values(), key=_is_locked):
+            kind = waiting.handler.kind if waiting.handler else None
+            if waiting.due > self._clock() or (kind and not self.breakers.is_due(kind)):
+                continue
+            alone = waiting.suspect or (kind and self.breakers.is_open(kind)) or not waiting.run.whole
+            if alone and runs:
+                continue
+            runs.append(self._take(waiting, 1 if alone else most))
+            most -= len(runs[-1].arrivals)
+            if alone or most <= 0:
+                break
+        return runs
+
+    def drop(self, stream: str) -> Run:
+        """Let a stream wait no more; return its events."""
+        run = self._waiting.pop(stream).run
+        self.size -= _size(run.arrivals)
+        return run
+
+    def floor(self, position: int) -> int:
+        """Return up to where the store was read and applied, given up to where it was read."""
+        first = [run.arrivals[0].position for run in (waiting.run for waiting in self._waiting.values())]
+        return min([position, *(place - 1 for place in first if place is not None)])
+
+    def hold(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Return the messages to acknowledge now; the others wait for their streams."""
+        keys = {waiting.run.arrivals[0].message.key for waiting in self._waiting.values()}
+        if not keys and not self._unsettled:
+            return messages
+        settled: list[Message] = []
+        for key in [key for key in self._unsettled if key not in keys]:
+            settled += self._unsettled.pop(key)
+        self._noted -= sum([_size_of_note(message) for message in settled])
+        for message in messages:
+            if message.key in keys:
+                note = Message(message.topic, message.key, b"", message.headers, message.tag)  # a reply needs headers
+                self._unsettled.setdefault(message.key, []).append(note)
+                self._noted += _size_of_note(note)
+            else:
+                settled.append(message)
+        return settled
+
+    def _take(self, waiting: WaitingStream, most: int) -> Run:
+        """Take a stream's next events out."""
+        run = waiting.run
+        taken = Run(run.stream, run.arrivals[:most], run.whole) if run.whole else run
+        rest = run.arrivals[len(taken.arrivals) :]
+        self.size -= _size(taken.arrivals)
+        self._tried[run.stream] = waiting
+        if rest:
+            waiting.run = Run(run.stream, rest, run.whole)
+        else:
+            waiting.run = Run(run.stream, [])
+            del self._waiting[run.stream]
+        return taken
+
+    def _join(self, waiting: WaitingStream, run: Run) -> None:
+        self.size += _size(run.arrivals)
+        before = waiting.run
+        if not before.arrivals:
+            waiting.run = Run(run.stream, list(run.arrivals), run.whole)
+        elif before.whole and run.whole and before.arrivals[-1].version + 1 == run.arrivals[0].version:
+            before.arrivals += run.arrivals
+        else:
+            both = [*before.arrivals, *run.arrivals]
+            waiting.run = tidy(Run(run.stream, both))  # without what comes again
+            self.size += _size(waiting.run.arrivals) - _size(both)
+
+    def _handler(self, arrival: Arrival) -> Handler:
+        handler = self._handlers.of(arrival)
+        assert handler is not None, "its breaker is open"  # noqa: S101
+        return handler
+
+
+def _is_locked(waiting: WaitingStream) -> bool:
+    return waiting.locked
+
+
+def _size_of_note(note: Message) -> int:
+    return size_of(note) + len(note.key) + _NOTE
+
+
+def _away(breaker: Breaker, streams: Sequence[WaitingStream], now: float) -> WaitingHandler:
+    handler = breaker.handler
+    due = breaker.due if breaker.is_open else min((each.due for each in streams), default=now)
+    return WaitingHandler(
+        *handler.kind,
+        handler.name,
+        is_open=breaker.is_open,
+        since=now - breaker.since,
+        reason=breaker.reason,
+        attempts=breaker.tries,
+        streams=len(streams),
+        next=max(0.0, due - now),
+    )
+
+
+def _failing(waiting: WaitingStream, streams: int, now: float) -> WaitingHandler:
+    handler, failure = waiting.handler, waiting.failure
+    assert handler is not None and failure is not None, "only such are asked for"  # noqa: S101, PT018
+    return WaitingHandler(
+        *handler.kind,
+        handler.name,
+        is_open=False,
+        since=now - failure.since,
+        reason=failure.reason,
+        attempts=failure.attempts,
+        streams=streams,
+        next=max(0.0, waiting.due - now),
+    )
+
+
+def _size(arrivals: Sequence[Arrival]) -> int:
+    return sum([size_of(arrival.message) + _OVERHEAD for arrival in arrivals])

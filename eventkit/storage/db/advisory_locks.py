@@ -1,0 +1,10 @@
+"""The advisory locks of a database that eventkit takes: two numbers each, the first says what kind it is."""
+
+import zlib
+
+_PROJECTION = 0x65766B74  # "evkt"
+
+
+def projection_gate(schema: str, name: str) -> tuple[int, int]:
+    """Return the lock that a projection's transactions share, and that a swap holds alone."""
+    return _PROJECTION, zlib.crc32(f"{schema} {name}".encode()) - 2**31  # an int4

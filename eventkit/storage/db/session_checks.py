@@ -1,0 +1,104 @@
+"""What a session must be before the relay or a projector may trust it: on a primary, not shared, with our tables.
+
+Each refusal is one sentence with the values in it. Identities must be ahead of their columns, and that of `events` must
+have no cache: a session that draws positions ahead would hand them out of order.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from eventkit.errors import NotPrimary, SchemaMismatch
+from eventkit.storage.db.identity_columns import GENERATIONS, identity_problems
+from eventkit.storage.tables import REVISIONS, VERSION_TABLE
+
+logger = logging.getLogger("eventkit.storage")
+
+OLDEST_RELEASE = 15
+_told: set[str] = set()
+
+Another = Callable[[], psycopg.Connection[Any]]
+"""Opens one more session at the same address."""
+
+_SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000,
+                    to_regclass(%(events)s) is not null, current_database()"""
+
+
+def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: bool = False) -> None:
+    """Refuse a session that would lose or reorder events, and tables that this code does not know."""
+    with connection.transaction():
+        _check_server(connection, schema)
+        for problem in identity_problems(connection, schema):
+            if (problem.table, problem.column) != GENERATIONS or not problem.is_behind:
+                raise SchemaMismatch(problem.sentence)
+            _tell(f"{problem.sentence}; until then a new projection or rebuild draws again and again")
+    if shared:
+        raise NotPrimary(
+            f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients "
+            "(PgBouncer's pool_mode=transaction), which breaks session locks: connect to PostgreSQL directly, "
+            "or with pool_mode=session"
+        )
+
+
+def _tell(sentence: str) -> None:
+    """Warn once in this process, however many sessions it opens."""
+    if sentence not in _told:
+        _told.add(sentence)
+        logger.warning("%s", sentence)
+
+
+def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Check the server and the revision."""
+    row = connection.execute(_SERVER, {"events": f'"{schema}".events'}).fetchone()
+    recovering, release, has_events, database = row or (True, 0, False, "")
+    if recovering:
+        raise NotPrimary(
+            f"the server of {database!r} is a standby: eventkit works on the primary alone; correct the URL"
+        )
+    if release < OLDEST_RELEASE:
+        raise SchemaMismatch(f"PostgreSQL {release} is too old: eventkit needs {OLDEST_RELEASE} or later")
+    if not has_events:
+        raise SchemaMismatch(
+            f"database {database!r} has no eventkit tables in schema {schema!r}: run `eventkit db upgrade`"
+        )
+    at = revisions(connection, schema)  # none where a service's own alembic has run our migrations
+    if at and (problem := revision_problem(schema, at)):
+        raise SchemaMismatch(problem)
+
+
+def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+    """Return what the version table of our own says, nothing where there is none."""
+    there = connection.execute("select to_regclass(%s) is not null", [f'"{schema}".{VERSION_TABLE}']).fetchone()
+    if there != (True,):
+        return []
+    rows = connection.execute(f'select version_num from "{schema}".{VERSION_TABLE} order by 1').fetchall()
+    return [revision for (revision,) in rows]
+
+
+def revision_problem(schema: str, present: list[str]) -> str | None:
+    """Say what is wrong with the revisions that a database has, if anything."""
+    unknown = [revision for revision in present if revision not in REVISIONS]
+    if unknown:
+        return (
+            f"schema {schema!r} is at revision {', '.join(unknown)}, newer than this eventkit, which knows "
+            f"{REVISIONS[-1]}: install the version of eventkit that upgraded the database"
+        )
+    if present != [REVISIONS[-1]]:
+        at = ", ".join(present)
+        return f"schema {schema!r} is at {at}, this eventkit needs {REVISIONS[-1]}: run `eventkit db upgrade`"
+    return None
+
+
+def is_shared(connection: psycopg.Connection[Any], another: Another) -> bool:
+    """Return whether a pooler lends the server process of this session to a second one that is there beside it."""
+    if (pid := _pid(connection)) == connection.info.backend_pid:
+        return False
+    with another() as second, second.transaction():
+        return _pid(second) == pid or _pid(connection) != pid
+
+
+def _pid(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("select pg_catalog.pg_backend_pid()").fetchone()
+    return int(row[0]) if row else 0
