@@ -14,10 +14,8 @@ needs a database comes at its first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.catalog.event_type import EventType
-from eventkit.domain.codec.encoded import Encoded
-from eventkit.domain.codec.personal import Personal
+from eventkit.domain.catalog import Catalog, EventType
+from eventkit.domain.codec import Encoded, Personal
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
@@ -70,29 +68,35 @@ from eventkit.errors import (
 )
 
 if TYPE_CHECKING:
-    from eventkit.aggregates.aggregate import Aggregate, evolve
-    from eventkit.aggregates.decider import Decider, Deciding
-    from eventkit.aggregates.decision_model import DecisionModel, Decisions
-    from eventkit.aggregates.repository import Repository
-    from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
-    from eventkit.aggregates.snapshots import Snapshots
+    from eventkit.aggregates import (
+        Aggregate,
+        Decider,
+        Deciding,
+        DecisionModel,
+        Decisions,
+        Repository,
+        Snapshots,
+        evolve,
+        retry_on_conflict,
+        retry_on_conflict_async,
+    )
     from eventkit.config import Settings, load_settings
-    from eventkit.messaging.deadlines import Deadlines
-    from eventkit.messaging.handlers import Handlers
-    from eventkit.messaging.listener import Listener
-    from eventkit.messaging.process_manager import ProcessManager
-    from eventkit.messaging.reaction import Reaction
-    from eventkit.messaging.replies import Replies
-    from eventkit.messaging.requester import Requester
-    from eventkit.messaging.responder import Responder
-    from eventkit.messaging.sender import Sender
-    from eventkit.projection.define.rows import DELETE
-    from eventkit.projection.define.sql import SqlProjection
-    from eventkit.projection.define.table import TableProjection
+    from eventkit.messaging import (
+        Deadlines,
+        Handlers,
+        Listener,
+        ProcessManager,
+        Reaction,
+        Replies,
+        Requester,
+        Responder,
+        Sender,
+    )
+    from eventkit.projection.define import DELETE, SqlProjection, TableProjection
     from eventkit.projection.inline import Inline
     from eventkit.projection.retry_policy import Backoff, Retry
     from eventkit.projection.wait_for import wait_for, wait_for_async
-    from eventkit.storage.events.event_store import (
+    from eventkit.storage.events import (
         ANY,
         NO_STREAM,
         Append,
@@ -201,43 +205,43 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
-    "ANY": "eventkit.storage.events.event_store",
+    "ANY": "eventkit.storage.events",
     "Settings": "eventkit.config",
     "load_settings": "eventkit.config",
     "open_transport": "eventkit.transports.base",
-    "DELETE": "eventkit.projection.define.rows",
-    "Deadlines": "eventkit.messaging.deadlines",
-    "Handlers": "eventkit.messaging.handlers",
-    "ProcessManager": "eventkit.messaging.process_manager",
-    "Listener": "eventkit.messaging.listener",
-    "Reaction": "eventkit.messaging.reaction",
-    "Replies": "eventkit.messaging.replies",
-    "Requester": "eventkit.messaging.requester",
-    "Responder": "eventkit.messaging.responder",
-    "Sender": "eventkit.messaging.sender",
-    "NO_STREAM": "eventkit.storage.events.event_store",
-    "Aggregate": "eventkit.aggregates.aggregate",
+    "DELETE": "eventkit.projection.define",
+    "Deadlines": "eventkit.messaging",
+    "Handlers": "eventkit.messaging",
+    "ProcessManager": "eventkit.messaging",
+    "Listener": "eventkit.messaging",
+    "Reaction": "eventkit.messaging",
+    "Replies": "eventkit.messaging",
+    "Requester": "eventkit.messaging",
+    "Responder": "eventkit.messaging",
+    "Sender": "eventkit.messaging",
+    "NO_STREAM": "eventkit.storage.events",
+    "Aggregate": "eventkit.aggregates",
     "Inline": "eventkit.projection.inline",
     "Backoff": "eventkit.projection.retry_policy",
     "Retry": "eventkit.projection.retry_policy",
-    "Append": "eventkit.storage.events.event_store",
-    "Appended": "eventkit.storage.events.event_store",
-    "Caused": "eventkit.storage.events.event_store",
-    "Decider": "eventkit.aggregates.decider",
-    "Deciding": "eventkit.aggregates.decider",
-    "Decision": "eventkit.storage.events.event_store",
-    "DecisionModel": "eventkit.aggregates.decision_model",
-    "Decisions": "eventkit.aggregates.decision_model",
-    "EventStore": "eventkit.storage.events.event_store",
-    "QueryItem": "eventkit.storage.events.event_store",
-    "Repository": "eventkit.aggregates.repository",
-    "Snapshots": "eventkit.aggregates.snapshots",
+    "Append": "eventkit.storage.events",
+    "Appended": "eventkit.storage.events",
+    "Caused": "eventkit.storage.events",
+    "Decider": "eventkit.aggregates",
+    "Deciding": "eventkit.aggregates",
+    "Decision": "eventkit.storage.events",
+    "DecisionModel": "eventkit.aggregates",
+    "Decisions": "eventkit.aggregates",
+    "EventStore": "eventkit.storage.events",
+    "QueryItem": "eventkit.storage.events",
+    "Repository": "eventkit.aggregates",
+    "Snapshots": "eventkit.aggregates",
     "Privacy": "eventkit.storage.forget",
-    "SqlProjection": "eventkit.projection.define.sql",
-    "TableProjection": "eventkit.projection.define.table",
-    "evolve": "eventkit.aggregates.aggregate",
-    "retry_on_conflict": "eventkit.aggregates.retry",
-    "retry_on_conflict_async": "eventkit.aggregates.retry",
+    "SqlProjection": "eventkit.projection.define",
+    "TableProjection": "eventkit.projection.define",
+    "evolve": "eventkit.aggregates",
+    "retry_on_conflict": "eventkit.aggregates",
+    "retry_on_conflict_async": "eventkit.aggregates",
     "wait_for": "eventkit.projection.wait_for",
     "wait_for_async": "eventkit.projection.wait_for",
 }

@@ -10,9 +10,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, create_engine, insert
 
-from eventkit import Catalog, EventStore, load_settings
-from eventkit.messaging import Handlers, Listener, Refused, Requester, Responder, Sender
-from eventkit.transports import open_transport
+from eventkit import (
+    Catalog,
+    EventStore,
+    Handlers,
+    Listener,
+    Refused,
+    Requester,
+    Responder,
+    Sender,
+    load_settings,
+    open_transport,
+)
 
 metadata = MetaData()
 work = Table("work_done", metadata, Column("what", Text), Column("number", Text), Column("cents", Integer))

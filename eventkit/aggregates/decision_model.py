@@ -32,16 +32,24 @@ from eventkit.aggregates.aggregate import evolving_methods, steps_of
 from eventkit.aggregates.fingerprint import model_fingerprint
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.snapshots import Snapshots, check_whole
-from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec import Codec
 from eventkit.domain.envelope import envelope_of
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, UndecodableEvent
-from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
 from eventkit.storage.decision_snapshots import DecisionSnapshotSql, KnownState, SnapshotPlace, keep_steps, recall_steps
-from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
-from eventkit.storage.events.event_store import Appended, EventStore
-from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.events import (
+    Appended,
+    Decision,
+    EventStore,
+    Found,
+    Item,
+    QueryItem,
+    TagSql,
+    items_of,
+    query_steps,
+)
 
 logger = logging.getLogger("eventkit.aggregates")
 Story = Metadata | Mapping[str, Any] | None

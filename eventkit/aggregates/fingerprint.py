@@ -18,9 +18,8 @@ from typing import Any
 import msgspec
 
 from eventkit.aggregates.fold import Fold
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.codec.codec import Codec
-from eventkit.domain.codec.type_graph import classes_in, is_pydantic
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.codec import Codec, classes_in, is_pydantic
 
 _FORMAT = 1  # raise it when snapshots are written in another way
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))

@@ -12,9 +12,8 @@ from eventkit.aggregates.track import Track
 from eventkit.domain.envelope import EncodedEvent, envelope_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
-from eventkit.storage.db.execute import Steps
-from eventkit.storage.events.event_store import EventStore
-from eventkit.storage.events.read import NO_END, End, ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.db import Steps
+from eventkit.storage.events import NO_END, End, EventStore, ReadSql, StreamPages, Window, page_steps
 
 S = TypeVar("S")
 A = TypeVar("A")

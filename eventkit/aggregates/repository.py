@@ -25,9 +25,8 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
-from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events.event_store import NO_STREAM, Append, Appended, Decision, EventStore, Expected
-from eventkit.storage.events.read import NO_END, End
+from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.events import NO_END, NO_STREAM, Append, Appended, Decision, End, EventStore, Expected
 
 A = TypeVar("A", bound=Tracked)
 C = TypeVar("C")

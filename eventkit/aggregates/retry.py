@@ -19,7 +19,7 @@ from psycopg import errors
 
 from eventkit.domain.functions import name_of, refusal
 from eventkit.errors import AggregateError, AppendDeadlock, ConcurrencyError, DatabaseUnavailable
-from eventkit.storage.db.driver_errors import psycopg_error
+from eventkit.storage.db import psycopg_error
 
 T = TypeVar("T")
 C = TypeVar("C")

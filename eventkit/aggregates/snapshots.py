@@ -13,15 +13,13 @@ from typing import Any, Generic, TypeVar
 
 from eventkit.aggregates.fingerprint import fingerprint
 from eventkit.aggregates.fold import Fold
-from eventkit.domain.codec.codec import Codec
-from eventkit.domain.codec.encoded import Encoded, Sealable
+from eventkit.domain.codec import Codec, Encoded, Sealable
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.functions import name_of, refusal, wrong_parameters
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, InvalidEvent, UndecodableEvent
-from eventkit.storage.db.execute import Steps
-from eventkit.storage.events.append import Appended
-from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.db import Steps
+from eventkit.storage.events import Appended, EventStore
 from eventkit.storage.snapshots import Snapshot, SnapshotSql, keep_steps, read_steps
 
 logger = logging.getLogger("eventkit.aggregates")

@@ -11,7 +11,7 @@ from eventkit.cli.common.output import say
 from eventkit.errors import CatalogError, ConfigurationError
 
 if TYPE_CHECKING:
-    from eventkit.domain.catalog.catalog import Catalog
+    from eventkit.domain.catalog import Catalog
 
 _EXAMPLES = """\b
 Examples:
@@ -34,7 +34,7 @@ def command() -> None:
 @_PATH
 def export(path: str) -> None:
     """Print a catalog's types, versions, topics and JSON Schemas, for `check --against` of the next release."""
-    from eventkit.domain.catalog.catalog_export import describe
+    from eventkit.domain.catalog import describe
 
     say(describe(load_catalog(path)).to_json(), nl=False)
 
@@ -57,8 +57,7 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
     What was personal data and would be written in plain text is said whatever it is asked for.
     Exit code 1 if anything would break, 0 if nothing.
     """
-    from eventkit.domain.catalog.catalog_export import describe, description_of
-    from eventkit.domain.catalog.compatibility import breaks
+    from eventkit.domain.catalog import breaks, describe, description_of
 
     catalog = load_catalog(path)
     new = describe(catalog)
@@ -80,8 +79,8 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
 
 def load_catalog(path: str) -> "Catalog":
     """Return the catalog at a path."""
-    from eventkit.domain.catalog.catalog import Catalog
-    from eventkit.projection.run.import_path import attribute_at
+    from eventkit.domain.catalog import Catalog
+    from eventkit.projection.run import attribute_at
 
     value = attribute_at(path, what="catalog", wrong=CatalogError)
     if not isinstance(value, Catalog):

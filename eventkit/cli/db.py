@@ -83,7 +83,7 @@ def current(settings: Settings, *, as_json: bool) -> None:
 @click.pass_obj
 def verify(settings: Settings, *, as_json: bool) -> None:
     """Compare the database with what it must be; exit 1 and name what differs."""
-    from eventkit.storage.schema.verify import differences, notes
+    from eventkit.storage.schema import differences, notes
 
     found = differences(settings.require_database(), settings.schema)
     known = notes(settings.require_database(), settings.schema)
@@ -119,8 +119,8 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
     They stop on another server or database than the one they knew. A clone becomes an installation of its own, whose
     read models and handlers have consumer groups of their own.
     """
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.schema.installation import adopt as adopt_here
+    from eventkit.storage.db import connect
+    from eventkit.storage.schema import adopt as adopt_here
 
     if kind is None:
         raise click.UsageError("say --moved where the original is gone for good, --clone where it goes on")
@@ -143,11 +143,11 @@ def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> No
 
     Exit 1 where something is missing; nothing is printed where all is as it must be. Grant a role to those that log in.
     """
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.schema import roles as all_roles
+    from eventkit.storage.db import connect
+    from eventkit.storage.schema import create_roles, role_statements
 
     with connect(settings.require_database(), name="roles", schema=settings.schema) as connection:
-        work = all_roles.create if create else all_roles.statements
+        work = create_roles if create else role_statements
         found = work(connection, settings.schema, prefix)
     if as_json:
         say(json.dumps({"statements": found, "done": create}))

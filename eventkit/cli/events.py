@@ -17,8 +17,8 @@ from eventkit.config import Settings
 if TYPE_CHECKING:
     import psycopg
 
-    from eventkit.storage.retention.prune import Count, PruneRun
-    from eventkit.storage.schema.sizes import Sizes
+    from eventkit.storage.retention import Count, PruneRun
+    from eventkit.storage.schema import Sizes
 
 _EXAMPLES = """\b
 Examples:
@@ -50,7 +50,7 @@ def command() -> None:
 @click.pass_obj
 def sizes(settings: Settings, *, as_json: bool) -> None:
     """Show rows (as the statistics say), bytes and dead rows of each table, the oldest event, and what is unsent."""
-    from eventkit.storage.schema.sizes import table_sizes as look
+    from eventkit.storage.schema import table_sizes as look
 
     with _connected(settings) as connection:
         found = look(connection, settings.schema)
@@ -80,7 +80,7 @@ def prune(  # noqa: PLR0913 one parameter an option
     Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be
     stopped at any time, and run beside everything else.
     """
-    from eventkit.storage.retention.prune import PruneRun, Which, long_ago
+    from eventkit.storage.retention import PruneRun, Which, long_ago
 
     del sent
     with _connected(settings) as connection:
@@ -116,7 +116,7 @@ def archive(  # noqa: PLR0913 one parameter an option
 
     Nothing is appended to a closed stream: it is an error there. `restore` opens it again.
     """
-    from eventkit.storage.retention.archive import Archive
+    from eventkit.storage.retention import Archive
 
     with _connected(settings) as connection:
         if not yes:
@@ -134,7 +134,7 @@ def archive(  # noqa: PLR0913 one parameter an option
 @click.pass_obj
 def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
     """Put the events of an archive back where they were, and open their streams again; nothing is sent again."""
-    from eventkit.storage.retention.archive import Archive
+    from eventkit.storage.retention import Archive
 
     with _connected(settings) as connection:
         streams = Archive(connection, settings.schema, actor=acting_user()).restore(file)
@@ -143,7 +143,7 @@ def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
 
 
 def _connected(settings: Settings) -> "psycopg.Connection[Any]":
-    from eventkit.storage.db.connection import connect
+    from eventkit.storage.db import connect
 
     options = {"lock_timeout": "10s", "TimeZone": "UTC"}
     return connect(settings.require_database(), name="events", schema=settings.schema, autocommit=True, options=options)

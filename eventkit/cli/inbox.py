@@ -33,13 +33,13 @@ def command() -> None:
 @click.pass_obj
 def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Forget messages that were received longer ago, in batches; those that are dead letters stay."""
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.projections import inbox
+    from eventkit.storage.db import connect
+    from eventkit.storage.projections import MOST_COUNTED, count_old_messages, prune_inbox
 
     with connect(settings.require_database(), name="inbox", schema=settings.schema, autocommit=True) as session:
-        work = inbox.count_old if dry_run else inbox.prune
+        work = count_old_messages if dry_run else prune_inbox
         count = work(session, settings.schema, age=age, handler=handler)
-    more = dry_run and count >= inbox.COUNTED
+    more = dry_run and count >= MOST_COUNTED
     if as_json:
         say(json.dumps({"messages": count, "pruned": not dry_run} | ({"more": more} if dry_run else {})))
     else:

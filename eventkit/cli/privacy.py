@@ -51,9 +51,9 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
     Read models keep what they hold until they are told or rebuilt. Backups of the table subject_keys hold the key until
     they are gone, or until the master key that wraps it is.
     """
-    from eventkit.storage.db.connection import connect
+    from eventkit.storage.db import connect
     from eventkit.storage.forget import forget_steps, on_connection, vacuum
-    from eventkit.storage.privacy.subject_keys import KeySql
+    from eventkit.storage.privacy import KeySql
 
     sql = KeySql(settings.schema)
     with connect(settings.require_database(), name="privacy", schema=settings.schema) as connection:
@@ -86,7 +86,7 @@ def rotate(settings: Settings, *, as_json: bool) -> None:
 
     Exit code 1 where open transactions held keys: run it again. Nobody waits for it.
     """
-    from eventkit.storage.db.connection import connect
+    from eventkit.storage.db import connect
     from eventkit.storage.forget import rotate as rotate_keys
 
     masters = settings.require_master_keys()
@@ -110,8 +110,8 @@ def status(settings: Settings, *, as_json: bool) -> None:
 
     A master key that wraps none may be destroyed.
     """
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.privacy.subject_keys import KeySql
+    from eventkit.storage.db import connect
+    from eventkit.storage.privacy import KeySql
 
     with connect(settings.require_database(), name="privacy", schema=settings.schema) as connection:
         counts = dict(connection.execute(KeySql(settings.schema).count).fetchall())

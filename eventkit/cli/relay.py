@@ -48,8 +48,8 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, reach_transport, topics_of
     from eventkit.relay import Claims, Part, Relay
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.outbox.outbox import READING
+    from eventkit.storage.db import connect
+    from eventkit.storage.outbox import READING
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
 
     stop = Stop()
@@ -82,9 +82,9 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
 def _claim(settings: Settings, claims: "Claims") -> None:
     """Claim the topics that are known; TopicUnusable where one is another installation's."""
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.events.categories import known_topics, record_held
-    from eventkit.storage.schema.installation import refuse_moved
+    from eventkit.storage.db import connect
+    from eventkit.storage.events import known_topics, record_held
+    from eventkit.storage.schema import refuse_moved
 
     with connect(settings.require_database(), name="check", schema=settings.schema, autocommit=True) as connection:
         owner = str(refuse_moved(connection, settings.schema).id)

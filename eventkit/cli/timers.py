@@ -41,8 +41,8 @@ def run(settings: Settings) -> None:
     """Append the events of deadlines when they are due, by the database's clock, each once, until told to stop."""
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import reach_database
-    from eventkit.messaging.timer_worker import SESSION, TimersRefused, TimerWorker
-    from eventkit.storage.db.connection import connect
+    from eventkit.messaging import SESSION, TimersRefused, TimerWorker
+    from eventkit.storage.db import connect
     from eventkit.worker import PASSING, Stop, supervise
 
     stop = Stop()
@@ -76,7 +76,7 @@ def _category(context: click.Context, parameter: click.Parameter, name: str | No
 @click.pass_obj
 def list_(settings: Settings, category: str | None, limit: int, *, as_json: bool) -> None:
     """Print the deadlines that come next, the soonest first; what their events say is not shown."""
-    from eventkit.storage.db.connection import connect
+    from eventkit.storage.db import connect
     from eventkit.storage.timers import listed
 
     with connect(settings.require_database(), name="timers list", schema=settings.schema, autocommit=True) as session:

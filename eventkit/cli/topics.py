@@ -34,7 +34,7 @@ def command() -> None:
 
 def checked(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse what no broker takes as a topic's name; drop what is named twice."""
-    from eventkit.domain.catalog.names import check_topic
+    from eventkit.domain.catalog import check_topic
 
     try:
         return tuple(dict.fromkeys(map(check_topic, names)))

@@ -13,8 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from eventkit.domain.codec import validation_errors
-from eventkit.domain.codec.jsonb import exceeds, keep_floats, stored_size
+from eventkit.domain.codec import difference, exceeds, forbidden, keep_floats, shown, stored_size
 from eventkit.errors import EventTooLarge, InvalidEvent
 
 RESERVED = ("correlation_id", "causation_id", "traceparent")
@@ -43,7 +42,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(fields, Metadata):
             return fields
         if not _is_mapping(fields):
-            raise InvalidEvent(f"metadata {validation_errors.shown(fields)} is neither a Metadata nor a mapping")
+            raise InvalidEvent(f"metadata {shown(fields)} is neither a Metadata nor a mapping")
         extra = {name: value for name, value in fields.items() if name not in RESERVED}
         return cls(**{name: fields[name] for name in RESERVED if name in fields}, extra=extra)
 
@@ -98,7 +97,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     def own(self) -> dict[str, Any]:
         """Return the user's own fields, checked: InvalidEvent says the name."""
         if not _is_mapping(self.extra):
-            raise InvalidEvent(f"metadata: extra is {validation_errors.shown(self.extra)}, not a mapping")
+            raise InvalidEvent(f"metadata: extra is {shown(self.extra)}, not a mapping")
         for name in self.extra:
             if type(name) is not str or not name or name in RESERVED:
                 msg = f"metadata: the name {name!r} cannot be the user's own"
@@ -136,7 +135,7 @@ def _checked(name: str, value: object) -> str:
     wanted = (
         "00-<32 hex>-<16 hex>-<2 hex>" if rule is _TRACEPARENT else "1 to 200 printable ASCII characters, no spaces"
     )
-    raise InvalidEvent(f"metadata: {name} is {validation_errors.shown(value)}, not {wanted}")
+    raise InvalidEvent(f"metadata: {name} is {shown(value)}, not {wanted}")
 
 
 def _object(fields: dict[str, Any]) -> str:
@@ -144,9 +143,9 @@ def _object(fields: dict[str, Any]) -> str:
         data = keep_floats(_encode(fields))
         back = msgspec.json.decode(data)
     except Exception as error:
-        raise InvalidEvent(f"metadata: {validation_errors.forbidden(fields, _encode) or error}") from error
+        raise InvalidEvent(f"metadata: {forbidden(fields, _encode) or error}") from error
     if back != fields or b"\\u0000" in data:
-        fault = validation_errors.forbidden(fields, _encode) or validation_errors.difference(fields, back)
+        fault = forbidden(fields, _encode) or difference(fields, back)
         if fault:
             raise InvalidEvent(f"metadata: {fault}")
     if exceeds(data, MAX_BYTES):

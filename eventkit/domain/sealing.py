@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventkit.domain import master_keys
-from eventkit.domain.codec.encoded import Sealable, Values
-from eventkit.domain.codec.personal import MEMBER
+from eventkit.domain.codec import MEMBER, Sealable, Values
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import UndecodableEvent
 

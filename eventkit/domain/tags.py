@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
-from eventkit.domain.codec.validation_errors import shown
+from eventkit.domain.codec import shown
 from eventkit.errors import CatalogError, InvalidEvent
 
 TagsOf = Callable[[Any], Iterable[str]]

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from eventkit.projection.status import Statuses
-from eventkit.storage.events.categories import held_topics, known_topics
-from eventkit.storage.projections.consumer_groups import ConsumerGroups
-from eventkit.storage.projections.handler_waits import HandlerWaits
-from eventkit.storage.schema.health import SOME, Health, Slot
-from eventkit.storage.schema.installation import look, unknown_server
+from eventkit.storage.events import held_topics, known_topics
+from eventkit.storage.projections import ConsumerGroups, HandlerWaits
+from eventkit.storage.schema import SOME, Health, Slot, look, unknown_server
 from eventkit.transports.base import Finding
 
 Check = Callable[[Health], Iterator[Finding]]

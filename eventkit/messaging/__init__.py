@@ -15,8 +15,10 @@ from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.responder import Responder
 from eventkit.messaging.sender import Sender
+from eventkit.messaging.timer_worker import SESSION, TimersRefused, TimerWorker
 
 __all__ = [
+    "SESSION",
     "Deadlines",
     "Handlers",
     "Listener",
@@ -30,4 +32,6 @@ __all__ = [
     "Requester",
     "Responder",
     "Sender",
+    "TimerWorker",
+    "TimersRefused",
 ]

@@ -9,13 +9,11 @@ came in time.
 import re
 from datetime import datetime, timedelta
 
-from eventkit.domain.codec.validation_errors import shown
+from eventkit.domain.codec import shown
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
-from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events.append import ANY
-from eventkit.storage.events.entries import stream_of
-from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
+from eventkit.storage.events import ANY, EventStore, stream_of
 from eventkit.storage.timers import Deadline, TimerSql, cancel_steps, set_steps
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/ -]{0,199}")

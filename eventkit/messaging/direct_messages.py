@@ -11,16 +11,15 @@ from uuid import UUID
 
 import msgspec
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.codec.encoded import Encoded, Sealable
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.codec import Encoded, Sealable
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
 from eventkit.projection.batch import header
-from eventkit.storage.events.append import ANY
-from eventkit.storage.events.entries import Entries
+from eventkit.storage.events import ANY, Entries
 
 REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
 OUTCOME = "ce_outcome"  # the header of a reply that is none: what became of the request

@@ -9,10 +9,9 @@ once: the envelope's id is the idempotency key.
 from collections.abc import Sequence
 from datetime import datetime
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError
-from eventkit.projection.define.projection import Projection
-from eventkit.projection.define.sql import SqlProjection
+from eventkit.projection.define import Projection, SqlProjection
 from eventkit.projection.retry_policy import Retry
 
 

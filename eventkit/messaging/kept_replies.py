@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.domain.codec.encoded import Encoded
+from eventkit.domain.codec import Encoded
 from eventkit.domain.header_values import shown, uuid_of
 from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import Metadata
@@ -24,7 +24,7 @@ from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_T
 from eventkit.messaging.outgoing import Outgoing
 from eventkit.messaging.replies import Replies
 from eventkit.projection.batch import Source, gather
-from eventkit.storage.projections.inbox import StoredReply, find_replies, is_message
+from eventkit.storage.projections import StoredReply, find_replies, is_message
 from eventkit.transports.base import Mark, Publisher
 
 logger = logging.getLogger("eventkit.messaging")

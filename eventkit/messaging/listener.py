@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.functions import is_asynchronous
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
@@ -21,9 +21,9 @@ from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.observability.rarely import Rarely
 from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
-from eventkit.projection.define.projection import F
+from eventkit.projection.define import F
 from eventkit.projection.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
-from eventkit.projection.failure.error_class import said
+from eventkit.projection.failure import said
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.messaging")

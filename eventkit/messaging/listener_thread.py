@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from eventkit.domain.message import Message
-from eventkit.projection.failure.error_class import said
+from eventkit.projection.failure import said
 from eventkit.transports.base import Subscription, Transport
 from eventkit.worker import Stop, supervise
 

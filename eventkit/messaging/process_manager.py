@@ -15,14 +15,12 @@ from sqlalchemy import Table
 from eventkit.errors import ProjectionError
 from eventkit.messaging.reaction import Reaction
 from eventkit.projection.async_calls import AsyncCall
-from eventkit.projection.define.projection import Projection
-from eventkit.projection.define.table import TableProjection
+from eventkit.projection.define import Projection, TableProjection
 from eventkit.projection.dispatch import Step
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.execute import Executor
-from eventkit.storage.events.entries import merged
-from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.db import Executor
+from eventkit.storage.events import EventStore, merged
 from eventkit.storage.timers import TimerSql, cancel_steps, set_steps
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import deadline_of, name_of
-from eventkit.storage.events.append import ANY
-from eventkit.storage.events.event_store import EventStore
+from eventkit.storage.events import ANY, EventStore
 
 if TYPE_CHECKING:
     from eventkit.storage.entry import Entry

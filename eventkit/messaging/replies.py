@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from eventkit.domain.catalog.names import category_of, check_topic
+from eventkit.domain.catalog import category_of, check_topic
 from eventkit.domain.header_values import shown
 from eventkit.domain.stream import StreamId
 from eventkit.errors import CatalogError, InvalidStreamId, ReplyRefused

@@ -13,8 +13,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.catalog.names import check_topic
+from eventkit.domain.catalog import Catalog, check_topic
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.message import Message, event_of
 from eventkit.domain.stream import StreamId

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
 from eventkit.messaging.direct_messages import REPLY_TO, text_of
@@ -18,15 +18,13 @@ from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, 
 from eventkit.messaging.replies import Replies
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
-from eventkit.projection.define.projection import F, Projection
+from eventkit.projection.define import F, Projection
 from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.append import ANY
-from eventkit.storage.events.entries import merged
-from eventkit.storage.events.event_store import EventStore
-from eventkit.storage.projections.inbox import is_message, keep_replies
+from eventkit.storage.events import ANY, EventStore, merged
+from eventkit.storage.projections import is_message, keep_replies
 from eventkit.transports.base import Transport
 
 TO = "reply_to"  # the field of an event's metadata: the stream that its reply is to be appended to

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.direct_messages import DirectMessages

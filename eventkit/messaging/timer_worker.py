@@ -16,9 +16,9 @@ import psycopg
 
 from eventkit.errors import StorageError
 from eventkit.observability.rarely import Rarely
-from eventkit.storage.db.connection import database_errors, first_line
-from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.schema.installation import refuse_moved
+from eventkit.storage.db import database_errors, first_line
+from eventkit.storage.outbox import Lease
+from eventkit.storage.schema import refuse_moved
 from eventkit.storage.timers import LEASE, DueTimers
 from eventkit.worker import Stop
 

@@ -18,9 +18,8 @@ import msgspec
 from eventkit.domain.header_values import HIGHEST_VERSION, Raw, number_of, shown, time_of, uuid_of
 from eventkit.domain.message import Message
 from eventkit.domain.stream import is_stream
-from eventkit.storage.events.digests import PRIME, part_of
-from eventkit.storage.projections.checkpoints import Span
-from eventkit.storage.projections.inbox import is_message, name_of_message
+from eventkit.storage.events import PRIME, part_of
+from eventkit.storage.projections import Span, is_message, name_of_message
 from eventkit.transports.base import Mark
 
 _UUID = 36  # characters

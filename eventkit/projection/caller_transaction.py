@@ -15,8 +15,8 @@ from psycopg import sql
 from eventkit.errors import ProjectionError, UnsupportedConnection
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.execute import OpenConnection, Row
-from eventkit.storage.projections.live_tables import TableName
+from eventkit.storage.db import OpenConnection, Row
+from eventkit.storage.projections import TableName
 
 _UTC = {"UTC", "Etc/UTC"}  # one zone by two names
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"

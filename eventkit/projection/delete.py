@@ -13,17 +13,21 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable
 
 from eventkit.errors import DatabaseUnavailable, ProjectionError
-from eventkit.storage.db.blockers import lock_holders
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.projections.broker_places import BrokerPlaces
-from eventkit.storage.projections.consumer_groups import ConsumerGroups
-from eventkit.storage.projections.generations import forget
-from eventkit.storage.projections.handler_waits import HandlerWaits
-from eventkit.storage.projections.live_tables import LiveTable, TableName, find_tables, is_table
-from eventkit.storage.projections.rebuilds import Rebuilds
-from eventkit.storage.projections.registry import ProjectionRegistry
-from eventkit.storage.projections.shadow_tables import drop_shadow
-from eventkit.storage.projections.swap_tables import drop_tables
+from eventkit.storage.db import database_errors, lock_holders
+from eventkit.storage.projections import (
+    BrokerPlaces,
+    ConsumerGroups,
+    HandlerWaits,
+    LiveTable,
+    ProjectionRegistry,
+    Rebuilds,
+    TableName,
+    drop_shadow,
+    drop_tables,
+    find_tables,
+    forget,
+    is_table,
+)
 
 
 class Deleted(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.functions import is_asynchronous, name_of, positional, refusal, unrun, wrong_parameters
 from eventkit.domain.header_values import Raw, shown
@@ -20,8 +20,8 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
 from eventkit.projection.batch import Arrival
 from eventkit.projection.retry_policy import Retry
-from eventkit.storage.dead_letters.actions import TOMBSTONE
-from eventkit.storage.projections.inbox import is_message
+from eventkit.storage.dead_letters import TOMBSTONE
+from eventkit.storage.projections import is_message
 
 logger = logging.getLogger("eventkit.projection")
 

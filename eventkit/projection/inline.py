@@ -13,25 +13,26 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import ProjectionError
-from eventkit.projection.apply.applier import BatchApplier, Stopped
-from eventkit.projection.apply.decrypter import Decrypter
-from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks
-from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.apply import BatchApplier, Decrypter, Doubt, DuplicateChecks, Stopped, StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransaction
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.projection import Projection
-from eventkit.projection.rebuild.from_store import chunks, parts_of, runs_of
+from eventkit.projection.define import Projection
+from eventkit.projection.rebuild import chunks, parts_of, runs_of
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.by_stream import Missing, StreamLog
-from eventkit.storage.events.inline import InlineContext, Inlined
-from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
-from eventkit.storage.events.stream_history import OwnHistory
-from eventkit.storage.outbox.outbox import message
-from eventkit.storage.projections.checkpoints import Checkpoint
-from eventkit.storage.projections.registration import register
-from eventkit.storage.projections.registry import Live
-from eventkit.storage.projections.stream_lag import StreamLag
+from eventkit.storage.events import (
+    Advanced,
+    InlineContext,
+    Inlined,
+    Missing,
+    OwnHistory,
+    StreamLog,
+    Target,
+    advanced,
+    event_rows,
+)
+from eventkit.storage.outbox import message
+from eventkit.storage.projections import Checkpoint, Live, StreamLag, register
 
 
 class Inline:

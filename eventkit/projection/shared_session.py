@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from eventkit.errors import ProjectionError
 from eventkit.event_loop import CallInterrupted, event_loop
 from eventkit.projection.async_calls import CLEANUP
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -13,12 +13,20 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.events.by_stream import Newest, StreamLog
-from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
-from eventkit.storage.projections.generations import letters_by_cause, parked_by
-from eventkit.storage.projections.handler_waits import HandlerWait, HandlerWaits
-from eventkit.storage.projections.registry import BuildingGeneration, ProjectionRegistry, Registered
-from eventkit.storage.projections.stream_lag import StreamLag, behind
+from eventkit.storage.events import Newest, StreamLog
+from eventkit.storage.projections import (
+    BuildingGeneration,
+    Checkpoint,
+    Checkpoints,
+    HandlerWait,
+    HandlerWaits,
+    ProjectionRegistry,
+    Registered,
+    StreamLag,
+    behind,
+    letters_by_cause,
+    parked_by,
+)
 
 FEW = 20_000  # streams that are looked at one by one, and parked ones and letters that are counted
 _PAGE, _PAGES = 5_000, 10  # newest events that are compared with their checkpoints

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from eventkit.errors import ProjectionError
 from eventkit.projection.async_calls import AsyncCall, AsyncCalls
 from eventkit.projection.shared_session import SharedSession
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -11,11 +11,10 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.projection.apply.duplicates import differs
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.events.digests import Question, ask
-from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
-from eventkit.storage.projections.registry import Registered
+from eventkit.projection.apply import differs
+from eventkit.storage.db import database_errors
+from eventkit.storage.events import Question, ask
+from eventkit.storage.projections import Checkpoint, Checkpoints, Registered
 
 _PAGE = 5_000  # checkpoints
 _EVENTS = 100_000  # that one statement sums up, unless a single stream has more

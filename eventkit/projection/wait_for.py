@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from eventkit.errors import NotApplied, ProjectionError, StreamParked, UnsupportedConnection, VersionMismatch
-from eventkit.projection.define.projection import Projection
-from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
-from eventkit.storage.events.append import Appended
-from eventkit.storage.projections.applied import Applied, applied_steps
+from eventkit.projection.define import Projection
+from eventkit.storage.db import Asynchronous, Executor, Synchronous
+from eventkit.storage.events import Appended
+from eventkit.storage.projections import Applied, applied_steps
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 _FIRST, _LONGEST = 0.002, 0.05  # seconds between looks

@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.outbox.gap_reader import Row
-from eventkit.storage.outbox.outbox import Settlement, message
+from eventkit.storage.outbox import Row, Settlement, message
 from eventkit.transports import Reports
 
 

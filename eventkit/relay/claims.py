@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportError, TransportUnavailable
-from eventkit.storage.events.categories import record_topic
+from eventkit.storage.events import record_topic
 from eventkit.transports import Transport
 
 logger = logging.getLogger("eventkit.relay")

@@ -7,7 +7,7 @@ earlier leaves it out.
 import threading
 from collections.abc import Iterable
 
-from eventkit.storage.outbox.gap_reader import Row
+from eventkit.storage.outbox import Row
 
 _OVERHEAD = 500  # bytes of key and headers beside an event's data
 

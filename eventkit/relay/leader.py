@@ -17,10 +17,8 @@ from eventkit.errors import TransportUnavailable
 from eventkit.relay.bisect import send_one_by_one
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.events.categories import record_held
-from eventkit.storage.outbox.gap_reader import GapReader
-from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import Outbox, Scope, Settlement
+from eventkit.storage.events import record_held
+from eventkit.storage.outbox import GapReader, Lease, Outbox, Scope, Settlement
 from eventkit.transports import Reports
 from eventkit.worker import Stop
 

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from eventkit.relay.in_flight import InFlight
-from eventkit.storage.outbox.gap_reader import GapReader, Row
-from eventkit.storage.outbox.outbox import Settlement, message
+from eventkit.storage.outbox import GapReader, Row, Settlement, message
 from eventkit.transports import Publisher, Reports
 
 logger = logging.getLogger("eventkit.relay")

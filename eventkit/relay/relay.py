@@ -18,9 +18,8 @@ import psycopg
 from eventkit.relay.claims import Claims
 from eventkit.relay.leader import Leader
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import Outbox, Settlement
-from eventkit.storage.schema.installation import refuse_moved
+from eventkit.storage.outbox import Lease, Outbox, Settlement
+from eventkit.storage.schema import refuse_moved
 from eventkit.transports import Transport
 from eventkit.worker import Stop
 

@@ -13,10 +13,7 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors, first_line
-from eventkit.storage.db.execute import Steps
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Steps, database_errors, first_line, plain_array, quoted, text_array
 from eventkit.storage.snapshots import SnapshotSql
 
 logger = logging.getLogger("eventkit.aggregates")

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from eventkit.domain.codec.encoded import Encoded
+from eventkit.domain.codec import Encoded
 from eventkit.domain.stream import StreamId
 
 

@@ -17,11 +17,9 @@ from psycopg.errors import Diagnostic
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError, InvalidEvent, StorageError
-from eventkit.storage.db.arrays import text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events.event_store import EventStore
-from eventkit.storage.privacy.subject_keys import KeySql, Wrapped
+from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous, database_errors, text_array
+from eventkit.storage.events import EventStore
+from eventkit.storage.privacy import KeySql, Wrapped
 
 _LONGEST = 500
 PAGE = 500  # keys that are rotated in one transaction

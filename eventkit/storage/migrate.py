@@ -28,9 +28,8 @@ from sqlalchemy.schema import CreateSchema
 
 from eventkit.config import check_schema
 from eventkit.errors import ConfigurationError, SchemaMismatch
-from eventkit.storage.db.connection import connect, database_errors
-from eventkit.storage.db.session_checks import revision_problem, revisions
-from eventkit.storage.schema.installation import remember
+from eventkit.storage.db import connect, database_errors, revision_problem, revisions
+from eventkit.storage.schema import remember
 from eventkit.storage.tables import DEFAULT_SCHEMA, REVISIONS, VERSION_TABLE
 
 SCHEMA_OPTION = "eventkit_schema"

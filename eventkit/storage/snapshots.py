@@ -12,11 +12,9 @@ from uuid import UUID
 
 import psycopg
 
-from eventkit.domain.codec.encoded import Encoded
-from eventkit.storage.db.connection import database_errors, first_line
-from eventkit.storage.db.execute import Steps
-from eventkit.storage.db.sql_text import quoted
-from eventkit.storage.privacy.encryption import Encryption, Unsealed
+from eventkit.domain.codec import Encoded
+from eventkit.storage.db import Steps, database_errors, first_line, quoted
+from eventkit.storage.privacy import Encryption, Unsealed
 
 logger = logging.getLogger("eventkit.aggregates")
 

@@ -15,16 +15,13 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.domain.codec.encoded import Encoded
+from eventkit.domain.codec import Encoded
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Statement, Steps
-from eventkit.storage.db.sql_text import quoted
-from eventkit.storage.events.append_sql import SourceTopics, shard_of
-from eventkit.storage.privacy.encryption import Encryption, Unsealed
+from eventkit.storage.db import Statement, Steps, database_errors, plain_array, quoted, text_array
+from eventkit.storage.events import SourceTopics, shard_of
+from eventkit.storage.privacy import Encryption, Unsealed
 
 LEASE = "timers"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from eventkit.storage import migrate
-from eventkit.storage.schema.installation import adopt
+from eventkit.storage.schema import adopt
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 

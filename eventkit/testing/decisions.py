@@ -7,10 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from eventkit.aggregates.aggregate import Aggregate
-from eventkit.aggregates.decider import Decider, Deciding
-from eventkit.aggregates.repository import fold_for
-from eventkit.aggregates.track import Track, track_of
+from eventkit.aggregates import Aggregate, Decider, Deciding, Track, fold_for, track_of
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import NONE
 from eventkit.domain.stream import StreamId

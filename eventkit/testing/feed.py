@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec import Codec
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import message_of
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.projection.batch import Arrival
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection
 from eventkit.projection.dispatch import Step
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.db.connection import connect
+from eventkit.storage.db import connect
 
 STREAM = "given-1"  # where events are whose stream does not matter
 

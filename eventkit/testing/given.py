@@ -2,11 +2,10 @@
 
 from typing import Any, overload
 
-from eventkit.aggregates.aggregate import Aggregate
-from eventkit.aggregates.decider import Decider
+from eventkit.aggregates import Aggregate, Decider
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection
 from eventkit.testing.decisions import DecisionScenario
 from eventkit.testing.projections import Reading
 

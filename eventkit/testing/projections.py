@@ -12,8 +12,7 @@ from sqlalchemy import Select, Table
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
-from eventkit.projection.define.projection import Projection
-from eventkit.projection.define.table import TableProjection
+from eventkit.projection.define import Projection, TableProjection
 from eventkit.testing.decisions import check_raised
 from eventkit.testing.feed import STREAM, At, Feed
 from eventkit.testing.report import check, fail, lines_of

@@ -8,12 +8,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.messaging.timer_worker import SESSION, TimerWorker
-from eventkit.storage.db.connection import connect
-from eventkit.storage.db.execute import Executor
-from eventkit.storage.events.event_store import EventStore
+from eventkit.messaging import SESSION, TimerWorker
+from eventkit.storage.db import Executor, connect
+from eventkit.storage.events import EventStore
 from eventkit.storage.timers import waiting
 
 _OPENING = Executor("testing", writes=False, bind_arguments=None)

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from eventkit.storage.schema.grants import ROLES, name_of
-from eventkit.storage.schema.roles import create
+from eventkit.storage.schema.roles import create_roles
 from tests.projection.shop import CREATE
 from tests.servers.postgres import PostgresServer
 
@@ -29,7 +29,7 @@ def with_roles(postgres: PostgresServer, url: str) -> Iterator[Installation]:
     prefix = f"t{secrets.token_hex(4)}_"
     members = {role: f"{prefix}{role}_login" for role in ROLES if role != "maintenance"}
     with psycopg.connect(url, autocommit=True) as session:
-        create(session, "eventkit", prefix)
+        create_roles(session, "eventkit", prefix)
         session.execute(CREATE.encode())
         for role, member in members.items():
             group, login = sql.Identifier(name_of(role, prefix)), sql.Identifier(member)

@@ -11,7 +11,7 @@ from psycopg import sql
 from eventkit import Append, Deadlines, EventStore, Privacy
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.storage.schema.grants import PRIVILEGES, ROLES, TABLES, name_of
-from eventkit.storage.schema.roles import create, incomplete, purposes, statements
+from eventkit.storage.schema.roles import create_roles, incomplete, purposes, role_statements
 from eventkit.storage.tables import VERSION_TABLE, metadata
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
@@ -62,7 +62,7 @@ def test_what_is_missing_or_too_much_is_named_and_mended(installation: Installat
     """A second run has nothing to do; a grant that was lost or added shows as the statement that mends it."""
     relay, writer = name_of("relay", installation.prefix), name_of("writer", installation.prefix)
     with psycopg.connect(installation.url, autocommit=True) as session:
-        assert statements(session, "eventkit", installation.prefix) == []
+        assert role_statements(session, "eventkit", installation.prefix) == []
         session.execute(f"revoke delete on eventkit.outbox from {relay}".encode())
         session.execute(f"grant delete on eventkit.events to {writer}".encode())
 
@@ -70,9 +70,9 @@ def test_what_is_missing_or_too_much_is_named_and_mended(installation: Installat
             f'revoke delete on "eventkit"."events" from "{writer}"',
             f'grant delete on "eventkit"."outbox" to "{relay}"',
         ]
-        assert statements(session, "eventkit", installation.prefix) == named
+        assert role_statements(session, "eventkit", installation.prefix) == named
         assert incomplete(session, "eventkit", installation.prefix) == named
-        assert create(session, "eventkit", installation.prefix) == named
+        assert create_roles(session, "eventkit", installation.prefix) == named
         assert incomplete(session, "eventkit", installation.prefix) == []
 
 

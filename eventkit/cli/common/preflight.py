@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError
-from eventkit.storage.db.connection import connect
-from eventkit.storage.events.categories import topics_in_use
+from eventkit.storage.db import connect
+from eventkit.storage.events import topics_in_use
 from eventkit.transports import Flag, Transport, open_transport
 
 logger = logging.getLogger("eventkit")

@@ -31,8 +31,7 @@ from eventkit.config import Settings
 from eventkit.errors import DeadLetterError
 
 if TYPE_CHECKING:
-    from eventkit.storage.dead_letters.actions import LetterActions
-    from eventkit.storage.dead_letters.query import Filed, LetterQuery
+    from eventkit.storage.dead_letters import Filed, LetterActions, LetterQuery
 
 _SHOWN = 10_000  # results in the JSON of a discard
 
@@ -126,7 +125,7 @@ def redrive(  # noqa: PLR0913 one parameter an option
     first unsent event. Exit code 1 where letters are left, or nobody has taken the request up in time.
     """
     from eventkit.cli.dead_letters.redrive import await_projectors, redrive_here, redriven, tell_left_out
-    from eventkit.projection.run.import_path import load_projections
+    from eventkit.projection.run import load_projections
 
     projections = load_projections(paths)  # wrong code is found before anything is asked for
     there, acting = _open(settings, actor)
@@ -246,9 +245,8 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
 
 
 def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, LetterActions]":
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.dead_letters.actions import LetterActions
-    from eventkit.storage.dead_letters.query import LetterQuery
+    from eventkit.storage.db import connect
+    from eventkit.storage.dead_letters import LetterActions, LetterQuery
 
     options = {"lock_timeout": "10s"}
     connection = connect(
@@ -261,7 +259,7 @@ def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, L
 
 def _found(there: "LetterQuery", letter: int | UUID) -> "list[Filed]":
     """Return a letter, or those of an event."""
-    from eventkit.storage.dead_letters.query import LetterFilter
+    from eventkit.storage.dead_letters import LetterFilter
 
     by_id = LetterFilter(ids=[letter]) if isinstance(letter, int) else LetterFilter(event_ids=[letter])
     found = there.list(by_id, payload=True)

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from eventkit.cli.common.output import confirm
-from eventkit.domain.codec.personal import MEMBER, PersonalField, marked
+from eventkit.domain.codec import MEMBER, PersonalField, marked
 from eventkit.errors import DeadLetterError, EventkitError
-from eventkit.storage.dead_letters.query import Filed
+from eventkit.storage.dead_letters import Filed
 
 
 def edited(letter: Filed) -> str:

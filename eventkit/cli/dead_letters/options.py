@@ -10,8 +10,7 @@ import click
 
 from eventkit.cli.common.durations import read_age
 from eventkit.cli.common.output import confirm, say
-from eventkit.storage.dead_letters.letters import CAUSES
-from eventkit.storage.dead_letters.query import Choice, LetterFilter
+from eventkit.storage.dead_letters import CAUSES, Choice, LetterFilter
 
 Function = Callable[..., Any]
 LIMIT = 50

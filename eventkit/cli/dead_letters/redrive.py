@@ -10,11 +10,11 @@ from uuid import uuid4
 from eventkit.cli.common.output import remark
 from eventkit.cli.dead_letters.options import number
 from eventkit.config import Settings
-from eventkit.storage.dead_letters.query import Choice, LetterFilter, LetterQuery
+from eventkit.storage.dead_letters import Choice, LetterFilter, LetterQuery
 
 if TYPE_CHECKING:
-    from eventkit.projection.define.projection import Projection
-    from eventkit.storage.dead_letters.actions import LetterActions
+    from eventkit.projection.define import Projection
+    from eventkit.storage.dead_letters import LetterActions
 
 
 def tell_left_out(chosen: Choice, choice: Choice) -> None:
@@ -30,7 +30,7 @@ def redrive_here(
     settings: Settings, acting: "LetterActions", pages: Iterable[Choice], projections: "Sequence[Projection]"
 ) -> None:
     """Ask for streams, those of the projections given for this process alone, and do these; nobody else takes them."""
-    from eventkit.projection.run import runner
+    from eventkit.projection.run import ProjectionRunner, SourceOptions
     from eventkit.worker import Stop
 
     process = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
@@ -38,7 +38,7 @@ def redrive_here(
         for page in pages:
             acting.redrive(page, named=[projection.name for projection in projections], process=process)
         for projection in projections:
-            runner.ProjectionRunner(projection, settings, runner.SourceOptions()).redrive(Stop(), process)
+            ProjectionRunner(projection, settings, SourceOptions()).redrive(Stop(), process)
     finally:
         if left := acting.release(process):
             remark(f"{number(left, 'stream')} not tried: asked for no more")

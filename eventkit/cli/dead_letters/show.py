@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eventkit.cli.common.durations import ago
-from eventkit.storage.dead_letters.query import Action, Filed
+from eventkit.storage.dead_letters import Action, Filed
 
 MASK = "***"
 # Headers that are shown; all others may hold anything: the user's own fields, and whatever a stranger has sent.

@@ -53,10 +53,9 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
     """Look at the database, and add the topics that its events go to."""
     from eventkit.insights.database_checks import checked as check
     from eventkit.insights.database_checks import tables
-    from eventkit.storage.db.connection import connect, database_errors
-    from eventkit.storage.events.categories import known_topics
-    from eventkit.storage.schema.health import Health
-    from eventkit.storage.schema.verify import differences
+    from eventkit.storage.db import connect, database_errors
+    from eventkit.storage.events import known_topics
+    from eventkit.storage.schema import Health, differences
 
     url = settings.require_database()
     try:
@@ -76,8 +75,8 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
 
 def _grants(settings: Settings) -> Iterator[Finding]:
     """Say what roles of `eventkit db roles` lack, and what this session's own role may do."""
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.schema.roles import incomplete, purposes
+    from eventkit.storage.db import connect
+    from eventkit.storage.schema import incomplete, purposes
 
     with connect(settings.require_database(), name="doctor", schema=settings.schema) as connection:
         lacking, may = incomplete(connection, settings.schema), purposes(connection, settings.schema)
@@ -116,8 +115,8 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
 
 def _inbox(settings: Settings, broker: Iterable[Finding]) -> Iterator[Finding]:
     """Compare how long a broker remembers a stopped group with how long handlers remember messages."""
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.projections.inbox import oldest
+    from eventkit.storage.db import connect
+    from eventkit.storage.projections import oldest
 
     remembered = next((each.found for each in broker if each.setting == "offsets.retention.minutes"), "")
     if not remembered.isdigit():

@@ -11,12 +11,12 @@ _FILLS = "Redis trims no topic behind it, and queues fill for ever"
 
 def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding]:
     """Remove what can be removed; name what stays, and what this installation has made and does not know."""
-    from eventkit.projection.define.group_name import short
-    from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
-    from eventkit.storage.db.connection import connect
-    from eventkit.storage.events.categories import topics_in_use
-    from eventkit.storage.projections.consumer_groups import ConsumerGroups
-    from eventkit.storage.schema.installation import look
+    from eventkit.projection.define import short
+    from eventkit.projection.run import broker_of, remove_abandoned
+    from eventkit.storage.db import connect
+    from eventkit.storage.events import topics_in_use
+    from eventkit.storage.projections import ConsumerGroups
+    from eventkit.storage.schema import look
 
     broker = broker_of(settings.require_transport())
     with connect(settings.require_database(), name="doctor", schema=settings.schema, autocommit=True) as connection:

@@ -85,7 +85,7 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
     event: drop or empty the tables before, or rebuild.
     """
     from eventkit.projection.delete import delete as delete_projection
-    from eventkit.storage.db.connection import connect
+    from eventkit.storage.db import connect
 
     if not yes:
         too = ", and its tables" if tables else ""
@@ -113,8 +113,8 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
 def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: ANN401 a connection
     """Remove what deleted projections have at the broker; return the groups that are still there."""
     from eventkit.errors import EventkitError
-    from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
-    from eventkit.storage.projections.consumer_groups import ConsumerGroups
+    from eventkit.projection.run import broker_of, remove_abandoned
+    from eventkit.storage.projections import ConsumerGroups
     from eventkit.transports import open_transport
 
     if settings.transport_url is not None:
@@ -130,7 +130,7 @@ def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: A
 @contextmanager
 def _statuses(settings: Settings, store_url: str | None) -> "Iterator[Statuses]":
     from eventkit.projection.status import Statuses
-    from eventkit.storage.db.connection import connect, database_errors
+    from eventkit.storage.db import connect, database_errors
 
     with ExitStack() as stack:
 

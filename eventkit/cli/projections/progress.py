@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from eventkit.cli.common.output import remark
 from eventkit.observability import logs
-from eventkit.projection.rebuild.rebuild import RebuildProgress
+from eventkit.projection.rebuild import RebuildProgress
 
 _LINE = 5.0  # seconds between lines
 

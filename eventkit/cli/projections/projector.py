@@ -13,7 +13,7 @@ from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError, EventkitError, VersionMismatch
 
 if TYPE_CHECKING:
-    from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+    from eventkit.projection.run import ProjectionRunner, SourceOptions
 
 _ADVICE = "a projector process would hear nothing: use kafka://host:9092, or --from store, which needs no broker"
 
@@ -73,10 +73,7 @@ def run(  # noqa: PLR0913 one parameter an option
     while the others go on.
     """
     from eventkit.cli.common.lifecycle import at_start, together
-    from eventkit.projection.run.import_path import load_projections
-    from eventkit.projection.run.resume import Begin
-    from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
-    from eventkit.projection.run.supervision import Supervised
+    from eventkit.projection.run import Begin, ProjectionRunner, SourceOptions, Supervised, load_projections
     from eventkit.worker import Stop, collect_garbage_rarely
 
     stop = Stop()
@@ -127,7 +124,7 @@ def _reach(
 
 
 def _reached(running: "ProjectionRunner") -> EventkitError | None:
-    from eventkit.projection.failure.error_class import translated
+    from eventkit.projection.failure import translated
 
     try:
         running.reach()

@@ -15,8 +15,8 @@ from eventkit.config import Settings
 from eventkit.errors import ConfigurationError, RebuildRefused
 
 if TYPE_CHECKING:
-    from eventkit.projection.define.projection import Projection
-    from eventkit.projection.rebuild.rebuild import RebuildOutcome, RebuildPlan
+    from eventkit.projection.define import Projection
+    from eventkit.projection.rebuild import RebuildOutcome, RebuildPlan
     from eventkit.worker import Stop
 
 
@@ -61,8 +61,8 @@ def command(  # noqa: PLR0913 one parameter an option
     The live read model is served and kept up to date until the swap. Where it is killed before, nothing has changed:
     start it again.
     """
-    from eventkit.projection.rebuild.rebuild import RebuildPlan
-    from eventkit.projection.run.import_path import load_projections
+    from eventkit.projection.rebuild import RebuildPlan
+    from eventkit.projection.run import load_projections
     from eventkit.worker import Stop, collect_garbage_rarely
 
     stop = Stop()
@@ -102,7 +102,7 @@ def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None, 
 def _rebuilt(projection: "Projection", settings: Settings, plan: "RebuildPlan", stop: "Stop") -> "RebuildOutcome":
     from eventkit.cli.common.lifecycle import together
     from eventkit.cli.projections.progress import shown
-    from eventkit.projection.rebuild.rebuild import RebuildRun
+    from eventkit.projection.rebuild import RebuildRun
 
     outcomes: list[RebuildOutcome] = []
     with shown(projection.name) as tell:

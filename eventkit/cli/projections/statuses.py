@@ -10,7 +10,7 @@ from rich.table import Table
 
 from eventkit.cli.common.output import cell
 from eventkit.projection.status import FEW, Status
-from eventkit.storage.projections.handler_waits import HandlerWait
+from eventkit.storage.projections import HandlerWait
 
 _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes", "timeout")  # of a policy
 

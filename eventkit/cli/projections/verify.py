@@ -13,7 +13,7 @@ from eventkit.config import Settings
 
 if TYPE_CHECKING:
     from eventkit.projection.verify import CheckpointVerification, Verified
-    from eventkit.storage.projections.registry import Registered
+    from eventkit.storage.projections import Registered
 
 
 @click.command(name="verify", epilog=EXAMPLES, short_help="Compare read models' events with the store.")
@@ -29,8 +29,8 @@ def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None
     """
     from eventkit.projection.delete import unknown
     from eventkit.projection.verify import CheckpointVerification
-    from eventkit.storage.db.connection import connect, database_errors
-    from eventkit.storage.projections.registry import ProjectionRegistry
+    from eventkit.storage.db import connect, database_errors
+    from eventkit.storage.projections import ProjectionRegistry
 
     with ExitStack() as stack, database_errors():
         own, store = [
@@ -52,7 +52,7 @@ def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None
 
 def _verified(verifying: "CheckpointVerification", projection: "Registered") -> "Verified":
     from eventkit.cli.projections.progress import shown
-    from eventkit.projection.rebuild.rebuild import RebuildProgress
+    from eventkit.projection.rebuild import RebuildProgress
 
     total = verifying.events(projection)
     with shown(projection.name) as tell:

@@ -1,1 +1,18 @@
 """The catalog of a service: its event types by name, their versions, and what a release would break."""
+
+from eventkit.domain.catalog.catalog import DEFAULT_MAX_BYTES, Catalog
+from eventkit.domain.catalog.catalog_export import describe, description_of
+from eventkit.domain.catalog.compatibility import breaks
+from eventkit.domain.catalog.event_type import EventType
+from eventkit.domain.catalog.names import category_of, check_topic
+
+__all__ = [
+    "DEFAULT_MAX_BYTES",
+    "Catalog",
+    "EventType",
+    "breaks",
+    "category_of",
+    "check_topic",
+    "describe",
+    "description_of",
+]

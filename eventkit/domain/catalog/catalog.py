@@ -15,9 +15,7 @@ from uuid import UUID
 from eventkit.domain.catalog.event_type import EventType, names_before
 from eventkit.domain.catalog.names import category_of, check_name, check_source, check_topic, check_type
 from eventkit.domain.catalog.upcasting import Upcaster, Upcasters, changed_fields
-from eventkit.domain.codec.codec import Codec
-from eventkit.domain.codec.encoded import Encoded, Sealable, check_size, sealed_size
-from eventkit.domain.codec.personal import PersonalField
+from eventkit.domain.codec import Codec, Encoded, PersonalField, Sealable, check_size, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import TagsOf, check_tags, tags_from

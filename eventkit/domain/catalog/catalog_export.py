@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.catalog.event_type import EventType
-from eventkit.domain.codec.type_graph import is_pydantic
+from eventkit.domain.codec import is_pydantic
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError
 

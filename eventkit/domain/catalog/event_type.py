@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from eventkit.domain.catalog.names import check_type
-from eventkit.domain.codec.type_graph import is_pydantic
+from eventkit.domain.codec import is_pydantic
 from eventkit.domain.tags import TagsOf
 from eventkit.errors import CatalogError
 

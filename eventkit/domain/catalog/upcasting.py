@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 
 from eventkit.domain.catalog.event_type import EventType
-from eventkit.domain.codec.personal import MEMBER
-from eventkit.domain.codec.validation_errors import sentence, shown
+from eventkit.domain.codec import MEMBER, sentence, shown
 from eventkit.domain.functions import name_of, refusal, wrong_parameters
 from eventkit.errors import CatalogError, UndecodableEvent
 

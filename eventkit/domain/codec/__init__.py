@@ -1,1 +1,30 @@
 """Events to JSON and back: which classes and types it takes, how each is encoded, why one is refused."""
+
+from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec.encoded import Encoded, Sealable, Values, check_size, sealed_size
+from eventkit.domain.codec.jsonb import exceeds, keep_floats, stored_size
+from eventkit.domain.codec.personal import MEMBER, Personal, PersonalField, marked
+from eventkit.domain.codec.type_graph import classes_in, is_pydantic
+from eventkit.domain.codec.validation_errors import difference, forbidden, sentence, shown
+
+__all__ = [
+    "MEMBER",
+    "Codec",
+    "Encoded",
+    "Personal",
+    "PersonalField",
+    "Sealable",
+    "Values",
+    "check_size",
+    "classes_in",
+    "difference",
+    "exceeds",
+    "forbidden",
+    "is_pydantic",
+    "keep_floats",
+    "marked",
+    "sealed_size",
+    "sentence",
+    "shown",
+    "stored_size",
+]

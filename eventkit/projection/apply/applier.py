@@ -23,19 +23,23 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.group_name import group_of
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection, group_of
 from eventkit.projection.dispatch import Step
 from eventkit.projection.reached import Reached
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.projections.broker_places import BrokerPlaces
-from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints
-from eventkit.storage.projections.consumer_groups import ConsumerGroups
-from eventkit.storage.projections.handler_waits import HandlerWaits, WaitingHandler
-from eventkit.storage.projections.inbox import Inbox
-from eventkit.storage.projections.registration import register
-from eventkit.storage.projections.registry import Live, ProjectionRegistry
-from eventkit.storage.schema.installation import refuse_moved, remember
+from eventkit.storage.projections import (
+    BrokerPlaces,
+    Checkpoint,
+    Checkpoints,
+    ConsumerGroups,
+    HandlerWaits,
+    Inbox,
+    Live,
+    ProjectionRegistry,
+    WaitingHandler,
+    register,
+)
+from eventkit.storage.schema import refuse_moved, remember
 
 SHORT_WAIT = b"set local lock_timeout = '50ms'"
 

@@ -19,18 +19,20 @@ from eventkit.projection.apply.parking import PAGE, StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.dispatch import Handler, handler_of, step_of
-from eventkit.projection.failure.attempts import Attempts
-from eventkit.projection.failure.error_class import (
+from eventkit.projection.failure import (
+    Attempts,
+    Away,
     ErrorClass,
+    Failed,
+    Locked,
+    SetAside,
     cause_of,
     classify_error,
     detail,
+    frames_of,
     is_lock_timeout,
     translated,
 )
-from eventkit.projection.failure.error_place import frames_of
-from eventkit.projection.failure.failures import Away, Failed, Locked
-from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.reached import Reached
 from eventkit.projection.retry_policy import Backoff
 from eventkit.worker import Stop

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from eventkit.projection.batch import Arrival, Run, contiguous, tidy
-from eventkit.storage.projections.checkpoints import Checkpoint
+from eventkit.storage.projections import Checkpoint
 
 
 class Classified(msgspec.Struct):

@@ -6,14 +6,13 @@ has no `Decrypter`: its handlers get redacted values.
 
 from collections.abc import Callable, Sequence
 
-from eventkit.domain.codec.personal import marked
+from eventkit.domain.codec import marked
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.projection.batch import Arrival
 from eventkit.projection.dispatch import encoded
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Executor, Synchronous
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.db import Executor, Synchronous, database_errors
+from eventkit.storage.privacy import Encryption
 
 _DOOR = Executor("projector", writes=False, bind_arguments=None)
 

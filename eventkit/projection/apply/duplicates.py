@@ -14,9 +14,8 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from eventkit.projection.batch import Arrival
-from eventkit.storage.events.digests import Question, Stored
-from eventkit.storage.events.stream_history import History
-from eventkit.storage.projections.checkpoints import Checkpoint
+from eventkit.storage.events import History, Question, Stored
+from eventkit.storage.projections import Checkpoint
 
 _RECENT = 20_000  # ids in each of two lists
 _BYTES = 16  # of an id

@@ -17,9 +17,7 @@ from eventkit.projection.apply.lanes import Attempt, Lanes, Part
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.dispatch import step_of
-from eventkit.projection.failure.breaker import Breaker
-from eventkit.projection.failure.failures import Away, Failed, Locked
-from eventkit.projection.failure.set_aside import SetAside
+from eventkit.projection.failure import Away, Breaker, Failed, Locked, SetAside
 from eventkit.projection.reached import Reached
 
 logger = logging.getLogger("eventkit.projection")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from eventkit.projection.batch import Arrival
-from eventkit.storage.dead_letters.letters import BEHIND, Kept, Letter
+from eventkit.storage.dead_letters import BEHIND, Kept, Letter
 
 
 class Why(NamedTuple):

@@ -17,10 +17,9 @@ from eventkit.projection.apply.letter import Why, letter, waiting
 from eventkit.projection.apply.stream_repair import RepairParts, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.storage.dead_letters.letters import DeadLetters, Letter
-from eventkit.storage.events.stream_history import History
-from eventkit.storage.projections.generations import parked_by
-from eventkit.storage.projections.registry import Live
+from eventkit.storage.dead_letters import DeadLetters, Letter
+from eventkit.storage.events import History
+from eventkit.storage.projections import Live, parked_by
 
 logger = logging.getLogger("eventkit.projection")
 

@@ -18,11 +18,9 @@ from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Kind
 from eventkit.projection.apply.letter import Why, arrivals_of, letter, waiting
 from eventkit.projection.batch import Arrival, Run, digest_of
 from eventkit.projection.counters import Counters
-from eventkit.storage.dead_letters.letters import BEHIND, GAP, DeadLetters, Kept, Letter
-from eventkit.storage.events.stream_history import History
-from eventkit.storage.projections.checkpoints import Checkpoint
-from eventkit.storage.projections.generations import parked_by
-from eventkit.storage.projections.registry import Live
+from eventkit.storage.dead_letters import BEHIND, GAP, DeadLetters, Kept, Letter
+from eventkit.storage.events import History
+from eventkit.storage.projections import Checkpoint, Live, parked_by
 
 logger = logging.getLogger("eventkit.projection")
 

@@ -12,7 +12,7 @@ from psycopg.adapt import PyFormat
 from sqlalchemy import Column, Float
 
 from eventkit.projection.define.column_types import DIALECT, is_array
-from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db import plain_array, text_array
 
 _FLOAT8, _NUMERIC = 701, 1700
 

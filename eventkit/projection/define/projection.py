@@ -12,15 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.errors import ProjectionError
 from eventkit.projection.batch import Source
 from eventkit.projection.dispatch import Function, HandlerTable, Policy, Step
 from eventkit.projection.retry_policy import Retry, check_retry, check_timeout
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.projections.inbox import is_message
-from eventkit.storage.projections.live_tables import TableName, find_tables
-from eventkit.storage.projections.registration import DeclaredProjection
+from eventkit.storage.projections import DeclaredProjection, TableName, find_tables, is_message
 from eventkit.transports.base import Transport
 
 F = TypeVar("F", bound=Function)

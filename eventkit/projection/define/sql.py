@@ -10,7 +10,7 @@ from itertools import groupby
 
 from sqlalchemy import Table
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.functions import is_asynchronous
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define.projection import F, Projection
@@ -27,7 +27,7 @@ from eventkit.projection.dispatch import (
 )
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.projections.live_tables import TableName
+from eventkit.storage.projections import TableName
 
 
 class SqlProjection(Projection):

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Table
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
@@ -21,7 +21,7 @@ from eventkit.projection.define.rows import RowTable
 from eventkit.projection.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.projections.live_tables import TableName, find_tables
+from eventkit.storage.projections import TableName, find_tables
 
 _WITH_ENVELOPE = 2  # parameters of a key
 

@@ -34,11 +34,11 @@ from eventkit.errors import (
     UndecodableEvent,
     VersionMismatch,
 )
-from eventkit.projection.define.rows import OneRowError
+from eventkit.projection.define import OneRowError
 from eventkit.projection.dispatch import Handler, handler_of
 from eventkit.projection.failure.error_place import place_of
 from eventkit.projection.retry_policy import links
-from eventkit.storage.db.connection import translated as meaning_of
+from eventkit.storage.db import translated as meaning_of
 from eventkit.worker import PASSING
 
 NOT_KEPT = "not kept: it may hold personal data"

@@ -17,7 +17,7 @@ from eventkit.domain.message import Message, size_of
 from eventkit.projection.batch import Arrival, Run, tidy
 from eventkit.projection.dispatch import Handler, HandlerTable
 from eventkit.projection.failure.breaker import Breaker, Breakers, Kind
-from eventkit.storage.projections.handler_waits import WaitingHandler
+from eventkit.storage.projections import WaitingHandler
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
 _LOCKED = 0.5  # seconds before a stream that was locked is tried again

@@ -11,16 +11,14 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.apply.bisect import EventIsolation
-from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.apply import EventIsolation, StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.memory import BYTES, EVENTS, Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.storage.events.by_stream import Missing, StreamLog, StreamPart
-from eventkit.storage.events.stream_history import OwnHistory
-from eventkit.storage.outbox.outbox import message
-from eventkit.storage.projections.stream_lag import StreamLag, behind
+from eventkit.storage.events import Missing, OwnHistory, StreamLog, StreamPart
+from eventkit.storage.outbox import message
+from eventkit.storage.projections import StreamLag, behind
 from eventkit.worker import Stop
 
 Told = Callable[[int], None]

@@ -21,12 +21,10 @@ from eventkit.projection.batch import Run, gather
 from eventkit.projection.rebuild.from_store import StoreFeeder, Told
 from eventkit.projection.rebuild.swap import SwapBlocked
 from eventkit.projection.rebuild.worker_job import Job
-from eventkit.projection.run.projector import Projector
-from eventkit.projection.run.sources import TransportSource
-from eventkit.projection.run.topics import known_topics, topics_of_store
-from eventkit.storage.db.connection import connect
-from eventkit.storage.events.by_stream import Missing
-from eventkit.storage.projections.registry import Live
+from eventkit.projection.run import Projector, TransportSource, known_topics, topics_of_store
+from eventkit.storage.db import connect
+from eventkit.storage.events import Missing
+from eventkit.storage.projections import Live
 from eventkit.transports.base import Flag, Transport, open_history
 from eventkit.worker import Stop
 

@@ -27,7 +27,7 @@ import psycopg
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable, RebuildRefused
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.from_transport import TransportFeeder, listening
 from eventkit.projection.rebuild.memory import shares
@@ -35,12 +35,10 @@ from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
-from eventkit.storage.db.connection import connect, database_errors
-from eventkit.storage.events.by_stream import StreamLog, StreamPart
-from eventkit.storage.events.unknown_types import find_unknown_types, refuse_unknown_types
-from eventkit.storage.outbox.gap_reader import Horizon
-from eventkit.storage.outbox.outbox import read_horizon
-from eventkit.storage.projections.shadow_tables import index_shadow, is_unlogged
+from eventkit.storage.db import connect, database_errors
+from eventkit.storage.events import StreamLog, StreamPart, find_unknown_types, refuse_unknown_types
+from eventkit.storage.outbox import Horizon, read_horizon
+from eventkit.storage.projections import index_shadow, is_unlogged
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")

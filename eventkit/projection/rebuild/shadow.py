@@ -11,20 +11,25 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.define.projection import Projection
-from eventkit.storage.projections.checkpoints import Checkpoints
-from eventkit.storage.projections.generations import dead_generations, forget
-from eventkit.storage.projections.live_tables import LiveTable, find_tables, search_path
-from eventkit.storage.projections.rebuilds import Rebuild, Rebuilds, shadow_name
-from eventkit.storage.projections.registration import register
-from eventkit.storage.projections.shadow_tables import (
+from eventkit.projection.define import Projection
+from eventkit.storage.projections import (
+    Checkpoints,
+    LiveTable,
+    Rebuild,
+    Rebuilds,
     create_shadow,
+    dead_generations,
     definition,
     drop_shadow,
+    find_tables,
+    forget,
     is_lost,
+    refuse_keyless,
     refuse_same_names,
+    register,
+    search_path,
+    shadow_name,
 )
-from eventkit.storage.projections.swap_tables import refuse_keyless
 
 logger = logging.getLogger("eventkit.projection")
 

@@ -11,15 +11,12 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.decrypter import Decrypter
+from eventkit.projection.apply import BatchApplier, Decrypter
 from eventkit.projection.batch import Arrival
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.projections.live_tables import LiveTable, written
-from eventkit.storage.projections.rebuilds import Rebuild, Rebuilds
-from eventkit.storage.projections.registry import Live
+from eventkit.storage.projections import Live, LiveTable, Rebuild, Rebuilds, written
 
 
 class ShadowApplier(BatchApplier):

@@ -18,22 +18,30 @@ import psycopg
 from psycopg.errors import DependentObjectsStillExist, LockNotAvailable, QueryCanceled
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.apply.letter import waiting
+from eventkit.projection.apply import waiting
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.failure.error_class import ErrorClass, classify_error, database_error, said, translated
+from eventkit.projection.failure import ErrorClass, classify_error, database_error, said, translated
 from eventkit.projection.rebuild.from_store import chunks
 from eventkit.projection.rebuild.memory import EVENTS
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.storage.db.blockers import lock_holders
-from eventkit.storage.dead_letters.letters import DeadLetters
-from eventkit.storage.events.by_stream import Missing
-from eventkit.storage.projections.generations import hand_over, keep_malformed, parked_by
-from eventkit.storage.projections.live_tables import LiveTable
-from eventkit.storage.projections.registry import Live
-from eventkit.storage.projections.shadow_tables import definition, drop_shadow
-from eventkit.storage.projections.stream_lag import StreamLag
-from eventkit.storage.projections.swap_tables import lock_tables, merge_rows, needs_itself, swap_names
+from eventkit.storage.db import lock_holders
+from eventkit.storage.dead_letters import DeadLetters
+from eventkit.storage.events import Missing
+from eventkit.storage.projections import (
+    Live,
+    LiveTable,
+    StreamLag,
+    definition,
+    drop_shadow,
+    hand_over,
+    keep_malformed,
+    lock_tables,
+    merge_rows,
+    needs_itself,
+    parked_by,
+    swap_names,
+)
 
 logger = logging.getLogger("eventkit.projection")
 

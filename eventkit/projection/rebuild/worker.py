@@ -12,9 +12,9 @@ from typing import BinaryIO
 import msgspec
 
 from eventkit.errors import EventkitError
-from eventkit.projection.failure.error_class import translated
+from eventkit.projection.failure import translated
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
-from eventkit.projection.run.import_path import load_projections, started_as_module
+from eventkit.projection.run import load_projections, started_as_module
 from eventkit.worker import Stop, collect_garbage_rarely
 
 

@@ -6,16 +6,15 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.projection.apply.decrypter import Decrypter
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.apply import Decrypter
+from eventkit.projection.define import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.memory import Share
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
-from eventkit.storage.db.connection import connect
-from eventkit.storage.events.by_stream import StreamPart
-from eventkit.storage.outbox.outbox import READING
-from eventkit.storage.projections.live_tables import LiveTable
-from eventkit.storage.projections.rebuilds import Rebuild
+from eventkit.storage.db import connect
+from eventkit.storage.events import StreamPart
+from eventkit.storage.outbox import READING
+from eventkit.storage.projections import LiveTable, Rebuild
 from eventkit.worker import Stop
 
 _SESSION = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "300s"}  # nobody waits for a shadow

@@ -1,1 +1,26 @@
 """The process that runs projections: where messages come from, term after term."""
+
+from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
+from eventkit.projection.run.import_path import attribute_at, load_projections, started_as_module
+from eventkit.projection.run.projector import Projector
+from eventkit.projection.run.resume import Begin
+from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run.sources import TransportSource
+from eventkit.projection.run.supervision import Supervised
+from eventkit.projection.run.topics import known_topics, topics_of_store
+
+__all__ = [
+    "Begin",
+    "ProjectionRunner",
+    "Projector",
+    "SourceOptions",
+    "Supervised",
+    "TransportSource",
+    "attribute_at",
+    "broker_of",
+    "known_topics",
+    "load_projections",
+    "remove_abandoned",
+    "started_as_module",
+    "topics_of_store",
+]

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.projection.apply.decrypter import Decrypter
-from eventkit.storage.db.connection import connect
-from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
+from eventkit.projection.apply import Decrypter
+from eventkit.storage.db import connect
+from eventkit.storage.events import History, OwnHistory, RemoteHistory
 
 _OURS = 8  # seconds that our own code may take between two statements
 # After that long a batch goes around what others have locked.

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportError
-from eventkit.storage.projections.consumer_groups import ConsumerGroup, ConsumerGroups
+from eventkit.storage.projections import ConsumerGroup, ConsumerGroups
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.projection")

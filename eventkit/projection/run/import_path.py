@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eventkit.errors import ConfigurationError, EventkitError, ProjectionError
-from eventkit.projection.define.projection import Projection
+from eventkit.projection.define import Projection
 
 
 def load_projections(paths: Iterable[str]) -> list[Projection]:

@@ -18,19 +18,16 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError
-from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.bisect import EventIsolation
-from eventkit.projection.apply.lanes import waves
-from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.apply import BatchApplier, EventIsolation, StreamParking, waves
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
-from eventkit.projection.failure.set_aside import SetAside
+from eventkit.projection.failure import SetAside
 from eventkit.projection.reached import Reached
 from eventkit.projection.run.resume import Begin, ResumePoints
 from eventkit.projection.run.waits_report import WaitsReport
-from eventkit.storage.dead_letters.letters import Letter
-from eventkit.storage.events.stream_history import History
-from eventkit.storage.projections.handler_waits import WaitingHandler
+from eventkit.storage.dead_letters import Letter
+from eventkit.storage.events import History
+from eventkit.storage.projections import WaitingHandler
 from eventkit.worker import Stop
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 from eventkit.errors import PlaceGone
-from eventkit.projection.apply.applier import BatchApplier
-from eventkit.storage.projections.broker_places import BrokerPlaces, Place, Saved
+from eventkit.projection.apply import BatchApplier
+from eventkit.storage.projections import BrokerPlaces, Place, Saved
 from eventkit.transports.base import Range
 
 logger = logging.getLogger("eventkit.projection")

@@ -16,13 +16,11 @@ import msgspec
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.event_loop import CallInterrupted
-from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.duplicates import Recent
+from eventkit.projection.apply import BatchApplier, Recent
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
-from eventkit.projection.define.projection import Projection
-from eventkit.projection.failure.breaker import Breakers
-from eventkit.projection.failure.set_aside import SetAside
+from eventkit.projection.define import Projection
+from eventkit.projection.failure import Breakers, SetAside
 from eventkit.projection.run.backfill import EVERY, Backfill
 from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
@@ -30,11 +28,9 @@ from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import StoreSource, TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
-from eventkit.storage.events.unknown_types import refuse_unknown_types
-from eventkit.storage.outbox.event_log import EventLog
-from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import READING
-from eventkit.storage.retention.prune import pruned_categories
+from eventkit.storage.events import refuse_unknown_types
+from eventkit.storage.outbox import READING, EventLog, Lease
+from eventkit.storage.retention import pruned_categories
 from eventkit.transports.base import Flag, Transport, open_transport
 from eventkit.worker import Stop
 

@@ -11,9 +11,7 @@ from typing import Any
 import psycopg
 
 from eventkit.domain.message import Message, total_size
-from eventkit.storage.outbox.event_log import EventLog
-from eventkit.storage.outbox.gap_reader import GapReader
-from eventkit.storage.outbox.outbox import message
+from eventkit.storage.outbox import EventLog, GapReader, message
 from eventkit.transports.base import MAX_BYTES, Mark, Subscription
 
 LIMIT = 4_000  # messages in a batch

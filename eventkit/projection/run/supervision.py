@@ -9,8 +9,7 @@ import logging
 import time
 
 from eventkit.errors import EventkitError, ProjectionDeleted, ProjectionError, VersionMismatch
-from eventkit.projection.failure.error_class import said, translated
-from eventkit.projection.failure.error_place import frames_of
+from eventkit.projection.failure import frames_of, said, translated
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.worker import PASSING, Stop, Waits
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import psycopg
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.projection.define.projection import Projection
-from eventkit.storage.events.categories import known_topics as sent_topics
-from eventkit.storage.events.categories import stored_categories
+from eventkit.domain.catalog import Catalog
+from eventkit.projection.define import Projection
+from eventkit.storage.events import known_topics as sent_topics
+from eventkit.storage.events import stored_categories
 
 
 def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:

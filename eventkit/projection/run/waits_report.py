@@ -8,8 +8,8 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from eventkit.projection.failure.set_aside import SetAside
-from eventkit.storage.projections.handler_waits import WaitingHandler
+from eventkit.projection.failure import SetAside
+from eventkit.storage.projections import WaitingHandler
 
 _CHANGED, _SAME = 1.0, 5.0  # seconds between two writes, at least and at most
 

@@ -1,1 +1,53 @@
 """PostgreSQL itself: connections and their settings, statements on any driver, text for statements."""
+
+from eventkit.storage.db.advisory_locks import projection_gate
+from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.asyncpg_statements import is_asyncpg
+from eventkit.storage.db.blockers import lock_holders
+from eventkit.storage.db.connection import connect, database_errors, first_line, translated
+from eventkit.storage.db.driver_errors import psycopg_error
+from eventkit.storage.db.execute import (
+    INTERRUPTED,
+    Asynchronous,
+    Executor,
+    OpenConnection,
+    Statement,
+    Steps,
+    Synchronous,
+    run,
+    within,
+)
+from eventkit.storage.db.identity_columns import identity_problems
+from eventkit.storage.db.row_loaders import Row
+from eventkit.storage.db.session_checks import revision_problem, revisions
+from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db.wire_text import file_name, plain_text
+
+__all__ = [
+    "INTERRUPTED",
+    "Asynchronous",
+    "Executor",
+    "OpenConnection",
+    "Row",
+    "Statement",
+    "Steps",
+    "Synchronous",
+    "connect",
+    "database_errors",
+    "file_name",
+    "first_line",
+    "identity_problems",
+    "is_asyncpg",
+    "lock_holders",
+    "plain_array",
+    "plain_text",
+    "projection_gate",
+    "psycopg_error",
+    "quoted",
+    "revision_problem",
+    "revisions",
+    "run",
+    "text_array",
+    "translated",
+    "within",
+]

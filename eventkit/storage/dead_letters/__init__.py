@@ -1,1 +1,21 @@
 """Dead letters: written, looked for, and acted on."""
+
+from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
+from eventkit.storage.dead_letters.letters import BEHIND, CAUSES, GAP, DeadLetters, Kept, Letter
+from eventkit.storage.dead_letters.query import Action, Choice, Filed, LetterFilter, LetterQuery
+
+__all__ = [
+    "BEHIND",
+    "CAUSES",
+    "GAP",
+    "TOMBSTONE",
+    "Action",
+    "Choice",
+    "DeadLetters",
+    "Filed",
+    "Kept",
+    "Letter",
+    "LetterActions",
+    "LetterFilter",
+    "LetterQuery",
+]

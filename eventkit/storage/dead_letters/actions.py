@@ -18,13 +18,11 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 from eventkit.storage.dead_letters.letters import COPIED, GAP, RECORD
 from eventkit.storage.dead_letters.query import LIVE, RELAY, Choice
-from eventkit.storage.events.digests import part_of
-from eventkit.storage.projections.checkpoints import Checkpoint
-from eventkit.storage.projections.inbox import Inbox
-from eventkit.storage.projections.registry import ProjectionRegistry
+from eventkit.storage.events import part_of
+from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
 
 TOMBSTONE = "eventkit.tombstone"  # the type of what is published in place of a discarded event: nobody handles it
 

@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.message import Message
-from eventkit.storage.db.wire_text import file_name, plain_text
+from eventkit.storage.db import file_name, plain_text
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
 MAX_BYTES = 8_000_000  # of the letters that are loaded at once; a single one may exceed it

@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 RELAY = "relay"
 

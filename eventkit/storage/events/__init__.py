@@ -1,1 +1,89 @@
 """The event store: append, read, decide by tags."""
+
+from eventkit.storage.events.append import Expected
+from eventkit.storage.events.append_sql import SourceTopics, shard_of
+from eventkit.storage.events.by_stream import Missing, Newest, StreamLog, StreamPart
+from eventkit.storage.events.categories import (
+    held_topics,
+    known_topics,
+    record_held,
+    record_topic,
+    stored_categories,
+    topics_in_use,
+)
+from eventkit.storage.events.decision import Found, Item, items_of, query_steps
+from eventkit.storage.events.digests import HEX, PRIME, SUM, Question, Stored, added, ask, part_of
+from eventkit.storage.events.entries import Entries, merged, stream_of
+from eventkit.storage.events.event_store import (
+    ANY,
+    NO_STREAM,
+    Append,
+    Appended,
+    Caused,
+    Decision,
+    EventStore,
+    QueryItem,
+)
+from eventkit.storage.events.inline import InlineContext, Inlined
+from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
+from eventkit.storage.events.read import NO_END, End, ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
+from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.events.unknown_types import find_unknown_types, refuse_unknown_types
+
+__all__ = [
+    "ANY",
+    "HEX",
+    "NO_END",
+    "NO_STREAM",
+    "PRIME",
+    "SUM",
+    "Advanced",
+    "Append",
+    "Appended",
+    "Caused",
+    "Decision",
+    "End",
+    "Entries",
+    "EventStore",
+    "Expected",
+    "Found",
+    "History",
+    "InlineContext",
+    "Inlined",
+    "Item",
+    "Missing",
+    "Newest",
+    "OwnHistory",
+    "QueryItem",
+    "Question",
+    "ReadSql",
+    "RemoteHistory",
+    "SourceTopics",
+    "Stored",
+    "StreamLog",
+    "StreamPages",
+    "StreamPart",
+    "TagSql",
+    "Target",
+    "Window",
+    "added",
+    "advanced",
+    "ask",
+    "event_rows",
+    "find_unknown_types",
+    "held_topics",
+    "items_of",
+    "known_topics",
+    "merged",
+    "page_steps",
+    "part_of",
+    "query_steps",
+    "record_held",
+    "record_topic",
+    "refuse_unknown_types",
+    "shard_of",
+    "stored_categories",
+    "stream_of",
+    "topics_in_use",
+]

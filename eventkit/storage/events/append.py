@@ -22,9 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import INTERRUPTED, Row, Statement, Steps
+from eventkit.storage.db import INTERRUPTED, Row, Statement, Steps, database_errors, plain_array, text_array
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import ANY_VERSION, AT_VERSION, NEW_STREAM, SourceTopics, kind_of, statement_of
 from eventkit.storage.events.decision import (
@@ -36,7 +34,7 @@ from eventkit.storage.events.decision import (
     tags_of,
 )
 from eventkit.storage.events.tag_sql import TagSql
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.privacy import Encryption
 
 _SHOWN = 5  # streams of a call that an error names
 

@@ -14,9 +14,7 @@ guard of a missing stream leaves a row at version 0, which an append that expect
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.execute import Statement
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Statement, plain_array, quoted, text_array
 from eventkit.storage.entry import Entry
 from eventkit.storage.tables import SHARDS
 

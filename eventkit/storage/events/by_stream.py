@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.outbox.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
+from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
 
 _OF = "(cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"
 _TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _OF

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e

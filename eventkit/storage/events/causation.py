@@ -14,12 +14,10 @@ from uuid import UUID
 
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import InvalidEvent
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Row, Statement, Steps
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Row, Statement, Steps, database_errors, quoted
 from eventkit.storage.events.read import COLUMNS, Chosen, Window, check_gap_proof, numbers
-from eventkit.storage.outbox.outbox import OTHERS, encoded, split_holders
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.outbox import OTHERS, encoded, split_holders
+from eventkit.storage.privacy import Encryption
 
 _WAITS = 20  # times 10 ms for the appends that are open
 _BEYOND = 2**63 - 1

@@ -17,18 +17,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.tags import check_tags
 from eventkit.errors import DecisionChanged, InvalidEvent
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Row, Statement, Steps
+from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_array, text_array
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import AT_VERSION, SourceTopics, many_params
 from eventkit.storage.events.tag_sql import TagSql
-from eventkit.storage.outbox.outbox import encoded
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.outbox import encoded
+from eventkit.storage.privacy import Encryption
 
 NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db import plain_array, text_array
 
 PRIME = 2**61 - 1
 

@@ -11,9 +11,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.codec.encoded import Encoded
-from eventkit.domain.codec.validation_errors import shown
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.codec import Encoded, shown
 from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import check_tags

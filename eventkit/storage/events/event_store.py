@@ -15,14 +15,13 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.catalog.names import category_of
+from eventkit.domain.catalog import Catalog, category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
-from eventkit.storage.db.execute import Asynchronous, Executor, Synchronous
+from eventkit.storage.db import Asynchronous, Executor, Synchronous
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
 from eventkit.storage.events.causation import Caused, CorrelatedPages, StorySql, causes_steps, tree_steps
@@ -41,10 +40,8 @@ from eventkit.storage.events.read import (
     page_steps,
 )
 from eventkit.storage.events.tag_sql import TagSql
-from eventkit.storage.privacy.encryption import Encryption
-from eventkit.storage.subscriptions.database_address import Database, address_of
-from eventkit.storage.subscriptions.live_log import LiveLogs
-from eventkit.storage.subscriptions.subscription import Follower, LiveSubscription, wanted_by
+from eventkit.storage.privacy import Encryption
+from eventkit.storage.subscriptions import Database, Follower, LiveLogs, LiveSubscription, address_of, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 __all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Caused", "Decision", "EventStore", "Expected", "QueryItem"]

@@ -16,13 +16,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConcurrencyError, ProjectionError, UnsupportedConnection
-from eventkit.storage.db.asyncpg_statements import is_asyncpg
-from eventkit.storage.db.execute import Asynchronous, Executor, OpenConnection, Synchronous, run, within
+from eventkit.storage.db import Asynchronous, Executor, OpenConnection, Synchronous, is_asyncpg, run, within
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import Appended, Call, Written, append_steps, cause, fail
 from eventkit.storage.events.append_sql import SourceTopics
 from eventkit.storage.events.inline_sql import InlineSql, Target, following_params
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.privacy import Encryption
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession

@@ -32,10 +32,7 @@ these in the way of a projector.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from eventkit.storage.db.advisory_locks import projection_gate
-from eventkit.storage.db.arrays import plain_array
-from eventkit.storage.db.execute import Row
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Row, plain_array, projection_gate, quoted
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import SqlParts
 from eventkit.storage.events.digests import PRIME

@@ -19,13 +19,9 @@ import msgspec
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, NotPrimary, StreamPruned, UnsupportedConnection
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.execute import Row, Statement, Steps
-from eventkit.storage.db.sql_text import quoted
-from eventkit.storage.outbox.gaps import Holders, missing
-from eventkit.storage.outbox.outbox import NEARLY_BYTES, OTHERS, encoded, split_holders
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_array, quoted, text_array
+from eventkit.storage.outbox import NEARLY_BYTES, OTHERS, Holders, encoded, missing, split_holders
+from eventkit.storage.privacy import Encryption
 
 MAX_BYTES = 8_000_000  # nearly, of the events of one statement
 COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,

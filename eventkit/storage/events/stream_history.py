@@ -12,9 +12,9 @@ import psycopg
 
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 from eventkit.storage.events.digests import Question, Stored, ask
-from eventkit.storage.outbox.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
+from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
 
 logger = logging.getLogger("eventkit.projection")
 

@@ -11,7 +11,7 @@ last event that is gone, having been rolled back to a savepoint. Versions of tag
 events that do not match, and fall with a savepoint.
 """
 
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import quoted
 from eventkit.storage.events.append_sql import MANY_LOCKS, NO_PARTS, AppendSql, SqlParts, many_sql
 from eventkit.storage.events.read import COLUMNS
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from eventkit.domain.catalog.catalog import Catalog
+from eventkit.domain.catalog import Catalog
 from eventkit.errors import UnknownEventType
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 _TYPES = """
 with recursive t(type) as (

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
 from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import Deposed, StorageError
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 logger = logging.getLogger("eventkit.lease")
 

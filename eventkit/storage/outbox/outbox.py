@@ -15,8 +15,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors, plain_array, text_array
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 

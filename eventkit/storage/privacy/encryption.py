@@ -10,13 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from eventkit.domain.codec.encoded import Encoded, Sealable, Values
-from eventkit.domain.codec.personal import marked
+from eventkit.domain.codec import Encoded, Sealable, Values, marked
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.sealing import Cipher, SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
 from eventkit.errors import ConfigurationError
-from eventkit.storage.db.execute import Steps
+from eventkit.storage.db import Steps
 from eventkit.storage.entry import Entry
 from eventkit.storage.privacy.subject_keys import KeySql, free_keys, reading_keys, writing_keys
 

@@ -13,9 +13,7 @@ from eventkit.domain.header_values import shown
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.sealing import Cipher, SubjectKey
 from eventkit.errors import SubjectForgotten, SubjectKeyMissing
-from eventkit.storage.db.arrays import text_array
-from eventkit.storage.db.execute import Statement, Steps
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Statement, Steps, quoted, text_array
 
 _COLUMNS = "subject, key_id, key, master_key"
 _READ = f"select {_COLUMNS} from {{s}}.subject_keys where subject = any(%(subjects)s::text[])"

@@ -2,9 +2,7 @@
 
 import msgspec
 
-from eventkit.storage.db.arrays import text_array
-from eventkit.storage.db.execute import Steps
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db import Steps, quoted, text_array
 
 # One row at least, also where nothing is registered or applied: the projection's, beside each stream's checkpoint.
 _APPLIED = """

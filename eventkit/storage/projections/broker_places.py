@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db import plain_array, text_array
 
 Place = tuple[int, ...]
 Saved = tuple[str, int, str, Place]  # topic, shard, topic_id, place

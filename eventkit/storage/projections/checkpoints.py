@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.events.digests import PRIME, added
+from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.events import PRIME, added
 
 # Locks each checkpoint it touches, in order of stream; one index look-up a stream. The WHERE compares with the run's
 # *first* version: `k.version < excluded.version` would skip over holes. A run from above version 1 must not create a

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 _FOLLOW = """insert into {s}.groups as g (name, broker, projection, topics)
              values (%(name)s, %(broker)s, %(projection)s, %(topics)s)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 ALIVE = 60.0  # seconds for which a row counts
 

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.db.wire_text import file_name
+from eventkit.storage.db import database_errors, file_name, plain_array, text_array
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
-COUNTED = 10_000  # messages that are counted at most
+MOST_COUNTED = 10_000  # messages that are counted at most
 _PAGE = 10_000  # rows that are pruned in one transaction
 
 # A process that has the same message at the same time waits for the first at the unique key, then finds it taken.
@@ -37,7 +35,7 @@ _MOVE = "update {s}.inbox set event_id = %s, parked = %s where handler = %s and 
 _OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
            and (%(handler)s::text is null or handler = %(handler)s::text)"""
 _OLDEST = "select clock_timestamp() - received_at from {s}.inbox order by received_at limit 1"
-_SOME = f"select count(*) from (select {{old}} limit {COUNTED}) counted"
+_SOME = f"select count(*) from (select {{old}} limit {MOST_COUNTED}) counted"
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
   select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
 # The transaction that keeps a reply has inserted its row before. The conflict finds it by its key, whatever the planner
@@ -137,7 +135,7 @@ def find_replies(
         return {message: StoredReply(*rest) for message, *rest in rows}
 
 
-def prune(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
     """Forget messages that were received longer ago, on an autocommit connection, in batches; return how many.
 
     What is parked stays. A message that a broker delivers again after that takes effect again.
@@ -159,7 +157,9 @@ def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None
     return row[0] if row else None
 
 
-def count_old(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
+def count_old_messages(
+    connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None
+) -> int:
     """Return how many messages `prune` would forget, 10,000 at most: there may be more then."""
     with database_errors():
         statement = _SOME.format(old=_OLD).format(s=f'"{schema}"').encode()

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db.advisory_locks import projection_gate
+from eventkit.storage.db import projection_gate
 
 # The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
 _FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s), pg_relation_filenode(tableoid)

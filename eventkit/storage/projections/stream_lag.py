@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.events.by_stream import StreamLog, StreamPart
+from eventkit.storage.events import StreamLog, StreamPart
 from eventkit.storage.projections.checkpoints import Checkpoints
 
 _PAGE = 5_000  # streams

@@ -1,1 +1,6 @@
 """How events leave the store: pruned, or archived with their stream."""
+
+from eventkit.storage.retention.archive import Archive
+from eventkit.storage.retention.prune import Count, PruneRun, Which, long_ago, pruned_categories
+
+__all__ = ["Archive", "Count", "PruneRun", "Which", "long_ago", "pruned_categories"]

@@ -14,9 +14,8 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.errors import ArchiveError
-from eventkit.storage.db.arrays import plain_array, text_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.events.digests import HEX, PRIME, SUM
+from eventkit.storage.db import database_errors, plain_array, text_array
+from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.retention.maintenance_role import check_maintenance
 from eventkit.storage.retention.prune import FORGET_DECISIONS, READS, RECORD, take_away

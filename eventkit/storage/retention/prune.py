@@ -17,9 +17,8 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.db.arrays import plain_array
-from eventkit.storage.db.connection import database_errors
-from eventkit.storage.events.digests import HEX, PRIME, SUM
+from eventkit.storage.db import database_errors, plain_array
+from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
 
 BATCH = 1_000  # events

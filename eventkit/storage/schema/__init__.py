@@ -1,1 +1,26 @@
 """The tables of an installation: compared with the code, their sizes, roles and identities."""
+
+from eventkit.storage.schema.health import SOME, Health, Slot
+from eventkit.storage.schema.installation import adopt, look, refuse_moved, remember, unknown_server
+from eventkit.storage.schema.roles import create_roles, incomplete, purposes, role_statements
+from eventkit.storage.schema.sizes import Sizes, table_sizes
+from eventkit.storage.schema.verify import differences, notes
+
+__all__ = [
+    "SOME",
+    "Health",
+    "Sizes",
+    "Slot",
+    "adopt",
+    "create_roles",
+    "differences",
+    "incomplete",
+    "look",
+    "notes",
+    "purposes",
+    "refuse_moved",
+    "remember",
+    "role_statements",
+    "table_sizes",
+    "unknown_server",
+]

@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import InstallationMoved
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 
 logger = logging.getLogger("eventkit.storage")
 

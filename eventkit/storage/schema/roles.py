@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import StorageError
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
 
 Right = tuple[str, str]  # what (a table, a sequence, "schema" or "database") and a privilege
@@ -48,7 +48,7 @@ _EFFECTIVE = """select has_schema_privilege(%(schema)s::regnamespace, 'usage'), 
    where not has_table_privilege(format('%%s.%%I', %(schema)s::text, t), p))"""
 
 
-def statements(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
+def role_statements(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
     """Return the SQL that makes the roles what they must be; none where they are."""
     with database_errors():
         found = [each for role in ROLES for each in _of_role(connection, schema, role, name_of(role, prefix))]
@@ -58,10 +58,10 @@ def statements(connection: psycopg.Connection[Any], schema: str, prefix: str = D
     return found
 
 
-def create(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
+def create_roles(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
     """Run those statements in one transaction, as a role that may create roles and owns the tables; return them."""
     with connection.transaction():
-        found = statements(connection, schema, prefix)
+        found = role_statements(connection, schema, prefix)
         for statement in found:
             try:
                 connection.execute(statement.encode())
@@ -81,7 +81,7 @@ def purposes(connection: psycopg.Connection[Any], schema: str) -> dict[str, list
 def incomplete(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
     """Return the statements for roles that are there already: after an upgrade they may lack rights on new tables."""
     there = {name_of(role, prefix) for role in ROLES if connection.execute(_ROLE, [name_of(role, prefix)]).fetchone()}
-    return [each for each in statements(connection, schema, prefix) if each.split()[-1].strip('"') in there]
+    return [each for each in role_statements(connection, schema, prefix) if each.split()[-1].strip('"') in there]
 
 
 def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db.connection import database_errors
+from eventkit.storage.db import database_errors
 from eventkit.storage.tables import metadata
 
 _TABLES = """select relname, greatest(n_live_tup, 0), pg_total_relation_size(relid), n_dead_tup

@@ -24,9 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
-from eventkit.storage.db.connection import connect, database_errors
-from eventkit.storage.db.identity_columns import identity_problems
-from eventkit.storage.db.session_checks import revision_problem, revisions
+from eventkit.storage.db import connect, database_errors, identity_problems, revision_problem, revisions
 from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, STORAGE, VERSION_TABLE, metadata
 
 Facts = dict[str, str]

@@ -16,12 +16,9 @@ from weakref import WeakSet
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import DatabaseUnavailable, NotPrimary, StoreRestored
-from eventkit.storage.db.connection import connect
-from eventkit.storage.db.execute import Executor
-from eventkit.storage.outbox.event_log import EventLog
-from eventkit.storage.outbox.gap_reader import GapReader
-from eventkit.storage.outbox.outbox import READING, encoded
-from eventkit.storage.privacy.encryption import Encryption
+from eventkit.storage.db import Executor, connect
+from eventkit.storage.outbox import READING, EventLog, GapReader, encoded
+from eventkit.storage.privacy import Encryption
 
 logger = logging.getLogger("eventkit.subscribe")
 

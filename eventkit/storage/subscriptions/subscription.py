@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from eventkit.domain.catalog.catalog import Catalog
-from eventkit.domain.catalog.names import category_of
+from eventkit.domain.catalog import Catalog, category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import DatabaseUnavailable, NotPrimary
 from eventkit.storage.subscriptions.live_log import AGAIN, LiveBatch, LiveLog, LiveLogs, Log

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from eventkit.config import ENCODE
-from eventkit.domain.catalog.catalog import DEFAULT_MAX_BYTES
+from eventkit.domain.catalog import DEFAULT_MAX_BYTES
 from eventkit.errors import ConfigurationError
 from eventkit.transports.url import split_url
 

@@ -1,0 +1,27 @@
+"""A contract for import-linter: a room is imported by its face, and nothing deeper by anybody outside."""
+
+from grimp import ImportGraph
+from importlinter import Contract, ContractCheck, fields, output
+
+
+class FaceContract(Contract):
+    """`rooms` are packages: their modules may be imported from within the room alone."""
+
+    rooms = fields.ListField(subfield=fields.StringField())
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: FBT001 import-linter's signature
+        """Find the imports that go past a face."""
+        del verbose
+        past = [
+            f"{importer} imports {module}: import it from {room}"
+            for room in self.rooms  # type: ignore[attr-defined] # a field is replaced by its value
+            for module in sorted(graph.find_descendants(str(room)))
+            for importer in sorted(graph.find_modules_that_directly_import(module))
+            if importer != room and not importer.startswith(f"{room}.")
+        ]
+        return ContractCheck(kept=not past, metadata={"past": past})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        """Print each of them."""
+        for line in check.metadata["past"]:
+            output.print_error(line)
