@@ -1,4 +1,4 @@
-"""Hold the documents to the code: links resolve, promises name tests that exist, programs in them are ones that run.
+"""Hold the documents to the code: links resolve, promises name tests that exist, errors have a cure, programs run.
 
 Called by `make docs`. Prints each thing that is wrong with its place and exits 1, or one line if all is well.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+CURES = ROOT / "docs" / "troubleshooting.md"
+ERRORS = ROOT / "eventkit" / "errors.py"
 PROGRAMS = {
     "README.md": "examples/quickstart.py",
     "docs/async-handlers.md": "examples/async_handlers.py",
@@ -26,7 +28,7 @@ def main() -> int:
     """Print what is wrong; return the exit code."""
     documents = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
     wrong = [line for document in documents for line in broken_links(document)]
-    wrong += [*promises_without_a_test(), *programs_that_no_test_runs()]
+    wrong += [*promises_without_a_test(), *errors_without_a_cure(), *programs_that_no_test_runs()]
     print("\n".join(wrong) or f"{len(documents)} documents: links, promises and the programs in them hold")
     return 1 if wrong else 0
 
@@ -59,6 +61,14 @@ def promises_without_a_test() -> Iterator[str]:
     for row in re.findall(r"^\| \*\*(.+?)\*\*(.*)$", GUARANTEES.read_text(), re.MULTILINE):
         if "[`test_" not in row[1]:
             yield f"docs/guarantees.md: the promise {row[0]!r} names no test"
+
+
+def errors_without_a_cure() -> Iterator[str]:
+    """Yield a line for each public error that the page of symptoms and cures does not name."""
+    cures = CURES.read_text()
+    for name in re.findall(r"^class (\w+)", ERRORS.read_text(), re.MULTILINE):
+        if f"`{name}`" not in cures:
+            yield f"docs/troubleshooting.md: the error {name} of eventkit/errors.py is not named"
 
 
 def programs_that_no_test_runs() -> Iterator[str]:
