@@ -134,7 +134,7 @@ def test_a_snapshot_that_lacks_an_event_is_not_kept(sessions: sessionmaker[Sessi
     assert reads == [6, 7, 0]
 
 
-def test_what_a_savepoint_took_back_takes_its_snapshot_back(session: Session) -> None:
+def test_a_rollback_to_a_savepoint_takes_its_snapshot_back(session: Session) -> None:
     """Neither the events nor a state that has them are seen again."""
     with session.begin_nested() as nested:
         enrol(session, *(("c", f"s{number}") for number in range(9)))
@@ -220,7 +220,7 @@ class Seen(DecisionModel):
         self.versions.append(envelope.version)
 
 
-def test_a_model_gets_envelopes_and_ignores_what_it_says(session: Session) -> None:
+def test_a_model_gets_envelopes_and_ignores_the_types_it_names(session: Session) -> None:
     """A type that it asks for and neither evolves nor ignores is an error."""
     seen = Decisions(store, Seen)
     store.append(session, PLACE, CourseDefined("c"), Subscribed("c", "s"))
@@ -230,7 +230,7 @@ def test_a_model_gets_envelopes_and_ignores_what_it_says(session: Session) -> No
         seen.load(session, "c")
 
 
-def test_what_is_no_decision_model_is_refused(session: Session) -> None:
+def test_a_class_that_is_no_decision_model_is_refused(session: Session) -> None:
     """A class of another kind, a model without a query, without evolve methods, or that was not loaded."""
 
     class Empty(DecisionModel):
@@ -255,7 +255,7 @@ def test_what_is_no_decision_model_is_refused(session: Session) -> None:
         plain.append(session, Seats("c", "s"), PLACE, Subscribed("c", "s"))
 
 
-def test_snapshots_of_what_may_be_personal_are_refused() -> None:
+def test_snapshots_that_may_hold_personal_data_are_refused() -> None:
     """A snapshot would keep it in plain text."""
     people = Catalog("people")
 

@@ -73,7 +73,7 @@ def test_recording_while_the_state_is_evolved_is_refused() -> None:
         Repository(store, Eager, category="eager").new(1).record(Added(1))
 
 
-def test_reading_what_is_recorded_while_the_state_is_evolved_is_refused() -> None:
+def test_reading_recorded_events_while_the_state_is_evolved_is_refused() -> None:
     """It is empty when the aggregate is loaded."""
 
     class Counting(Aggregate):

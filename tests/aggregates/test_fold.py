@@ -59,7 +59,7 @@ def test_a_dataclass_with_slots_is_an_aggregate() -> None:
     assert counter.count == 1
 
 
-def test_a_subclass_replaces_what_it_overrides() -> None:
+def test_a_subclass_replaces_the_methods_it_overrides() -> None:
     """An evolve method of the same name takes the place of the base's."""
 
     class Doubled(Order):
@@ -73,7 +73,7 @@ def test_a_subclass_replaces_what_it_overrides() -> None:
     assert order.items == {"tea": 6}
 
 
-def test_recording_what_is_not_evolved_is_refused_unless_ignored() -> None:
+def test_recording_a_type_that_is_not_evolved_is_refused_unless_ignored() -> None:
     """An event without a meaning for the state is a mistake, or is named in `ignored`."""
     order = Order()
 
@@ -84,7 +84,7 @@ def test_recording_what_is_not_evolved_is_refused_unless_ignored() -> None:
     assert order.recorded == (Viewed(),)
 
 
-def test_a_decider_records_what_it_decides() -> None:
+def test_a_decider_records_its_decision() -> None:
     """Each command sees the state that the events before have made."""
     deciding: Deciding[Add | Close, Cart] = cart.fold.opened(Cart(), Track())
 

@@ -27,7 +27,7 @@ from tests.storage.shop import written
 ORDER = shop.stream("order", 1)
 
 
-def test_what_was_changed_is_loaded_again(session: Session) -> None:
+def test_a_changed_aggregate_is_loaded_with_its_changes(session: Session) -> None:
     """A new aggregate and a loaded one are changed in the same way; each block appends what it recorded."""
     with orders.change(session, 1) as order:
         order.add("tea")
@@ -104,7 +104,7 @@ def test_a_saved_aggregate_can_be_changed_further(session: Session) -> None:
     assert [e.metadata.extra["by"] for e in store.read_stream(session, ORDER)] == ["tea", "cake"]
 
 
-def test_what_is_saved_follows_the_cause(session: Session) -> None:
+def test_saved_events_follow_the_cause(session: Session) -> None:
     """In a handler, a repository bound to the envelope gives its events the story of what they answer."""
     store.append(session, shop.stream("cart", 1), Closed())
     cause = next(store.read_stream(session, shop.stream("cart", 1)))
@@ -192,7 +192,7 @@ def test_ignored_types_are_not_even_decoded(session: Session, database_url: str)
         ("data = '{}'", UndecodableEvent),
     ],
 )
-def test_what_cannot_be_decoded_is_an_error_with_its_place(
+def test_an_undecodable_event_is_an_error_with_its_place(
     session: Session, database_url: str, change: str, error: type[Exception]
 ) -> None:
     """The error keeps its kind and says where the event stands."""

@@ -19,7 +19,7 @@ OPERATIONS = ["add", "add", "add", "commit", "roll back", "savepoint", "other", 
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_whatever_happens_the_state_is_the_fold(engine: Engine, every: int, plan: list[str]) -> None:
+def test_the_state_is_always_the_fold(engine: Engine, every: int, plan: list[str]) -> None:
     """Saves, rollbacks, savepoints, another writer, lost and spoilt snapshots, in any order: loading is right."""
     key = uuid4()
     plain = Repository(store, Order, category="order")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_the_cost_of_an_event_depends_little_on_what_it_holds() -> None:
+def test_the_cost_of_an_event_depends_little_on_its_content() -> None:
     """Texts that look like numbers once cost up to 70 times a plain event; on an idle machine it is below 1.5."""
     words = [sys.executable, "-m", "benchmarks", "codec", "--rounds", "3", "--seconds", "0.005", "--json"]
 

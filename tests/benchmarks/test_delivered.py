@@ -31,7 +31,7 @@ def send(kafka: KafkaServer | GivenKafka, topic: str, numbers: Sequence[int], ke
     assert producer.flush(30) == 0
 
 
-def test_what_is_missing_repeated_or_out_of_order_is_counted(kafka: KafkaServer | GivenKafka, topic: str) -> None:
+def test_missing_repeated_and_disordered_messages_are_counted(kafka: KafkaServer | GivenKafka, topic: str) -> None:
     """Of one stream 1, 2, 4, 3, 2 arrived where 1 to 5 were written; another stream is not mixed up with it."""
     stream = [7 + STREAMS * version for version in range(1, 6)]
     other = 8 + STREAMS

@@ -23,7 +23,7 @@ def measured(postgres: PostgresServer, *options: str) -> dict[str, float]:
     return figures
 
 
-def test_what_reads_the_store_stays_below_the_bound(postgres: PostgresServer) -> None:
+def test_readers_of_the_store_stay_below_the_bound(postgres: PostgresServer) -> None:
     """Small events, then 260 MB of large ones, of which half take a hundredth of that in the store."""
     figures = measured(postgres, "--from", "store", "--size", "mixed", "--large", "300", "--small", "1000")
 

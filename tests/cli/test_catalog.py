@@ -42,7 +42,7 @@ def test_a_release_that_breaks_nothing_exits_with_0(tmp_path: Path) -> None:
     assert "catalog shop can read its old events (1 types) and breaks nothing of" in result.stdout
 
 
-def test_a_release_that_breaks_something_says_what_and_exits_with_1() -> None:
+def test_a_breaking_release_is_described_and_exits_with_1() -> None:
     """Each line is a sentence that begins with whom it concerns; either concern can be asked for alone."""
     old = exported(version=2, renamed_from=["Placed"])
 
@@ -54,7 +54,7 @@ def test_a_release_that_breaks_something_says_what_and_exits_with_1() -> None:
     assert "OrderPlaced went from version 2 back to 1" in both.stdout
 
 
-def test_a_field_that_lost_its_mark_fails_whatever_is_asked_for() -> None:
+def test_a_field_that_lost_its_mark_fails_under_any_option() -> None:
     """What is written in plain text once stays so."""
     result = run(
         "check", SHOP, "--against", "-", "--for", "old-events", given=exported(personal={"customer": "<stream>"})

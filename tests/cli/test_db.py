@@ -70,7 +70,7 @@ def test_a_script_reads_json(empty_database_url: str) -> None:
     assert json.loads(verified.stdout) == {"schema": "records", "differences": [], "notes": []}
 
 
-def test_verify_prints_what_differs_and_fails(database_url: str) -> None:
+def test_verify_prints_differences_and_fails(database_url: str) -> None:
     """A line for each difference, exit code 1."""
     with psycopg.connect(database_url) as session:
         session.execute("drop table eventkit.leases")

@@ -92,7 +92,7 @@ def test_the_payload_is_masked_unless_asked_for(url: str) -> None:
     assert json.loads(run(url, "show", "1", "--json").output)["letters"][0]["data"] == {"by": "***"}
 
 
-def test_what_an_error_says_is_masked_as_the_payload_is(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_text_of_an_error_is_masked_as_the_payload_is(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """It may quote the event: the list says what kind of error it was and where, and so does the projector's log."""
     caplog.set_level("DEBUG")
     apply(url, [message("order-3", 1, SECRET)])
@@ -118,7 +118,7 @@ def test_a_redrive_takes_whole_streams_and_asks_with_their_count(url: str) -> No
 
 
 @pytest.mark.parametrize("command", ["redrive", "discard"])
-def test_a_dry_run_says_what_would_be_done(url: str, command: str) -> None:
+def test_a_dry_run_describes_the_change(url: str, command: str) -> None:
     """And does nothing."""
     before = (letters(url), checkpoints(url))
 
@@ -147,7 +147,7 @@ def test_a_redrive_that_fails_again_says_so(url: str) -> None:
     assert shown.output.endswith("1 letter still there: `eventkit dead-letters list` says why\n")
 
 
-def test_a_redrive_that_nobody_takes_up_says_what_to_do(url: str) -> None:
+def test_a_redrive_that_no_projector_takes_up_gives_advice(url: str) -> None:
     """The request stays; the list shows it; exit 1, for a script."""
     shown = run(url, "redrive", "--all", "--yes", "--wait", "0", "--as", "ann")
 
@@ -157,9 +157,7 @@ def test_a_redrive_that_nobody_takes_up_says_what_to_do(url: str) -> None:
     assert "failed, redrive asked by ann" in run(url, "list").output
 
 
-def test_a_running_projector_does_not_take_what_the_named_code_is_to_do(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_projector_leaves_a_redrive_to_the_named_code(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the old code, looks all the time, and is never first; the record has the operator."""
     looked: list[int] = []
     ask = LetterActions.redrive
@@ -263,7 +261,7 @@ def test_new_data_is_checked_before_it_takes_the_old_ones_place(url: str, tmp_pa
     ]
 
 
-def test_the_log_says_who_did_what(url: str) -> None:
+def test_the_log_names_the_operator_and_the_action(url: str) -> None:
     """The newest first, payload only when asked for."""
     run(url, "edit", "2", "--data", "-", "--yes", "--as", "bob", answer='{"customer": "bob", "amount": 2}')
     run(url, "discard", "--stream", "order-2", "--yes", "--as", "ann")

@@ -31,7 +31,7 @@ def run(url: str, *arguments: str, answer: str = "") -> Result:
     return CliRunner().invoke(main, ["events", *arguments], env={"EVENTKIT_DATABASE_URL": url}, input=answer)
 
 
-def test_a_dry_run_counts_and_says_what_stays(url: str) -> None:
+def test_a_dry_run_counts_and_lists_remaining_events(url: str) -> None:
     """By category, with the projections that are waited for."""
     shown = run(url, *PRUNE, "--dry-run")
 
@@ -42,7 +42,7 @@ def test_a_dry_run_counts_and_says_what_stays(url: str) -> None:
     assert there(url) == {"order-a": [1, 2, 3, 4, 5], "order-b": [1, 2]}
 
 
-def test_pruning_asks_with_the_count_and_says_what_it_cannot_see(url: str) -> None:
+def test_pruning_asks_with_the_count_and_names_its_blind_spots(url: str) -> None:
     """A no does nothing, --yes is for scripts."""
     refused = run(url, *PRUNE, answer="n\n")
 
@@ -73,7 +73,7 @@ def test_sent_and_an_age_must_be_said(url: str) -> None:
     assert "is no age" in run(url, "prune", "--sent", "--older-than", "old").stderr
 
 
-def test_sizes_tell_of_each_table_of_the_oldest_event_and_of_what_is_unsent(url: str) -> None:
+def test_sizes_show_each_table_the_oldest_event_and_the_backlog(url: str) -> None:
     """For a person, and for a script."""
     shown = run(url, "sizes")
     found = json.loads(run(url, "sizes", "--json").output)

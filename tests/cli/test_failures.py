@@ -135,7 +135,7 @@ def test_signals_threads_and_warnings_speak_the_logs_format(form: str, tmp_path:
         assert all(json.loads(line)["room"] for line in text.splitlines())
 
 
-def test_what_is_printed_is_printable() -> None:
+def test_output_is_printable() -> None:
     """As JSON escapes it, so that JSON stays JSON."""
     escaped = plain(EVIL)
 

@@ -97,7 +97,7 @@ def test_an_exact_status_reads_everything(url: str) -> None:
         (("events", "prune", "--sent", "--older-than", "1d", "--dry-run"), "would prune at least 50,000 events"),
     ],
 )
-def test_what_would_be_done_is_counted_so_far(url: str, command: tuple[str, ...], said: str) -> None:
+def test_a_dry_run_counts_up_to_a_limit(url: str, command: tuple[str, ...], said: str) -> None:
     """And is said to be more."""
     assert said in run(url, *command).output
 
@@ -118,7 +118,7 @@ def test_a_discard_goes_through_all_pages(url: str, monkeypatch: pytest.MonkeyPa
     assert done["discarded"] + done["refused"] == 100
 
 
-def test_a_pruning_goes_beyond_what_was_counted(url: str) -> None:
+def test_a_pruning_goes_beyond_the_count(url: str) -> None:
     """The count is a look at the oldest events, the pruning takes all that are old enough."""
     shown = run(url, "events", "prune", "--sent", "--older-than", "1d", "--yes")
 

@@ -51,7 +51,7 @@ def record(url: str, stream: str, count: int, *, first: int = 1) -> None:
         )
 
 
-def test_a_list_says_what_is_live_behind_and_parked(url: str) -> None:
+def test_a_list_shows_live_versions_lag_and_parked_streams(url: str) -> None:
     """Lag is counted in events of the categories that the projection reads, without parked streams."""
     record(url, "order-1", 5)
     record(url, "order-2", 3)

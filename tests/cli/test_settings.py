@@ -226,7 +226,9 @@ def test_a_broken_pyproject_of_others_is_no_error(folder: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "dangling", "loop"])
 @pytest.mark.parametrize("name", ["eventkit.toml", "pyproject.toml"])
-def test_what_is_no_file_is_passed_by(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
+def test_a_settings_path_that_is_no_file_is_ignored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
     """Nobody waits for a FIFO, or reads a device to its end."""
     place = above(folder, name)
     place.unlink()

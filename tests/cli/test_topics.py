@@ -14,7 +14,7 @@ def run(url: str, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["--transport-url", url, "topics", *arguments])
 
 
-def test_create_makes_what_is_missing_and_says_so(kafka: Kafka) -> None:
+def test_create_makes_missing_topics_and_says_so(kafka: Kafka) -> None:
     """A second call changes nothing and succeeds."""
     name = fresh("shop.order")
 

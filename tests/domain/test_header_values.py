@@ -39,7 +39,7 @@ def test_times_are_read_as_rfc_3339(text: str, time: datetime) -> None:
      "0001-01-01T00:00:00+02:00", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-01:00", "2026-01-01T00:00:61Z",
      "2026-01-31T12:00:00Z\n", "\ud800", "9" * 10_000, "\u0662\u0660\u0662\u0666-01-31T12:00:00"],
 )  # fmt: skip
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     """In a sentence of bounded length."""
     with pytest.raises(ValueError, match="time") as refused:
         time_of(text)
@@ -50,7 +50,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "value", [None, "", b"", "0", "-1", "+1", " 1", "1 ", "1_0", "1.0", "²", "\u0663", "1" * 11, b"\xb2", "x", b"1\0"]
 )
-def test_what_is_no_number_is_none(value: str | bytes | None) -> None:
+def test_an_invalid_number_is_none(value: str | bytes | None) -> None:
     """Numbers are plain digits."""
     assert number_of(value) == 0
 
@@ -109,7 +109,7 @@ def verdicts(headers: Values, unreadable: str | None = None) -> tuple[int | str,
 @example(headers_with(("ce_streamversion", b"\xff"), ("ce_dataschemaversion", "2")), None)
 @example(headers_with(), "its value is a list")
 @given(some_headers(), st.sampled_from([None, None, None, "its value is a list"]))
-def test_the_quick_judge_says_what_the_thorough_one_says(headers: Values, unreadable: str | None) -> None:
+def test_the_quick_judge_agrees_with_the_thorough_one(headers: Values, unreadable: str | None) -> None:
     """Whether an event is refused, and why, does not depend on how much of it a handler wants to know."""
     quick, thorough = verdicts(headers, unreadable)
 

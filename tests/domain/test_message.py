@@ -50,7 +50,7 @@ def as_kafka_has_it(event: EncodedEvent) -> KafkaMessage:
 
 
 @given(events)
-def test_the_sdk_reads_what_we_write(event: EncodedEvent) -> None:
+def test_the_sdk_reads_our_messages(event: EncodedEvent) -> None:
     """Every message of ours is a valid CloudEvent 1.0 for the official SDK, with the same attributes and data."""
     seen = from_binary(as_kafka_has_it(event), JSONFormat(), CloudEvent)
 
@@ -63,7 +63,7 @@ def test_the_sdk_reads_what_we_write(event: EncodedEvent) -> None:
 
 
 @given(events)
-def test_we_read_what_the_sdk_writes(event: EncodedEvent) -> None:
+def test_our_decoder_reads_messages_of_the_sdk(event: EncodedEvent) -> None:
     """What the SDK makes of our event and writes again is the same event."""
     written = to_binary(from_binary(as_kafka_has_it(event), JSONFormat(), CloudEvent), JSONFormat())
 
@@ -83,7 +83,7 @@ def test_an_event_comes_back_from_its_message(event: EncodedEvent) -> None:
     assert event_of(message) == event
 
 
-def test_only_what_is_needed_is_sent() -> None:
+def test_only_needed_headers_are_sent() -> None:
     """Headers cost throughput: a plain event has seven."""
     assert [name for name, _ in headers_of(an_event())] == [
         "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_streamversion", "content-type"

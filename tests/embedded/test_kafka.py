@@ -42,7 +42,7 @@ def test_a_topic_is_created_once(embedded_kafka: EmbeddedKafka) -> None:
         embedded_kafka.create_topic("orders")
 
 
-def test_a_group_shares_what_another_process_sends(embedded_kafka: EmbeddedKafka) -> None:
+def test_a_group_shares_the_messages_of_another_process(embedded_kafka: EmbeddedKafka) -> None:
     """Two consumers of a group get every message once between them, each its part."""
     embedded_kafka.create_topic("orders")
     seen: list[list[str]] = [[], []]
@@ -57,7 +57,7 @@ def test_a_group_shares_what_another_process_sends(embedded_kafka: EmbeddedKafka
     assert all(seen)
 
 
-def test_a_broker_that_was_down_takes_what_waited(embedded_kafka: EmbeddedKafka) -> None:
+def test_a_broker_that_was_down_takes_the_backlog(embedded_kafka: EmbeddedKafka) -> None:
     """Nothing is acknowledged while it is down, everything after it is back."""
     embedded_kafka.create_topic("orders")
     producer = _producer(embedded_kafka)

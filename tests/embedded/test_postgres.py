@@ -48,7 +48,7 @@ def test_settings_go_to_the_server(room: Path) -> None:
     assert list(room.iterdir()) == []
 
 
-def test_a_crash_keeps_what_was_committed(room: Path) -> None:
+def test_a_crash_keeps_committed_rows(room: Path) -> None:
     """After an immediate stop the server comes back at the same address with every committed row, and no other."""
     with EmbeddedPostgres() as postgres:
         url = postgres.create_database("shop")

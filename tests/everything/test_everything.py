@@ -127,7 +127,7 @@ def test_a_mutant_is_caught(mutate: Callable[[Patch], None], monkeypatch: Patch)
         run(max(EXAMPLES, 200))
 
 
-def test_what_is_acknowledged_before_it_is_applied_is_missed_at_once(monkeypatch: Patch) -> None:
+def test_an_acknowledgement_before_the_effect_is_detected_at_once(monkeypatch: Patch) -> None:
     """A projector dies while it applies, and nobody brings again what it had acknowledged."""
     acknowledge_first(monkeypatch)
     machine = Everything()

@@ -12,7 +12,7 @@ from examples.aggregate import accounts
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_account_pays_what_it_has_and_refuses_the_rest(database_url: str) -> None:
+def test_the_account_pays_within_its_balance_and_refuses_the_rest(database_url: str) -> None:
     """Two events are committed; the refused withdrawal left nothing."""
     environment = {**os.environ, "EVENTKIT_DATABASE_URL": database_url}
 

@@ -61,7 +61,7 @@ async def test_a_request_that_fails_leaves_neither(client: AsyncClient, database
     assert written(database_url) == []
 
 
-def test_what_plain_sqlalchemy_commits_is_relayed(database_url: str, embedded_kafka: EmbeddedKafka) -> None:
+def test_events_committed_with_plain_sqlalchemy_are_relayed(database_url: str, embedded_kafka: EmbeddedKafka) -> None:
     """By the commands of its first lines: one order, one event, one message."""
     transport = open_transport(embedded_kafka.url)
     transport.create_topics(["shop.order"], partitions=1)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROJECTOR = ("eventkit.cli", "projector", "run", "examples.quickstart:totals", "--from", "store")
 
 
-def test_the_readme_program_projects_what_was_committed_and_nothing_else(database_url: str) -> None:
+def test_the_readme_program_projects_committed_events_and_nothing_else(database_url: str) -> None:
     """Two orders committed and one rolled back: the read model has the two, by the commands of the README."""
     environment = {**os.environ, "EVENTKIT_DATABASE_URL": database_url}
     subprocess.run([sys.executable, "-m", "examples.quickstart"], env=environment, cwd=ROOT, check=True)

@@ -14,7 +14,7 @@ from tests.faults.shop import TOPIC, note
 from tests.waiting import wait_until
 
 
-def test_what_was_owed_to_another_server_is_not_settled_here(database_url: str) -> None:
+def test_settlements_owed_to_another_server_are_not_made_here(database_url: str) -> None:
     """After a failover a position that was acknowledged belongs to an event that nobody has sent: it is sent."""
     with psycopg.connect(database_url) as writer:
         position = note(writer, 1).position

@@ -122,7 +122,7 @@ def road(database_url: str, broker: RedisServer) -> Road:
 
 
 @pytest.mark.parametrize(("source", "lost"), [(Hasty, 5), (TransportSource, 0)])
-def test_what_was_acknowledged_before_it_was_applied_is_lost(
+def test_an_acknowledgement_before_the_effect_loses_messages(
     road: Road, source: type[TransportSource], lost: int
 ) -> None:
     """A projector dies with a batch in its hands."""
@@ -136,7 +136,7 @@ def test_what_was_acknowledged_before_it_was_applied_is_lost(
 
 
 @pytest.mark.parametrize(("kind", "duplicates"), [(Unguarded, 5), (Projector, 0)])
-def test_what_has_no_checkpoint_is_done_twice(road: Road, kind: type[Projector], duplicates: int) -> None:
+def test_an_effect_without_a_checkpoint_happens_twice(road: Road, kind: type[Projector], duplicates: int) -> None:
     """A projector dies when a batch is applied and not acknowledged."""
     road.publish(road.append(5))
     with road.projector(kind) as (projector, source):
@@ -147,7 +147,7 @@ def test_what_has_no_checkpoint_is_done_twice(road: Road, kind: type[Projector],
     assert road.verdict() == Verdict(written=5, lost=0, phantom=0, reordered=0, duplicates=duplicates)
 
 
-def test_what_is_published_before_its_commit_is_a_phantom(road: Road) -> None:
+def test_an_event_published_before_its_commit_is_a_phantom(road: Road) -> None:
     """A service sends by itself, and then its transaction is rolled back."""
 
     def send_and_fail(messages: list[Message]) -> None:
@@ -162,7 +162,7 @@ def test_what_is_published_before_its_commit_is_a_phantom(road: Road) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reordered"), [(Unguarded, 1), (Projector, 0)])
-def test_what_overtakes_is_seen_out_of_order_or_as_a_hole(
+def test_an_overtaking_event_shows_as_disorder_or_as_a_hole(
     road: Road, caplog: pytest.LogCaptureFixture, kind: type[Projector], reordered: int
 ) -> None:
     """Two relays send at once: who has no checkpoint acts out of order, who has one asks the store and says so."""

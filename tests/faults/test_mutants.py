@@ -299,6 +299,6 @@ def test_publishing_before_it_is_durable_is_caught(own_server: EmbeddedPostgres)
     assert crashed(own_server, mutants.NotDurable).phantom > 0
 
 
-def test_what_is_published_survives_a_crash(own_server: EmbeddedPostgres) -> None:
+def test_published_events_survive_a_crash(own_server: EmbeddedPostgres) -> None:
     """The same crash, with the barrier."""
     assert crashed(own_server, Outbox).clean

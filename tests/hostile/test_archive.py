@@ -75,7 +75,7 @@ def test_every_character_comes_back(url: str, connection: psycopg.Connection[Any
     assert len(before) == len(chunks)
 
 
-def test_what_would_not_come_back_is_not_deleted(
+def test_an_event_that_would_not_come_back_is_not_deleted(
     url: str, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is read back and compared before: here the disk, or a mistake, has changed a word in it."""

@@ -45,7 +45,7 @@ LETTERS: dict[str, list[Letter]] = {
     ["order-1", "", "\0", "\ud800", HEX, WIDE * 3, "x" * 10_000],
     ids=["plain", "empty", "NUL", "surrogate", "incompressible", "wide", "long"],
 )
-def test_a_letter_is_kept_whatever_is_in_it(url: str, kind: str, stream: str) -> None:
+def test_a_letter_is_kept_with_any_content(url: str, kind: str, stream: str) -> None:
     """Under its key, or a name of bounded bytes that is made of it."""
     with psycopg.connect(url) as connection:
         kept = DeadLetters("eventkit").keep(connection, "projection:totals:1", stream, LETTERS[kind])

@@ -89,7 +89,7 @@ def test_a_reply_is_sent_on_no_topic_that_is_not_declared(url: str, wanted: str)
     assert len(rows(url, "select * from asked")) == 1
 
 
-def test_what_is_declared_is_checked() -> None:
+def test_a_declaration_is_checked() -> None:
     """A category by the catalog's rule; topics are patterns."""
     with pytest.raises(CatalogError, match="Quote"):
         Replies(categories=["Quote"])

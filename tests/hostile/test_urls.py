@@ -41,7 +41,7 @@ def test_no_part_of_a_password_is_in_an_error(scheme: str, parts: tuple[str, str
     "text", ["Sesame", "Sesame:Barley7", "sesame", "host=h password=Sesame", "//u:Sesame@h", "", "\0"]
 )
 @pytest.mark.parametrize("scheme", ["postgresql", "kafka"])
-def test_what_is_no_url_is_not_repeated(scheme: str, text: str) -> None:
+def test_an_invalid_url_is_not_repeated(scheme: str, text: str) -> None:
     """A password in the wrong variable is one too; so is one in libpq's other form."""
     with pytest.raises(ConfigurationError) as refused:
         opened(scheme, text)

@@ -61,7 +61,7 @@ def payments(name: str = "payments") -> Handlers:
     return work
 
 
-def test_a_command_takes_effect_once_with_what_it_appends(url: str) -> None:
+def test_a_command_takes_effect_once_with_its_appended_events(url: str) -> None:
     """With a version and without, however often it comes."""
     committed(url, lambda connection: store.append(connection, CHARGE, ChargeCard("1"), ChargeCard("1", 2)))
     commands = [*delivered(url, CHARGE), *(unversioned(ChargeCard("7", n), f"id {n}", source="shop") for n in range(9))]
@@ -79,7 +79,7 @@ def test_a_command_takes_effect_once_with_what_it_appends(url: str) -> None:
     }
 
 
-def test_what_an_event_appends_is_rolled_back_with_it(url: str) -> None:
+def test_events_appended_by_a_handler_are_rolled_back_with_it(url: str) -> None:
     """Its table refuses the second command: neither row nor event of it is there."""
     committed(url, lambda connection: store.append(connection, CHARGE, ChargeCard("1"), ChargeCard("2", 100)))
 

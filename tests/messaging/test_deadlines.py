@@ -118,7 +118,7 @@ async def _set_asynchronously(url: str) -> None:
         (datetime(2026, 1, 1, tzinfo=UTC), "a\0b", "beginning with a letter"),
     ],
 )
-def test_what_is_no_deadline_is_refused(database_url: str, due: object, name: str | None, sentence: str) -> None:
+def test_an_invalid_deadline_is_refused(database_url: str, due: object, name: str | None, sentence: str) -> None:
     """Before anything is written."""
     with psycopg.connect(database_url) as connection, pytest.raises(InvalidEvent, match=sentence):
         deadlines.set(connection, order(1), OVERDUE, due, name=name)  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def test_personal_data_is_not_sent_directly(transport: LocalTransport) -> None:
     assert subscription.receive(10, 0.05) == []
 
 
-def test_every_instance_hears_a_broadcast_and_what_the_relay_sends(transport: LocalTransport, sender: Sender) -> None:
+def test_every_instance_receives_broadcasts_and_relayed_events(transport: LocalTransport, sender: Sender) -> None:
     """In the order of its stream, with the envelope where it is asked for; of types without a function, nothing."""
     heard: list[list[tuple[str, str]]] = [[], []]
 

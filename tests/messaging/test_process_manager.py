@@ -152,7 +152,7 @@ def test_a_deadline_that_fired_before_it_was_cancelled_is_for_the_row_to_judge(u
     assert history(url)["ship-1"] == ["ShipOrder"]
 
 
-def test_what_was_set_and_cancelled_in_one_batch_was_never_there(url: str) -> None:
+def test_a_deadline_set_and_cancelled_in_one_batch_is_never_written(url: str) -> None:
     """The last word counts, and the last event of a stream comes last."""
     place(url, "1")
     pay(url, "1")
@@ -179,7 +179,7 @@ def test_a_failing_event_parks_its_stream_without_a_trace(url: str) -> None:
     assert history(url)["order-2"] == ["OrderPlaced", "OrderCancelled"]
 
 
-def test_what_cannot_be_appended_is_the_events_fault(url: str) -> None:
+def test_a_failing_append_is_the_events_fault(url: str) -> None:
     """It is refused where the handler says it, and parked with that reason."""
     place(url, "1")
     wrong = ProcessManager("wrong", store, table=FULFILMENTS, key="order", retry=Retry(attempts=1))

@@ -67,7 +67,7 @@ def asked(url: str) -> list[tuple[str, str, int]]:
 
 
 @pytest.mark.usefixtures("responder")
-def test_a_request_returns_its_reply_as_what_it_is(url: str, requester: Requester) -> None:
+def test_a_request_returns_its_reply_as_a_typed_event(url: str, requester: Requester) -> None:
     """Typed; the work is done, once, in the stream that was asked."""
     reply = requester.request(TEA, GetPrice("tea", 3), Price, timeout=60)
 
@@ -223,7 +223,7 @@ def test_a_request_through_the_outbox_is_answered_once_by_an_event_that_follows_
     ]
 
 
-def test_what_cannot_be_asked_is_said_at_once(transport: LocalTransport, requester: Requester) -> None:
+def test_an_impossible_request_is_refused_at_once(transport: LocalTransport, requester: Requester) -> None:
     """A topic that is missing, of requests or of replies; a broker that is away."""
     with pytest.raises(TopicUnusable, match=r"pricing\.nowhere"):
         requester.request(pricing.stream("nowhere", 1), GetPrice("tea"), Price, timeout=60)

@@ -41,7 +41,7 @@ NOW, DAYS = timedelta(0), timedelta(days=3)
 
 
 @pytest.mark.both_postgres
-def test_what_is_due_is_appended_and_what_is_not_stays(database_url: str) -> None:
+def test_due_deadlines_are_appended_and_others_stay(database_url: str) -> None:
     """Each to its stream, after what is there."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, order(1), OrderPaid("1"))
@@ -233,7 +233,7 @@ def test_a_deposed_worker_fires_nothing(database_url: str) -> None:
     assert (history(database_url), waiting(database_url)) == ({}, [("order-1", "PaymentOverdue")])
 
 
-def test_it_fires_what_comes_due_until_it_is_told_to_stop(database_url: str) -> None:
+def test_it_fires_due_deadlines_until_it_is_stopped(database_url: str) -> None:
     """A deadline that is set while it runs, too."""
     worker, stop = timers(database_url), Stop()
     running = threading.Thread(target=worker.run, args=(stop,))

@@ -115,7 +115,7 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("change", DIFFERENCES)
-def test_verify_names_what_differs(database_url: str, change: str) -> None:
+def test_verify_names_each_difference(database_url: str, change: str) -> None:
     """Each change of the tables is named, with what there is and what must be, and nothing else is."""
     with psycopg.connect(database_url, autocommit=True) as session:
         session.execute(change)

@@ -182,7 +182,7 @@ def test_a_projector_run_later_changes_nothing(url: str) -> None:
     assert (running.counters.applied, running.counters.duplicates) == (1, 5)
 
 
-def test_what_the_projection_has_not_followed_is_applied_first(url: str) -> None:
+def test_events_that_the_projection_has_not_followed_are_applied_first(url: str) -> None:
     """Introduced later, or left out by an append: its stream is applied from the store, in order, page after page."""
     with psycopg.connect(url) as connection:
         PLAIN.append(connection, "order-1", *(Ordered("ann", 1) for _ in range(12_000)))
@@ -217,7 +217,7 @@ def test_another_version_refuses_the_append(url: str) -> None:
     assert sent(url, "order-2") == []
 
 
-def test_a_parked_stream_keeps_what_is_appended_behind_its_letter(url: str) -> None:
+def test_a_parked_stream_keeps_later_events_behind_its_letter(url: str) -> None:
     """An old dead letter stops no business; the redrive applies all of it, in order."""
     with psycopg.connect(url) as connection:
         PLAIN.append(connection, "order-1", Ordered("eve", -1))
@@ -306,7 +306,7 @@ async def test_an_asynchronous_session_applies_both_kinds(url: str) -> None:
     assert checkpoints(url)["note-1"] == (2, False)
 
 
-def test_what_cannot_be_inline_is_refused_in_a_sentence(url: str) -> None:
+def test_a_projection_that_cannot_be_inline_is_refused_in_a_sentence(url: str) -> None:
     """No `Inline`; what acts; an SQL projection on psycopg; a table that is not there; a handler that commits."""
     with pytest.raises(ConfigurationError, match=r"inline=Inline\(totals\)"):
         EventStore(shop, inline=[totals()])  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def late(order: Order) -> None:
     order.add("tea")
 
 
-def test_what_an_aggregate_records_is_in_the_read_model_before_the_commit(database_url: str) -> None:
+def test_recorded_events_are_in_the_read_model_before_the_commit(database_url: str) -> None:
     """With its snapshots; a decision or a handler that refuses leaves both as they were, and the transaction usable."""
     kept = repository()
     with psycopg.connect(database_url) as connection:

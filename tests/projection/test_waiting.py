@@ -47,7 +47,7 @@ async def test_an_asynchronous_caller_reads_its_own_write(url: str) -> None:
         await wait_for_async(other, totals(), appended[0], timeout=60)
 
 
-def test_what_is_not_applied_in_time_is_said_with_its_version(url: str) -> None:
+def test_an_event_that_is_not_applied_in_time_is_reported_with_its_version(url: str) -> None:
     """A timeout names the stream and how far it is."""
     apply(url, orders("order-1", 1))
     append(url)
@@ -60,7 +60,7 @@ def test_what_is_not_applied_in_time_is_said_with_its_version(url: str) -> None:
         wait_for(connection, totals(), appended, timeout=0.05)
 
 
-def test_what_will_not_be_applied_is_an_error_at_once(url: str) -> None:
+def test_an_event_that_will_never_be_applied_is_an_error_at_once(url: str) -> None:
     """Nobody runs it, another version is live, the stream is parked, or the snapshot is fixed."""
     appended = append(url)
     with psycopg.connect(url, autocommit=True) as connection:

@@ -29,7 +29,7 @@ def paused(kafka: KafkaServer) -> Iterator[None]:
         kafka.resume()
 
 
-def test_what_is_committed_arrives_and_what_is_rolled_back_does_not(
+def test_committed_events_arrive_and_rolled_back_ones_do_not(
     writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
 ) -> None:
     """Atomic: published if and only if committed; then nothing is left in the outbox."""
@@ -59,7 +59,7 @@ def test_an_open_transaction_delays_nobody_but_itself(
     assert relay.log().count("passed over") == 0
 
 
-def test_the_first_signal_finishes_what_is_in_flight(
+def test_the_first_signal_finishes_the_messages_in_flight(
     writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
 ) -> None:
     """A clean end exits with 0 and leaves nothing sent but unsettled."""

@@ -38,7 +38,7 @@ def test_a_killed_kafka_comes_back_with_its_messages(kafka: object) -> None:
 
 
 @pytest.mark.parametrize(("broker", "program"), [("rabbitmq", "beam.smp"), ("activemq", "java")])
-def test_what_is_killed_is_the_server_and_no_script_that_started_it(
+def test_a_kill_reaches_the_server_and_not_only_its_script(
     request: pytest.FixtureRequest, broker: str, program: str
 ) -> None:
     """A signal to RabbitMQ is one to its Erlang VM, to ActiveMQ one to its JVM."""
@@ -82,7 +82,7 @@ def test_a_command_runs_beside_a_server_and_its_exit_code_is_kept(postgres: Post
 
 
 @pytest.mark.parametrize(("required", "code"), [("", 0), ("1", 1)])
-def test_fetching_without_maven_says_what_to_install(tmp_path: Path, required: str, code: int) -> None:
+def test_fetching_without_maven_names_the_package_to_install(tmp_path: Path, required: str, code: int) -> None:
     """A clear sentence; an error only where the servers are required."""
     environment = {**os.environ, "PATH": str(tmp_path), "EVENTKIT_REQUIRE_SERVERS": required}
     environment["EVENTKIT_TEST_SERVERS_CACHE"] = str(tmp_path)

@@ -40,7 +40,7 @@ def url(database_url: str) -> Iterator[str]:
         yield database_url
 
 
-def test_what_is_unsent_stays_and_what_comes_after_it_too(url: str) -> None:
+def test_an_unsent_event_stays_and_so_do_later_ones(url: str) -> None:
     """A stream is pruned from its beginning, up to the first event that somebody has not had."""
     append(url, "a", 5)
     for name in ("totals", "board"):
@@ -55,7 +55,7 @@ def test_what_is_unsent_stays_and_what_comes_after_it_too(url: str) -> None:
     assert there(url) == {"order-a": [3, 4, 5]}
 
 
-def test_what_a_projection_has_not_applied_stays(url: str) -> None:
+def test_an_event_that_a_projection_has_not_applied_stays(url: str) -> None:
     """Each registered projection counts, one that has not begun too; one may be ignored by name."""
     append(url, "a", 5)
     send(url, "a")
@@ -84,7 +84,7 @@ def test_nobody_waits_for_a_projection_that_reads_other_categories(url: str, tmp
         assert Archive(connection, "eventkit", actor="ann").close(["order-a"], tmp_path / "archive") == 1
 
 
-def test_what_a_rebuild_is_still_to_read_stays(url: str) -> None:
+def test_an_event_that_a_rebuild_has_yet_to_read_stays(url: str) -> None:
     """The generation that is being built counts as a projection."""
     append(url, "a", 2)
     send(url, "a")
@@ -99,7 +99,7 @@ def test_what_a_rebuild_is_still_to_read_stays(url: str) -> None:
     assert prune(url) == 0
 
 
-def test_what_is_young_stays(url: str) -> None:
+def test_young_events_stay(url: str) -> None:
     """By the time at which it was recorded."""
     append(url, "a", 2)
     send(url, "a")
@@ -433,7 +433,7 @@ class Interleaving(RuleBasedStateMachine):
             assert needed <= set(found.get(order(stream), []))
 
 
-def test_no_interleaving_prunes_what_is_unsent_or_unprojected(url: str) -> None:
+def test_no_interleaving_prunes_unsent_or_unprojected_events(url: str) -> None:
     """Of appends, relay steps, projector steps and prunes; and in the end what may go is gone."""
     Interleaving.url = url
     quick = settings(

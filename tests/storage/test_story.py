@@ -44,7 +44,7 @@ def entry(event: Placed, metadata: Metadata | None = None) -> Entry:
     return store.entries.one(ORDER, [event], 0, metadata, None)
 
 
-def test_what_follows_an_event_belongs_to_its_story(database_url: str) -> None:
+def test_events_that_follow_an_event_belong_to_its_story(database_url: str) -> None:
     """The first event begins the story with its id; the cause is always the event that is handled."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, ORDER, Placed(1))
@@ -95,7 +95,7 @@ async def test_an_asynchronous_append_has_its_story_too(database_url: str) -> No
     assert second.metadata.causation_id == str(first.id)
 
 
-def test_the_current_span_is_the_trace_of_what_is_appended(database_url: str) -> None:
+def test_the_current_span_is_the_trace_of_appended_events(database_url: str) -> None:
     """An event names the span that recorded it, before the trace of its cause; what the call says comes first."""
     with psycopg.connect(database_url) as connection:
         with span() as current:

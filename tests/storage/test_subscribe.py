@@ -67,7 +67,7 @@ def store() -> EventStore:
 
 
 @pytest.mark.both_postgres
-def test_it_yields_what_is_there_then_what_comes(database_url: str, store: EventStore) -> None:
+def test_it_yields_stored_events_then_new_ones(database_url: str, store: EventStore) -> None:
     """There is no seam between the two."""
     append(database_url, "a", 1, 2)
     with store.subscribe(database_url) as subscription:
@@ -292,7 +292,7 @@ def test_a_database_is_given_as_the_service_has_it(database_url: str, store: Eve
         (lambda store, _: store.subscribe("postgresql://127.0.0.1:1/none"), DatabaseUnavailable),
     ],
 )
-def test_what_cannot_be_subscribed_to_is_refused_at_once(
+def test_an_invalid_subscription_is_refused_at_once(
     database_url: str, store: EventStore, call: Callable[[EventStore, str], object], error: type[Exception]
 ) -> None:
     """Wrong at the start is an error at the start."""

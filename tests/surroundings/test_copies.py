@@ -51,7 +51,7 @@ def test_on_a_copy_nobody_acts_before_it_is_adopted(url: str, act: Callable[[str
 
 
 @pytest.mark.parametrize("unknown", ["system_identifier", "database_oid", "timeline"])
-def test_what_a_server_does_not_tell_stops_nobody(url: str, unknown: str) -> None:
+def test_a_server_without_an_identity_stops_no_process(url: str, unknown: str) -> None:
     """A managed server hides it."""
     execute(url, f"update eventkit.installation set {unknown} = null")
 

@@ -46,7 +46,7 @@ def test_an_identity_that_is_behind_is_named_with_the_statement_that_mends_it(
     assert differences(url, "eventkit") == []
 
 
-def test_what_a_role_may_not_read_is_not_checked(url: str) -> None:
+def test_tables_that_a_role_may_not_read_are_not_checked(url: str) -> None:
     """A relay's role sees no projections."""
     execute(
         url,

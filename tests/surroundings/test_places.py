@@ -55,7 +55,7 @@ def forget(broker: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("make", [totals, acting])
-def test_a_database_restored_to_an_earlier_state_gets_what_came_since(
+def test_a_database_restored_to_an_earlier_state_catches_up(
     url: str, broker: str, make: Callable[[str], Projection]
 ) -> None:
     """Its group is ahead of it at the broker, and is sought back; nothing takes effect twice."""
@@ -106,7 +106,7 @@ def test_each_batch_saves_its_places(url: str, broker: str) -> None:
 
 
 @pytest.mark.parametrize(("begin", "then"), [(Begin.AT_FIRST, 13), (Begin.NOW, 10)])
-def test_what_acts_asks_where_to_begin_in_a_topic_that_was_made_anew(
+def test_handlers_with_effects_ask_where_to_begin_in_a_recreated_topic(
     url: str, redis: object, begin: Begin, then: int
 ) -> None:
     """Its place means nothing there; said once, it holds, and a read model needs no answer."""

@@ -42,7 +42,7 @@ def processes(broker: str, tmp_path: Path) -> Iterator[Processes]:
 
 
 @pytest.mark.parametrize("broker", ["redis", "kafka", "rabbitmq"], indirect=True)
-def test_read_models_restored_under_a_running_projector_get_what_came_since(
+def test_read_models_restored_under_a_running_projector_catch_up(
     postgres: PostgresServer, url: str, other_url: str, name: str, processes: Processes, tmp_path: Path
 ) -> None:
     """The projector has read further than the restored tables say: it begins again at their place, by itself."""
@@ -64,7 +64,7 @@ def test_read_models_restored_under_a_running_projector_get_what_came_since(
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)  # the others are in `test_places`
-def test_read_models_restored_between_two_projectors_get_what_came_since(
+def test_read_models_restored_between_two_projectors_catch_up(
     postgres: PostgresServer, url: str, other_url: str, name: str, processes: Processes, tmp_path: Path
 ) -> None:
     """The group at the broker is ahead of the tables; handlers, whose effects are in the dump, do the rest again."""

@@ -58,7 +58,7 @@ def test_each_role_has_its_grants_and_no_others(installation: Installation) -> N
                     assert found == (wanted,), f"{role}: {privilege} on {table}"
 
 
-def test_what_is_missing_or_too_much_is_named_and_mended(installation: Installation) -> None:
+def test_missing_and_excess_grants_are_named_and_repaired(installation: Installation) -> None:
     """A second run has nothing to do; a grant that was lost or added shows as the statement that mends it."""
     relay, writer = name_of("relay", installation.prefix), name_of("writer", installation.prefix)
     with psycopg.connect(installation.url, autocommit=True) as session:
@@ -76,7 +76,7 @@ def test_what_is_missing_or_too_much_is_named_and_mended(installation: Installat
         assert incomplete(session, "eventkit", installation.prefix) == []
 
 
-def test_a_session_knows_what_it_may_do(installation: Installation) -> None:
+def test_a_session_knows_its_grants(installation: Installation) -> None:
     """For each kind of process, what the session's own role lacks; nothing for its own."""
     with psycopg.connect(installation.members["relay"]) as session:
         found = purposes(session, "eventkit")
@@ -239,7 +239,7 @@ def test_an_operator_works(installation: Installation, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
 
-def test_an_operator_rebuilds_what_it_owns(installation: Installation) -> None:
+def test_an_operator_rebuilds_its_own_tables(installation: Installation) -> None:
     """A rebuild needs the table's owner and a schema of its own for the shadow: the operator's role may make one."""
     append(installation.url, 1, 2)
     operator = name_of("operator", installation.prefix)

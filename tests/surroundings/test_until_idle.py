@@ -53,7 +53,7 @@ def test_a_member_that_hangs_holds_a_group_up(url: str, kafka: KafkaServer | Giv
     hung.close()
 
 
-def test_without_a_limit_to_speak_of_what_is_there_is_applied(
+def test_without_a_real_limit_the_whole_backlog_is_applied(
     url: str, redis: RedisServer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--until-idle 0` looks once, everywhere."""

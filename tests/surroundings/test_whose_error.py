@@ -156,7 +156,7 @@ def test_a_deadline_whose_event_is_refused_holds_up_no_other(database_url: str, 
 
 
 @pytest.mark.parametrize("state", ["0A000", "42703", "42501", "55000", "57014"])
-def test_deadlines_wait_for_what_is_to_be_mended_in_the_database(database_url: str, state: str) -> None:
+def test_deadlines_wait_until_the_database_is_repaired(database_url: str, state: str) -> None:
     """One sentence with PostgreSQL's words; none is lost."""
     with psycopg.connect(database_url) as connection:
         Deadlines(EventStore(shop)).set(connection, "order-1", Left("1"), timedelta(0))
@@ -286,18 +286,18 @@ def _raised(error: Exception) -> Exception:
 
 
 @pytest.mark.parametrize("make", AWAY, ids=[f"{number}" for number in range(len(AWAY))])
-def test_what_says_nothing_of_the_event_is_waited_for(make: Callable[[], Exception]) -> None:
+def test_an_error_that_is_not_about_the_event_is_waited_for(make: Callable[[], Exception]) -> None:
     """On a handler's own connection, also where a library has wrapped it."""
     assert classify_error(_raised(make()), ours=False) is ErrorClass.AWAY
 
 
 @pytest.mark.parametrize("make", OF_THE_EVENT, ids=[f"{number}" for number in range(len(OF_THE_EVENT))])
-def test_what_speaks_of_the_event_is_not_waited_for(make: Callable[[], Exception]) -> None:
+def test_an_error_about_the_event_is_not_waited_for(make: Callable[[], Exception]) -> None:
     """Nor where it comes together with an absence."""
     assert classify_error(_raised(make()), ours=False) is ErrorClass.EVENT
 
 
-def test_what_a_group_says_of_the_deployment_parks_nothing() -> None:
+def test_an_exception_group_about_the_deployment_parks_nothing() -> None:
     """A bug of the event's beside it is found when that is mended."""
     group = ExceptionGroup("", [ValueError(), errors.lookup("42703")("column is gone"), OSError()])
 

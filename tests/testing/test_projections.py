@@ -72,7 +72,7 @@ def test_a_failing_handler_raises_at_once(eventkit_database: str) -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_handlers_are_tested_by_what_they_append(eventkit_database: str) -> None:
+def test_handlers_are_tested_by_their_appended_events(eventkit_database: str) -> None:
     """Only by what they do about `when`; with its streams, where the test says them."""
     scenario = given(handlers, at("order-1", Ordered("ada", 5)), database=eventkit_database)
 
@@ -83,7 +83,7 @@ def test_handlers_are_tested_by_what_they_append(eventkit_database: str) -> None
         scenario.then_appended(at("charge-1", Charge(6)))
 
 
-def test_what_the_store_had_before_is_no_part_of_it(eventkit_database: str, eventkit_engine: Engine) -> None:
+def test_earlier_events_of_the_store_are_no_part_of_it(eventkit_database: str, eventkit_engine: Engine) -> None:
     """A test may append events of its own first."""
     with eventkit_engine.begin() as connection:
         store.append(connection, "order-9", Ordered("eve"))
@@ -121,7 +121,7 @@ def test_a_projection_without_a_database_is_refused() -> None:
         given(totals, Ordered("ada"))  # type: ignore[call-overload]
 
 
-def test_personal_data_of_what_is_appended_is_seen_with_the_keys(
+def test_personal_data_of_appended_events_is_seen_with_the_keys(
     eventkit_database: str, eventkit_master_keys: MasterKeys
 ) -> None:
     """What handlers are given is in plain text, what they append and their deadlines are sealed; without, redacted."""

@@ -53,7 +53,7 @@ def test_structs_models_and_dicts_are_opened_too() -> None:
     assert lines_of(("ada", long + long)) == ["(", "  'ada',", f"  '{long}{'x' * 10}", f"  {'x' * 30}',", ")"]
 
 
-def test_what_is_missing_and_what_is_too_much_is_marked() -> None:
+def test_missing_and_extra_lines_are_marked() -> None:
     """Equal lines are aligned, whatever stands between them."""
     rows = side_by_side([1, 2, 3, 4], [1, 3, 4, 5])[2:]
 

@@ -95,7 +95,7 @@ class TransportContract(ListeningContract):
         assert sorted(map(number, received)) == list(range(len(published)))
         subscription.close()
 
-    def test_what_is_sent_arrives_unchanged(self, transport: Transport, topic: str, group: str) -> None:
+    def test_a_message_arrives_unchanged(self, transport: Transport, topic: str, group: str) -> None:
         """Keys and headers in any language, an empty payload and one of 900 KB arrive as they were."""
         headers: list[tuple[str, str | bytes]] = [("ce_type", "Bestellt"), ("ce_metadata", '{"naïve":"日本"}')]
         sent = [
@@ -146,7 +146,7 @@ class TransportContract(ListeningContract):
             assert sorted(map(number, received)) == list(range(1_000))
             subscription.close()
 
-    def test_a_later_group_finds_what_was_before_it_or_the_flag_says_so(
+    def test_a_later_group_finds_earlier_messages_or_the_flag_says_so(
         self, transport: Transport, topic: str, published: list[Message]
     ) -> None:
         """Where a broker keeps nothing for a group that comes later, its flag says so: it starts with what is new."""
@@ -189,7 +189,7 @@ class TransportContract(ListeningContract):
         for member in members:
             member.close()
 
-    def test_what_was_not_acknowledged_is_delivered_again(
+    def test_unacknowledged_messages_are_delivered_again(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
         """A member that leaves without acknowledging has taken nothing away."""
@@ -204,7 +204,7 @@ class TransportContract(ListeningContract):
         assert sorted(map(number, received)) == list(range(len(published)))
         second.close()
 
-    def test_what_was_acknowledged_is_not_delivered_again(
+    def test_acknowledged_messages_are_not_delivered_again(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
         """A group goes on behind what it has acknowledged."""

@@ -20,9 +20,7 @@ class ListeningContract:
         """A fresh topic of four partitions that no group has subscribed to."""
         return transport.create_topics([f"unread.{uuid.uuid4().hex[:12]}"], partitions=4)[0]
 
-    def test_a_listener_hears_what_is_sent_once_it_listens_and_nothing_of_before(
-        self, transport: Transport, unread: str
-    ) -> None:
+    def test_a_listener_receives_later_messages_and_no_earlier_ones(self, transport: Transport, unread: str) -> None:
         """From all partitions, each key in order, however slowly it reads; it has nothing to acknowledge."""
         publisher = transport.publisher(to_listeners=True)
         deliver(publisher, messages(unread, 100))
@@ -51,7 +49,7 @@ class ListeningContract:
             assert sorted(map(number, read(reader, 100, limit=7))) == list(range(100))
             reader.close()
 
-    def test_what_is_sent_to_listeners_arrives_unchanged(self, transport: Transport, unread: str) -> None:
+    def test_a_message_to_listeners_arrives_unchanged(self, transport: Transport, unread: str) -> None:
         """Keys and headers in any language, an empty payload and one of 900 KB."""
         sent = [
             Message(unread, "ørder-日本-🛩", '{"größe":1}'.encode(), HEADERS, 1),
@@ -70,9 +68,7 @@ class ListeningContract:
         publisher.close(1)
         listener.close()
 
-    def test_where_nobody_listens_what_is_sent_to_listeners_is_confirmed(
-        self, transport: Transport, unread: str
-    ) -> None:
+    def test_a_message_to_listeners_is_confirmed_where_nobody_listens(self, transport: Transport, unread: str) -> None:
         """Nobody is missing then; but a topic that does not exist is held, as always."""
         publisher = transport.publisher(to_listeners=True)
 

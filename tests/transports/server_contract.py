@@ -54,7 +54,7 @@ class ServerContract:
         assert in_order(received)
         subscription.close()
 
-    def test_what_waits_behind_a_members_share_never_passes_it(self, transport: Transport) -> None:
+    def test_the_backlog_behind_a_members_share_never_passes_it(self, transport: Transport) -> None:
         """A member that lets a shard go, and one that leaves, hold less than there is: what they held comes first."""
         topic = transport.create_topics([fresh("topic")], partitions=2)[0]
         group, publisher = joined(transport, topic, fresh("group")), transport.publisher()
@@ -75,7 +75,7 @@ class ServerContract:
         assert first_in_order(shared)
         second.close()
 
-    def test_what_is_delivered_again_and_again_is_not_dropped(self, transport: Transport) -> None:
+    def test_a_message_delivered_many_times_is_not_dropped(self, transport: Transport) -> None:
         """Members that come and go without acknowledging, thirty times over, lose nothing and reorder nothing."""
         topic = transport.create_topics([fresh("topic")], partitions=1)[0]
         group = joined(transport, topic, fresh("group"))

@@ -162,7 +162,7 @@ def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
     assert _log(unchecked, small_topic) == {}
 
 
-def test_nothing_passes_what_the_client_itself_refuses_on_a_warm_partition(
+def test_nothing_passes_a_message_that_the_client_refuses_on_a_warm_partition(
     kafka: Kafka, transport: KafkaTransport
 ) -> None:
     """A key's first message is refused on a partition that another key has warmed: its next one is not sent."""
@@ -465,7 +465,7 @@ def test_no_password_is_ever_shown() -> None:
 
 
 @pytest.mark.parametrize("name", ["acks", "enable_idempotence", "message.timeout.ms", "Group.Id"])
-def test_what_the_promises_stand_on_is_no_option(name: str) -> None:
+def test_settings_that_the_promises_need_are_no_options(name: str) -> None:
     """An option that would break order or durability is refused by name."""
     with pytest.raises(ConfigurationError, match=name.lower().replace("_", r"\.")):
         open_transport("kafka://localhost", {name: "1"})

@@ -40,7 +40,7 @@ def test_the_place_to_resume_at_is_the_first_that_nobody_acknowledged(steps: lis
             assert progress.resume == plain.resume
 
 
-def test_only_what_waits_takes_memory() -> None:
+def test_only_unacknowledged_messages_take_memory() -> None:
     """A message that nobody acknowledges for long, and a hundred thousand of other keys behind it."""
     progress = PartitionProgress()
     progress.delivered(0, "waits")

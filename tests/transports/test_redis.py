@@ -110,7 +110,7 @@ def test_a_lost_second_can_be_accepted(own_server: RedisServer) -> None:
         own_server.client().config_set("appendfsync", "always")
 
 
-def test_trimming_keeps_what_a_group_has_not_acknowledged(transport: RedisTransport, topic: str) -> None:
+def test_trimming_keeps_messages_that_a_group_has_not_acknowledged(transport: RedisTransport, topic: str) -> None:
     """Only what every group has acknowledged, and the retention lets go, is trimmed."""
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 400, keys=1))
@@ -148,7 +148,7 @@ def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
     transport.close()
 
 
-def test_a_stream_trimmed_by_others_below_what_a_group_has_read_is_told(transport: RedisTransport, topic: str) -> None:
+def test_a_stream_trimmed_by_others_below_a_groups_offset_is_reported(transport: RedisTransport, topic: str) -> None:
     """A group that lost messages to somebody's trimming hears of it when it subscribes."""
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 100, keys=1))
@@ -294,7 +294,7 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
         open_transport(url)
 
 
-def test_the_servers_name_is_checked_whatever_redis_py_does_by_itself() -> None:
+def test_the_servers_name_is_checked_under_any_default_of_redis_py() -> None:
     """Release 5 does not; where certificates are not asked for, no name is."""
     checked = RedisAddress("rediss://u:p@h", {}).client().connection_pool.connection_kwargs
     unchecked = RedisAddress("rediss://u:p@h", {"ssl_cert_reqs": "none"}).client().connection_pool.connection_kwargs

@@ -66,7 +66,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("old", "new"), [pytest.param(*case[1:], id=case[0]) for case in SAME])
-def test_what_old_and_new_can_read_is_compatible(old: Fields, new: Fields) -> None:
+def test_a_change_that_old_and_new_can_read_is_compatible(old: Fields, new: Fields) -> None:
     """Fields that a reader does not know are ignored, and those with a default may be missing."""
     assert breaks(described(old), described(new)) == Breaks([], [])
 
@@ -289,7 +289,7 @@ class Node(msgspec.Struct, frozen=True):
         ('{"format":2,"catalog":"shop","topics":{},"types":[]}', "has the format 2, this eventkit reads 1"),
     ],
 )
-def test_what_is_no_description_is_refused(text: str | bytes, words: str) -> None:
+def test_an_invalid_description_is_refused(text: str | bytes, words: str) -> None:
     """The sentence names the file."""
     with pytest.raises(ConfigurationError, match=f"old.json {words}"):
         description_of(text, where="old.json")

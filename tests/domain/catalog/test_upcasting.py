@@ -58,7 +58,7 @@ def test_an_event_of_any_version_is_read_as_the_newest(version: int, data: str) 
     assert shop.decoder("shop", "OrderPlaced", version)(data.encode()) == OrderPlaced("ada", Decimal("12.5"), "EUR")
 
 
-def test_what_an_event_has_comes_before_a_default() -> None:
+def test_a_value_in_the_event_comes_before_a_default() -> None:
     """A default is for events that lack the field."""
     data = '{"customer":"ada","cents":100,"currency":"USD"}'
 

@@ -66,7 +66,7 @@ def is_same(value: Any, back: Any) -> bool:
 
 
 @given(st.data())
-def test_what_is_accepted_comes_back_equal(data: st.DataObject) -> None:
+def test_an_accepted_event_comes_back_equal(data: st.DataObject) -> None:
     """For any type and any value: an equal event from the text and from what jsonb makes of it, or InvalidEvent."""
     kind, values = data.draw(types_with_values)
     event = an_event(kind, data.draw(values | anything))

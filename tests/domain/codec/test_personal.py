@@ -82,7 +82,7 @@ def test_personal_values_stand_apart_and_redacted_ones_in_their_place(event: Any
     assert SECRET not in repr(encoded)
 
 
-def test_what_is_null_or_redacted_already_is_nobodys() -> None:
+def test_null_and_redacted_values_belong_to_no_subject() -> None:
     """An event that repeats the redacted value of somebody who was forgotten needs no key."""
     both = marked(str | None, Personal(redacted="gone"))
 
@@ -188,7 +188,7 @@ def test_redacted_values_that_break_a_rule_of_the_class_are_found_at_the_append(
         catalog_of(Stay).encode(Stay(came=1, left=2))
 
 
-def test_the_limit_counts_what_is_sealed() -> None:
+def test_the_limit_counts_sealed_bytes() -> None:
     """A third is added in base64."""
     catalog = Catalog("crm", max_bytes=2_000)
     catalog.event(name="Happened")(cls := marked(str, Personal()))
@@ -223,7 +223,7 @@ def opened(event: EncodedEvent, *, forgotten: bool = False) -> bytes:
     return opened_data(event, found, {"k1": None if forgotten else KEYS[STREAM].cipher})
 
 
-def test_what_is_sealed_opens_in_its_place_alone() -> None:
+def test_a_sealed_value_opens_in_its_place_alone() -> None:
     """The source, the stream, the event's id, its type and version are authenticated with it."""
     assert opened(an_encoded(sealed())) == f'{{"field":"{SECRET}"}}'.encode()
     assert SECRET not in sealed()
@@ -268,7 +268,7 @@ def test_a_class_that_forbids_unknown_fields_reads_it_too(strict: bool) -> None:
         catalog_of(cls).decode_data("crm", "Happened", 1, '{"field":"$personal","x":"\\"$personal\\""}')
 
 
-def test_an_upcaster_never_sees_what_is_sealed() -> None:
+def test_an_upcaster_never_sees_sealed_values() -> None:
     """It gets the fields of its version."""
     catalog = Catalog("crm")
     catalog.event(version=2, name="Happened")(cls := marked(str, Personal()))
@@ -277,7 +277,7 @@ def test_an_upcaster_never_sees_what_is_sealed() -> None:
     assert catalog.decode_data("crm", "Happened", 1, sealed()).field == "[REDACTED]"
 
 
-def test_the_length_of_what_is_sealed_tells_little() -> None:
+def test_the_length_of_a_sealed_value_reveals_little() -> None:
     """Values are padded to the next 32 bytes."""
     cls = marked(str, Personal())
     lengths = {len(sealed_data(sealable(cls("x" * n)), PLACE, KEYS)) for n in range(1, 18)}
@@ -319,7 +319,7 @@ def test_a_subjects_key_is_unwrapped_by_the_master_key_that_wrapped_it() -> None
         MasterKeys.parse(new).unwrap(wrapped, "old", STREAM, "k1")
 
 
-def test_without_the_extra_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catalogs with personal fields work without it; sealing does not."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
 

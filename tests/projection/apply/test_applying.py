@@ -234,7 +234,7 @@ def rows_changed(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def test_what_waits_for_a_commit_happens_after_it_and_never_after_a_rollback(url: str) -> None:
+def test_an_after_commit_call_happens_after_the_commit_and_never_after_a_rollback(url: str) -> None:
     """A reply that was not committed is never at hand."""
     called: list[str] = []
     with connect(url, name="test", autocommit=False) as connection:

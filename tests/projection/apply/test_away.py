@@ -96,7 +96,7 @@ def test_poison_that_looks_like_an_absence_is_parked_and_stops_nobody(url: str) 
     [ValueError("no"), HTTPError("http://rates", 422, "no", None, None), KeyError("x")],  # type: ignore[arg-type]
     ids=["ValueError", "HTTP 422", "KeyError"],
 )
-def test_what_speaks_of_the_event_opens_no_breaker(url: str, error: Exception) -> None:
+def test_an_error_about_the_event_opens_no_breaker(url: str, error: Exception) -> None:
     """It has its attempts, then it is parked, and nobody else waits."""
     api = Api()
     source = Given([*orders("order-1", 1), *orders("order-2", 1, customer="eve")])
@@ -124,7 +124,7 @@ def test_try_later_says_when(url: str) -> None:
     assert len(api.calls) == 1
 
 
-def test_what_waits_is_bounded_by_bytes(
+def test_waiting_messages_are_bounded_by_bytes(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing more is received while so much waits, and that is said; then all goes on."""
@@ -143,7 +143,7 @@ def test_what_waits_is_bounded_by_bytes(
     assert set(checkpoints(url).values()) == {(5, False)}
 
 
-def test_the_store_is_read_again_from_below_what_waits(url: str) -> None:
+def test_the_store_is_read_again_from_below_the_waiting_events(url: str) -> None:
     """The position that is saved leaves out nothing that was not applied."""
     api = Api()
     api.away = AWAY[0]
@@ -165,7 +165,7 @@ def test_the_store_is_read_again_from_below_what_waits(url: str) -> None:
         go_on(running, source, api, lambda: rows(url, "select position from eventkit.projections") == [(9,)])
 
 
-def test_a_redrive_of_what_calls_something_that_is_away_stays_asked_for(url: str) -> None:
+def test_a_redrive_that_meets_an_outage_stays_requested(url: str) -> None:
     """The stream stays parked, and its letters are not marked as failed again."""
     api = Api()
     source = Given(orders("order-1", 1))

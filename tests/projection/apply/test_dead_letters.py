@@ -74,7 +74,7 @@ def desk(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     desk.connection.close()
 
 
-def test_a_running_projector_takes_up_what_was_asked_for(url: str, desk: Desk) -> None:
+def test_a_running_projector_takes_up_a_requested_redrive(url: str, desk: Desk) -> None:
     """With the code that it has, in order, while it works; and the record says who asked."""
     stop = Stop()
     with projector(url, mended) as running:
@@ -148,7 +148,7 @@ def test_a_discard_steps_past_the_event_and_those_behind_go_on(url: str, desk: D
     assert rows(url, ACTIONS)[0] == ("ann", "discard", 3, "the checkpoint went from version 2 to 3")
 
 
-def test_what_waits_behind_another_letter_is_not_discarded(url: str, desk: Desk) -> None:
+def test_a_message_behind_another_letter_is_not_discarded(url: str, desk: Desk) -> None:
     """It would leave a hole."""
     assert desk.discard(cause="behind") == [(4, False), (5, False)]
 
@@ -165,7 +165,7 @@ def test_a_whole_stream_is_discarded_in_order(url: str, desk: Desk) -> None:
     assert checkpoints(url) == {"order-1": (6, False)}
 
 
-def test_giving_up_a_gap_steps_over_what_is_missing(url: str, desk: Desk) -> None:
+def test_giving_up_a_gap_steps_over_the_missing_events(url: str, desk: Desk) -> None:
     """What neither transport nor store has is given up by hand alone, and the record says so."""
     apply(url, orders("order-2", 2), orders("order-2", 1, first=5))
 

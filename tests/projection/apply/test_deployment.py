@@ -15,7 +15,7 @@ OF_EVENTS = ("22", "23", "P0")  # data, constraints, and what the service's own 
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["in the batch's transaction", "on a handler's own connection"])
-def test_only_what_speaks_of_the_events_data_is_the_events(*, ours: bool) -> None:
+def test_only_errors_about_the_events_data_are_the_events(*, ours: bool) -> None:
     """All states that the driver knows: classes 22 and 23, and P0 (`raise`), park; no other does."""
     guilty = {state for state in STATES if classify_error(errors.lookup(state)("no"), ours=ours) is ErrorClass.EVENT}
 
@@ -101,7 +101,7 @@ def test_a_statement_that_the_table_does_not_fit_parks_nothing_however_it_is_rai
     assert letters(url) == []
 
 
-def test_what_a_handler_raises_on_purpose_after_a_database_error_is_the_events(url: str) -> None:
+def test_an_error_raised_on_purpose_after_a_database_error_is_the_events(url: str) -> None:
     """It has dealt with the error in a savepoint, and says something of its own."""
     projection = SqlProjection("totals", shop)
 

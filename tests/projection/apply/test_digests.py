@@ -302,7 +302,7 @@ def test_pruning_archiving_and_restoring_keep_streams_comparable(url: str, tmp_p
     assert (done.exit_code, json.loads(done.stdout)[0]["same"]) == (0, 3)
 
 
-def test_verify_names_what_differs(url: str) -> None:
+def test_verify_names_each_difference(url: str) -> None:
     """One line a stream, and an exit code for scripts; a store that has none of the streams compares nothing."""
     apply(url, [item for n in range(3) for item in orders(f"order-{n}", 3)])
     assert verify(url).exit_code == 3

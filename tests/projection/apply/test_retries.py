@@ -153,7 +153,7 @@ def test_failures_that_are_not_in_a_row_open_no_breaker(url: str) -> None:
     assert letters(url) == []
 
 
-def test_a_redrive_makes_few_attempts_whatever_the_policy(url: str) -> None:
+def test_a_redrive_makes_few_attempts_under_any_policy(url: str) -> None:
     """It is done between two batches, so it must not take long; the letter counts on."""
     api = Api()
     api.away = bug

@@ -132,7 +132,7 @@ def _read(connection: psycopg.Connection[tuple[int]]) -> int:
     return row[0] if row else 0
 
 
-def test_a_rebuild_from_a_transport_refuses_what_it_meets(filled: str) -> None:
+def test_a_rebuild_from_a_transport_refuses_an_unknown_type(filled: str) -> None:
     """The store here may have none of those events; they are met on the way, before the swap."""
     projection = totals()
     projection.handlers.unknown.append("Refunded")  # as a message would have made it

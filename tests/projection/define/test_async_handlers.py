@@ -387,7 +387,7 @@ def test_each_call_has_context_variables_of_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
-def test_what_ends_a_process_reaches_the_thread_that_waits(url: str, error: BaseException) -> None:
+def test_an_exception_that_ends_a_process_reaches_the_waiting_thread(url: str, error: BaseException) -> None:
     """As from a plain handler; nothing is committed, and the loop goes on for others."""
     work, leave = SqlProjection("work", shop), True
 

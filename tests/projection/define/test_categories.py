@@ -66,7 +66,7 @@ def rebuilt(url: str) -> None:
 
 
 @pytest.mark.parametrize("feed", [from_transport, from_store, inline, rebuilt])
-def test_what_is_of_another_category_is_not_read(url: str, feed: Callable[[str], None]) -> None:
+def test_events_of_another_category_are_not_read(url: str, feed: Callable[[str], None]) -> None:
     """It is not folded, and there is no checkpoint of it; what to prune is judged by what is declared."""
     feed(url)
 
@@ -75,7 +75,7 @@ def test_what_is_of_another_category_is_not_read(url: str, feed: Callable[[str],
     assert rows(url, "select categories from eventkit.projections") == [(["order"],)]
 
 
-def test_what_is_never_read_is_not_waited_for(url: str) -> None:
+def test_events_that_are_never_read_are_not_waited_for(url: str) -> None:
     """A caller is told at once."""
     with psycopg.connect(url) as connection:
         appended = EventStore(shop).append(connection, "cart-1", Ordered("ann", 1))

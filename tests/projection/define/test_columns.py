@@ -157,7 +157,7 @@ def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, tex
         (sa.Column("x", sa.Integer, nullable=False), "NOT NULL and has no default"),
     ],
 )
-def test_what_only_sqlalchemys_own_statements_would_do_is_refused(column: sa.Column[Any], words: str) -> None:
+def test_column_features_that_need_sqlalchemys_own_statements_are_refused(column: sa.Column[Any], words: str) -> None:
     """When the projection is declared, with what to do instead."""
     with pytest.raises(ProjectionError, match=f"column 'x' of table 'things' .*{words}"):
         TableProjection("things", shop, table=table(column), key="id")

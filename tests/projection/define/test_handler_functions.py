@@ -155,7 +155,7 @@ def test_a_type_that_the_catalog_does_not_have_is_refused_without_a_function(tak
         taken(lambda _row, _event: None)
 
 
-def test_what_a_wrapper_hides_is_seen_when_it_is_called(url: str) -> None:
+def test_an_async_function_behind_a_wrapper_is_detected_at_the_call(url: str) -> None:
     """A decorator that returns a coroutine parks the event: nothing was done."""
     totals = TableProjection("totals", shop, table=TOTALS, key="customer")
     totals.on(Ordered)(lambda row, event: asynchronous(row, event))  # noqa: PLW0108 what a decorator would return

@@ -104,7 +104,7 @@ def test_a_row_has_the_methods_and_properties_of_its_class(url: str) -> None:
         lambda row, _event: setattr(row, "parent", row),
     ],
 )
-def test_what_a_row_cannot_keep_fails(url: str, fold: Any) -> None:
+def test_a_value_that_a_row_cannot_keep_fails(url: str, fold: Any) -> None:
     """A misspelt column and a relationship park the stream."""
     apply(url, [message("order-1", 1, Ordered("ann", 1))], projection=accounts(fold))
 
@@ -150,7 +150,7 @@ def test_classes_of_every_style_are_taken() -> None:
         assert (row.id, row.n, isinstance(row, cls)) == ("a", 2, True)
 
 
-def test_what_the_orm_alone_would_keep_to_is_refused() -> None:
+def test_a_rule_that_only_the_orm_enforces_is_refused() -> None:
     """When the projection is declared."""
 
     class Versioned(Base):

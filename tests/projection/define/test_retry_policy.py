@@ -108,7 +108,7 @@ POLICY = Retry(wait_for=(Rates, ConnectionError, sa.exc.OperationalError), park_
     ],
     ids=repr,
 )
-def test_the_nearest_class_counts_and_what_an_error_was_raised_from(error: Exception, waits: bool | None) -> None:  # noqa: FBT001
+def test_the_nearest_class_counts_and_so_does_the_cause_of_an_error(error: Exception, waits: bool | None) -> None:  # noqa: FBT001
     """As in `except`; the order in the policy does not matter."""
     assert POLICY.waits_for(error) is waits
 

@@ -91,7 +91,7 @@ def test_from_the_store_a_projector_goes_on_behind_a_first_rebuild(url: str) -> 
 
 
 @pytest.mark.both_postgres
-def test_what_the_live_table_has_survives_the_swap(url: str) -> None:
+def test_grants_indexes_and_views_of_the_live_table_survive_the_swap(url: str) -> None:
     """Indexes, defaults, constraints, comments, grants, owner, sequences and storage are those of before."""
     execute(
         url,
@@ -140,7 +140,7 @@ def test_a_second_rebuild_is_refused_and_told_of_the_first(url: str) -> None:
             rebuild(url)
 
 
-def test_what_a_handler_cannot_apply_keeps_the_rebuild_from_being_swapped_in(url: str) -> None:
+def test_an_event_that_fails_keeps_the_rebuild_from_being_swapped_in(url: str) -> None:
     """Streams that are parked in the new read model alone are somebody's decision; those parked in both are not."""
     record(url, orders("order-1", 2), [message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)])
     apply(url, orders("order-1", 1))
@@ -155,7 +155,7 @@ def test_what_a_handler_cannot_apply_keeps_the_rebuild_from_being_swapped_in(url
     assert rebuild(url).parked == 1
 
 
-def test_mended_handlers_apply_what_was_parked(url: str) -> None:
+def test_mended_handlers_apply_parked_events(url: str) -> None:
     """A rebuild reads everything again, so the letters of the old generation go with it."""
     record(url, [message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)])
     apply(url, [message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)])
@@ -207,7 +207,7 @@ def test_a_store_without_its_beginnings_is_refused(url: str) -> None:
         rebuild(url)
 
 
-def test_what_acts_and_what_names_no_tables_is_refused(url: str) -> None:
+def test_handlers_with_effects_and_projections_without_tables_are_refused(url: str) -> None:
     """A rebuild must not do again what was done once, and must know what to make anew."""
     with pytest.raises(RebuildRefused, match="would do again what was done once"):
         rebuild(url, Handlers("payments", shop, categories=["order"]))

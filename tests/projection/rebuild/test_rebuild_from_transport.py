@@ -114,7 +114,7 @@ def test_a_stream_that_is_gone_from_the_transport_is_refused(
     assert rows(url) == [("ann", 3, 3), ("bob", 2, 2)]
 
 
-def test_what_a_swap_lacks_comes_from_the_transport_where_the_store_has_it_not(
+def test_events_missing_at_a_swap_come_from_the_transport_where_the_store_has_none(
     url: str, local: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under the lock it waits for what the live read model has, and for nothing that comes behind."""

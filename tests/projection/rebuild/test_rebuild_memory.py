@@ -13,7 +13,7 @@ MB = 1_000_000
 @pytest.mark.parametrize("process", [40, 60, 80, 150])
 @pytest.mark.parametrize("memory", [250, 400, 1_000, 4_000])
 @pytest.mark.parametrize("workers", [1, 2, 4, 16])
-def test_all_processes_together_stay_below_what_they_may_take(process: int, memory: int, workers: int) -> None:
+def test_all_processes_together_stay_below_their_memory_limit(process: int, memory: int, workers: int) -> None:
     """Each with its modules and its share; the process that waits for workers counts, too."""
     found, share = shares(memory * MB, workers=workers, process=process * MB)
 
@@ -33,7 +33,7 @@ def test_with_enough_memory_a_transaction_is_as_large_as_it_can_be() -> None:
     assert shares(10_000 * MB, workers=2, process=60 * MB) == (2, Share())
 
 
-def test_less_than_one_process_takes_is_refused_with_what_is_needed() -> None:
+def test_a_limit_below_one_process_is_refused_with_the_needed_size() -> None:
     """And what is said to be needed is enough. Where nobody says how much, nothing is refused."""
     with pytest.raises(ConfigurationError, match="say --memory") as error:
         shares(50 * MB, workers=4, process=60 * MB)
@@ -44,6 +44,6 @@ def test_less_than_one_process_takes_is_refused_with_what_is_needed() -> None:
     assert shares(None, workers=4, process=600 * MB)[0] == 1
 
 
-def test_what_this_process_takes_is_known() -> None:
+def test_the_memory_of_this_process_is_known() -> None:
     """In bytes."""
     assert 10 * MB < resident() < 10_000 * MB

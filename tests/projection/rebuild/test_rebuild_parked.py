@@ -26,7 +26,7 @@ Code = Callable[[], Projection]
         pytest.param(forgiving, totals, True, id="parked in the new one alone"),
     ],
 )
-def test_what_comes_during_the_swap_is_not_lost(url: str, live: Code, new: Code, accept: bool) -> None:  # noqa: FBT001 a case
+def test_events_that_come_during_the_swap_are_not_lost(url: str, live: Code, new: Code, accept: bool) -> None:  # noqa: FBT001 a case
     """A redrive by handlers that take all of it makes the read model whole, though no event comes any more."""
     record(url, [BAD, *orders("order-1", 1, first=2)])
     apply(url, [BAD, *orders("order-1", 1, first=2)], projection=live())

@@ -133,7 +133,7 @@ def test_a_call_from_the_loop_itself_is_refused(loop: EventLoop) -> None:
         loop.run(work())
 
 
-def test_closing_cancels_what_runs_and_a_later_call_begins_anew(loop: EventLoop) -> None:
+def test_closing_cancels_running_calls_and_a_later_call_starts_again(loop: EventLoop) -> None:
     """Generators and tasks are ended, the thread too."""
     ended = list[str]()
 

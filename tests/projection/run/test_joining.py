@@ -68,7 +68,7 @@ def test_a_group_that_lost_its_place_takes_its_history_again(url: str, rabbitmq:
     assert (done.returncode, rows(url)) == (0, [("ann", 5, 5)]), done.stderr
 
 
-def test_a_database_that_was_restored_takes_what_came_since(url: str, rabbitmq: RabbitServer) -> None:
+def test_a_restored_database_takes_later_events_from_the_store(url: str, rabbitmq: RabbitServer) -> None:
     """The broker has delivered it already: each start takes what is above the saved position from the store."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
     open_transport(rabbitmq.url).create_topics([topic], partitions=1)
@@ -89,7 +89,7 @@ def test_a_database_that_was_restored_takes_what_came_since(url: str, rabbitmq: 
     assert (done.returncode, rows(url)) == (0, [("ann", 10, 10)]), done.stderr
 
 
-def test_each_hour_what_the_group_may_not_have_brought_is_taken_from_the_store(
+def test_each_hour_events_that_the_group_may_have_missed_are_taken_from_the_store(
     url: str, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing was lost that a projector could notice."""

@@ -55,7 +55,7 @@ def done(url: str) -> list[tuple[Any, ...]]:
     return rows(url, "select customer from totals order by 1")
 
 
-def test_a_status_says_which_handler_waits_for_what_since_when_and_until_when(
+def test_a_status_names_the_waiting_handler_its_error_and_its_times(
     url: str, worker: EventkitProcess, tmp_path: Path
 ) -> None:
     """In JSON, in text of 80 columns and in the check-up; nothing of an event is shown; afterwards nothing is left."""

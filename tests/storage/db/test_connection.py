@@ -245,7 +245,7 @@ def test_the_driver_s_errors_become_ours(
     assert caught.value.__cause__ is not None
 
 
-def test_errors_of_a_statement_stay_what_they_are(database_url: str) -> None:
+def test_errors_of_a_statement_are_not_translated(database_url: str) -> None:
     """A mistake in the data is the caller's to judge: it is not turned into something else."""
     with pytest.raises(psycopg.errors.DivisionByZero), database_errors(), psycopg.connect(database_url) as session:
         session.execute("select 1 / 0")

@@ -116,7 +116,7 @@ def test_another_database_or_driver_of_djangos_is_refused(connection: Any, datab
         store.append(connection, ORDER, Placed(1))
 
 
-def test_djangos_own_queries_see_what_was_appended(connection: Any, database_url: str) -> None:
+def test_djangos_own_queries_see_appended_events(connection: Any, database_url: str) -> None:
     """Both are in one transaction, in both directions."""
     with psycopg.connect(database_url) as other:
         other.execute("create table orders (id int)")

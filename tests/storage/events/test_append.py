@@ -62,7 +62,7 @@ def test_an_outbox_row_says_where_the_event_goes(connection: Connection, count: 
 
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_is_written_is_read_back_equal(connection: Connection, count: int) -> None:
+def test_appended_events_are_read_back_equal(connection: Connection, count: int) -> None:
     """Quotes, backslashes, braces and any letters survive both forms of the statement."""
     hard = "\"'\\ {},null %s %% $1 \n\t ☃ 𝄞"
     metadata = Metadata(correlation_id="c", causation_id="a", extra={"x": hard})
@@ -208,7 +208,7 @@ def test_a_bad_stream_or_an_unknown_type_is_refused(connection: Connection) -> N
     assert store.append(connection, "order-1", Placed()).stream == ORDER
 
 
-def test_a_database_without_the_tables_says_what_to_run(empty_database_url: str) -> None:
+def test_a_database_without_the_tables_names_the_command_to_run(empty_database_url: str) -> None:
     """Migrations not run: one sentence."""
     with psycopg.connect(empty_database_url) as connection, pytest.raises(SchemaMismatch, match="eventkit db upgrade"):
         store.append(connection, ORDER, Placed())

@@ -269,7 +269,7 @@ def test_psycopg2_is_refused(database_url: str) -> None:
     engine.dispose()
 
 
-async def test_pools_and_engines_are_refused_and_name_what_to_take(
+async def test_pools_and_engines_are_refused_and_the_error_names_an_alternative(
     database_url: str, async_engine: AsyncEngine
 ) -> None:
     """They lend connections; one statement would not be where the next one is."""

@@ -17,7 +17,7 @@ IDS = [uuid.uuid4() for _ in range(3)]
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("expected", [ANY, 1])
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_retry_returns_what_the_first_call_did(database_url: str, expected: Expected | int, count: int) -> None:
+def test_a_retry_returns_the_result_of_the_first_call(database_url: str, expected: Expected | int, count: int) -> None:
     """The same ids at that very place are a success, also when others have appended since; nothing is written twice."""
     events = [Placed(n) for n in range(count)]
     with psycopg.connect(database_url) as connection:

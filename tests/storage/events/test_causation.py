@@ -140,7 +140,7 @@ def test_causes_lead_from_the_first_to_the_event(database_url: str) -> None:
 
 
 @pytest.mark.both_postgres
-def test_a_tree_has_each_event_before_what_it_has_caused(database_url: str) -> None:
+def test_a_tree_has_each_event_before_its_effects(database_url: str) -> None:
     """With its depth; the nearest are kept where there are too many."""
     with psycopg.connect(database_url) as connection:
         first = appended(connection, 1)
@@ -203,7 +203,7 @@ async def test_stories_are_read_asynchronously_too(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", 7])
-def test_what_is_no_correlation_id_is_refused(database_url: str, wrong: Any) -> None:  # noqa: ANN401 of no type
+def test_an_invalid_correlation_id_is_refused(database_url: str, wrong: Any) -> None:  # noqa: ANN401 of no type
     """And what is no event id, and no number of events."""
     with psycopg.connect(database_url) as connection:
         with pytest.raises(InvalidEvent, match="correlation_id"):

@@ -44,7 +44,7 @@ def test_types_categories_and_times_choose(database_url: str, batch: int, backwa
 
 
 @pytest.mark.parametrize("batch", [1, 3, 1000])
-def test_a_limit_counts_what_was_chosen(database_url: str, batch: int) -> None:
+def test_a_limit_counts_chosen_events(database_url: str, batch: int) -> None:
     """Events that are passed over do not count."""
     with psycopg.connect(database_url) as connection:
         fill(connection)
@@ -106,7 +106,7 @@ def test_a_stream_is_read_up_to_a_time(database_url: str) -> None:
     "part",
     [{"until": 1, "before": 2}, {"until": -1}, {"before": 2.5}, {"until": datetime(2026, 1, 1)}],  # noqa: DTZ001
 )
-def test_what_is_no_end_is_refused(database_url: str, part: dict[str, object]) -> None:
+def test_an_invalid_end_is_refused(database_url: str, part: dict[str, object]) -> None:
     """An end is one of the two, and a time has a zone."""
     with psycopg.connect(database_url) as connection, pytest.raises(InvalidEvent):
         list(orders.read_stream(connection, order(1), **part))  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def test_a_guard_that_guards_nothing_is_refused(database_url: str, guards: dict[
         store.append(connection, ORDER, Placed(1), guards=guards)
 
 
-def test_a_retry_with_ids_finds_what_it_has_written_although_its_guard_no_longer_holds(database_url: str) -> None:
+def test_a_retry_with_ids_finds_its_events_although_its_guard_no_longer_holds(database_url: str) -> None:
     """After an unknown commit the ids are looked up before a conflict is raised."""
     ids = [store.entries.one(ORDER, [Placed()], ANY, None, None).ids[0]]
     with psycopg.connect(database_url) as connection:

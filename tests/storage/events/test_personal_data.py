@@ -405,7 +405,7 @@ def test_rotation_wraps_every_key_by_the_current_master_key(database_url: str) -
 @pytest.mark.parametrize(
     ("subject", "reason"), [("", None), ("a\nb", None), ("a" * 501, None), ("a", "x" * 501), ("a", "\x00")]
 )
-def test_what_cannot_be_recorded_is_refused(connection: Connection, subject: str, reason: str | None) -> None:
+def test_a_subject_that_cannot_be_recorded_is_refused(connection: Connection, subject: str, reason: str | None) -> None:
     """The record is read by people."""
     with pytest.raises(InvalidEvent, match="cannot be recorded: give 1 to 500 printable characters"):
         Privacy(store).forget(connection, subject, reason=reason)

@@ -28,7 +28,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("batch", [1, 3, 7, 1000])
-def test_a_stream_is_read_in_order_whatever_the_batch(connection: Connection, batch: int) -> None:
+def test_a_stream_is_read_in_order_with_any_batch_size(connection: Connection, batch: int) -> None:
     """Forwards and backwards, above a version, up to a limit."""
     for n in range(1, 8):
         store.append(connection, ORDER, Placed(n))
@@ -87,7 +87,7 @@ def test_reading_holds_one_batch_at_a_time(connection: Connection) -> None:
         assert len(list(read)) == 6
 
 
-def test_times_are_in_utc_whatever_the_session_says(connection: Connection) -> None:
+def test_times_are_in_utc_in_any_session(connection: Connection) -> None:
     """The session's TimeZone is the service's own affair."""
     store.append(connection, ORDER, Placed())
     row = connection.execute("select recorded_at from eventkit.events").fetchone()

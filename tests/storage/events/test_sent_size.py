@@ -44,7 +44,7 @@ class Measured:
 
 
 @pytest.mark.parametrize(("values", "refused"), [([1e308] * 100_000, True), ([1e300] * 2_000, False), ([1], False)])
-def test_what_is_sent_is_never_above_the_limit(database_url: str, values: list[float], refused: bool) -> None:  # noqa: FBT001 a column
+def test_a_sent_message_is_never_above_the_limit(database_url: str, values: list[float], refused: bool) -> None:  # noqa: FBT001 a column
     """Numbers with exponents are counted as they are sent, and the outbox knows their size."""
     shop = Catalog("shop")
     shop.event(Measured)

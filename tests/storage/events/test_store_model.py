@@ -161,7 +161,7 @@ class Model(RuleBasedStateMachine):
 
 
 @pytest.mark.both_postgres
-def test_the_store_does_what_the_model_does(database_url: str) -> None:
+def test_the_store_does_as_the_model_does(database_url: str) -> None:
     """Any sequence of calls and transaction ends leaves exactly what a dictionary of lists would hold."""
     machine = type("Machine", (Model,), {"url": database_url})
 

@@ -70,7 +70,7 @@ def note_asynchronously(url: str, stream: int) -> None:
 
 
 @pytest.mark.parametrize("role", ["postgres", ROLE])
-def test_what_a_page_returned_survives_a_crash(own_server: EmbeddedPostgres, role: str) -> None:
+def test_a_returned_page_survives_a_crash(own_server: EmbeddedPostgres, role: str) -> None:
     """An asynchronous commit is flushed with the page: by the reader's lock, or by waiting where it may not lock."""
     note_asynchronously(own_server.url, 1)
     with reader_of(own_server, role) as connection:

@@ -34,7 +34,7 @@ class Waiting:
             self._pool.shutdown()
 
 
-def test_what_came_while_it_waited_is_found(database_url: str) -> None:
+def test_an_event_that_came_while_it_waited_is_found(database_url: str) -> None:
     """An append that waited for a tag sees the event of the one that it waited for."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
         decision = store.query(connection, seats_of("c1"))
@@ -47,7 +47,7 @@ def test_what_came_while_it_waited_is_found(database_url: str) -> None:
             waiting.result()
 
 
-def test_what_waited_for_a_tag_has_a_higher_position(database_url: str) -> None:
+def test_an_event_that_waited_for_a_tag_has_a_higher_position(database_url: str) -> None:
     """An event whose append waited for its tag is above all events that were there when the wait ended."""
     with (
         psycopg.connect(database_url) as connection,
@@ -65,7 +65,7 @@ def test_what_waited_for_a_tag_has_a_higher_position(database_url: str) -> None:
             store.append(connection, PLACE, Subscribed("c1", "s4"), unless_changed=decision)
 
 
-def test_what_comes_between_the_statements_of_a_query_is_found(database_url: str) -> None:
+def test_an_event_between_the_statements_of_a_query_is_found(database_url: str) -> None:
     """A query has seen what it has returned, and nothing more, however many statements it takes."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
         items = store._items([seats_of("c1")])
@@ -82,7 +82,7 @@ def test_what_comes_between_the_statements_of_a_query_is_found(database_url: str
             store.append(connection, PLACE, Subscribed("c1", "s2"), unless_changed=decision)
 
 
-def test_what_came_in_place_of_a_rolled_back_event_is_found(database_url: str) -> None:
+def test_an_event_in_place_of_a_rolled_back_one_is_found(database_url: str) -> None:
     """A tag that was used as often as before was not used by the same events."""
     with psycopg.connect(database_url) as connection:
         connection.execute("savepoint before")

@@ -188,7 +188,7 @@ class Model(RuleBasedStateMachine):
 
 
 @pytest.mark.both_postgres
-def test_tags_and_decisions_do_what_the_model_does(database_url: str) -> None:
+def test_tags_and_decisions_do_as_the_model_does(database_url: str) -> None:
     """Whatever three transactions do at once, a decision holds exactly while nothing that it saw has changed."""
     machine = type("Machine", (Model,), {"url": database_url})
 

@@ -132,16 +132,16 @@ def _places_read_after_events(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[str], None]], ...] = (
     (_no_lock, cases.test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event),
-    (_only_written_tags_locked, cases.test_decisions_that_write_what_the_other_depends_on_do_not_both_commit),
+    (_only_written_tags_locked, cases.test_decisions_that_write_each_others_tags_do_not_both_commit),
     (_not_raised, partial(cases.test_a_stricter_caller_is_told_by_postgresql, level="REPEATABLE_READ")),
     (_last_event_not_looked_for, cases.test_an_event_that_a_decision_saw_and_a_savepoint_took_back_is_a_conflict),
     (_one_position_for_all, cases.test_each_tag_has_a_place_of_its_own),
     (_types_ignored, partial(cases.test_an_event_that_does_not_match_is_no_conflict, event=CourseDefined("c1"))),
     (_always_conflicting, partial(cases.test_an_event_that_does_not_match_is_no_conflict, event=CourseDefined("c1"))),
-    (_locked_and_looked_in_one_statement, waits.test_what_came_while_it_waited_is_found),
-    (_locked_after_positions, waits.test_what_waited_for_a_tag_has_a_higher_position),
-    (_places_read_after_events, waits.test_what_comes_between_the_statements_of_a_query_is_found),
-    (_versions_compared, waits.test_what_came_in_place_of_a_rolled_back_event_is_found),
+    (_locked_and_looked_in_one_statement, waits.test_an_event_that_came_while_it_waited_is_found),
+    (_locked_after_positions, waits.test_an_event_that_waited_for_a_tag_has_a_higher_position),
+    (_places_read_after_events, waits.test_an_event_between_the_statements_of_a_query_is_found),
+    (_versions_compared, waits.test_an_event_in_place_of_a_rolled_back_one_is_found),
     (_unsorted, waits.test_tags_are_locked_in_one_order),
 )
 

@@ -127,7 +127,7 @@ def test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event(da
     assert second_of_two(database_url, (seats, Subscribed("c1", "s1")), (seats, Subscribed("c1", "s2"))) == [PLACE]
 
 
-def test_decisions_that_write_what_the_other_depends_on_do_not_both_commit(database_url: str) -> None:
+def test_decisions_that_write_each_others_tags_do_not_both_commit(database_url: str) -> None:
     """A tag that is only depended on is locked as well: there is no write skew."""
     first = QueryItem(["course:b"]), CourseDefined("a")
     second = QueryItem(["course:a"]), CourseDefined("b")
@@ -272,7 +272,7 @@ async def test_asynchronous_connections_decide_likewise(database_url: str) -> No
 
 
 @pytest.mark.parametrize("tags", [[""], ["a\nb"], ["x" * 201], "course:c1", [7], ["a\0"]])
-def test_what_cannot_be_a_tag_is_refused(tags: list[str]) -> None:
+def test_an_invalid_tag_is_refused(tags: list[str]) -> None:
     """A tag is a short printable text."""
     with pytest.raises(InvalidEvent, match="tag"):
         QueryItem(tags)
