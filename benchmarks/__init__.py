@@ -1,4 +1,4 @@
-"""How fast it is, beside what the parts can do at all.
+"""Benchmarks of eventkit beside the raw speed of its parts.
 
-Each run starts its own servers and says what a figure includes.
+Each run starts its own servers and lists the costs that a figure includes.
 """

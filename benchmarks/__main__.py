@@ -1,4 +1,4 @@
-"""`python -m benchmarks RUN`: measured beside what this machine can do, on real servers; `--help` names the runs.
+"""`python -m benchmarks RUN`: eventkit beside the raw speed of this machine, on real servers; `--help` lists the runs.
 
 Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given, alternates the
 contestants in one run, prints a table, and with --json one object on the last line. A run is `command` in the module of
@@ -44,7 +44,7 @@ class Runs(click.Group):
 
 @click.group(cls=Runs)
 def main() -> None:
-    """How fast it is, beside what this machine can do at all."""
+    """Measure eventkit beside the raw speed of this machine."""
 
 
 if __name__ == "__main__":

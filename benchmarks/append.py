@@ -62,7 +62,7 @@ class AppendRun:
                 self._rounds[case].add(way, self._writers.measure(way, case))
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints: the ratios with the most processes, one event a transaction."""
+        """Return the figures for `--json`: the ratios with the most processes, one event a transaction."""
         rounds = self._rounds[self._most]
         return {
             "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),

@@ -1,4 +1,4 @@
-"""What encoding and decoding an event costs, and how little it depends on what its texts and numbers hold.
+"""The cost of encoding and decoding an event, and how little it depends on the content of texts and numbers.
 
 No server: the codec alone, with its checks, on one core. Worst cases are events of the same class and about the same
 size as the plain one. `raw` is msgspec's or Pydantic's own encoder and decoder, without any check.
@@ -61,7 +61,7 @@ Ways = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
 class Texts(NamedTuple):
-    """What the texts and the numbers of an event hold."""
+    """The texts and the numbers of an event."""
 
     order: str
     note: str
@@ -146,7 +146,7 @@ class CodecRun:
         return table
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         worst, whose = self.worst()
         return {
             "codec_worst_ratio": round(worst, 2),

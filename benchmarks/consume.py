@@ -66,7 +66,7 @@ class ConsumeRun:
         return self.rounds.ratio(contestant, BARE)
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         return {
             "table_projection_events_per_second": self.rounds.rate(TABLE),
             "table_projection_ratio": self.ratio(TABLE),

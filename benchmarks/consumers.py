@@ -41,7 +41,7 @@ BARE: dict[str, dict[str, str | int]] = {
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What is read."""
+    """The topic and the tables that a consumer reads."""
 
     bootstrap: str
     topic: str
@@ -49,7 +49,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Lap(msgspec.Struct, frozen=True):
-    """One process: what it measured, and when on the machine's monotonic clock."""
+    """The measurements of one process, with their times on the machine's monotonic clock."""
 
     sample: Sample
     began: float
@@ -74,7 +74,7 @@ class Clock:
             self._began, self._meter = time.monotonic(), Meter()
 
     def done(self, count: int) -> bool:
-        """Count what was done, and return whether that was all."""
+        """Count finished events, and return whether they were all."""
         now = time.monotonic()
         self._count += count
         if count:
@@ -85,7 +85,7 @@ class Clock:
         return (bool(self._events) and self._count >= self._events) or now > self._idle_from
 
     def lap(self) -> Lap:
-        """Return what was measured."""
+        """Return the measurements."""
         return Lap(self._sample, self._began, self._ended)
 
 

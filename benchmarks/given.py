@@ -1,4 +1,4 @@
-"""What every benchmark is given on the command line: servers, rounds, and the form of its report."""
+"""Options of every benchmark on the command line: servers, rounds, and the form of its report."""
 
 import functools
 import os
@@ -84,5 +84,5 @@ def _checked(_: click.Context, __: click.Parameter, file: str | None) -> Path | 
 
 
 def machine() -> str:
-    """Say what the figures were taken on."""
+    """Describe the machine of the figures."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}"

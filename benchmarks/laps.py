@@ -1,4 +1,4 @@
-"""What an open loop came to: the laps of all contestants at all rates, as a table and as figures."""
+"""Results of an open loop: the laps of all contestants at all rates, as a table and as figures."""
 
 from array import array
 from collections import defaultdict
@@ -35,7 +35,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Writing(msgspec.Struct, frozen=True):
-    """What a writer saw, event by event, in nanoseconds: when it began, and when `commit()` had returned."""
+    """The times of a writer, event by event, in nanoseconds: the start, and the return of `commit()`."""
 
     begun: "array[int]"
     committed: "array[int]"
@@ -50,7 +50,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Lap(msgspec.Struct, frozen=True):
-    """What one load came to. Latencies are milliseconds from the return of `commit()` to the receipt, ascending."""
+    """The result of one load. Latencies are milliseconds from the return of `commit()` to the receipt, ascending."""
 
     load: Load
     latencies: Sequence[float]
@@ -66,7 +66,7 @@ class Lap(msgspec.Struct, frozen=True):
 
 
 def summary(load: Load, begin: int, writings: Sequence[Writing], receipt: Receipt) -> Lap:
-    """Put together what the writers, each of which wrote every n-th event, and the receiver saw."""
+    """Combine the times of the receiver and of the writers, each of which wrote every n-th event."""
     count = len(writings)
     begun, committed = array("q", bytes(8 * load.events)), array("q", bytes(8 * load.events))
     for nth, writing in enumerate(writings):
@@ -88,7 +88,7 @@ def summary(load: Load, begin: int, writings: Sequence[Writing], receipt: Receip
 
 
 class Laps:
-    """The laps of all rounds, each with what the contestant used meanwhile."""
+    """The laps of all rounds, each with the resources that the contestant used meanwhile."""
 
     def __init__(self) -> None:
         """Know none yet."""

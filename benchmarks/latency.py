@@ -1,6 +1,6 @@
-"""How long after its commit an event is at the consumer, in an open loop; and what an idle relay costs.
+"""The time from the commit of an event to its consumer, in an open loop; and the cost of an idle relay.
 
-The writers keep to a schedule, whatever the answer takes: a slow relay cannot slow its own load down.
+The writers keep to a schedule, however late the answers: a slow relay cannot slow its own load down.
 """
 
 import time
@@ -72,7 +72,7 @@ class LatencyRun:
         self._idle.append(100 * meter.sample(0, self._seconds).cpu_seconds / self._seconds)
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         rates = [load.rate for load in self.loads]
         names = [*((rate, str(rate)) for rate in rates), (rates[-1], "highest")]
         found = [self.laps.figures(RELAY, rate, name) for rate, name in names]

@@ -14,7 +14,7 @@ EVENTS, LOADS = 100, 300
 
 @dataclass
 class Basket(Aggregate):
-    """What was ordered together."""
+    """Articles that were ordered together."""
 
     items: int = 0
     amount: int = 0

@@ -1,4 +1,4 @@
-"""What was measured of a contestant, and the table of several rounds."""
+"""Measurements of a contestant, and the table of several rounds."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class Meter:
         self._before = self._cpu()
 
     def sample(self, events: int, seconds: float) -> Sample:
-        """Return what it has used since."""
+        """Return the resources used since."""
         peak = int((self._folder / "status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
         return Sample(events, seconds, self._cpu() - self._before, peak)
 
@@ -77,7 +77,7 @@ class Rounds:
         return median(a / b for a, b in zip(self.rates(contestant), self.rates(other), strict=True))
 
     def table(self, title: str, compared: str, ratio: Callable[[str], float]) -> Table:
-        """Return the figures of every contestant; `ratio` is that to what is `compared`."""
+        """Return the figures of every contestant; `ratio` is relative to the contestant `compared`."""
         table = Table(title=title, title_justify="left")
         table.add_column("events/s", no_wrap=True)
         for name in ("median", "min", "max", compared, "CPU s", "peak MB"):
@@ -95,7 +95,7 @@ class Rounds:
 
 
 def show(table: Table, console: Console, *notes: str) -> None:
-    """Print a table and what its figures include."""
+    """Print a table and the costs that its figures include."""
     console.print(table)
     for note in notes:
         console.print(note, style="dim", highlight=False)
@@ -106,7 +106,7 @@ def last_line(figures: Mapping[str, Any]) -> None:
     print(json.dumps({name: _rounded(value) for name, value in figures.items()}))
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 whatever JSON takes
+def _rounded(value: Any) -> Any:  # noqa: ANN401 any value of JSON
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return round(value, 3) if isinstance(value, float) else value

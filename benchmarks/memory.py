@@ -49,7 +49,7 @@ _GROUP = "memory"
 
 
 class Size(NamedTuple):
-    """What a store holds: so many events, of which the first are small."""
+    """The size of a store: so many events, of which the first are small."""
 
     name: str
     events: int

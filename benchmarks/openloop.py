@@ -4,7 +4,7 @@
 
 A contestant says how one event is written (`Opener`) and which topic it comes out of; the number of the event is in its
 data as `number-42-`, however the contestant wraps it. Numbers are unique in a run, and number n belongs to stream
-n % STREAMS, which one writer alone writes to: so what is lost, repeated or out of order is seen here. Both clocks are
+n % STREAMS, which one writer alone writes to: so lost, repeated and disordered events are seen here. Both clocks are
 the machine's monotonic one.
 """
 
@@ -30,9 +30,9 @@ Opener = Callable[[str, ExitStack], Write]
 
 _NUMBER = re.compile(rb"number-(\d+)-")
 _HEAD_START = 200_000_000  # nanoseconds until everybody has heard when to begin
-_PATIENCE = 20.0  # seconds after the last write until what has not come is lost
+_PATIENCE = 20.0  # seconds after the last write until a missing event is lost
 _HELD = 0.98  # of a rate, or more, is held
-_STEP = 0.9  # of what the writers reached is tried next
+_STEP = 0.9  # of the rate that the writers reached: the next rate
 
 
 class Process:
@@ -50,7 +50,7 @@ class Process:
         """Send a task."""
         self._pipe.send(task)
 
-    def answer(self) -> Any:  # noqa: ANN401 whatever `work` answers
+    def answer(self) -> Any:  # noqa: ANN401 any answer of `work`
         """Wait for an answer."""
         return self._pipe.recv()
 
@@ -171,7 +171,7 @@ def _receipt(consumer: Consumer, numbers: range, deadline: int) -> Receipt:
 
 
 def _arrivals(consumer: Consumer, deadline: int) -> Iterator[tuple[int, int]]:
-    """Yield number and time of what arrives. `poll`, not `consume(n, timeout)`, which waits for n messages."""
+    """Yield number and time of each message. `poll`, not `consume(n, timeout)`, which waits for n messages."""
     while (now := time.monotonic_ns()) < deadline:
         message = consumer.poll(0.1)
         if message is None:

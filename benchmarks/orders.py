@@ -1,4 +1,4 @@
-"""What the consumers' benchmark reads: orders of some 200 bytes, the read models made of them, and what they must hold.
+"""Data of the consumers' benchmark: orders of some 200 bytes, the read models made of them, and the expected rows.
 
 A catalog and projections as a service would declare them, with nothing done for speed but in `takings_by_customer`,
 which takes a run of events at a time, as the documentation advises where statements are many.

@@ -1,4 +1,4 @@
-"""Draws what a benchmark found: bars from several rounds for contestants, curves for what should be flat.
+"""Pictures of a benchmark: bars from several rounds for contestants, curves for figures that should be flat.
 
 PNG or SVG, by the file's ending. matplotlib comes with the extra `bench` and is loaded when a picture is asked for.
 """
@@ -64,7 +64,7 @@ def bars(
 
 
 def curves(path: Path, title: str, panels: Sequence[Curve]) -> None:
-    """Draw a panel a curve, two beside each other, each from zero up: what is flat looks flat."""
+    """Draw a panel a curve, two beside each other, each from zero up: a flat curve looks flat."""
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure(title, 2.6 * rows + 0.5)

@@ -76,7 +76,7 @@ class RebuildRun:
         return self.rounds.ratio(contestant, PEER)
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         return {
             "rebuild_events_per_second": self.rounds.rate(TABLE),
             "sql_projection_events_per_second": self.rounds.rate(SQL),

@@ -69,7 +69,7 @@ class RelayRun:
         return median(rate / limit for rate, limit in zip(self.rounds.rates(contestant), self.limits(), strict=True))
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         return {
             "relay_events_per_second": self.rounds.rate(RELAY),
             "raw_produce_events_per_second": self.rounds.rate(PRODUCE),

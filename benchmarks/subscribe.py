@@ -29,7 +29,7 @@ class Noted:
 
 
 def write(pipe: Connection, url: str, writer: int, rate: float, seconds: float) -> None:
-    """Append at a rate, whatever the answers take; say when it is done."""
+    """Append at a rate, however slow the answers; print a line at the end."""
     store = EventStore(bench)
     with psycopg.connect(url) as connection:
         begins, count = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""What a way of appending is: a function that commits one transaction of some events to one stream."""
+"""A way of appending: a function that commits one transaction of some events to one stream."""
 
 from collections.abc import Callable
 

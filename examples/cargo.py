@@ -1,4 +1,4 @@
-"""Cargo shipping: a cargo is booked, routed and handled; tracking says where it is, and what is expected next."""
+"""Cargo shipping: a cargo is booked, routed and handled; tracking shows its place and the next expected step."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -61,7 +61,7 @@ class Cargo(Aggregate):
     destination: str = ""
     deadline: date = date.max
     location: str = ""  # the last that is known
-    plan: list[Step] = field(default_factory=list)  # what is expected, the next step first
+    plan: list[Step] = field(default_factory=list)  # the expected steps, the next one first
     received: bool = False
     misdirected: bool = False
     delivered: bool = False

@@ -37,7 +37,7 @@ class Refused(Exception):
 
 @dataclass
 class Enrolment(DecisionModel):
-    """What is left of the places of a course, and of the time of a student."""
+    """The free places of a course, and the free time of a student."""
 
     course: str
     student: str

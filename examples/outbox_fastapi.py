@@ -38,7 +38,7 @@ store = EventStore(shop)
 
 
 @shop.event
-class OrderPlaced(BaseModel, frozen=True):  # what the caller sends is what is recorded
+class OrderPlaced(BaseModel, frozen=True):  # recorded as the caller sends it
     customer: str
     total: Decimal
 

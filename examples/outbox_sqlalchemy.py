@@ -1,4 +1,4 @@
-"""The outbox in plain SQLAlchemy, with a retry that is safe when nobody knows what was committed.
+"""The outbox in plain SQLAlchemy, with a retry that is safe when the result of a commit is unknown.
 
 $ eventkit db upgrade
 $ python -m examples.outbox_sqlalchemy

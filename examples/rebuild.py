@@ -54,7 +54,7 @@ def sold(row: Sales, event: ItemSold) -> None:
 
 
 def main() -> None:
-    """Record some sales, and rebuild what is made of them."""
+    """Record some sales, and rebuild their read model."""
     settings = load_settings()
     with psycopg.connect(settings.require_database()) as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""A wiki: each page has a slug that no other page has, and a log says who changed what, and when."""
+"""A wiki: each page has a slug that no other page has, and a log lists every change with its user and time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

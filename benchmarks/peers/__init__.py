@@ -1,4 +1,4 @@
-"""eventkit beside its peers: the same backlog and the same load through each, and a look at what each delivered.
+"""eventkit beside its peers: the same backlog and the same load through each, and a check of the delivered messages.
 
 A peer is a module here: how its outbox row is written, and how its own program, set up as its documentation advises,
 is started. Everything it needs is fetched or built at its first use, outside of eventkit's own environment.

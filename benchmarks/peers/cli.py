@@ -1,4 +1,4 @@
-"""`python -m benchmarks peers`: who carries a backlog how fast, an event how soon, and what of it arrives."""
+"""`python -m benchmarks peers`: the speed of a backlog, the latency of an event, and the completeness of delivery."""
 
 import click
 from rich.progress import Progress

@@ -1,4 +1,4 @@
-"""What a contestant is: an outbox to write to, and a process on its way from there to a topic.
+"""A contestant: an outbox to write to, and a process that moves events from there to a topic.
 
 The event is the same for all: 200 bytes of JSON with its number in it, to stream number % STREAMS, whose name is the
 key. A contestant whose programs are not on this machine says how to get them (`ServerMissing`), and is left out.
@@ -50,14 +50,14 @@ class Contestant(Protocol):
 
     name: str  # in the JSON
     title: str  # in a table, with its release
-    settings: str  # what is set, and why where that is not plain
+    settings: str  # its settings, with reasons where they are not plain
 
     @property
     def outbox(self) -> Outbox:
         """Return its outbox."""
 
     def prepare(self) -> None:
-        """Fetch and build what it needs; raise ServerMissing where that cannot be."""
+        """Fetch and build the programs of the contestant; raise ServerMissing where that is impossible."""
 
     def road(self, place: Place) -> AbstractContextManager[Road]:
         """Lend its process, not started yet, which ends with the context and leaves nothing behind."""

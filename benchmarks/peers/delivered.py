@@ -1,7 +1,7 @@
-"""What has come out of a topic: how many, how fast by the broker's clock, what is missing, repeated or out of order.
+"""The messages of a topic: their number, their speed by the broker's clock, and missing, repeated or disordered ones.
 
 Each number of a backlog is looked for in every message, and the key beside it. The clock is the broker's time of
-appending (LogAppendTime), from the first event of the backlog to the last: the same for all, whatever starts slowly.
+appending (LogAppendTime), from the first event of the backlog to the last: the same for all, however slow the start.
 """
 
 import re
@@ -19,12 +19,12 @@ from tests.servers import ServerFailed
 
 PARTITIONS = 6
 _NUMBER = re.compile(rb"number-(\d+)-")
-_STALL = 20.0  # seconds without anything new, after which what is missing is lost
+_STALL = 20.0  # seconds without anything new, after which missing events are lost
 _TICK = 0.25  # seldom: it must not cost the contestant anything
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """What a topic holds of a backlog."""
+    """The events of a backlog that are in a topic."""
 
     events: int  # different ones
     seconds: float

@@ -9,7 +9,7 @@ from tests.servers.jars import CACHES, COMPLETE
 
 
 def python(name: str, requirements: Path) -> str:
-    """Return the interpreter of an environment that has what a file lists; another content is another environment."""
+    """Return the interpreter of an environment with the packages that a file lists; each list has its environment."""
     listed = requirements.read_text().split()
     folder = CACHES / f"{name}-{listed[0].partition('==')[2]}"
     stamp = folder / COMPLETE

@@ -28,12 +28,12 @@ insert into state select stream, 0 from generate_series(0, {_SHARED - 1}) stream
 
 
 def opener(inserter: Inserter) -> Opener:
-    """Return what the open loop's writers do."""
+    """Return the function that the open loop's writers call."""
     return partial(_opened, inserter)
 
 
 def contend(inserter: Inserter, database_url: str, seconds: float) -> AbstractSet[int]:
-    """Let all writers write for some seconds; return the numbers of what was committed."""
+    """Let all writers write for some seconds; return the numbers of the committed events."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(_TABLES)
         processes = [Process(_contend, inserter, database_url, seed) for seed in range(_WRITERS)]

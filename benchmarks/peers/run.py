@@ -1,4 +1,4 @@
-"""Rounds of turns, the contestants alternating, and what they came to."""
+"""Rounds of turns, the contestants alternating, and their results."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class PeersRun:
         return self._laps.table(title)
 
     def deliveries(self, title: str) -> Table:
-        """Return the table of what came out."""
+        """Return the table of delivered events."""
         table = Table(title=title, title_justify="left")
         table.add_column("of all", no_wrap=True)
         for name in ("of the backlog", "contended", "lost", "repeated", "out of order", "headers"):
@@ -70,7 +70,7 @@ class PeersRun:
         return table
 
     def figures(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the figures for `--json`."""
         names = [contestant.name for contestant in self.contestants]
         figures = {f"{name}_{key}": value for name in names for key, value in self._of(name).items()}
         for name in names:
@@ -84,7 +84,7 @@ class PeersRun:
         }
 
     def panels(self) -> dict[str, dict[str, list[float]]]:
-        """Return what is drawn."""
+        """Return the panels to draw."""
         names = [contestant.name for contestant in self.contestants]
         return {
             "backlog, events/s": self._rounds.all_rates(),
@@ -95,7 +95,7 @@ class PeersRun:
         }
 
     def _turn(self, contestant: Contestant) -> tuple[Drain, tuple[Lap, Sample], Delivered] | None:
-        """Return what a contestant does; None where it cannot, and is left out from now on."""
+        """Return the result of a contestant's turn; None where it cannot run, and is left out from now on."""
         try:
             contestant.prepare()
             return (

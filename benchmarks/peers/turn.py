@@ -21,7 +21,7 @@ _PATIENCE = 120.0  # seconds for the warm-up to come through
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """A drained backlog: the sample is of the events and seconds of what was delivered."""
+    """A drained backlog: the sample counts delivered events and their seconds."""
 
     delivered: Delivered
     sample: Sample
@@ -68,7 +68,7 @@ class Ground(msgspec.Struct, frozen=True):
         return lap, used
 
     def contend(self, contestant: Contestant, seconds: float) -> Delivered:
-        """Let several writers write to the same streams at once, and look at what comes out."""
+        """Let several writers write to the same streams at once, and check the topic."""
         with self._turn(contestant) as (place, road), Topic(place.bootstrap, place.topic) as topic:
             road.start()
             numbers = contend(contestant.outbox.inserter(place), place.database_url, seconds)

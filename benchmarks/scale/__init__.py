@@ -1,4 +1,4 @@
-"""What grows and what stays flat: backlogs, dead rows, stored events, streams, relays, projectors.
+"""Costs that grow and costs that stay flat: backlogs, dead rows, stored events, streams, relays, projectors.
 
 Each part is a curve over growing sizes with its slope (see `benchmarks.scale.curve`). Sizes are options, so that a part
 fits into a few minutes; the parts that want ten million events share one database.
@@ -35,7 +35,7 @@ _OTHER = 100_000  # the backlog that the largest is compared with
 
 
 def sizes(_: click.Context, __: click.Parameter, text: str) -> list[int]:
-    """Read numbers with commas between them; what is no number is refused."""
+    """Read numbers with commas between them; refuse other text."""
     words = text.split(",")
     if not all(word.strip().isdigit() for word in words):
         raise click.BadParameter(f"{text!r} is no list of sizes, as 10000,100000")
@@ -67,7 +67,7 @@ PARTS: dict[str, Part] = {
 
 
 def figures(curves: dict[str, Curve]) -> dict[str, Any]:
-    """Return what `--json` prints: the curves, and the figures that have a limit."""
+    """Return the figures for `--json`: the curves, and the figures that have a limit."""
     found: dict[str, Any] = {}
     if rate := curves.get("backlog_events_per_second"):
         memory, most = curves["backlog_memory_mb"], rate.sizes[-1]
@@ -100,7 +100,7 @@ def picture(curve: Curve) -> plot.Curve:
 @click.option("--events", type=click.IntRange(1), default=300_000, show_default=True, help="Of the last three parts.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Of appends, each time.")
 def command(shared: Given, *, only: tuple[str, ...], **words: Any) -> None:  # noqa: ANN401 click's own
-    """Grow what there is of everything, and see what stays flat."""
+    """Let everything in the database grow, and print the costs that stay flat."""
     wanted, curves = Wanted(**words), dict[str, Curve]()
     with Stage(shared) as stage:
         for name, part in PARTS.items():

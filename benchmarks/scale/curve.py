@@ -1,4 +1,4 @@
-"""A curve: what was measured at growing sizes, several times each, and how far from flat it is.
+"""A curve: measurements at growing sizes, several times each, and their distance from flat.
 
 The slope is that of the straight line through the medians on log-log axes: 0 is flat, 1 doubles with the size, and
 from 10 thousand to 10 million a slope of -0.05 loses 29 %. Size 0 stands for a tenth of the smallest other size.
@@ -23,7 +23,7 @@ class Curve:
         self._points: dict[int, list[float]] = {}
 
     def add(self, size: int, value: float) -> None:
-        """Take in what was measured at a size."""
+        """Add a measurement at a size."""
         self._points.setdefault(size, []).append(value)
 
     @property
@@ -48,7 +48,7 @@ class Curve:
         return slope(self.medians())
 
     def figures(self) -> dict[str, object]:
-        """Return what `--json` prints: sizes, medians and slope."""
+        """Return the figures for `--json`: sizes, medians and slope."""
         return {
             f"{self.name}_sizes": self.sizes,
             self.name: list(self.medians().values()),

@@ -1,4 +1,4 @@
-"""What a poll costs beside dead rows that an old snapshot keeps, next to a database without any, in turns.
+"""The cost of a poll beside dead rows that an old snapshot keeps, next to a database without any, in turns.
 
 The dead rows are events that the very reader has read and that were settled since the snapshot was taken.
 """

@@ -1,8 +1,8 @@
-"""The steady rate at which relays drain what waits, and their memory.
+"""The steady rate at which relays drain a backlog, and their memory.
 
 In front of the events that are counted wait some more. The clock starts when those have come into the topic, so that
 processes, producers and partitions are warm and pages fly, and it ends when the last event has come: the start is in no
-figure, however few are counted. What has come is asked of the broker.
+figure, however few are counted. The broker is asked for the number of events that have come.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ _DEADLINE = 1_200.0
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one drain came to; the memory is the peak of all relays together."""
+    """The result of one drain; the memory is the peak of all relays together."""
 
     rate: float
     memory_mb: float

@@ -1,4 +1,4 @@
-"""What the parts stand on: one PostgreSQL, one Kafka where it is wanted, and databases that several parts may share."""
+"""The servers of the parts: one PostgreSQL, one Kafka where wanted, and databases that several parts may share."""
 
 from contextlib import ExitStack
 from typing import Self
@@ -13,7 +13,7 @@ from benchmarks.servers import Kafka
 
 
 class Stage:
-    """Servers and databases for one run; says on stderr what takes long."""
+    """Servers and databases for one run; slow steps are reported on stderr."""
 
     def __init__(self, shared: Given) -> None:
         """Start nothing yet."""
@@ -42,7 +42,7 @@ class Stage:
         return self._kafka
 
     def say(self, text: str) -> None:
-        """Tell who waits what is going on."""
+        """Report progress to the person who waits."""
         self._console.print(text, style="dim", highlight=False)
 
     def database(self) -> str:

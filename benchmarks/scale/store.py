@@ -1,6 +1,6 @@
 """A database with so many stored events, of which the last so many wait in the outbox, as often as one likes.
 
-Filling is no part of what is measured and goes the fastest way: rows made on the server, without constraints, which are
+Filling is not measured and goes the fastest way: rows made on the server, without constraints, which are
 put back as they were. Positions, versions and rows are those that appends would have made.
 """
 

@@ -50,7 +50,7 @@ class Client(stomp.ConnectionListener):  # type: ignore[misc]  # no types
             self._wait()
 
     def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:  # noqa: ARG002 its connection goes with the process
-        """Take all shards; an acknowledgement covers what came before on its shard."""
+        """Take all shards; an acknowledgement covers the earlier messages of its shard."""
         done, taken = threading.Event(), [0] * SHARDS
 
         def arrived(frame: Any) -> None:  # noqa: ANN401 stomp.py has no types

@@ -1,4 +1,4 @@
-"""What runs against a broker, and the messages: each lap in a process of its own.
+"""The programs that run against a broker, and their messages: each lap in a process of its own.
 
 `python -m benchmarks.transports.contestant BROKER WHO WHAT URL TOPIC EVENTS STREAMS SIZE`
 
@@ -64,7 +64,7 @@ class Contestant(Protocol):
     def consume(self, count: int, began: Callable[[], None], open_: ExitStack) -> None:
         """Receive and acknowledge so many, with key, value and headers; `began` is called at the first.
 
-        What is left to be closed then goes into `open_`: the clock has stopped.
+        Open subscriptions then go into `open_`, to be closed after the clock has stopped.
         """
 
 

@@ -1,4 +1,4 @@
-"""redis-py: pipelines of XADD, and XREADGROUP of all shards with the XACK of what came before in one round trip."""
+"""redis-py: pipelines of XADD, and XREADGROUP of all shards with the XACK of the earlier entries in one round trip."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Rounds over one broker: both contestants publish, then both consume what they have published."""
+"""Rounds over one broker: both contestants publish, then each consumes its own messages."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ class TransportRun:
                     self._rounds.add(title(self._broker, what, who), self._lap(who, what, topics[who]))
 
     def _topic(self) -> str:
-        """Make a topic with a group that keeps what is sent to it."""
+        """Make a topic with a group that keeps the messages sent to it."""
         topic = f"bench-{uuid4().hex[:12]}"
         transport = open_transport(self._url)
         transport.create_topics([topic], partitions=SHARDS)
@@ -60,7 +60,7 @@ class TransportRun:
 
 
 def figures(broker: str, rounds: Rounds) -> dict[str, float]:
-    """Return what `--json` prints of a broker."""
+    """Return a broker's figures for `--json`."""
     found: dict[str, float] = {}
     for what in WHATS:
         ours, client = title(broker, what, OURS), title(broker, what, CLIENT)

@@ -1,4 +1,4 @@
-"""Opt-in token: a registration is confirmed with the code that was sent, once, by whoever is first."""
+"""Opt-in token: a registration is confirmed with the code that was sent, once, by the first who has it."""
 
 from dataclasses import dataclass
 

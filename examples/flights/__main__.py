@@ -42,8 +42,8 @@ def main(*, report: Path | None, **plan: Any) -> None:  # noqa: ANN401 the field
     """Record real flights as events, relay them, build read models, kill processes on the way, and check every event.
 
     The servers are embedded ones, in a temporary folder, unless EVENTKIT_DATABASE_URL and EVENTKIT_TRANSPORT_URL name
-    others; there the run works in schemas and topics of its own and removes them. Exits with 1 if a figure is not what
-    it must be.
+    others; there the run works in schemas and topics of its own and removes them. Exits with 1 if a figure is not as
+    expected.
     """
     _name_the_run()
     from examples.flights.run import Plan, run  # noqa: PLC0415  # after the run has its name

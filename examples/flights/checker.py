@@ -1,4 +1,4 @@
-"""The judge of the topic: compares every message that was delivered with what the `events` table says was committed.
+"""The judge of the topic: compares every delivered message with the committed events of the `events` table.
 
 An event is known by its id and a digest of its stream, version, type and data. It knows nothing of the relay, and can
 fail: its tests give it a lost, an invented, a changed and a swapped event.
@@ -20,7 +20,7 @@ COMMITTED = "select id::text, stream, version, type, data::text from {}.events o
 
 @dataclass(frozen=True)
 class Findings:
-    """What became of the committed events on their topic."""
+    """The fate of the committed events on their topic."""
 
     published: int  # committed events that were delivered at least once
     lost: int  # committed, never delivered
@@ -56,7 +56,7 @@ class Checker:
         self._reached[event.stream] = max(event.version, reached)
 
     def compare(self, committed: Iterable[tuple[str, bytes]]) -> Findings:
-        """Compare with ids and digests of what was committed."""
+        """Compare with ids and digests of the committed events."""
         published = lost = 0
         for id_, expected in committed:
             if self._first.get(UUID(id_).bytes) == expected:

@@ -81,7 +81,7 @@ class Crew:
         return flights, events, commits, rollbacks
 
     def finish(self) -> tuple[Findings, list[Timed]]:
-        """Say that nothing more comes; return what was found on the topic and the latencies."""
+        """Say that nothing more comes; return the findings on the topic and the latencies."""
         self._stop.set()
         for name, pipe in (("topic reader", self._findings), ("latency watcher", self._timed)):
             if not pipe.poll(LAST_WORD):

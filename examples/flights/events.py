@@ -1,6 +1,6 @@
-"""What happens to a flight: a stream per flight (`flight-2013-01-31-UA-1545-EWR`), a class per kind of fact.
+"""The events of a flight: a stream per flight (`flight-2013-01-31-UA-1545-EWR`), a class per kind of fact.
 
-Events carry what their readers need to find the right row of a read model: the carrier, the airport, the day.
+Events carry the values by which readers find the right row of a read model: the carrier, the airport, the day.
 """
 
 import os

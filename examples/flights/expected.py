@@ -1,4 +1,4 @@
-"""What the read models must say, computed by pandas from the raw rows alone: nothing here knows of events.
+"""The expected read models, computed by pandas from the raw rows alone: nothing here knows of events.
 
 Each function returns rows as they are in the table of the same name: a key and its numbers.
 """
@@ -50,7 +50,7 @@ def departure_boards(frame: "pd.DataFrame") -> Rows:
 
 
 def cancellations(frame: "pd.DataFrame") -> Rows:
-    """Count what was planned and what never left, per day."""
+    """Count planned flights and cancelled ones, per day."""
     return _rows(frame.groupby("date").agg({"carrier": "size", "cancelled": "sum"}))
 
 

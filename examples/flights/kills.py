@@ -1,8 +1,8 @@
 """Kill -9 for the relay and the projector, at a moment that hurts.
 
 A kill counts only if the outbox was not empty, before the kill and when the process was dead, and if the process that
-came after went on: the relay by publishing what was left there, the projector by applying more than had been applied.
-One that does not count is repeated.
+came after continued: the relay by publishing the rest of the outbox, the projector by applying more than had been
+applied. One that does not count is repeated.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What each of the demo's own processes does first: leave Ctrl-C to the main process, and end when that has ended."""
+"""The first lines of each of the demo's own processes: leave Ctrl-C to the main process, and end when it ends."""
 
 import os
 import signal

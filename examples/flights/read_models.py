@@ -1,6 +1,6 @@
 """Three read models, each a table and a few functions: `eventkit projector run` feeds them.
 
-Many flights feed one row. What the functions do must not depend on the order between flights, and does not: they add.
+Many flights feed one row. The functions add, so their result does not depend on the order between flights.
 """
 
 from datetime import date
@@ -43,7 +43,7 @@ class CarrierDelays(ReadModel):
 
 
 class DepartureBoard(ReadModel):
-    """What an airport's board says of a day."""
+    """The figures of an airport's board for a day."""
 
     __tablename__ = "departure_boards"
 

@@ -1,4 +1,4 @@
-"""The demo's figures: what they must be, the table on the screen and the JSON file."""
+"""The demo's figures: their targets, the table on the screen and the JSON file."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What `--report` writes; the names are its keys."""
+    """The figures that `--report` writes; the names are its keys."""
 
     written: int
     published: int
@@ -32,13 +32,13 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the raw data and the plan of the run say the figures must be."""
+    """The targets that follow from the raw data and the plan of the run."""
 
     events: int
     kills: int
 
     def failures(self, figures: Figures) -> list[str]:
-        """Return a sentence for each figure that is not what it must be."""
+        """Return a sentence for each figure that misses its target."""
         must_be = {
             "written": self.events,
             "published": self.events,
@@ -57,7 +57,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What the table adds to the figures."""
+    """The lines that the table adds to the figures."""
 
     flights: int
     transactions: int

@@ -33,12 +33,12 @@ KILLS = ((0.25, "relay"), (0.45, "projector"), (0.65, "relay"))  # when so much 
 MARGIN = 0.19  # of the flights may be written while others take a victim's place
 GLANCE = 0.1  # seconds between two looks at everything
 START = 60.0  # seconds for the first flight to come through
-STANDSTILL = 30.0  # seconds without any progress, after which what is missing counts as lost
+STANDSTILL = 30.0  # seconds without any progress, after which missing events count as lost
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the options ask for."""
+    """The options of a run."""
 
     whole_year: bool = False
     limit: int | None = None
@@ -49,7 +49,7 @@ class Plan:
 
 
 def run(plan: Plan, console: Console, file: Path | None) -> list[str]:
-    """Run the demo and show its figures; return a sentence for each that is not what it must be."""
+    """Run the demo and show its figures; return a sentence for each that misses its target."""
     began = time.monotonic()
     frame = read_frame(whole_year=plan.whole_year, limit=plan.limit)
     target = report.Target(events=expected.events(frame), kills=len(KILLS) if plan.kills else 0)
@@ -163,7 +163,7 @@ class Demo:
             )
 
     def _until_all_arrived(self) -> None:
-        """Wait for the last event; when nothing moves any more, what is missing is lost."""
+        """Wait for the last event; when nothing moves any more, missing events are lost."""
         while not self._arrived():
             before = self._progress()
             if not self._wait(partial(self._moved, before), STANDSTILL):

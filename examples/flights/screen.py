@@ -1,4 +1,4 @@
-"""What is seen while the demo runs: three bars that follow each other, and a line for each thing that happens."""
+"""The screen while the demo runs: three bars that follow each other, and a line for each incident."""
 
 from types import TracebackType
 from typing import Self

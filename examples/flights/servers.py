@@ -52,7 +52,7 @@ class Servers:
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database as SQLAlchemy wants it, for psycopg 3 whatever its release."""
+        """The database's URL in SQLAlchemy's form, for any release of psycopg 3."""
         return make_url(self.database_url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     @property

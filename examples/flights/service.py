@@ -1,4 +1,4 @@
-"""The airline's service: it keeps each flight's state in its own table and records what happened, in one transaction.
+"""The airline's service: it keeps each flight's state in its own table and records events, in one transaction.
 
 This is all that a service author writes: change your rows, append your events, and commit both or neither.
 """
@@ -41,7 +41,7 @@ class FlightState(ServiceTable):
     arrival_delay: Mapped[int | None]
 
 
-# What is not told stays as it was: a flight's steps may come one by one.
+# Values that an event leaves out stay as they were: a flight's steps may come one by one.
 _CHANGE = f"""
 insert into {RUN}.flights as f (flight, status, departure_delay, arrival_delay)
 values (%(flight)s, %(status)s, %(departure_delay)s, %(arrival_delay)s)
@@ -52,7 +52,7 @@ on conflict (flight) do update set status = excluded.status,
 
 
 def state_after(facts: tuple[Fact, ...]) -> dict[str, str | int | None]:
-    """Return what the facts say of a flight's row."""
+    """Return the values that the facts give a flight's row."""
     state: dict[str, str | int | None] = {"departure_delay": None, "arrival_delay": None}
     for fact in facts:
         match fact:
@@ -70,6 +70,6 @@ def state_after(facts: tuple[Fact, ...]) -> dict[str, str | int | None]:
 
 
 def record(connection: psycopg.Connection[Any], flight: str, facts: tuple[Fact, ...], *, after: int = 0) -> Appended:
-    """Record what happened to a flight of which `after` events are recorded; the caller commits, or rolls back."""
+    """Record the facts of a flight of which `after` events are recorded; the caller commits, or rolls back."""
     connection.execute(_CHANGE, {"flight": flight, **state_after(facts)})
     return store.append(connection, flights.stream("flight", flight), *facts, expected=after or NO_STREAM)

@@ -1,4 +1,4 @@
-"""What the demo's main process asks the database while it runs: how much waits, how much has been applied."""
+"""The demo's questions to the database while it runs: the size of the backlog, and the number of applied events."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -24,7 +24,7 @@ QUIET = 0.5  # seconds without a message, after which the topic counts as read t
 
 @dataclass(frozen=True)
 class Place:
-    """What to read, and what to compare it with."""
+    """The topic to read, and the database to compare it with."""
 
     transport_url: str
     transport_options: Mapping[str, str]
@@ -58,7 +58,7 @@ def follow(place: Place, wires: Wires) -> None:
 def _read(subscription: Subscription, checker: Checker, wires: Wires) -> None:
     at_end = False
     while not (at_end and wires.stop.is_set()):
-        last_word = wires.stop.is_set()  # asked before the wait: what was published until then is there within it
+        last_word = wires.stop.is_set()  # asked before the wait: an event published until then arrives within it
         messages = subscription.receive(5000, QUIET)
         for message in messages:
             checker.delivered(event_of(message))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEPWISE_EVERY = 20
 ROLLED_BACK_EVERY = 25
 SAMPLED_EVERY = 10
-HELD_BACK = 0.01  # seconds between two looks at what is allowed
+HELD_BACK = 0.01  # seconds between two reads of the allowed number
 STEPS_WAITING = 10  # a step is recorded when this many wait behind it
 
 
@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """What one writer has to do, and where."""
+    """The task of one writer, and its database."""
 
     database_url: str
     flights: list[Flight]

@@ -1,10 +1,10 @@
-"""A process manager with a deadline and compensation: events.py says what happens, process.py what happens next.
+"""A process manager with a deadline and compensation: events.py has the facts, process.py decides the next step.
 
     OrderPlaced -> ChargeCard -> CardCharged -> SendParcel -> ParcelSent
                         |                            |
                         | not in three days          | ParcelRefused
                         v                            v
-                   OrderCancelled    <----      RefundCard          what was done is made good
+                   OrderCancelled    <----      RefundCard          the charge is refunded
 
 $ eventkit db upgrade
 $ python -m examples.fulfilment                                             # makes the tables, places three orders

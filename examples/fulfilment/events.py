@@ -1,4 +1,4 @@
-"""What happens in the shop, and what its services ask of each other: a command is an event that asks for something."""
+"""The events of the shop, and the requests between its services: a command is an event that asks for something."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""What happens next: the one place that knows the way of an order through the services, in plain Python."""
+"""The next step: the one place that knows the way of an order through the services, in plain Python."""
 
 from datetime import timedelta
 from typing import ClassVar

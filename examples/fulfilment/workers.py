@@ -1,4 +1,4 @@
-"""The services that do what is asked: handlers of commands, each exactly once in effect in their own database."""
+"""The services that follow commands: handlers, each exactly once in effect in their own database."""
 
 from sqlalchemy import Connection, text
 

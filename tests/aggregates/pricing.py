@@ -15,7 +15,7 @@ shop = Catalog("shop")
 
 
 class Kind(Enum):
-    """What is sold."""
+    """The kind of an article."""
 
     GOOD = "good"
 
@@ -68,7 +68,7 @@ class Bought:
     price: Decimal = Decimal(1)
 
     def line(self) -> Line:
-        """Return what it adds."""
+        """Return the amount that it adds."""
         return Line(self.item, self.price)
 
 

@@ -39,12 +39,12 @@ class Odd:
 
 
 class OrderClosed(Exception):
-    """What a decision refuses with."""
+    """The error of a refused decision."""
 
 
 @dataclass
 class Order(Aggregate):
-    """What is in it, and whether it is closed."""
+    """The items of an order, and whether it is closed."""
 
     ignored = (Viewed,)
 
@@ -92,7 +92,7 @@ class Close:
 
 
 def decide(command: Add | Close, cart: Cart) -> Iterator[object]:
-    """Say what happens."""
+    """Return the events of a decision."""
     if cart.closed and isinstance(command, Add):
         raise OrderClosed(command.item)
     if isinstance(command, Add):
@@ -102,7 +102,7 @@ def decide(command: Add | Close, cart: Cart) -> Iterator[object]:
 
 
 def evolve_cart(cart: Cart, event: Added | Closed) -> Cart:
-    """Say what it does."""
+    """Return the state after an event."""
     if isinstance(event, Added):
         return Cart((*cart.items, event.item), cart.closed)
     return Cart(cart.items, closed=True)

@@ -117,7 +117,7 @@ def test_a_decision_over_many_events_reads_those_that_came_since_its_snapshot(
 
 
 def test_a_snapshot_that_lacks_an_event_is_not_kept(sessions: sessionmaker[Session], reads: list[int]) -> None:
-    """An append that was open at the load, at a lower position than what was read: the next one refuses both."""
+    """An append that was open at the load, at a lower position than the last read event: the next one refuses both."""
     with sessions() as slow, sessions() as session:
         enrol(slow, ("other", "s"), place="slow")
         enrol(session, *(("c", f"s{number}") for number in range(6)), place="quick")
@@ -171,7 +171,7 @@ def test_a_snapshot_made_by_other_code_is_not_used(session: Session, reads: list
 
 
 def test_with_snapshots_and_without_a_model_is_the_same(database_url: str) -> None:
-    """Whatever is appended, rolled back to a savepoint and committed, by two connections in turn."""
+    """Events are appended, rolled back to a savepoint and committed, by two connections in turn."""
     chance = random.Random(1)
     always = Decisions(store, Seats, snapshots=Snapshots(every=1))
     with psycopg.connect(database_url) as one, psycopg.connect(database_url) as two:

@@ -95,7 +95,7 @@ def test_aggregates_that_are_saved_together_do_likewise(session: Session) -> Non
 
 @pytest.mark.parametrize("event", [Joined("bob"), Visited()], ids=["without an envelope", "with one"])
 def test_nothing_is_recorded_on_a_state_that_is_not_known_yet(session: Session, event: object) -> None:
-    """The event that waits for its envelope is saved first; what follows it in one call waits with it."""
+    """The event that waits for its envelope is saved first; later events of the same call wait with it."""
     member = members.new("ada")
     member.record(Visited(), Joined("ada"))
     assert (member.seen, member.name) == ([], "")
@@ -128,7 +128,7 @@ def test_a_scenario_gives_envelopes_that_are_told_by_their_number() -> None:
 def test_a_decider_that_asks_for_an_envelope_is_refused() -> None:
     """It evolves before anything is stored."""
 
-    def change(state: int, event: Visited, envelope: Envelope[Visited]) -> int:  # noqa: ARG001 what is refused
+    def change(state: int, event: Visited, envelope: Envelope[Visited]) -> int:  # noqa: ARG001 the refused signature
         return state
 
     with pytest.raises(AggregateError, match="envelope"):

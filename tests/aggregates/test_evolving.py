@@ -1,4 +1,4 @@
-"""What an evolve method sees of its aggregate is the same when an event is recorded and when it is loaded."""
+"""An evolve method sees the same aggregate when an event is recorded and when it is loaded."""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ class Added:
 
 @dataclass
 class Basket(Aggregate):
-    """Keeps what it saw."""
+    """Keeps the versions and streams it saw."""
 
     seen: list[tuple[str, int]] = field(default_factory=list)
     last: int = 0
@@ -42,7 +42,7 @@ kept = Repository(store, Basket, category="basket", snapshots=Snapshots(every=2)
 
 @pytest.mark.parametrize("repository", [baskets, kept])
 def test_stream_and_version_are_the_events(session: Session, repository: Repository[Basket]) -> None:
-    """Before the save, after it, and when it is loaded; outside of evolve methods the version is what is stored."""
+    """Before the save, after it, and when it is loaded; outside of evolve methods the version is the stored one."""
     with repository.change(session, 1) as basket:
         basket.record(Added(1), Added(2))
         assert basket.version == 0
@@ -56,7 +56,7 @@ def test_stream_and_version_are_the_events(session: Session, repository: Reposit
 
 
 def test_a_scenario_sees_the_same() -> None:
-    """Given events are at their versions, and what is recorded after them follows."""
+    """Given events are at their versions, and events recorded after them follow."""
     given(Basket, Added(1), Added(2)).when(Basket.record, Added(3)).then(Added(3))
 
 

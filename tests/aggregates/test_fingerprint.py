@@ -81,7 +81,7 @@ def all_fingerprints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_fold_never_reads_an_old_snapshot(all_fingerprints: dict[str, str], change: str) -> None:
-    """Whatever of the fold is changed, its fingerprint is."""
+    """Any change of the fold changes its fingerprint."""
     assert all_fingerprints[change] != all_fingerprints["nothing"]
 
 

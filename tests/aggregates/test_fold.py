@@ -1,4 +1,4 @@
-"""Both styles: what a class or a decider may look like, and what is refused when it is declared."""
+"""Both styles: the accepted forms of a class or a decider, and the forms refused at their declaration."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tests.aggregates.shop import Add, Added, Cart, Close, Closed, Odd, Order, O
 
 
 def test_a_recorded_event_changes_the_state_at_once() -> None:
-    """A method that records twice decides the second time on what the first has made."""
+    """A method that records twice decides the second time on the state after the first."""
     order = Order()
 
     order.add("tea", 2)
@@ -105,7 +105,7 @@ def test_a_decider_says_its_events_by_annotation_or_by_name() -> None:
 
 
 def test_a_lone_event_from_decide_is_refused() -> None:
-    """`decide` returns a list; the error shows what came instead."""
+    """`decide` returns a list; the error shows the value that came instead."""
     wrong: Decider[Add, Cart] = Decider(Cart, lambda *_: Closed(), lambda cart, _: cart, events=[Closed])  # type: ignore[arg-type]
     deciding = wrong.fold.opened(Cart(), Track())
 
@@ -139,7 +139,7 @@ def test_an_event_evolved_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("hint", [None, object, "Missing", list[int]])
 def test_an_evolve_method_must_say_its_events(hint: object) -> None:
-    """No annotation, one that says nothing, or one that cannot be resolved: the error says what to do."""
+    """No annotation, an empty one, or one that cannot be resolved: the error gives the remedy."""
 
     def method(self: object, event: object) -> None: ...
 
@@ -151,7 +151,7 @@ def test_an_evolve_method_must_say_its_events(hint: object) -> None:
 
 
 def test_only_the_events_annotation_must_be_known() -> None:
-    """Other parameters and the return type may name what only a type checker imports."""
+    """Other parameters and the return type may use names that only a type checker imports."""
 
     def evolve_cart(state: "Nowhere", event: Added | Closed) -> "Nowhere":  # type: ignore[name-defined]  # noqa: F821
         return (state, event)

@@ -1,4 +1,4 @@
-"""Snapshots of people: what their state holds of a person is sealed as in the events, and forgotten with it."""
+"""Snapshots of people: personal data in their state is sealed as in the events, and forgotten with it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.storage.people import ADA, CANARY, MASTERS, REGISTERED, Counted, Regi
 
 @dataclass(frozen=True)
 class Customer:
-    """What is known of a customer."""
+    """The facts known about a customer."""
 
     name: Annotated[str, Personal()] = ""
     visits: int = 0
@@ -23,7 +23,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Visits:
-    """What is known without knowing anybody."""
+    """Facts that identify nobody."""
 
     visits: int = 0
 
@@ -41,7 +41,7 @@ def visit(command: int, _state: object) -> list[Counted]:
 
 
 def count(state: Visits, event: Registered | Counted) -> Visits:
-    """Fold what is nobody's."""
+    """Fold the facts that belong to no subject."""
     return Visits(state.visits + (event.n if isinstance(event, Counted) else 0))
 
 
@@ -76,7 +76,7 @@ def state(connection: psycopg.Connection, known: Customers) -> Customer:
 
 
 def snapshot(connection: psycopg.Connection) -> tuple[int, str]:
-    """Return what is kept."""
+    """Return the stored snapshot."""
     row = connection.execute("select version, state::jsonb::text from eventkit.snapshots").fetchone()
     assert row is not None
     return row[0], row[1]
@@ -92,7 +92,7 @@ def test_a_snapshot_holds_personal_data_sealed_and_is_read_with_the_key(connecti
 
 
 def test_a_snapshot_of_somebody_who_was_forgotten_is_not_used(connection: psycopg.Connection) -> None:
-    """The state is what the events give: redacted; the next snapshot holds that."""
+    """The state is that of the events: redacted; the next snapshot holds that."""
     connection.execute("update eventkit.snapshots set state = jsonb_set(state::jsonb, '{visits}', '7')::json")
     Privacy(EventStore(crm)).forget(connection, ADA)
 

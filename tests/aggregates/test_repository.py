@@ -28,7 +28,7 @@ ORDER = shop.stream("order", 1)
 
 
 def test_a_changed_aggregate_is_loaded_with_its_changes(session: Session) -> None:
-    """A new aggregate and a loaded one are changed in the same way; each block appends what it recorded."""
+    """A new aggregate and a loaded one are changed in the same way; each block appends its recorded events."""
     with orders.change(session, 1) as order:
         order.add("tea")
         order.add("cake", 2)
@@ -43,7 +43,7 @@ def test_a_changed_aggregate_is_loaded_with_its_changes(session: Session) -> Non
 
 
 def test_an_exception_in_the_block_appends_nothing(session: Session) -> None:
-    """What was recorded before a refusal is dropped with the aggregate; the transaction goes on."""
+    """Events recorded before a refusal are dropped with the aggregate; the transaction continues."""
 
     def too_late() -> None:
         with orders.change(session, 1) as order:
@@ -94,7 +94,7 @@ def test_a_new_aggregate_expects_no_stream(session: Session) -> None:
 
 
 def test_a_saved_aggregate_can_be_changed_further(session: Session) -> None:
-    """Saving advances its version, so the next save expects what this one wrote."""
+    """Saving advances its version, so the next save expects the version that this one wrote."""
     order = orders.load(session, 1)
     for item in ("tea", "cake"):
         order.add(item)
@@ -105,7 +105,7 @@ def test_a_saved_aggregate_can_be_changed_further(session: Session) -> None:
 
 
 def test_saved_events_follow_the_cause(session: Session) -> None:
-    """In a handler, a repository bound to the envelope gives its events the story of what they answer."""
+    """In a handler, a repository bound to the envelope gives its events the story of the event they answer."""
     store.append(session, shop.stream("cart", 1), Closed())
     cause = next(store.read_stream(session, shop.stream("cart", 1)))
 
@@ -160,7 +160,7 @@ def test_a_long_stream_is_folded_page_by_page(session: Session) -> None:
 
 
 def test_an_event_that_the_aggregate_does_not_evolve_is_an_error_with_its_place(session: Session) -> None:
-    """Somebody wrote what this code does not understand: a state without it would be a guess."""
+    """An event type that this code does not understand: a state without it would be a guess."""
     store.append(session, ORDER, Added("tea"), Odd())
 
     with pytest.raises(UnexpectedEvent, match="version 2 of 'order-1' is Odd, which Order does not evolve"):
@@ -168,7 +168,7 @@ def test_an_event_that_the_aggregate_does_not_evolve_is_an_error_with_its_place(
 
 
 def test_ignored_types_are_not_even_decoded(session: Session, database_url: str) -> None:
-    """By class or by name, also where the class is gone or older than what was written."""
+    """By class or by name, also where the class is gone or older than the stored event."""
     store.append(session, ORDER, Added("tea"), Viewed(), Closed())
     session.commit()
     change_events(database_url, "update eventkit.events set schema_version = 9 where type = 'Viewed'")
@@ -205,7 +205,7 @@ def test_an_undecodable_event_is_an_error_with_its_place(
 
 
 def test_a_stream_with_missing_versions_is_refused(session: Session, database_url: str) -> None:
-    """A state folded from what is left after pruning would be wrong."""
+    """A state folded from the events left after pruning would be wrong."""
     store.append(session, ORDER, *[Added("tea") for _ in range(4)])
     session.commit()
     change_events(database_url, "delete from eventkit.events where version in (2, 3)")
@@ -215,7 +215,7 @@ def test_a_stream_with_missing_versions_is_refused(session: Session, database_ur
 
 
 def test_a_failing_evolve_says_at_which_event(session: Session) -> None:
-    """The error stays what it is, with a note of the place."""
+    """The error keeps its type, with a note of the place."""
     store.append(session, ORDER, Closed())
 
     class Broken(Aggregate):
@@ -249,7 +249,7 @@ def test_an_aggregate_made_by_hand_is_not_saved(session: Session) -> None:
 
 
 def test_an_aggregate_must_be_known_to_the_catalog() -> None:
-    """An event class without a registration is refused when the repository is made; so is what is no aggregate."""
+    """An unregistered event class is refused when the repository is made; so is a class that is no aggregate."""
     with pytest.raises(UnknownEventType, match="Added"):
         Repository(EventStore(Catalog("other")), Order, category="order")
     with pytest.raises(AggregateError, match="is no aggregate"):
@@ -268,7 +268,7 @@ def test_the_tables_agree_after_all_that(session: Session, database_url: str) ->
 
 
 def change_events(url: str, statement: str) -> None:
-    """Do to the events what only an operator, or an older release, could have done."""
+    """Change the events as only an operator, or an older release, could have done."""
     with psycopg.connect(url) as connection:
         connection.execute("alter table eventkit.events disable trigger all")
         connection.execute(statement.encode())
@@ -294,7 +294,7 @@ def test_several_are_saved_in_one_call_or_none_of_them(session: Session) -> None
 
 
 def test_opposite_transfers_do_not_deadlock(sessions: sessionmaker[Session]) -> None:
-    """Streams are locked in one order, whatever the order of the call."""
+    """Streams are locked in one order, independent of the order of the call."""
     with sessions.begin() as session:
         for key in (1, 2):
             with orders.change(session, key) as order:
@@ -322,7 +322,7 @@ def _transfer(session: Session, source: int, target: int) -> None:
 
 
 def test_an_aggregate_is_loaded_as_it_was(session: Session) -> None:
-    """At a version or at a time; a change of what is no longer so is refused."""
+    """At a version or at a time; a change of an outdated state is refused."""
     for item in ("tea", "cake", "jam"):
         with orders.change(session, 1) as order:
             order.add(item)

@@ -30,7 +30,7 @@ def add(item: str, rivals: int, sessions: sessionmaker[Session], session: Sessio
 
 
 def test_the_whole_unit_of_work_runs_again_with_fresh_state(sessions: sessionmaker[Session]) -> None:
-    """A writer that loses twice decides a third time, on what the others have written."""
+    """A writer that loses twice decides a third time, on the events that the others have written."""
     seen = retry_on_conflict(sessions.begin, lambda session: add("tea", 2, sessions, session))
 
     with sessions() as session:
@@ -93,7 +93,7 @@ def test_a_serialization_failure_is_retried(engine: Engine, sessions: sessionmak
 
 
 def test_a_failure_at_the_commit_is_retried(engine: Engine) -> None:
-    """Two SERIALIZABLE transactions that read what the other writes: one of them fails at its commit."""
+    """Two SERIALIZABLE transactions, each of which reads the other's writes: one of them fails at its commit."""
     strict = sessionmaker(engine.execution_options(isolation_level="SERIALIZABLE"))
     ran: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Whatever is done to a stream and to its snapshots, the state that is loaded is the fold of the events."""
+"""After any sequence of changes to a stream and its snapshots, the loaded state is the fold of the events."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Snapshots spare reading, and nothing that happens to them changes what is loaded."""
+"""Snapshots spare reading, and no fault of theirs changes the loaded state."""
 
 import logging
 import math
@@ -55,7 +55,7 @@ def rows_read(engine: Engine) -> Iterator[list[int]]:
 
 
 def snapshots(session: Session) -> list[tuple[object, ...]]:
-    """Return what is kept."""
+    """Return the stored snapshots."""
     found = session.execute(text("select stream, aggregate, version, state::text from eventkit.snapshots order by 1"))
     return [tuple(row) for row in found]
 
@@ -74,7 +74,7 @@ def test_a_long_stream_is_loaded_from_its_snapshot(engine: Engine, session: Sess
 
 
 def test_a_snapshot_is_kept_every_so_many_events(session: Session) -> None:
-    """Counted from the last one, whatever number of events a save has."""
+    """Counted from the last one, for any number of events a save has."""
     orders = kept(3)
     versions = []
     for count in (2, 2, 1, 2, 9):
@@ -87,7 +87,7 @@ def test_a_snapshot_is_kept_every_so_many_events(session: Session) -> None:
 
 
 def test_a_kept_dict_has_its_order(session: Session) -> None:
-    """The order of a dict is part of the state: a decision may look at what was first."""
+    """The order of a dict is part of the state: a decision may depend on its first key."""
     orders = kept(3)
     with orders.change(session, 1) as order:
         for item in ("tea", "a cake", "ale"):
@@ -175,7 +175,7 @@ def test_an_unusable_snapshot_is_ignored_and_replaced(session: Session, change: 
 
 
 def test_another_version_given_by_hand_is_another_fold(engine: Engine, session: Session) -> None:
-    """`version=` stands for what the fingerprint cannot see."""
+    """`version=` covers the parts of a fold that the fingerprint cannot see."""
     add(kept(2), session, 2)
 
     with rows_read(engine) as found:
@@ -236,7 +236,7 @@ def test_a_caller_in_a_savepoint_keeps_it(session: Session) -> None:
 
 
 def test_a_state_that_json_cannot_hold_is_not_kept(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    """What would be read back differently, or is no field, is said in the log; the save is done."""
+    """A state that would be read back differently, or an unknown field, is logged; the save is done."""
 
     @dataclass
     class Loose(Aggregate):
@@ -261,7 +261,7 @@ def test_a_state_that_json_cannot_hold_is_not_kept(session: Session, caplog: pyt
 
 
 def test_a_failing_policy_costs_nobody_a_save(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says what it did."""
+    """The log has its error."""
 
     def fails(state: Order, since: int) -> bool:
         raise ZeroDivisionError(state, since)
@@ -272,7 +272,7 @@ def test_a_failing_policy_costs_nobody_a_save(session: Session, caplog: pytest.L
 
 
 def test_a_class_without_a_shape_is_refused() -> None:
-    """Nobody can tell what to write of it: an error when the repository is made."""
+    """The shape of its state is unknown: an error when the repository is made."""
 
     class Plain(Aggregate):
         @evolve

@@ -1,4 +1,4 @@
-"""What the peers' benchmark says of a topic, on topics in which something is known to be wrong."""
+"""The report of the peers' benchmark on a topic, for topics with known faults."""
 
 from collections.abc import Iterator, Sequence
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The peers' benchmark in a tiny form, with one peer that comes from PyPI; and what it says of what it cannot run."""
+"""The peers' benchmark in a tiny form, with one peer from PyPI; and its report of peers that cannot run here."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ PEERS = [sys.executable, "-m", "benchmarks", "peers"]
 def test_the_peers_run_prints_the_same_figures_of_each_contestant(
     postgres: PostgresServer, kafka: KafkaServer | GivenKafka, tmp_path: Path
 ) -> None:
-    """Two contestants carry the same events; each is looked at for what it lost, repeated and put out of order."""
+    """Two contestants carry the same events; each is checked for lost, repeated and disordered ones."""
     given = ["--database-url", postgres.url, "--transport-url", kafka.url, "--plot", str(tmp_path / "plot.svg")]
     size = ["--only", "eventkit,txoutbox", "--events", "1000", "--rate", "50", "--seconds", "0.5", "--rounds", "1"]
 
@@ -49,7 +49,7 @@ def test_an_unknown_contestant_is_refused_before_anything_starts() -> None:
 
 
 def test_a_peer_without_its_tools_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without Maven or Go a peer is left out, with a sentence that says what to install."""
+    """Without Maven or Go a peer is left out, with a sentence that names the package to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("benchmarks.peers.debezium._JARS", tmp_path / "jars")
 

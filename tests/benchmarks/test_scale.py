@@ -1,4 +1,4 @@
-"""What grows and what stays flat, in a form too small to measure anything."""
+"""Costs that grow and costs that stay flat, in a form too small to measure anything."""
 
 import json
 import subprocess

@@ -16,7 +16,7 @@ _RELAY = CACHES / f"watermill-{VERSION}" / "relay"
 
 
 class Watermill:
-    """A message at a time, each awaited: what its interfaces promise."""
+    """A message at a time, each awaited, as its interfaces promise."""
 
     name = "watermill"
     title = f"watermill {VERSION} (sql {SQL_VERSION}, kafka {KAFKA_VERSION})"
