@@ -61,7 +61,7 @@ class Arrival(msgspec.Struct, gc=False):
         return time_of(text.decode() if isinstance(text, bytes) else text or "")
 
     @property
-    def told_version(self) -> int:
+    def header_version(self) -> int:
         """The version that its header says; 0 where that is none."""
         return number_of(header(self.message, "ce_streamversion", 5))
 

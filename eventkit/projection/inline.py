@@ -13,7 +13,15 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import ProjectionError
-from eventkit.projection.apply import BatchApplier, Decrypter, Doubt, DuplicateChecks, Stopped, StreamParking
+from eventkit.projection.apply import (
+    BatchApplier,
+    Decrypter,
+    Doubt,
+    DuplicateChecks,
+    RepairAttempt,
+    Stopped,
+    StreamParking,
+)
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransaction
 from eventkit.projection.counters import Counters
@@ -62,21 +70,21 @@ class Inline:
                 found.append(Target(projection.name, projection.version, read))
         return found
 
-    def apply_appended(self, site: InlineContext, append: Inlined) -> None:
+    def apply_appended(self, context: InlineContext, append: Inlined) -> None:
         """Apply what this transaction has appended to each projection."""
-        workspace = CallerTransaction(site.opened)
-        log = StreamLog(workspace.connection, site.schema)
+        workspace = CallerTransaction(context.opened)
+        log = StreamLog(workspace.connection, context.schema)
         with workspace.in_utc(), workspace.kept_open():
             runs = _runs(log, append)
             for place, target in enumerate(append.targets):
                 projection = self._projections[target.name]
                 theirs = [run for run in runs if projection.reads(run.stream)]
                 workspace.check_schemas(projection.name, projection.tables)
-                applying = _InlineApplier(projection, workspace, schema=site.schema, opening=_opening(site))
+                applier = _InlineApplier(projection, workspace, schema=context.schema, decrypter=_decrypter(context))
                 try:
-                    left = applying.fold_advanced(theirs, advanced(append.written.rows, place))
-                    for stopped in applying.apply(left, Counters()) if left else ():
-                        _go_on(applying, log, stopped, site.schema)
+                    left = applier.fold_advanced(theirs, advanced(append.written.rows, place))
+                    for stopped in applier.apply(left, Counters()) if left else ():
+                        _go_on(applier, log, stopped, context.schema)
                 except Exception as error:
                     error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")
                     raise
@@ -119,39 +127,39 @@ def _runs(log: StreamLog, append: Inlined) -> list[Run]:
     return list(runs.values())
 
 
-def _go_on(applying: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:
+def _go_on(applier: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:
     """Take up a stream that did not advance; its checkpoint is locked by this transaction."""
     run, checkpoint = stopped.run, stopped.checkpoint
     version = checkpoint.version if checkpoint else 0
     if checkpoint and checkpoint.parked:
-        second = StreamParking(applying, OwnHistory(applying.workspace.connection, schema), schema=schema)
-        left = second.look(run, Counters())
+        parking = StreamParking(applier, OwnHistory(applier.workspace.connection, schema), schema=schema)
+        left = parking.repair(RepairAttempt(run), Counters())
         while left is not None:
-            left = second.look(left, Counters())
+            left = parking.repair(RepairAttempt(left), Counters())
         return
-    if checkpoint and (fork := _fork(applying, checkpoint, run, schema)):
+    if checkpoint and (fork := _fork(applier, checkpoint, run, schema)):
         raise ProjectionError(
-            f"projection {applying.projection.name!r} has applied other events of {run.stream}: {fork}; "
-            f"rebuild it with `eventkit projection rebuild {applying.projection.path}`"
+            f"projection {applier.projection.name!r} has applied other events of {run.stream}: {fork}; "
+            f"rebuild it with `eventkit projection rebuild {applier.projection.path}`"
         )
     behind = StreamLag(run.stream, version, run.arrivals[-1].version, parked=False)
     for part in (part for chunk in chunks([behind]) for part in parts_of(log, chunk)):
-        if applying.apply(part, Counters()):
-            raise ProjectionError(f"projection {applying.projection.name!r} is moved on {run.stream} by somebody else")
+        if applier.apply(part, Counters()):
+            raise ProjectionError(f"projection {applier.projection.name!r} is moved on {run.stream} by somebody else")
 
 
-def _fork(applying: BatchApplier, checkpoint: Checkpoint, run: Run, schema: str) -> str:
+def _fork(applier: BatchApplier, checkpoint: Checkpoint, run: Run, schema: str) -> str:
     """Return how events that were just appended differ from those that are applied in their place."""
     version = checkpoint.version
     if run.is_below(version):  # an append that was repeated with its ids, or a store that was restored
-        history = OwnHistory(applying.workspace.connection, schema)
-        return DuplicateChecks(history, applying.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
+        history = OwnHistory(applier.workspace.connection, schema)
+        return DuplicateChecks(history, applier.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
     if version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):
         return f"version {version} is {checkpoint.event_id}"
     return ""
 
 
-def _opening(site: InlineContext) -> Decrypter | None:
-    if site.masters is None:
+def _decrypter(context: InlineContext) -> Decrypter | None:
+    if context.masters is None:
         return None
-    return Decrypter(site.masters, site.schema, lambda: site.opened.connection)
+    return Decrypter(context.masters, context.schema, lambda: context.opened.connection)

@@ -48,7 +48,7 @@ class OwnTransaction:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.connection = connection
         self.broken = False  # whether the last transaction that failed was aborted, or lost with its connection
-        self._ours = True  # whether it is this class that ends a transaction
+        self._is_ending = True  # whether it is this class that ends a transaction
         self._swallowed: BaseException | None = None  # the last error of a statement that SQLAlchemy has seen
         self._committed: list[Callable[[], None]] = []
         # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
@@ -83,18 +83,18 @@ class OwnTransaction:
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """Commit what is done inside, or roll all of it back."""
         ending: Any = self.connection if self._sqlalchemy is None else self._sqlalchemy.begin()
-        self._ours = False
+        self._is_ending = False
         self._committed.clear()
         self._swallowed = None
         try:
             yield self.connection
-            self._ours = True
+            self._is_ending = True
             self._check()
             # crash point: applied, not committed -> delivered again, applied then
             ending.commit()
             self._end_shared()
         except BaseException as error:
-            self._ours = True
+            self._is_ending = True
             self.broken = self.connection.info.transaction_status != TransactionStatus.INTRANS
             self._rollback()
             if isinstance(getattr(error, "orig", error), InFailedSqlTransaction):
@@ -150,7 +150,7 @@ class OwnTransaction:
             self._swallowed = context.original_exception
 
     def _guard(self, _: sa.Connection) -> None:
-        if not self._ours:
+        if not self._is_ending:
             raise ProjectionError(
                 "a handler must not end the transaction: the projector commits it together with the checkpoints"
             )

@@ -16,7 +16,7 @@ from eventkit.storage.projections import Applied, applied_steps
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
 _FIRST, _LONGEST = 0.002, 0.05  # seconds between looks
-_DOOR = Executor("wait_for", writes=False, bind_arguments=None)
+_EXECUTOR = Executor("wait_for", writes=False, bind_arguments=None)
 
 
 def wait_for(
@@ -32,9 +32,9 @@ def wait_for(
     The connection is to the read models' database, READ COMMITTED; commit what was appended before.
     """
     places = _places(projection, appended)
-    door = _DOOR._replace(schema=schema)
+    executor = _EXECUTOR._replace(schema=schema)
     for pause in _pauses(timeout):
-        missing = _missing(projection, door.run(connection, applied_steps(schema, projection.name, places)), places)
+        missing = _missing(projection, executor.run(connection, applied_steps(schema, projection.name, places)), places)
         if not missing:
             return
         _give_up(projection, missing, pause, timeout)
@@ -51,9 +51,9 @@ async def wait_for_async(
 ) -> None:
     """Do what `wait_for` does, on an asynchronous session or connection."""
     places = _places(projection, appended)
-    door = _DOOR._replace(schema=schema)
+    executor = _EXECUTOR._replace(schema=schema)
     for pause in _pauses(timeout):
-        found = await door.run_async(connection, applied_steps(schema, projection.name, places))
+        found = await executor.run_async(connection, applied_steps(schema, projection.name, places))
         missing = _missing(projection, found, places)
         if not missing:
             return

@@ -70,7 +70,7 @@ def park_without_keeping(patch: Patch) -> None:
 
 def keep_nothing_behind(patch: Patch) -> None:
     """Drop what comes while its stream is parked."""
-    patch.setattr(StreamRepair, "wait_behind", lambda *_: None)
+    patch.setattr(StreamRepair, "keep_behind", lambda *_: None)
 
 
 def swap_without_comparing(patch: Patch) -> None:

@@ -244,7 +244,7 @@ def test_a_lost_race_of_an_append_is_tried_again(url: str) -> None:
 
 def test_an_expectation_that_will_never_hold_parks_its_stream(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others go on."""
-    monkeypatch.setattr(bisect, "RIVALS", 2)
+    monkeypatch.setattr(bisect, "CONTENTION_ATTEMPTS", 2)
     streams = [shop.stream("charge_card", number) for number in (1, 2)]
     with psycopg.connect(url) as connection:
         for number, stream in enumerate(streams, 1):

@@ -105,7 +105,7 @@ def test_the_database_decides_for_all_kinds_alike(
     database_url: str, kind: Callable[[], Projection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each class of SQLSTATE: only errors about the event's data park."""
-    monkeypatch.setattr(bisect, "RIVALS", 1)
+    monkeypatch.setattr(bisect, "CONTENTION_ATTEMPTS", 1)
     with psycopg.connect(database_url) as connection:
         connection.execute(f"{CREATE};{REFUSE};".encode())
         connection.execute(
@@ -288,20 +288,20 @@ def _raised(error: Exception) -> Exception:
 @pytest.mark.parametrize("make", AWAY, ids=[f"{number}" for number in range(len(AWAY))])
 def test_an_error_that_is_not_about_the_event_is_waited_for(make: Callable[[], Exception]) -> None:
     """On a handler's own connection, also where a library has wrapped it."""
-    assert classify_error(_raised(make()), ours=False) is ErrorClass.AWAY
+    assert classify_error(_raised(make()), own_transaction=False) is ErrorClass.AWAY
 
 
 @pytest.mark.parametrize("make", OF_THE_EVENT, ids=[f"{number}" for number in range(len(OF_THE_EVENT))])
 def test_an_error_about_the_event_is_not_waited_for(make: Callable[[], Exception]) -> None:
     """Nor where it comes together with an absence."""
-    assert classify_error(_raised(make()), ours=False) is ErrorClass.EVENT
+    assert classify_error(_raised(make()), own_transaction=False) is ErrorClass.EVENT
 
 
 def test_an_exception_group_about_the_deployment_parks_nothing() -> None:
     """A bug of the event's beside it is found when that is mended."""
     group = ExceptionGroup("", [ValueError(), errors.lookup("42703")("column is gone"), OSError()])
 
-    assert classify_error(_raised(group), ours=False) is ErrorClass.DEPLOYMENT
+    assert classify_error(_raised(group), own_transaction=False) is ErrorClass.DEPLOYMENT
 
 
 def test_a_policy_does_not_make_others_wait_for_an_event_that_the_table_refuses() -> None:
@@ -311,4 +311,7 @@ def test_a_policy_does_not_make_others_wait_for_an_event_that_the_table_refuses(
                 None, None, "order-1")  # fmt: skip
     error._eventkit_step = step  # type: ignore[attr-defined]
 
-    assert [classify_error(error, ours=ours) for ours in (True, False)] == [ErrorClass.EVENT, ErrorClass.EVENT]
+    assert [classify_error(error, own_transaction=ours) for ours in (True, False)] == [
+        ErrorClass.EVENT,
+        ErrorClass.EVENT,
+    ]

@@ -6,7 +6,7 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Recent, differs
 from eventkit.projection.apply.lanes import waves
 from eventkit.projection.apply.letter import waiting
-from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.apply.parking import RepairAttempt, StreamParking
 
 __all__ = [
     "BatchApplier",
@@ -15,6 +15,7 @@ __all__ = [
     "DuplicateChecks",
     "EventIsolation",
     "Recent",
+    "RepairAttempt",
     "Stopped",
     "StreamParking",
     "differs",

@@ -61,7 +61,7 @@ class BatchApplier:
         workspace: OwnTransaction,
         *,
         schema: str,
-        opening: Decrypter | None = None,
+        decrypter: Decrypter | None = None,
         recent: Recent | None = None,
     ) -> None:
         """Work on the workspace's connection; `opening` opens personal data, `recent` is shared by lanes."""
@@ -73,7 +73,7 @@ class BatchApplier:
         self._places_saved: dict[tuple[str, int], tuple[int, ...]] = {}  # by this process
         self.group = ""  # at a broker that has consumer groups; known when the projection is registered
         self._schema = schema
-        self.opening = opening
+        self.decrypter = decrypter
         self.recent = recent or Recent()
         self._table = 0  # the file that the projections are in; known from the first fence on
         self.fenced = False  # whether the open transaction, or the last one, was behind the fence
@@ -234,9 +234,9 @@ class BatchApplier:
         self.workspace.connection.execute(limit.encode())
 
     def _opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
-        if self.opening is None:
+        if self.decrypter is None:
             return {}
-        return self.opening.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
+        return self.decrypter.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
 
     def _decoded(self, arrivals: Sequence[Arrival], opened: Mapping[int, EncodedEvent]) -> list[Step]:
         since, handlers, steps = self.projection.since, self.projection.handlers, list[Step]()

@@ -34,18 +34,18 @@ def classify(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Classified:
     """Sort a stream's events out against its checkpoint."""
     given = list(arrivals)
     ordered = tidy(Run(checkpoint.stream, given)).arrivals
-    sifted = Classified([], len(given) - len(ordered))
+    classified = Classified([], len(given) - len(ordered))
     for place, arrival in enumerate(ordered):
         if arrival.version < checkpoint.version:
-            sifted.older.append(arrival)
+            classified.older.append(arrival)
         elif arrival.version == checkpoint.version and arrival.uuid == checkpoint.event_id:
-            sifted.duplicates += 1
-        elif arrival.version == (sifted.fresh[-1].version if sifted.fresh else checkpoint.version):
-            sifted.fork, sifted.after = arrival, ordered[place + 1 :]
+            classified.duplicates += 1
+        elif arrival.version == (classified.fresh[-1].version if classified.fresh else checkpoint.version):
+            classified.fork, classified.after = arrival, ordered[place + 1 :]
             break
         else:
-            sifted.fresh.append(arrival)
-    return sifted
+            classified.fresh.append(arrival)
+    return classified
 
 
 def following(version: int, fresh: Sequence[Arrival]) -> list[Arrival]:
@@ -53,6 +53,6 @@ def following(version: int, fresh: Sequence[Arrival]) -> list[Arrival]:
     return contiguous(fresh) if fresh and fresh[0].version == version + 1 else []
 
 
-def right_below(checkpoint: Checkpoint, culprit: Arrival) -> bool:
+def is_next(checkpoint: Checkpoint, failing: Arrival) -> bool:
     """Whether an event is still the next of its stream: only then may it be parked."""
-    return checkpoint.version == culprit.version - 1
+    return checkpoint.version == failing.version - 1

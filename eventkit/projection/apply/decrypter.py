@@ -14,7 +14,7 @@ from eventkit.projection.dispatch import encoded
 from eventkit.storage.db import Executor, Synchronous, database_errors
 from eventkit.storage.privacy import Encryption
 
-_DOOR = Executor("projector", writes=False, bind_arguments=None)
+_EXECUTOR = Executor("projector", writes=False, bind_arguments=None)
 
 
 class Decrypter:
@@ -22,7 +22,7 @@ class Decrypter:
 
     def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], Synchronous]) -> None:
         """Read keys on what `connection` returns, when they are first needed."""
-        self._sealing = Encryption(schema, masters)
+        self._encryption = Encryption(schema, masters)
         self._connection = connection
 
     def opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
@@ -31,5 +31,5 @@ class Decrypter:
         if not events:
             return events
         with database_errors():
-            _DOOR.run(self._connection(), self._sealing.open(list(events.values())))
+            _EXECUTOR.run(self._connection(), self._encryption.open(list(events.values())))
         return {arrival: event for arrival, event in events.items() if event.opened}

@@ -44,11 +44,11 @@ class SortedOut(msgspec.Struct):
 class BatchIsolation:
     """The batches of one projector."""
 
-    def __init__(self, name: str, lanes: Lanes, wait: Callable[[Away], bool], *, aside: SetAside | None) -> None:
+    def __init__(self, name: str, lanes: Lanes, wait: Callable[[Away], bool], *, set_aside: SetAside | None) -> None:
         """Apply on lanes; `wait` waits for what is away where there is no `aside`, and says whether to stop."""
         self._lanes = lanes
         self._wait = wait
-        self._aside = aside
+        self._set_aside = set_aside
         self._name = name
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> SortedOut:
@@ -61,9 +61,9 @@ class BatchIsolation:
         found, parts, met = SortedOut(), self._lanes.parts(runs), 0
         reached = reached if len(parts) == 1 else None
         while parts:
-            around = self._aside is not None and self._aside.around_locks
+            around = self._set_aside is not None and self._set_aside.around_locks
             if around and met >= _MOST_LOCKS:
-                self.set_aside(parts.pop(), tried=False)
+                self.add_locked(parts.pop(), tried=False)
                 continue
             taken, parts = self._lanes.take(parts)
             for attempt in self._lanes.attempts(taken, reached=reached, around_locks=around):
@@ -79,10 +79,10 @@ class BatchIsolation:
         part = attempt.part
         try:
             stopped = attempt.result()
-            self._went_on(part, stopped)
+            self._record_successes(part, stopped)
             found = self._sorted(stopped, done)
         except Away as away:
-            if self._aside is None and self._wait(away):
+            if self._set_aside is None and self._wait(away):
                 return Outcome(SortedOut(left=list(part)))
             ready = self._ready(part, away)
             return Outcome(again=[ready] if ready else [])
@@ -106,48 +106,48 @@ class BatchIsolation:
     def _sorted(self, stopped: Sequence[Stopped], done: Counters) -> SortedOut:
         locked = [item.run for item in stopped if item.locked]
         if locked:
-            self.set_aside(locked)
+            self.add_locked(locked)
         return sort_out([item for item in stopped if not item.locked], done)
 
     def _after_lock(self, part: Sequence[Run], *, around: bool) -> list[Sequence[Run]]:
         """Return the parts to be tried after one has met a lock; a single stream that meets one is set aside."""
-        assert self._aside is not None, "else a lock is waited for"  # noqa: S101
-        self._aside.met_lock()
+        assert self._set_aside is not None, "else a lock is waited for"  # noqa: S101
+        self._set_aside.met_lock()
         if not around:
             return [part]
         if len(part) > 1:
             return _halves(part)
-        self.set_aside(part)
+        self.add_locked(part)
         return []
 
-    def set_aside(self, runs: Sequence[Run], *, tried: bool = True) -> None:
+    def add_locked(self, runs: Sequence[Run], *, tried: bool = True) -> None:
         """Let streams wait for others' locks; those that were not `tried` may be free."""
-        assert self._aside is not None, "else a lock is waited for"  # noqa: S101
+        assert self._set_aside is not None, "else a lock is waited for"  # noqa: S101
         for run in runs:
-            self._aside.add_locked(run, tried=tried)
+            self._set_aside.add_locked(run, tried=tried)
 
     def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
         """Return what can be applied while something is away."""
         step = step_of(away.error)
-        if self._aside is None or step is None:
+        if self._set_aside is None or step is None:
             return runs
-        breaker = self._aside.breakers.failed(away.error)
-        ready = self._aside.sort_out(runs)
+        breaker = self._set_aside.breakers.failed(away.error)
+        ready = self._set_aside.sort_out(runs)
         if breaker.is_open:
-            if step.stream in self._aside:
-                self._aside.failed(step.stream)
+            if step.stream in self._set_aside:
+                self._set_aside.failed(step.stream)
             return ready
         for run in (run for run in ready if run.stream == step.stream):
-            self._aside.add(run, step.handler)
-            self._aside.failed(run.stream, pause=pause_of(away.error, breaker))
+            self._set_aside.add(run, step.handler)
+            self._set_aside.failed(run.stream, pause=pause_of(away.error, breaker))
         return [run for run in ready if run.stream != step.stream]
 
-    def _went_on(self, runs: Sequence[Run], stopped: Sequence[Stopped]) -> None:
+    def _record_successes(self, runs: Sequence[Run], stopped: Sequence[Stopped]) -> None:
         """Close the breakers of handlers that have taken events."""
-        if self._aside is not None and self._aside.breakers:
+        if self._set_aside is not None and self._set_aside.breakers:
             left = {item.run.stream for item in stopped}
             taken = (arrival for run in runs if run.stream not in left for arrival in run.arrivals)
-            self._aside.breakers.succeeded(self._lanes.handlers, taken)
+            self._set_aside.breakers.succeeded(self._lanes.handlers, taken)
 
 
 def pause_of(error: Exception, breaker: Breaker) -> float:

@@ -92,8 +92,8 @@ class Lanes:
                 attempt = waiting.popleft()
             except IndexError:  # another lane has taken it
                 return
-            applying, again = lane
-            attempt.make(partial(again, partial(applying.apply, attempt.part, attempt.counted, **way)))
+            applier, again = lane
+            attempt.make(partial(again, partial(applier.apply, attempt.part, attempt.counted, **way)))
 
 
 def packed(runs: Iterable[Run], *, most: int) -> list[Part]:

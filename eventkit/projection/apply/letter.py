@@ -26,9 +26,9 @@ def letter(arrival: Arrival, why: Why, attempts: int = 1) -> Letter:
     return Letter(arrival.version, arrival.uuid, name, why.cause, why.error, attempts, arrival.message, why.detail)
 
 
-def waiting(arrival: Arrival, culprit: Arrival | None = None) -> Letter:
+def waiting(arrival: Arrival, failing: Arrival | None = None) -> Letter:
     """Write the letter of an event that waits for another."""
-    error = f"waits for version {culprit.version}" if culprit else "waits for the letters before it"
+    error = f"waits for version {failing.version}" if failing else "waits for the letters before it"
     return letter(arrival, Why(BEHIND, error), 0)
 
 

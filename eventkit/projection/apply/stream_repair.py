@@ -1,8 +1,8 @@
-"""One look at one stream, in a transaction that holds the fence and the stream's checkpoint.
+"""Repairs one stream, in a transaction that holds the projection's fence and the stream's checkpoint.
 
-Events at or below the checkpoint are dropped where they are duplicates (`doubts`); a fork is kept. Missing events are
-read from the store, the rest is applied. Events that cannot go on are kept, and the stream is parked. Called by
-`second_look` alone.
+Duplicates at or below the checkpoint are dropped; a fork is kept as a dead letter. Missing events are read from the
+store, then the events that follow the checkpoint are applied. Events that cannot be applied yet become dead letters and
+park the stream. Only `parking` calls this module.
 """
 
 import logging
@@ -29,102 +29,101 @@ _NOT_COMPARED = "the store cannot say now whether it is the event that was appli
 
 
 class RepairParts(NamedTuple):
-    """What all looks of a projector share."""
+    """The parts that all repairs of a projector share."""
 
-    applying: BatchApplier
+    applier: BatchApplier
     history: History
     letters: DeadLetters
     doubts: DuplicateChecks
 
 
 class StreamRepair:
-    """The look; `trying` is what it tried to apply, `counted` what it did."""
+    """One repair: `tried` are the events that it tried to apply, `counted` its counters."""
 
     def __init__(
         self, parts: RepairParts, connection: psycopg.Connection[Any], live: Live, checkpoint: Checkpoint
     ) -> None:
-        """Work in the transaction that is open."""
-        self.trying: Sequence[Arrival] = ()
+        """Work in the open transaction."""
+        self.tried: Sequence[Arrival] = ()
         self.counted = Counters()
         self.checkpoint = checkpoint
         self._parts = parts
         self._connection = connection
         self._live = live
-        self._difference = ""  # between the events that are applied and those of the store
-        self._by = parked_by(parts.applying.projection.name, live.generation)
+        self._difference = ""  # between the applied events and those of the store
+        self._by = parked_by(parts.applier.projection.name, live.generation)
 
-    def go_on(self, run: Run, *, limit: int) -> Run | None:
-        """Apply up to `limit` events, letters first; park what cannot go on; return what must be looked at again."""
+    def apply(self, run: Run, *, limit: int) -> Run | None:
+        """Apply up to `limit` events, dead letters first; park the stream where it is stuck; return the run left."""
         kept = self._load(limit) if self.checkpoint.parked else []
-        sifted = self._sifted(run, kept)
-        fresh = self._repaired(sifted.fresh, limit=limit)
+        classified = self._classify(run, kept)
+        fresh = self._repaired(classified.fresh, limit=limit)
         ready = following(self.checkpoint.version, fresh)[:limit]
         rest = fresh[len(ready) :]
-        self._apply(ready, kept, sifted.forked())
-        stuck = self._stuck(sifted, ready, rest)
+        self._apply(ready, kept, classified.forked())
+        stuck = self._stuck(classified, ready, rest)
         if stuck:
             self._park_behind(stuck)
         left = bool(self._causes())
         self.move(parked=left)
-        if not stuck and (rest or sifted.fork or (left and ready)):
-            return Run(run.stream, [*rest, *sifted.forked()])
+        if not stuck and (rest or classified.fork or (left and ready)):
+            return Run(run.stream, [*rest, *classified.forked()])
         self.end_redrive(stuck[0] if stuck else None)
         # crash point: redriven, not committed -> still asked for, done then
         return None
 
-    def wait_behind(self, run: Run) -> None:
-        """Keep what comes while its stream is parked."""
-        sifted = self._sifted(run, [])
-        letters = [waiting(arrival) for arrival in sifted.fresh] + self._fork(sifted)
+    def keep_behind(self, run: Run) -> None:
+        """Keep the events that arrive while their stream is parked."""
+        classified = self._classify(run, [])
+        letters = [waiting(arrival) for arrival in classified.fresh] + self._fork(classified)
         kept = self.keep(letters) if letters else 0
         self.counted.duplicates += len(letters) - kept
 
-    def is_held(self) -> bool:
-        """Whether the stream waits for missing events and for nothing else."""
+    def waits_for_gap(self) -> bool:
+        """Whether missing events are the only cause for which the stream is parked."""
         return self._causes() <= {GAP, BEHIND}
 
     def keep(self, letters: Sequence[Letter]) -> int:
-        """Keep letters; return how many were not there."""
+        """Write dead letters; return how many are new."""
         kept = self._parts.letters.keep(self._connection, self._by, self.checkpoint.stream, letters)
         self.counted.parked += kept
         return kept
 
     def end_redrive(self, stopped: Letter | None) -> None:
-        """Take what an operator has asked for as done, up to what has failed again."""
+        """Mark an operator's redrive as done, up to the letter at which it `stopped`."""
         self._parts.letters.end_redrive(self._connection, self._by, self.checkpoint.stream, stopped)
 
     def move(self, *, parked: bool) -> None:
-        """Write the checkpoint."""
         moved = msgspec.structs.replace(self.checkpoint, parked=parked)
-        self._parts.applying.checkpoints.move(self._connection, self._live.generation, moved)
+        self._parts.applier.checkpoints.move(self._connection, self._live.generation, moved)
 
-    def _sifted(self, run: Run, kept: Sequence[Kept]) -> Classified:
-        """Sort letters and a run out by the checkpoint, and count those that are dropped."""
-        sifted = classify(self.checkpoint, [*arrivals_of(run.stream, kept), *run.arrivals])
-        unknown = self._judge(sifted, kept) if sifted.older else 0
-        staying = _messages(sifted.forked())
-        going = sum(one.version <= self.checkpoint.version and id(one.message) not in staying for one in kept)
-        dropped = sifted.duplicates + len(sifted.older) - going  # letters were counted when they were kept
+    def _classify(self, run: Run, kept: Sequence[Kept]) -> Classified:
+        """Classify dead letters and a run by the checkpoint, and count the dropped events."""
+        classified = classify(self.checkpoint, [*arrivals_of(run.stream, kept), *run.arrivals])
+        unknown = self._judge(classified, kept) if classified.older else 0
+        staying = _messages(classified.forked())
+        removed = sum(one.version <= self.checkpoint.version and id(one.message) not in staying for one in kept)
+        dropped = classified.duplicates + len(classified.older) - removed  # letters were counted when they were kept
         self.counted.unknown += min(unknown, dropped)
         self.counted.duplicates += dropped - min(unknown, dropped)
-        return sifted
+        return classified
 
-    def _judge(self, sifted: Classified, kept: Sequence[Kept]) -> int:
-        """Take older events for a fork where they are one; return how many are not known to be duplicates."""
-        (verdict,) = self._parts.doubts.judge([Doubt(self.checkpoint, sifted.older)])
+    def _judge(self, classified: Classified, kept: Sequence[Kept]) -> int:
+        """Turn older events into a fork where the store has another history; return how many remain unknown."""
+        (verdict,) = self._parts.doubts.judge([Doubt(self.checkpoint, classified.older)])
         was_fork = any(one.cause == FORK and one.version < self.checkpoint.version for one in kept)
         if verdict.kind is Kind.FORK or (verdict.kind is Kind.UNKNOWN and was_fork):
             self._difference = verdict.reason
-            sifted.fork_below()
+            classified.fork_below()
             return 0
-        return len(sifted.older) if verdict.kind is Kind.UNKNOWN else 0
+        return len(classified.older) if verdict.kind is Kind.UNKNOWN else 0
 
     def _apply(self, ready: Sequence[Arrival], kept: Sequence[Kept], forked: Sequence[Arrival]) -> None:
-        """Apply events, and take the letters of all that is applied away."""
+        """Apply events, and delete the dead letters of applied events."""
         before = self.checkpoint
         if ready:
-            self.trying = ready
-            self._parts.applying.fold(self._live, ready, self.counted)
+            self.tried = ready
+            self._parts.applier.fold(self._live, ready, self.counted)
             self.checkpoint = before.advanced(ready[-1].version, ready[-1].uuid, digest_of(ready))
         staying = _messages(forked)
         applied = [one.id for one in kept if one.version <= self.checkpoint.version and id(one.message) not in staying]
@@ -132,11 +131,11 @@ class StreamRepair:
 
     def _park_behind(self, stuck: Sequence[Letter]) -> None:
         self.keep(stuck)
-        name, here = self._parts.applying.projection.name, self.checkpoint
+        name, here = self._parts.applier.projection.name, self.checkpoint
         logger.error("%s parks %s after version %d, %s", name, here.stream, here.version, stuck[0].error)
 
     def _repaired(self, fresh: list[Arrival], *, limit: int) -> list[Arrival]:
-        """Put what is missing before the first event in front of it, as far as the store has it."""
+        """Return the events with the missing ones before them, as far as the store has them."""
         stream, version = self.checkpoint.stream, self.checkpoint.version
         if not fresh or fresh[0].version == version + 1:
             return fresh
@@ -144,33 +143,33 @@ class StreamRepair:
         found = [
             Arrival(stream, version + place, message, message.tag) for place, message in enumerate(messages, start=1)
         ]
-        found = [arrival for arrival in found if arrival.told_version == arrival.version]
+        found = [arrival for arrival in found if arrival.header_version == arrival.version]
         self.counted.repaired += len(found)
         return [*found, *fresh]
 
-    def _stuck(self, sifted: Classified, ready: Sequence[Arrival], rest: Sequence[Arrival]) -> list[Letter]:
-        """Return the letters of a stream that cannot go on; none while it can."""
-        if sifted.fork is not None and not rest:
-            return self._fork(sifted)
+    def _stuck(self, classified: Classified, ready: Sequence[Arrival], rest: Sequence[Arrival]) -> list[Letter]:
+        """Return the dead letters of a stream that is stuck at a fork or a gap; none if it can continue."""
+        if classified.fork is not None and not rest:
+            return self._fork(classified)
         if rest and not ready:
             missing = self._missing(rest[0].version - 1)
-            behind = [*rest[1:], *sifted.forked()]
+            behind = [*rest[1:], *classified.forked()]
             return [letter(rest[0], Why(GAP, missing)), *(waiting(arrival, rest[0]) for arrival in behind)]
         return []
 
-    def _fork(self, sifted: Classified) -> list[Letter]:
-        """Return the letters of a fork and of the events that came after it."""
-        fork, here = sifted.fork, self.checkpoint
+    def _fork(self, classified: Classified) -> list[Letter]:
+        """Return the dead letters of a fork and of the events after it."""
+        fork, here = classified.fork, self.checkpoint
         if fork is None:
             return []
         if fork.version < here.version:
             why = f"version {fork.version} came again below version {here.version}: {self._difference or _NOT_COMPARED}"
         else:
             why = f"version {fork.version} is {here.event_id}, then {fork.uuid} came with the same version"
-        return [letter(fork, Why(FORK, why)), *(waiting(arrival, fork) for arrival in sifted.after)]
+        return [letter(fork, Why(FORK, why)), *(waiting(arrival, fork) for arrival in classified.after)]
 
     def _missing(self, high: int) -> str:
-        """Say which events are missing, and why as far as the store tells."""
+        """Describe the missing events, and whether the store was pruned above them."""
         low, stream = self.checkpoint.version + 1, self.checkpoint.stream
         versions = f"version {low} of {stream} is" if low == high else f"versions {low} to {high} of {stream} are"
         pruned_to = self._parts.history.pruned_to(stream)

@@ -49,17 +49,17 @@ class ErrorClass(Enum):
     """Whom to hold responsible."""
 
     EVENT = auto()
-    RIVAL = auto()  # another transaction: again at once
+    CONTENTION = auto()  # another transaction: again at once
     SERVER = auto()  # our database: a new connection
     DEPLOYMENT = auto()  # tables, rights, settings: the projection stops until somebody has mended them
     AWAY = auto()  # something that a handler calls: its streams wait
 
 
 # Of several errors in a group: an innocent event must not be parked, and a poisoned one must not make others wait.
-_GRAVEST = (ErrorClass.SERVER, ErrorClass.DEPLOYMENT, ErrorClass.RIVAL, ErrorClass.EVENT, ErrorClass.AWAY)
+_GRAVEST = (ErrorClass.SERVER, ErrorClass.DEPLOYMENT, ErrorClass.CONTENTION, ErrorClass.EVENT, ErrorClass.AWAY)
 
 _OF_EVENTS = ("22", "23", "P0")
-_RIVAL = ("40", "55P03")
+_CONTENTION = ("40", "55P03")
 _SERVER = (
     "08",
     "25P03",
@@ -82,8 +82,8 @@ _PLAIN = (
 )
 # what an append of a handler, or the opening of personal data, may say
 _OF_APPENDS = {
-    ConcurrencyError: ErrorClass.RIVAL,
-    AppendDeadlock: ErrorClass.RIVAL,
+    ConcurrencyError: ErrorClass.CONTENTION,
+    AppendDeadlock: ErrorClass.CONTENTION,
     DuplicateEventId: ErrorClass.EVENT,
     SubjectForgotten: ErrorClass.EVENT,
     SubjectKeyMissing: ErrorClass.EVENT,  # anybody may write a subject's name into an event
@@ -111,34 +111,34 @@ _UNDERSTOOD = range(400, 500)  # an answer of HTTP that speaks of the request it
 _NOT_OF_THE_REQUEST = {401, 403, 407, 408, 425, 429}  # ... but for logins, time and rates
 
 
-def classify_error(error: Exception, *, ours: bool = True) -> ErrorClass:
+def classify_error(error: Exception, *, own_transaction: bool = True) -> ErrorClass:
     """Return whose fault an error in a batch is.
 
     `ours`: whether the batch's own transaction was broken by it. Where it was not, a database error is that of another
     connection, which a handler has. The policy of the handler that raised the error says which others are waited for.
     """
-    return _of(error, handler_of(error), ours=ours)
+    return _of(error, handler_of(error), own_transaction=own_transaction)
 
 
-def _of(error: BaseException, handler: Handler | None, *, ours: bool) -> ErrorClass:
+def _of(error: BaseException, handler: Handler | None, *, own_transaction: bool) -> ErrorClass:
     if isinstance(error, BaseExceptionGroup):
-        found = {_of(each, handler, ours=ours) for each in error.exceptions}
-        return next(whose for whose in _GRAVEST if whose in found)
-    cause = database_error(error, ours=ours)
-    named = _named(error, handler, cause, ours=ours)
+        found = {_of(each, handler, own_transaction=own_transaction) for each in error.exceptions}
+        return next(error_class for error_class in _GRAVEST if error_class in found)
+    cause = database_error(error, own_transaction=own_transaction)
+    named = _named(error, handler, cause, own_transaction=own_transaction)
     if named is not None:
         return named
     if isinstance(error, _OURS):
-        if isinstance(error, PASSING) and not ours and handler:
+        if isinstance(error, PASSING) and not own_transaction and handler:
             return ErrorClass.AWAY
         return _OF_APPENDS.get(type(error), ErrorClass.DEPLOYMENT)
     if cause is not None and not isinstance(error, OneRowError):
-        return _of_database(cause, ours=ours)
+        return _of_database(cause, own_transaction=own_transaction)
     return ErrorClass.AWAY if handler and _is_of_surroundings(error) else ErrorClass.EVENT
 
 
 def _named(
-    error: BaseException, handler: Handler | None, cause: psycopg.Error | None, *, ours: bool
+    error: BaseException, handler: Handler | None, cause: psycopg.Error | None, *, own_transaction: bool
 ) -> ErrorClass | None:
     """Return what the handler's policy, or the handler itself by TryLater, says of an error.
 
@@ -146,26 +146,26 @@ def _named(
     """
     if isinstance(error, TryLater):
         return ErrorClass.AWAY if handler else ErrorClass.DEPLOYMENT
-    if handler is None or (cause is not None and (ours or (cause.sqlstate or "").startswith(_OF_EVENTS))):
+    if handler is None or (cause is not None and (own_transaction or (cause.sqlstate or "").startswith(_OF_EVENTS))):
         return None
     waits = handler.retry.waits_for(error)
     return None if waits is None else ErrorClass.AWAY if waits else ErrorClass.EVENT
 
 
-def _of_database(cause: psycopg.Error, *, ours: bool) -> ErrorClass:
+def _of_database(cause: psycopg.Error, *, own_transaction: bool) -> ErrorClass:
     state = cause.sqlstate
     if state is None:
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
         return (
-            (ErrorClass.SERVER if ours else ErrorClass.AWAY) if lost else ErrorClass.EVENT
+            (ErrorClass.SERVER if own_transaction else ErrorClass.AWAY) if lost else ErrorClass.EVENT
         )  # else the client's: a wrong parameter
     if state.startswith(_OF_EVENTS):
         return ErrorClass.EVENT
-    if state.startswith(_RIVAL):
-        return ErrorClass.RIVAL
+    if state.startswith(_CONTENTION):
+        return ErrorClass.CONTENTION
     if state == "25006" or (state.startswith(_SERVER) and state not in _LASTING):
-        return ErrorClass.SERVER if ours else ErrorClass.AWAY
-    return ErrorClass.AWAY if state == _TIME_LIMIT and not ours else ErrorClass.DEPLOYMENT
+        return ErrorClass.SERVER if own_transaction else ErrorClass.AWAY
+    return ErrorClass.AWAY if state == _TIME_LIMIT and not own_transaction else ErrorClass.DEPLOYMENT
 
 
 def _is_of_surroundings(error: BaseException) -> bool:
@@ -203,7 +203,7 @@ def _http_status(error: BaseException) -> int:
     return found if isinstance(found, int) and found >= _BAD else 0
 
 
-def database_error(error: BaseException, *, ours: bool = True) -> psycopg.Error | None:
+def database_error(error: BaseException, *, own_transaction: bool = True) -> psycopg.Error | None:
     """Return the driver's error in an error, also where SQLAlchemy or a handler has wrapped it.
 
     An error that a handler raises after it has dealt with another (in a savepoint) is its own, unless it says `from`.
@@ -217,7 +217,7 @@ def database_error(error: BaseException, *, ours: bool = True) -> psycopg.Error 
         if isinstance(link, sa.exc.DBAPIError) and link.orig is not None:
             link = link.orig
         else:
-            link = link.__cause__ or (link.__context__ if ours else None)
+            link = link.__cause__ or (link.__context__ if own_transaction else None)
     return None
 
 
@@ -243,7 +243,7 @@ def translated(error: Exception) -> Exception:
         )
     if state == "25006":
         return NotPrimary(f"the database of the read models is read-only ({said}): give the primary's URL")
-    if classify_error(error) in (ErrorClass.SERVER, ErrorClass.RIVAL):
+    if classify_error(error) in (ErrorClass.SERVER, ErrorClass.CONTENTION):
         return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {said}")
     if "eventkit" in text or state == "3F000":
         return SchemaMismatch(f"{said}: run `eventkit db upgrade` on this database")

@@ -136,7 +136,7 @@ class SetAside:
         since = waiting.failure.since if waiting.failure and attempts > 1 else now
         waiting.failure, waiting.suspect, waiting.due = EventFailure(reason, attempts, since), True, now + pause
 
-    def went_on(self, stream: str) -> None:
+    def succeeded(self, stream: str) -> None:
         """Forget that a stream has failed: its event was applied."""
         waiting = self._waiting.get(stream) or self._tried.get(stream)
         if waiting is not None and waiting.suspect:

@@ -60,7 +60,7 @@ class StoreFeeder:
             if self._stop.is_set():
                 break
             for run in self._culprits.apply(runs, self.counters):
-                self._culprits.look(run, self.counters)
+                self._culprits.repair(run, self.counters)
             count = sum(len(run.arrivals) for run in runs)
             # crash point: fed in part, not all -> the next rebuild starts anew, or goes on where the checkpoints are
             told(count)

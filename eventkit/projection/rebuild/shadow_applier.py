@@ -33,7 +33,7 @@ class ShadowApplier(BatchApplier):
         opening: Decrypter | None = None,
     ) -> None:
         """Work on a connection whose search path begins with the rebuild's shadow."""
-        super().__init__(projection, workspace, schema=schema, opening=opening)
+        super().__init__(projection, workspace, schema=schema, decrypter=opening)
         self.rebuild = rebuild
         self.rebuilds = Rebuilds(schema)
         self._live_tables = live_tables if projection.needs_sqlalchemy else ()

@@ -115,7 +115,7 @@ class Swap:
                 cause is not None and (cause.sqlstate or "").startswith(_LASTING)
             ):
                 raise SwapFailing(said(error)) from error
-            if classify_error(error) in (ErrorClass.RIVAL, ErrorClass.AWAY):
+            if classify_error(error) in (ErrorClass.CONTENTION, ErrorClass.AWAY):
                 raise SwapBlocked(said(error)) from error
             raise translated(error) from error
 

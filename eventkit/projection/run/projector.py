@@ -70,7 +70,7 @@ class Projector:
         self._full_told = -HELD  # when
         self._held_upto = ""  # the last stream that was looked at, where a look has not come to the end
         self._second = StreamParking(self._applying, history, schema=schema)
-        self._culprits = EventIsolation(self._applying, self._second, self.stop, aside=aside, lanes=lanes)
+        self._culprits = EventIsolation(self._applying, self._second, self.stop, set_aside=aside, lanes=lanes)
         self._has_lanes = bool(lanes)
         self._waits = None if aside is None else WaitsReport(aside, self._write_waits)
 
@@ -195,7 +195,7 @@ class Projector:
         whole = [run for run in runs if run.whole]
         odd = [run for run in runs if not run.whole]
         left = self._culprits.apply(whole, self.counters, reached=None if odd else reached)
-        return all(self._culprits.look(run, self.counters) for run in [*odd, *left])
+        return all(self._culprits.repair(run, self.counters) for run in [*odd, *left])
 
     def _is_full(self) -> bool:
         """Whether so much waits that nothing more is received for now; say so, once and then every half minute."""
@@ -221,7 +221,7 @@ class Projector:
             if not runs:
                 break
             waited = len(self._aside)
-            done = self._culprits.look(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
+            done = self._culprits.repair(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
             if not done:
                 return False
             if len(self._aside) <= waited:
@@ -256,7 +256,7 @@ class Projector:
         """
         deadline = time.monotonic() + ASKED
         for stream in self.held(self._held_upto):
-            self._culprits.look(Run(stream, []), self.counters)
+            self._culprits.repair(Run(stream, []), self.counters)
             self._held_upto = stream
             if self.stop.is_set() or time.monotonic() > deadline:
                 return
@@ -275,7 +275,7 @@ class Projector:
         for stream in self._culprits.certainly(partial(self._second.asked, reserved_for)):
             if self.stop.is_set() or time.monotonic() > deadline:
                 break
-            if not self._culprits.look(Run(stream, []), self.counters, redrive=True):
+            if not self._culprits.repair(Run(stream, []), self.counters, redrive=True):
                 break  # something that its handler calls is away: it stays asked for
             goes_on = not self.is_parked(stream)
             logger.info("%s redrives %s: it %s", self.projection.name, stream, "goes on" if goes_on else "stays parked")
@@ -284,7 +284,7 @@ class Projector:
 
     def redrive(self, stream: str) -> bool:
         """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, and says why."""
-        self._culprits.look(Run(stream, []), self.counters, redrive=True)
+        self._culprits.repair(Run(stream, []), self.counters, redrive=True)
         return not self.is_parked(stream)
 
     def is_parked(self, stream: str) -> bool:

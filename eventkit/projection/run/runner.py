@@ -121,7 +121,7 @@ class ProjectionRunner:
         workspace = self._projection.workspace(connection, interrupted=stop.is_set)
         stack.callback(workspace.close)
         schema, opening = self._settings.schema, self._connections.opening(connection, stack)
-        return BatchApplier(self._projection, workspace, schema=schema, opening=opening, recent=recent)
+        return BatchApplier(self._projection, workspace, schema=schema, decrypter=opening, recent=recent)
 
     def _tell_pruned(self, projector: Projector) -> None:
         """Warn of a read model that will lack events, where the transport does not have them either."""

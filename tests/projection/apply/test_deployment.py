@@ -17,7 +17,11 @@ OF_EVENTS = ("22", "23", "P0")  # data, constraints, and what the service's own 
 @pytest.mark.parametrize("ours", [True, False], ids=["in the batch's transaction", "on a handler's own connection"])
 def test_only_errors_about_the_events_data_are_the_events(*, ours: bool) -> None:
     """All states that the driver knows: classes 22 and 23, and P0 (`raise`), park; no other does."""
-    guilty = {state for state in STATES if classify_error(errors.lookup(state)("no"), ours=ours) is ErrorClass.EVENT}
+    guilty = {
+        state
+        for state in STATES
+        if classify_error(errors.lookup(state)("no"), own_transaction=ours) is ErrorClass.EVENT
+    }
 
     assert guilty == {state for state in STATES if state.startswith(OF_EVENTS)}
     assert len(STATES) > 200

@@ -79,7 +79,7 @@ def working(
     with psycopg.connect(keys_at or url, autocommit=True) as elsewhere:
         opening = Decrypter(MASTERS, "eventkit", lambda: elsewhere if keys_at else connection)
         workspace = projection.workspace(connection)
-        applying = BatchApplier(projection, workspace, schema="eventkit", opening=None if keyless else opening)
+        applying = BatchApplier(projection, workspace, schema="eventkit", decrypter=None if keyless else opening)
         projector = Projector(applying, history=OwnHistory(connection, "eventkit"))
         projector.start()
         yield projector
