@@ -1,7 +1,7 @@
-"""The transaction of a batch: the fence, the checkpoints in order of stream, then the fold of what advanced.
+"""Applies a batch in one transaction: takes the fence, advances checkpoints in stream order, then calls the handlers.
 
-Only streams whose checkpoint is exactly below their run are applied; the others are returned with the checkpoint that
-stopped them. A process whose declared version is not the live one applies nothing.
+Only runs that begin right above their stream's checkpoint are applied; the others are returned with their checkpoint. A
+process whose declared version is not the live one applies nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ SHORT_WAIT = b"set local lock_timeout = '50ms'"
 
 
 class Stopped(msgspec.Struct):
-    """A run whose stream did not advance, and the checkpoint as it is (None: there is none)."""
+    """A run whose stream did not advance, and its checkpoint, if there is one."""
 
     run: Run
     checkpoint: Checkpoint | None
@@ -53,7 +53,7 @@ class Stopped(msgspec.Struct):
 
 
 class BatchApplier:
-    """Applies runs of events to one projection."""
+    """Applies runs of events to one projection over one connection."""
 
     def __init__(
         self,
@@ -64,32 +64,33 @@ class BatchApplier:
         decrypter: Decrypter | None = None,
         recent: Recent | None = None,
     ) -> None:
-        """Work on the workspace's connection; `opening` opens personal data, `recent` is shared by lanes."""
+        """Work on the workspace's connection; `decrypter` decrypts personal data, lanes share `recent`."""
         self.projection = projection
         self.workspace = workspace
         self.checkpoints = Inbox(schema, projection.name) if projection.unversioned else Checkpoints(schema)
         self.projections = ProjectionRegistry(schema)
         self.places = BrokerPlaces(schema)
         self._places_saved: dict[tuple[str, int], tuple[int, ...]] = {}  # by this process
-        self.group = ""  # at a broker that has consumer groups; known when the projection is registered
+        self.group = ""  # consumer group; set by `register`
         self._schema = schema
         self.decrypter = decrypter
         self.recent = recent or Recent()
-        self._table = 0  # the file that the projections are in; known from the first fence on
-        self.fenced = False  # whether the open transaction, or the last one, was behind the fence
-        self._has_opened = False  # whether handlers have seen personal data since the last batch began
-        self.saved = 0  # the position that this process has saved, where the source is the store
+        self._table = 0  # file number of the table `projections`, which a restore changes; set by the first fence
+        self.fenced = False  # whether the open or last transaction holds the fence
+        self._has_decrypted = False  # whether handlers of the last batch got decrypted personal data
+        self.saved = 0  # position that this process has saved, if the source is the store
 
     @property
     def private(self) -> bool:
-        """Whether what an error says may hold personal data: of the events, or of rows that were made of some."""
+        """Whether an error message may quote personal data, of events or of rows made from them."""
         catalog = self.projection.catalog
-        return self._has_opened or any(catalog.is_personal(kind.cls) for kind in catalog.types)
+        return self._has_decrypted or any(catalog.is_personal(kind.cls) for kind in catalog.types)
 
     def register(self, *, known: bool = False) -> Live:
         """Create the projection's row if it is new, and check that this process may apply.
 
-        Where it is `known` and its row is gone, it was deleted: ProjectionDeleted.
+        Raise ProjectionDeleted if the projection is `known` and its row is gone, VersionMismatch if another version is
+        live.
         """
         self.projection.catalog.check()
         with self.workspace.transaction() as connection:
@@ -100,9 +101,9 @@ class BatchApplier:
             return self.fence(connection)
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:
-        """Create the projection's row if it is new; what acts does so only where it may act."""
-        ask = refuse_moved if self.projection.acts else remember
-        installation = ask(connection, self._schema)
+        """Create the projection's row if it is new; refuse one with side effects on a copied database."""
+        check = refuse_moved if self.projection.acts else remember
+        installation = check(connection, self._schema)
         declared = self.projection.declared(connection)
         incarnation = register(connection, self._schema, declared, server=str(installation.here))
         self.group = group_of(self.projection, installation.id, incarnation)
@@ -113,7 +114,7 @@ class BatchApplier:
             return not self.checkpoints.any(connection, self.fence(connection).generation)
 
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
-        """Hold the projection's row until the transaction ends; VersionMismatch when another version is live."""
+        """Lock the projection's row until the transaction ends; raise VersionMismatch if another version is live."""
         self.fenced = False
         live = self.checked(self.projections.fence(connection, self.projection.name))
         self._refuse_restored(live)
@@ -121,16 +122,16 @@ class BatchApplier:
         return live
 
     def _refuse_restored(self, live: Live) -> None:
-        """Apply nothing to tables that were restored: what this process has read is ahead of them."""
+        """Raise DatabaseUnavailable if the tables were restored: this process has read beyond their state."""
         if self._table and live.table != self._table:
             raise DatabaseUnavailable(
                 f"the tables of the database were made anew while {self.projection.name!r} was running, as by a "
-                "restore: it begins again at the place that they have"
+                "restore: the projector restarts at the saved position"
             )
         self._table = live.table
 
     def checked(self, live: Live | None) -> Live:
-        """Return what is live, if this process may apply to it."""
+        """Return the live generation; raise an error if this process may not apply to it."""
         if live is None:
             raise ProjectionDeleted(
                 f"projection {self.projection.name!r} is not registered any more: start its projector again"
@@ -144,8 +145,8 @@ class BatchApplier:
     ) -> list[Stopped]:
         """Apply whole runs, one a stream, in one transaction; return those that did not advance.
 
-        What was committed is added to `done`. `around_locks` leaves out streams whose checkpoints others have locked,
-        and waits for no lock for long: a `LockNotAvailable` says that some must wait.
+        `done` counts the committed events. `around_locks` leaves out streams whose checkpoints other transactions have
+        locked; any other lock fails after 50 ms with `LockNotAvailable`.
         """
         counted = Counters()
         saves, locked = None, set[str]()
@@ -161,7 +162,7 @@ class BatchApplier:
             known = (
                 self.checkpoints.read(connection, live.generation, [run.stream for run in stopped]) if stopped else {}
             )
-            if reached is not None and not stopped:  # it is saved when all below it is done, not before
+            if reached is not None and not stopped:  # the position is saved once all events below it are applied
                 saves = self._save(connection, reached)
         self._saved(saves)
         done += counted
@@ -169,40 +170,40 @@ class BatchApplier:
         return [Stopped(run, known.get(run.stream), run.stream in locked) for run in stopped]
 
     def write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
-        """Write which handlers' events wait in this process, in a transaction of its own."""
+        """Write the handlers whose events wait in this process, in a transaction of its own."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
             HandlerWaits(self._schema).write(connection, self.projection.name, process, waiting)
 
     def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:
-        """Record the group that is about to be joined, in a transaction of its own."""
+        """Record a consumer group before it is joined, in a transaction of its own."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
             name = self.projection.name
             ConsumerGroups(self._schema).follow(connection, group, broker=broker, projection=name, topics=topics)
 
     def save(self, reached: Reached) -> None:
-        """Remember how far the source has been read, in a transaction of its own."""
+        """Save the source's position and offsets, in a transaction of its own."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
             saves = self._save(connection, reached)
         self._saved(saves)
 
     def read_again(self) -> None:
-        """Let the store be read from its beginning: checkpoints know what was applied."""
+        """Reset the saved position, so that the store is read from its beginning; checkpoints skip applied events."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
             self.projections.read_again(connection, self.projection.name)
         self.saved = 0
 
     def unsaved(self, reached: Reached) -> Reached | None:
-        """Return what of it is not saved yet."""
+        """Return the part of a position and its offsets that is not saved yet."""
         position = reached.position if reached.position is not None and reached.position > self.saved else None
         marks = [mark for mark in reached.marks if self._places_saved.get((mark.topic, mark.shard)) != mark.place]
         return Reached(position, marks) if position is not None or marks else None
 
     def _save(self, connection: psycopg.Connection[Any], reached: Reached) -> Reached:
-        """Save it; return what could be saved without waiting for a process that hangs."""
+        """Save a position and offsets; return those saved. Offset rows that another process locks are left out."""
         if reached.position is not None:
             self.projections.save_position(connection, self.projection.name, reached.position)
         if not reached.marks:
@@ -217,8 +218,8 @@ class BatchApplier:
 
     def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Decode and apply events whose checkpoints this transaction has advanced."""
-        opened = self._opened(arrivals)
-        self._has_opened = bool(opened)
+        opened = self._decrypted(arrivals)
+        self._has_decrypted = bool(opened)
         steps = self._decoded(arrivals, opened)
         if self.projection.handlers.has_limits and steps:
             self._limit(steps)
@@ -227,13 +228,13 @@ class BatchApplier:
         counted.unhandled += len(arrivals) - len(steps)
 
     def _limit(self, steps: Sequence[Step]) -> None:
-        """Let handlers take as long as the most patient of them may."""
+        """Set the session's idle limit to the longest timeout of the batch's handlers."""
         limits = [self.projection.timeout if (own := step.handler.policy.timeout) is None else own for step in steps]
         seconds = max(limits) + self.projection.idle_limit - self.projection.timeout
         limit = f"set local idle_in_transaction_session_timeout = '{round(1000 * seconds)}ms'"
         self.workspace.connection.execute(limit.encode())
 
-    def _opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
+    def _decrypted(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
         if self.decrypter is None:
             return {}
         return self.decrypter.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
@@ -245,11 +246,11 @@ class BatchApplier:
                 if since is not None and handlers.handles(arrival) and arrival.time < since:
                     continue
                 step = handlers.decode(arrival, opened.get(id(arrival)) if opened else None)
-            except UnknownEventType as error:  # of our handlers, yet not of the catalog: the same as undecodable
+            except UnknownEventType as error:  # handled, but not in the catalog: undecodable
                 raise UndecodableEvent(str(error)) from error
             except (UndecodableEvent, NewerSchema):
                 raise
-            except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an id or a time that is none
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an invalid id or time
                 raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
             if step is not None:
                 steps.append(step)
@@ -258,7 +259,7 @@ class BatchApplier:
 
 def _another_version(projection: Projection, live: Live) -> str:
     here, there = projection.version, live.declared_version
-    declared = f"projection {projection.name!r} is declared with version {here}, live is version {there}: nothing is"
+    versions = f"projection {projection.name!r} is declared with version {here}, live is version {there}: nothing is"
     if here < there:
-        return f"{declared} applied by the older code: start the code of version {there} in its place"
-    return f"{declared} applied until it is rebuilt: run `eventkit projection rebuild {projection.path}`"
+        return f"{versions} applied by the older code: start the code of version {there} instead"
+    return f"{versions} applied until it is rebuilt: run `eventkit projection rebuild {projection.path}`"

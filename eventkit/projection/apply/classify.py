@@ -1,4 +1,4 @@
-"""A stream's events sorted out by its checkpoint: duplicates, older ones, a fork, fresh ones, and those that follow."""
+"""Classifies a stream's events by its checkpoint: duplicates, older events, a fork, and fresh events."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,29 +9,29 @@ from eventkit.storage.projections import Checkpoint
 
 
 class Classified(msgspec.Struct):
-    """A stream's events as its checkpoint sees them."""
+    """A stream's events, classified by its checkpoint."""
 
     fresh: list[Arrival]  # above the checkpoint, in order of version, each version once
     duplicates: int
     older: list[Arrival] = msgspec.field(
         default_factory=list
     )  # below the checkpoint: duplicates by their version alone
-    fork: Arrival | None = None  # an event whose place is taken by another
-    after: list[Arrival] = msgspec.field(default_factory=list)  # what comes after the fork
+    fork: Arrival | None = None  # an event whose version another event has
+    after: list[Arrival] = msgspec.field(default_factory=list)  # events after the fork
 
     def forked(self) -> list[Arrival]:
-        """Return the fork and what comes after it."""
+        """Return the fork and the events after it."""
         return [self.fork, *self.after] if self.fork else []
 
     def fork_below(self) -> None:
-        """Take the first of the older events for a fork: all the others come after it."""
+        """Make the first older event the fork, and all other events the ones after it."""
         first, *others = self.older
         self.after = [*others, *self.fresh, *self.forked()]
         self.older, self.fresh, self.fork = [], [], first
 
 
 def classify(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Classified:
-    """Sort a stream's events out against its checkpoint."""
+    """Classify a stream's events by its checkpoint."""
     given = list(arrivals)
     ordered = tidy(Run(checkpoint.stream, given)).arrivals
     classified = Classified([], len(given) - len(ordered))
@@ -49,10 +49,10 @@ def classify(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Classified:
 
 
 def following(version: int, fresh: Sequence[Arrival]) -> list[Arrival]:
-    """Return the events that follow a version without a hole."""
+    """Return the events that follow a version without a gap."""
     return contiguous(fresh) if fresh and fresh[0].version == version + 1 else []
 
 
 def is_next(checkpoint: Checkpoint, failing: Arrival) -> bool:
-    """Whether an event is still the next of its stream: only then may it be parked."""
+    """Whether an event is still the next of its stream; only then may it be parked."""
     return checkpoint.version == failing.version - 1

@@ -1,7 +1,7 @@
-"""Opens the personal data of a batch before its handlers see it; what is kept, parked or logged stays sealed.
+"""Decrypts the personal data of a batch for its handlers; messages, dead letters and logs stay encrypted.
 
-The opened values never become part of a message, so a dead letter holds what came. A projector without master keys
-has no `Decrypter`: its handlers get redacted values.
+Decrypted values never become part of a message, so a dead letter holds the message as it arrived. A projector without
+master keys has no `Decrypter`: its handlers get redacted values.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ _EXECUTOR = Executor("projector", writes=False, bind_arguments=None)
 
 
 class Decrypter:
-    """Opens with keys that are read where the event store is."""
+    """Decrypts with keys from the event store's database."""
 
     def __init__(self, masters: MasterKeys, schema: str, connection: Callable[[], Synchronous]) -> None:
-        """Read keys on what `connection` returns, when they are first needed."""
+        """Read keys over the connection that `connection` returns, when they are first needed."""
         self._encryption = Encryption(schema, masters)
         self._connection = connection
 
     def opened(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
-        """Return the events that have something sealed, opened, by the `id` of their arrivals; one query at most."""
+        """Return the events that have encrypted values, decrypted, by the `id` of their arrivals; one query at most."""
         events = {id(arrival): encoded(arrival) for arrival in arrivals if marked(arrival.message.value)}
         if not events:
             return events

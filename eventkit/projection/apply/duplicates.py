@@ -1,12 +1,12 @@
-"""Which messages at or below a checkpoint are duplicates, and which come from a store that is another one by now.
+"""Decides whether messages at or below a checkpoint are duplicates, or a fork after the store lost events.
 
-A version alone proves nothing: a restored store, or a failover that lost commits, gives versions anew. A message that
-this process has applied itself is a duplicate. For the others one statement asks the store, for all streams in doubt:
-has it this very event, and has it the events that the checkpoint's digest is made of?
+A version alone proves nothing: after a restore, or a failover that lost commits, a store assigns versions again. A
+message that this process has applied is a duplicate. For the others, one statement compares all streams with the store:
+the event's id, and the digest of the events up to the checkpoint.
 
-    it has both                                  a duplicate
-    it has the event, but another stream         a fork: the read model holds events that the store does not have
-    anything else: pruned, away, not this store  unknown, and counted as that
+    id and digest are equal                      duplicate
+    id is equal, digest differs                  fork: the read model has events that the store does not have
+    pruned, away, or an event of another store   unknown, and counted as such
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,36 +17,35 @@ from eventkit.projection.batch import Arrival
 from eventkit.storage.events import History, Question, Stored
 from eventkit.storage.projections import Checkpoint
 
-_RECENT = 20_000  # ids in each of two lists
+_MAX_IDS = 20_000  # in each of two lists
 _BYTES = 16  # of an id
-_COMPARED = 10_000  # streams whose checkpoint was found right, and is not compared again
+_MAX_COMPARED = 10_000  # streams whose digest was equal and is not compared again
 
 
 class Recent:
-    """The ids of the events that this process has applied last: 20,000 of them at least, 40,000 at most.
+    """The ids of the last 20,000 to 40,000 events that this process has applied.
 
-    A batch's ids are kept as one text of bytes: kept as objects, they cost a third of a projector's time. Only a doubt
-    makes a set of them. Where several lanes add at the same time, some ids may be forgotten early: the store is asked
-    about them.
+    The ids of a batch are one `bytes` value: separate objects would cost a third of a projector's time. A set is made
+    only when messages are in doubt. Where lanes add at the same time, some ids may be forgotten early; the store is
+    asked about them.
     """
 
     def __init__(self) -> None:
-        """Know none."""
         self._now: list[bytes] = []
         self._before: list[bytes] = []
         self._count = 0
         self._ids: set[bytes] | None = None
 
     def add(self, ids: bytes) -> None:
-        """Remember the ids of events that were committed, 16 bytes each."""
+        """Add the ids of committed events, 16 bytes each."""
         self._now.append(ids)
         self._ids = None
         self._count += len(ids) // _BYTES
-        if self._count > _RECENT:
+        if self._count > _MAX_IDS:
             self._before, self._now, self._count = self._now, [], 0
 
     def has_all(self, arrivals: Iterable[Arrival]) -> bool:
-        """Whether all of these were applied by this process."""
+        """Whether this process has applied all of these events, as far as it remembers."""
         if self._ids is None:
             joined = b"".join([*self._before, *self._now])
             self._ids = {joined[at : at + _BYTES] for at in range(0, len(joined), _BYTES)}
@@ -54,7 +53,7 @@ class Recent:
 
 
 class Kind(Enum):
-    """What messages at or below a checkpoint are."""
+    """The kind of messages at or below a checkpoint."""
 
     DUPLICATE = auto()
     UNKNOWN = auto()
@@ -76,7 +75,7 @@ class Doubt(NamedTuple):
 
 
 class DuplicateChecks:
-    """Judges them, for one projector."""
+    """Decides, for one projector, the kind of messages at or below checkpoints."""
 
     def __init__(self, history: History, recent: Recent) -> None:
         """Ask `history`, the store, about events that are not in `recent`."""
@@ -85,7 +84,7 @@ class DuplicateChecks:
         self._compared: dict[str, tuple[int, int | None]] = {}
 
     def judge(self, doubts: Sequence[Doubt]) -> list[Verdict]:
-        """Return a verdict for each; the store is asked once, or not at all."""
+        """Return a verdict for each doubt, with one statement at most."""
         asked = {nth: doubt for nth, doubt in enumerate(doubts) if not self._recent.has_all(doubt.arrivals)}
         verdicts = [Verdict(Kind.DUPLICATE)] * len(doubts)
         answers = self._history.ask([self._question(doubt) for doubt in asked.values()]) if asked else []
@@ -108,14 +107,14 @@ class DuplicateChecks:
             return Verdict(Kind.FORK, difference)
         if checkpoint.digest is None or stored.digest is None:
             return Verdict(Kind.UNKNOWN)
-        if len(self._compared) >= _COMPARED:
+        if len(self._compared) >= _MAX_COMPARED:
             self._compared.clear()
         self._compared[checkpoint.stream] = (checkpoint.version, checkpoint.digest)
         return Verdict(Kind.DUPLICATE)
 
 
 def differs(checkpoint: Checkpoint, stored: Stored) -> str:
-    """Return how the store's stream differs from the events that were applied; empty where it does not, as known."""
+    """Return the difference between the store's stream and the applied events; empty if none is known."""
     if 0 < stored.highest < checkpoint.version:
         return f"the store has versions up to {stored.highest} only, {checkpoint.version} are applied"
     if None not in (stored.digest, checkpoint.digest) and stored.digest != checkpoint.digest:

@@ -1,8 +1,8 @@
-"""Applies a batch whatever is in its way: by halves where streams fail together, around what others have locked.
+"""Isolates failing streams of a batch: a part that fails is split in halves until one stream fails alone.
 
-No savepoints: one a stream trebles the cost of all, while failures are rare. A failed transaction is rolled back and
-all it loaded is forgotten. What fails alone gets a second look (`culprit`). What another transaction has locked, and
-what a handler cannot be called for, is set aside (`aside`).
+There are no savepoints: one for each stream trebles the cost of a batch, while failures are rare. A failed transaction
+is rolled back whole. A stream that fails alone goes to `bisect`. Streams are set aside (`SetAside`) while other
+transactions lock them, or while a service that their handler calls is away.
 """
 
 import logging
@@ -22,19 +22,18 @@ from eventkit.projection.reached import Reached
 
 logger = logging.getLogger("eventkit.projection")
 
-_MOST_LOCKS = 20  # that a batch waits for when it goes around them, 50 ms each: it finds a locked stream at least
+_MAX_LOCK_WAITS = 20  # of 50 ms each in a batch, enough to find a locked stream by halving
 
 
 class SortedOut(msgspec.Struct):
     """Runs that did not advance."""
 
-    left: list[Run] = msgspec.field(default_factory=list)  # need a second look
-    ahead: list[Run] = msgspec.field(default_factory=list)  # the parts that follow their checkpoint
-    doubts: list[Doubt] = msgspec.field(default_factory=list)  # below their checkpoint, and not known to be duplicates
+    left: list[Run] = msgspec.field(default_factory=list)  # need a repair
+    ahead: list[Run] = msgspec.field(default_factory=list)  # the parts right above their checkpoint
+    doubts: list[Doubt] = msgspec.field(default_factory=list)  # below their checkpoint, perhaps duplicates
     failed: list[tuple[Run, Failed]] = msgspec.field(default_factory=list)  # single events, each with its failure
 
     def add(self, other: "SortedOut") -> None:
-        """Take others up."""
         self.left += other.left
         self.ahead += other.ahead
         self.doubts += other.doubts
@@ -42,27 +41,26 @@ class SortedOut(msgspec.Struct):
 
 
 class BatchIsolation:
-    """The batches of one projector."""
+    """Applies the batches of one projector, and isolates the streams that fail."""
 
     def __init__(self, name: str, lanes: Lanes, wait: Callable[[Away], bool], *, set_aside: SetAside | None) -> None:
-        """Apply on lanes; `wait` waits for what is away where there is no `aside`, and says whether to stop."""
+        """Apply on lanes; without `set_aside`, `wait` pauses before a retry and returns whether to stop."""
         self._lanes = lanes
         self._wait = wait
         self._set_aside = set_aside
         self._name = name
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> SortedOut:
-        """Apply runs, in parts where they fail together; return those that did not advance, and are not set aside.
+        """Apply runs, in halves after a failure; return those that neither advanced nor were set aside.
 
-        The second part of a batch that fails is applied after the first. Where other transactions' locks are in the
-        way, the batch goes around them and waits for twenty at most: streams that are locked, and those that were not
-        tried by then, are set aside.
+        The first half is applied before the second. Once other transactions' locks are expected, each part skips
+        locked streams. After twenty lock timeouts the remaining streams are set aside untried.
         """
         found, parts, met = SortedOut(), self._lanes.parts(runs), 0
         reached = reached if len(parts) == 1 else None
         while parts:
             around = self._set_aside is not None and self._set_aside.around_locks
-            if around and met >= _MOST_LOCKS:
+            if around and met >= _MAX_LOCK_WAITS:
                 self.add_locked(parts.pop(), tried=False)
                 continue
             taken, parts = self._lanes.take(parts)
@@ -75,7 +73,7 @@ class BatchIsolation:
         return found
 
     def _outcome(self, attempt: Attempt, done: Counters, *, around: bool) -> "Outcome":
-        """Return what becomes of the runs of one part."""
+        """Return the outcome of one part."""
         part = attempt.part
         try:
             stopped = attempt.result()
@@ -96,7 +94,7 @@ class BatchIsolation:
 
     @staticmethod
     def _after_failure(part: Part, failure: Failed) -> "Outcome":
-        """Return the parts to be tried after one has failed; an event that was called alone has failed by itself."""
+        """Return the halves to try next; a single event whose handler raised the error has failed alone."""
         if len(part) > 1:
             return Outcome(again=_halves(part))
         if len(part[0].arrivals) == 1 and step_of(failure.error):
@@ -110,8 +108,8 @@ class BatchIsolation:
         return sort_out([item for item in stopped if not item.locked], done)
 
     def _after_lock(self, part: Sequence[Run], *, around: bool) -> list[Sequence[Run]]:
-        """Return the parts to be tried after one has met a lock; a single stream that meets one is set aside."""
-        assert self._set_aside is not None, "else a lock is waited for"  # noqa: S101
+        """Return the parts to try after a lock timeout; a single locked stream is set aside."""
+        assert self._set_aside is not None, "without it, locks are waited for"  # noqa: S101
         self._set_aside.met_lock()
         if not around:
             return [part]
@@ -121,13 +119,13 @@ class BatchIsolation:
         return []
 
     def add_locked(self, runs: Sequence[Run], *, tried: bool = True) -> None:
-        """Let streams wait for others' locks; those that were not `tried` may be free."""
-        assert self._set_aside is not None, "else a lock is waited for"  # noqa: S101
+        """Set streams aside until others' locks are released; those that were not `tried` may be unlocked."""
+        assert self._set_aside is not None, "without it, locks are waited for"  # noqa: S101
         for run in runs:
             self._set_aside.add_locked(run, tried=tried)
 
     def _ready(self, runs: Sequence[Run], away: Away) -> Sequence[Run]:
-        """Return what can be applied while something is away."""
+        """Return the runs that can be applied while a called service is away."""
         step = step_of(away.error)
         if self._set_aside is None or step is None:
             return runs
@@ -143,28 +141,28 @@ class BatchIsolation:
         return [run for run in ready if run.stream != step.stream]
 
     def _record_successes(self, runs: Sequence[Run], stopped: Sequence[Stopped]) -> None:
-        """Close the breakers of handlers that have taken events."""
+        """Close the breakers of handlers that have processed events."""
         if self._set_aside is not None and self._set_aside.breakers:
             left = {item.run.stream for item in stopped}
-            taken = (arrival for run in runs if run.stream not in left for arrival in run.arrivals)
-            self._set_aside.breakers.succeeded(self._lanes.handlers, taken)
+            processed = (arrival for run in runs if run.stream not in left for arrival in run.arrivals)
+            self._set_aside.breakers.succeeded(self._lanes.handlers, processed)
 
 
 def pause_of(error: Exception, breaker: Breaker) -> float:
-    """Return how many seconds a stream waits for something that is away, while the breaker is not open."""
+    """Return how many seconds a stream waits after a service was away, while the breaker is closed."""
     return error.seconds if isinstance(error, TryLater) else breaker.handler.retry.backoff.pause(breaker.tries)
 
 
 class Outcome(msgspec.Struct):
-    """What has become of a part."""
+    """The outcome of one part."""
 
     found: SortedOut = msgspec.field(default_factory=SortedOut)
-    again: list[Part] = msgspec.field(default_factory=list)  # parts that are to be tried
+    again: list[Part] = msgspec.field(default_factory=list)  # parts to try next
     met_lock: bool = False
 
 
 def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:
-    """Count plain duplicates, and sort the other runs."""
+    """Count plain duplicates, and sort the other runs by their checkpoints."""
     found = SortedOut()
     for item in stopped:
         run, checkpoint = item.run, item.checkpoint
@@ -182,6 +180,6 @@ def sort_out(stopped: Iterable[Stopped], done: Counters) -> SortedOut:
 
 
 def _halves(runs: Sequence[Run]) -> list[Sequence[Run]]:
-    """Return the halves, the first one last: it is taken first."""
+    """Return the halves; the first is last in the list, which is taken from its end."""
     middle = len(runs) // 2
     return [runs[middle:], runs[:middle]]

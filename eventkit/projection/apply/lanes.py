@@ -1,8 +1,8 @@
-"""Applies parts of a batch at the same time, where handlers are `async def`: each part in a transaction of its own.
+"""Applies parts of a batch concurrently, each in a transaction of its own, where handlers are `async def`.
 
-A stream is in one part, so its order is kept. A lane is a connection with all that applies on it, used by one thread at
-a time; handlers of all lanes share the process's event loop. With one lane nothing here starts a thread. What becomes
-of parts that fail is decided by the projector's own thread, one part after the other.
+A stream is in one part, so its order is kept. A lane is a connection with its own `BatchApplier`, used by one thread at
+a time; the handlers of all lanes share the process's event loop. A single lane starts no thread. The projector's own
+thread handles failed parts, one after the other.
 """
 
 import math
@@ -26,7 +26,6 @@ class Attempt:
     """A part that one lane has applied, or has failed to apply."""
 
     def __init__(self, part: Part) -> None:
-        """Attempt nothing yet."""
         self.part = part
         self.counted = Counters()
         self._stopped: list[Stopped] = []
@@ -40,7 +39,7 @@ class Attempt:
             self._error = error
 
     def result(self) -> list[Stopped]:
-        """Return the runs that did not advance; raise what has made it fail."""
+        """Return the runs that did not advance; raise the error of a failed part."""
         if self._error is not None:
             raise self._error
         return self._stopped
@@ -50,54 +49,53 @@ class Lanes:
     """The lanes of one projector; the first one is its own connection."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
-        """Apply on each of these, within its `again`, which tries a transaction again after a deadlock and the like."""
+        """Apply on each lane within its `again`, which retries a transaction after contention."""
         self._lanes = lanes
         self._most = lanes[0][0].projection.batch  # messages in a transaction
         self.handlers = lanes[0][0].projection.handlers
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self._lanes)
 
     def parts(self, runs: Sequence[Run]) -> list[Part]:
-        """Part runs so that all lanes have work and no part has more messages than share a transaction."""
+        """Split runs into parts, so that all lanes have work and no part exceeds the batch size."""
         if len(self._lanes) == 1:
             return [runs] if runs else []
         messages = sum(len(run.arrivals) for run in runs)
         return packed(runs, most=min(self._most, math.ceil(messages / len(self._lanes))))
 
     def take(self, parts: list[Part]) -> tuple[list[Part], list[Part]]:
-        """Return the parts that are applied next, and the others: one lane takes the last alone."""
+        """Return the parts to apply next, and the others; a single lane takes the last part only."""
         return (parts, []) if len(self._lanes) > 1 else (parts[-1:], parts[:-1])
 
     def attempts(self, parts: Sequence[Part], *, reached: Reached | None, around_locks: bool) -> list[Attempt]:
-        """Apply parts, as many at a time as there are lanes; return all when all have ended."""
+        """Apply parts, as many at a time as there are lanes; return all attempts when all have ended."""
         attempts = [Attempt(part) for part in parts]
         waiting = deque(attempts)
-        way: dict[str, Any] = {"reached": reached, **({"around_locks": True} if around_locks else {})}
+        options: dict[str, Any] = {"reached": reached, **({"around_locks": True} if around_locks else {})}
         threads = [
-            threading.Thread(target=self._work, args=(lane, waiting, way), daemon=True)
+            threading.Thread(target=self._work, args=(lane, waiting, options), daemon=True)
             for lane in self._lanes[1 : len(parts)]
         ]
         for thread in threads:
             thread.start()
-        self._work(self._lanes[0], waiting, way)
+        self._work(self._lanes[0], waiting, options)
         for thread in threads:
             thread.join()
         return attempts
 
-    def _work(self, lane: Lane, waiting: "deque[Attempt]", way: dict[str, Any]) -> None:
+    def _work(self, lane: Lane, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
         while waiting:
             try:
                 attempt = waiting.popleft()
             except IndexError:  # another lane has taken it
                 return
             applier, again = lane
-            attempt.make(partial(again, partial(applier.apply, attempt.part, attempt.counted, **way)))
+            attempt.make(partial(again, partial(applier.apply, attempt.part, attempt.counted, **options)))
 
 
 def packed(runs: Iterable[Run], *, most: int) -> list[Part]:
-    """Put runs together up to so many messages; a longer run is alone."""
+    """Group runs up to `most` messages; a longer run is alone."""
     parts: list[list[Run]] = []
     room = 0
     for run in runs:
@@ -110,7 +108,7 @@ def packed(runs: Iterable[Run], *, most: int) -> list[Part]:
 
 
 def waves(runs: Sequence[Run], *, most: int) -> list[list[Run]]:
-    """Cut runs so that each wave has at most so many messages of a stream; a later wave follows an earlier one."""
+    """Cut runs into waves of at most `most` messages of a stream, to be applied in order."""
     longest = max((len(run.arrivals) for run in runs if run.whole), default=0)
     if longest <= most:
         return [list(runs)]

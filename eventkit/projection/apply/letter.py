@@ -1,7 +1,7 @@
-"""The letters of events that cannot go on, as they are written and as they are taken up again.
+"""Makes dead letters of events, and events of dead letters.
 
-Why an event failed is written in two parts: `error`, which may be shown and logged anywhere, and `detail`, what the
-error itself says, which may quote the event and is masked as the event's data is.
+The reason has two parts. `error` may be shown and logged anywhere. `detail` is the error's own message, which may quote
+the event; it is masked like the event's data.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from eventkit.storage.dead_letters import BEHIND, Kept, Letter
 
 
 class Why(NamedTuple):
-    """Why an event is parked."""
+    """The reason for which an event is parked."""
 
     cause: str
     error: str
@@ -20,14 +20,14 @@ class Why(NamedTuple):
 
 
 def letter(arrival: Arrival, why: Why, attempts: int = 1) -> Letter:
-    """Write an event's letter."""
+    """Return an event's dead letter."""
     kind = arrival.kind[1] or ""
     name = kind if isinstance(kind, str) else kind.decode(errors="backslashreplace")
     return Letter(arrival.version, arrival.uuid, name, why.cause, why.error, attempts, arrival.message, why.detail)
 
 
 def waiting(arrival: Arrival, failing: Arrival | None = None) -> Letter:
-    """Write the letter of an event that waits for another."""
+    """Return the dead letter of an event that waits behind `failing`, or behind earlier letters."""
     error = f"waits for version {failing.version}" if failing else "waits for the letters before it"
     return letter(arrival, Why(BEHIND, error), 0)
 
