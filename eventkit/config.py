@@ -1,12 +1,12 @@
-"""Where database and broker are: defaults < a file < the environment < options; only here is the environment read.
+"""The settings of a process: defaults < a file < the environment < options. Only this module reads the environment.
 
     eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema, a table [transport_options]
     EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
     EVENTKIT_MASTER_KEYS or EVENTKIT_MASTER_KEYS_FILE, in the environment alone
 
-The file is the nearest one in the working directory or above it (`settings_file` says which counts). A password belongs
-into the environment or into pgpass: a file and an option are read by others, so both refuse it. An unknown name is an
-error.
+The file is the nearest one in the working directory or above it (see `settings_file`). A password belongs in the
+environment or in pgpass. Other users can read a file or an option, so a password there is an error. So is an unknown
+name.
 """
 
 import os
@@ -29,13 +29,13 @@ MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
 
 _NAMES = ("database_url", "transport_url", "schema")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
-_HIDDEN = "***"
+
 ENCODE = "special characters in a password are written percent-encoded (/ as %2F, @ as %40)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a process is told; `transport_options` go to the broker's client as they are."""
+    """The settings of a process; `transport_options` are passed to the broker's client unchanged."""
 
     database_url: str | None = field(
         default=None, repr=False, metadata={"help": "PostgreSQL: `postgresql://user@host:5432/database`."}
@@ -47,14 +47,13 @@ class Settings:
         default=None,
         metadata={"help": "They encrypt the keys of personal data. `EVENTKIT_MASTER_KEYS_FILE` names a file of them."},
     )
-    file: Path | None = None  # what was read of a file was read of this one
+    file: Path | None = None  # the file that was read
 
     def __post_init__(self) -> None:
-        """Refuse a schema that could not be a name."""
         check_schema(self.schema)
 
     def require_database(self) -> str:
-        """Return the database's address, or say what to set."""
+        """Return the database's address, or raise ConfigurationError."""
         return _required(self.database_url, "database", "postgresql://user@host:5432/database")
 
     @property
@@ -63,7 +62,7 @@ class Settings:
         return "postgresql+psycopg://" + self.require_database().partition("://")[2]
 
     def require_master_keys(self) -> MasterKeys:
-        """Return the master keys, or say what to set."""
+        """Return the master keys, or raise ConfigurationError."""
         if self.master_keys is None:
             raise ConfigurationError(
                 f"no master key is given: set {MASTER_KEYS}, or {MASTER_KEYS}_FILE to the path of a file with it; "
@@ -72,12 +71,15 @@ class Settings:
         return self.master_keys
 
     def require_transport(self) -> str:
-        """Return the broker's address, or say what to set."""
+        """Return the broker's address, or raise ConfigurationError."""
         return _required(self.transport_url, "transport", "kafka://host:9092")
 
 
 def load_settings(**options: str | None) -> Settings:
-    """Put the settings together; an option of None is not given."""
+    """Return the settings; an option that is None counts as not given.
+
+    Raises ConfigurationError for an unknown name, a value that cannot be used, or a password in a file or an option.
+    """
     unknown = set(options) - set(_NAMES)
     if unknown:
         raise ConfigurationError(f"unknown settings {sorted(unknown)}: there are {', '.join(_NAMES)}")
@@ -110,15 +112,10 @@ def has_password(url: str) -> bool:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Return whether a part of a password may stand where a host or a path does: it has a / ? or # in it, unescaped."""
+    """Return whether a part of a password may be read as host or path, because it has an unescaped / ? or # in it."""
     _, _, rest = url.partition("://")
     after = re.split("[/?#]", rest, maxsplit=1)[1:]
     return "#" in rest or any("@" in text for text in after)
-
-
-def without_password(url: str) -> str:
-    """Return an address that may be shown."""
-    return re.sub(r"(//[^:@/]*):.*@", rf"\1:{_HIDDEN}@", re.sub(r"(?i)(password=)[^&]*", rf"\1{_HIDDEN}", url))
 
 
 def _is_secret(option: str) -> bool:
@@ -126,12 +123,12 @@ def _is_secret(option: str) -> bool:
     return any(word in name for word in ("password", "passphrase", "secret", "key.pem"))
 
 
-def _required(value: str | None, what: str, example: str) -> str:
+def _required(value: str | None, name: str, example: str) -> str:
     if value:
         return value
     raise ConfigurationError(
-        f"no {what} is given: set EVENTKIT_{what.upper()}_URL={example}, or {what}_url in {FILE}, "
-        f"or say `eventkit --{what}-url URL ...`"
+        f"no {name} is given: set EVENTKIT_{name.upper()}_URL={example}, or {name}_url in {FILE}, "
+        f"or say `eventkit --{name}-url URL ...`"
     )
 
 

@@ -1,9 +1,9 @@
-"""The file of settings: which one counts, whom it may belong to, and what it may not set.
+"""The settings file: where it is looked for, who may own it, and which settings it must not hold.
 
 `eventkit.toml`, or `[tool.eventkit]` in `pyproject.toml`, in the working directory or the nearest folder above it, up
-to the project's root, the folder with `.git`. The file must belong to this user or to root, and nobody else may write
-it; this user's primary group may. A file that fails this is named in a warning and left out: it may be a stranger's.
-A file cannot name code: options that load a library or run a command are refused (`check_options`).
+to the project's root, the folder with `.git`. The file must belong to this user or to root. Only its owner and this
+user's primary group may have the right to write it. Any other file may be a stranger's: it is skipped with a warning.
+A file cannot name code: `check_options` refuses options that load a library or run a command.
 """
 
 import logging
@@ -22,9 +22,9 @@ from eventkit.errors import ConfigurationError
 NAME = "eventkit.toml"
 PYPROJECT = "pyproject.toml"
 TABLE = re.compile(rb"tool\W{1,9}eventkit|\[\s*tool\s*\]")  # the start of a table that may be eventkit's
-LARGEST = 1_000_000  # bytes
+MAX_SIZE = 1_000_000  # bytes
 
-# librdkafka's options that load a shared library, and the one that is run by a shell.
+# librdkafka's options that load a shared library, and the one that a shell runs.
 RUN_CODE = frozenset({"plugin.library.paths", "ssl.engine.location", "ssl.providers", "sasl.kerberos.kinit.cmd"})
 
 logger = logging.getLogger("eventkit.settings")
@@ -32,14 +32,14 @@ logger = logging.getLogger("eventkit.settings")
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """A file that counts, and what it sets."""
+    """A settings file and its values."""
 
     path: Path
     values: dict[str, Any]
 
 
 def find() -> SettingsFile | None:
-    """Return the file that counts in the working directory; None without one."""
+    """Return the settings file for the working directory; None if there is none."""
     try:
         folder = Path.cwd()
     except OSError:  # the working directory was removed
@@ -48,7 +48,7 @@ def find() -> SettingsFile | None:
 
 
 def check_options(path: Path, url: str, options: Iterable[str]) -> None:
-    """Refuse what would run code, among a transport's options or in a URL's query."""
+    """Refuse options of a transport, or of a URL's query, that would run code; raise ConfigurationError."""
     query = dict(parse_qsl(url.partition("?")[2]))
     for name in (*options, *query):
         if name.lower().replace("_", ".") in RUN_CODE:
@@ -64,7 +64,7 @@ def check_options(path: Path, url: str, options: Iterable[str]) -> None:
 
 
 def _files(folder: Path) -> Iterator[SettingsFile]:
-    """Yield what is set from the nearest folder upwards."""
+    """Yield the settings files from the nearest folder upwards."""
     for place in (folder, *folder.parents):
         if (values := _values(place / NAME)) is not None:
             yield SettingsFile(place / NAME, values)
@@ -77,17 +77,19 @@ def _files(folder: Path) -> Iterator[SettingsFile]:
 
 
 def _values(path: Path, *, table: bool = False) -> dict[str, Any] | None:
-    """Return what a file says; None where it is missing, out of reach, not to be trusted, or has no `table` for us."""
+    """Return a file's values; None if it is missing, unreadable, not trusted, or has no table of eventkit's."""
     try:
         text, doubt = _read(path)
     except OSError:
         if not table:
-            _tell_unreadable(path)
+            _warn_unreadable(path)
         return None
     if table and not TABLE.search(text):
         return None
     if doubt:
-        logger.warning("%s is left out: %s; let it be yours or root's, and nobody else's to write", path, doubt)
+        logger.warning(
+            "%s is ignored: %s; make yourself or root its owner, and let no other user write it", path, doubt
+        )
         return None
     try:
         return tomllib.loads(text.decode())
@@ -96,25 +98,25 @@ def _values(path: Path, *, table: bool = False) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> tuple[bytes, str | None]:
-    """Return a file's text, and why it is not to be trusted; judged by the file that was opened, never by its name."""
+    """Return a file's text, and why it is not trusted, if so; the check looks at the opened file, not at its name."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 O_NONBLOCK: a FIFO
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             return b"", "it is no file"
-        return file.read(LARGEST), _doubt(path.lstat(), link=True) or _doubt(status)
+        return file.read(MAX_SIZE), _doubt(path.lstat(), link=True) or _doubt(status)
 
 
-def _tell_unreadable(path: Path) -> None:
-    """Say that a file cannot be read; one in a folder out of reach is as good as absent."""
+def _warn_unreadable(path: Path) -> None:
+    """Warn of a file that cannot be read; a file in a folder that cannot be read counts as missing."""
     try:
         path.lstat()
     except OSError:
         return
-    logger.warning("%s is left out: it cannot be read by this user", path)
+    logger.warning("%s is ignored: this user cannot read it", path)
 
 
 def _doubt(status: os.stat_result, *, link: bool = False) -> str | None:
-    """Say who else could have written it; everybody may write a link itself, whose target counts."""
+    """Return who else could have written a file; a link's own mode is always open, so only its owner counts."""
     if status.st_uid not in {os.geteuid(), 0}:
         return f"it belongs to user {status.st_uid}"
     if link and stat.S_ISLNK(status.st_mode):

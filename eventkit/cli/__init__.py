@@ -1,11 +1,15 @@
-"""The `eventkit` command: the one place that puts the parts together, thin, and loading only what a command needs.
+"""The `eventkit` command: it puts the parts together, and imports a command's module only when that command runs.
 
-Every command gets its `Settings` by `click.pass_obj` and is `command` in the module of its name. An error of ours
-is printed here and only here, as one sentence on stderr; the exit code is 2 where a setting or the usage is wrong, 1
-where the world is not as it must be, 70 where eventkit or the service's code has a fault, 130 after Ctrl-C.
+Every command gets its `Settings` by `click.pass_obj` and is `command` in the module of its name. Only this module
+prints errors, as one sentence on stderr. Exit codes:
+
+    1    a check failed, or the database or broker does not do what was asked
+    2    a setting or the usage is wrong
+    70   eventkit or the service's code has a fault
+    130  Ctrl-C
 """
 
-from eventkit.cli.common import early_signals  # noqa: F401 first, for what it does
+from eventkit.cli.common import early_signals  # noqa: F401 first: it sets a signal handler
 
 # isort: split
 import errno
@@ -29,7 +33,7 @@ from eventkit.observability.plain import one_line
 
 logger = logging.getLogger("eventkit.cli")
 
-_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _COMMANDS = {
     "db": "Create, upgrade and check the tables.",
@@ -41,12 +45,12 @@ _COMMANDS = {
     "privacy": "Forget people, and look after keys.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",
-    "events": "See the store's sizes, prune it, archive streams.",
-    "dead-letters": "See, redrive, edit and discard what could not go on.",
-    "doctor": "Look at database and broker, and name what could lose or stall events.",
+    "events": "Show the store's sizes, prune it, archive streams.",
+    "dead-letters": "Show, redrive, edit and discard dead letters.",
+    "doctor": "Check database and broker for settings that could lose or stall events.",
 }
 
-_FOLDERS = {  # commands that outgrew a file
+_FOLDERS = {  # commands whose module is not named after them
     "dead-letters": "dead_letters.commands",
     "doctor": "doctor.commands",
     "projection": "projections.commands",
@@ -69,10 +73,9 @@ Passwords come from the environment or ~/.pgpass alone.
 
 
 class CommandFailed(click.ClickException):
-    """An error for the person at the terminal, in one line; its stack at debug level."""
+    """An error that ends a command, printed in one line; its stack is shown at debug level."""
 
     def __init__(self, message: str) -> None:
-        """Say it in one line."""
         super().__init__(one_line(message))
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -91,7 +94,7 @@ class Misuse(CommandFailed):
 
 
 class Unexpected(CommandFailed):
-    """A fault in eventkit or in the service's code: what it says of itself may hold what an event holds."""
+    """A fault in eventkit or in the service's code; its own message is not shown, because it may hold event data."""
 
     exit_code = 70
 
@@ -103,7 +106,7 @@ class Interrupted(CommandFailed):
 
 
 class Commands(click.Group):
-    """Loads a command's module when that command is called, and prints its errors."""
+    """Import a command's module when that command is called, and print its errors."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
         return [name for name in _COMMANDS if importlib.util.find_spec(_module(name))]
@@ -121,12 +124,12 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
-    def main(  # type: ignore[override] # click's is overloaded by what we do not let callers choose
+    def main(  # type: ignore[override] # click's has options that callers here cannot choose
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: object
     ) -> Never:
-        """Run the command, and end with one sentence whatever happens: a line of JSON where the log is JSON."""
+        """Run the command; print any error as one sentence, or as a line of JSON where the log is JSON."""
         words = list(sys.argv[1:] if args is None else args)
-        logs.configure(_form(words))  # before anything is wrong with the words
+        logs.configure(_log_format(words))  # before click refuses any of the words
         try:
             code = super().main(words, prog_name, standalone_mode=False)
         except click.ClickException as error:
@@ -135,7 +138,7 @@ class Commands(click.Group):
         except click.Abort:
             _show(CommandFailed("nothing was done: the answer was not yes"))
             sys.exit(1)
-        except OSError as error:  # of the output of --help
+        except OSError as error:  # --help could not be printed
             _show(_failure(error))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
@@ -145,7 +148,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
-        except BrokenPipeError:  # whoever read the output has had enough: click ends the process
+        except BrokenPipeError:  # the reader closed the pipe: click ends the process
             raise
         except (Exception, KeyboardInterrupt) as error:
             raise _failure(error) from error
@@ -156,8 +159,8 @@ def _restore_help(command: click.Command) -> None:
         importlib.import_module("eventkit.cli.common.help_texts").restore(command)
 
 
-def _form(words: Sequence[str]) -> logs.Format:
-    """Return the format of the log that is asked for, before the words are known to be right."""
+def _log_format(words: Sequence[str]) -> logs.Format:
+    """Return the requested format of the log, before click has parsed the words."""
     together = " ".join(words).replace("=", " ")
     return "json" if "--log-format json" in together else "text"
 
@@ -170,25 +173,24 @@ def _show(error: click.ClickException) -> None:
 
 
 def _failure(error: BaseException) -> CommandFailed:
-    """Make a sentence of an error."""
     if isinstance(error, EventkitError):
         return (Misuse if isinstance(error, ConfigurationError) else CommandFailed)(str(error) or type(error).__name__)
-    if isinstance(error, OSError) and error.errno in _OUTPUT:
-        _give_up_stdout()
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+        _discard_stdout()
         return CommandFailed(f"the output cannot be written, not all of it is there: {error.strerror}")
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
     return Unexpected(f"unexpected {_place_of(error)}: `eventkit --debug ...` shows the stack")
 
 
-def _give_up_stdout() -> None:
-    """Let what is still to be written go nowhere, or the interpreter fails at it once more at its end."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, so that the interpreter's last flush does not fail again."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place_of(error: BaseException) -> str:
-    """Return an error's type and where it was raised; its message may hold what an event holds."""
+    """Return an error's type and where it was raised, without its message, which may hold event data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
@@ -215,7 +217,7 @@ def _module(command: str) -> str:
     help="How to log, on stderr.",
 )
 @click.option(
-    "--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True, help="Log this and what is worse."
+    "--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True, help="The lowest level to log."
 )
 @click.option("--debug", is_flag=True, help="Log at level debug, and show the stack of the error that ends a command.")
 @click.pass_context

@@ -1,7 +1,7 @@
 """`python -m eventkit.cli` is the `eventkit` command.
 
-Python has put the working directory first on the path. It goes last, as for `eventkit`: a file in it that is named like
-a broker's client must not take its place.
+Python has put the working directory first on the path. This module moves it to the end, as for `eventkit`: a file there
+that has the name of a broker's client must not be imported instead of it.
 """
 
 import sys

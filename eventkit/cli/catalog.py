@@ -1,4 +1,4 @@
-"""`eventkit catalog`: write a catalog down, and compare it with what was written down, before a release."""
+"""`eventkit catalog`: export a catalog, and compare it with the last release's export before a release."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ def export(path: str) -> None:
     say(describe(load_catalog(path)).to_json(), nl=False)
 
 
-@command.command(epilog=_EXAMPLES, short_help="Say what a release would break; exit 1 if anything.")
+@command.command(epilog=_EXAMPLES, short_help="List what a release would break; exit 1 if anything.")
 @_PATH
 @click.option("--against", metavar="OLD", help="The file that `export` wrote at the last release; - is stdin.")
 @click.option(
@@ -52,9 +52,9 @@ def export(path: str) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 def check(path: str, against: str | None, concern: str, *, as_json: bool) -> None:
-    """Check that a catalog can read its old events, and say what it would break AGAINST an older one.
+    """Check that a catalog can read its old events, and list the changes that break something AGAINST an older one.
 
-    What was personal data and would be written in plain text is said whatever it is asked for.
+    Personal data that the new catalog would write in plain text is always listed, with each value of --for.
     Exit code 1 if anything would break, 0 if nothing.
     """
     from eventkit.domain.catalog import breaks, describe, description_of
@@ -78,7 +78,7 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
 
 
 def load_catalog(path: str) -> "Catalog":
-    """Return the catalog at a path."""
+    """Return the catalog at a path such as `shop.events:shop`; raise CatalogError if there is none."""
     from eventkit.domain.catalog import Catalog
     from eventkit.projection.run import attribute_at
 

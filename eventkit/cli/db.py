@@ -1,4 +1,4 @@
-"""`eventkit db`: bring a database to this version's tables, say where it is, and compare it with what it must be."""
+"""`eventkit db`: migrate a database to this version's tables, print its revision, and verify it."""
 
 import json
 
@@ -38,7 +38,7 @@ def upgrade(settings: Settings, revision: str, *, as_json: bool) -> None:
 
     before = migrate.current(settings.require_database(), settings.schema)
     migrate.upgrade(settings.require_database(), settings.schema, revision)
-    _tell_move(settings, before, as_json=as_json)
+    _print_move(settings, before, as_json=as_json)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Undo migrations.")
@@ -49,7 +49,7 @@ def upgrade(settings: Settings, revision: str, *, as_json: bool) -> None:
 def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) -> None:
     """Undo migrations down to REVISION (default: one; all: base).
 
-    What the tables held goes with them.
+    The rows of the tables are deleted with them.
     """
     from eventkit.storage import migrate
 
@@ -58,7 +58,7 @@ def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) ->
     if not yes:
         confirm(f"Undo migrations of schema {settings.schema!r} down to {revision}? Its events go with the tables")
     migrate.downgrade(url, settings.schema, revision)
-    _tell_move(settings, before, as_json=as_json)
+    _print_move(settings, before, as_json=as_json)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Print the revision; exit 1 unless it is the newest.")
@@ -78,11 +78,11 @@ def current(settings: Settings, *, as_json: bool) -> None:
     raise SystemExit(at != REVISIONS[-1])
 
 
-@command.command(epilog=_EXAMPLES, short_help="Name what differs; exit 1 if anything does.")
+@command.command(epilog=_EXAMPLES, short_help="List differences; exit 1 if there are any.")
 @_JSON
 @click.pass_obj
 def verify(settings: Settings, *, as_json: bool) -> None:
-    """Compare the database with what it must be; exit 1 and name what differs."""
+    """Compare the database with this version's tables; list the differences, and exit 1 if there are any."""
     from eventkit.storage.schema import differences, notes
 
     found = differences(settings.require_database(), settings.schema)
@@ -106,24 +106,24 @@ def sql(settings: Settings, revision: str) -> None:
     say(migrate.sql(settings.schema, revision), nl=False)
 
 
-@command.command(epilog=_EXAMPLES, short_help="Say that this database is the one to work on.")
+@command.command(epilog=_EXAMPLES, short_help="Accept a restored or copied database.")
 @click.option(
     "--moved", "kind", flag_value="moved", help="The database that this one was copied from is gone for good."
 )
-@click.option("--clone", "kind", flag_value="clone", help="The database that this one was copied from goes on.")
+@click.option("--clone", "kind", flag_value="clone", help="The database that this one was copied from is still in use.")
 @_JSON
 @click.pass_obj
 def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
     """Let relay, timers, handlers and process managers work on a database that was restored or copied.
 
-    They stop on another server or database than the one they knew. A clone becomes an installation of its own, whose
-    read models and handlers have consumer groups of their own.
+    They stop when the tables are on another server or database than before. A clone becomes a separate installation,
+    and its read models and handlers get consumer groups of their own.
     """
     from eventkit.storage.db import connect
     from eventkit.storage.schema import adopt as adopt_here
 
     if kind is None:
-        raise click.UsageError("say --moved where the original is gone for good, --clone where it goes on")
+        raise click.UsageError("say --moved if the original is gone for good, --clone if it is still in use")
     with connect(settings.require_database(), name="adopt", schema=settings.schema, autocommit=True) as connection:
         found = adopt_here(connection, settings.schema, clone=kind == "clone")
     if as_json:
@@ -133,15 +133,15 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
         say(f"schema {settings.schema} is installation {found.id}, on {found.here}")
 
 
-@command.command(epilog=_EXAMPLES, short_help="Print or make the roles with the least rights.")
+@command.command(epilog=_EXAMPLES, short_help="Print or create roles with the least rights.")
 @click.option("--create", is_flag=True, help="Run the statements: as a superuser, or a role that may create roles.")
 @click.option("--prefix", default="eventkit_", show_default=True, help="The beginning of the roles' names.")
 @_JSON
 @click.pass_obj
 def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> None:
-    """Print the SQL that makes the roles owner, writer, relay, projector, operator, reader and maintenance.
+    """Print the SQL that creates the roles owner, writer, relay, projector, operator, reader and maintenance.
 
-    Exit 1 where something is missing; nothing is printed where all is as it must be. Grant a role to those that log in.
+    Only missing statements are printed; exit 1 if there are any. Grant the roles to the users that log in.
     """
     from eventkit.storage.db import connect
     from eventkit.storage.schema import create_roles, role_statements
@@ -158,7 +158,7 @@ def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> No
     raise SystemExit(bool(found) and not create)
 
 
-def _tell_move(settings: Settings, before: str | None, *, as_json: bool) -> None:
+def _print_move(settings: Settings, before: str | None, *, as_json: bool) -> None:
     from eventkit.storage import migrate
 
     after = migrate.current(settings.require_database(), settings.schema)

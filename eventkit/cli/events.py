@@ -1,4 +1,4 @@
-"""`eventkit events`: how large the store is, and what may go: events that everybody has had, streams that are over."""
+"""`eventkit events`: show the store's sizes, prune events that were sent and applied, archive closed streams."""
 
 import json
 from datetime import timedelta
@@ -28,28 +28,28 @@ Examples:
   eventkit events archive order-42 order-43 --to closed-orders.jsonl
   eventkit events restore closed-orders.jsonl
 
-Pruning never takes an event that is unsent, or that a projection of this database has not applied. Projections in other
-databases cannot be seen from here. What is pruned is gone for repairs and rebuilds.
+Pruning keeps every event that is unsent, or that a projection of this database has not applied. Projections in other
+databases cannot be seen from here. Repairs and rebuilds cannot read pruned events.
 """
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
-_AS = click.option("--as", "actor", metavar="NAME", help="Who does it, for the record (default: your user's name).")
+_AS = click.option("--as", "actor", metavar="NAME", help="The actor for the record (default: your user's name).")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _IGNORE = click.option(
-    "--ignore-projection", "ignored", multiple=True, metavar="NAME", help="Whatever this projection has applied."
+    "--ignore-projection", "ignored", multiple=True, metavar="NAME", help="Do not wait for this projection."
 )
 
 
 @click.group(name="events", epilog=_EXAMPLES)
 def command() -> None:
-    """See the store's sizes, prune it, archive streams."""
+    """Show the store's sizes, prune it, archive streams."""
 
 
 @command.command(epilog=_EXAMPLES, short_help="Show how large the tables are.")
 @_JSON
 @click.pass_obj
 def sizes(settings: Settings, *, as_json: bool) -> None:
-    """Show rows (as the statistics say), bytes and dead rows of each table, the oldest event, and what is unsent."""
+    """Show rows (estimated), bytes and dead rows of each table, the oldest event, and the number of unsent events."""
     from eventkit.storage.schema import table_sizes as look
 
     with _connected(settings) as connection:
@@ -60,13 +60,13 @@ def sizes(settings: Settings, *, as_json: bool) -> None:
         _print_sizes(found)
 
 
-@command.command(epilog=_EXAMPLES, short_help="Delete events that everybody has had.")
-@click.option("--sent", is_flag=True, required=True, help="Only what was sent: there is no other way.")
+@command.command(epilog=_EXAMPLES, short_help="Delete events that were sent and applied.")
+@click.option("--sent", is_flag=True, required=True, help="Only events that were sent; required.")
 @click.option("--older-than", "age", callback=read_age, required=True, metavar="AGE", help="12h, 7d, 2w.")
 @click.option("--category", metavar="NAME", help="Of the streams of this category alone.")
 @_IGNORE
 @click.option("--batch", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Events at once.")
-@click.option("--dry-run", is_flag=True, help="Say what would be pruned, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the number of events, and do nothing.")
 @_YES
 @_AS
 @_JSON
@@ -77,8 +77,8 @@ def prune(  # noqa: PLR0913 one parameter an option
 ) -> None:  # fmt: skip
     """Delete events that were sent, that all projections have applied, and that are old enough, in batches.
 
-    Each stream is pruned from its beginning; its version stays. The commits that stay are not touched. It can be
-    stopped at any time, and run beside everything else.
+    Each stream is pruned from its beginning; its version stays. A stopped run keeps the batches that are committed.
+    Appends, relay and projectors may run at the same time.
     """
     from eventkit.storage.retention import PruneRun, Which, long_ago
 
@@ -89,7 +89,7 @@ def prune(  # noqa: PLR0913 one parameter an option
         counts = pruning.count()
         total = sum(count.prunable for count in counts)
         if not as_json:
-            _tell_counts(counts, pruning)
+            _print_counts(counts, pruning)
         idle = dry_run or not (total or pruning.more)
         pruned = 0 if idle else _prune(pruning, total, batch=batch, yes=yes)
     if as_json:
@@ -112,9 +112,9 @@ def archive(  # noqa: PLR0913 one parameter an option
     settings: Settings, streams: tuple[str, ...], *, file: Path, ignored: tuple[str, ...], yes: bool,
     actor: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Close streams: their events go into a file, one JSON object a line, and out of the store; all or none.
+    """Close streams: move their events into a file, one JSON object a line, all or none.
 
-    Nothing is appended to a closed stream: it is an error there. `restore` opens it again.
+    An append to a closed stream raises StreamClosed. `restore` opens it again.
     """
     from eventkit.storage.retention import Archive
 
@@ -133,7 +133,7 @@ def archive(  # noqa: PLR0913 one parameter an option
 @_JSON
 @click.pass_obj
 def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
-    """Put the events of an archive back where they were, and open their streams again; nothing is sent again."""
+    """Put the events of an archive back into the store, and open their streams again; nothing is sent again."""
     from eventkit.storage.retention import Archive
 
     with _connected(settings) as connection:
@@ -153,7 +153,7 @@ def _at_least(pruning: "PruneRun") -> str:
     return "at least " if pruning.more else ""
 
 
-def _tell_counts(counts: "list[Count]", pruning: "PruneRun") -> None:
+def _print_counts(counts: "list[Count]", pruning: "PruneRun") -> None:
     for count in counts:
         left = f", {count.unsent:,} are unsent" if count.unsent else ""
         left += f", {count.unapplied:,} are not applied everywhere" if count.unapplied else ""

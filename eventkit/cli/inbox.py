@@ -1,4 +1,4 @@
-"""`eventkit inbox`: the messages without a version that handlers remember, so that each takes effect once."""
+"""`eventkit inbox`: the record of handled messages without a version, by which handlers skip redeliveries."""
 
 import json
 from datetime import timedelta
@@ -15,8 +15,8 @@ Examples:
   eventkit inbox prune --older-than 7d
   eventkit inbox prune --older-than 12h --handler payments --json
 
-A message that the broker delivers again after it was pruned takes effect again: keep them longer than the broker keeps
-what was not acknowledged, and than any producer sends again.
+A message that is delivered again after it was pruned takes effect again. Keep messages longer than the broker keeps
+unacknowledged ones, and longer than any producer retries.
 """
 
 
@@ -27,12 +27,12 @@ def command() -> None:
 
 @command.command(epilog=_EXAMPLES, short_help="Forget messages that were received long ago.")
 @click.option("--older-than", "age", callback=read_age, required=True, metavar="AGE", help="90s, 30m, 12h, 7d or 2w.")
-@click.option("--handler", metavar="NAME", help="Only of these handlers.")
-@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@click.option("--handler", metavar="NAME", help="Only messages of these handlers.")
+@click.option("--dry-run", is_flag=True, help="Print the number of messages, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 @click.pass_obj
 def prune(settings: Settings, age: timedelta, handler: str | None, *, dry_run: bool, as_json: bool) -> None:
-    """Forget messages that were received longer ago, in batches; those that are dead letters stay."""
+    """Forget messages that were received longer ago than AGE, in batches; dead letters stay."""
     from eventkit.storage.db import connect
     from eventkit.storage.projections import MOST_COUNTED, count_old_messages, prune_inbox
 

@@ -1,4 +1,4 @@
-"""`eventkit privacy`: forget people, and look after the keys that their personal data is sealed with."""
+"""`eventkit privacy`: forget people, and manage the keys that encrypt their personal data."""
 
 import json
 import socket
@@ -27,29 +27,29 @@ Master keys come from EVENTKIT_MASTER_KEYS, or the file that EVENTKIT_MASTER_KEY
 
 @click.group(name="privacy", epilog=_EXAMPLES)
 def command() -> None:
-    """Forget people, and look after keys."""
+    """Forget people, and manage keys."""
 
 
 @command.command(name="new-key", epilog=_EXAMPLES, short_help="Print a new master key.")
 @click.argument("name", required=False, metavar="[ID]")
 def new_key(name: str | None) -> None:
-    """Print a new master key with an ID of yours, for EVENTKIT_MASTER_KEYS; it is kept nowhere."""
+    """Print a new master key with the ID (default: a random one) for EVENTKIT_MASTER_KEYS; it is not stored."""
     from eventkit.domain.master_keys import MasterKeys
 
     say(MasterKeys.generate(name or uuid.uuid4().hex[:8]))
 
 
-@command.command(epilog=_EXAMPLES, short_help="Make personal data of somebody unreadable for ever.")
+@command.command(epilog=_EXAMPLES, short_help="Make a person's data unreadable for ever.")
 @click.argument("subject")
-@click.option("--reason", metavar="TEXT", help="Why; it is kept with who did it and when.")
+@click.option("--reason", metavar="TEXT", help="The reason, for the record.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 @click.pass_obj
 def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Destroy the key of SUBJECT: its personal data reads as redacted from now on, in every event there is.
+    """Destroy the key of SUBJECT: its personal data reads as redacted from now on, in every event.
 
-    Read models keep what they hold until they are told or rebuilt. Backups of the table subject_keys hold the key until
-    they are gone, or until the master key that wraps it is.
+    Read models keep their rows: delete the data there, or rebuild them. A backup of the table subject_keys still holds
+    the key; delete the backup, or the master key that wraps the key.
     """
     from eventkit.storage.db import connect
     from eventkit.storage.forget import forget_steps, on_connection, vacuum
@@ -82,9 +82,9 @@ def forget(settings: Settings, subject: str, *, reason: str | None, yes: bool, a
 @_JSON
 @click.pass_obj
 def rotate(settings: Settings, *, as_json: bool) -> None:
-    """Wrap the keys of all subjects by the current master key, the first one given; the others are needed to unwrap.
+    """Wrap the keys of all subjects by the current master key, the first one given; give the old ones to unwrap them.
 
-    Exit code 1 where open transactions held keys: run it again. Nobody waits for it.
+    Exit code 1 if open transactions held keys: run it again. It blocks no other transaction.
     """
     from eventkit.storage.db import connect
     from eventkit.storage.forget import rotate as rotate_keys
@@ -106,9 +106,9 @@ def rotate(settings: Settings, *, as_json: bool) -> None:
 @_JSON
 @click.pass_obj
 def status(settings: Settings, *, as_json: bool) -> None:
-    """Say how many subjects have keys, by the master key that wraps them, and how many are forgotten.
+    """Print the number of subjects' keys by the master key that wraps them, and the number of forgotten subjects.
 
-    A master key that wraps none may be destroyed.
+    A master key that wraps no key may be destroyed.
     """
     from eventkit.storage.db import connect
     from eventkit.storage.privacy import KeySql
@@ -128,5 +128,5 @@ def status(settings: Settings, *, as_json: bool) -> None:
 
 
 def _confirm(subject: str, before: tuple[Any, ...] | None) -> None:
-    what = f"it has a key since {before[0]:%Y-%m-%d}" if before else "it has no personal data yet: none will be taken"
-    confirm(f"Forget {subject} for ever? ({what})")
+    known = f"it has a key since {before[0]:%Y-%m-%d}" if before else "it has no personal data yet: none will be taken"
+    confirm(f"Forget {subject} for ever? ({known})")

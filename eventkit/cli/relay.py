@@ -1,6 +1,6 @@
-"""`eventkit relay`: the process that empties the outbox.
+"""`eventkit relay`: the process that publishes the outbox to the broker.
 
-It needs a database and a broker, none of the service's code.
+It needs a database and a broker, and none of the service's code.
 """
 
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventkit.relay")
 
-_MOST = 256  # shares: the outbox has as many shards
+_MAX_SHARES = 256  # the outbox has as many shards
 _ADVICE = "a relay process has nobody to send to: run eventkit.relay.Relay inside the service, or use kafka://host:9092"
 
 _EXAMPLES = """\b
@@ -28,25 +28,25 @@ Examples:
   eventkit relay run --part 0/2 & eventkit relay run --part 1/2      two relays share the streams
 
 A second relay of the same part stands by and takes over when the first dies.
-The first SIGINT or SIGTERM finishes what is in flight, the second ends at once.
+The first SIGINT or SIGTERM finishes the batches in flight, the second ends at once.
 """
 
 
 @click.group(name="relay", epilog=_EXAMPLES)
 def command() -> None:
-    """Send what is in the outbox to the broker."""
+    """Publish the outbox to the broker."""
 
 
-@command.command(epilog=_EXAMPLES, short_help="Publish events until told to stop.")
+@command.command(epilog=_EXAMPLES, short_help="Publish events until asked to stop.")
 @click.option(
     "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
 )
-@click.option("--share-topic", is_flag=True, help="Send to topics to which another installation's relay sends, too.")
+@click.option("--share-topic", is_flag=True, help="Also send to topics that another installation's relay sends to.")
 @click.pass_obj
 def run(settings: Settings, part: str, *, share_topic: bool) -> None:
-    """Publish events until told to stop, in order per stream, each at least once."""
+    """Publish events until asked to stop, in order per stream, each at least once."""
     from eventkit.cli.common.lifecycle import at_start, together
-    from eventkit.cli.common.preflight import open_broker, reach_transport, topics_of
+    from eventkit.cli.common.preflight import open_broker, preflight_transport, topics_of
     from eventkit.relay import Claims, Part, Relay
     from eventkit.storage.db import connect
     from eventkit.storage.outbox import READING
@@ -60,11 +60,11 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
     claims = Claims(transport, share_topics=share_topic)
 
-    def reach() -> None:
-        reach_transport(transport, topics_of(settings))
+    def preflight() -> None:
+        preflight_transport(transport, topics_of(settings))
         _claim(settings, claims)
 
-    if not at_start(reach, stop):
+    if not at_start(preflight, stop):
         return
     relay = Relay(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=READING),
@@ -81,7 +81,7 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
 
 def _claim(settings: Settings, claims: "Claims") -> None:
-    """Claim the topics that are known; TopicUnusable where one is another installation's."""
+    """Claim the known topics; raise TopicUnusable if another installation has claimed one."""
     from eventkit.storage.db import connect
     from eventkit.storage.events import known_topics, record_held
     from eventkit.storage.schema import refuse_moved
@@ -97,6 +97,8 @@ def _claim(settings: Settings, claims: "Claims") -> None:
 
 def _part(text: str) -> tuple[int, int]:
     number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and int(number) < int(of) <= _MOST):
-        raise ConfigurationError(f"--part {text} is no share: it looks like 0/2 and 1/2, with at most {_MOST} shares")
+    if not (number.isdigit() and of.isdigit() and int(number) < int(of) <= _MAX_SHARES):
+        raise ConfigurationError(
+            f"--part {text} is no share: it looks like 0/2 and 1/2, with at most {_MAX_SHARES} shares"
+        )
     return int(number), int(of)

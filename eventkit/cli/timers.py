@@ -1,6 +1,6 @@
-"""`eventkit timers`: the process that fires deadlines, and a look at those that are still to come.
+"""`eventkit timers`: the process that fires deadlines, and a list of the next ones.
 
-It needs a database, neither a broker nor the service's code: what fires goes the way of all events.
+It needs a database, and neither a broker nor the service's code: a due deadline appends its event to the store.
 """
 
 import json
@@ -26,21 +26,21 @@ Examples:
   eventkit timers list --json --limit 1000
 
 A second `timers run` stands by and takes over when the first dies.
-The first SIGINT or SIGTERM finishes what is in flight, the second ends at once.
+The first SIGINT or SIGTERM finishes the batch in flight, the second ends at once.
 """
 
 
 @click.group(name="timers", epilog=_EXAMPLES)
 def command() -> None:
-    """Fire deadlines, and see which are to come."""
+    """Fire deadlines, and list the next ones."""
 
 
-@command.command(epilog=_EXAMPLES, short_help="Fire deadlines until told to stop.")
+@command.command(epilog=_EXAMPLES, short_help="Fire deadlines until asked to stop.")
 @click.pass_obj
 def run(settings: Settings) -> None:
-    """Append the events of deadlines when they are due, by the database's clock, each once, until told to stop."""
+    """Append the events of deadlines when they are due, by the database's clock, each once, until asked to stop."""
     from eventkit.cli.common.lifecycle import at_start, together
-    from eventkit.cli.common.preflight import reach_database
+    from eventkit.cli.common.preflight import preflight_database
     from eventkit.messaging import SESSION, TimersRefused, TimerWorker
     from eventkit.storage.db import connect
     from eventkit.worker import PASSING, Stop, supervise
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
     stop = Stop()
     stop.on_signals()
     url = settings.require_database()
-    if not at_start(lambda: reach_database(settings), stop):
+    if not at_start(lambda: preflight_database(settings), stop):
         return
     timers = TimerWorker(
         lambda name: connect(url, name=name, schema=settings.schema, autocommit=True, options=SESSION),
@@ -70,12 +70,12 @@ def _category(context: click.Context, parameter: click.Parameter, name: str | No
 
 
 @command.command(name="list", epilog=_EXAMPLES, short_help="Print the deadlines that come next.")
-@click.option("--category", callback=_category, metavar="NAME", help="Only of streams of this category.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--category", callback=_category, metavar="NAME", help="Only for streams of this category.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show that many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for a script.")
 @click.pass_obj
 def list_(settings: Settings, category: str | None, limit: int, *, as_json: bool) -> None:
-    """Print the deadlines that come next, the soonest first; what their events say is not shown."""
+    """Print the deadlines that come next, the soonest first, without the data of their events."""
     from eventkit.storage.db import connect
     from eventkit.storage.timers import listed
 

@@ -1,6 +1,6 @@
-"""`eventkit topics`: the broker's topics, which nothing creates by itself.
+"""`eventkit topics`: create and check the broker's topics; no other command creates one.
 
-A topic's number of partitions decides where a stream's events go, so it is chosen once, before the first event.
+The number of partitions decides which partition a stream's events go to, so choose it once, before the first event.
 """
 
 import json
@@ -33,7 +33,7 @@ def command() -> None:
 
 
 def checked(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what no broker takes as a topic's name; drop what is named twice."""
+    """Return the topics, each once; raise BadParameter for a name that not all brokers accept."""
     from eventkit.domain.catalog import check_topic
 
     try:
@@ -49,7 +49,7 @@ def checked(context: click.Context, parameter: click.Parameter, names: tuple[str
     type=click.IntRange(min=1),
     default=_PARTITIONS,
     show_default=True,
-    help="How many readers can share the work; not to be changed later.",
+    help="The highest number of readers that can share the work; it cannot be changed later.",
 )
 @_JSON
 @click.pass_obj
@@ -57,7 +57,7 @@ def checked(context: click.Context, parameter: click.Parameter, names: tuple[str
 def create(
     context: click.Context, settings: Settings, names: tuple[str, ...], partitions: int, *, as_json: bool
 ) -> None:
-    """Create the topics that are missing; exit 1 where one is there with other --partitions than asked for."""
+    """Create the missing topics; exit 1 if a topic exists with another number of partitions than --partitions."""
     transport = _transport(settings)
     created = transport.create_topics(names, partitions=partitions)
     there = transport.partitions(names)
@@ -72,19 +72,19 @@ def create(
     if asked and others:
         raise TopicUnusable(
             {
-                name: f"it has {count} partitions, not {partitions}: nothing was changed, for another number sends a "
-                "stream's later events to another partition"
+                name: f"it has {count} partitions, not {partitions}: nothing was changed, because another number sends "
+                "a stream's later events to another partition"
                 for name, count in others.items()
             }
         )
 
 
-@command.command(epilog=_EXAMPLES, short_help="Ask whether broker and topics are there.")
+@command.command(epilog=_EXAMPLES, short_help="Check that broker and topics are there.")
 @click.argument("names", nargs=-1, callback=checked, metavar="[NAME...]")
 @_JSON
 @click.pass_obj
 def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Say whether the broker answers and the topics named are there; exit 1 if not."""
+    """Check that the broker answers and the named topics exist; exit 1 if not."""
     transport = _transport(settings)
     broker, there = transport.check(), transport.partitions(names)
     if as_json:
@@ -98,9 +98,9 @@ def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True, callback=checked, metavar="NAME...")
 @click.pass_obj
 def release(settings: Settings, names: tuple[str, ...]) -> None:
-    """Take away the claim that an installation's relay has on topics, once it is gone for good.
+    """Remove the claim of another installation's relay on topics, once that installation is gone for good.
 
-    The next relay that sends there claims them. One that still runs claims them again within an hour.
+    The next relay that sends to these topics claims them. A relay that still runs claims them again within an hour.
     """
     transport = _transport(settings)
     for name in names:

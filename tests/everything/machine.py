@@ -190,7 +190,7 @@ class Everything(RuleBasedStateMachine):
         """Rebuild while the relay and the live read model go on, and perhaps die on the way."""
         projection, stop, told = self.groups[group].projection, Stop(), set()
 
-        def tell(progress: RebuildProgress) -> None:
+        def report(progress: RebuildProgress) -> None:
             if progress.stage == meanwhile and meanwhile not in told:
                 told.add(meanwhile)
                 self._send_one(group)
@@ -201,7 +201,8 @@ class Everything(RuleBasedStateMachine):
 
         plan = RebuildPlan(resume=resume, accept_parked=accept)
         try:
-            RebuildRun(projection, Settings(database_url=self.url), plan, stop=stop, tell=tell).run()
+            RebuildRun(projection, Settings(database_url=self.url), plan, stop=stop, report=report).run()
+
         except RebuildRefused as error:
             assert (dies and "was ended before" in str(error)) or (not accept and "streams are parked" in str(error))  # noqa: PT017 which of them
         else:

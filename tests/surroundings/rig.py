@@ -78,7 +78,7 @@ def projected(url: str, broker: str | None, projection: Projection, **wanted: ob
     settings = Settings(database_url=url, transport_url=broker)
     idle = SourceOptions(from_store=broker is None, until_idle=IDLE, **wanted)  # type: ignore[arg-type]
     running = ProjectionRunner(projection, settings, idle)
-    running.reach()
+    running.preflight()
     running.work(Stop())
 
 

@@ -1,1 +1,1 @@
-"""What the commands share: output, options of time, start and end of a process."""
+"""Shared by all commands: output, options for ages and sizes, start and end of a process."""

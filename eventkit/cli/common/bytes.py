@@ -9,12 +9,11 @@ _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GI
 
 
 class Bytes(click.ParamType):  # type: ignore[type-arg] # older releases of click have none
-    """Bytes, as a whole number."""
+    """A number of bytes, written with its unit."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 click's signature
-        """Read a number and its unit."""
         if isinstance(value, int):
             return value
         found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMG]i?B)", str(value).strip(), re.IGNORECASE | re.ASCII)

@@ -1,4 +1,4 @@
-"""How long ago, as an operator writes it: `90s`, `30m`, `12h`, `7d`, `2w`."""
+"""Ages, as an operator writes them: `90s`, `30m`, `12h`, `7d`, `2w`."""
 
 import re
 from datetime import datetime, timedelta
@@ -6,27 +6,27 @@ from datetime import datetime, timedelta
 import click
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_OLDEST = timedelta(days=36_500)  # PostgreSQL's time reaches further back, Python's hardly
+_LONGEST_AGE = timedelta(days=36_500)  # so that `now - age` is a datetime that Python can hold
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
 
 
 def read_age(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """Return an option's value, None where it is not given, or say what it looks like."""
+    """Return the age that an option gives, None where it is not given; raise BadParameter with the form of an age."""
     if text is None:
         return None
     found = _AGE.fullmatch(text)
     if found is None:
         raise click.BadParameter(f"{text!r} is no age: it looks like 90s, 30m, 12h, 7d or 2w", context, parameter)
     age = timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if age > _OLDEST:
+    if age > _LONGEST_AGE:
         raise click.BadParameter(
-            f"{text!r} is longer ago than {_OLDEST.days} days, the most there is", context, parameter
+            f"{text!r} is longer ago than {_LONGEST_AGE.days} days, the most there is", context, parameter
         )
     return age
 
 
 def ago(moment: datetime) -> str:
-    """Say how long ago a moment was, in its largest unit."""
+    """Return how long ago a moment was, in its largest unit."""
     seconds = max(0, int((datetime.now(moment.tzinfo) - moment).total_seconds()))
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * length:

@@ -1,7 +1,7 @@
-"""Hears SIGTERM before anything else is imported, where this process is a container's first.
+"""Handle SIGTERM before anything else is imported, if this process is the first of a container (PID 1).
 
-The kernel gives such a process no signal that it has no handler for, so `docker stop` would wait its ten seconds for a
-command that is still importing. Other processes end by themselves.
+The kernel drops signals for PID 1 that have no handler, so `docker stop` would wait ten seconds for a command that is
+still importing. Other processes need no handler: SIGTERM ends them.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The help of commands where Python drops docstrings (`python -OO`, PYTHONOPTIMIZE=2): read from the source."""
+"""Help texts for a Python without docstrings (`python -OO`, PYTHONOPTIMIZE=2): they are read from the source."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ import click
 
 
 def restore(command: click.Command) -> None:
-    """Give a command and those below it the help that their functions' docstrings are."""
+    """Set the help of a command and its subcommands from the docstrings in the source."""
     if command.help is None and command.callback is not None:
         command.help = _docstring(inspect.unwrap(command.callback))
     for below in getattr(command, "commands", {}).values():

@@ -1,7 +1,7 @@
-"""What the process of a long-running command does beside its work: hear signals at every stage, and come to an end.
+"""Start and end of a long-running command's process; it reacts to signals at every stage.
 
-The first SIGINT or SIGTERM asks for a clean end, whatever the process is doing then, and the exit code is 0; the second
-ends it at once. Work that a dead server holds up is left behind: what it had not finished is done again by the next.
+The first SIGINT or SIGTERM asks for a clean end with exit code 0, the second ends the process at once. Work that a dead
+server blocks is abandoned after a few seconds: its transaction rolls back, and the next process does it again.
 """
 
 import logging
@@ -14,12 +14,12 @@ from eventkit.worker import Stop
 logger = logging.getLogger("eventkit")
 
 Work = Callable[[Stop], None]
-_GOODBYE = 4.0  # seconds for a clean end, of the five that are promised
-_LISTEN = 0.1  # seconds between two looks at the threads
+_END_TIMEOUT = 4.0  # seconds for a clean end; five are promised
+_JOIN_INTERVAL = 0.1  # seconds
 
 
 def together(workers: Sequence[Work], stop: Stop) -> None:
-    """Run each on a thread of its own, while this one hears signals; the first error stops all and is raised."""
+    """Run each worker on its own thread, while the main thread handles signals; the first error stops all."""
     errors: list[BaseException] = []
 
     def guarded(work: Work) -> None:
@@ -33,13 +33,13 @@ def together(workers: Sequence[Work], stop: Stop) -> None:
     for thread in threads:
         thread.start()
     if _await(threads, stop):
-        logger.warning("the work under way did not end in %g s and is left: it will be done again", _GOODBYE)
+        logger.warning("the work under way did not end in %g s and is left: it will be done again", _END_TIMEOUT)
     if errors:
         raise errors[0]
 
 
 def at_start(work: Callable[[], None], stop: Stop) -> bool:
-    """Do what comes before the work, and raise its error; return False, at once, when asked to stop."""
+    """Run a preparation on a thread and raise its error; return False at once when the process is asked to stop."""
     errors: list[BaseException] = []
 
     def guarded() -> None:
@@ -51,19 +51,19 @@ def at_start(work: Callable[[], None], stop: Stop) -> bool:
     thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     while thread.is_alive() and not stop.is_set():
-        thread.join(_LISTEN)
+        thread.join(_JOIN_INTERVAL)
     if errors and not stop.is_set():
         raise errors[0]
     return not stop.is_set()
 
 
 def _await(threads: Sequence[threading.Thread], stop: Stop) -> bool:
-    """Wait until all have ended; return whether some had not when their time was up."""
+    """Wait until all threads have ended; return True if some still run at the end of the timeout."""
     asked: float | None = None
     while alive := [thread for thread in threads if thread.is_alive()]:
-        alive[0].join(_LISTEN)
+        alive[0].join(_JOIN_INTERVAL)
         if stop.is_set():
             asked = asked or time.monotonic()
-            if time.monotonic() - asked > _GOODBYE:
+            if time.monotonic() - asked > _END_TIMEOUT:
                 return True
     return False

@@ -1,4 +1,4 @@
-"""Who acts, for the record: the user's name, or number where the machine has no name for it, as in containers."""
+"""The user who runs a command, for the record: a name, or a number where the machine has no name for it."""
 
 import getpass
 import os
@@ -8,5 +8,9 @@ def acting_user() -> str:
     """Return the name of this process's user."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # which of them depends on Python's release
+    except (
+        KeyError,
+        OSError,
+        ImportError,
+    ):  # a container's user may have no name; the error depends on Python's release
         return f"uid {os.getuid()}"

@@ -1,7 +1,7 @@
-"""What the command says on a terminal or into a pipe: plain text, whoever wrote it; and how it asks.
+"""The output of the command, as plain text without control characters, and its questions.
 
-Results go to stdout. Remarks, questions and errors go to stderr: as lines of the log where that is JSON, so that
-whatever reads it finds nothing else there.
+Results go to stdout. Remarks, questions and errors go to stderr. Where the log is JSON they are lines of it, so that
+stderr holds nothing but JSON.
 """
 
 import logging
@@ -16,12 +16,12 @@ logger = logging.getLogger("eventkit.cli")
 
 
 def say(text: str = "", *, nl: bool = True) -> None:
-    """Print a result, text or JSON; what prints nothing is escaped in a way that JSON has, too."""
+    """Print a result, text or JSON; control characters are escaped in the way of JSON."""
     click.echo(plain(text), nl=nl)  # noqa: TID251 the one place that prints
 
 
 def remark(text: str) -> None:
-    """Say something beside the result, on stderr."""
+    """Print a remark on stderr, beside the result."""
     if logs.is_json():
         logger.info("%s", text)
     else:
@@ -29,12 +29,12 @@ def remark(text: str) -> None:
 
 
 def cell(value: object) -> str:
-    """Return a text for a cell of a table: on one line, and plain."""
+    """Return plain text on one line, for a cell of a table."""
     return plain(str(value).replace("\n", " ").replace("\t", " "))
 
 
 def confirm(question: str) -> None:
-    """Ask, on stderr; end the command unless the answer is yes. Where nobody can be asked, say so."""
+    """Ask on stderr; end the command unless the answer is yes. Raise ConfigurationError where the log is JSON."""
     if logs.is_json():
         raise ConfigurationError("this asks before it does anything, and --log-format json asks nobody: say --yes")
     click.confirm(plain(question), abort=True, err=True)  # noqa: TID251 the one place that asks

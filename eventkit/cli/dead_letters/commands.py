@@ -1,7 +1,7 @@
-"""`eventkit dead-letters`: what could not be published or applied, and what an operator does about it.
+"""`eventkit dead-letters`: events that could not be published or applied, and an operator's actions on them.
 
-One form for the relay's letters and for those of every projection whose checkpoints are in this database. Whatever is
-done is written down with who did it, before and after; nothing is done to more letters than were confirmed.
+The commands take the relay's letters and those of every projection whose checkpoints are in this database alike. The
+log records each action with its actor, before and after. A command changes no more letters than were confirmed.
 """
 
 import itertools
@@ -33,7 +33,7 @@ from eventkit.errors import DeadLetterError
 if TYPE_CHECKING:
     from eventkit.storage.dead_letters import Filed, LetterActions, LetterQuery
 
-_SHOWN = 10_000  # results in the JSON of a discard
+_MAX_RESULTS = 10_000  # letters in the JSON of a discard
 
 _EXAMPLES = """\b
 Examples:
@@ -46,14 +46,14 @@ Examples:
   eventkit dead-letters discard --type OrderNoted --dry-run
   eventkit dead-letters log --stream order-42
 
-A letter parks its stream. A redrive takes up a stream from its first letter on, in order; a discard goes past an event
-for good: a projection's checkpoint steps over it, the relay publishes a tombstone in its place.
+A letter parks its stream. A redrive tries a stream again from its first letter on, in order. A discard skips an event
+for good: a projection's checkpoint advances past it, the relay publishes a tombstone in its place.
 """
 
 
 @click.group(name="dead-letters", epilog=_EXAMPLES)
 def command() -> None:
-    """See, redrive, edit and discard what could not go on."""
+    """Show, redrive, edit and discard dead letters."""
 
 
 @command.command(name="list", epilog=_EXAMPLES, short_help="Show the letters.")
@@ -63,7 +63,7 @@ def command() -> None:
 @JSON
 @click.pass_obj
 def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 the options above
-    """Show the letters, in order of who parked them, stream and version."""
+    """Show the letters, sorted by projection or relay, stream and version."""
     from eventkit.cli.dead_letters import show
 
     there, _ = _open(settings)
@@ -90,7 +90,7 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
 @JSON
 @click.pass_obj
 def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: bool) -> None:
-    """Show a letter in full: why it is there, where it came from, and what it says, masked unless --payload."""
+    """Show a letter in full: its error, its origin, and its data, which is masked without --payload."""
     from eventkit.cli.dead_letters import show
 
     there, _ = _open(settings)
@@ -118,32 +118,32 @@ def redrive(  # noqa: PLR0913 one parameter an option
     actor: str | None, as_json: bool,
     **chosen: Any,  # noqa: ANN401 the options above
 ) -> None:  # fmt: skip
-    """Let parked streams be tried again, each from its first letter on, in order.
+    """Try parked streams again, each from its first letter on, in order.
 
-    The projectors that run take it up within a second, with the code that they have; without one it waits until one
-    is started, or say --code: then that code does it, here, and no other. The relay reads its streams again from their
-    first unsent event. Exit code 1 where letters are left, or nobody has taken the request up in time.
+    A running projector does it within a second, with the code that it has loaded. If none runs, the request waits for
+    one. With --code this command applies the events itself, with that code. The relay reads its streams again from
+    their first unsent event. Exit code 1 if letters are left, or if no projector has taken the request in time.
     """
-    from eventkit.cli.dead_letters.redrive import await_projectors, redrive_here, redriven, tell_left_out
+    from eventkit.cli.dead_letters.redrive import await_projectors, redrive_here, redriven, report_left_out
     from eventkit.projection.run import load_projections
 
-    projections = load_projections(paths)  # wrong code is found before anything is asked for
+    projections = load_projections(paths)  # wrong code fails before anything is requested
     there, acting = _open(settings, actor)
     which = wanted(everything=everything, **chosen)
     there.check(which)
     pages = there.pages(which)
     first = next(pages)
     choice = there.whole_streams(first)
-    tell_left_out(first, choice)
+    report_left_out(first, choice)
     if not confirmed("redrive", choice, dry_run=dry_run, yes=yes, as_json=as_json):
         return
     redrive_here(settings, acting, itertools.chain([first], pages), projections)
-    told = await_projectors(there, choice, wait)  # those of the first page stand for the others
-    say(json.dumps(told) if as_json else "\n".join(redriven(told)))
-    raise SystemExit(told["left"] > 0 or told["waiting_streams"] > 0)
+    result = await_projectors(there, choice, wait)  # only the streams of the first page are waited for
+    say(json.dumps(result) if as_json else "\n".join(redriven(result)))
+    raise SystemExit(result["left"] > 0 or result["waiting_streams"] > 0)
 
 
-@command.command(epilog=_EXAMPLES, short_help="Change what a letter says, and redrive it.")
+@command.command(epilog=_EXAMPLES, short_help="Change a letter's data, and redrive it.")
 @click.argument("letter", type=LETTER)
 @click.option("--data", type=click.File("r"), help="The new data, JSON; - is standard input (default: your editor).")
 @click.option("--catalog", metavar="PACKAGE.MODULE:CATALOG", help="Check it against the event types of this catalog.")
@@ -155,10 +155,10 @@ def edit(  # noqa: PLR0913 one parameter an option
     settings: Settings, letter: int | UUID, *, data: IO[str] | None, catalog: str | None, dry_run: bool, yes: bool,
     actor: str | None,
 ) -> None:  # fmt: skip
-    """Put other data into a letter and let its stream be tried again; what it said before stays in the record.
+    """Replace a letter's data and try its stream again; the log keeps the old data.
 
-    A projection's letter is that projection's alone: a rebuild reads the store, where the event stays as it was. The
-    relay's is everyone's: what readers get from now on, repairs and rebuilds too, is what the letter says now.
+    An edited letter of a projection changes that projection only: the event in the store stays, and a rebuild reads it.
+    An edited letter of the relay changes the event for all readers, also for repairs and rebuilds.
     """
     from eventkit.cli.dead_letters.edit import check_data, confirm_edit, edited
 
@@ -178,7 +178,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     say(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
 
 
-@command.command(epilog=_EXAMPLES, short_help="Go past events for good.")
+@command.command(epilog=_EXAMPLES, short_help="Skip events for good.")
 @selects
 @ALL
 @DRY
@@ -190,10 +190,10 @@ def discard(
     settings: Settings, /, *, everything: bool, dry_run: bool, yes: bool, actor: str | None, as_json: bool,
     **chosen: Any,  # noqa: ANN401 the options above
 ) -> None:  # fmt: skip
-    """Go past events for good: they take no effect, and those behind them go on.
+    """Skip events for good: they have no effect, and the later events of their streams are applied.
 
-    A projection's checkpoint steps over the event; a rebuild will meet it again. For the relay a tombstone is
-    published in its place, and readers of the store get the tombstone too.
+    A projection's checkpoint advances past the event; a rebuild reads it again. The relay publishes a tombstone in its
+    place, and readers of the store get the tombstone, too.
     """
     there, acting = _open(settings, actor)
     which = wanted(everything=everything, **chosen)
@@ -208,7 +208,7 @@ def discard(
         for (parked_by, stream), ids in page.streams.items():
             for outcome in acting.discard(parked_by, stream, ids):
                 done, refused = done + outcome.done, refused + (not outcome.done)
-                if len(results) < _SHOWN:
+                if len(results) < _MAX_RESULTS:
                     results[outcome.letter] = outcome.result
                 if not outcome.done and not as_json:
                     remark(f"letter {outcome.letter} stays: it {outcome.result}")
@@ -219,14 +219,14 @@ def discard(
     raise SystemExit(bool(refused))
 
 
-@command.command(epilog=_EXAMPLES, short_help="Show who did what.")
+@command.command(epilog=_EXAMPLES, short_help="Show the actions on letters.")
 @selects
 @SHOWN
 @PAYLOAD
 @JSON
 @click.pass_obj
 def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 the options above
-    """Show who did what to letters, the newest first; ages are those of the actions."""
+    """Show the actions on letters and their actors, the newest first; --older-than is the age of the action."""
     from eventkit.cli.dead_letters import show
 
     there, _ = _open(settings)

@@ -1,4 +1,4 @@
-"""The new data of a dead letter: written in an editor, and checked before it takes the old one's place."""
+"""The new data of a dead letter: written in an editor, and checked before it replaces the old data."""
 
 import json
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ from eventkit.storage.dead_letters import Filed
 
 
 def edited(letter: Filed) -> str:
-    """Let the operator write the data in an editor, beginning with what is there."""
+    """Open an editor with the letter's data; return the new text, or raise DeadLetterError if it is unchanged."""
     old = (letter.data or b"").decode(errors="replace")
-    with suppress(ValueError, RecursionError):  # it may be no JSON: that may be what is to be mended
+    with suppress(ValueError, RecursionError):  # data that is no JSON is edited as text
         old = json.dumps(json.loads(old), indent=2, ensure_ascii=False)
     new = click.edit(old, extension=".json")
     if new is None or new.strip() == old.strip():
@@ -25,14 +25,14 @@ def edited(letter: Filed) -> str:
 
 
 def confirm_edit(letter: Filed, *, from_stdin: bool) -> None:
-    """Ask, unless the data comes from where the answer would."""
+    """Ask for a confirmation; raise UsageError if stdin holds the data, because the answer would come from it, too."""
     if from_stdin:
-        raise click.UsageError("--data - reads what an answer would be read from: say --yes too")
+        raise click.UsageError("--data - reads stdin, so the answer to a question cannot be read from it: add --yes")
     confirm(f"Edit letter {letter.id} and redrive {letter.stream}?")
 
 
 def check_data(letter: Filed, data: str, catalog: str | None) -> None:
-    """Refuse what is no JSON object, and what the catalog cannot make the event's type from."""
+    """Raise DeadLetterError if the data is no JSON object, or the catalog cannot decode it as the event's type."""
     try:
         value = json.loads(data)
     except ValueError as error:
@@ -49,12 +49,12 @@ def check_data(letter: Filed, data: str, catalog: str | None) -> None:
         _check_personal(letter, value, _check_type(letter, data, catalog))
     elif marked(letter.data or b""):
         raise DeadLetterError(
-            f"dead letter {letter.id} has personal data: say --catalog too, which tells the fields that stay sealed"
+            f"dead letter {letter.id} has personal data: give --catalog, which names the fields that stay sealed"
         )
 
 
 def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[PersonalField]) -> None:
-    """Refuse what would stand in plain text for ever: what is edited is not sealed."""
+    """Refuse new personal values: edited data is not encrypted, so they would be stored in plain text."""
     old: dict[str, Any] = {}
     with suppress(ValueError, RecursionError):
         old = json.loads(letter.data or b"{}")
@@ -69,7 +69,7 @@ def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[Perso
 
 
 def _check_type(letter: Filed, data: str, path: str) -> tuple[PersonalField, ...]:
-    """Make the event that the data says; return its personal fields."""
+    """Decode the data as the letter's event type; return its personal fields."""
     from eventkit.cli.catalog import load_catalog
 
     catalog = load_catalog(path)

@@ -1,4 +1,4 @@
-"""How commands on dead letters choose them, and how they ask before they do anything."""
+"""The options that choose dead letters, and the confirmation before a command changes them."""
 
 import json
 from collections.abc import Callable
@@ -32,16 +32,16 @@ class LetterId(click.ParamType):  # type: ignore[type-arg] # older releases of c
 
 LETTER = LetterId()
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
-PAYLOAD = click.option("--payload", is_flag=True, help="Show what is in the events: it is masked otherwise.")
+PAYLOAD = click.option("--payload", is_flag=True, help="Show the events' data, which is masked otherwise.")
 SHOWN = click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Show that many.")
-AS = click.option("--as", "actor", metavar="NAME", help="Who does it, for the record (default: your user's name).")
+AS = click.option("--as", "actor", metavar="NAME", help="The actor for the log (default: your user's name).")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
-DRY = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-ALL = click.option("--all", "everything", is_flag=True, help="All letters: needed where nothing else chooses.")
+DRY = click.option("--dry-run", is_flag=True, help="Print the number of letters, and do nothing.")
+ALL = click.option("--all", "everything", is_flag=True, help="All letters; required if no other option chooses.")
 
 
 def selects(function: Function) -> Function:
-    """Let a command choose letters."""
+    """Add the options that choose letters to a command."""
     for decorate in reversed(
         (
             click.argument("letters", nargs=-1, type=LETTER, metavar="[LETTER...]"),
@@ -70,7 +70,7 @@ def wanted(  # noqa: PLR0913 one parameter an option
     newer_than: timedelta | None,
     everything: bool = True,
 ) -> LetterFilter:
-    """Make a filter of the options; `everything` says whether none of them is all of them."""
+    """Return the filter of the options; raise UsageError if there is none and `everything` is False."""
     ids = [letter for letter in letters if isinstance(letter, int)]
     event_ids = [letter for letter in letters if isinstance(letter, UUID)]
     if ids and event_ids:
@@ -85,7 +85,7 @@ def wanted(  # noqa: PLR0913 one parameter an option
 
 
 def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Say what would be done and to how many letters; return whether to do it."""
+    """Print or ask how many letters would be changed; return whether to do it."""
     more = "at least " if choice.more else ""
     count = f"{more}{number(len(choice.ids), 'letter')} of {more}{number(len(choice.streams), 'stream')}"
     if dry_run or not choice.ids:
@@ -102,5 +102,5 @@ def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: b
 
 
 def number(count: int, noun: str) -> str:
-    """Put a count before its noun."""
+    """Return a count with its noun, in the plural where it is not 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

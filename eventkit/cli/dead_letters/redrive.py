@@ -1,4 +1,4 @@
-"""What `eventkit dead-letters redrive` does after it has asked: applies here, or waits for the projectors that run."""
+"""A confirmed redrive: apply the events in this process, or wait for the running projectors."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eventkit.storage.dead_letters import LetterActions
 
 
-def tell_left_out(chosen: Choice, choice: Choice) -> None:
+def report_left_out(chosen: Choice, choice: Choice) -> None:
     left_out = len(set(chosen.ids) - set(choice.ids))
     if left_out:
         remark(
@@ -29,7 +29,7 @@ def tell_left_out(chosen: Choice, choice: Choice) -> None:
 def redrive_here(
     settings: Settings, acting: "LetterActions", pages: Iterable[Choice], projections: "Sequence[Projection]"
 ) -> None:
-    """Ask for streams, those of the projections given for this process alone, and do these; nobody else takes them."""
+    """Request the redrives; reserve the streams of the given projections for this process, and apply them here."""
     from eventkit.projection.run import ProjectionRunner, SourceOptions
     from eventkit.worker import Stop
 
@@ -41,11 +41,11 @@ def redrive_here(
             ProjectionRunner(projection, settings, SourceOptions()).redrive(Stop(), process)
     finally:
         if left := acting.release(process):
-            remark(f"{number(left, 'stream')} not tried: asked for no more")
+            remark(f"{number(left, 'stream')} not tried: the request is withdrawn")
 
 
 def await_projectors(there: LetterQuery, choice: Choice, seconds: float) -> dict[str, int]:
-    """Wait until projectors have tried what was asked for; return what became of it."""
+    """Wait up to `seconds` until projectors have tried the chosen letters; return the counts of the results."""
     theirs = choice.of_relay(yes=False)
     deadline = time.monotonic() + seconds
     while (waiting := there.asked(theirs)) and time.monotonic() < deadline:
@@ -61,15 +61,15 @@ def await_projectors(there: LetterQuery, choice: Choice, seconds: float) -> dict
     }
 
 
-def redriven(told: dict[str, int]) -> Iterator[str]:
-    if told["sent_again"]:
-        yield f"{number(told['sent_again'], 'letter')} of the relay: it sends their streams again, when it runs"
-    if told["applied"]:
-        yield f"{number(told['applied'], 'letter')} applied"
-    if told["waiting_streams"]:
+def redriven(result: dict[str, int]) -> Iterator[str]:
+    if result["sent_again"]:
+        yield f"{number(result['sent_again'], 'letter')} of the relay: it sends their streams again, when it runs"
+    if result["applied"]:
+        yield f"{number(result['applied'], 'letter')} applied"
+    if result["waiting_streams"]:
         yield (
-            f"{number(told['waiting_streams'], 'stream')} wait for a projector to take them up: "
+            f"{number(result['waiting_streams'], 'stream')} wait for a projector to take them up: "
             "one that runs does within a second, or say --code package.module:projection"
         )
-    elif told["left"]:
-        yield f"{number(told['left'], 'letter')} still there: `eventkit dead-letters list` says why"
+    elif result["left"]:
+        yield f"{number(result['left'], 'letter')} still there: `eventkit dead-letters list` says why"

@@ -1,4 +1,4 @@
-"""How dead letters are shown: as a table, in full, as JSON; the payload masked unless it was asked for."""
+"""Dead letters as a table, in full, or as JSON; the payload is masked without --payload."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from eventkit.cli.common.durations import ago
 from eventkit.storage.dead_letters import Action, Filed
 
 MASK = "***"
-# Headers that are shown; all others may hold anything: the user's own fields, and whatever a stranger has sent.
+# Headers that are shown. All others may hold anything, such as the user's own fields or data of another producer.
 _SHOWN = frozenset(
     f"ce_{name}"
     for name in (
@@ -20,13 +20,13 @@ _SHOWN = frozenset(
         *("correlationid", "causationid", "traceparent", "replyto", "outcome"),
     )
 ) | {"content-type", "traceparent"}
-_ERROR = 60  # characters of an error in a table
-_DEEPEST = 200  # levels of JSON within JSON
+_MAX_ERROR = 60  # characters of an error in a table
+_MAX_DEPTH = 200  # levels of nested JSON
 _NOTHING = object()
 
 
 def table(letters: Sequence[Filed], left: int, *, more: bool) -> None:
-    """Print one line a letter."""
+    """Print one line for each letter."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("id", "parked by", "stream", "version", "type", "cause", "tries", "age", "error"):
         shown.add_column(column, justify="right" if column in ("id", "version", "tries", "age") else "left")
@@ -41,21 +41,21 @@ def table(letters: Sequence[Filed], left: int, *, more: bool) -> None:
 
 
 def cause(letter: Filed) -> str:
-    """Say why a letter is there, and whether something is about to be done."""
+    """Return why a letter exists, and whether a redrive is requested."""
     if letter.stale:
         return f"{letter.cause}, replaced by a rebuild"
     return f"{letter.cause}, redrive asked by {letter.asked_by}" if letter.asked_by else letter.cause
 
 
 def in_full(letter: Filed, *, payload: bool) -> str:
-    """Return a letter line by line."""
+    """Return all fields of a letter, one a line."""
     facts = as_json(letter, payload=payload)
     headers = facts.pop("headers") or {}
     return _lines({name.replace("_", " "): value for name, value in facts.items()} | headers)
 
 
 def action_in_full(action: Action) -> str:
-    """Return what was done line by line, with what the event said."""
+    """Return all fields of an action, one a line, with the event's data."""
     return _lines({name.replace("_", " "): value for name, value in action_as_json(action, payload=True).items()})
 
 
@@ -71,19 +71,19 @@ def as_json(letter: Filed, *, payload: bool) -> dict[str, Any]:
     headers = {name: value if payload or name in _SHOWN else MASK for name, value in event.get("headers", {}).items()}
     facts = msgspec.structs.asdict(letter) | {"topic": event.get("topic"), "headers": headers or None}
     del facts["event"]
-    told = {"detail": _masked_text(letter.detail, payload=payload), "data": shown(letter.data, payload=payload)}
-    return msgspec.to_builtins(facts | told)  # type: ignore[no-any-return]
+    texts = {"detail": _masked_text(letter.detail, payload=payload), "data": shown(letter.data, payload=payload)}
+    return msgspec.to_builtins(facts | texts)  # type: ignore[no-any-return]
 
 
 def action_as_json(action: Action, *, payload: bool) -> dict[str, Any]:
-    """Return what was done as an object for a script."""
+    """Return an action as an object for a script."""
     data = {name: shown(getattr(action, name), payload=payload) for name in ("data", "new_data")}
     data["detail"] = _masked_text(action.detail, payload=payload)
     return msgspec.to_builtins(msgspec.structs.asdict(action) | data)  # type: ignore[no-any-return]
 
 
 def actions_table(actions: Sequence[Action]) -> None:
-    """Print one line an action."""
+    """Print one line for each action."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("at", "who", "action", "letter", "parked by", "stream", "version", "was", "result"):
         shown.add_column(column, justify="right" if column in ("letter", "version") else "left")
@@ -96,7 +96,7 @@ def actions_table(actions: Sequence[Action]) -> None:
 
 
 def shown(data: bytes | None, *, payload: bool) -> Any:  # noqa: ANN401 JSON of any shape
-    """Return an event's data, its values masked unless asked for; what is no JSON as text, or as its size."""
+    """Return an event's data with its values masked unless `payload`; data that is no JSON as text, or as its size."""
     if data is None:
         return None
     try:
@@ -109,9 +109,9 @@ def shown(data: bytes | None, *, payload: bool) -> Any:  # noqa: ANN401 JSON of 
 
 
 def _shallow(value: Any) -> bool:  # noqa: ANN401 JSON of any shape
-    """Return whether JSON can be printed: what nests deeper than Python's own functions take is shown as text."""
+    """Return whether JSON can be printed; Python's functions would fail at deeper nesting, which is shown as text."""
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = [
             inner
             for outer in level
@@ -124,7 +124,7 @@ def _shallow(value: Any) -> bool:  # noqa: ANN401 JSON of any shape
 
 
 def _masked(value: Any) -> Any:  # noqa: ANN401 JSON of any shape
-    """Keep the names of the fields: they are the code's. What is inside may be anybody's, names too."""
+    """Keep only the names of the event's fields: the code declares them. Nested names may be user data, too."""
     return dict.fromkeys(value, MASK) if isinstance(value, dict) else MASK
 
 
@@ -134,7 +134,7 @@ def _masked_text(text: str | None, *, payload: bool) -> str | None:
 
 def _short(error: str) -> str:
     line = error.partition("\n")[0]
-    return line if len(line) <= _ERROR else line[: _ERROR - 3] + "..."
+    return line if len(line) <= _MAX_ERROR else line[: _MAX_ERROR - 3] + "..."
 
 
 def _text(value: object) -> str:
@@ -142,12 +142,12 @@ def _text(value: object) -> str:
 
 
 def _row(*cells: object) -> list[str]:
-    """Let no message of a stranger write on the terminal what it likes."""
+    """Return the cells without control characters: data from another producer must not control the terminal."""
     return ["".join(c if c.isprintable() else "\ufffd" for c in str(cell)) for cell in cells]
 
 
-def _print(what: object) -> None:
+def _print(table_or_text: object) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 250  # a pipe has no width: nothing is cut off
-    console.print(what)
+    console.print(table_or_text)

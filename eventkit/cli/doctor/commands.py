@@ -1,4 +1,4 @@
-"""`eventkit doctor`: look at database and broker as a whole, and name every setting that could lose or stall events."""
+"""`eventkit doctor`: check database and broker for every setting that could lose or stall events."""
 
 import json
 import shutil
@@ -18,11 +18,11 @@ from eventkit.transports import Finding, Transport
 _EXAMPLES = """\b
 Examples:
   eventkit doctor
-  eventkit doctor shop.order shop.payment       these too, which have no events yet
+  eventkit doctor shop.order shop.payment       also topics that have no events yet
   eventkit doctor --json | jq '.findings[] | select(.safe | not)'
 """
 
-_FEW_RIGHTS = 3  # that a role lacks for a purpose: then it was meant for it
+_MAX_LACKING = 3  # rights: a role that lacks no more of a purpose's rights was probably made for this purpose
 
 
 @click.command(name="doctor", epilog=_EXAMPLES)
@@ -30,9 +30,9 @@ _FEW_RIGHTS = 3  # that a role lacks for a purpose: then it was meant for it
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 @click.pass_obj
 def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None:
-    """Look at database and broker, and name what could lose or stall events; exit 1 if anything does.
+    """Check database and broker for settings that could lose or stall events; exit 1 if there are any.
 
-    The topics of the store's events are looked at without being named. A remark ("--") is no fault.
+    The topics of the store's events are always checked; TOPIC adds others. A remark ("--") is no fault.
     """
     known = dict.fromkeys(topics)
     found = [*_file(settings), *_database(settings, known), *_broker(settings, known)]
@@ -50,7 +50,7 @@ def _file(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
-    """Look at the database, and add the topics that its events go to."""
+    """Check the database, and add the topics of its events to `topics`."""
     from eventkit.insights.database_checks import checked as check
     from eventkit.insights.database_checks import tables
     from eventkit.storage.db import connect, database_errors
@@ -74,7 +74,7 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
 
 
 def _grants(settings: Settings) -> Iterator[Finding]:
-    """Say what roles of `eventkit db roles` lack, and what this session's own role may do."""
+    """Report missing grants of the roles of `eventkit db roles`, and the rights of this session's own role."""
     from eventkit.storage.db import connect
     from eventkit.storage.schema import incomplete, purposes
 
@@ -85,7 +85,7 @@ def _grants(settings: Settings) -> Iterator[Finding]:
     for statement in lacking:
         yield Finding("grants", "missing", statement, safe=False, reason=reason)
     able = ", ".join(purpose for purpose, rights in may.items() if not rights)
-    short = {purpose: rights for purpose, rights in may.items() if 0 < len(rights) <= _FEW_RIGHTS}
+    short = {purpose: rights for purpose, rights in may.items() if 0 < len(rights) <= _MAX_LACKING}
     known = "; ".join(f"for {purpose} it lacks {', '.join(rights)}" for purpose, rights in short.items())
     found = f"{user!r} may act as {able or 'nothing'}" + (f"; {known}" if known else "")
     yield Finding("role", found, "one of `eventkit db roles`", safe=bool(able), reason="see `eventkit db roles`")
@@ -106,7 +106,7 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
         yield Finding("broker", transport.check(), "reachable", safe=True, reason="")
         yield from group_findings(settings, transport)
     except StorageError:
-        return  # said already
+        return  # _database has reported it
     except EventkitError as error:
         yield Finding("broker", str(error), "reachable and durable", safe=False, reason="nothing can be published")
     finally:
@@ -114,7 +114,7 @@ def _broker(settings: Settings, topics: Iterable[str]) -> Iterator[Finding]:
 
 
 def _inbox(settings: Settings, broker: Iterable[Finding]) -> Iterator[Finding]:
-    """Compare how long a broker remembers a stopped group with how long handlers remember messages."""
+    """Compare the broker's retention of a stopped group's offsets with the age of the inbox's oldest message."""
     from eventkit.storage.db import connect
     from eventkit.storage.projections import oldest
 
@@ -125,8 +125,8 @@ def _inbox(settings: Settings, broker: Iterable[Finding]) -> Iterator[Finding]:
         age = oldest(connection, settings.schema)
     if age is not None and age < timedelta(minutes=int(remembered)):
         reason = (
-            "no fault where nothing older was pruned; else a handler that reads again may do again what it has "
-            "forgotten: `eventkit inbox prune --older-than` more than that"
+            "no fault if nothing older was pruned; otherwise a handler whose broker delivers old messages again may "
+            "repeat their effects: run `eventkit inbox prune --older-than` with a longer age"
         )
         found, wanted = f"its oldest message came {_span(age)} ago", f"{_span(timedelta(minutes=int(remembered)))}"
         yield Finding("inbox", f"{found}, the broker remembers a group for {wanted}", wanted, safe=True, reason=reason)
@@ -146,7 +146,7 @@ def _topic(transport: Transport, topic: str) -> Finding:
 
 
 def _show(found: Sequence[Finding]) -> None:
-    """Print a paragraph a finding, no wider than the terminal."""
+    """Print a paragraph for each finding, no wider than the terminal."""
     width = shutil.get_terminal_size().columns
     for finding in found:
         mark = "no" if not finding.safe else "--" if finding.reason else "ok"

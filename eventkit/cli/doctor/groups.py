@@ -1,16 +1,16 @@
-"""What `eventkit doctor` says of consumer groups: those that nobody needs, those without a row, those of others."""
+"""The findings of `eventkit doctor` about consumer groups: abandoned groups, groups without a row, foreign groups."""
 
 from collections.abc import Iterator
 
 from eventkit.config import Settings
 from eventkit.transports import Finding, Transport
 
-_SHOWN = 5  # names of others
-_FILLS = "Redis trims no topic behind it, and queues fill for ever"
+_MAX_NAMES = 5  # foreign groups that are named
+_FILLS = "Redis cannot trim a topic that a group has not read, and a queue without a reader grows for ever"
 
 
 def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding]:
-    """Remove what can be removed; name what stays, and what this installation has made and does not know."""
+    """Remove abandoned groups; report those that stay, and groups of this installation that have no row."""
     from eventkit.projection.define import short
     from eventkit.projection.run import broker_of, remove_abandoned
     from eventkit.storage.db import connect
@@ -37,7 +37,7 @@ def group_findings(settings: Settings, transport: Transport) -> Iterator[Finding
             reason = f"{_FILLS}: delete it, unless a copy of this database that was not adopted reads with it"
             yield Finding(f"group {name}", "at the broker, in no row", "a row of `groups`", safe=False, reason=reason)
     if others:
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        reason = f"others read these topics, which is theirs to do; where one of them has been given up: {_FILLS}"
-        found = f"{', '.join(others[:_SHOWN])}{more}"
+        more = f" and {len(others) - _MAX_NAMES} more" if len(others) > _MAX_NAMES else ""
+        reason = f"other services read these topics, which is no fault; if one of them is no longer used: {_FILLS}"
+        found = f"{', '.join(others[:_MAX_NAMES])}{more}"
         yield Finding("groups of others", found, "those that you know", safe=True, reason=reason)

@@ -1,4 +1,4 @@
-"""`eventkit projection`: what the read models' database knows of its projections, and how one is made anew or ended."""
+"""`eventkit projection`: list, verify, rebuild and delete the projections of the read models' database."""
 
 import json
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from eventkit.cli.projections.rebuild import command as rebuild
 from eventkit.cli.projections.verify import command as verify
 from eventkit.config import Settings
 
-_LOCKS = {"lock_timeout": "5s"}
+_OPTIONS = {"lock_timeout": "5s"}
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ command.add_command(verify)
 @JSON
 @click.pass_obj
 def list_(settings: Settings, *, store_url: str | None, exact: bool, as_json: bool) -> None:
-    """List the projections: what is live, how far each is behind its store, what is parked, what is being built."""
+    """List the projections with their live version, lag, parked streams, and running rebuild."""
     from eventkit.cli.projections.statuses import print_table
 
     with _statuses(settings, store_url) as statuses:
@@ -49,14 +49,14 @@ def list_(settings: Settings, *, store_url: str | None, exact: bool, as_json: bo
         say("no projection is registered in this database: a projector's first start does it")
 
 
-@command.command(epilog=EXAMPLES, short_help="Tell of one projection, or of several.")
+@command.command(epilog=EXAMPLES, short_help="Show the status of projections.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @STORE_URL
 @EXACT
 @JSON
 @click.pass_obj
 def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None, exact: bool, as_json: bool) -> None:
-    """Tell all that the database knows of projections."""
+    """Show the full status of projections: tables, lag, parked streams, letters, rebuild, waiting handlers."""
     from eventkit.cli.projections.statuses import sentences
     from eventkit.projection.delete import unknown
 
@@ -81,7 +81,7 @@ def status(settings: Settings, names: tuple[str, ...], *, store_url: str | None,
 def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: bool) -> None:
     """Delete a projection's row, checkpoints and dead letters, and its tables on request.
 
-    A projector that still runs it applies nothing more and ends. A projector started later begins anew, at the first
+    A projector that still runs it applies nothing more and ends. A projector started later begins again at the first
     event: drop or empty the tables before, or rebuild.
     """
     from eventkit.projection.delete import delete as delete_projection
@@ -95,7 +95,7 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
         name="projection",
         schema=settings.schema,
         autocommit=True,
-        options=_LOCKS,
+        options=_OPTIONS,
     ) as connection:
         deleted = delete_projection(connection, settings.schema, name, tables=tables)
         groups = _remove_groups(settings, connection)
@@ -111,7 +111,7 @@ def delete(settings: Settings, name: str, *, tables: bool, yes: bool, as_json: b
 
 
 def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: ANN401 a connection
-    """Remove what deleted projections have at the broker; return the groups that are still there."""
+    """Remove the consumer groups of deleted projections; return those that are still at the broker."""
     from eventkit.errors import EventkitError
     from eventkit.projection.run import broker_of, remove_abandoned
     from eventkit.storage.projections import ConsumerGroups

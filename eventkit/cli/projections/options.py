@@ -1,4 +1,4 @@
-"""What the commands on projections share: options, and examples."""
+"""The options and examples that the commands on projections share."""
 
 import click
 
@@ -14,7 +14,7 @@ Examples:
   eventkit projection rebuild reports.models:sales --from transport
   eventkit projection delete customer_totals --tables
 
-The code names a projection package.module:projection; the database knows it by its name.
+Commands that run code take package.module:projection; the others take the projection's name in the database.
 """
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
@@ -26,7 +26,7 @@ EXACT = click.option(
 
 
 def checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
-    """Refuse a password in an option."""
+    """Return the URL of an option; raise ConfigurationError if it holds a password."""
     del context
     if url and has_password(url):
         raise ConfigurationError(

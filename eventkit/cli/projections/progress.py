@@ -1,4 +1,4 @@
-"""How far a rebuild is, on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of a rebuild on stderr: a bar with rate and time left on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -9,20 +9,20 @@ from eventkit.cli.common.output import remark
 from eventkit.observability import logs
 from eventkit.projection.rebuild import RebuildProgress
 
-_LINE = 5.0  # seconds between lines
+_LINE_INTERVAL = 5.0  # seconds
 
-Tell = Callable[[RebuildProgress], None]
-
-
-@contextmanager
-def shown(name: str) -> Iterator[Tell]:
-    """Lend a function that shows progress until the end."""
-    with _bar(name) if sys.stderr.isatty() and not logs.is_json() else _lines(name) as tell:
-        yield tell
+Report = Callable[[RebuildProgress], None]
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Tell]:
+def shown(name: str) -> Iterator[Report]:
+    """Yield a function that shows progress; the display ends with the block."""
+    with _bar(name) if sys.stderr.isatty() and not logs.is_json() else _lines(name) as report:
+        yield report
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Report]:
     from rich import progress
     from rich.console import Console
 
@@ -37,27 +37,27 @@ def _bar(name: str) -> Iterator[Tell]:
         task = bar.add_task("begin", total=1, name=name, rate=0.0)
         pace = _Pace()
 
-        def tell(told: RebuildProgress) -> None:
-            total = max(told.total, 1)
-            bar.update(task, description=told.stage, completed=told.done, total=total, rate=pace.rate(told.done))
+        def report(now: RebuildProgress) -> None:
+            total = max(now.total, 1)
+            bar.update(task, description=now.stage, completed=now.done, total=total, rate=pace.rate(now.done))
 
-        yield tell
+        yield report
 
 
 @contextmanager
-def _lines(name: str) -> Iterator[Tell]:
+def _lines(name: str) -> Iterator[Report]:
     pace, last, stage = _Pace(), time.monotonic(), ""
 
-    def tell(told: RebuildProgress) -> None:
+    def report(now: RebuildProgress) -> None:
         nonlocal last, stage
-        if told.stage == stage and time.monotonic() - last < _LINE:
+        if now.stage == stage and time.monotonic() - last < _LINE_INTERVAL:
             return
-        last, stage = time.monotonic(), told.stage
-        rate = pace.rate(told.done)
-        left = f", {(told.total - told.done) / rate:,.0f} s left" if rate and told.done < told.total else ""
-        remark(f"{name}: {stage}, {told.done:,} of {told.total:,} events, {rate:,.0f}/s{left}")
+        last, stage = time.monotonic(), now.stage
+        rate = pace.rate(now.done)
+        left = f", {(now.total - now.done) / rate:,.0f} s left" if rate and now.done < now.total else ""
+        remark(f"{name}: {stage}, {now.done:,} of {now.total:,} events, {rate:,.0f}/s{left}")
 
-    yield tell
+    yield report
 
 
 class _Pace:

@@ -1,6 +1,6 @@
 """`eventkit projector`: keep read models up to date, from the broker or from the event store alone.
 
-Several processes share the work: by consumer group from a broker; from the store one works and the others stand by.
+Several processes share a broker's topics by consumer group. From the store, one process works and the others stand by.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from eventkit.errors import ConfigurationError, EventkitError, VersionMismatch
 if TYPE_CHECKING:
     from eventkit.projection.run import ProjectionRunner, SourceOptions
 
-_ADVICE = "a projector process would hear nothing: use kafka://host:9092, or --from store, which needs no broker"
+_ADVICE = "a projector process receives nothing: use kafka://host:9092, or --from store, which needs no broker"
 
 _EXAMPLES = """\b
 Examples:
@@ -50,16 +50,18 @@ def command() -> None:
 @click.option(
     "--exit-on-rebuild",
     is_flag=True,
-    help="End with 1 where another version is live (default: wait, and say for what).",
+    help="End with exit code 1 where another version is live (default: wait for its rebuild).",
 )
 @click.option(
     "--from-beginning",
     "begin",
     flag_value="from the beginning",
-    help="Read all, where the place is gone.",
+    help="If the group's offsets are gone, read all messages.",
 )
-@click.option("--from-now", "begin", flag_value="from now", help="Pass over what is there, where the place is gone.")
-@click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came that long.")
+@click.option(
+    "--from-now", "begin", flag_value="from now", help="If the group's offsets are gone, skip the messages there are."
+)
+@click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long without events.")
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option
     settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
@@ -67,10 +69,9 @@ def run(  # noqa: PLR0913 one parameter an option
 ) -> None:  # fmt: skip
     """Run projections, process managers and handlers until asked to stop.
 
-    A projection is named by its place in the code, or a sequence of them; the working directory is on the path.
+    PROJECTION is the name of a projection in a module, or of a sequence of them; the working directory is on the path.
 
-    The trouble of one is its own: a projection whose table is missing, or whose rebuild is due, waits and says so,
-    while the others go on.
+    A projection whose table is missing, or that has to be rebuilt, waits and logs the reason. The others keep running.
     """
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.projection.run import Begin, ProjectionRunner, SourceOptions, Supervised, load_projections
@@ -79,11 +80,11 @@ def run(  # noqa: PLR0913 one parameter an option
     stop = Stop()
     stop.on_signals()
     settings.require_database()
-    wanted = _wanted(SourceOptions(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
-    with stop.idle():  # the service's modules may take long, or for ever
+    wanted = _checked(SourceOptions(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
+    with stop.idle():  # importing the service's modules may take long, or never end
         projections = load_projections(paths)
     runnings = {item.name: ProjectionRunner(item, settings, wanted) for item in projections}
-    if not at_start(lambda: _reach(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
+    if not at_start(lambda: _preflight(settings, wanted, runnings.values(), exit_on_rebuild=exit_on_rebuild), stop):
         return
     collect_garbage_rarely()
     supervised = [
@@ -95,7 +96,7 @@ def run(  # noqa: PLR0913 one parameter an option
         raise error
 
 
-def _wanted(wanted: "SourceOptions") -> "SourceOptions":
+def _checked(wanted: "SourceOptions") -> "SourceOptions":
     if wanted.from_store and (wanted.topics or wanted.group):
         raise ConfigurationError("--topic and --group say what to read from a broker: leave them out with --from store")
     if wanted.store_url and has_password(wanted.store_url):
@@ -105,16 +106,16 @@ def _wanted(wanted: "SourceOptions") -> "SourceOptions":
     return wanted
 
 
-def _reach(
+def _preflight(
     settings: Settings, wanted: "SourceOptions", runnings: Iterable["ProjectionRunner"], *, exit_on_rebuild: bool
 ) -> None:
-    """Raise the first error where no projection can go on; where some can, they do, and the others wait."""
-    from eventkit.cli.common.preflight import reach_database
+    """Raise the first error if no projection can run; if some can, they run, and the others wait."""
+    from eventkit.cli.common.preflight import preflight_database
 
-    reach_database(settings)
+    preflight_database(settings)
     if not wanted.from_store:
-        _reach_broker(settings)
-    found = [_reached(running) for running in runnings]
+        _preflight_broker(settings)
+    found = [_error_of(running) for running in runnings]
     errors = [error for error in found if error is not None]
     rebuilds = [error for error in errors if isinstance(error, VersionMismatch)]
     if rebuilds and exit_on_rebuild:
@@ -123,11 +124,11 @@ def _reach(
         raise errors[0]
 
 
-def _reached(running: "ProjectionRunner") -> EventkitError | None:
+def _error_of(running: "ProjectionRunner") -> EventkitError | None:
     from eventkit.projection.failure import translated
 
     try:
-        running.reach()
+        running.preflight()
     except Exception as error:
         ours = translated(error)
         if isinstance(ours, EventkitError):
@@ -136,9 +137,9 @@ def _reached(running: "ProjectionRunner") -> EventkitError | None:
     return None
 
 
-def _reach_broker(settings: Settings) -> None:
-    from eventkit.cli.common.preflight import open_broker, reach_transport
+def _preflight_broker(settings: Settings) -> None:
+    from eventkit.cli.common.preflight import open_broker, preflight_transport
 
     transport = open_broker(settings, _ADVICE)
-    reach_transport(transport)
+    preflight_transport(transport)
     transport.close()

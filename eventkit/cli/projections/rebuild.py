@@ -1,4 +1,4 @@
-"""`eventkit projection rebuild`: a read model made anew beside the live one."""
+"""`eventkit projection rebuild`: build a read model again beside the live one, and swap it in."""
 
 import json
 import os
@@ -20,24 +20,28 @@ if TYPE_CHECKING:
     from eventkit.worker import Stop
 
 
-@click.command(name="rebuild", epilog=EXAMPLES, short_help="Make a read model anew, and swap it in.")
+@click.command(name="rebuild", epilog=EXAMPLES, short_help="Build a read model again, and swap it in.")
 @click.argument("paths", nargs=-1, required=True, metavar="PACKAGE.MODULE:PROJECTION...")
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes, each for a part of the streams (default: one a core, up to 4).",
+    help="Processes, each for a part of the streams (default: one per core, up to 4).",
 )
 @click.option(
     "--memory",
     type=Bytes(),
-    help="How much all its processes may take together: fewer of them, with less at once (default: 250MB).",
+    help="Limit for all processes together; less memory means fewer processes and smaller batches (default: 250MB).",
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with a rebuild that died, if there is one; the code must be the same."
+    "--resume", is_flag=True, help="Continue an interrupted rebuild, if there is one; the code must be the same."
 )
 @click.option("--merge", is_flag=True, help="Merge the rows into the live tables instead of swapping names.")
-@click.option("--accept-parked", is_flag=True, help="Swap in although streams are parked that are not parked live.")
-@click.option("--accept-lost", is_flag=True, help="Leave out events that the store lost in a restore or failover.")
+@click.option(
+    "--accept-parked", is_flag=True, help="Swap in even if streams are parked that are not parked in the live one."
+)
+@click.option(
+    "--accept-lost", is_flag=True, help="Swap in without events that the store lost in a restore or failover."
+)
 @click.option(
     "--from",
     "origin",
@@ -58,8 +62,8 @@ def command(  # noqa: PLR0913 one parameter an option
 ) -> None:  # fmt: skip
     """Fold all events again into tables beside the live ones, and swap them in while events keep flowing.
 
-    The live read model is served and kept up to date until the swap. Where it is killed before, nothing has changed:
-    start it again.
+    The live read model is served and kept up to date until the swap. A rebuild that is killed before the swap has
+    changed nothing: start it again.
     """
     from eventkit.projection.rebuild import RebuildPlan
     from eventkit.projection.run import load_projections
@@ -83,19 +87,19 @@ def command(  # noqa: PLR0913 one parameter an option
 
 
 def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None, memory: int | None) -> None:
-    from eventkit.cli.common.preflight import open_broker, reach_transport
+    from eventkit.cli.common.preflight import open_broker, preflight_transport
 
     if plan.topics and not plan.from_transport:
         raise ConfigurationError("--topic says what to read from a broker: say --from transport, too")
     if plan.from_transport and plan.accept_lost:
-        raise ConfigurationError("--accept-lost leaves out what the store has lost: leave it out with --from transport")
+        raise ConfigurationError("--accept-lost is for events that the store has lost: omit it with --from transport")
     if plan.from_transport:
         if workers and workers > 1:
             raise ConfigurationError("--workers: one process reads the transport, leave it out with --from transport")
         if memory:
-            raise ConfigurationError("--memory: what is read of a transport is bounded already, leave it out")
+            raise ConfigurationError("--memory: the memory for reading a transport is bounded already, leave it out")
         transport = open_broker(settings, "a rebuild would find nothing in it: use kafka://host:9092, or --from store")
-        reach_transport(transport)
+        preflight_transport(transport)
         transport.close()
 
 
@@ -105,8 +109,8 @@ def _rebuilt(projection: "Projection", settings: Settings, plan: "RebuildPlan", 
     from eventkit.projection.rebuild import RebuildRun
 
     outcomes: list[RebuildOutcome] = []
-    with shown(projection.name) as tell:
-        rebuilding = RebuildRun(projection, settings, plan, stop=stop, tell=tell)
+    with shown(projection.name) as report:
+        rebuilding = RebuildRun(projection, settings, plan, stop=stop, report=report)
         together([lambda _: outcomes.append(rebuilding.run())], stop)
     if not outcomes:
         raise RebuildRefused(f"the rebuild of {projection.name!r} was ended: the live read model is as it was")

@@ -1,4 +1,4 @@
-"""How the statuses of projections are shown: as a table, or in sentences."""
+"""The status of projections as a table, or in sentences."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes",
 
 
 def print_table(found: Sequence[Status]) -> None:
-    """Print one line a projection."""
+    """Print one line for each projection."""
     table = Table(box=None, pad_edge=False)
     for heading in ("projection", "version", "generation", "streams", "behind", "parked", "letters", "building"):
         table.add_column(heading, no_wrap=True, justify="left" if heading in ("projection", "building") else "right")
@@ -29,7 +29,7 @@ def print_table(found: Sequence[Status]) -> None:
 
 
 def sentences(item: Status) -> str:
-    """Tell all of one."""
+    """Return the full status of one projection, in lines."""
     lines = [
         f"{item.name}: version {item.version}, generation {item.generation}",
         f"  tables    {', '.join(item.tables) or 'not declared'}",
@@ -47,7 +47,7 @@ def sentences(item: Status) -> str:
 
 
 def waiting(wait: HandlerWait) -> str:
-    """Tell of a handler whose events wait: what for, since when, and when it is tried next."""
+    """Return why a handler's events wait, since when, and the time of the next attempt."""
     many = f"{wait.streams:,} stream{'' if wait.streams == 1 else 's'}"
     state = f"breaker open, {many} wait" if wait.is_open else f"{many} tried again one by one"
     soon = f"next in {age(wait.next_in)}" if wait.next_in > 0 else "next at once"
@@ -57,7 +57,7 @@ def waiting(wait: HandlerWait) -> str:
 
 
 def policies(retry: dict[str, Any]) -> Iterator[str]:
-    """Tell of each handler whose policy is not the default."""
+    """Yield the differences from the default policy, for each handler that has any."""
     default = retry.get("default", {})
     for handler in retry.get("handlers", ()):
         parts = [_part(name, handler[name]) for name in _PARTS if name in default and handler[name] != default[name]]
@@ -76,7 +76,7 @@ def _part(name: str, value: Any) -> str:  # noqa: ANN401 JSON
 
 
 def age(seconds: float) -> str:
-    """Write a time in the largest unit of which it has two."""
+    """Return seconds in the largest unit that gives a number of at least two."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
@@ -84,7 +84,7 @@ def age(seconds: float) -> str:
 
 
 def _wrapped(label: str, text: str) -> str:
-    """Write a line of `sentences` that may be long, for a terminal of 80 columns."""
+    """Return a labelled text, wrapped for a terminal of 80 columns."""
     first, more = f"  {label:10}", " " * 12
     return textwrap.fill(cell(text), 80, initial_indent=first, subsequent_indent=more, break_on_hyphens=False)
 
@@ -105,7 +105,7 @@ def _about(item: Status) -> str:
 
 
 def _capped(count: int) -> str:
-    """Show a count that goes no further where a look is not exact."""
+    """Return a count, or `N+` where counting stopped at the limit."""
     return f"{FEW:,}+" if count == FEW + 1 else f"{count:,}"
 
 

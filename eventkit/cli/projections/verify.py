@@ -1,4 +1,4 @@
-"""`eventkit projection verify`: compare the events that a read model was made of with those of the store."""
+"""`eventkit projection verify`: compare the events that a read model has applied with those of the store."""
 
 import json
 from contextlib import ExitStack
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from eventkit.storage.projections import Registered
 
 
-@click.command(name="verify", epilog=EXAMPLES, short_help="Compare read models' events with the store.")
+@click.command(name="verify", epilog=EXAMPLES, short_help="Compare applied events with the store.")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @STORE_URL
 @JSON
 @click.pass_obj
 def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None, as_json: bool) -> None:
-    """Compare the digest of every checkpoint with the store, of these projections or of all.
+    """Compare the digest of every checkpoint with the store, for these projections or for all.
 
-    Exit 1 where the store has other events than those that were applied: rebuild the projection. Exit 3 where nothing
+    Exit 1 if the store has other events than those that were applied: rebuild the projection. Exit 3 if nothing
     could be compared: name the store with --store-url.
     """
     from eventkit.projection.delete import unknown
@@ -46,7 +46,7 @@ def command(settings: Settings, names: tuple[str, ...], *, store_url: str | None
     if as_json:
         say(json.dumps(list(map(msgspec.to_builtins, found))))
     else:
-        say("\n".join(map(_told, found)) or "no projection is registered in this database")
+        say("\n".join(map(_sentences, found)) or "no projection is registered in this database")
     raise SystemExit(_exit_code(found))
 
 
@@ -55,11 +55,11 @@ def _verified(verifying: "CheckpointVerification", projection: "Registered") -> 
     from eventkit.projection.rebuild import RebuildProgress
 
     total = verifying.events(projection)
-    with shown(projection.name) as tell:
-        return verifying.verify(projection, lambda done: tell(RebuildProgress("verify", done, total)))
+    with shown(projection.name) as report:
+        return verifying.verify(projection, lambda done: report(RebuildProgress("verify", done, total)))
 
 
-def _told(found: "Verified") -> str:
+def _sentences(found: "Verified") -> str:
     lines = [
         f"{found.projection}: {found.same:,} streams are as the store has them, {found.different:,} are others",
         f"  {found.not_compared:,} could not be compared: pruned, never seen whole, or not of this store",

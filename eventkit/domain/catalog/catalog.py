@@ -202,10 +202,6 @@ class Catalog:
         """All registered types."""
         return tuple(self._classes.values())
 
-    def knows(self, source: str, name: str) -> bool:
-        """Whether events of this type can be decoded."""
-        return (source, name) in self._types
-
     def has_known(self, name: str) -> bool:
         """Whether events of this service of this type can be decoded, or are retired."""
         return (self.name, name) in self._types or name in self._retired

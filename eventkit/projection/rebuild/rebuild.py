@@ -96,14 +96,14 @@ class RebuildRun:
         plan: RebuildPlan,
         *,
         stop: Stop | None = None,
-        tell: Callable[[RebuildProgress], None] = lambda _: None,
+        report: Callable[[RebuildProgress], None] = lambda _: None,
     ) -> None:
-        """Connect to nothing yet; `tell` is called at every step, by one thread at a time."""
+        """Connect to nothing yet; `report` is called at every step, by one thread at a time."""
         self._projection = projection
         self._settings = settings
         self._plan = plan
         self._stop = stop or Stop()
-        self._tell = tell
+        self._report = report
         self._progress = RebuildProgress("begin")
         self._telling = threading.Lock()
         self._told = 0.0
@@ -246,7 +246,7 @@ class RebuildRun:
     def _enter(self, stage: str) -> None:
         self._go_on()
         self._progress.stage = stage
-        self._tell(self._progress)
+        self._report(self._progress)
 
     def _count(self, events: int) -> None:
         with self._telling:
@@ -256,7 +256,7 @@ class RebuildRun:
             if now - self._told > _TELL:
                 self._told = now
                 self._save(self._progress.done, self._progress.total)
-            self._tell(self._progress)
+            self._report(self._progress)
 
     def _go_on(self) -> None:
         if self._stop.is_set():

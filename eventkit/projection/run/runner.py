@@ -66,8 +66,8 @@ class ProjectionRunner:
         self._wanted = wanted
         self._connections = Connections(projection.name, settings, wanted.store_url)
 
-    def reach(self) -> None:
-        """Reach everything once, before the work; raise what is wrong or missing. A store elsewhere may be away."""
+    def preflight(self) -> None:
+        """Check database, broker and projection before the start; raise the first error. A remote store may be away."""
         with ExitStack() as stack:
             projector = self._projector(stack, Stop())
             self._reach_store()

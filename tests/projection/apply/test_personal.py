@@ -168,7 +168,7 @@ def test_an_edited_letter_takes_no_personal_data_in_plain_text(url: str, tmp_pat
         return CliRunner().invoke(main, words, env={"EVENTKIT_DATABASE_URL": url}).output
 
     catalog = ("--catalog", "tests.storage.people:crm")
-    assert "has personal data: say --catalog too" in edit(plan="paid")
+    assert "has personal data: give --catalog" in edit(plan="paid")
     assert "'name' of dead letter 1 is personal, and would be kept in plain text" in edit(*catalog, name=CANARY)
     assert "'$personal' of dead letter 1 is sealed" in edit(*catalog, **{"$personal": {}})
     assert "letter 1 is edited" in edit(*catalog, plan="paid")

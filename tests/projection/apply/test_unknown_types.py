@@ -66,7 +66,7 @@ def test_a_projector_does_not_start_either(filled: str, *, from_store: bool) -> 
     settings = Settings(database_url=filled, transport_url="local://unknown-types")
 
     with pytest.raises(UnknownEventType, match="Ordered"):
-        ProjectionRunner(renamed(), settings, SourceOptions(from_store=from_store, topics=("shop.order",))).reach()
+        ProjectionRunner(renamed(), settings, SourceOptions(from_store=from_store, topics=("shop.order",))).preflight()
 
 
 def test_a_name_before_categories_and_retired_types_are_known(filled: str) -> None:
@@ -74,7 +74,7 @@ def test_a_name_before_categories_and_retired_types_are_known(filled: str) -> No
     of_orders, retiring = renamed(before=("Ordered",)), renamed(before=("Ordered",))
     retiring.catalog.retired("Noted")
 
-    ProjectionRunner(retiring, Settings(database_url=filled), SourceOptions(from_store=True)).reach()
+    ProjectionRunner(retiring, Settings(database_url=filled), SourceOptions(from_store=True)).preflight()
     RebuildRun(retiring, Settings(database_url=filled), RebuildPlan()).run()
     with psycopg.connect(filled) as connection:
         refuse_unknown_types(connection, "eventkit", of_orders.catalog, categories=["order"])

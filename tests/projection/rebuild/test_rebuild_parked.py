@@ -36,7 +36,7 @@ def test_events_that_come_during_the_swap_are_not_lost(url: str, live: Code, new
             record(url, orders("order-1", 1, first=3))
             apply(url, orders("order-1", 1, first=3), projection=live())
 
-    RebuildRun(new(), Settings(database_url=url), RebuildPlan(accept_parked=accept), tell=meanwhile).run()
+    RebuildRun(new(), Settings(database_url=url), RebuildPlan(accept_parked=accept), report=meanwhile).run()
 
     if new is totals:
         assert letters(url) == [("order-1", 1, "failed"), ("order-1", 2, "behind"), ("order-1", 3, "behind")]
