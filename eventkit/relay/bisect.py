@@ -1,8 +1,8 @@
 """Find the one event that the broker refuses, so that only its stream is parked.
 
-A refusal ends a publisher, and may name innocents of the same batch. So what is unsettled is sent again in order,
-awaited, and cut where it is refused: below the first suspect, the first half of the suspects, the rest. The next part
-waits until the one before is settled or parked. Only an event that is refused alone is parked.
+A refusal ends a publisher, and may name other events of the same batch. So unsettled rows are sent again in order, a
+part at a time. A refused part is cut in three: the rows before the first suspect, the first half of the suspects, and
+the rest. Each part waits until the part before it is settled or parked. An event is parked only if it is refused alone.
 """
 
 from collections import deque
@@ -13,26 +13,25 @@ from eventkit.storage.outbox import Row, Settlement, message
 from eventkit.transports import Reports
 
 
-def send_one_by_one(
+def send_by_halves(
     rows: list[Row],
-    publishing: PublisherLifecycle,
+    publishers: PublisherLifecycle,
     settlement: Settlement,
     *,
     parked: dict[str, int],
     check: Callable[[], None],
 ) -> Reports | None:
-    """Send and settle the rows in order, parking each that is refused alone.
+    """Send and settle rows in order, and park each one that is refused alone.
 
-    Return a failure that is not of an event, if one ends it.
-
-    `parked` grows by the streams that were parked. `check` raises when the lease is over.
+    Return the publisher's failure where it is not the refusal of an event, else None. `parked` (stream to position)
+    grows by the streams that this call parks. `check` raises when the lease has expired.
     """
     work = deque([rows])
     while work:
         part = [row for row in work.popleft() if row[2] not in parked]
         if not part:
             continue
-        reports = publishing.deliver([message(row) for row in part], check)
+        reports = publishers.deliver([message(row) for row in part], check)
         settlement.settle(reports.confirmed)
         if not reports.refused:
             if reports.failed:

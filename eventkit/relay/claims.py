@@ -1,7 +1,7 @@
-"""The topics that this installation's relay may send to: each is claimed at the broker before its first event is sent.
+"""Claims of topics: the relay claims each topic at the broker before it sends the first event there.
 
-Two installations that send to one topic mix their streams: readers take the events of one for those of the other. So a
-topic that another installation has claimed is held, unless the operator says that both are shards of one service.
+Two installations that send to one topic mix their streams: readers take events of one for events of the other. So the
+relay holds a topic that another installation has claimed. An operator may declare both to be shards of one service.
 """
 
 import logging
@@ -17,27 +17,27 @@ from eventkit.transports import Transport
 
 logger = logging.getLogger("eventkit.relay")
 
-_RENEWAL = 3_600.0  # seconds; a broker may forget a claim after days
+_RENEWAL_INTERVAL = 3_600.0  # seconds; a broker may forget a claim after days
 
 
 class Claims:
     """The claims of one relay process; used by one thread at a time."""
 
     def __init__(self, transport: Transport, *, share_topics: bool = False) -> None:
-        """Claim nothing yet; with `share_topics` others may send to the same topics."""
+        """Claim on `transport`; with `share_topics`, other installations may send to the same topics."""
         self._transport = transport
-        self._share = share_topics
-        self._claimed: dict[str, float] = {}  # when
+        self._share_topics = share_topics
+        self._claimed: dict[str, float] = {}  # topic -> time on the monotonic clock
 
     def refused(
         self, connection: psycopg.Connection[Any], schema: str, topics: Collection[str], *, owner: str
     ) -> dict[str, str]:
-        """Claim topics for an installation, and record them; return why not, for those that are another's."""
+        """Claim topics for the installation `owner`, and record them; return the refused topics with reasons."""
         now = time.monotonic()
-        due = [topic for topic in topics if now - self._claimed.get(topic, -_RENEWAL) >= _RENEWAL]
+        due = [topic for topic in topics if now - self._claimed.get(topic, -_RENEWAL_INTERVAL) >= _RENEWAL_INTERVAL]
         holders = self._claim(due, owner) if due else {}
         for topic, holder in holders.items():
-            if holder == owner or self._share:
+            if holder == owner or self._share_topics:
                 record_topic(connection, schema, topic)
                 self._claimed[topic] = now
         return {
@@ -45,20 +45,22 @@ class Claims:
         }
 
     def _claim(self, topics: list[str], owner: str) -> dict[str, str]:
-        """Return whose the topics are; a topic that is missing is held by its publisher."""
+        """Return the owner of each topic; the publisher reports a missing topic."""
         try:
             return self._transport.claim(topics, owner)
         except TransportUnavailable:
             raise
         except TransportError as error:
             names = ", ".join(topics)
-            logger.warning("%s: sent to without a claim, so the relay of another is not refused: %s", names, error)
+            logger.warning(
+                "%s: events are sent without a claim, so another installation is not refused: %s", names, error
+            )
             return dict.fromkeys(topics, owner)
 
 
 def _refusal(topic: str, holder: str, owner: str) -> str:
     return (
         f"the relay of installation {holder} sends to it, and this is installation {owner}: their streams would mix. "
-        "Give one of them another catalog or broker; where the other is gone for good, run "
-        f"`eventkit topics release {topic}`; where both are shards of one service, start the relay with --share-topic"
+        "Give one of them another catalog or broker. If the other is gone for good, run "
+        f"`eventkit topics release {topic}`. If both are shards of one service, start the relay with --share-topic"
     )

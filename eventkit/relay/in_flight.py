@@ -1,7 +1,7 @@
-"""What was read and is not settled yet: the relay's only memory besides the reader's, bounded by events and by bytes.
+"""Events that were read and are not settled yet, bounded by number and by bytes.
 
-Shared by the three stages. A position leaves after its DELETE has committed, never before, so that a read which began
-earlier leaves it out.
+The three stages share it; besides the reader's, it is the relay's only memory. A position is removed only after its
+DELETE has committed: a read that began before the commit still has to leave it out.
 """
 
 import threading
@@ -16,7 +16,6 @@ class InFlight:
     """Positions in flight and their sizes."""
 
     def __init__(self, *, max_events: int = 40_000, max_bytes: int = 32_000_000) -> None:
-        """Start with nothing in flight."""
         self._sizes: dict[int, int] = {}
         self._bytes = 0
         self._max_events = max_events
@@ -24,7 +23,6 @@ class InFlight:
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
-        """Return how many events are in flight."""
         return len(self._sizes)
 
     def positions(self) -> list[int]:
@@ -33,7 +31,7 @@ class InFlight:
             return list(self._sizes)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Take off."""
+        """Add rows handed to the publisher."""
         with self._changed:
             for row in rows:
                 size = len(row[-1]) + _OVERHEAD
@@ -41,14 +39,14 @@ class InFlight:
                 self._bytes += size
 
     def remove(self, positions: Iterable[int]) -> None:
-        """Land: these are settled."""
+        """Remove settled positions."""
         with self._changed:
             for position in positions:
                 self._bytes -= self._sizes.pop(position, 0)
             self._changed.notify_all()
 
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until another page may be read; False when there is no room in time."""
+        """Wait until another page may be read; return False after `timeout` seconds without room."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: len(self._sizes) < self._max_events and self._bytes < self._max_bytes, timeout

@@ -1,10 +1,10 @@
-"""The relay that holds the lease.
+"""The relay that holds the lease, in terms.
 
-Term after term, each from a fresh start of the reader, each ended by a change or a failure.
+A term begins with a new reader. It ends when the parked streams or the held topics change, or with a failure.
 
-What a publisher's failure means is judged here and only here. *Of the event*: the culprit is searched and its stream
-parked. *Of the topic*: the topic is held for a while, nobody is parked. *Anything else*: raised, and everything is
-tried again.
+Only this module decides how a publisher's failure is handled. An *event* was refused: find it and park its stream. A
+*topic* is unusable: hold the topic for a while and park nothing. *Any other failure* is raised, and the relay starts
+again.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportUnavailable
-from eventkit.relay.bisect import send_one_by_one
+from eventkit.relay.bisect import send_by_halves
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
 from eventkit.storage.events import record_held
@@ -24,59 +24,59 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.relay")
 
-_HOLD = 10.0  # seconds until a topic that cannot be used is tried again
-_SEARCH_PAGE = 1_000  # events a search sends at once
+_HOLD_TIME = 10.0  # seconds until an unusable topic is tried again
+_SEARCH_PAGE = 1_000  # events that a search sends at once
 
 
 class Leader:
-    """One epoch's work. `owed` is what the transport has acknowledged and nobody has settled yet.
+    """The work of one epoch.
 
-    It outlives the epoch.
+    `owed` holds positions that the broker has acknowledged and that are not settled yet; it outlives the epoch.
     """
 
     def __init__(
-        self, publishing: PublisherLifecycle, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
+        self, publishers: PublisherLifecycle, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
     ) -> None:
-        """Know of no trouble yet; `claim` claims topics, and says which it must not send to."""
+        """Lead with these parts; `claim` claims topics and returns the refused ones with reasons."""
         self._claim = claim
-        self._publishing = publishing
+        self._publishers = publishers
         self._settlement = settlement
         self._lease = lease
         self._owed = owed
-        self._suspects_to = 0  # the highest position that a broker refused: search up to it
-        self._held_until: dict[str, float] = {}
-        self._told: dict[str, str] = {}  # why topics are held, until it is recorded
+        self._suspects_to = 0  # the highest position that the broker refused; the search ends there
+        self._held_until: dict[str, float] = {}  # topic -> time on the monotonic clock
+        self._unrecorded: dict[str, str] = {}  # topic -> reason of a hold that is not in the database yet
 
     def settle_owed(self) -> None:
-        """Settle what is acknowledged: that is true whatever happened to the rest."""
+        """Settle the acknowledged events; they are done, even if others failed."""
         self._settlement.settle(list(self._owed))
         self._owed.clear()
 
     def work(self, reading: psycopg.Connection[Any], schema: str, part: tuple[int, int], stop: Stop) -> None:
-        """Work one term: until what is parked or held changes, the publisher fails, or `stop`."""
+        """Work one term: until the parked streams or held topics change, the publisher fails, or `stop` is set."""
         parked = Outbox(reading, schema).parked()
         scope = Scope(part=part[0], of=part[1], held=self._held(), parked=parked)
         outbox = Outbox(reading, schema, scope=scope)
         failure = self._search(outbox, dict(parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)
         if failure is not None:
-            self._judge(self._publishing.abandon(failure))
-        if self._told:
-            record_held(reading, schema, self._told)
-            self._told = {}
+            self._handle(self._publishers.abandon(failure))
+        if self._unrecorded:
+            record_held(reading, schema, self._unrecorded)
+            self._unrecorded = {}
 
     def _stream(self, outbox: Outbox, scope: Scope, stop: Stop) -> Reports | None:
         reader = GapReader(outbox)
         reader.start_pending()
-        pipeline = Pipeline(reader, self._publishing.publisher, self._settlement, owed=self._owed, claim=self._claim)
+        pipeline = Pipeline(reader, self._publishers.publisher, self._settlement, owed=self._owed, claim=self._claim)
 
-        def goes_on() -> bool:
+        def keep_running() -> bool:
             self._lease.check()
             return not stop.is_set()
 
         def changed() -> bool:
             return self._held() != list(scope.held) or outbox.parked() != scope.parked
 
-        failure = pipeline.run(goes_on, changed)
+        failure = pipeline.run(keep_running, changed)
         self._hold(pipeline.refused)
         return failure
 
@@ -84,7 +84,7 @@ class Leader:
         reader = GapReader(outbox, limit=_SEARCH_PAGE)
         reader.start_pending()
         while rows := reader.read():
-            failure = send_one_by_one(rows, self._publishing, self._settlement, parked=parked, check=self._lease.check)
+            failure = send_by_halves(rows, self._publishers, self._settlement, parked=parked, check=self._lease.check)
             if failure is not None:
                 return failure
             if rows[-1][0] >= self._suspects_to:
@@ -92,15 +92,15 @@ class Leader:
         self._suspects_to = 0
         return None
 
-    def _judge(self, failure: Reports) -> None:
+    def _handle(self, failure: Reports) -> None:
         self._owed.update(failure.confirmed)
         self.settle_owed()
-        if len(failure.refused) == 1:  # it was alone in its batch, or with equals: no search will say more
+        if len(failure.refused) == 1:  # it was alone, or the broker named it alone: a search finds no other
             self._settlement.park(*failure.refused.popitem())
         elif failure.refused:
             self._suspects_to = max(failure.refused)
             logger.warning(
-                "the broker refused %d events; looking for the culprit: %s",
+                "the broker refused %d events; searching for the one at fault: %s",
                 len(failure.refused),
                 next(iter(failure.refused.values())),
             )
@@ -112,10 +112,10 @@ class Leader:
     def _hold(self, reasons: dict[str, str]) -> None:
         for topic, reason in reasons.items():
             logger.error(
-                "topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD, reason
+                "topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD_TIME, reason
             )
-            self._held_until[topic] = time.monotonic() + _HOLD
-            self._told[topic] = reason
+            self._held_until[topic] = time.monotonic() + _HOLD_TIME
+            self._unrecorded[topic] = reason
 
     def _held(self) -> list[str]:
         return sorted(topic for topic, until in self._held_until.items() if until > time.monotonic())

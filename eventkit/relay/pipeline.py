@@ -2,8 +2,8 @@
 
     reader --rows--> publisher --acknowledged positions--> settlement
 
-It runs until it is told to end, a stage fails, or the publisher does. It judges nothing: what a failure means is the
-relay's to say.
+It runs until the caller ends it, a stage fails, or the publisher fails. It returns a failure without acting on it: the
+leader decides.
 """
 
 import logging
@@ -19,37 +19,36 @@ from eventkit.transports import Publisher, Reports
 logger = logging.getLogger("eventkit.relay")
 
 Claim = Callable[[Collection[str]], dict[str, str]]
-"""Claims topics, and returns why not, for those that must not be sent to."""
+"""Claims topics, and returns the refused ones with reasons."""
 
-_BUSY, _IDLE, _GROWTH = 0.001, 0.07, 1.4  # seconds between reads: shortest, longest; and the step between
-_MANY = 500  # rows of a page after which the next is read without a pause
-_GATHER = 0.02  # seconds between two settlements: nobody waits for them, and one of many costs as much as one of few
-_REPORTS = 0.005  # seconds between two looks for reports: only their settlement waits for them
-_CALM = 0.1  # the same where none is outstanding
-_SILENCE = 3.0  # seconds without an acknowledgement until it is said
-_DRAIN = 3.0  # seconds for what is in flight at the end
-_LOOK = 1.0  # seconds between two looks at what is parked and held
-_SWEEP = 300.0  # seconds between two looks for what was passed over
+_MIN_READ_WAIT, _MAX_READ_WAIT, _READ_WAIT_GROWTH = 0.001, 0.07, 1.4  # seconds between reads, and their factor
+_FULL_PAGE = 500  # rows; after a page of so many the next is read without a wait
+_SETTLE_INTERVAL = 0.02  # seconds; nobody waits for a settlement, and a large one costs as much as a small one
+_REPORT_INTERVAL = 0.005  # seconds between polls for acknowledgements; only their settlement waits for them
+_IDLE_REPORT_INTERVAL = 0.1  # seconds, the same while no event is outstanding
+_SILENCE_LIMIT = 3.0  # seconds without an acknowledgement until a warning
+_DRAIN_TIMEOUT = 3.0  # seconds for the events in flight at the end
+_SCOPE_CHECK_INTERVAL = 1.0  # seconds between checks of the parked streams and held topics
+_SWEEP_INTERVAL = 300.0  # seconds between searches for events below the reader's cursor
 
 
 class Silence:
-    """Says when the broker acknowledges nothing for a while, and when it does again: a client may say nothing."""
+    """Logs that the broker has stopped acknowledging, and that it acknowledges again; a client may log neither."""
 
     def __init__(self) -> None:
-        """Begin to listen."""
-        self._heard = time.monotonic()
-        self._told = False
+        self._last_report = time.monotonic()
+        self._warned = False
 
-    def listen(self, outstanding: int, *, heard: bool) -> None:
-        """Take note of whether something was heard, or nothing is owed."""
+    def note(self, outstanding: int, *, reported: bool) -> None:
+        """Note one poll: `reported` where the broker acknowledged events or none is outstanding."""
         now = time.monotonic()
-        if heard:
-            if self._told:
-                logger.info("the broker acknowledges again after %.0f s", now - self._heard)
-            self._heard, self._told = now, False
-        elif now - self._heard > _SILENCE and not self._told:
+        if reported:
+            if self._warned:
+                logger.info("the broker acknowledges again after %.0f s", now - self._last_report)
+            self._last_report, self._warned = now, False
+        elif now - self._last_report > _SILENCE_LIMIT and not self._warned:
             logger.warning("the broker is away or slow: %d events wait to be acknowledged; trying on", outstanding)
-            self._told = True
+            self._warned = True
 
 
 class Pipeline:
@@ -58,28 +57,27 @@ class Pipeline:
     def __init__(
         self, reader: GapReader, publisher: Publisher, settlement: Settlement, *, owed: set[int], claim: Claim
     ) -> None:
-        """Connect the stages; `claim` is asked before anything is sent to a topic.
+        """Connect the stages; `claim` is called with the topics of each page before the page is sent.
 
-        `owed` holds what is acknowledged and not settled, also after a failure.
+        `owed` holds positions that are acknowledged and not settled, also after a failure.
         """
         self._reader = reader
         self._publisher = publisher
         self._settlement = settlement
         self._owed = owed
-        self._flight = InFlight()
+        self._in_flight = InFlight()
         self._pages: queue.SimpleQueue[list[Row]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._error: BaseException | None = None
         self._claim = claim
-        self.refused: dict[str, str] = {}  # topic -> reason, where a claim was refused and ended the run
+        self.refused: dict[str, str] = {}  # topic -> reason of the refused claims that ended the run
 
-    def run(self, goes_on: Callable[[], bool], changed: Callable[[], bool]) -> Reports | None:
-        """Work while `goes_on`, asked at each step, and not `changed`, asked each second by the reading thread.
+    def run(self, keep_running: Callable[[], bool], changed: Callable[[], bool]) -> Reports | None:
+        """Work until `keep_running` returns False or `changed` returns True; then settle the events in flight.
 
-        Then settle what is in flight.
-
-        Return the publisher's failure, if that is what ended it.
+        `keep_running` is called at each step, `changed` each second by the reading thread. Return the publisher's
+        failure if it ended the run, else None.
         """
         threads = [
             threading.Thread(
@@ -90,7 +88,7 @@ class Pipeline:
         for thread in threads:
             thread.start()
         try:
-            failure = self._publish(goes_on)
+            failure = self._publish(keep_running)
         finally:
             self._ending.set()
             self._acknowledged.put(None)
@@ -103,40 +101,41 @@ class Pipeline:
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
             stage()
-        except BaseException as error:  # noqa: BLE001 it is raised again by the thread that waits for this one
+        except BaseException as error:  # noqa: BLE001 `run` raises it again
             self._error = self._error or error
             self._ending.set()
 
     def _read(self, changed: Callable[[], bool]) -> None:
-        wait, look, sweep = _BUSY, time.monotonic() + _LOOK, time.monotonic() + _SWEEP
+        wait = _MIN_READ_WAIT
+        scope_check_at, sweep_at = time.monotonic() + _SCOPE_CHECK_INTERVAL, time.monotonic() + _SWEEP_INTERVAL
         while not self._ending.is_set():
-            if time.monotonic() > look:
-                look = time.monotonic() + _LOOK
+            if time.monotonic() > scope_check_at:
+                scope_check_at = time.monotonic() + _SCOPE_CHECK_INTERVAL
                 if changed():
                     break
-            if not self._flight.wait_for_room(0.1):
+            if not self._in_flight.wait_for_room(0.1):
                 continue
-            rows = self._reader.read(self._flight.positions)
+            rows = self._reader.read(self._in_flight.positions)
             if rows:
                 self.refused = self._claim({row[1] for row in rows})
                 if self.refused:
                     break
-                self._flight.add(rows)
+                self._in_flight.add(rows)
                 self._pages.put(rows)
-                wait = _BUSY
-            if len(rows) < _MANY:
+                wait = _MIN_READ_WAIT
+            if len(rows) < _FULL_PAGE:
                 self._ending.wait(wait)
-                wait = min(wait * _GROWTH, _IDLE)
-            if time.monotonic() > sweep:
-                sweep = time.monotonic() + _SWEEP
-                if self._reader.sweep(self._flight.positions()):
-                    break  # a fresh start of the reader finds them
+                wait = min(wait * _READ_WAIT_GROWTH, _MAX_READ_WAIT)
+            if time.monotonic() > sweep_at:
+                sweep_at = time.monotonic() + _SWEEP_INTERVAL
+                if self._reader.sweep(self._in_flight.positions()):
+                    break  # the reader of the next term finds them
         self._ending.set()
 
-    def _publish(self, goes_on: Callable[[], bool]) -> Reports | None:
+    def _publish(self, keep_running: Callable[[], bool]) -> Reports | None:
         outstanding, silence = 0, Silence()
-        while goes_on() and not self._ending.is_set():
-            rows = self._next_page(_REPORTS if outstanding else _CALM)
+        while keep_running() and not self._ending.is_set():
+            rows = self._next_page(_REPORT_INTERVAL if outstanding else _IDLE_REPORT_INTERVAL)
             if rows:
                 self._publisher.send([message(row) for row in rows])
                 outstanding += len(rows)
@@ -144,11 +143,11 @@ class Pipeline:
             outstanding -= self._hand_over(reports)
             if reports.failed:
                 return reports
-            silence.listen(outstanding, heard=bool(reports.confirmed) or not outstanding)
+            silence.note(outstanding, reported=bool(reports.confirmed) or not outstanding)
         return self._drain(outstanding)
 
     def _drain(self, outstanding: int) -> Reports | None:
-        deadline = time.monotonic() + _DRAIN
+        deadline = time.monotonic() + _DRAIN_TIMEOUT
         while outstanding > 0 and time.monotonic() < deadline and self._error is None:
             reports = self._publisher.reports(0.05)
             outstanding -= self._hand_over(reports)
@@ -156,9 +155,11 @@ class Pipeline:
                 return reports
         if outstanding > 0:
             logger.warning(
-                "%d events in flight were not acknowledged in %g s; they will be sent again", outstanding, _DRAIN
+                "%d events in flight were not acknowledged in %g s; they will be sent again",
+                outstanding,
+                _DRAIN_TIMEOUT,
             )
-            return Reports(lost="no acknowledgement while coming to an end")
+            return Reports(lost="no acknowledgement before the end of the term")
         return None
 
     def _next_page(self, wait: float) -> list[Row]:
@@ -186,5 +187,5 @@ class Pipeline:
             if positions:
                 self._settlement.settle(positions)
                 self._owed.difference_update(positions)
-                self._flight.remove(positions)
-                self._ending.wait(_GATHER)
+                self._in_flight.remove(positions)
+                self._ending.wait(_SETTLE_INTERVAL)

@@ -1,6 +1,6 @@
-"""The relay's publisher through its failures.
+"""The relay's publisher and its replacements.
 
-Any error ends a publisher, and the next begins where nothing is settled.
+Any error ends a publisher; the next one starts with the first unsettled event.
 """
 
 from collections import deque
@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from eventkit.domain.message import Message
 from eventkit.transports import Publisher, Reports, Transport
 
-# Once an event was refused, others may follow: so many publishers are built ahead, for one takes half a second until it
-# may send, and events of other streams wait for it.
-_SPARE = 3
+# A refused event may be followed by others. A new publisher takes half a second until it may send, and events of other
+# streams wait for it, so some are opened ahead.
+_SPARE_PUBLISHERS = 3
 
 
 class PublisherLifecycle:
-    """Holds the one publisher in use, built ahead of its first message."""
+    """The publisher in use, opened ahead of its first message, and a few spare ones after a refusal."""
 
     def __init__(self, transport: Transport) -> None:
-        """Build a publisher; it connects in the background."""
+        """Open a publisher; it connects in the background."""
         self._transport = transport
         self._current: Publisher | None = transport.publisher()
         self._spare: deque[Publisher] = deque()
@@ -31,12 +31,12 @@ class PublisherLifecycle:
         return self._current
 
     def abandon(self, failure: Reports) -> Reports:
-        """Give the publisher up and return the whole story: what it had said and its last word."""
+        """Abandon the publisher; return `failure` joined with its last reports."""
         if self._current is None:
             return failure
         last, self._current = self._current.abandon(), None
         if failure.refused or last.refused:
-            while len(self._spare) < _SPARE:
+            while len(self._spare) < _SPARE_PUBLISHERS:
                 self._spare.append(self._transport.publisher())
         return Reports(
             confirmed=[*failure.confirmed, *last.confirmed],
@@ -46,7 +46,10 @@ class PublisherLifecycle:
         )
 
     def deliver(self, messages: Sequence[Message], check: Callable[[], None]) -> Reports:
-        """Send and wait until every message is accounted for or the publisher has failed; then it is given up."""
+        """Send, and wait until every message is confirmed; after a failure, abandon the publisher.
+
+        Return all reports. `check` raises when the lease has expired.
+        """
         publisher = self.publisher
         publisher.send(messages)
         confirmed: list[int] = []
@@ -60,7 +63,7 @@ class PublisherLifecycle:
         return Reports(confirmed=confirmed)
 
     def close(self) -> list[int]:
-        """Close; return what was acknowledged in the end. What was not will be sent again."""
+        """Close; return the positions acknowledged last. All others will be sent again."""
         while self._spare:
             self._spare.popleft().close(0)
         if self._current is None:

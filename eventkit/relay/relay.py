@@ -1,11 +1,9 @@
-"""The relay: one leader per part of the shards, which reads the outbox, publishes, and settles what was acknowledged.
+"""The relay: one leader per part of the shards reads the outbox, publishes, and settles acknowledged events.
 
     lease -> reader -> publisher -> settlement
 
-It needs a database and a transport, none of the service's code. Whatever fails, it begins again where nothing is
-settled: an event may be sent twice, never skipped, and never before an earlier one of its stream. What a publisher's
-failure means is judged here and only here: *of the event*, its stream is parked; *of the topic*, the topic is held and
-tried again; *anything else*, everything is tried again.
+It needs a database and a transport, and none of the service's code. After any failure it starts again with the first
+unsettled event. An event may be sent twice. It is never skipped, and never sent before an earlier event of its stream.
 """
 
 from collections.abc import Callable
@@ -24,24 +22,24 @@ from eventkit.transports import Transport
 from eventkit.worker import Stop
 
 Connect = Callable[[str], psycopg.Connection[Any]]
-"""Opens an autocommit connection of its own for the purpose that is named."""
+"""Opens a new autocommit connection for the named purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Which of `of` relays this is, from 0; each takes the streams of its share of the shards."""
+    """The number of this relay among `of` relays, from 0; each takes the streams of its share of the shards."""
 
     number: int = 0
     of: int = 1
 
     @property
     def lease(self) -> str:
-        """The name of the lease that guards it."""
+        """The name of its lease."""
         return f"relay {self.number}/{self.of}"
 
 
 class Relay:
-    """A process's relay. `connect` opens its connections, `owner` names it in the lease."""
+    """The relay of one process."""
 
     def __init__(
         self,
@@ -53,7 +51,10 @@ class Relay:
         part: Part | None = None,
         claims: Claims | None = None,
     ) -> None:
-        """Take what it works with; `run` does the work. `claims` may share topics."""
+        """Relay over `transport`; `connect` opens its connections, `owner` names it in the lease.
+
+        `part` is the whole unless given; `claims` may share topics with other installations.
+        """
         self._connect = connect
         self._transport = transport
         self._schema = schema
@@ -62,32 +63,32 @@ class Relay:
         self._claims = claims or Claims(transport)
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
         self._server = ""
-        self.settled = 0  # events, by this process
+        self.settled = 0  # events settled by this process
 
     def run(self, stop: Stop) -> None:
-        """Stand by, then lead, until `stop`.
+        """Wait for the lease, then lead, until `stop` is set.
 
-        Raises when the database, the broker or the lease is lost: run it again.
+        Raise when the database, the broker or the lease is lost: call it again.
         """
-        publishing = PublisherLifecycle(self._transport)
+        publishers = PublisherLifecycle(self._transport)
         try:
-            holding = self._connect("relay lease")
-            lease = Lease(holding, self._schema, name=self._part.lease, owner=self._owner)
+            lease_connection = self._connect("relay lease")
+            lease = Lease(lease_connection, self._schema, name=self._part.lease, owner=self._owner)
             try:
-                installation = refuse_moved(holding, self._schema)
+                installation = refuse_moved(lease_connection, self._schema)
                 if lease.acquire(stop.is_set):
-                    self._lead(lease, publishing, str(installation.id), stop)
+                    self._lead(lease, publishers, str(installation.id), stop)
             finally:
                 lease.release()
         finally:
-            self._owed.update(publishing.close())
+            self._owed.update(publishers.close())
 
-    def _lead(self, lease: Lease, publishing: PublisherLifecycle, installation: str, stop: Stop) -> None:
+    def _lead(self, lease: Lease, publishers: PublisherLifecycle, installation: str, stop: Stop) -> None:
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
             settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
-            self._forget_another_server(Outbox(reading, self._schema).horizon().server)
+            self._clear_owed_of_another(Outbox(reading, self._schema).horizon().server)
             claim = partial(self._claims.refused, reading, self._schema, owner=installation)
-            leader = Leader(publishing, settlement, lease, owed=self._owed, claim=claim)
+            leader = Leader(publishers, settlement, lease, owed=self._owed, claim=claim)
             leader.settle_owed()
             try:
                 while not stop.is_set():
@@ -95,8 +96,8 @@ class Relay:
             finally:
                 self.settled += settlement.settled
 
-    def _forget_another_server(self, server: str) -> None:
-        """Settle nothing that another server owed: after a failover a position may belong to another event."""
+    def _clear_owed_of_another(self, server: str) -> None:
+        """Settle nothing acknowledged before a failover: the position may belong to another event now."""
         if server != self._server:
             self._owed.clear()
         self._server = server

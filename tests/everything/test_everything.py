@@ -37,7 +37,7 @@ def _impatient(postgres: PostgresServer, monkeypatch: Patch) -> None:
     monkeypatch.setattr(Settlement, "settle", hooked(lambda: Everything.sender))
     for name in ("WAIT", "GATHERING", "PAUSE"):
         monkeypatch.setattr(sources, name, 0.0)
-    for name in ("_CALM", "_GATHER"):
+    for name in ("_IDLE_REPORT_INTERVAL", "_SETTLE_INTERVAL"):
         monkeypatch.setattr(pipeline, name, 0.002)
 
 
