@@ -25,7 +25,7 @@ from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.batch import Source
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
-from eventkit.projection.run.sources import LIMIT, WAIT, TransportSource
+from eventkit.projection.run.sources import LIMIT, RECEIVE_WAIT, TransportSource
 from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports.base import Mark, Resume, open_transport
@@ -132,7 +132,7 @@ def bare(place: Place, clock: Clock, options: dict[str, str | int]) -> None:
         consumer.subscribe([place.topic])
         count = 0
         while not clock.done(count):
-            batch = consumer.consume(LIMIT, WAIT)
+            batch = consumer.consume(LIMIT, RECEIVE_WAIT)
             clock.received(len(batch))
             for message in batch:
                 message.key(), message.value(), message.headers()
@@ -157,7 +157,7 @@ def projector(database: str, name: str, subscribe: Callable[[Resume | None], Tim
         BatchApplier(projection, workspace, schema="eventkit"), history=OwnHistory(connection, "eventkit")
     )
     running.start()
-    with closing(subscribe(running.resuming(Begin.REFUSE))) as source:
+    with closing(subscribe(running.resume_points(Begin.REFUSE))) as source:
         count = 0
         while not clock.done(count):
             count = running.step(source)

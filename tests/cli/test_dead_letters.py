@@ -165,7 +165,7 @@ def test_a_running_projector_leaves_a_redrive_to_the_named_code(url: str, monkey
     def ask_and_let_the_others_look(*args: Any, **kwargs: Any) -> tuple[int, int]:  # noqa: ANN401 the method's own
         asked = ask(*args, **kwargs)
         with projector(url) as old:
-            looked.append(old.redrive_asked())
+            looked.append(old.redrive_requested())
         return asked
 
     monkeypatch.setattr(LetterActions, "redrive", ask_and_let_the_others_look)

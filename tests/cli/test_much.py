@@ -153,10 +153,10 @@ def letters_read(connection: psycopg.Connection[Any]) -> int:
 def test_a_look_at_waiting_streams_goes_on_where_the_last_one_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a second at most, so that very many do not stop the projector."""
     with projector(url, totals()) as running:
-        monkeypatch.setattr(projector_module, "ASKED", 0.0)
+        monkeypatch.setattr(projector_module, "RETRY_TIME", 0.0)
         upto = []
         for _ in range(3):
-            running.look_at_held()
-            upto.append(running._held_upto)
+            running.retry_held()
+            upto.append(running._last_held)
 
     assert len(set(upto)) == 3

@@ -137,7 +137,7 @@ class Everything(RuleBasedStateMachine):
         """Apply a batch, as the projector's loop does."""
         working = self.groups[group].members[member]
         working.step(limit)
-        working.projector.redrive_asked()
+        working.projector.redrive_requested()
 
     @rule(
         group=GROUPS, member=MEMBERS, limit=LIMITS, fate=st.sampled_from(["received", "applying", "applied", "zombie"])
@@ -252,5 +252,5 @@ class Everything(RuleBasedStateMachine):
         moved = 0
         for group in self.groups:
             for member in group.members:
-                moved += member.step() + member.projector.redrive_asked()
+                moved += member.step() + member.projector.redrive_requested()
         return not moved and self.sender.is_idle()

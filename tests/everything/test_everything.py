@@ -35,7 +35,7 @@ def _impatient(postgres: PostgresServer, monkeypatch: Patch) -> None:
     monkeypatch.setattr(Everything, "server", postgres, raising=False)
     monkeypatch.setattr(Backoff, "pause", lambda *_: 0.0)
     monkeypatch.setattr(Settlement, "settle", hooked(lambda: Everything.sender))
-    for name in ("WAIT", "GATHERING", "PAUSE"):
+    for name in ("RECEIVE_WAIT", "GATHER_TIME", "SMALL_BATCH_PAUSE"):
         monkeypatch.setattr(sources, name, 0.0)
     for name in ("_IDLE_REPORT_INTERVAL", "_SETTLE_INTERVAL"):
         monkeypatch.setattr(pipeline, name, 0.002)

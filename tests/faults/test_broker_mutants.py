@@ -50,8 +50,8 @@ class Unguarded(Projector):
         """Have the effects, and remember nothing of it."""
         del reached
         arrivals = [Arrival(each.key, int(dict(each.headers)["ce_streamversion"]), each) for each in messages]
-        with self._applying.workspace.transaction() as connection:
-            self._applying.fold(self._applying.fence(connection), arrivals, Counters())
+        with self._applier.workspace.transaction() as connection:
+            self._applier.fold(self._applier.fence(connection), arrivals, Counters())
         return True
 
 

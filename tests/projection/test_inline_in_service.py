@@ -89,15 +89,15 @@ def test_a_retried_unit_of_work_is_in_the_read_model_once(database_url: str) -> 
 def test_a_projector_that_reads_the_store_waits_for_no_inline_append(url: str) -> None:
     """A caller may keep its transaction open for as long as it likes: neither projector nor another append waits."""
     with projector(url) as running, psycopg.connect(url) as first, psycopg.connect(url) as second:
-        for connection in (running._applying.workspace.connection, second):
+        for connection in (running._applier.workspace.connection, second):
             connection.execute("set lock_timeout = '100ms'")
             connection.commit()
         SHOP.append(first, "order-1", Ordered("ann", 1))
 
-        running._applying.save(Reached(1))
+        running._applier.save(Reached(1))
         running.apply([message("order-3", 1, Ordered("cy", 1))])
         SHOP.append(second, "order-2", Ordered("bob", 1))
-        running._applying.save(Reached(2))
+        running._applier.save(Reached(2))
         first.commit()
         second.commit()
 

@@ -134,7 +134,7 @@ class TransportFeeder:
             live = self._live(connection)
             parked = building.checkpoints.newly_parked(connection, building.rebuild.generation, live.generation)
         newly = set(parked)
-        gaps = [stream for stream in self._projector.held() if stream in newly] if newly else []
+        gaps = [stream for stream in self._projector.held_streams() if stream in newly] if newly else []
         if gaps:
             raise RebuildRefused(
                 f"events of {len(gaps):,} streams are missing in the transport and in the store, as of {gaps[0]}: the "

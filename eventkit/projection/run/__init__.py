@@ -1,4 +1,4 @@
-"""The process that runs projections: where messages come from, term after term."""
+"""The process that runs projections: sources of messages, terms, supervision."""
 
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
 from eventkit.projection.run.import_path import attribute_at, load_projections, started_as_module

@@ -1,11 +1,11 @@
-"""What a broker that keeps no history may not have brought: from the store, at each start and each hour.
+"""Read from the store the events that a broker without history may lack, at each start and each hour.
 
-The group has its place at the broker before this begins, so what is published from then on waits there, and everything
-published before is in the store by now. What comes both ways is a duplicate, which the checkpoints know. So the history
-of a new projection is there, and so is what was sent while a group's queues were gone, or while the database was one
-that has been restored since. One process of the projection does it, under the lease that a reader of the store takes.
+The group exists at the broker before the backfill begins. Later events wait in the group, and earlier events are in the
+store. An event that comes both ways is a duplicate, and the checkpoints skip it. So a new projection gets its history.
+A projection also gets the events that were sent while the group's queues were gone, or before its database was
+restored. One process of the projection does it, under the lease of a reader of the store.
 
-    subscribe -> read the store from the position that is saved up to where it is now -> follow the group
+    subscribe -> read the store from the saved position to its present end -> follow the group
 """
 
 import logging
@@ -16,20 +16,20 @@ from eventkit.projection.run.sources import StoreSource
 
 logger = logging.getLogger("eventkit.projection")
 
-EVERY = 3_600.0  # seconds
+BACKFILL_INTERVAL = 3_600.0  # seconds
 
 
 class Backfill:
-    """One projection's way to a group."""
+    """The backfill of one projection before it reads its group."""
 
     def __init__(self, projector: Projector, source: StoreSource, group: str) -> None:
-        """Read with `source`, which nothing has read from yet."""
+        """Read from `source`, which is unread so far."""
         self._projector = projector
         self._source = source
         self._group = group
 
-    def join(self, horizon: int, goes_on: Callable[[], bool]) -> None:
-        """Apply the store's events up to a position, unless `goes_on` says no before the end."""
+    def run(self, horizon: int, keep_running: Callable[[], bool]) -> None:
+        """Apply the store's events up to the position `horizon`; end earlier if `keep_running` returns False."""
         name, position = self._projector.projection.name, self._source.position
         if not position:
             logger.info(
@@ -39,7 +39,7 @@ class Backfill:
         idle = False
 
         def has_more() -> bool:
-            return not self._done(horizon, idle=idle) and goes_on()
+            return not self._done(horizon, idle=idle) and keep_running()
 
         while not self._projector.stop.is_set() and has_more():
             # crash point: read, not saved -> read again, skipped as duplicates

@@ -1,7 +1,7 @@
-"""The connections of one projection's process: to the read models' database, and to the event store, elsewhere or not.
+"""The connections of one projection's process: to the read models' database, and to the event store.
 
-Each bears the projection's name and what it is for, so that an operator finds it in `pg_stat_activity`. Called by
-`running`.
+The store may be in another database. The name of each connection has the projection and the purpose, so that an
+operator finds it in `pg_stat_activity`.
 """
 
 from contextlib import ExitStack, closing
@@ -15,16 +15,15 @@ from eventkit.projection.apply import Decrypter
 from eventkit.storage.db import connect
 from eventkit.storage.events import History, OwnHistory, RemoteHistory
 
-_OURS = 8  # seconds that our own code may take between two statements
-# After that long a batch goes around what others have locked.
-_SESSION = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": f"{_OURS}s"}
+# After 2 s a batch leaves out the streams that others have locked. Eventkit's code takes less than 8 s between two
+# statements.
+_SESSION = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "8s"}
 
 
 class Connections:
-    """Connects for a projection; whoever asks for a connection closes it."""
+    """Opens connections for a projection; the caller closes each."""
 
     def __init__(self, projection: str, settings: Settings, store_url: str | None) -> None:
-        """Connect to nothing yet."""
         self._projection = projection
         self._settings = settings
         self._store_url = store_url
@@ -39,18 +38,18 @@ class Connections:
         return self._connect("projector", self._settings.require_database(), autocommit=False, options=options)
 
     def store(self, name: str, *, options: dict[str, str] = _SESSION) -> psycopg.Connection[Any]:
-        """Connect to the event store, wherever it is."""
+        """Connect to the event store."""
         url = self._store_url or self._settings.require_database()
         return self._connect(name, url, autocommit=True, options=options)
 
     def history(self, connection: psycopg.Connection[Any]) -> History:
-        """Return where what is missing is read: on the read models' own connection where the store is there."""
+        """Return the history for missing events: on `connection` if the store is in the same database."""
         if self._store_url is None:
             return OwnHistory(connection, self._settings.schema)
         return RemoteHistory(lambda: self.store("projector repair"), self._settings.schema)
 
-    def opening(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Decrypter | None:
-        """Return who opens personal data, by the store's keys; None where there is no master key."""
+    def decrypter(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Decrypter | None:
+        """Return a decrypter of personal data with the store's keys; None without a master key."""
         masters, schema = self._settings.master_keys, self._settings.schema
         if masters is None:
             return None

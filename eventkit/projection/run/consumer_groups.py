@@ -1,8 +1,8 @@
-"""The names of consumer groups, and the removal of those that nobody needs any more.
+"""The names of consumer groups, and the removal of abandoned groups.
 
-A read model's group bears the installation and the projection's incarnation: two databases never share one, and a read
-model that begins anew begins at the first event. What acts must not read again, so its group bears the installation
-alone and outlives its projection's row.
+The name of a read model's group has the installation and the projection's incarnation. So two databases never share a
+group, and a new read model begins at the first event. Handlers that act must not act twice on an event. Their group
+has the name of the installation alone, and outlives the projection's row.
 """
 
 import logging
@@ -16,8 +16,6 @@ from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.projection")
 
-_SHORT = 8  # hexadecimal digits of an id
-
 
 def broker_of(url: str) -> str:
     """Return the kind of broker that a transport URL names."""
@@ -27,7 +25,10 @@ def broker_of(url: str) -> str:
 def remove_abandoned(
     connection: psycopg.Connection[Any], schema: str, transport: Transport, broker: str
 ) -> list[ConsumerGroup]:
-    """Remove the groups at a broker that nobody needs any more, on an autocommit connection; return those that stay."""
+    """Remove the abandoned groups at a broker; return the groups that could not be removed.
+
+    The connection is an autocommit connection to the read models' database.
+    """
     groups, left = ConsumerGroups(schema), []
     for group in groups.all(connection):
         if not group.abandoned or group.broker != broker:

@@ -1,4 +1,4 @@
-"""Finds projections, and whatever else an operator names, by their path in the code: `package.module:attribute`."""
+"""Import projections and other objects by their path in the code: `package.module:attribute`."""
 
 import importlib
 import sys
@@ -21,15 +21,16 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
 
 
 def started_as_module() -> None:
-    """Put the working directory last on the path, where `python -m` has put it first."""
+    """Move the working directory to the end of the Python path; `python -m` has put it first."""
     if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
         sys.path.append(sys.path.pop(0))
 
 
 def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitError] = ProjectionError) -> object:
-    """Return what a path leads to, searching the working directory last; errors say `what` it is.
+    """Return the object at a path; error messages call it `what`, and its import errors are of the class `wrong`.
 
-    Last: a file there that is named like a module of Python's or a broker's client must not take its place.
+    The working directory is searched last: a file there must not hide a module of Python or of a broker's client with
+    the same name.
     """
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -78,7 +79,7 @@ def _reason(error: BaseException, module: str, attribute: str) -> str:
 
 
 def _hidden(module: str) -> str:
-    """Say so where the working directory has a module of that name, and another comes before it."""
+    """Return a note if another module hides the working directory's module of that name."""
     top = module.partition(".")[0]
     found = getattr(sys.modules.get(top), "__file__", None)
     here = next((path for path in (Path(f"{top}.py").absolute(), Path(top).absolute()) if path.exists()), None)

@@ -1,12 +1,12 @@
-"""Runs a projection: receive, apply in one transaction, take a second look at what did not advance, acknowledge.
+"""Run a projection: receive a batch, apply it in one transaction, handle the streams that did not advance, acknowledge.
 
     source --receive--> runs of streams --apply--> read model + checkpoints --acknowledge--> source
                              |  did not advance, or failed (found by halves)
-                             +--> second look: dropped, repaired, applied, or parked with its stream
+                             +--> one stream alone: dropped, repaired, applied, or parked
 
-A message is acknowledged when its effect, its dead letter or the fact that it is a duplicate is committed: whatever
-dies before is delivered again, and its checkpoint says what has been done. Called by the `eventkit projector` command;
-one projector is used by one thread.
+A message is acknowledged when its effect or its dead letter is committed, or when it is a duplicate. If the process
+dies before, the message is delivered again, and the checkpoint shows whether it was applied. Called by the
+`eventkit projector` command; one thread uses one projector.
 """
 
 import logging
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventkit.projection")
 
-REPORT = 10.0  # seconds between log lines
-HELD = 30.0  # seconds between looks at streams that wait for missing events
-FULL = 0.1  # seconds between looks at streams that wait, while nothing more is received
-ASKED = 1.0  # seconds between looks for redrives that an operator has asked for, and the longest that one look takes
+REPORT_INTERVAL = 10.0  # seconds between log lines
+HELD_INTERVAL = 30.0  # seconds between retries of streams that wait for missing events
+FULL_WAIT = 0.1  # seconds between retries of waiting streams, while nothing more is received
+REDRIVE_INTERVAL = 1.0  # seconds between queries for redrives that an operator has requested
+RETRY_TIME = 1.0  # seconds that one retry of held, waiting or requested streams may take
 
 
 class Projector:
@@ -46,7 +47,7 @@ class Projector:
 
     def __init__(
         self,
-        applying: BatchApplier,
+        applier: BatchApplier,
         *,
         history: History,
         schema: str = "eventkit",
@@ -54,120 +55,120 @@ class Projector:
         aside: SetAside | None = None,
         lanes: Sequence[BatchApplier] = (),
     ) -> None:
-        """Put the parts together; the connection that `applying` works on, and history, are this projector's alone.
+        """Project with `applier`; its connection and `history` belong to this projector alone.
 
-        Streams wait in `aside`; without it, whatever a handler calls and is away holds up all of them. `lanes` apply
-        parts of a batch on connections of their own, at the same time.
+        `aside` keeps the streams that wait for an unavailable service; without it, the whole projection waits. `lanes`
+        are further appliers: they apply parts of a batch at the same time, each on its own connection.
         """
-        self.projection = applying.projection
+        self.projection = applier.projection
         self.counters = Counters()
         self.stop = stop or Stop()
-        self.worked = time.monotonic()  # when the last batch was done
+        self.idle_since = time.monotonic()  # the end of the last batch
         self._schema = schema
-        self._marks: dict[tuple[str, int], Mark] = {}  # of shards, what has not been saved yet
-        self._applying = applying
+        self._marks: dict[tuple[str, int], Mark] = {}  # by topic and shard: places that are not saved yet
+        self._applier = applier
         self._aside = aside
-        self._full_told = -HELD  # when
-        self._held_upto = ""  # the last stream that was looked at, where a look has not come to the end
-        self._second = StreamParking(self._applying, history, schema=schema)
-        self._culprits = EventIsolation(self._applying, self._second, self.stop, set_aside=aside, lanes=lanes)
+        self._full_logged = -HELD_INTERVAL  # time of the last warning that the waiting streams are full
+        self._last_held = ""  # the last held stream that was retried, if the last retry ran out of time
+        self._parking = StreamParking(self._applier, history, schema=schema)
+        self._isolation = EventIsolation(self._applier, self._parking, self.stop, set_aside=aside, lanes=lanes)
         self._has_lanes = bool(lanes)
-        self._waits = None if aside is None else WaitsReport(aside, self._write_waits)
+        self._waits_report = None if aside is None else WaitsReport(aside, self._write_waits)
 
     def start(self, *, known: bool = False) -> int:
-        """Register the projection, check its version and its table, and try the streams that wait for missing events.
+        """Register the projection, check its version and its table, and retry the streams with missing events.
 
-        Return how far the store has been read.
+        Return the position up to which the store has been read.
         """
-        position = self._applying.saved = self.register(known=known)
-        if self._waits is not None:
-            self._waits.start()
-        self.look_at_held()
+        position = self._applier.saved = self.register(known=known)
+        if self._waits_report is not None:
+            self._waits_report.start()
+        self.retry_held()
         return position
 
     def register(self, *, known: bool = False) -> int:
-        """Register the projection unless it is `known`, and check it; return how far the store has been read."""
-        return self._culprits.certainly(partial(self._applying.register, known=known)).position
+        """Register the projection unless it is `known`, and check it; return the position that the store is read to."""
+        return self._isolation.certainly(partial(self._applier.register, known=known)).position
 
-    def tell_waits(self) -> None:
-        """Let other processes know which handlers' events wait in this one, where that has changed."""
-        if self._waits is not None:
-            self._waits.tell()
+    def report_waits(self) -> None:
+        """Write to the database which handlers' events wait in this process, if that has changed."""
+        if self._waits_report is not None:
+            self._waits_report.report()
 
     def _write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
-        self._culprits.certainly(lambda: self._applying.write_waits(process, waiting))
+        self._isolation.certainly(lambda: self._applier.write_waits(process, waiting))
 
     @property
     def has_attempts(self) -> bool:
-        """Whether an event that has failed will be tried again soon, or parked."""
+        """Whether a failed event will be retried soon, or parked."""
         return self._aside is not None and self._aside.has_attempts
 
-    def begins(self) -> bool:
-        """Return whether nothing was applied yet, by anybody."""
-        return self._culprits.certainly(self._applying.begins)
+    def is_new(self) -> bool:
+        """Return whether no process has applied an event yet."""
+        return self._isolation.certainly(self._applier.begins)
 
-    def read_again(self) -> None:
-        """Let the store be read from its beginning."""
-        self._culprits.certainly(self._applying.read_again)
+    def reset_position(self) -> None:
+        """Set the saved position to the beginning of the store."""
+        self._isolation.certainly(self._applier.read_again)
 
     @property
     def group(self) -> str:
-        """The projection's consumer group; known when it is registered."""
-        return self._applying.group
+        """The projection's consumer group; empty before `register`."""
+        return self._applier.group
 
-    def resuming(self, begin: Begin) -> ResumePoints:
-        """Return what says where this projector resumes reading at a broker."""
-        return ResumePoints(self._applying, schema=self._schema, begin=begin)
+    def resume_points(self, begin: Begin) -> ResumePoints:
+        """Return the places at which this projector resumes reading at a broker."""
+        return ResumePoints(self._applier, schema=self._schema, begin=begin)
 
-    def follows(self, group: str, broker: str, topics: Sequence[str]) -> None:
-        """Record a group at a broker that is about to be joined."""
-        self._culprits.certainly(lambda: self._applying.follow(group, broker, topics))
+    def record_group(self, group: str, broker: str, topics: Sequence[str]) -> None:
+        """Record a consumer group at a broker before joining it."""
+        self._isolation.certainly(lambda: self._applier.follow(group, broker, topics))
 
-    def run(self, source: Source, *, goes_on: Callable[[], bool] = lambda: True) -> None:
-        """Work until `stop` is set or `goes_on` says no; report now and then."""
-        looked = reported = time.monotonic()
-        asked = 0.0
-        told = str(self.counters)
+    def run(self, source: Source, *, keep_running: Callable[[], bool] = lambda: True) -> None:
+        """Apply batches until `stop` is set or `keep_running` returns False; log the counters every ten seconds."""
+        retried_at = reported_at = time.monotonic()
+        redriven_at = 0.0
+        reported = str(self.counters)
         try:
-            while not self.stop.is_set() and goes_on():
+            while not self.stop.is_set() and keep_running():
                 self.step(source)
-                if time.monotonic() - asked > ASKED:
-                    self.redrive_asked()
-                    asked = time.monotonic()
-                self.tell_waits()
+                if time.monotonic() - redriven_at > REDRIVE_INTERVAL:
+                    self.redrive_requested()
+                    redriven_at = time.monotonic()
+                self.report_waits()
                 now = time.monotonic()
-                if now - reported > REPORT and told != str(self.counters):
-                    reported, told = now, str(self.counters)
+                if now - reported_at > REPORT_INTERVAL and reported != str(self.counters):
+                    reported_at, reported = now, str(self.counters)
                     self.report()
-                if now - looked > HELD:
-                    looked = now
-                    self.look_at_held()
+                if now - retried_at > HELD_INTERVAL:
+                    retried_at = now
+                    self.retry_held()
         finally:
             self.report()
 
     def step(self, source: Source) -> int:
-        """Apply the next batch, and streams that have waited; return how many messages the batch had."""
+        """Apply the next batch, and retry waiting streams; return how many messages the batch had."""
         messages = [] if self._is_full() else source.receive()
         self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
         reached = Reached(source.position, list(self._marks.values()))
         if messages and not self._apply(messages, Reached(None) if self.projection.answers else reached):
             return len(messages)
-        if (messages or self._aside) and self._take_up():
+        if (messages or self._aside) and self._retry_waiting():
             if not self.projection.answers:
                 self._save(reached)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
-            source.acknowledge(self._settled(messages, source))
-            if self.projection.answers:  # saved before, it would pass over requests whose replies have not left
+            source.acknowledge(self._finished(messages, source))
+            if self.projection.answers:  # saved earlier, a restart would skip requests whose replies were not sent
                 self._save(reached)
             if messages:
-                self.worked = time.monotonic()
+                self.idle_since = time.monotonic()
         return len(messages)
 
     def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:
-        """Give each message its effect, or a place among the dead letters, or nothing if it had it before; and commit.
+        """Apply, park or skip each message, then commit.
 
-        `position` is where the store is to be read from after these messages, where they came from it. False when asked
-        to stop before all had theirs, or when some wait: they are not to be acknowledged.
+        `position` is saved as the place to read on from, if the messages came from the store. Return False if the
+        projector was stopped before the end, or if messages wait: then do not acknowledge them.
         """
         reached = Reached(position)
         if not self._apply(messages, reached):
@@ -176,7 +177,7 @@ class Projector:
         return not self._aside
 
     def _apply(self, messages: Sequence[Message], reached: Reached) -> bool:
-        """Apply messages, or set their streams aside; False when asked to stop."""
+        """Apply messages, or set their streams aside; return False if stopped."""
         from_store = reached.position is not None
         batch = gather(messages, from_store=from_store, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
@@ -194,15 +195,15 @@ class Projector:
     def _apply_runs(self, runs: Sequence[Run], *, reached: Reached | None = None) -> bool:
         whole = [run for run in runs if run.whole]
         odd = [run for run in runs if not run.whole]
-        left = self._culprits.apply(whole, self.counters, reached=None if odd else reached)
-        return all(self._culprits.repair(run, self.counters) for run in [*odd, *left])
+        left = self._isolation.apply(whole, self.counters, reached=None if odd else reached)
+        return all(self._isolation.repair(run, self.counters) for run in [*odd, *left])
 
     def _is_full(self) -> bool:
-        """Whether so much waits that nothing more is received for now; say so, once and then every half minute."""
+        """Return whether too much waits to receive more; log it at first, then every half minute."""
         if self._aside is None or not self._aside.is_full:
             return False
-        if time.monotonic() - self._full_told > HELD:
-            self._full_told = time.monotonic()
+        if time.monotonic() - self._full_logged > HELD_INTERVAL:
+            self._full_logged = time.monotonic()
             logger.warning(
                 "%s receives nothing more: %d streams wait, with %d MB, %d of them for locks",
                 self.projection.name,
@@ -210,89 +211,92 @@ class Projector:
                 self._aside.size // 1_000_000,
                 self._aside.locked,
             )
-        self.stop.wait(FULL)
+        self.stop.wait(FULL_WAIT)
         return True
 
-    def _take_up(self) -> bool:
-        """Try streams that have waited, for a second or so; False when asked to stop before one was through."""
-        deadline = time.monotonic() + ASKED
+    def _retry_waiting(self) -> bool:
+        """Retry waiting streams for about a second; return False if stopped in the middle of one."""
+        deadline = time.monotonic() + RETRY_TIME
         while self._aside and not self.stop.is_set() and time.monotonic() < deadline:
             runs = self._aside.take(self.projection.batch)
             if not runs:
                 break
             waited = len(self._aside)
-            done = self._culprits.repair(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
+            done = self._isolation.repair(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
             if not done:
                 return False
             if len(self._aside) <= waited:
-                self.worked = time.monotonic()
+                self.idle_since = time.monotonic()
         return True
 
-    def _settled(self, messages: Sequence[Message], source: Source) -> Sequence[Message]:
-        """Return the messages to acknowledge now; a position says it for the store."""
+    def _finished(self, messages: Sequence[Message], source: Source) -> Sequence[Message]:
+        """Return the messages to acknowledge now; a store's position needs no acknowledgement."""
         if self._aside is None or source.position is not None:
             return messages
         return self._aside.hold(messages)
 
     def _save(self, reached: Reached) -> None:
-        """Remember how far the source was read: below the first event that waits."""
+        """Save how far the source was read: below the first waiting event."""
         if self._aside is not None and self._aside:
             position = None if reached.position is None else self._aside.floor(reached.position)
             reached = Reached(position)
-        unsaved = self._applying.unsaved(reached)
+        unsaved = self._applier.unsaved(reached)
         if unsaved is not None:
-            self._culprits.certainly(lambda: self._applying.save(unsaved))
+            self._isolation.certainly(lambda: self._applier.save(unsaved))
         if not self._aside:
             self._marks.clear()
 
     def report(self) -> None:
-        """Write the counters into the log."""
+        """Log the counters."""
         logger.info("projector %s: %s", self.projection.name, self.counters)
 
-    def look_at_held(self) -> None:
-        """Look again, for a second or so, at the streams that wait for missing events: the store may have them now.
+    def retry_held(self) -> None:
+        """Retry, for about a second, the streams that wait for missing events: the store may have them now.
 
-        Where there are more, the next look goes on with those.
+        The next call continues after the last stream of this one.
         """
-        deadline = time.monotonic() + ASKED
-        for stream in self.held(self._held_upto):
-            self._culprits.repair(Run(stream, []), self.counters)
-            self._held_upto = stream
+        deadline = time.monotonic() + RETRY_TIME
+        for stream in self.held_streams(self._last_held):
+            self._isolation.repair(Run(stream, []), self.counters)
+            self._last_held = stream
             if self.stop.is_set() or time.monotonic() > deadline:
                 return
-        self._held_upto = ""
+        self._last_held = ""
 
-    def held(self, after: str = "") -> Iterator[str]:
-        """Yield the streams that wait for missing events and for nothing else, in order."""
-        while found := self._culprits.certainly(partial(self._second.held, after)):
+    def held_streams(self, after: str = "") -> Iterator[str]:
+        """Yield the streams that wait only for missing events, in order, from above `after`."""
+        while found := self._isolation.certainly(partial(self._parking.held, after)):
             yield from found
             after = found[-1]
 
-    def redrive_asked(self, reserved_for: str | None = None) -> int:
-        """Redrive what an operator has asked for, for a second or so; return how many streams were tried."""
-        deadline = time.monotonic() + ASKED
+    def redrive_requested(self, reserved_for: str | None = None) -> int:
+        """Redrive, for about a second, the streams that an operator has requested; return how many were tried."""
+        deadline = time.monotonic() + RETRY_TIME
         tried = 0
-        for stream in self._culprits.certainly(partial(self._second.asked, reserved_for)):
+        for stream in self._isolation.certainly(partial(self._parking.asked, reserved_for)):
             if self.stop.is_set() or time.monotonic() > deadline:
                 break
-            if not self._culprits.repair(Run(stream, []), self.counters, redrive=True):
-                break  # something that its handler calls is away: it stays asked for
-            goes_on = not self.is_parked(stream)
-            logger.info("%s redrives %s: it %s", self.projection.name, stream, "goes on" if goes_on else "stays parked")
+            if not self._isolation.repair(Run(stream, []), self.counters, redrive=True):
+                break  # a service that its handler calls is away: the request stays
+            parked = self.is_parked(stream)
+            logger.info("%s redrives %s: it %s", self.projection.name, stream, "stays parked" if parked else "goes on")
             tried += 1
         return tried
 
     def redrive(self, stream: str) -> bool:
-        """Apply a parked stream's letters in order; return whether it goes on. What fails again stays, and says why."""
-        self._culprits.repair(Run(stream, []), self.counters, redrive=True)
+        """Apply a parked stream's letters in order; return whether the stream is released.
+
+        An event that fails again stays parked, with the new reason.
+        """
+        self._isolation.repair(Run(stream, []), self.counters, redrive=True)
         return not self.is_parked(stream)
 
     def is_parked(self, stream: str) -> bool:
         """Return whether a stream is parked."""
-        return self._culprits.certainly(lambda: self._second.is_parked(stream))
+        return self._isolation.certainly(lambda: self._parking.is_parked(stream))
 
     def refuse_waiting(self) -> None:
-        """Raise ProjectionError where streams wait for something that a handler calls."""
+        """Raise ProjectionError if streams wait for a service that a handler calls."""
         if self._aside:
             reasons = "; ".join(f"{breaker.handler.name}: {breaker.reason}" for breaker in self._aside.breakers)
             raise ProjectionError(
@@ -306,9 +310,9 @@ class Projector:
                 (message.key, Letter(0, _digest(message), "", "malformed", reason, 1, message))
                 for message, reason in malformed
             ]
-            self._culprits.certainly(lambda: self._second.keep_malformed(letters, self.counters))
+            self._isolation.certainly(lambda: self._parking.keep_malformed(letters, self.counters))
 
 
 def _digest(message: Message) -> UUID:
-    """Return an id for a message that has none: the same for the same content."""
+    """Return an id for a message without one: the same for the same content."""
     return uuid5(NAMESPACE_OID, repr((message.topic, message.key, message.value, message.headers)))

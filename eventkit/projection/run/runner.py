@@ -1,7 +1,7 @@
-"""One projection with all that it needs, term after term: connects, subscribes, runs, and lets go of everything.
+"""Run one projection in terms: connect, subscribe, run the projector, close everything.
 
-A term ends when it is asked to, when it was idle for long enough, when the store has a new category to subscribe to, or
-with an error, after which the next term begins from nothing. Called by `supervision`.
+A term ends when it is stopped, when it was idle for long enough, when the store has a new category to subscribe to, or
+with an error. The next term opens all connections again. Called by `supervision`.
 """
 
 import logging
@@ -21,7 +21,7 @@ from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import Projection
 from eventkit.projection.failure import Breakers, SetAside
-from eventkit.projection.run.backfill import EVERY, Backfill
+from eventkit.projection.run.backfill import BACKFILL_INTERVAL, Backfill
 from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
 from eventkit.projection.run.projector import Projector
@@ -36,96 +36,101 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
 
-_LOOK = 5.0  # seconds between looks for categories that the store did not have before
+_TOPIC_CHECK_INTERVAL = 5.0  # seconds between checks for new categories in the store
+_FIRST_TOPIC_INTERVAL = 1.0  # seconds, the same while no topic is known
 
 
 class SourceOptions(msgspec.Struct, frozen=True):
-    """What an operator says about a projection's source."""
+    """The operator's options for a projection's source."""
 
     from_store: bool = False
     group: str | None = None  # the projection's own unless given
     topics: tuple[str, ...] = ()
     store_url: str | None = None  # where the event store is not in the read models' database
     until_idle: float | None = None  # seconds
-    begin: Begin = Begin.REFUSE  # where what acts begins whose place at the broker is gone
+    begin: Begin = Begin.REFUSE  # for handlers that act, if their place at the broker is gone
 
 
 class ProjectionRunner:
-    """One projection, by settings."""
+    """Runs one projection with some settings."""
 
-    def __init__(self, projection: Projection, settings: Settings, wanted: SourceOptions) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, projection: Projection, settings: Settings, options: SourceOptions) -> None:
         self.counters = Counters()
-        self._breakers = Breakers(projection.name)  # what is away stays away from one term to the next
+        self._breakers = Breakers(projection.name)  # they outlive a term: an unavailable service stays so in the next
         self._known = False  # whether this process has seen the projection's row
-        self._waits = False  # for a first topic
-        self._since = 0.0  # when that began
-        self._join_by = math.inf  # when a broker that keeps no history may have lost something again
+        self._topicless_since: float | None = None  # on the monotonic clock: when it began to wait for a first topic
+        self._backfill_at = math.inf  # when the next backfill is due, at a broker without history
         self._projection = projection
         self._settings = settings
-        self._wanted = wanted
-        self._connections = Connections(projection.name, settings, wanted.store_url)
+        self._options = options
+        self._connections = Connections(projection.name, settings, options.store_url)
 
     def preflight(self) -> None:
-        """Check database, broker and projection before the start; raise the first error. A remote store may be away."""
+        """Connect to everything once; raise the error of the first part that is wrong or missing.
+
+        A store in another database may be away.
+        """
         with ExitStack() as stack:
             projector = self._projector(stack, Stop())
-            self._reach_store()
-            if not self._wanted.from_store:
-                self._reach_topics(stack)
+            self._check_store()
+            if not self._options.from_store:
+                self._check_topics(stack)
             projector.register()
-            if not self._wanted.from_store:
+            if not self._options.from_store:
                 self._remove_abandoned(stack)
-            self._tell_pruned(projector)
+            self._warn_of_pruned(projector)
 
     def redrive(self, stop: Stop, reserved_for: str) -> None:
-        """Redrive what an operator has asked this process to do by its own code, whoever else runs the projection."""
+        """Redrive the streams whose requests are reserved for this process, with its own code.
+
+        Other processes may run the projection meanwhile.
+        """
         with ExitStack() as stack:
             projector = self._projector(stack, stop)
             projector.register()
-            while projector.redrive_asked(reserved_for):
+            while projector.redrive_requested(reserved_for):
                 pass
 
     def work(self, stop: Stop) -> None:
-        """Run terms until one is the last."""
+        """Run terms until `stop` is set or a term is the last."""
         try:
             while not stop.is_set() and self._term(stop):
                 pass
         except CallInterrupted:
             name = self._projection.name
-            logger.info("projector %s: a handler was under way and is cancelled: it will be done again", name)
+            logger.info("projector %s: a running handler was cancelled: its event will be applied again", name)
 
     def _term(self, stop: Stop) -> bool:
-        """Return whether another term shall follow."""
+        """Run one term; return whether another follows."""
         with ExitStack() as stack:
             projector = self._projector(stack, stop, lanes=self._projection.lanes)
             projector.start(known=self._known)
             self._known = True
-            if self._wanted.from_store:
+            if self._options.from_store:
                 return self._from_store(projector, stack)
             return self._from_transport(projector, stack)
 
     def _projector(self, stack: ExitStack, stop: Stop, *, lanes: int = 1) -> Projector:
-        applying = self._applying(stack, stop)
-        others = [self._applying(stack, stop, applying.recent) for _ in range(1, lanes)]
-        history = self._connections.history(applying.workspace.connection)
+        applier = self._applier(stack, stop)
+        others = [self._applier(stack, stop, applier.recent) for _ in range(1, lanes)]
+        history = self._connections.history(applier.workspace.connection)
         stack.callback(history.close)
         aside, schema = SetAside(self._projection.handlers, self._breakers), self._settings.schema
-        projector = Projector(applying, history=history, schema=schema, stop=stop, aside=aside, lanes=others)
+        projector = Projector(applier, history=history, schema=schema, stop=stop, aside=aside, lanes=others)
         projector.counters = self.counters
         return projector
 
-    def _applying(self, stack: ExitStack, stop: Stop, recent: Recent | None = None) -> BatchApplier:
-        """Return what applies, on a connection of its own."""
+    def _applier(self, stack: ExitStack, stop: Stop, recent: Recent | None = None) -> BatchApplier:
+        """Return an applier on a new connection."""
         connection = self._connections.batches(self._projection.idle_limit)
         workspace = self._projection.workspace(connection, interrupted=stop.is_set)
         stack.callback(workspace.close)
-        schema, opening = self._settings.schema, self._connections.opening(connection, stack)
-        return BatchApplier(self._projection, workspace, schema=schema, decrypter=opening, recent=recent)
+        schema, decrypter = self._settings.schema, self._connections.decrypter(connection, stack)
+        return BatchApplier(self._projection, workspace, schema=schema, decrypter=decrypter, recent=recent)
 
-    def _tell_pruned(self, projector: Projector) -> None:
-        """Warn of a read model that will lack events, where the transport does not have them either."""
-        if self._wanted.store_url or not projector.begins():
+    def _warn_of_pruned(self, projector: Projector) -> None:
+        """Warn if a new read model will lack pruned events."""
+        if self._options.store_url or not projector.is_new():
             return
         with self._connections.store("projector topics") as connection:
             counts = pruned_categories(connection, self._settings.schema)
@@ -138,92 +143,97 @@ class ProjectionRunner:
                 ", ".join(f"{count:,} of {category}" for category, count in pruned.items()),
             )
 
-    def _reach_topics(self, stack: ExitStack) -> None:
+    def _check_topics(self, stack: ExitStack) -> None:
         transport, topics = self._transport(stack), self._topics()
         transport.check(topics)
         transport.partitions(topics)
 
     def _remove_abandoned(self, stack: ExitStack) -> None:
-        """Remove the groups that deleted projections have left at the broker."""
+        """Remove the groups of deleted projections at the broker."""
         transport, broker = self._transport(stack), broker_of(self._settings.require_transport())
         with self._connections.read_models("projector groups", autocommit=True) as connection:
             remove_abandoned(connection, self._settings.schema, transport, broker)
 
-    def _reach_store(self) -> None:
+    def _check_store(self) -> None:
         try:
             with self._connections.store("projector reader") as store:
                 projection = self._projection
                 refuse_unknown_types(store, self._settings.schema, projection.catalog, categories=projection.categories)
         except DatabaseUnavailable as error:
-            if self._wanted.from_store:
+            if self._options.from_store:
                 raise
             logger.warning("projector %s cannot repair gaps until the store is there: %s", self._projection.name, error)
 
     def _from_transport(self, projector: Projector, stack: ExitStack) -> bool:
         topics = self._topics()
         if not topics:
-            if not self._waits:
-                logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
-            self._waits = True
-            self._since = self._since or time.monotonic()
-            limit = self._wanted.until_idle
-            return not projector.stop.wait(_LOOK / 5) and (limit is None or time.monotonic() - self._since <= limit)
+            return self._wait_for_topic(projector)
         source = self._subscribe(topics, projector, stack)
-        looked = time.monotonic()
+        checked_at = time.monotonic()
 
-        def goes_on() -> bool:
-            nonlocal looked
-            if time.monotonic() - looked > _LOOK and not self._told():
-                looked = time.monotonic()
+        def keep_running() -> bool:
+            nonlocal checked_at
+            if time.monotonic() - checked_at > _TOPIC_CHECK_INTERVAL and not self._has_fixed_topics():
+                checked_at = time.monotonic()
                 return self._topics() == topics
-            return time.monotonic() < self._join_by and not self._is_idle(projector, source)
+            return time.monotonic() < self._backfill_at and not self._is_idle(projector, source)
 
-        projector.run(source, goes_on=goes_on)
+        projector.run(source, keep_running=keep_running)
         return not self._has_ended(projector, source)
 
-    def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
-        held = self._store_source(projector, stack)
-        if held is None:
+    def _wait_for_topic(self, projector: Projector) -> bool:
+        """Wait a second for the first event of the store; return False if stopped, or idle for too long."""
+        if self._topicless_since is None:
+            logger.info("%s waits for the first event of its store: no topic is known yet", self._projection.name)
+            self._topicless_since = time.monotonic()
+        if projector.stop.wait(_FIRST_TOPIC_INTERVAL):
             return False
-        lease, source = held
+        limit = self._options.until_idle
+        return limit is None or time.monotonic() - self._topicless_since <= limit
 
-        def goes_on() -> bool:
+    def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
+        leased = self._store_source(projector, stack)
+        if leased is None:
+            return False
+        lease, source = leased
+
+        def keep_running() -> bool:
             lease.check()
             return not self._is_idle(projector, source)
 
-        projector.worked = time.monotonic()  # another process may have had the lease for long
-        projector.run(source, goes_on=goes_on)
+        projector.idle_since = time.monotonic()  # another process may have had the lease for long
+        projector.run(source, keep_running=keep_running)
         self._has_ended(projector, source)
         return False
 
     def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
-        """Wait for the lease of the one process that reads the store; None when asked to stop before."""
+        """Wait for the lease of the one process that reads the store; return None if stopped before."""
         name = f"projector:{self._projection.name}"
-        holding = self._connections.read_models("projector lease", autocommit=True)
-        lease = Lease(holding, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
+        lease_connection = self._connections.read_models("projector lease", autocommit=True)
+        lease = Lease(lease_connection, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
         stack.callback(lease.release)
         if not lease.acquire(projector.stop.is_set):
             return None
-        position = projector.start(known=True)  # after the lease: it has moved on under the process that held it before
-        reading = self._connections.store("projector reader", options=READING)
-        stack.callback(reading.close)
-        drawn = EventLog(reading, self._settings.schema).drawn()
+        position = projector.start(known=True)  # the previous holder of the lease has advanced it
+        reader = self._connections.store("projector reader", options=READING)
+        stack.callback(reader.close)
+        drawn = EventLog(reader, self._settings.schema).drawn()
         if drawn is not None and drawn < position:
             logger.warning(
                 "%s has read the store up to position %d, and the store has drawn %d: it was restored, or lost commits "
-                "in a failover. All of it is read again, and events that were applied are passed over",
+                "in a failover. All of it is read again, and applied events are skipped",
                 self._projection.name, position, drawn,
             )  # fmt: skip
-            projector.read_again()
+            projector.reset_position()
             position = 0
-        return lease, StoreSource(reading, self._settings.schema, after=position, limit=self._projection.received)
+        return lease, StoreSource(reader, self._settings.schema, after=position, limit=self._projection.received)
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
-        group = self._wanted.group or projector.group
-        if not self._wanted.group:
-            projector.follows(group, broker_of(self._settings.require_transport()), topics)
-        subscription = transport.subscribe(topics, group, resume=projector.resuming(self._wanted.begin))
+        group = self._options.group or projector.group
+        if not self._options.group:
+            projector.record_group(group, broker_of(self._settings.require_transport()), topics)
+        subscription = transport.subscribe(topics, group, resume=projector.resume_points(self._options.begin))
         source = self._projection.reading(
             TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt),
             transport,
@@ -231,65 +241,68 @@ class ProjectionRunner:
         )
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
-            self._join_by = time.monotonic() + EVERY
-            self._join(projector, group)
+            self._backfill_at = time.monotonic() + BACKFILL_INTERVAL
+            self._backfill(projector, group)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
 
-    def _join(self, projector: Projector, group: str) -> None:
-        """Take from the store what the group may not have brought; a store elsewhere may be away, once it was read."""
+    def _backfill(self, projector: Projector, group: str) -> None:
+        """Apply from the store the events that the group may lack.
+
+        A store in another database may be away, unless it was never read.
+        """
         position = projector.register()
         try:
             with self._connections.store("projector topics") as connection:
                 horizon = EventLog(connection, self._settings.schema).horizon().position
         except DatabaseUnavailable as error:
-            if not position or not self._wanted.store_url:
+            if not position or not self._options.store_url:
                 raise
             logger.warning(
-                "projector %s takes nothing from the store until it is there: %s", projector.projection.name, error
+                "projector %s reads no history until the store is available: %s", projector.projection.name, error
             )
             return
         if horizon == position:
             return
         with ExitStack() as stack:
-            held = self._store_source(projector, stack)
-            if held is None:
+            leased = self._store_source(projector, stack)
+            if leased is None:
                 return
-            lease, source = held
+            lease, source = leased
 
-            def goes_on() -> bool:
+            def keep_running() -> bool:
                 lease.check()
                 return True
 
-            Backfill(projector, source, group).join(horizon, goes_on)
+            Backfill(projector, source, group).run(horizon, keep_running)
 
     def _transport(self, stack: ExitStack) -> Transport:
         transport = open_transport(self._settings.require_transport(), self._settings.transport_options)
         stack.callback(transport.close)
         return transport
 
-    def _told(self) -> bool:
-        """Whether the topics do not depend on what the store has."""
-        return bool(self._wanted.topics or self._projection.categories)
+    def _has_fixed_topics(self) -> bool:
+        """Whether the topics do not depend on the store's categories."""
+        return bool(self._options.topics or self._projection.categories)
 
     def _topics(self) -> list[str]:
-        if known := known_topics(self._projection, self._wanted.topics):
+        if known := known_topics(self._projection, self._options.topics):
             return known
         with self._connections.store("projector topics") as connection:
             return topics_of_store(self._projection, connection, self._settings.schema)
 
     def _has_ended(self, projector: Projector, source: Source) -> bool:
-        """Whether it was idle for long enough; ProjectionError where streams wait all the same."""
+        """Return whether it was idle for long enough; raise ProjectionError if streams still wait."""
         if self._is_idle(projector, source) and not projector.stop.is_set():
             projector.refuse_waiting()
         return self._is_idle(projector, source)
 
     def _is_idle(self, projector: Projector, source: Source) -> bool:
-        """Whether nothing came for long enough, from when something could have come."""
-        limit = self._wanted.until_idle
+        """Return whether it was ready, and received nothing, for longer than `until_idle`."""
+        limit = self._options.until_idle
         if limit is None:
             return False
         if not source.ready or projector.has_attempts:
-            projector.worked = time.monotonic()
+            projector.idle_since = time.monotonic()
             return False
-        return time.monotonic() - projector.worked > limit
+        return time.monotonic() - projector.idle_since > limit

@@ -1,7 +1,7 @@
-"""Where a projector's messages come from: a transport, or the event store alone.
+"""The sources of a projector's messages: a transport, or the event store.
 
-A source gives batches, bounded by number, size and time, and is told what was committed. Offsets and positions only say
-where to start reading: what has been applied is in the checkpoints.
+A source returns batches, bounded by number, size and time; the projector acknowledges each after its commit. Offsets
+and positions are only the place to start reading: the checkpoints record which events were applied.
 """
 
 import time
@@ -15,10 +15,11 @@ from eventkit.storage.outbox import EventLog, GapReader, message
 from eventkit.transports.base import MAX_BYTES, Mark, Subscription
 
 LIMIT = 4_000  # messages in a batch
-GATHERING = 0.05  # seconds that a batch may take to fill, while messages keep coming
-FEW, PAUSE = 100, 0.005  # after a batch of few messages a pause, in seconds, for more to come: a commit costs more
-WAIT = 0.2  # seconds to wait for the first message, so that a request to stop is soon heard
-_SHORTEST, _LONGEST = 0.001, 0.03  # seconds between two looks into the store
+GATHER_TIME = 0.05  # seconds that a batch may take to fill, while messages keep coming
+SMALL_BATCH = 100  # messages; after a batch of fewer, wait for more to come: a commit costs more than the pause
+SMALL_BATCH_PAUSE = 0.005  # seconds
+RECEIVE_WAIT = 0.2  # seconds to wait for the first message; a stop request waits as long
+_MIN_POLL_WAIT, _MAX_POLL_WAIT = 0.001, 0.03  # seconds between two polls of the store
 
 
 class TransportSource:
@@ -27,25 +28,25 @@ class TransportSource:
     position = None
 
     def __init__(self, subscription: Subscription, *, limit: int = LIMIT, prompt: bool = False) -> None:
-        """Take over a subscription; `prompt` returns what is there, and waits for no more."""
+        """Own a subscription; with `prompt`, a batch does not wait for more messages."""
         self._subscription = subscription
         self._limit = limit
         self._prompt = prompt
-        self._few = False
+        self._was_small = False  # the last batch
 
     @property
     def ready(self) -> bool:
-        """Whether the group has given this member its part."""
+        """Whether the group has assigned shards to this member."""
         return self._subscription.ready
 
     def receive(self) -> list[Message]:
-        """Return what is there at once; go on while more keeps coming."""
-        if self._few:
-            time.sleep(PAUSE)
-        messages = self._subscription.receive(self._limit, WAIT)
+        """Return the available messages; receive more as long as they keep coming."""
+        if self._was_small:
+            time.sleep(SMALL_BATCH_PAUSE)
+        messages = self._subscription.receive(self._limit, RECEIVE_WAIT)
         if self._prompt:
             return messages
-        deadline = time.monotonic() + GATHERING
+        deadline = time.monotonic() + GATHER_TIME
         size = total_size(messages)
         while messages and len(messages) < self._limit and size < MAX_BYTES and time.monotonic() < deadline:
             more = self._subscription.receive(self._limit - len(messages), 0)
@@ -53,15 +54,15 @@ class TransportSource:
                 break
             messages += more
             size += total_size(more)
-        self._few = 0 < len(messages) < min(FEW, self._limit)
+        self._was_small = 0 < len(messages) < min(SMALL_BATCH, self._limit)
         return messages
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return what the broker says."""
+        """Return the broker's marks of these messages."""
         return self._subscription.marks(messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell the broker; losing it means a redelivery, no more."""
+        """Acknowledge at the broker; a lost acknowledgement causes a redelivery."""
         self._subscription.acknowledge(messages)
 
     def close(self) -> None:
@@ -70,44 +71,43 @@ class TransportSource:
 
 
 class StoreSource:
-    """The event store itself, read by the one process that holds the projection's lease."""
+    """The event store, read by the one process that holds the projection's lease."""
 
     ready = False  # until it has read once
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, after: int, limit: int = LIMIT) -> None:
-        """Read above a position, on an autocommit connection of its own."""
+        """Read above the position `after`, on an autocommit connection that nothing else uses."""
         self._reader = GapReader(EventLog(connection, schema), limit=limit, max_bytes=MAX_BYTES)
         self._reader.start_after(after)
         self._position = after
-        self._pause = _SHORTEST
+        self._pause = _MIN_POLL_WAIT
 
     @property
     def position(self) -> int:
-        """The position up to which everything that will ever appear has been received."""
+        """The position below which no further event can appear; all events up to it were received."""
         return self._position
 
     @property
     def seen(self) -> int:
-        """The highest position that was looked at; lower ones may still appear."""
+        """The highest position that was read; events may still appear below it."""
         return self._reader.cursor
 
     def receive(self) -> list[Message]:
-        """Return the next events; pause where there are none yet."""
+        """Return the next events; pause if there are none yet."""
         rows = self._reader.read()
         self.ready = True
         self._position = self._reader.floor()
-        self._pause = _SHORTEST if rows else min(self._pause * 2, _LONGEST)
+        self._pause = _MIN_POLL_WAIT if rows else min(self._pause * 2, _MAX_POLL_WAIT)
         if not rows:
             time.sleep(self._pause)
         return [message(row) for row in rows]
 
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none: the position says it."""
-        del messages
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:  # noqa: ARG002 a position needs no marks
+        """Return none: the position is enough."""
         return []
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: the position is saved with the batch."""
 
     def close(self) -> None:
-        """Leave the connection to its owner."""
+        """Do nothing: the owner closes the connection."""

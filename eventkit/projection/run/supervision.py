@@ -1,8 +1,8 @@
-"""Keeps one projection of a process running: its trouble is said, waited for, and nobody else's.
+"""Keep one projection of a process running: log its errors, wait, retry, and leave other projections alone.
 
-A database or a broker that is away is waited for. So is a deployment that is not as the code expects (a table that is
-missing, a rebuild that is due): the projection stops with one sentence, and goes on by itself when it is mended. It
-ends when it is asked to, when it was deleted, or, with `--until-idle`, when it was stopped for so long.
+It retries while a database or a broker is away. It also retries while the deployment does not match the code, as with
+a missing table or a due rebuild: it logs one sentence and continues when that is repaired. It ends when it is stopped,
+when the projection was deleted, or, with `--until-idle`, after so long without progress.
 """
 
 import logging
@@ -17,50 +17,50 @@ logger = logging.getLogger("eventkit.projection")
 
 
 class Supervised:
-    """One projection; `error` is why it has ended, where it was not asked to."""
+    """One projection; `error` is set when it has ended by an error."""
 
     def __init__(
-        self, running: ProjectionRunner, *, name: str, until_idle: float | None = None, exit_on_rebuild: bool = False
+        self, runner: ProjectionRunner, *, name: str, until_idle: float | None = None, exit_on_rebuild: bool = False
     ) -> None:
-        """Work with `running`, term after term; `exit_on_rebuild` raises VersionMismatch instead of waiting."""
+        """Supervise `runner`; `exit_on_rebuild` raises VersionMismatch instead of waiting for a rebuild."""
         self.error: EventkitError | None = None
         self.name = name
-        self._running = running
+        self._runner = runner
         self._until_idle = until_idle
         self._exit_on_rebuild = exit_on_rebuild
         self._waits = Waits(f"projector {name}")
-        self._stopped: float | None = None  # since when, on the monotonic clock
+        self._failing_since: float | None = None  # on the monotonic clock
 
     def work(self, stop: Stop) -> None:
         """Run the projection until it ends."""
         while not stop.is_set() and self.error is None:
             started = time.monotonic()
-            applied = self._running.counters.applied
+            applied = self._runner.counters.applied
             try:
-                self._running.work(stop)
-            except Exception as error:  # noqa: BLE001 whatever it is, the other projections go on
-                if self._running.counters.applied > applied:
-                    self._stopped = None
-                stop.wait(self._waits.failed(self._judged(error), worked=time.monotonic() - started))
+                self._runner.work(stop)
+            except Exception as error:  # noqa: BLE001 no error of one projection ends the others
+                if self._runner.counters.applied > applied:
+                    self._failing_since = None
+                stop.wait(self._waits.failed(self._handled(error), worked=time.monotonic() - started))
             else:
                 return
 
-    def _judged(self, error: Exception) -> Exception:
-        """Return what is said of an error; end here where there is nothing to wait for."""
-        ours = translated(error)
-        if isinstance(ours, PASSING):
-            self._stopped = None
-            return ours
-        if isinstance(ours, VersionMismatch) and self._exit_on_rebuild:
-            raise ours
-        if not isinstance(ours, EventkitError):
-            logger.error("projector %s: %s\n%s", self.name, said(ours), frames_of(ours))
-            ours = ProjectionError(
-                f"projection {self.name!r} has failed with {said(ours)}: please report this as a bug"
+    def _handled(self, error: Exception) -> Exception:
+        """Return the error to log; set `self.error` if a retry is useless."""
+        known = translated(error)
+        if isinstance(known, PASSING):
+            self._failing_since = None
+            return known
+        if isinstance(known, VersionMismatch) and self._exit_on_rebuild:
+            raise known
+        if not isinstance(known, EventkitError):
+            logger.error("projector %s: %s\n%s", self.name, said(known), frames_of(known))
+            known = ProjectionError(
+                f"projection {self.name!r} has failed with {said(known)}: please report this as a bug"
             )
         now = time.monotonic()
-        self._stopped = self._stopped if self._stopped is not None else now
-        waited_enough = self._until_idle is not None and now - self._stopped >= self._until_idle
-        if waited_enough or isinstance(ours, ProjectionDeleted):
-            self.error = ours
-        return ours
+        self._failing_since = self._failing_since if self._failing_since is not None else now
+        waited_enough = self._until_idle is not None and now - self._failing_since >= self._until_idle
+        if waited_enough or isinstance(known, ProjectionDeleted):
+            self.error = known
+        return known

@@ -1,4 +1,4 @@
-"""Which topics a projection reads: those given, those of its categories, or those that the store's streams go to."""
+"""The topics that a projection reads: the given ones, those of its categories, or those of the store's streams."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from eventkit.storage.events import stored_categories
 
 
 def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:
-    """Return the topics given, or those of the projection's categories; none where only the store knows."""
+    """Return the given topics, or those of the projection's categories; none if the store decides."""
     if given:
         return sorted(set(given))
     return projection.catalog.topics_of(projection.categories) if projection.categories else []
 
 
 def topics_of_store(projection: Projection, store: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Return the topics to which a store's streams go, of the sources that the projection has handlers for.
+    """Return the topics of a store's streams, for the sources that the projection has handlers for.
 
-    A category has the source of its first event, and those of the topics that a relay has sent its events to.
+    A category has the source of its first event. It also has the sources of the topics that a relay has sent it to.
     """
     catalog = projection.catalog
     handled = {handler.source for handler in projection.handlers}

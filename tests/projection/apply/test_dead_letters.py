@@ -79,7 +79,7 @@ def test_a_running_projector_takes_up_a_requested_redrive(url: str, desk: Desk) 
     stop = Stop()
     with projector(url, mended) as running:
         working = threading.Thread(target=running.run, args=(Given(),))
-        running.stop = running._culprits._stop = stop
+        running.stop = running._isolation._stop = stop
         working.start()
         desk.redrive()
         wait_until(lambda: not letters(url), what="no letters")
@@ -98,7 +98,7 @@ def test_a_redrive_without_a_projector_waits_for_one(url: str, desk: Desk) -> No
     assert len(letters(url)) == 3
 
     with projector(url, mended) as running:
-        running.redrive_asked()
+        running.redrive_requested()
 
     assert letters(url) == []
 
@@ -108,8 +108,8 @@ def test_a_redrive_that_fails_again_ends_and_is_recorded(url: str, desk: Desk) -
     desk.redrive()
 
     with projector(url) as running:
-        assert running.redrive_asked() == 1
-        assert running.redrive_asked() == 0
+        assert running.redrive_requested() == 1
+        assert running.redrive_requested() == 0
 
     assert rows(url, ACTIONS) == [("ann", "redrive", 3, "failed again")]
     assert rows(url, "select attempts from eventkit.dead_letters where version = 3") == [(6,)]
@@ -120,15 +120,15 @@ def test_a_redrive_while_a_projector_parks_the_same_stream(url: str, desk: Desk)
     desk.redrive()
     with projector(url, mended) as redriving, projector(url) as delivering:
         late = threading.Thread(target=delivering.apply, args=(orders("order-1", 3, first=4),))
-        fold = redriving._applying.fold
+        fold = redriving._applier.fold
 
         def meanwhile(*arguments: Any) -> None:  # noqa: ANN401 as it is called
             late.start()
             wait_until(lambda: rows(url, WAITING) == [(1,)], what="the other projector at the checkpoint's lock")
             fold(*arguments)
 
-        redriving._applying.fold = meanwhile  # type: ignore[method-assign, assignment]
-        redriving.redrive_asked()
+        redriving._applier.fold = meanwhile  # type: ignore[method-assign, assignment]
+        redriving.redrive_requested()
         late.join()
 
     assert rows(url) == [("ann", 5, 5), ("eve", 1, 0)]
@@ -140,7 +140,7 @@ def test_a_discard_steps_past_the_event_and_those_behind_go_on(url: str, desk: D
     assert desk.discard(cause="failed") == [(3, True)]
 
     with projector(url) as running:
-        running.redrive_asked()
+        running.redrive_requested()
         running.apply(LOG)
 
     assert rows(url) == [("ann", 4, 4)]
@@ -186,7 +186,7 @@ def test_a_fork_is_removed_and_the_stream_goes_on(url: str, desk: Desk) -> None:
 
     assert desk.discard(cause="fork") == [(2, True)]
     with projector(url) as running:
-        running.redrive_asked()
+        running.redrive_requested()
 
     assert checkpoints(url)["order-2"] == (3, False)
 
@@ -249,7 +249,7 @@ def test_an_edited_letter_is_redriven_and_the_record_has_both(url: str, desk: De
 
     desk.act.edit(first.id, first.parked_by, first.stream, '{"customer": "eve", "amount": 7}')
     with projector(url) as running:
-        running.redrive_asked()
+        running.redrive_requested()
 
     assert rows(url) == [("ann", 4, 4), ("eve", 1, 7)]
     found = rows(
@@ -287,7 +287,7 @@ def test_redriven_not_committed(url: str, desk: Desk) -> None:
     assert len(letters(url)) == 3
 
     with projector(url, mended) as running:
-        running.redrive_asked()
+        running.redrive_requested()
 
     assert rows(url) == [("ann", 4, 4), ("eve", 1, 0)]
     assert len(rows(url, ACTIONS)) == 3
@@ -304,7 +304,7 @@ def _child(url: str, point: str) -> None:
         if point == "redriven_not_committed":
             _die_after(patch, DeadLetters, "end_redrive")
             with projector(url, mended) as running:
-                running.redrive_asked()
+                running.redrive_requested()
         elif point == "asked_not_committed":
             desk.act._execute = _dying(desk.act._execute, actions._SEND_AGAIN)  # type: ignore[method-assign]
             desk.redrive()

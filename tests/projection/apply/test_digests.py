@@ -198,7 +198,7 @@ def test_a_fork_stays_until_an_operator_goes_past_it(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         LetterActions(connection, "eventkit", actor="ann").discard(_by(url), "order-1", ids)
     with projector(url) as running:
-        running.redrive_asked()
+        running.redrive_requested()
 
     assert (letters(url), checkpoints(url)) == ([], {"order-1": (5, False)})
 

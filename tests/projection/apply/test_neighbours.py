@@ -124,7 +124,7 @@ def test_a_stream_that_waits_for_a_lock_alone_is_gone_around(url: str, *, hole: 
     source = Given([*(waiting[::2] if hole else waiting), *orders("order-2", 1)], orders("order-2", 1, first=2))
     with working(url) as projector, hung(url, ["order-1"]):
         step_until(projector, source, lambda: len(source.acknowledged) == 1, timeout=60)
-        with projector._applying.workspace.transaction() as connection:
+        with projector._applier.workspace.transaction() as connection:
             connection.execute("set lock_timeout = '600s'")
             connection.execute("set statement_timeout = '60s'")
         assert projector._aside

@@ -126,7 +126,7 @@ def test_a_breaker_opens_after_as_many_failures_in_a_row_as_the_policy_says(
     with working(url, api, Retry(opens_after=3, backoff=SLOW, probes=SLOW)) as running:
         for _ in range(2):
             running.step(source)
-        running.tell_waits()
+        running.report_waits()
         assert rows(url, OPEN) == [(False, 2, 2)]
         for _ in range(4):
             running.step(source)

@@ -152,7 +152,7 @@ def _following(url: str, local: str) -> Iterator[None]:
     def follow() -> None:
         with projector(url) as running:
             source = TransportSource(open_transport(local).subscribe([TOPIC], "totals"))
-            running.run(source, goes_on=lambda: not over.is_set())
+            running.run(source, keep_running=lambda: not over.is_set())
             source.close()
 
     thread = threading.Thread(target=follow)

@@ -43,6 +43,6 @@ def test_events_that_come_during_the_swap_are_not_lost(url: str, live: Code, new
     with projector(url, forgiving()) as running:
         if new is totals:
             running.redrive("order-1")
-        running.redrive_asked()
+        running.redrive_requested()
     assert rows(url) == [("ann", 2, 2), ("eve", 1, -1)]
     assert (checkpoints(url), letters(url)) == ({"order-1": (3, False)}, [])

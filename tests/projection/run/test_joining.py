@@ -93,7 +93,7 @@ def test_each_hour_events_that_the_group_may_have_missed_are_taken_from_the_stor
     url: str, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing was lost that a projector could notice."""
-    monkeypatch.setattr(runner, "EVERY", 0.5)
+    monkeypatch.setattr(runner, "BACKFILL_INTERVAL", 0.5)
     name = category(rabbitmq.url)
     order(url, name, 1)  # and never relayed
     stop = Stop()

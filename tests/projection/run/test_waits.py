@@ -127,7 +127,7 @@ def test_streams_that_are_tried_again_are_told_of_while_no_breaker_is_open(url: 
     source = Given(orders("order-1", 1))
     with working(url, api, Retry(attempts=9)) as running:
         running.step(source)
-        running.tell_waits()
+        running.report_waits()
         with psycopg.connect(url) as connection:
             (wait,) = HandlerWaits("eventkit").all(connection)
         assert (wait.is_open, wait.streams, wait.attempts) == (False, 1, 1)
@@ -144,7 +144,7 @@ def test_nothing_is_written_while_nothing_waits(url: str) -> None:
     report = WaitsReport(aside, lambda _, waiting: written.append(waiting))
 
     for _ in range(1_000):
-        report.tell()
+        report.report()
 
     assert written == []
 
@@ -176,7 +176,7 @@ def test_a_deleted_projection_waits_for_nothing(url: str) -> None:
     api.away = lambda: OSError("down")
     with working(url, api) as running:
         running.step(Given(orders("order-1", 1)))
-        running.tell_waits()
+        running.report_waits()
     assert rows(url, "select count(*) from eventkit.handler_waits") == [(1,)]
 
     run(url, "projection", "delete", "work", "--yes")
