@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from benchmarks.raw import client, send
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
-from eventkit.projection.run.sources import LIMIT, WAIT
+from eventkit.projection.run.sources import LIMIT, RECEIVE_WAIT
 
 _CONSUMER = {
     "auto.offset.reset": "earliest",
@@ -46,4 +46,4 @@ class Client:
             left -= len(batch)
             if batch:
                 consumer.commit()
-            batch = consumer.consume(min(LIMIT, left), WAIT) if left else []
+            batch = consumer.consume(min(LIMIT, left), RECEIVE_WAIT) if left else []

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 from benchmarks.transports.contestant import DEADLINE, Place
 from eventkit.domain.message import Message
-from eventkit.projection.run.sources import LIMIT, WAIT
+from eventkit.projection.run.sources import LIMIT, RECEIVE_WAIT
 from eventkit.transports import open_transport
 
 _PAGE = 10_000  # as the relay reads them
@@ -37,7 +37,7 @@ class Client:
         subscription = open_.enter_context(closing(self._transport.subscribe([self._topic], self._topic)))
         left = count
         while left > 0:
-            batch = subscription.receive(LIMIT, WAIT if left < count else DEADLINE)
+            batch = subscription.receive(LIMIT, RECEIVE_WAIT if left < count else DEADLINE)
             if batch and left == count:
                 began()
             subscription.acknowledge(batch)
