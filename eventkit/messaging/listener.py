@@ -23,7 +23,7 @@ from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
 from eventkit.projection.define import F
 from eventkit.projection.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
-from eventkit.projection.failure import said
+from eventkit.projection.failure import describe
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.messaging")
@@ -187,9 +187,9 @@ class Listener:
 
     def _tell(self, error: Exception, what: Any) -> None:  # noqa: ANN401 a name for the log
         if isinstance(error, EventkitError):
-            self._passed.warning("a listener passes over %s: %s", what, said(error))
+            self._passed.warning("a listener passes over %s: %s", what, describe(error))
         else:
-            logger.error("a listener's function for %s fails: %s", what, said(error))
+            logger.error("a listener's function for %s fails: %s", what, describe(error))
 
 
 def _arguments(step: Step) -> tuple[Any, ...]:

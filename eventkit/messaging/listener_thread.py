@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from eventkit.domain.message import Message
-from eventkit.projection.failure import said
+from eventkit.projection.failure import describe
 from eventkit.transports.base import Subscription, Transport
 from eventkit.worker import Stop, supervise
 
@@ -54,7 +54,7 @@ class ListenerThread:
             try:
                 supervise(self._work, self._stop, name=self._name)
             except Exception as error:  # noqa: BLE001 a thread that dies tells nobody
-                logger.error("the %s fails, and begins again: %s", self._name, said(error))  # noqa: TRY400 what it says is payload
+                logger.error("the %s fails, and begins again: %s", self._name, describe(error))  # noqa: TRY400 what it says is payload
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 

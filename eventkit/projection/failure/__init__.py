@@ -1,4 +1,4 @@
-"""Whose fault an error is, and how its stream waits: error classes, attempts, breakers, streams set aside."""
+"""Failures of projections: error classes, attempts, breakers, and streams that are set aside."""
 
 from eventkit.projection.failure.attempts import Attempts
 from eventkit.projection.failure.breaker import Breaker, Breakers
@@ -7,9 +7,9 @@ from eventkit.projection.failure.error_class import (
     cause_of,
     classify_error,
     database_error,
+    describe,
     detail,
     is_lock_timeout,
-    said,
     translated,
 )
 from eventkit.projection.failure.error_place import frames_of
@@ -28,9 +28,9 @@ __all__ = [
     "cause_of",
     "classify_error",
     "database_error",
+    "describe",
     "detail",
     "frames_of",
     "is_lock_timeout",
-    "said",
     "translated",
 ]

@@ -1,8 +1,8 @@
-"""Whose fault an error is: the event's (park), another transaction's (again), the server's, the deployment's (stop).
+"""Classifies errors: of the event (park), of contention (retry), of the server (reconnect), of the deployment (stop).
 
-An innocent event must never be parked. Only two kinds of error speak of the event's own data: SQLSTATE classes 22 and
-23, and what the handler itself raises (a `raise` in the service's own SQL functions is one: class P0). A deadlock says
-nothing about the event, nor does a full disk, a column that was dropped, or an API that is down.
+An innocent event must never be parked. Only two kinds of error are the event's: SQLSTATE classes 22 and 23, and errors
+that the handler itself raises, including class P0, a `raise` in the service's SQL functions. A deadlock, a full disk, a
+dropped column or an API that is down are not the event's fault.
 """
 
 from contextlib import suppress
@@ -42,20 +42,20 @@ from eventkit.storage.db import translated as meaning_of
 from eventkit.worker import PASSING
 
 NOT_KEPT = "not kept: it may hold personal data"
-_LONGEST = 10_000  # characters: an error may show the whole of a statement's parameters
+_MAX_DETAIL = 10_000  # characters; an error may quote all parameters of a statement
 
 
 class ErrorClass(Enum):
-    """Whom to hold responsible."""
+    """The cause of an error, which decides how the projector continues."""
 
     EVENT = auto()
-    CONTENTION = auto()  # another transaction: again at once
-    SERVER = auto()  # our database: a new connection
-    DEPLOYMENT = auto()  # tables, rights, settings: the projection stops until somebody has mended them
-    AWAY = auto()  # something that a handler calls: its streams wait
+    CONTENTION = auto()  # another transaction: retry at once
+    SERVER = auto()  # the read models' database: reconnect
+    DEPLOYMENT = auto()  # tables, rights, settings: the projection stops until they are corrected
+    AWAY = auto()  # a service that a handler calls: its streams wait
 
 
-# Of several errors in a group: an innocent event must not be parked, and a poisoned one must not make others wait.
+# The first class found in a group of errors wins: no innocent event is parked, and no failing one makes others wait.
 _GRAVEST = (ErrorClass.SERVER, ErrorClass.DEPLOYMENT, ErrorClass.CONTENTION, ErrorClass.EVENT, ErrorClass.AWAY)
 
 _OF_EVENTS = ("22", "23", "P0")
@@ -69,9 +69,9 @@ _SERVER = (
     "58",
     "XX",
 )  # connection, time limits of a session, resources, shutdown, system
-_LASTING = ("53400",)  # a configured limit: nothing that passes by itself
-_OURS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
-_PLAIN = (
+_LASTING = ("53400",)  # a configured limit, which does not pass by itself
+_EVENTKIT_ERRORS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
+_SAFE = (  # their messages name only streams and versions
     NewerSchema,
     ConcurrencyError,
     DuplicateEventId,
@@ -80,23 +80,23 @@ _PLAIN = (
     SubjectKeyMissing,
     ReplyRefused,
 )
-# what an append of a handler, or the opening of personal data, may say
+# errors of an append in a handler, or of decrypting personal data
 _OF_APPENDS = {
     ConcurrencyError: ErrorClass.CONTENTION,
     AppendDeadlock: ErrorClass.CONTENTION,
     DuplicateEventId: ErrorClass.EVENT,
     SubjectForgotten: ErrorClass.EVENT,
-    SubjectKeyMissing: ErrorClass.EVENT,  # anybody may write a subject's name into an event
+    SubjectKeyMissing: ErrorClass.EVENT,  # an event may name any subject
     StreamClosed: ErrorClass.EVENT,
 }
-_LIMITS = {  # the settings of PostgreSQL behind what ends a statement or a session
+_LIMITS = {  # the PostgreSQL settings that end a statement or a session
     "57014": "statement_timeout",
     "25P03": "idle_in_transaction_session_timeout",
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
-_ABSENCES = (OSError, MemoryError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
-_OF_CLIENTS = {  # absences that derive from none of these; no need to have the client
+_UNAVAILABLE = (OSError, MemoryError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+_UNAVAILABLE_BY_NAME = {  # by name, so that the client need not be installed
     "aiohttp.client_exceptions.ClientConnectionError",
     "httpx.TransportError",
     "redis.exceptions.ConnectionError",
@@ -105,17 +105,17 @@ _OF_CLIENTS = {  # absences that derive from none of these; no need to have the 
     "urllib3.exceptions.ProtocolError",
     "urllib3.exceptions.TimeoutError",
 }
-_TIME_LIMIT = "57014"  # of a statement
-_BAD = 400  # the first status of HTTP that says that something went wrong
-_UNDERSTOOD = range(400, 500)  # an answer of HTTP that speaks of the request itself ...
-_NOT_OF_THE_REQUEST = {401, 403, 407, 408, 425, 429}  # ... but for logins, time and rates
+_QUERY_CANCELED = "57014"
+_FIRST_HTTP_ERROR = 400
+_REQUEST_ERRORS = range(400, 500)  # HTTP status: the request itself is wrong ...
+_SERVICE_ERRORS = {401, 403, 407, 408, 425, 429}  # ... except for login, timeout and rate limit
 
 
 def classify_error(error: Exception, *, own_transaction: bool = True) -> ErrorClass:
-    """Return whose fault an error in a batch is.
+    """Return the class of an error in a batch.
 
-    `ours`: whether the batch's own transaction was broken by it. Where it was not, a database error is that of another
-    connection, which a handler has. The policy of the handler that raised the error says which others are waited for.
+    `own_transaction`: whether the error broke the batch's own transaction. If not, a database error comes from another
+    connection that a handler uses. The policy of the handler that raised the error names further errors to wait for.
     """
     return _of(error, handler_of(error), own_transaction=own_transaction)
 
@@ -128,21 +128,21 @@ def _of(error: BaseException, handler: Handler | None, *, own_transaction: bool)
     named = _named(error, handler, cause, own_transaction=own_transaction)
     if named is not None:
         return named
-    if isinstance(error, _OURS):
+    if isinstance(error, _EVENTKIT_ERRORS):
         if isinstance(error, PASSING) and not own_transaction and handler:
             return ErrorClass.AWAY
         return _OF_APPENDS.get(type(error), ErrorClass.DEPLOYMENT)
     if cause is not None and not isinstance(error, OneRowError):
         return _of_database(cause, own_transaction=own_transaction)
-    return ErrorClass.AWAY if handler and _is_of_surroundings(error) else ErrorClass.EVENT
+    return ErrorClass.AWAY if handler and _is_unavailable(error) else ErrorClass.EVENT
 
 
 def _named(
     error: BaseException, handler: Handler | None, cause: psycopg.Error | None, *, own_transaction: bool
 ) -> ErrorClass | None:
-    """Return what the handler's policy, or the handler itself by TryLater, says of an error.
+    """Return the class that the handler's policy, or a TryLater, gives to an error; None if neither names it.
 
-    A policy does not say whose fault an error of the batch's own transaction is, nor one of classes 22 and 23.
+    A policy does not apply to errors of the batch's own transaction, nor to SQLSTATE classes 22, 23 and P0.
     """
     if isinstance(error, TryLater):
         return ErrorClass.AWAY if handler else ErrorClass.DEPLOYMENT
@@ -165,24 +165,26 @@ def _of_database(cause: psycopg.Error, *, own_transaction: bool) -> ErrorClass:
         return ErrorClass.CONTENTION
     if state == "25006" or (state.startswith(_SERVER) and state not in _LASTING):
         return ErrorClass.SERVER if own_transaction else ErrorClass.AWAY
-    return ErrorClass.AWAY if state == _TIME_LIMIT and not own_transaction else ErrorClass.DEPLOYMENT
+    return ErrorClass.AWAY if state == _QUERY_CANCELED and not own_transaction else ErrorClass.DEPLOYMENT
 
 
-def _is_of_surroundings(error: BaseException) -> bool:
-    """Whether an error is one of a network, a file system, memory or a time limit; also another database's.
+def _is_unavailable(error: BaseException) -> bool:
+    """Whether an error is one of a network, a file system, memory, a time limit or another database.
 
-    What it was raised from (`raise … from`) counts. A library may wrap the answer of HTTP in an error of its own.
+    Its causes (`raise … from`) count, too: a library may wrap an HTTP response in an error of its own.
     """
     for link in links(error):
         status = _http_status(link)
         if status:
-            return status not in _UNDERSTOOD or status in _NOT_OF_THE_REQUEST
+            return status not in _REQUEST_ERRORS or status in _SERVICE_ERRORS
         if isinstance(link, OSError) and isinstance(link, ValueError):
             return False  # requests' and io's way to say that an argument is wrong
-        if isinstance(link, _ABSENCES) or any(_full_name(kind) in _OF_CLIENTS for kind in type(link).__mro__):
+        if isinstance(link, _UNAVAILABLE) or any(
+            _full_name(kind) in _UNAVAILABLE_BY_NAME for kind in type(link).__mro__
+        ):
             return True
         if isinstance(link, BaseExceptionGroup):
-            return all(map(_is_of_surroundings, link.exceptions))
+            return all(map(_is_unavailable, link.exceptions))
     return False
 
 
@@ -191,7 +193,7 @@ def _full_name(kind: type) -> str:
 
 
 def _http_status(error: BaseException) -> int:
-    """Return the status in an error of urllib, requests, httpx or aiohttp that speaks of a bad one; 0 for others."""
+    """Return the HTTP error status of an error of urllib, requests, httpx or aiohttp; 0 for other errors."""
     found = None
     with suppress(Exception):  # another library's properties may raise anything
         if isinstance(error, HTTPError):
@@ -200,13 +202,14 @@ def _http_status(error: BaseException) -> int:
             found = getattr(error, "status", None)
         else:
             found = getattr(getattr(error, "response", None), "status_code", None)
-    return found if isinstance(found, int) and found >= _BAD else 0
+    return found if isinstance(found, int) and found >= _FIRST_HTTP_ERROR else 0
 
 
 def database_error(error: BaseException, *, own_transaction: bool = True) -> psycopg.Error | None:
-    """Return the driver's error in an error, also where SQLAlchemy or a handler has wrapped it.
+    """Return the driver's error behind an error, also where SQLAlchemy or a handler has wrapped it.
 
-    An error that a handler raises after it has dealt with another (in a savepoint) is its own, unless it says `from`.
+    Without `own_transaction`, only an explicit cause counts (`raise … from`): the handler may have handled the other
+    error in a savepoint.
     """
     link: BaseException | None = error
     seen: list[BaseException] = []  # an error that is raised again may have itself among its causes
@@ -222,44 +225,45 @@ def database_error(error: BaseException, *, own_transaction: bool = True) -> psy
 
 
 def is_lock_timeout(error: Exception) -> bool:
-    """Whether an error says that a lock was not to be had in time."""
+    """Whether an error is a lock timeout."""
     cause = database_error(error)
     return cause is not None and cause.sqlstate == "55P03"
 
 
 def translated(error: Exception) -> Exception:
-    """Return the error of ours that a server's or the deployment's error is."""
+    """Return the eventkit error for an error of the server or the deployment."""
     cause = database_error(error)
     if isinstance(error, EventkitError) or cause is None:
         return error
     text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     place, state = place_of(error), cause.sqlstate
-    said = f"{text}{f' (SQLSTATE {state})' if state else ''}{f' at {place}' if place else ''}"
+    description = f"{text}{f' (SQLSTATE {state})' if state else ''}{f' at {place}' if place else ''}"
     if state in _LIMITS:
         limit, kind = _LIMITS[state], ProjectionError if state == "57014" else DatabaseUnavailable
         return kind(
-            f"PostgreSQL has ended work of the projection: {said}; raise {limit} for this role or database, if it is "
-            "set there, or the projection's `timeout=`"
+            f"PostgreSQL has ended work of the projection: {description}; raise {limit} for this role or database, if it "
+            "is set there, or the projection's `timeout=`"
         )
     if state == "25006":
-        return NotPrimary(f"the database of the read models is read-only ({said}): give the primary's URL")
+        return NotPrimary(f"the database of the read models is read-only ({description}): give the primary's URL")
     if classify_error(error) in (ErrorClass.SERVER, ErrorClass.CONTENTION):
-        return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {said}")
+        return meaning_of(cause) or DatabaseUnavailable(f"lost the database of the read models: {description}")
     if "eventkit" in text or state == "3F000":
-        return SchemaMismatch(f"{said}: run `eventkit db upgrade` on this database")
+        return SchemaMismatch(f"{description}: run `eventkit db upgrade` on this database")
     return ProjectionError(
-        f"{said}: the tables, rights or settings are not as the projection's code expects; it goes on when they are"
+        f"{description}: the tables, rights or settings are not as the projection's code expects; it continues when "
+        "they are"
     )
 
 
-def said(error: Exception) -> str:
-    """Return what may be said of an error anywhere: what it is, PostgreSQL's code for it, and the place in the code.
+def describe(error: Exception) -> str:
+    """Return a description that may be shown anywhere: the error's type, its SQLSTATE, and the line of code.
 
-    What the error itself says may quote the event or the read model. Only errors of ours that name no more than streams
-    and versions are given whole.
+    An error's own message may quote the event or the read model. Only messages that name just streams and versions are
+    included.
     """
     kind = type(error).__name__
-    if isinstance(error, _PLAIN):
+    if isinstance(error, _SAFE):
         return f"{kind}: {error}"
     place = place_of(error)
     cause = database_error(error)
@@ -268,12 +272,12 @@ def said(error: Exception) -> str:
 
 
 def detail(error: Exception, *, private: bool) -> str:
-    """Return what an error itself says, for a place that is masked; `private` where it may hold personal data."""
-    return NOT_KEPT if private else str(error)[:_LONGEST]
+    """Return an error's own message, for a masked column; a notice instead where it is `private`."""
+    return NOT_KEPT if private else str(error)[:_MAX_DETAIL]
 
 
 def cause_of(error: Exception) -> str:
-    """Return the cause to write on a dead letter."""
+    """Return the cause for a dead letter."""
     if isinstance(error, NewerSchema):
         return "newer schema"
     return "undecodable" if isinstance(error, UndecodableEvent | SubjectKeyMissing) else "failed"

@@ -1,7 +1,7 @@
-"""The place of an error in the service's own code: the innermost line that the service's authors can change.
+"""Finds the place of an error in the service's own code: the innermost line that the service's authors can change.
 
-A traceback ends where the error was raised, which may be deep in the standard library, in psycopg or in another
-installed package. Frames of those are passed over, unless the handler itself lives in that package.
+A traceback ends where the error was raised, perhaps deep in the standard library, in psycopg or in another installed
+package. Frames of these are skipped, unless the handler itself is in that package.
 """
 
 import sysconfig
@@ -16,7 +16,7 @@ _STANDARD = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("s
 
 
 def place_of(error: BaseException) -> str:
-    """Return `file.py:line` in the service's code; empty where none of it took part."""
+    """Return `file.py:line` in the service's code; empty if the traceback has no such line."""
     handler = handler_of(error)
     package = _package(handler.user or handler.function) if handler else None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename, package)]
@@ -24,7 +24,7 @@ def place_of(error: BaseException) -> str:
 
 
 def frames_of(error: BaseException) -> str:
-    """Return the traceback without what the error says, which may quote the event."""
+    """Return the traceback without the error's message, which may quote the event."""
     return "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
@@ -37,7 +37,7 @@ def _is_own(filename: str, package: Path | None) -> bool:
 
 
 def _package(function: Function) -> Path | None:
-    """Return the folder of the package that a function is in, or the file of a module outside of packages."""
+    """Return the folder of a function's package, or the file of a module outside of packages."""
     code = getattr(function, "__code__", None)
     if code is None:
         return None

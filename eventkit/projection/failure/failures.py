@@ -1,25 +1,24 @@
-"""Why a transaction that applies events was rolled back: what is caught, and never reaches anybody outside."""
+"""The reasons for which a transaction that applies events was rolled back, as exceptions inside the projection."""
 
-from eventkit.projection.failure.error_class import said
+from eventkit.projection.failure.error_class import describe
 
 
-class Failed(Exception):  # not an error of ours: it carries one of the handlers'
-    """A transaction was rolled back for something an event did."""
+class Failed(Exception):  # no EventkitError: it carries an error of a handler
+    """A transaction was rolled back for an error of an event."""
 
     def __init__(self, error: Exception) -> None:
-        """Carry the error; this one's message is for logs, so it says no more than may be said anywhere."""
-        super().__init__(said(error))
+        """Carry the error; the message is for logs, so it quotes no event."""
+        super().__init__(describe(error))
         self.error = error
 
 
-class Away(Exception):  # not an error of ours: it carries one of the handlers'
-    """A transaction was rolled back because something that a handler calls is away."""
+class Away(Exception):  # no EventkitError: it carries an error of a handler
+    """A transaction was rolled back because a service that a handler calls is away."""
 
     def __init__(self, error: Exception) -> None:
-        """Carry the error."""
-        super().__init__(said(error))
+        super().__init__(describe(error))
         self.error = error
 
 
-class Locked(Exception):  # not an error of ours: its streams are set aside
-    """A transaction was rolled back because another one holds a lock that it needs, behind the fence."""
+class Locked(Exception):  # no EventkitError: its streams are set aside
+    """A transaction was rolled back because another one holds a lock that it needs after the fence."""

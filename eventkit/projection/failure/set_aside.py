@@ -1,9 +1,8 @@
-"""Streams set aside: they wait for something that is no fault of their events, while the other streams go on.
+"""Holds streams that must wait while the other streams continue.
 
-Their events stay in memory in order, with those of the same streams that come later, and none of them is acknowledged:
-a process that dies here leaves them to be delivered again. They wait for a handler's breaker
-(`eventkit.projection.failure.breaker`), for the next attempt at their first event, or for a lock that another
-transaction holds. Used by one thread.
+A stream waits for a handler's breaker (`eventkit.projection.failure.breaker`), for the next attempt at its first event,
+or for a lock of another transaction. Its events stay in memory in order, with later ones behind them, and none is
+acknowledged: if the process dies, the broker delivers them again. Used by one thread.
 """
 
 import time
@@ -19,57 +18,56 @@ from eventkit.projection.dispatch import Handler, HandlerTable
 from eventkit.projection.failure.breaker import Breaker, Breakers, Kind
 from eventkit.storage.projections import WaitingHandler
 
-_FIRST, _LONGEST = 1.0, 60.0  # seconds before a stream that has failed by itself is tried again
-_LOCKED = 0.5  # seconds before a stream that was locked is tried again
-_AROUND = 10.0  # seconds after a lock was met for which others are expected
-MAX_BYTES = 32_000_000  # of all that waits; beyond it nothing more is received
-MAX_NOTES = 32_000_000  # of the notes on messages that wait to be acknowledged
-_OVERHEAD = 1_000  # bytes that an event takes in memory beside its data
-_NOTE = 500  # bytes that a message takes there, and at its broker's client, beside its key
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0  # seconds before a stream that fails by itself is retried
+_LOCK_PAUSE = 0.5  # seconds before a locked stream is retried
+_LOCKS_EXPECTED = 10.0  # seconds after a lock timeout in which more are expected
+MAX_BYTES = 32_000_000  # of all waiting events; beyond it nothing more is received
+MAX_NOTES = 32_000_000  # bytes of the notes on messages that wait to be acknowledged
+_EVENT_OVERHEAD = 1_000  # bytes of memory for an event beside its data
+_NOTE_OVERHEAD = 500  # bytes for a message, here and in the broker's client, beside its key
 
 
 class EventFailure(NamedTuple):
     """An event that has failed by itself, and has attempts left."""
 
-    reason: str  # may be shown anywhere
+    reason: str  # quotes no event
     attempts: int
     since: float  # on the monotonic clock
 
 
 class WaitingStream(msgspec.Struct):
-    """A stream that waits, and its events that came so far."""
+    """A stream that waits, and its events so far."""
 
     run: Run
-    handler: Handler | None  # None: for a lock, or the event that fails has none
+    handler: Handler | None  # None: it waits for a lock, or its failing event has no handler
     due: float = 0.0  # on the monotonic clock
     for_lock: bool = False  # of another transaction
     failure: EventFailure | None = None
-    suspect: bool = False  # it has failed itself: it is tried alone
-    strikes: int = 0  # how often it has failed while others got through
-    passed: int = 0  # how often others had got through when it failed last
-    locked: bool = False  # it was found locked: streams that were not tried since a lock was met come before it
+    suspect: bool = False  # it has failed itself, so it is tried alone
+    strikes: int = 0  # how often it has failed while others succeeded
+    passed: int = 0  # the handler's successes at its last failure
+    locked: bool = False  # it was tried and found locked, so untried streams come first
 
 
 class SetAside:
-    """The streams of one projection in one process that wait."""
+    """The waiting streams of one projection in one process."""
 
     def __init__(
         self, handlers: HandlerTable, breakers: Breakers, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start with none."""
         self.breakers = breakers
-        self.size = 0  # bytes, nearly
+        self.size = 0  # estimated bytes
         self._handlers = handlers
         self._clock = clock
-        self._around_locks = 0.0  # until when
+        self._around_locks = 0.0  # until this time
         self._waiting: dict[str, WaitingStream] = {}
-        self._tried: dict[str, WaitingStream] = {}  # those that `take` has returned
-        # By key: delivered, to be acknowledged in this order; without their values, which runs have or need no more.
+        self._tried: dict[str, WaitingStream] = {}  # the streams that `take` returned last
+        # Delivered messages by key, to be acknowledged in this order; without values, which the runs hold if needed.
         self._unsettled: dict[str, list[Message]] = {}
-        self._noted = 0  # bytes, nearly, of those
+        self._noted = 0  # estimated bytes of these
 
     def __len__(self) -> int:
-        """Return how many streams wait."""
+        """Return the number of waiting streams."""
         return len(self._waiting)
 
     def __contains__(self, stream: str) -> bool:
@@ -77,7 +75,7 @@ class SetAside:
         return stream in self._waiting
 
     def sort_out(self, runs: Iterable[Run]) -> list[Run]:
-        """Set aside what must wait, behind its stream's earlier events too; return what can be applied."""
+        """Set aside events that must wait, also behind earlier events of their stream; return runs to apply."""
         if not self._waiting and not self.breakers:
             return list(runs)
         ready: list[Run] = []
@@ -94,7 +92,7 @@ class SetAside:
         return ready
 
     def add(self, run: Run, handler: Handler | None) -> None:
-        """Set a run aside."""
+        """Set a run aside until `handler` can process it."""
         waiting = self._waiting.get(run.stream)
         if waiting is None:
             waiting = self._tried.pop(run.stream, None) or WaitingStream(Run(run.stream, []), handler)
@@ -104,46 +102,46 @@ class SetAside:
 
     @property
     def around_locks(self) -> bool:
-        """Whether others' locks are expected."""
+        """Whether locks of other transactions are expected."""
         return self._clock() < self._around_locks
 
     def met_lock(self) -> None:
-        """Expect others' locks for a while."""
-        self._around_locks = self._clock() + _AROUND
+        """Expect locks of other transactions for the next seconds."""
+        self._around_locks = self._clock() + _LOCKS_EXPECTED
 
     def add_locked(self, run: Run, *, tried: bool = True) -> None:
-        """Set a run aside that another transaction's lock is in the way of, or was before it could be `tried`."""
+        """Set a run aside for a lock of another transaction; `tried` says whether its own stream is locked."""
         self.met_lock()
         self.add(run, None)
         waiting = self._waiting[run.stream]
         waiting.for_lock, waiting.locked = True, tried
-        waiting.suspect, waiting.due = False, self._clock() + _LOCKED
+        waiting.suspect, waiting.due = False, self._clock() + _LOCK_PAUSE
 
     @property
     def locked(self) -> int:
-        """How many streams wait for locks."""
+        """The number of streams that wait for locks."""
         return sum(waiting.for_lock for waiting in self._waiting.values())
 
     @property
     def has_attempts(self) -> bool:
-        """Whether an event that has failed has attempts left: then the projector is not idle."""
+        """Whether a failed event has attempts left; the projector is not idle then."""
         return any(waiting.failure is not None for waiting in self._waiting.values())
 
     def add_failed(self, run: Run, handler: Handler | None, reason: str, *, attempts: int, pause: float) -> None:
-        """Set a run aside whose first event has failed, and is tried again after so many seconds."""
+        """Set a run aside whose first event has failed; retry it after `pause` seconds."""
         self.add(run, handler)
         waiting, now = self._waiting[run.stream], self._clock()
         since = waiting.failure.since if waiting.failure and attempts > 1 else now
         waiting.failure, waiting.suspect, waiting.due = EventFailure(reason, attempts, since), True, now + pause
 
     def succeeded(self, stream: str) -> None:
-        """Forget that a stream has failed: its event was applied."""
+        """Clear the failures of a stream whose event was applied."""
         waiting = self._waiting.get(stream) or self._tried.get(stream)
         if waiting is not None and waiting.suspect:
             waiting.suspect, waiting.failure, waiting.strikes, waiting.due = False, None, 0, 0.0
 
     def waits(self) -> list[WaitingHandler]:
-        """Return the handlers whose events wait, and why; not those of streams that are locked."""
+        """Return the handlers whose events wait, with reasons; streams that wait for locks are left out."""
         now, streams = self._clock(), defaultdict[Kind, list[WaitingStream]](list)
         for waiting in self._waiting.values():
             if waiting.handler is not None and not waiting.for_lock:
@@ -160,29 +158,29 @@ class SetAside:
         return list(found.values())
 
     def failed(self, stream: str, *, pause: float | None = None) -> int:
-        """Let a stream wait that has failed itself; return how often it has while others got through.
+        """Delay a stream that has failed itself; return how often it has failed while others succeeded.
 
-        `pause` is for how many seconds, where that does not follow from the count.
+        `pause` is in seconds; without it, the pause follows from that count.
         """
         waiting = self._waiting.pop(stream)
-        self._waiting[stream] = waiting  # the next one is tried before it
+        self._waiting[stream] = waiting  # to the end, so that another stream is tried first
         passed = self.breakers.passed(waiting.handler.kind) if waiting.handler else 0
         if waiting.suspect and passed > waiting.passed:
             waiting.strikes += 1
         waiting.suspect, waiting.passed = True, passed
-        waiting.due = self._clock() + (min(_FIRST * 2**waiting.strikes, _LONGEST) if pause is None else pause)
+        waiting.due = self._clock() + (min(_FIRST_PAUSE * 2**waiting.strikes, _MAX_PAUSE) if pause is None else pause)
         return waiting.strikes
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing more may be received."""
+        """Whether too many bytes wait to receive more messages."""
         return self.size > MAX_BYTES or self._noted > MAX_NOTES
 
     def take(self, most: int) -> list[Run]:
-        """Return the next runs that may be tried, of at most so many events; none where it is nobody's time.
+        """Return the next runs to try, of at most `most` events in all; none if no stream is due.
 
-        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone. Streams that were
-        found locked come last.
+        While a breaker is open, one stream is tried. A stream that has failed itself is tried alone. Locked streams
+        come last.
         """
         self._tried.clear()
         runs: list[Run] = []
@@ -200,13 +198,13 @@ class SetAside:
         return runs
 
     def drop(self, stream: str) -> Run:
-        """Let a stream wait no more; return its events."""
+        """Remove a stream; return its events."""
         run = self._waiting.pop(stream).run
         self.size -= _size(run.arrivals)
         return run
 
     def floor(self, position: int) -> int:
-        """Return up to where the store was read and applied, given up to where it was read."""
+        """Return the position up to which all events are applied, given the position up to which they were read."""
         first = [run.arrivals[0].position for run in (waiting.run for waiting in self._waiting.values())]
         return min([position, *(place - 1 for place in first if place is not None)])
 
@@ -221,7 +219,9 @@ class SetAside:
         self._noted -= sum([_size_of_note(message) for message in settled])
         for message in messages:
             if message.key in keys:
-                note = Message(message.topic, message.key, b"", message.headers, message.tag)  # a reply needs headers
+                note = Message(
+                    message.topic, message.key, b"", message.headers, message.tag
+                )  # a reply needs the headers
                 self._unsettled.setdefault(message.key, []).append(note)
                 self._noted += _size_of_note(note)
             else:
@@ -229,7 +229,7 @@ class SetAside:
         return settled
 
     def _take(self, waiting: WaitingStream, most: int) -> Run:
-        """Take a stream's next events out."""
+        """Remove and return up to `most` next events of a stream."""
         run = waiting.run
         taken = Run(run.stream, run.arrivals[:most], run.whole) if run.whole else run
         rest = run.arrivals[len(taken.arrivals) :]
@@ -251,7 +251,7 @@ class SetAside:
             before.arrivals += run.arrivals
         else:
             both = [*before.arrivals, *run.arrivals]
-            waiting.run = tidy(Run(run.stream, both))  # without what comes again
+            waiting.run = tidy(Run(run.stream, both))  # without repeated events
             self.size += _size(waiting.run.arrivals) - _size(both)
 
     def _handler(self, arrival: Arrival) -> Handler:
@@ -265,7 +265,7 @@ def _is_locked(waiting: WaitingStream) -> bool:
 
 
 def _size_of_note(note: Message) -> int:
-    return size_of(note) + len(note.key) + _NOTE
+    return size_of(note) + len(note.key) + _NOTE_OVERHEAD
 
 
 def _away(breaker: Breaker, streams: Sequence[WaitingStream], now: float) -> WaitingHandler:
@@ -285,7 +285,7 @@ def _away(breaker: Breaker, streams: Sequence[WaitingStream], now: float) -> Wai
 
 def _failing(waiting: WaitingStream, streams: int, now: float) -> WaitingHandler:
     handler, failure = waiting.handler, waiting.failure
-    assert handler is not None and failure is not None, "only such are asked for"  # noqa: S101, PT018
+    assert handler is not None and failure is not None, "the caller selects only these"  # noqa: S101, PT018
     return WaitingHandler(
         *handler.kind,
         handler.name,
@@ -299,4 +299,4 @@ def _failing(waiting: WaitingStream, streams: int, now: float) -> WaitingHandler
 
 
 def _size(arrivals: Sequence[Arrival]) -> int:
-    return sum([size_of(arrival.message) + _OVERHEAD for arrival in arrivals])
+    return sum([size_of(arrival.message) + _EVENT_OVERHEAD for arrival in arrivals])

@@ -21,7 +21,7 @@ from eventkit.errors import RebuildRefused
 from eventkit.projection.apply import waiting
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.failure import ErrorClass, classify_error, database_error, said, translated
+from eventkit.projection.failure import ErrorClass, classify_error, database_error, describe, translated
 from eventkit.projection.rebuild.from_store import chunks
 from eventkit.projection.rebuild.memory import EVENTS
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
@@ -114,9 +114,9 @@ class Swap:
             if classify_error(error) is ErrorClass.EVENT or (
                 cause is not None and (cause.sqlstate or "").startswith(_LASTING)
             ):
-                raise SwapFailing(said(error)) from error
+                raise SwapFailing(describe(error)) from error
             if classify_error(error) in (ErrorClass.CONTENTION, ErrorClass.AWAY):
-                raise SwapBlocked(said(error)) from error
+                raise SwapBlocked(describe(error)) from error
             raise translated(error) from error
 
     def has_happened(self) -> bool:

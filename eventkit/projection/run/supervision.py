@@ -9,7 +9,7 @@ import logging
 import time
 
 from eventkit.errors import EventkitError, ProjectionDeleted, ProjectionError, VersionMismatch
-from eventkit.projection.failure import frames_of, said, translated
+from eventkit.projection.failure import describe, frames_of, translated
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.worker import PASSING, Stop, Waits
 
@@ -54,9 +54,9 @@ class Supervised:
         if isinstance(known, VersionMismatch) and self._exit_on_rebuild:
             raise known
         if not isinstance(known, EventkitError):
-            logger.error("projector %s: %s\n%s", self.name, said(known), frames_of(known))
+            logger.error("projector %s: %s\n%s", self.name, describe(known), frames_of(known))
             known = ProjectionError(
-                f"projection {self.name!r} has failed with {said(known)}: please report this as a bug"
+                f"projection {self.name!r} has failed with {describe(known)}: please report this as a bug"
             )
         now = time.monotonic()
         self._failing_since = self._failing_since if self._failing_since is not None else now
