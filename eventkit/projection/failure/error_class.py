@@ -241,8 +241,8 @@ def translated(error: Exception) -> Exception:
     if state in _LIMITS:
         limit, kind = _LIMITS[state], ProjectionError if state == "57014" else DatabaseUnavailable
         return kind(
-            f"PostgreSQL has ended work of the projection: {description}; raise {limit} for this role or database, if it "
-            "is set there, or the projection's `timeout=`"
+            f"PostgreSQL has ended work of the projection: {description}; raise {limit} for this role or database, if "
+            "it is set there, or the projection's `timeout=`"
         )
     if state == "25006":
         return NotPrimary(f"the database of the read models is read-only ({description}): give the primary's URL")
