@@ -36,7 +36,7 @@ settings.load_profile("eventkit")
 
 
 class Stoppable(Protocol):
-    """What a server fixture yields."""
+    """The common methods of a server fixture."""
 
     @property
     def version(self) -> str:
@@ -86,7 +86,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 xdist has no types
-    """Take over what a process of several has to say of its servers."""
+    """Collect the report of a worker process about its servers."""
     servers = getattr(node, "workeroutput", {}).get("servers", {})
     _ran.update(servers.get("ran", {}))
     _missing.update(servers.get("missing", {}))

@@ -81,7 +81,7 @@ class EventkitProcess:
         return self._process.wait(timeout)
 
     def log(self) -> str:
-        """Return what it has said."""
+        """Return the log of the process."""
         return self._log.read_text()
 
     def says(self, words: str, *, timeout: float = 60) -> None:

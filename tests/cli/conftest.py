@@ -1,4 +1,4 @@
-"""What each test of the command line leaves as it was."""
+"""Each test of the command line leaves logging and signals as they were."""
 
 import logging
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Everything wrong that a person can give to a command: one sentence that says what to do, and a non-zero exit.
+"""Every wrong input to a command: one sentence with the remedy, and a non-zero exit.
 
 Elsewhere: settings and their file (test_settings), the `db` commands (test_db), topics on Kafka (test_topics), each
 refusal of a connection (storage/test_connection, test_standby_and_pooler), drivers and asynchronous sessions
-(storage/test_append_connections), bad events (domain/), what goes away while a relay runs, and a refused event
+(storage/test_append_connections), bad events (domain/), outages while a relay runs, and a refused event
 (relay/test_absence, test_relay), events a projection cannot apply (projection/test_parking), broken read models and
 `--from store` (projection/test_running). Signals: test_signals.
 """
@@ -85,7 +85,7 @@ def refused(*arguments: str, code: int = 1, database: str = "", transport: str =
 
 
 def misused(*arguments: str) -> str:
-    """Use the command in a way it does not know; return what is said below the usage."""
+    """Use the command in a way it does not know; return the text below the usage."""
     result = CliRunner().invoke(main, arguments, prog_name="eventkit")
     assert result.exit_code == 2
     assert "Usage: eventkit" in result.stderr
@@ -140,7 +140,7 @@ def test_a_database_address_that_leads_nowhere(
 def test_a_database_that_is_not_as_it_must_be(
     command: tuple[str, ...], statement: str, said: str, url: str, broker: str
 ) -> None:
-    """What every process must not work on, none starts on; nothing is changed."""
+    """No process starts on a database that it must not work on; nothing is changed."""
     change(url, statement)
 
     assert said in refused(*command, database=url, transport=broker)
@@ -238,7 +238,7 @@ def test_a_projectors_table_is_asked_for_before_it_runs(database_url: str, broke
 def test_a_module_that_cannot_be_imported(
     code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """The cause and its place, on one line, whatever the module does."""
+    """The cause and its place, on one line, for any error that the module raises."""
     (tmp_path / "play_broken.py").write_text(code)
     monkeypatch.chdir(tmp_path)
 
@@ -278,7 +278,7 @@ def test_a_wrong_store_is_refused(url: str, empty_database_url: str, broker: str
 
 
 def test_a_store_that_is_away_is_only_missed(url: str, broker: str) -> None:
-    """Events come from the broker: the projector works, and says what it cannot do."""
+    """Events come from the broker: the projector works, and names the functions it lacks."""
     arguments = (*PROJECTOR, "--topic", "shop.order", "--until-idle", "0.1")
     store = ("--store-url", f"postgresql://postgres@{NOBODY}/shop")
     settings = {"EVENTKIT_DATABASE_URL": url, "EVENTKIT_TRANSPORT_URL": broker}
@@ -297,7 +297,7 @@ def test_a_share_that_is_none(part: str) -> None:
 
 @pytest.mark.parametrize("name", ["database", "transport"])
 def test_a_password_in_an_option_is_refused(name: str) -> None:
-    """Whoever may list processes would see it; the sentence says where it belongs."""
+    """A process list would show it; the sentence names the setting to use."""
     for address in (f"scheme://me:{SECRET}@host", f"scheme://host?sasl.oauthbearer.client.secret={SECRET}"):
         said = refused(f"--{name}-url", address, *RELAY, code=2)
 
@@ -350,7 +350,7 @@ def test_wrong_usage_is_shown_the_right_one(arguments: list[str], said: str) -> 
     ],
 )
 def test_every_help_has_examples(line: str) -> None:
-    """What to type is there to be copied; no summary is cut off."""
+    """Examples can be copied as they are; no summary is cut off."""
     shown = CliRunner().invoke(main, [*line.split(), "--help"], prog_name="eventkit")
 
     assert shown.exit_code == 0
@@ -359,7 +359,7 @@ def test_every_help_has_examples(line: str) -> None:
 
 
 def test_the_embedded_broker_makes_topics_when_asked(broker: str) -> None:
-    """First steps work as on Kafka; the number of partitions is what the broker made of it."""
+    """First steps work as on Kafka; the number of partitions is the broker's own."""
     settings = {"EVENTKIT_TRANSPORT_URL": broker}
     created = CliRunner().invoke(main, ["topics", "create", "shop.order"], env=settings)
     again = CliRunner().invoke(main, ["topics", "create", "shop.order", "--json"], env=settings)

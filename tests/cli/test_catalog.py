@@ -1,4 +1,4 @@
-"""`eventkit catalog`: what is written down at a release, and what a build says of the next one."""
+"""`eventkit catalog`: the description written at a release, and a build's report against it."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_breaking_release_is_described_and_exits_with_1() -> None:
 
 
 def test_a_field_that_lost_its_mark_fails_under_any_option() -> None:
-    """What is written in plain text once stays so."""
+    """A field that was written in plain text once stays in plain text."""
     result = run(
         "check", SHOP, "--against", "-", "--for", "old-events", given=exported(personal={"customer": "<stream>"})
     )
@@ -94,7 +94,7 @@ def test_a_missing_upcaster_fails_without_an_old_catalog() -> None:
     ],
 )
 def test_wrong_input_ends_with_one_sentence(arguments: list[str], code: int, words: str) -> None:
-    """It names what was given and what would do."""
+    """It names the input and the accepted values."""
     result = run(*arguments)
 
     assert (result.exit_code, result.stdout) == (code, "")

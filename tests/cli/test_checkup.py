@@ -1,4 +1,4 @@
-"""`eventkit doctor` compares what ought to be in a database with what is, and needs to be told no name."""
+"""`eventkit doctor` compares the expected state of a database with its real one, and needs no name as an argument."""
 
 import json
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("setting", FAULTS)
 def test_a_fault_is_named_without_being_asked_for(database_url: str, setting: str) -> None:
-    """Exit code 1, what was found, and what to do."""
+    """Exit code 1, the finding, and the remedy."""
     FAULTS[setting](database_url)
 
     done = run(database_url)
@@ -163,7 +163,7 @@ def test_a_role_named_like_the_schema_is_a_fault(database_url: str) -> None:
 
 
 def test_it_fits_a_terminal(database_url: str) -> None:
-    """Eighty columns, whatever is found."""
+    """Eighty columns, for any finding."""
     waits_for_long(database_url)
 
     assert max(map(len, run(database_url).output.splitlines())) <= 80

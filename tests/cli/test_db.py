@@ -1,4 +1,4 @@
-"""`eventkit db` and the root of the command line: what they print, how they exit, and one sentence for every error."""
+"""`eventkit db` and the root of the command line: their output, their exit codes, and one sentence for every error."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_sql_needs_no_database() -> None:
 
 
 def test_a_server_that_is_away_is_one_sentence() -> None:
-    """Its address and what to look at; no traceback, no password."""
+    """Its address and the remedy; no traceback, no password."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -137,7 +137,7 @@ def test_a_server_that_is_away_is_one_sentence() -> None:
 
 
 def test_no_database_is_one_sentence(tmp_path: Path) -> None:
-    """It says what to set, and the exit code is that of wrong usage."""
+    """It names the setting, and the exit code is that of wrong usage."""
     environment = {
         **os.environ,
         "EVENTKIT_DATABASE_URL": "",

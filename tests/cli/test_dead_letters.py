@@ -43,7 +43,7 @@ def run(url: str, *arguments: str, answer: str = "") -> Result:
 
 
 def test_the_list_has_a_projections_letters_and_the_relays_in_one_form(url: str) -> None:
-    """Who parked what, where, why, how often and since when."""
+    """The projection or relay that parked it, with place, reason, attempts and time."""
     shown = run(url, "list")
 
     lines = shown.output.splitlines()
@@ -82,7 +82,7 @@ def test_letters_are_chosen_by_filters_that_all_must_hold(url: str, chosen: list
 
 
 def test_the_payload_is_masked_unless_asked_for(url: str) -> None:
-    """The names of the fields are the code's and stay; what is in them is somebody's."""
+    """The names of the fields are the code's and stay; their values may be personal."""
     masked = run(url, "show", "2").output
 
     assert all(letter["data"] is None for letter in json.loads(run(url, "list", "--json").output)["letters"])
@@ -93,7 +93,7 @@ def test_the_payload_is_masked_unless_asked_for(url: str) -> None:
 
 
 def test_the_text_of_an_error_is_masked_as_the_payload_is(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It may quote the event: the list says what kind of error it was and where, and so does the projector's log."""
+    """It may quote the event: the list has the kind of error and its place, and so has the projector's log."""
     caplog.set_level("DEBUG")
     apply(url, [message("order-3", 1, SECRET)])
     run(url, "discard", "--stream", "order-2", "--yes")
@@ -186,7 +186,7 @@ def test_code_that_cannot_be_imported_asks_for_nothing(url: str) -> None:
 
 
 def test_code_that_fails_while_it_begins_leaves_no_request_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was reserved for it would be nobody's for ever."""
+    """Otherwise a message reserved for it would never be redriven."""
 
     def fail(*_: object) -> None:
         raise ProjectionError("cannot begin")
@@ -201,7 +201,7 @@ def test_code_that_fails_while_it_begins_leaves_no_request_behind(url: str, monk
 
 @pytest.mark.parametrize("command", ["list", "redrive", "discard", "log"])
 def test_a_name_that_nobody_has_is_a_mistake(url: str, command: str) -> None:
-    """An empty answer would be taken for good news; whoever is known has an answer, an empty one too."""
+    """An empty answer would be taken for good news; a known name has an answer, an empty one too."""
     more = [] if command in ("list", "log") else ["--yes", "--dry-run"]
 
     unknown = run(url, command, "--by", "total", *more)
@@ -245,7 +245,7 @@ def test_a_discard_of_the_relays_letter_leaves_a_tombstone_to_be_published(url: 
 
 
 def test_new_data_is_checked_before_it_takes_the_old_ones_place(url: str, tmp_path: Path) -> None:
-    """JSON, and what the catalog says the type is made of."""
+    """JSON, and the fields of the type in the catalog."""
     new = tmp_path / "new.json"
     for text, said in (("{", "is no JSON"), ("[]", "is no JSON object"), ('{"customer": 1}', "makes no Ordered")):
         new.write_text(text)

@@ -1,4 +1,4 @@
-"""`eventkit doctor`: what could lose or stall events is named, and the exit code says whether anything is."""
+"""`eventkit doctor`: it names risks of losing or stalling events, and its exit code tells whether there are any."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_no_process_starts_on_a_broker_that_loses_messages(database_url: str) ->
 def test_no_process_starts_on_a_topic_that_takes_too_little(
     database_url: str, kafka: KafkaServer | GivenKafka, kafka_topic: str
 ) -> None:
-    """A relay knows its topics by what waits, a projector by what it reads; a smaller limit may be asked for."""
+    """A relay knows its topics by its backlog, a projector by its categories; a smaller limit may be requested."""
     kafka.alter_topic(kafka_topic, max_message_bytes=20_000)
     with psycopg.connect(database_url) as connection:
         catalog = Catalog("shop", topics={"order": kafka_topic})
@@ -146,7 +146,7 @@ def test_how_long_kafka_remembers_a_stopped_group_is_told(database_url: str, kaf
 
 
 def test_a_database_without_tables_is_named(empty_database_url: str, redis: RedisServer) -> None:
-    """What is missing is a finding like the others, not a crash."""
+    """A missing table is a finding like the others, not a crash."""
     code, found = doctor(empty_database_url, redis.url)
 
     assert code == 1

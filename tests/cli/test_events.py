@@ -1,4 +1,4 @@
-"""`eventkit events`: what is there, what would go, what went; nothing without being asked."""
+"""`eventkit events`: events present, prunable and pruned; nothing without confirmation."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def test_pruning_asks_with_the_count_and_names_its_blind_spots(url: str) -> None
 
 
 def test_a_script_gets_one_object(url: str) -> None:
-    """What was pruned, and what not."""
+    """The number of pruned events, and of the remaining ones."""
     shown = run(url, *PRUNE, "--yes", "--json", "--category", "order", "--ignore-projection", "totals")
 
     assert json.loads(shown.stdout) == {
@@ -86,7 +86,7 @@ def test_sizes_show_each_table_the_oldest_event_and_the_backlog(url: str) -> Non
 
 
 def test_archive_and_restore(url: str, tmp_path: Path) -> None:
-    """The file is JSON lines, and what the store had is there again."""
+    """The file is JSON lines, and the store has its events again."""
     send(url, "a")
     file = tmp_path / "a.jsonl"
 

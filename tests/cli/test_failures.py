@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of ours, whose message repeats what it met."""
+    """Raise an unexpected error, whose message repeats its input."""
 
     def fail(*_: object) -> None:
         raise TypeError(f"{SECRET}\n2026-01-01 00:00:00.000 ERROR   relay: FORGED {EVIL}")
@@ -42,7 +42,7 @@ def run(*words: str, **environment: str) -> Result:
 
 @pytest.mark.usefixtures("broken")
 def test_a_fault_is_one_sentence_and_exit_70() -> None:
-    """It says where, not what: an error's message may repeat an event."""
+    """It has the place, not the message: an error's message may repeat an event."""
     done = run("db", "sql")
 
     assert done.exit_code == 70
@@ -105,7 +105,7 @@ def test_a_fault_is_json_too() -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_signals_threads_and_warnings_speak_the_logs_format(form: str, tmp_path: Path) -> None:
-    """What a signal's handler says, Python's own warning, and the stack of a thread that nobody waits for."""
+    """The message of a signal's handler, Python's own warning, and the stack of an unattended thread."""
     (tmp_path / "noisy.py").write_text(
         "import threading, time, warnings\n"
         "warnings.warn('old')\n"
@@ -146,7 +146,7 @@ def test_output_is_printable() -> None:
 
 
 def test_names_in_tables_print_nothing_of_their_own(database_url: str) -> None:
-    """A projection's name, a stream and an event's type, by whoever may write those tables; rich's markup is text."""
+    """A projection's name, a stream and an event's type, by any writer of those tables; rich's markup is text."""
     evil = f"[red]{EVIL[:-1]}[/]"
     with psycopg.connect(database_url) as session:
         session.execute(
@@ -167,7 +167,7 @@ def test_names_in_tables_print_nothing_of_their_own(database_url: str) -> None:
 
 
 def outcome(words: list[str], **streams: object) -> tuple[int, str]:
-    """Run a command as a process; return its exit code and what is on stderr."""
+    """Run a command as a process; return its exit code and its stderr."""
     command = [sys.executable, "-m", "eventkit.cli", *words]
     done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **streams)  # type: ignore[call-overload]
     return done.returncode, done.stderr
@@ -233,7 +233,7 @@ def test_a_user_without_a_name_is_a_number(
 
 
 def test_an_age_is_told_by_the_databases_clock(database_url: str) -> None:
-    """An operator's clock that is ahead would prune what is seconds old."""
+    """An operator's clock that is ahead would prune events that are seconds old."""
     with psycopg.connect(database_url, autocommit=True) as session:
         row = session.execute("select clock_timestamp()").fetchone()
         moment = long_ago(session, timedelta(days=1))
@@ -258,7 +258,7 @@ def test_a_file_named_like_a_library_does_not_take_its_place(name: str, tmp_path
 
 
 def test_a_module_that_another_one_hides_is_named(tmp_path: Path) -> None:
-    """A service's module named like one of Python's: the sentence says which came first, and what to rename."""
+    """A service's module named like one of Python's: the sentence says which came first, and which to rename."""
     (tmp_path / "secrets.py").write_text("totals = 1\n")
     given = {**os.environ, "EVENTKIT_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", "eventkit.cli", "projector", "run", "secrets:totals"]

@@ -9,7 +9,7 @@ from eventkit.observability import logs
 
 
 def logged(form: logs.Format) -> str:
-    """Log a sentence, an error with a stack, and something of another library; return what was printed."""
+    """Log a sentence, an error with a stack, and a line of another library; return the output."""
     stream = io.StringIO()
     logs.configure(form, stream=stream)
     logging.getLogger("eventkit.relay").info("position %d of stream %r:\nparked", 7, "order-1")

@@ -1,4 +1,4 @@
-"""Commands and starts where there is very much of everything: none reads it whole, and what is counted says how far."""
+"""Commands and starts where there is very much of everything: none reads it whole, and each count states its limit."""
 
 import json
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def behind(url: str, count: int) -> None:
 
 
 def test_a_status_counts_so_far_and_compares_the_newest_events(url: str) -> None:
-    """About how many streams, at least how many parked; what is behind is found from the newest event backwards."""
+    """About how many streams, at least how many parked; the lag is found from the newest event backwards."""
     behind(url, 700)
 
     (found,) = json.loads(run(url, "projection", "status", "totals", "--json").stdout)
@@ -141,7 +141,7 @@ def test_the_streams_that_wait_for_missing_events_are_found_by_an_index(url: str
 
 
 def letters_read(connection: psycopg.Connection[Any]) -> int:
-    """Return how many rows and entries of indexes of the dead letters were read, by whatever plan."""
+    """Return how many rows and entries of indexes of the dead letters were read, by any plan."""
     connection.execute("select pg_stat_force_next_flush()")
     row = connection.execute(
         "select seq_tup_read + coalesce(idx_tup_fetch, 0) + (select sum(idx_tup_read) from pg_stat_user_indexes i"

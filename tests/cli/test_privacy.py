@@ -1,4 +1,4 @@
-"""`eventkit privacy`: what is asked, done and recorded."""
+"""`eventkit privacy`: its question, its effect and its record."""
 
 import json
 

@@ -55,7 +55,7 @@ def test_where_output_is_kept_a_rebuild_says_a_line_a_stage(url: str) -> None:
 
 
 def _all_of(screen: int) -> str:
-    """Read what is drawn until the last that has the terminal has closed it."""
+    """Read the terminal until its last owner has closed it."""
     drawn = b""
     try:
         while piece := os.read(screen, 4_096):

@@ -93,7 +93,7 @@ def test_a_deleted_projection_leaves_nothing_and_its_projector_applies_nothing_m
 
 
 def test_a_deletes_tables_go_on_request_unless_something_needs_them(url: str) -> None:
-    """What depends on a table keeps the whole projection, and is named."""
+    """An object that depends on a table keeps the whole projection, and is named."""
     apply(url, orders("order-1", 2))
     with psycopg.connect(url) as connection:
         connection.execute("create view big as select * from totals where amount > 100")
@@ -122,7 +122,7 @@ def test_a_delete_names_who_holds_the_projection(url: str) -> None:
 
 
 def test_another_version_asks_for_its_rebuild(url: str) -> None:
-    """Two folds are never mixed; each side is told what to do."""
+    """Two folds are never mixed; each side gets the remedy."""
     apply(url, orders("order-1", 2))
 
     with pytest.raises(VersionMismatch, match=r"until it is rebuilt: run `eventkit projection rebuild package\.module"):

@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_is_given() -> None:
-    """Without settings there is the default schema, and what is missing is asked for with the names to set."""
+    """Without settings there is the default schema, and the error for a missing one has the names to set."""
     settings = load_settings()
 
     assert settings == Settings(schema="eventkit")
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_used_is_named(folder: Path, text: str, said: str)
     ],
 )
 def test_a_password_in_an_option_is_refused(url: str) -> None:
-    """Whoever may list processes would see it."""
+    """A process list would show it."""
     with pytest.raises(ConfigurationError, match=r"EVENTKIT_DATABASE_URL in the environment.*PGPASSWORD") as caught:
         load_settings(database_url=url)
 
@@ -122,7 +122,7 @@ def test_an_address_without_a_password_is_an_option(url: str) -> None:
 
 
 def test_an_unknown_setting_is_named() -> None:
-    """A program that hands over what does not exist is told."""
+    """A program that passes a setting that does not exist gets an error."""
     with pytest.raises(ConfigurationError, match=r"unknown settings \['database'\]"):
         load_settings(database="x")
 
@@ -157,7 +157,7 @@ ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a f
         pytest.param(0o644, -1, 12345, None, marks=ROOT_ONLY),
     ],
 )
-def test_a_file_counts_only_where_no_stranger_may_have_written_it(  # noqa: PLR0913, PLR0917 what a file's status has
+def test_a_file_counts_only_where_no_stranger_may_have_written_it(  # noqa: PLR0913, PLR0917 the fields of a file's status
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     mode: int, owner: int, group: int, said: str | None,
 ) -> None:  # fmt: skip
@@ -199,7 +199,7 @@ def test_a_strangers_link_to_a_file_of_ours_does_not_count(folder: Path, monkeyp
 
 @pytest.mark.parametrize("marker", [".git", "worktree"])
 def test_the_search_ends_at_the_projects_root(folder: Path, monkeypatch: pytest.MonkeyPatch, marker: str) -> None:
-    """What is above a checkout is not of the project; in a worktree `.git` is a file."""
+    """A file above a checkout does not belong to the project; in a worktree `.git` is a file."""
     above(folder)
     (folder / "mine" / ".git").mkdir() if marker == ".git" else (folder / "mine" / ".git").write_text("gitdir: x")
 
@@ -259,7 +259,7 @@ def test_a_working_directory_that_is_gone_has_no_file(folder: Path, monkeypatch:
     ],
 )
 def test_a_file_cannot_name_code_to_be_loaded_or_run(folder: Path, text: str) -> None:
-    """What a process loads is said by whoever starts it."""
+    """The person who starts a process chooses the code that it loads."""
     (folder / "eventkit.toml").write_text(text)
 
     with pytest.raises(ConfigurationError, match=r"which loads code into this process: set .*EVENTKIT_"):

@@ -1,4 +1,4 @@
-"""Ctrl-C at every stage of a long-running command: the first ends it, whatever does not answer, the second at once."""
+"""Ctrl-C at every stage of a long-running command: the first ends it, even if a server hangs; the second at once."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ class Command:
 
     @property
     def log(self) -> str:
-        """What it has said."""
+        """The log of the process."""
         return self._log.read_text()
 
     def says(self, words: str) -> None:

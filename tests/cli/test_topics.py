@@ -1,4 +1,4 @@
-"""`eventkit topics` on a real Kafka: what is created, what is there, and what is said when nothing is."""
+"""`eventkit topics` on a real Kafka: created topics, existing topics, and the error where there is none."""
 
 from click.testing import CliRunner, Result
 
@@ -26,7 +26,7 @@ def test_create_makes_missing_topics_and_says_so(kafka: Kafka) -> None:
 
 
 def test_another_number_of_partitions_is_not_silently_ignored(kafka: Kafka) -> None:
-    """What is there is said, and nothing is changed; exit 1."""
+    """The existing topic is described, and nothing is changed; exit 1."""
     name = fresh("shop.order")
     run(kafka.url, "create", name, "--partitions", "3")
 
@@ -40,7 +40,7 @@ def test_another_number_of_partitions_is_not_silently_ignored(kafka: Kafka) -> N
 
 
 def test_check_names_the_broker_and_the_partitions(kafka: Kafka) -> None:
-    """What is there is shown."""
+    """The existing topic is shown."""
     name = fresh("shop.order")
     run(kafka.url, "create", name, "--partitions", "3")
 
@@ -52,7 +52,7 @@ def test_check_names_the_broker_and_the_partitions(kafka: Kafka) -> None:
 
 
 def test_check_fails_with_a_sentence_when_a_topic_is_missing(kafka: Kafka) -> None:
-    """A script can tell, and a person knows what to do."""
+    """A script sees the exit code, and a person the remedy."""
     result = run(kafka.url, "check", "shop.missing")
 
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""The values of headers: one decoder for each, whoever wrote them."""
+"""The values of headers: one decoder for each, for any writer."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -91,7 +91,7 @@ def is_utf_8(text: str) -> bool:
 
 
 def verdicts(headers: Values, unreadable: str | None = None) -> tuple[int | str, int | str]:
-    """Return what each judge says: the version of the schema, or why it refuses the event."""
+    """Return the verdict of each judge: the version of the schema, or the reason of a refusal."""
     message = Message("shop.order", "order-1", b"{}", headers, None, unreadable)
 
     def said(judge: Callable[[Message], int]) -> int | str:

@@ -64,7 +64,7 @@ def test_the_sdk_reads_our_messages(event: EncodedEvent) -> None:
 
 @given(events)
 def test_our_decoder_reads_messages_of_the_sdk(event: EncodedEvent) -> None:
-    """What the SDK makes of our event and writes again is the same event."""
+    """The SDK reads our event and writes it again: the result is the same event."""
     written = to_binary(from_binary(as_kafka_has_it(event), JSONFormat(), CloudEvent), JSONFormat())
 
     back = event_of(Message("shop.order", event.stream, written.value, list(written.headers.items())))

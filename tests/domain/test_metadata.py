@@ -1,4 +1,4 @@
-"""The story of an event: what it may hold, and that it comes back."""
+"""The story of an event: its allowed values, and that they come back."""
 
 from typing import Any
 from uuid import UUID
@@ -56,7 +56,7 @@ def test_metadata_comes_back_equal() -> None:
     ],
 )  # fmt: skip
 def test_an_id_from_outside_is_made_to_fit(given: Any, fitted: str | None) -> None:
-    """What fits stays; the rest is escaped; nothing is no id."""
+    """A valid id stays; other characters are escaped; an empty text is no id."""
     metadata = Metadata.fitting(correlation_id=given, causation_id=given, traceparent=given)
 
     assert (metadata.correlation_id, metadata.causation_id, metadata.traceparent) == (fitted, fitted, None)

@@ -1,4 +1,4 @@
-"""The name of a stream: what it may be, and that it is still a string."""
+"""The name of a stream: its allowed characters, and that it is still a string."""
 
 import copy
 import pickle
@@ -19,7 +19,7 @@ keys = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_s
 @example("order", "42-1")
 @example("order", "-")
 def test_a_stream_id_is_its_category_and_id_with_a_hyphen(category: str, key: str) -> None:
-    """Both parts come back from the text, whatever hyphens are in the id."""
+    """Both parts come back from the text, with any hyphens in the id."""
     stream = StreamId(category, key)
 
     assert stream == f"{category}-{key}"

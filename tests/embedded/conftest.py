@@ -77,7 +77,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def own(room: Path) -> Iterator[Callable[..., Owner]]:
-    """Start owners; what is left of them is killed after the test."""
+    """Start owners; processes that remain are killed after the test."""
     owners: list[Owner] = []
 
     def start(kind: str, python: Sequence[str] = (sys.executable,)) -> Owner:

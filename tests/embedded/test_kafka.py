@@ -103,7 +103,7 @@ def test_the_port_of_a_stopped_cluster_is_free() -> None:
 
 
 def test_a_cluster_that_is_not_started_says_so() -> None:
-    """Use before the start is refused with what to do."""
+    """Use before the start is refused with the remedy."""
     with pytest.raises(EmbeddedUnavailable, match=r"call start\(\)"):
         EmbeddedKafka().create_topic("orders")
 

@@ -41,7 +41,7 @@ def test_the_server_is_ready_for_logical_decoding_and_prepared_transactions(
 
 
 def test_settings_go_to_the_server(room: Path) -> None:
-    """`settings` and `durable=False` change what the server runs with."""
+    """`settings` and `durable=False` change the server's configuration."""
     with EmbeddedPostgres(settings={"max_connections": "20"}, durable=False) as postgres:
         assert _settings(postgres.url)["max_connections"] == "20"
         assert _settings(postgres.url)["fsync"] == "off"
@@ -117,7 +117,7 @@ def test_a_folder_without_binaries_is_refused(room: Path) -> None:
 
 
 def test_a_machine_without_postgresql_is_told_how_to_get_it(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the wheel and without a server on the machine, the sentence says what to install."""
+    """Without the wheel and without a server on the machine, the error names the package to install."""
     monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
     monkeypatch.setattr(binaries, "DEBIAN", room)
     monkeypatch.setenv("PATH", str(room))
@@ -167,7 +167,7 @@ def test_a_client_without_sockets_gets_a_password(room: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says by how much, and what to set."""
+    """The error says by how much, and which setting to change."""
     deep = room / ("x" * 70)
     deep.mkdir(mode=0o777)
     monkeypatch.setattr("tempfile.tempdir", str(deep))
@@ -182,7 +182,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(room: Path, monkeypatch
 def test_a_temporary_folder_that_is_closed_to_others_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root is told why PostgreSQL cannot start there, and what to set."""
+    """The error tells root why PostgreSQL cannot start there, and which setting to change."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     monkeypatch.setattr("tempfile.tempdir", str(closed))
@@ -202,7 +202,7 @@ def test_a_setting_that_postgresql_refuses_is_reported_in_its_words(room: Path) 
 
 
 def test_a_server_that_is_not_started_says_so() -> None:
-    """Use before the start is refused with what to do."""
+    """Use before the start is refused with the remedy."""
     with pytest.raises(EmbeddedUnavailable, match=r"call start\(\)"):
         EmbeddedPostgres().crash()
 

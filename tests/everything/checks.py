@@ -1,4 +1,4 @@
-"""What must be so: the store holds what was committed, and everything behind it a prefix of each stream."""
+"""Invariants: the store holds the committed events, and each copy behind it a prefix of each stream."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ _PARKED = """select generation, stream from eventkit.checkpoints
 
 
 class Checks:
-    """Compares all there is with what the writers have committed."""
+    """Compares all copies with the events that the writers have committed."""
 
     def __init__(self, admin: psycopg.Connection[Any], committed: Numbers, broker: Broker) -> None:
         self.shards = broker.topics[TOPIC]
@@ -61,7 +61,7 @@ class Checks:
         self._reached[projection] = now
 
     def _check_acknowledged(self, projection: str) -> None:
-        """What the broker will not deliver again is in the read model, or its stream is parked."""
+        """A message that the broker will not deliver again is in the read model, or its stream is parked."""
         parked = {stream for (stream,) in self._rows(_PARKED_LIVE.format(projection))}
         for (_, shard), offset in self._groups[projection].resume.items():
             for message in self.shards[shard][:offset]:
@@ -89,7 +89,7 @@ class Checks:
         return {stream: sorted(numbers, key=self._committed[stream].index) for stream, numbers in parts.items()}
 
     def _check_broker(self) -> None:
-        """First deliveries come in order, and what is not there is in the outbox."""
+        """First deliveries come in order, and an event that has not arrived is in the outbox."""
         sent: Numbers = {stream: [] for stream in self._committed}
         for message in dict.fromkeys((m.key, int(dict(m.headers)["ce_streamversion"])) for s in self.shards for m in s):
             sent[message[0]].append(message[1])

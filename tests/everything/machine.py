@@ -1,4 +1,4 @@
-"""Anything in any order, by rules; what must be so at every moment and in the end."""
+"""Anything in any order, by rules; with the invariants of every moment and of the end."""
 
 import sys
 import uuid
@@ -90,7 +90,7 @@ class Everything(RuleBasedStateMachine):
 
     @rule(number=WRITERS, how=st.sampled_from(["commit", "commit", "roll_back", "roll_back_to_the_savepoint"]))
     def end(self, number: int, how: str) -> None:
-        """End a transaction, or take its last part back; whoever waited for it goes on."""
+        """End a transaction, or roll back its last part; a writer that waited for it continues."""
         if self.writers[number].asked is None:
             getattr(self.writers[number], how)()
             settle(self.writers, self.admin)
@@ -111,7 +111,7 @@ class Everything(RuleBasedStateMachine):
 
     @rule()
     def relay(self) -> None:
-        """Send what is there."""
+        """Send the backlog."""
         self.sender.step()
 
     @rule(count=st.integers(1, 5), held=st.booleans())
@@ -208,11 +208,11 @@ class Everything(RuleBasedStateMachine):
         else:
             self.checks.may_lose(projection.name, accept=accept)
 
-    # What must be so.
+    # Invariants.
 
     @invariant()
     def all_is_well(self) -> None:
-        """Store, broker and read models are what the model says."""
+        """Store, broker and read models are as the model says."""
         self.checks.now()
 
     def teardown(self) -> None:

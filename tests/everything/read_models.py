@@ -1,4 +1,4 @@
-"""Two read models that remember what they were fed, so that a hole, a repeat or a wrong order shows.
+"""Two read models that remember their events, so that a hole, a repeat or a wrong order shows.
 
 One has a row per stream, by SQL; the rows of the other are fed by many streams.
 """
@@ -37,7 +37,7 @@ class Board(Protocol):
 
 
 class Weather:
-    """What the handlers meet: while it is `strict`, marked events fail; `shot` is called at the `fuse`-th event."""
+    """The conditions of the handlers: while `strict`, marked events fail; `shot` is called at the `fuse`-th event."""
 
     strict = True
     fuse = 0

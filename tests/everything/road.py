@@ -1,6 +1,6 @@
 """The road from the outbox to the read models, in one process and step by step: a relay and the members of two groups.
 
-Whoever is killed here loses what it had in memory and its connections, and says nothing to anybody.
+A member that is killed here loses its memory and its connections, and reports nothing to the others.
 """
 
 import time
@@ -46,7 +46,7 @@ class Until(Stop):
 
 
 class Sender:
-    """A relay over a broker that may refuse, hold or lose; `before_settling` is called with what was acknowledged."""
+    """A relay over a broker that may refuse, hold or lose; `before_settling` is called with the acknowledged events."""
 
     def __init__(self, url: str, transport: LocalTransport, admin: psycopg.Connection[Any]) -> None:
         self.transport = transport
@@ -58,7 +58,7 @@ class Sender:
         transport.create_topics([TOPIC], partitions=2)
 
     def step(self, *, lost_after: int = 0, held: bool = False, seconds: float = 5) -> None:
-        """Send what is there, or what is possible before the broker is lost."""
+        """Send the backlog, or as much as possible before the broker is lost."""
         self._lost_after = lost_after
         self.transport.refuse(self._refusal)
         if held:
@@ -85,7 +85,7 @@ class Sender:
         self.before_settling = lambda: None
 
     def is_idle(self) -> bool:
-        """Return whether nothing is left to send but what is parked."""
+        """Return whether nothing is left to send but parked events."""
         return not self._admin.execute(_PENDING.encode()).fetchall()
 
     def _new(self) -> Relay:
@@ -136,7 +136,7 @@ class Member:
         self.held = TransportSource(self.subscription, limit=limit).receive()
 
     def wake(self) -> None:
-        """Apply what was received, whoever has applied it meanwhile."""
+        """Apply the received messages, even if another member has applied them meanwhile."""
         self.projector.apply(self.held)
 
     def close(self) -> None:
@@ -182,14 +182,14 @@ class Group:
         self.zombies.append(self.replace(number))
 
     def wake(self) -> None:
-        """Let those that were taken for dead apply what they have, too late."""
+        """Let those that were taken for dead apply their messages, too late."""
         while self.zombies:
             zombie = self.zombies.pop()
             zombie.wake()
             zombie.close()
 
     def rewind(self, count: int) -> None:
-        """Let the group read again what it has acknowledged."""
+        """Let the group read acknowledged messages again."""
         for member in self.members:
             member.close()
         resume = self._broker.groups[self.projection.name].resume

@@ -1,6 +1,6 @@
 """Any interleaving of everything, on a real PostgreSQL: read models are the fold, and at every moment a prefix.
 
-EVENTKIT_EXAMPLES=500 runs longer, shrinks what it finds, and meets all mutants.
+EVENTKIT_EXAMPLES=500 runs longer, shrinks its findings, and meets all mutants.
 """
 
 import os
@@ -64,17 +64,17 @@ def test_any_interleaving_ends_with_the_fold_and_is_a_prefix_at_every_moment() -
 
 
 def park_without_keeping(patch: Patch) -> None:
-    """Keep no letter of what is parked."""
+    """Keep no letter of parked events."""
     patch.setattr(DeadLetters, "keep", lambda *_: 0)
 
 
 def keep_nothing_behind(patch: Patch) -> None:
-    """Drop what comes while its stream is parked."""
+    """Drop events that come while their stream is parked."""
     patch.setattr(StreamRepair, "keep_behind", lambda *_: None)
 
 
 def swap_without_comparing(patch: Patch) -> None:
-    """Swap in what was fed."""
+    """Swap in the shadow without comparing."""
     patch.setattr(Swap, "_catch_up", lambda *_: 0)
 
 
@@ -96,7 +96,7 @@ def settle_what_is_refused(patch: Patch) -> None:
 
 
 def confirm_what_is_lost(patch: Patch) -> None:
-    """Confirm all that was sent, whatever became of it."""
+    """Confirm all sent messages, even lost ones."""
 
     def send(self: LocalPublisher, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -108,7 +108,7 @@ def confirm_what_is_lost(patch: Patch) -> None:
 
 
 def letters_that_stay(patch: Patch) -> None:
-    """Keep the letters of what was redriven."""
+    """Keep the letters of redriven events."""
     patch.setattr(DeadLetters, "remove", lambda *_, **__: None)
 
 
@@ -128,7 +128,7 @@ def test_a_mutant_is_caught(mutate: Callable[[Patch], None], monkeypatch: Patch)
 
 
 def test_an_acknowledgement_before_the_effect_is_detected_at_once(monkeypatch: Patch) -> None:
-    """A projector dies while it applies, and nobody brings again what it had acknowledged."""
+    """A projector dies while it applies, and nobody delivers its acknowledged messages again."""
     acknowledge_first(monkeypatch)
     machine = Everything()
     try:

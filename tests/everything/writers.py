@@ -1,7 +1,7 @@
-"""Services that append in open transactions beside each other, and a model of what each sees.
+"""Services that append in open transactions beside each other, and a model of the events that each sees.
 
 An append that waits for another writer's lock waits on a thread of its own, and is compared with the model when it is
-through: whoever it waited for has committed or rolled back by then.
+through: the transaction it waited for has committed or rolled back by then.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Asked:
     result: "Future[Appended]"
 
     def holds(self, version: int) -> bool:
-        """Say what the store must say."""
+        """Return the expected events of the store."""
         return self.expected is ANY or (0 if self.expected is NO_STREAM else self.expected) == version
 
 
@@ -49,7 +49,7 @@ class Writer:
     savepoints: list[Numbers]
 
     def __init__(self, url: str, committed: Numbers) -> None:
-        """Share what is committed with the other writers."""
+        """Share committed events with the other writers."""
         self.committed = committed
         self.asked: Asked | None = None
         self._url = url

@@ -1,4 +1,4 @@
-"""A folder for what the demo leaves behind."""
+"""A folder for the files of the demo."""
 
 import shutil
 import tempfile

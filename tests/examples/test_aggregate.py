@@ -1,4 +1,4 @@
-"""The example of an aggregate does what it says."""
+"""The example of an aggregate does as it says."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo's judge can fail: each kind of damage to a topic is reported as what it is."""
+"""The demo's judge can fail: each kind of damage to a topic is reported by its name."""
 
 import uuid
 
@@ -39,7 +39,7 @@ def judged(delivered: list[EncodedEvent], committed: list[EncodedEvent]) -> Find
 
 
 def test_a_topic_with_every_event_once_and_in_order_has_nothing_to_report(committed: list[EncodedEvent]) -> None:
-    """What is right is found right."""
+    """A correct topic is found correct."""
     findings = judged(committed, committed)
 
     assert findings == Findings(published=6, lost=0, phantom=0, reordered=0, duplicates=0)

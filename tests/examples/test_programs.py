@@ -39,7 +39,7 @@ def opened(session: Session, key: str, balance: int) -> None:
 
 
 def test_a_transfer_changes_both_accounts_or_none(session: Session) -> None:
-    """What is not covered is refused before anything is written; an overdraft covers more."""
+    """An uncovered transfer is refused before anything is written; an overdraft covers more."""
     opened(session, "ada", 100)
     opened(session, "bob", 0)
     bank.transfer(session, "ada", "bob", Decimal(60))
@@ -106,7 +106,7 @@ def test_a_page_is_found_by_its_slug_and_says_who_changed_it_last(session: Sessi
 
 
 def test_the_log_of_a_wiki_has_its_changes_newest_first(session: Session) -> None:
-    """Each with its user, its page and what was changed; two versions of a page can be compared."""
+    """Each with its user, its page and its change; two versions of a page can be compared."""
     wiki.create_page(session, "home", "Home", user="ada")
     wiki.change_body(session, "home", "one\ntwo", user="bob")
     wiki.change_body(session, "home", "one\nthree", user="cy")
@@ -136,7 +136,7 @@ def between(
     sessions: sessionmaker[Session],
     first: Callable[[Session], None],
 ) -> Callable[[Callable[[Session], None]], None]:
-    """Return a function that lets another decide and commit before what it is given is saved: it must be refused."""
+    """Return a function that lets another decide and commit before its own save: it must be refused."""
 
     def run(second: Callable[[Session], None]) -> None:
         save = type(repository).save

@@ -1,4 +1,4 @@
-"""The README's program does what the README says."""
+"""The README's program does as the README says."""
 
 import os
 import subprocess

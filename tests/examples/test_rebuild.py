@@ -1,4 +1,4 @@
-"""The example of a rebuild does what it says."""
+"""The example of a rebuild does as it says."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo's figures are held against what they must be."""
+"""The demo's figures are compared with their targets."""
 
 from datetime import date
 

@@ -45,7 +45,7 @@ def load(postgres: str, minutes: float, seed: int) -> None:
 @main.command()
 @release
 def polls(postgres: str) -> None:
-    """Measure a poll beside what stalls others."""
+    """Measure a poll beside a stalled neighbour."""
     server = PostgresServer.start(int(postgres))
     try:
         figures = no_stall.measure(server, polls=1_000)

@@ -2,8 +2,8 @@
 
     writers + ledger -> outbox -> two relays -> broker -> two projector processes -> read model, effects
 
-When the writers are done and what they committed has arrived, the ledger judges what the read model saw and what the
-handler did. Used by `python -m tests.faults brokers`, and in a short form by test_brokers.py.
+When the writers are done and their committed events have arrived, the ledger judges the rows of the read model and the
+effects of the handler. Used by `python -m tests.faults brokers`, and in a short form by test_brokers.py.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ RELAYS, PROJECTORS = ("relay0", "relay1"), ("projector0", "projector1")
 
 @dataclass(frozen=True)
 class Campaign:
-    """What a campaign is made of."""
+    """The parts of a campaign."""
 
     seconds: float
     seed: int = 1
@@ -45,7 +45,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it came to."""
+    """The result of a campaign."""
 
     seen: Verdict  # by the read model
     acted: Verdict  # by the handler

@@ -1,4 +1,4 @@
-"""The judge of every fault test: what arrived, in its order, against the `events` table."""
+"""The judge of every fault test: the received messages, in their order, against the `events` table."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many of what; all but `written` and `duplicates` must be zero."""
+    """Counts of each kind of fault; all but `written` and `duplicates` must be zero."""
 
     written: int
     lost: int
@@ -50,5 +50,5 @@ def judge(arrivals: Iterable[Arrival], recorded: Iterable[Arrival]) -> Verdict:
 
 
 def recorded(connection: psycopg.Connection[Any]) -> list[Arrival]:
-    """Return what the store has."""
+    """Return the events of the store."""
     return [Arrival(*row) for row in connection.execute("select stream, version, id::text from eventkit.events")]

@@ -1,4 +1,4 @@
-"""Writers that keep a ledger of their own, in the transactions that append; and what became of it, to be judged.
+"""Writers that keep a ledger of their own, in the transactions that append; and the received events, to be judged.
 
 `python -m tests.faults.ledger URL SECONDS SEED PACE` is a process of such writers: those of the workload, with a pause
 of `PACE` seconds at most between transactions.
@@ -47,7 +47,7 @@ class LedgerWriter(Writer):
 
 
 def note(connection: Connection, appended: Appended) -> None:
-    """Write down what was appended, in its transaction."""
+    """Write down appended events, in their transaction."""
     ids = [str(event_id) for event_id in appended.ids]
     entry = {"stream": str(appended.stream), "version": appended.version, "count": len(ids), "ids": ids}
     connection.execute(_ENTRY, entry)
@@ -69,19 +69,19 @@ def progress(connection: psycopg.Connection[Any]) -> tuple[int, int, int, int]:
 
 
 def committed(connection: psycopg.Connection[Any]) -> list[Arrival]:
-    """Return what the ledger has."""
+    """Return the rows of the ledger."""
     return [Arrival(*row) for row in connection.execute("select stream, version, id from ledger")]
 
 
 def seen(connection: psycopg.Connection[Any]) -> list[Arrival]:
-    """Return what the read model saw, in its order per stream."""
+    """Return the rows of the read model, in its order per stream."""
     rows = connection.execute("select stream, trail from seen").fetchall()
     steps = [(stream, *step.split(":")) for stream, trail in rows for step in trail.split()]
     return [Arrival(stream, int(version), event_id) for stream, version, event_id in steps]
 
 
 def effects(connection: psycopg.Connection[Any]) -> list[Arrival]:
-    """Return what the handler did, in its order."""
+    """Return the effects of the handler, in its order."""
     return [Arrival(*row) for row in connection.execute("select stream, version, id from effects order by place")]
 
 

@@ -1,4 +1,4 @@
-"""What workers said that breaks no promise and yet tells of one: holes that the store had to fill, and tracebacks."""
+"""Lines in the workers' logs that hint at a fault without a broken promise: holes that the store filled, tracebacks."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Readers that are wrong, each in one way: what the field does instead, and this reader without one of its rules.
+"""Wrong readers, each in one way: common practice of the field, and this reader without one of its rules.
 
 None of it is reachable from production code. Each has `read`, which publishes nothing but returns rows, as Reader does.
 """
@@ -34,7 +34,7 @@ class ByPosition:
         self.cursor: tuple[int, int] = (0, 0)
 
     def read(self) -> list[Row]:
-        """Return what is above the cursor."""
+        """Return rows above the cursor."""
         where = self.where.format(cursor=self.cursor[1], xid=self.cursor[0])
         query = f"{_PENDING} where {where} order by {self.order}"
         rows = self._connection.execute(query).fetchall()
@@ -57,7 +57,7 @@ class WaitingAtAGap(ByPosition):
         self._waited = 0
 
     def read(self) -> list[Row]:
-        """Return what follows without a gap, or after a while anyway."""
+        """Return rows that follow without a gap, or after a while anyway."""
         before = self.cursor
         rows = super().read()
         if rows and rows[0][0] > before[1] + 1 and self._waited < self.patience:
@@ -86,7 +86,7 @@ class ByPositionBelowTheOldest(ByPosition):
 
 
 class Unproven(GapReader):
-    """Drops a gap after one more read, whoever may own it."""
+    """Drops a gap after one more read, even if a transaction still owns it."""
 
     def start_pending(self) -> None:
         """Start with gaps that believe in nobody."""
@@ -97,7 +97,7 @@ class Unproven(GapReader):
 class Credulous(Gaps):
     """Every group is without holders."""
 
-    def add(self, holders: Holders, **what: Any) -> None:  # noqa: ANN401, ARG002 the signature of what it breaks
+    def add(self, holders: Holders, **what: Any) -> None:  # noqa: ANN401, ARG002 the signature of the broken method
         """Remember a gap and forget its owners."""
         super().add(frozenset(), **what)
 
@@ -141,16 +141,16 @@ class Forgetful(GapReader):
 
 
 class Torn(GapReader):
-    """Takes the pages of a span from whatever snapshots they come."""
+    """Takes the pages of a span from any snapshots."""
 
     def start_pending(self) -> None:
         """Start with gaps that never notice."""
         super().start_pending()
-        self._gaps.torn = lambda before, after: False  # type: ignore[method-assign]  # noqa: ARG005 as what it replaces
+        self._gaps.torn = lambda before, after: False  # type: ignore[method-assign]  # noqa: ARG005 the signature of the replaced method
 
 
 class Oversleeping(GapReader):
-    """Never reads a sleeping group before what is above the cursor."""
+    """Never reads a sleeping group before the rows above the cursor."""
 
     def start_pending(self) -> None:
         """Start with gaps that wake up a read too late."""
@@ -170,7 +170,7 @@ class NoBarrier(Barrier):
 
 
 class NotDurable(Outbox):
-    """Publishes what is visible, durable or not."""
+    """Publishes visible rows, durable or not."""
 
     def __init__(self, connection: Connection, schema: str) -> None:
         """Leave the barrier out of the statement."""

@@ -64,7 +64,7 @@ class Broker(Protocol):
 
 @dataclass(frozen=True)
 class Lag:
-    """What was seen."""
+    """The effect of a stopped projector on the others."""
 
     others: float  # seconds from the stop until the streams of other batches were up to date
     longest: float  # seconds that an event of them waited, at the most, after that
@@ -74,7 +74,7 @@ class Lag:
 
 
 class Shop:
-    """What is published, and what has been applied of it."""
+    """Published messages, and those applied of them."""
 
     def __init__(self, url: str, publisher: Publisher, topic: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)

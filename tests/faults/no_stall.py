@@ -1,4 +1,4 @@
-"""What a poll costs beside everything that stalls other relays, against a database without any of it, in turns.
+"""The cost of a poll beside everything that stalls other relays, against a database without any of it, in turns.
 
 Open: a transaction of another database, one that appended, a prepared one that appended, and an old snapshot over
 500,000 dead outbox rows; and 100,000 rolled-back appends whose positions may still be theirs.
@@ -42,7 +42,7 @@ class Polls:
 
 
 class Side:
-    """A database with a writer, a reader and what it has in flight."""
+    """A database with a writer, a reader and messages in flight."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -99,7 +99,7 @@ def measure(server: PostgresServer, *, polls: int = 600) -> Polls:
 def in_turns(quiet: Side, busy: Side, polls: int) -> tuple[float, float]:
     """Poll one, then the other; return the medians of the best of three rounds.
 
-    What it costs is in all of them, the machine's noise is not.
+    The cost is in all of them, the machine's noise is not.
     """
     rounds = []
     for _ in range(ROUNDS):

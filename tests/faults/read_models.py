@@ -1,6 +1,6 @@
-"""What the projectors of a campaign are pointed at: a read model that keeps what it saw, and a handler that acts.
+"""The code of a campaign's projectors: a read model that keeps its events in order, and a handler with an effect.
 
-Both show what was done twice: the trail grows by every event, and no constraint stops an effect from being noted again.
+Both show a repetition: the trail grows by every event, and no constraint stops an effect from being noted again.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,6 @@ def saw(row: Trail, event: Noted, envelope: Envelope[Noted]) -> None:
 
 @acting.on_batch(Noted)
 def act(connection: Connection, envelopes: Sequence[Envelope[Noted]]) -> None:
-    """Do what shows when it is done twice."""
+    """Record an effect that shows a repetition."""
     rows = [{"stream": str(each.stream), "version": each.version, "id": str(each.id)} for each in envelopes]
     connection.execute(insert(EFFECTS), rows)

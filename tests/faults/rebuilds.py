@@ -32,7 +32,7 @@ _WRONG = f"({_FOLD} except {_ROWS}) union all ({_ROWS} except {_FOLD})"
 
 @dataclass
 class Findings:
-    """What a run came to."""
+    """The result of a run."""
 
     appended: int = 0
     looks: int = 0
@@ -42,7 +42,7 @@ class Findings:
 
 
 def run(url: str, *, seconds: float, rate: int, kills: int, seed: int = 1) -> Findings:
-    """Append for so many seconds, kill so many rebuilds, let others through, and look for what is wrong."""
+    """Append for so many seconds, kill so many rebuilds, let others through, and look for faults."""
     findings, over = Findings(), threading.Event()
     with psycopg.connect(url) as connection:
         connection.execute(CREATE)
@@ -106,7 +106,7 @@ def _read(url: str, findings: Findings, over: threading.Event) -> None:
 def _guarded(work: Any, findings: Findings) -> None:  # noqa: ANN401 a function
     try:
         work()
-    except Exception as error:  # noqa: BLE001 whatever it is, it is a finding
+    except Exception as error:  # noqa: BLE001 any error is a finding
         findings.problems.append(f"{type(error).__name__}: {error}")
 
 

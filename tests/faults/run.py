@@ -23,12 +23,12 @@ from tests.waiting import wait_until
 Kafka = KafkaServer | GivenKafka
 
 PROCESSES = 4
-DRAIN = 120.0  # seconds for what is left at the end
+DRAIN = 120.0  # seconds for the backlog at the end
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     verdict: Verdict
     trouble: Counter[str]
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def run(url: str, kafka: Kafka, folder: Path, *, seconds: float, seed: int) -> Outcome:
-    """Write under fire for so many seconds, let the relays finish, and judge what is in the topic."""
+    """Write under fire for so many seconds, let the relays finish, and judge the topic."""
     started = time.monotonic()
     catalog = f"faults{uuid.uuid4().hex[:8]}"
     topic = f"{catalog}.order"

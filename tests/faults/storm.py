@@ -1,7 +1,7 @@
-"""What befalls the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and started anew.
+"""Faults of the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and started anew.
 
 Blows fall on relays, on projectors and on the broker at the same time, each by a plan of its own: a short one that is
-written down, or one by chance that goes on as long as the campaign does. Whoever ends by himself, as a worker does that
+written down, or one by chance that lasts as long as the campaign does. A process that ends by itself, as a worker that
 finds no broker at its start, is started again, as a supervisor would.
 """
 
@@ -24,7 +24,7 @@ class Victim(Protocol):
     """A process: a relay's, a projector's, a broker's own."""
 
     def start(self) -> object:
-        """Start it, with what it had kept."""
+        """Start it with its earlier data."""
 
     def kill(self) -> None:
         """Kill it with -9, and wait for its end."""
@@ -40,7 +40,7 @@ class Victim(Protocol):
 
 
 class Blow(NamedTuple):
-    """After how many seconds what befalls whom, and for how long."""
+    """A fault: after how many seconds, of which kind, on which process, and for how long."""
 
     after: float
     victim: str
@@ -70,7 +70,7 @@ def by_chance(victims: Sequence[str], pace: Pace, seed: str) -> Iterator[Blow]:
 
 
 class Storm(Threads):
-    """Strikes until the end of its block, or of its plans; `counts` tells what it did."""
+    """Strikes until the end of its block, or of its plans; `counts` has the number of its faults."""
 
     def __init__(self, victims: Mapping[str, Victim], plans: Sequence[Iterable[Blow]]) -> None:
         """Strike by each plan on a thread of its own."""
@@ -86,7 +86,7 @@ class Storm(Threads):
             self.tend()
 
     def tend(self) -> None:
-        """Start again whoever has ended by himself."""
+        """Start again each process that has ended by itself."""
         for name, victim in self._victims.items():
             if not isinstance(victim, EventkitProcess) or not self._busy[name].acquire(blocking=False):
                 continue

@@ -1,4 +1,4 @@
-"""What a relay remembers belongs to one server: another hands the same positions out to other events."""
+"""The memory of a relay belongs to one server: another hands the same positions out to other events."""
 
 import threading
 import uuid

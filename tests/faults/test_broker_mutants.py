@@ -1,4 +1,4 @@
-"""What judges a campaign catches what is wrong, by the count of that promise; done right, there, it finds nothing.
+"""The judge of a campaign catches a mutant, by the count of that promise; without the mutant, it finds nothing.
 
 On a real broker, each step by hand, so that each is caught every time.
 """
@@ -34,7 +34,7 @@ STREAM = "order-1"
 
 
 class Hasty(TransportSource):
-    """Acknowledges what it has not applied."""
+    """Acknowledges messages before it has applied them."""
 
     def receive(self) -> list[Message]:
         """Return a batch that will never come again."""
@@ -44,7 +44,7 @@ class Hasty(TransportSource):
 
 
 class Unguarded(Projector):
-    """Applies whatever comes, as it comes, by no checkpoint."""
+    """Applies every message in the order of delivery, by no checkpoint."""
 
     def _apply(self, messages: Sequence[Message], reached: Reached) -> bool:
         """Have the effects, and remember nothing of it."""
@@ -97,7 +97,7 @@ class Road:
         workspace.close()
 
     def follow(self, kind: type[Projector] = Projector) -> None:
-        """Let a member do what is left."""
+        """Let a member finish the topic."""
         with self.projector(kind) as (projector, source):
             quiet = 0
             while quiet < 3:

@@ -59,7 +59,7 @@ class Hand:
             self.publish(rows)
 
     def verdict(self) -> Verdict:
-        """Judge what has arrived."""
+        """Judge the received messages."""
         with psycopg.connect(self.url) as connection:
             return judge(self.arrived, recorded(connection))
 
@@ -200,7 +200,7 @@ def test_a_wrong_reader_is_caught_where_the_right_one_is_not(
 
 
 def test_two_relays_that_skip_locked_rows_are_caught(hand: Hand) -> None:
-    """`for update skip locked`: the second relay publishes what follows before the first has published its own."""
+    """`for update skip locked`: the second relay publishes later events before the first has published its own."""
     first, second = hand.connect(), hand.connect()
     hand.commit(1, count=2)
     take = f"{mutants._PENDING} order by o.position limit 1 for update of o skip locked"
@@ -295,7 +295,7 @@ def crashed(server: EmbeddedPostgres, source: type[Outbox]) -> Verdict:
 
 
 def test_publishing_before_it_is_durable_is_caught(own_server: EmbeddedPostgres) -> None:
-    """Without the barrier a crash takes back what was published."""
+    """Without the barrier a crash takes back a published event."""
     assert crashed(own_server, mutants.NotDurable).phantom > 0
 
 

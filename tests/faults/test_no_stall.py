@@ -1,4 +1,4 @@
-"""No stall: what is open, forgotten or dead in the database delays nobody's events but its own."""
+"""No stall: an open, forgotten or dead transaction in the database delays only its own events."""
 
 import pytest
 

@@ -12,7 +12,7 @@ SECONDS = float(os.environ.get("EVENTKIT_FAULT_SECONDS", "45"))
 
 @pytest.mark.timeout(SECONDS + 240)
 def test_under_fire_nothing_is_lost_invented_or_reordered(database_url: str, kafka: Kafka, tmp_path: Path) -> None:
-    """Whatever writers do and whoever is killed: the topic has each committed event, no other, in order."""
+    """Under any writes and kills, the topic has each committed event, no other, in order."""
     outcome = run(database_url, kafka, tmp_path, seconds=SECONDS, seed=1)
     print(outcome)  # noqa: T201 the figures of the run, with -s
 

@@ -1,4 +1,4 @@
-"""Threads that work until the end of a block, which raises what one of them has raised."""
+"""Threads that work until the end of a block, which raises the first error of theirs."""
 
 import threading
 from collections.abc import Callable, Sequence

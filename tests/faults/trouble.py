@@ -1,4 +1,4 @@
-"""What befalls the processes of a run: backends stopped and terminated, relays killed, and hung past their lease."""
+"""Faults of the processes of a run: backends stopped and terminated, relays killed, and hung past their lease."""
 
 import contextlib
 import os

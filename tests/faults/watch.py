@@ -11,7 +11,7 @@ from tests.faults.storm import Storm
 from tests.waiting import wait_until
 
 START = 60.0  # seconds until the first event has arrived
-DRAIN = 240.0  # seconds for what is left at the end
+DRAIN = 240.0  # seconds for the backlog at the end
 CALM = 1.0  # seconds without a change after which nothing more is under way
 EVERY = 5.0  # seconds between two lines
 

@@ -1,4 +1,4 @@
-"""What services do to a store at their worst: each writer a connection of its own, several writers a process.
+"""The hardest workload of services on a store: each writer a connection of its own, several writers a process.
 
 Early transaction ids, late commits, savepoints released and rolled back, several streams in one statement, hundreds of
 rows at once, transactions that stay open, stricter isolation, prepared transactions that others finish, asynchronous
@@ -59,7 +59,7 @@ class Writer:
         ]
 
     def run(self, seconds: float) -> None:
-        """Write until the time is over, through every error; finish what was prepared."""
+        """Write until the time is over, through every error; finish prepared transactions."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -69,7 +69,7 @@ class Writer:
                 continue  # terminated: connect again
 
     def note(self, connection: Connection, appended: Sequence[Appended]) -> None:
-        """Be told what was appended, in its transaction."""
+        """Note the appended events, in their transaction."""
 
     def _write(self, connection: Connection, end: float) -> None:
         while time.monotonic() < end:
@@ -113,7 +113,7 @@ class Writer:
         self._pause(0.1)
 
     def twice(self, connection: Connection) -> None:
-        """Append to one stream on both sides of what others do."""
+        """Append to one stream on both sides of the others' appends."""
         stream = self._append(connection)
         self._pause(0.05)
         self._append(connection, stream)
@@ -180,7 +180,7 @@ class Writer:
 
 
 def finish(url: str, *, after: float = 0.0, rolled_back: float = 0.2) -> None:
-    """End what has been prepared for longer than `after` seconds, some of it by a rollback."""
+    """End transactions prepared for longer than `after` seconds, some of them by a rollback."""
     older = """select gid from pg_prepared_xacts
                 where database = current_database() and prepared < now() - %s * interval '1 s'"""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -191,7 +191,7 @@ def finish(url: str, *, after: float = 0.0, rolled_back: float = 0.2) -> None:
 
 
 def work(writers: Sequence[Writer], url: str, seconds: float) -> None:
-    """Run writers, each on a thread, and finish what they prepare."""
+    """Run writers, each on a thread, and finish their prepared transactions."""
     threads = [threading.Thread(target=writer.run, args=(seconds,)) for writer in writers]
     for thread in threads:
         thread.start()

@@ -70,7 +70,7 @@ def run(url: str, broker: str, transport: Transport, send: Send, *, number: int,
 
 
 def _sendable(messages: Sequence[Foreign], broker: str) -> list[Foreign]:
-    """Leave out what the broker's client sends for nobody: names with NUL, or of more than 255 bytes."""
+    """Leave out names that the broker's client refuses: with NUL, or of more than 255 bytes."""
 
     def takes(name: str) -> bool:
         return "\0" not in name and (broker != "rabbitmq" or len(name.encode()) <= _SHORT)

@@ -27,7 +27,7 @@ BROKERS = ("local", "kafka", "rabbitmq", "redis", "activemq")
 
 
 class Foreign(NamedTuple):
-    """What somebody sends: as a message of our form, or with parts of the broker's own in its place."""
+    """A stranger's message: in our form, or with parts of the broker's own in its place."""
 
     key: Any = b""
     value: Any = b""
@@ -39,7 +39,7 @@ Send = Callable[[str, Sequence[Foreign]], None]
 
 
 def sender(url: str) -> Send:
-    """Return what sends to the only shard of a topic at a broker."""
+    """Return a function that sends to the only shard of a topic at a broker."""
     kind: dict[str, Callable[[str], Send]] = {
         "kafka": _kafka, "redis": _redis, "rabbitmq": _rabbitmq, "activemq": _activemq, "local": _local
     }  # fmt: skip
@@ -91,7 +91,7 @@ def _rabbitmq(url: str) -> Send:
     def send(topic: str, messages: Sequence[Foreign]) -> None:
         connection = pika.BlockingConnection(RabbitAddress(url, {}).parameters())
         channel = connection.channel()
-        channel.confirm_delivery()  # a quorum queue may lose what its publisher did not wait for
+        channel.confirm_delivery()  # a quorum queue may lose unconfirmed messages
         for each in messages:
             table = {AMQP_KEY: _text(each.key), **dict(each.headers)}
             properties = each.own or pika.BasicProperties(headers=table)

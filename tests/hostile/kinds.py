@@ -1,4 +1,4 @@
-"""The kinds of messages that no reader may stop at: a table, each by a name that says what is wrong with it.
+"""The kinds of messages that no reader may stop at: a table, each by a name that says its fault.
 
 Each must be applied, or be told of (a dead letter, or counted); none may keep the event behind it from being applied.
 """
@@ -21,7 +21,7 @@ TOP = 2**31
 
 
 def event(key: Any = "order-odd", version: object = 1, value: Any = ODD, **more: Any) -> Foreign:  # noqa: ANN401 any
-    """Return a proper event of the shop, but for what is given; a header given as `...` is left out."""
+    """Return a proper event of the shop, except for the given fields; a header given as `...` is left out."""
     headers: dict[str, Any] = {
         "ce_specversion": "1.0", "ce_id": str(uuid.uuid4()), "ce_source": "shop", "ce_type": "Ordered",
         "ce_time": "2026-01-01T00:00:00Z", "ce_streamversion": str(version), "content-type": "application/json",

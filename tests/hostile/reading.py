@@ -1,4 +1,4 @@
-"""Reads a topic until its last event is there, and says what became of the others."""
+"""Reads a topic until its last event is there, and reports the fate of the other messages."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ GOOD = b'{"customer": "good", "amount": 1}'
 
 
 class Told(NamedTuple):
-    """What became of messages."""
+    """The fate of messages."""
 
     applied: int  # of the odd ones
     unhandled: int

@@ -60,7 +60,7 @@ def record(url: str, *events: Noted) -> None:
 
 
 def test_every_character_comes_back(url: str, connection: psycopg.Connection[Any], tmp_path: Path) -> None:
-    """All of Unicode in values and names, but what PostgreSQL cannot hold: U+0000 and surrogates."""
+    """All of Unicode in values and names, except U+0000 and surrogates, which PostgreSQL cannot hold."""
     every = [chr(code) for code in range(1, sys.maxunicode + 1) if code not in SURROGATES]
     chunks = ["".join(every[start : start + CHUNK]) for start in range(0, len(every), CHUNK)]
     record(url, *[Noted(chunk, {chunk[:200]: [1.5, 10**30, "1.10", None]}) for chunk in chunks])
@@ -91,7 +91,7 @@ def test_an_event_that_would_not_come_back_is_not_deleted(
 
 
 def test_an_archive_is_its_owners_alone(url: str, connection: psycopg.Connection[Any], tmp_path: Path) -> None:
-    """It holds what the store held; a umask is no protection."""
+    """It holds the data of the store; a umask is no protection."""
     record(url, Noted("x", {}))
     before = os.umask(0)
     try:

@@ -9,7 +9,7 @@ from tests.hostile.foreign import BROKERS
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
 def test_the_event_behind_made_up_messages_is_applied(broker: Broker, url: str) -> None:
-    """Whatever they hold; `python -m tests.hostile` sends ten thousand to each broker."""
+    """With any content; `python -m tests.hostile` sends ten thousand to each broker."""
     told = list(run(url, broker.name, broker.transport, broker.send, number=100, start=7))
 
     assert sum(each.applied for each in told) + len(told[-1].letters) > 0

@@ -1,4 +1,4 @@
-"""Keeping a letter cannot fail because of what is in it, and no error in keeping is the batch's."""
+"""Keeping a letter cannot fail because of its content, and no error in keeping is the batch's."""
 
 import random
 import uuid
@@ -21,7 +21,7 @@ MALFORMED = message("order-1", 1, Noted(), ce_streamversion="x")
 
 
 def letter(**given: Any) -> Letter:  # noqa: ANN401 fields of a letter
-    """Return a malformed message's letter, but for what is given."""
+    """Return a malformed message's letter, except for the given fields."""
     sent = Message("shop.order", given.pop("key", "k"), given.pop("value", b"x"), given.pop("headers", []))
     fields = {"version": 0, "event_id": ONE, "type": "", "cause": "malformed", "error": "e", "attempts": 1, **given}
     return Letter(**fields, message=sent)
@@ -57,7 +57,7 @@ def test_a_letter_is_kept_with_any_content(url: str, kind: str, stream: str) -> 
 
 
 def test_names_are_distinct() -> None:
-    """What has to be cut or changed is told apart by a digest."""
+    """Cut or changed names are distinguished by a digest."""
     texts = ["\0", "\ufffd", "\ud800", "?", HEX, HEX + "x", WIDE * 3, WIDE * 4, "x" * 1_000, "x" * 1_001, ""]
 
     names = [file_name(text) for text in texts]

@@ -16,7 +16,7 @@ from tests.projection.shop import Ordered, shop
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
 def test_the_event_behind_any_message_is_applied(broker: Broker, url: str) -> None:
-    """What cannot be read, or applied, is a dead letter, in a batch with everything else; the others go on."""
+    """An unreadable or failing message is a dead letter, in a batch with everything else; the others take effect."""
     kinds = {**EVERYWHERE, **OWN[broker.name]}
 
     told = swallow(url, broker.transport, broker.send, [each for kind in kinds.values() for each in kind])
@@ -40,7 +40,7 @@ def notes() -> Handlers:
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
 def test_handlers_go_on_behind_any_message(broker: Broker, url: str) -> None:
-    """With and without versions: what has no version and an id is a message, whatever its key."""
+    """With and without versions: a message without version and id is a message too, under any key."""
     kinds = [each for kind in {**EVERYWHERE, **OWN[broker.name]}.values() for each in kind]
     bare = [
         each._replace(headers=[(name, value) for name, value in each.headers if name != "ce_streamversion"])
@@ -64,7 +64,7 @@ def test_each_kind_alone(broker: Broker, url: str, kind: str) -> None:
 
 @pytest.mark.parametrize("broker", ["local"], indirect=True)
 def test_no_message_writes_into_the_log(broker: Broker, url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it puts into a key, an id, a type, a version or its data: no control character, no long text."""
+    """With any key, id, type, version or data: no control character, no long text."""
     evil = "\x1b[2J\x07\n2026-01-01 00:00:00 ERROR   relay: FORGED\x9b31m" + "x" * 5_000
     messages = [
         event(f"order-{evil}"),

@@ -1,4 +1,4 @@
-"""What other roles write into eventkit's tables is looked up as a name and never run, here by a superuser."""
+"""Text that other roles write into eventkit's tables is looked up as a name and never run, here by a superuser."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def run(url: str, *words: str) -> Result:
 
 
 def state(url: str) -> list[str]:
-    """Return what there is in the schema `public`."""
+    """Return the objects of the schema `public`."""
     with psycopg.connect(url) as session:
         row = session.execute(STATE).fetchone()
         return list(row[0]) if row else []
@@ -106,7 +106,7 @@ def test_a_rebuilds_row_drops_no_other_schema(url: str, shadow: str) -> None:
 
 
 def test_a_statement_to_be_pasted_quotes_the_roles_name(url: str) -> None:
-    """An administrator runs what a refusal prints: a role's name must not end the statement."""
+    """An administrator runs the statement that a refusal prints: a role's name must not end it."""
     role = 'low"; alter role low superuser; --'
     with psycopg.connect(url, autocommit=True) as session:
         session.execute(psycopg.sql.SQL("create role {}").format(psycopg.sql.Identifier(role)))

@@ -36,7 +36,7 @@ CODE = secrets.token_hex(4)
 SECRET, PAYLOAD, PERSON = f"hush-{CODE}", f"payload-{CODE}", f"ada-{CODE}"
 SIGNS = "\x1b[31m\x07"
 MARKED, STRANGE = f"{PAYLOAD}{SIGNS}", f"strange{SIGNS}"
-# Where the data of events is, or what strangers sent in their place.
+# The places of the data of events, and of strangers' messages.
 HOLD_EVENTS = {
     ("events", "data"),
     *(("dead_letters", column) for column in ("data", "detail")),
@@ -117,7 +117,7 @@ def place(
 
 
 def test_no_canary_is_where_it_should_not_be(place: Place, tmp_path: Path) -> None:
-    """Not in a log, as text or as JSON, not in an error, not in a table beside the events, not in what is printed."""
+    """Not in a log, as text or as JSON, not in an error, not in a table beside the events, not in any output."""
     topics = ["shop.order", "crm.customer", "crm.order"]
     open_transport(place.broker).create_topics(topics, partitions=1)
     happen(place)
@@ -159,7 +159,7 @@ def _around(text: str, canary: str) -> str:
 
 
 def happen(place: Place) -> None:
-    """Append what people did, and let strangers write to the topics."""
+    """Append people's events, and let strangers write to the topics."""
     people = EventStore(crm, master_keys=MasterKeys.parse(place.keys))
     with psycopg.connect(place.admin) as service:
         for amount in range(8):
@@ -182,7 +182,7 @@ def happen(place: Place) -> None:
 
 
 def commands(place: Place, folder: Path) -> Iterator[tuple[str, str]]:
-    """Run what operators run; return the words and all that was said."""
+    """Run the operators' commands; return the words and all of the output."""
     data = folder / "data.json"
     data.write_text(f'{{"customer": "{PAYLOAD}"')
     ids = [str(row[0]) for row in rows(place, "select id from eventkit.dead_letters order by id")]

@@ -68,7 +68,7 @@ def test_a_listener_and_a_requester_go_on_after_any_message(there: Broker, url: 
 
 
 def test_a_thread_that_fails_unexpectedly_says_so_and_begins_again(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever is raised on it: nobody else would notice."""
+    """For any error raised on it: nobody else would notice."""
     transport = LocalTransport(uuid.uuid4().hex)
     transport.create_topics(TOPICS, partitions=1)
     heard, back = threading.Event(), threading.Event()

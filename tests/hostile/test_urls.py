@@ -61,7 +61,7 @@ def test_a_host_without_a_port_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("sign", ["/", "#", "?", "@"])
 def test_such_a_password_in_an_option_is_refused_as_a_password(sign: str) -> None:
-    """It is seen for what it is, though it cannot be read."""
+    """It is recognised as a password, although the URL cannot be parsed."""
     with pytest.raises(ConfigurationError, match=r"transport_url has a password in an option") as refused:
         load_settings(transport_url=f"redis://someone:Sesame{sign}Barley7@host")
 

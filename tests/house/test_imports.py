@@ -1,4 +1,4 @@
-"""What importing costs: a service that only appends must not pay for the relay, the migrations or the command line."""
+"""The cost of an import: a service that only appends must not pay for the relay, the migrations or the command line."""
 
 import subprocess
 import sys

@@ -86,7 +86,7 @@ def manager(name: str = "fulfilment") -> ProcessManager:
 
 
 def _go_on(process: Fulfilment, reaction: Reaction) -> None:
-    """Send what is placed and paid, whichever was heard of first."""
+    """Send placed and paid orders, in either order of the two events."""
     if process.placed and process.paid and not process.closed:
         process.closed = True
         reaction.cancel(order(process.order), PaymentOverdue)

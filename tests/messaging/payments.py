@@ -14,7 +14,7 @@ shop.consumes("other_till", "ChargeCard", type("OtherCharge", (ChargeCard,), {})
 
 
 def payments(name: str = "payments", *, attempts: int = 2, batch: int = 4_000) -> Handlers:
-    """Return handlers that note each charge, and record what they did."""
+    """Return handlers that note each charge, and record their own event."""
     handlers = Handlers(name, shop, categories=["charge_card"], retry=Retry(attempts=attempts), batch=batch)
 
     def charge(connection: Connection, command: ChargeCard, envelope: Envelope[ChargeCard]) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.messaging.preloaded URL`: a program that is loaded once and forks two workers, as servers do.
 
-Listener, sender and requester have started before the fork. It ends with 0 if each process hears and sends, and the
-parent goes on when the workers have closed theirs; what is wrong is on stderr.
+Listener, sender and requester have started before the fork. It ends with 0 if each process receives and sends, and the
+parent still works when the workers have closed theirs; faults are on stderr.
 """
 
 import os
@@ -23,7 +23,7 @@ RUN = uuid4().hex  # the broker is others', too
 
 
 class Program:
-    """What is loaded before the fork."""
+    """The objects that are loaded before the fork."""
 
     def __init__(self, url: str) -> None:
         self.heard: set[str] = set()
@@ -50,7 +50,7 @@ class Program:
         return False
 
     def close(self) -> None:
-        """Close what this process has."""
+        """Close the objects of this process."""
         for each in (self._listener, self._sender, self._requester):
             each.close()
 

@@ -1,4 +1,4 @@
-"""A service that is asked for prices, and one that listens: what the tests of the patterns share.
+"""A service that answers with prices, and one that listens: shared by the tests of the patterns.
 
 As a program it is a responder that dies: python -m tests.messaging.pricing DATABASE TRANSPORT POINT [OPTION=VALUE]
 """

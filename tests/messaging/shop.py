@@ -119,7 +119,7 @@ def unversioned(event: object, event_id: str, *, source: str = "till", key: str 
 
 
 def rows(url: str, statement: str, params: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-    """Return what is in the database."""
+    """Return the rows of the database."""
     with psycopg.connect(url) as connection:
         return connection.execute(statement.encode(), params).fetchall()
 

@@ -48,7 +48,7 @@ ASKED = text("insert into asked values (:a, 'desk', :c)")
 
 
 def payments(name: str = "payments") -> Handlers:
-    """Return handlers that note each charge and append what they have done."""
+    """Return handlers that note each charge and append their own event."""
     work = Handlers(name, shop, categories=["charge_card"], concurrency=3)
 
     @work.on(ChargeCard)
@@ -146,7 +146,7 @@ def manager() -> ProcessManager:
 
 
 def test_a_process_is_changed_and_acts_once(url: str) -> None:
-    """Its row, and what its handlers append."""
+    """Its row, and the events of its handlers."""
     with psycopg.connect(url) as connection:
         for number in range(6):
             store.append(connection, order(number), OrderPlaced(str(number)), OrderPaid(str(number)))
@@ -182,7 +182,7 @@ def _gone(*_: object) -> NoReturn:
 def test_a_listener_awaits_its_functions(
     transport: LocalTransport, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several streams at a time, never more than it may; each stream's events in order; and it says what it missed."""
+    """Several streams at a time, never more than its limit; each stream's events in order; missed ones are reported."""
     heard, running, most, missed = list[tuple[str, str]](), Counter[str](), list[int](), threading.Event()
     listener = Listener(transport, pricing, categories=["price"], concurrency=2)
 

@@ -1,4 +1,4 @@
-"""Deadlines are set and cancelled with the caller's own rows, on whatever connection the caller has."""
+"""Deadlines are set and cancelled with the caller's own rows, on any connection that the caller has."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def test_a_cancellation_belongs_to_the_callers_transaction(database_url: str) ->
 
 
 def test_cancel_says_whether_it_came_in_time(database_url: str) -> None:
-    """What was never set, or is cancelled already, is False."""
+    """A deadline that was never set, or is cancelled already, is False."""
     with psycopg.connect(database_url) as connection:
         deadlines.set(connection, order(1), OVERDUE, DAYS)
 
@@ -74,7 +74,7 @@ def test_a_stream_may_have_several_deadlines_of_one_type(database_url: str) -> N
 
 
 def test_a_deadline_follows_its_cause(database_url: str) -> None:
-    """By a store that is bound to what is being handled."""
+    """By a store that is bound to the handled event."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, order(1), OrderPlaced("1"))
         [cause] = store.read_stream(connection, order(1))

@@ -1,4 +1,4 @@
-"""Handlers of commands and messages: once in effect, whatever is delivered, by whom and however often."""
+"""Handlers of commands and messages: once in effect, for any delivery, from any sender, at any number of repeats."""
 
 import os
 import random
@@ -49,7 +49,7 @@ CHARGE = shop.stream("charge_card", 1)
 
 
 def apply(url: str, *batches: list[Message], handlers: Handlers | None = None) -> dict[str, int]:
-    """Let handlers take batches; return what was counted."""
+    """Let handlers take batches; return the counts."""
     with projector(url, handlers or payments()) as running:
         for batch in batches:
             running.apply(batch)
@@ -67,7 +67,7 @@ def letters(url: str) -> list[tuple[str, str]]:
 
 
 def test_a_command_takes_effect_once_however_often_it_comes(url: str) -> None:
-    """What it writes and what it appends, which follows the command."""
+    """Its rows, and the appended events, which follow the command."""
     committed(url, lambda connection: store.append(connection, CHARGE, ChargeCard("1"), ChargeCard("1", 2)))
     commands = delivered(url, CHARGE)
 
@@ -146,7 +146,7 @@ def test_a_handler_sees_that_a_message_has_no_version(url: str) -> None:
 
 
 def test_a_failing_message_is_parked_alone_and_can_be_redriven(url: str) -> None:
-    """After its attempts; what comes with it takes effect."""
+    """After its attempts; the other messages of its batch take effect."""
     batch = [
         unversioned(ChargeCard("1"), "a"),
         unversioned(ChargeCard("2", 100), "b"),
@@ -388,7 +388,7 @@ def test_old_messages_are_pruned_and_parked_ones_stay(url: str) -> None:
 
 
 def test_an_age_that_is_none_is_refused(url: str) -> None:
-    """In a sentence that says what it looks like."""
+    """The error shows the expected form."""
     done = CliRunner().invoke(main, ["--database-url", url, "inbox", "prune", "--older-than", "soon"])
 
     assert done.exit_code == 2

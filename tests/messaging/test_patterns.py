@@ -59,7 +59,7 @@ async def test_any_number_of_tasks_send_over_one_sender(transport: LocalTranspor
 
 
 async def test_one_refused_message_takes_no_other_with_it(transport: LocalTransport, sender: Sender) -> None:
-    """Whoever has sent it is told, with the reason; what went together with it arrives, each once."""
+    """Its sender gets the reason; messages sent together with it arrive, each once."""
     transport.refuse(lambda message: "too large" if '"number":50' in str(message.value) else None)
     subscription = transport.subscribe(["pricing.order"], "orders")
 
@@ -78,7 +78,7 @@ async def test_one_refused_message_takes_no_other_with_it(transport: LocalTransp
 def test_a_broker_that_is_away_is_said_and_the_sender_goes_on_when_it_is_back(
     transport: LocalTransport, sender: Sender
 ) -> None:
-    """Nothing is known about what was under way; the next call works."""
+    """The fate of messages under way is unknown; the next call works."""
     transport.lose("pulled out")
     with pytest.raises(TransportUnavailable, match="pulled out; whether it was taken is not known"):
         sender.send(ORDER, OrderTea(1))
@@ -132,7 +132,7 @@ async def test_a_broadcast_to_nobody_is_no_error(transport: LocalTransport, send
 def test_a_function_that_fails_is_logged_and_the_next_message_comes(
     transport: LocalTransport, sender: Sender, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither it nor what cannot be read stops a listener."""
+    """Neither it nor an unreadable message stops a listener."""
     heard = threading.Event()
     listener = Listener(transport, pricing, categories=["price"])
 
@@ -159,7 +159,7 @@ def test_a_function_that_fails_is_logged_and_the_next_message_comes(
 def test_a_listener_whose_broker_was_away_is_told_that_it_may_have_missed_something(
     transport: LocalTransport, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It listens again by itself, then drops what it had cached."""
+    """It listens again by itself, then drops its cache."""
     missed, heard = threading.Event(), threading.Event()
     listener = Listener(transport, pricing, categories=["price"])
     listener.on(PriceChanged)(lambda _: heard.set())

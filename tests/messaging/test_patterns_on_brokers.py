@@ -74,7 +74,7 @@ def test_publish_subscribe_point_to_point_and_broadcast(broker: Broker, url: str
 
 @pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
 def test_a_request_has_its_reply_and_a_late_one_is_dropped(broker: Broker, url: str) -> None:
-    """Whoever waits no longer is not told; asked again with its id, the kept reply comes."""
+    """A requester that waits no longer gets no reply; if it asks again with its id, the kept reply comes."""
     with Requester(broker.transport, pricing, replies="shop.replies") as requester:
         with pytest.raises(RequestTimeout) as caught:
             requester.request(TEA, GetPrice("late"), Price, timeout=0.01)
@@ -112,7 +112,7 @@ def test_a_responder_killed_at_a_crash_point_is_answered_by_another(broker: Brok
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_fork_of_a_process_goes_on_sending_and_asking(broker: Broker, url: str) -> None:
-    """What was opened before it is its parent's: it opens its own, as servers do that load an application first."""
+    """Clients opened before it belong to its parent: it opens its own, as servers do that load an application first."""
     with working(url, broker.url), working(url, broker.url, orders()):
         command = [sys.executable, "-c", FORKS, broker.url]
         told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -80,7 +80,7 @@ def test_an_event_is_reacted_to_once(url: str) -> None:
 
 
 def test_a_process_that_another_has_created_meanwhile_reacts_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its handlers are called again on what is there, and only that counts."""
+    """Its handlers are called again on the existing row, and only that counts."""
     place(url, "1")
     pay(url, "1")
     here = manager()
@@ -100,7 +100,7 @@ def test_a_process_that_another_has_created_meanwhile_reacts_once(url: str, monk
 
 
 def test_a_reaction_follows_its_event(url: str) -> None:
-    """Commands and fired deadlines belong to the story, and say what caused them."""
+    """Commands and fired deadlines belong to the story, and name their cause."""
     place(url, "1", "2")
     handle(url, order("1"), order("2"))
     timers(url).fire(datetime.now(UTC) + FAR)
@@ -163,7 +163,7 @@ def test_a_deadline_set_and_cancelled_in_one_batch_is_never_written(url: str) ->
 
 
 def test_a_failing_event_parks_its_stream_without_a_trace(url: str) -> None:
-    """What its handler asked for before it failed is not done; other processes go on, and a redrive mends it."""
+    """The requests of its handler before the failure are dropped; other processes work, and a redrive repairs it."""
     place(url, "1", "3")
     place(url, "2", total=-1)
     handle(url, order("1"), order("2"), order("3"))
@@ -272,7 +272,7 @@ def test_a_batch_costs_as_many_statements_as_an_event(url: str, monkeypatch: pyt
 
 
 def test_a_process_may_end(url: str) -> None:
-    """A handler that returns DELETE takes its row away; what it asked for is done."""
+    """A handler that returns DELETE removes its row; its requests are carried out."""
     place(url, "1")
     short = ProcessManager("short", store, table=FULFILMENTS, key="order")
 
@@ -312,7 +312,7 @@ def test_it_is_told_in_given_when_then(url: str) -> None:
 
 @pytest.mark.parametrize("point", ["applied_not_committed", "committed_not_acknowledged"])
 def test_killed_at_a_crash_point_it_reacts_once(url: str, point: str) -> None:
-    """The process that comes after it does what was not done, and nothing twice."""
+    """The next process does the rest, and nothing twice."""
     place(url, "1")
     pay(url, "2")
     child = subprocess.run([sys.executable, "-m", __name__, url, point], cwd=ROOT, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""Whatever is delivered, repeated, fired, cancelled and killed, in whatever order: each effect happens exactly once."""
+"""For any order of deliveries, repeats, deadlines, cancellations and kills: each effect happens exactly once."""
 
 from collections import Counter
 from contextlib import ExitStack, suppress
@@ -23,7 +23,7 @@ from tests.projection.shop import letters, projector
 ORDERS, WORKERS = 2, 2
 _runs = iter(range(1_000_000))
 
-orders = st.sampled_from([0, 0, 0, 1])  # what happens to one order is what matters most
+orders = st.sampled_from([0, 0, 0, 1])  # the interleaving of one order's events matters most
 workers = st.integers(0, WORKERS - 1)
 windows = st.lists(
     st.tuples(st.sampled_from([0, 0, 0, 2, 2, 1, 3]), st.sampled_from([0, 0, 0, 1, 2]), st.integers(1, 4)),

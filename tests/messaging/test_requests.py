@@ -1,4 +1,4 @@
-"""Request-reply, in one process on PostgreSQL: typed both ways, worked once, and what becomes of what goes wrong."""
+"""Request-reply, in one process on PostgreSQL: typed both ways, worked once, and with an answer for each failure."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ def responder(url: str, name: str, transport: LocalTransport) -> Iterator[None]:
 
 
 def asked(url: str) -> list[tuple[str, str, int]]:
-    """Return what the desk has worked."""
+    """Return the requests that the desk has worked."""
     return rows(url, "select article, of, count from asked order by 1, 2, 3")
 
 
@@ -88,7 +88,7 @@ async def test_any_number_of_tasks_ask_over_one_requester(requester: Requester) 
 def test_a_refusal_is_an_error_of_the_responders_own_and_takes_its_work_back(
     url: str, name: str, transport: LocalTransport, requester: Requester
 ) -> None:
-    """Typed, as an event of its catalog; what others in the batch have written stays."""
+    """Typed, as an event of its catalog; rows of the other requests in the batch stay."""
     articles = ["dust", "tea", "salt", "dust", "milk"]
     found: dict[int, object] = {}
 
@@ -134,7 +134,7 @@ def test_a_request_that_its_responder_fails_at_is_said_to_have_failed(url: str, 
 
 
 def test_keeping_a_reply_reads_none_of_those_that_were_kept_before(url: str) -> None:
-    """Whatever plan PostgreSQL has made while the inbox was empty."""
+    """Under any plan that PostgreSQL has made while the inbox was empty."""
     with psycopg.connect(url) as connection:
         connection.execute("set plan_cache_mode = force_generic_plan")
         connection.execute(
@@ -158,7 +158,7 @@ def test_a_request_that_nobody_takes_is_said_to_have_failed(requester: Requester
 
 @pytest.mark.usefixtures("responder")
 def test_a_reply_of_another_type_is_said_to_be_one(requester: Requester) -> None:
-    """It never passes for what was asked for."""
+    """It is never returned as the requested type."""
     with pytest.raises(RequestFailed, match="GetPrice was answered with Price, not with OrderTea"):
         requester.request(TEA, GetPrice("tea"), OrderTea, timeout=60)
 

@@ -1,4 +1,4 @@
-"""Deadlines fire once, by the database's clock, whatever else happens; nobody in these tests waits for a time."""
+"""Deadlines fire once, by the database's clock, in any circumstances; no test here waits for a time."""
 
 import json
 import os
@@ -42,7 +42,7 @@ NOW, DAYS = timedelta(0), timedelta(days=3)
 
 @pytest.mark.both_postgres
 def test_due_deadlines_are_appended_and_others_stay(database_url: str) -> None:
-    """Each to its stream, after what is there."""
+    """Each to its stream, after the events there."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, order(1), OrderPaid("1"))
         deadlines.set(connection, order(1), PaymentOverdue("1"), NOW)
@@ -119,7 +119,7 @@ def test_more_than_a_page_fires(database_url: str) -> None:
 
 
 def test_time_need_not_pass_for_a_test(database_url: str) -> None:
-    """What will be due in four days fires as of then."""
+    """Deadlines due in four days fire as of then."""
     committed(database_url, lambda connection: deadlines.set(connection, order(1), PaymentOverdue("1"), DAYS))
 
     assert timers(database_url).fire(datetime.now(UTC) + timedelta(days=2)) == 0
@@ -250,7 +250,7 @@ def test_it_fires_due_deadlines_until_it_is_stopped(database_url: str) -> None:
 
 
 def test_fired_not_known_to_be(database_url: str) -> None:
-    """Killed at that crash point: the next process fires what is left, and nothing twice."""
+    """Killed at that crash point: the next process fires the rest, and nothing twice."""
     with psycopg.connect(database_url) as connection:
         for number in range(10):
             deadlines.set(connection, order(number), PaymentOverdue(str(number)), NOW)
@@ -277,7 +277,7 @@ shop.timers({database_url!r}).fire()
 
 
 def test_a_killed_worker_is_replaced_by_its_standby(database_url: str) -> None:
-    """By the command; it says what it did, and ends well when it is asked to."""
+    """By the command; it reports its work, and ends well when it is asked to."""
     settings = {**os.environ, "EVENTKIT_DATABASE_URL": database_url}
     command = [sys.executable, "-m", "eventkit.cli", "timers", "run"]
     with (
@@ -299,7 +299,7 @@ def test_a_killed_worker_is_replaced_by_its_standby(database_url: str) -> None:
 
 
 def test_the_deadlines_to_come_are_listed(database_url: str) -> None:
-    """The soonest first, without what their events say."""
+    """The soonest first, without the data of their events."""
     with psycopg.connect(database_url) as connection:
         deadlines.set(connection, order(1), PaymentOverdue("secret"), DAYS)
         deadlines.set(connection, order(2), PaymentOverdue("secret"), -DAYS, name="reminder")

@@ -60,11 +60,11 @@ class Service:
         (folder / "alembic" / "script.py.mako").write_text(MAKO)
 
     def alembic(self, *arguments: str) -> str:
-        """Run alembic as the service would, and return what it prints."""
+        """Run alembic as the service would, and return its output."""
         return run("alembic", *arguments, folder=self._folder)
 
     def proposed(self) -> str:
-        """Return what autogenerate proposes."""
+        """Return the changes that autogenerate proposes."""
         before = set(self.versions.glob("*.py"))
         self.alembic("revision", "--autogenerate", "-m", "proposal")
         [script] = set(self.versions.glob("*.py")) - before
@@ -98,7 +98,7 @@ def test_a_service_s_autogenerate_proposes_nothing_of_ours(tmp_path: Path, datab
 
 
 def test_without_include_name_our_tables_would_be_dropped(tmp_path: Path, database_url: str) -> None:
-    """The test above is able to fail: this is what `include_name` is for."""
+    """The test above is able to fail: this is the purpose of `include_name`."""
     service = Service(tmp_path, database_url, options="{'include_schemas': True}")
 
     assert "op.drop_table('events', schema='eventkit')" in service.proposed()

@@ -6,7 +6,7 @@ from sqlalchemy.engine import make_url
 
 from eventkit.storage.schema import verify
 
-# what an operator might have done -> what verify says
+# an operator's change -> the finding of verify
 DIFFERENCES = {
     "drop table eventkit.leases": ["table leases is missing"],
     "create table eventkit.mine (id int primary key)": ["table mine is not ours"],
@@ -116,7 +116,7 @@ DIFFERENCES = {
 
 @pytest.mark.parametrize("change", DIFFERENCES)
 def test_verify_names_each_difference(database_url: str, change: str) -> None:
-    """Each change of the tables is named, with what there is and what must be, and nothing else is."""
+    """Each change of the tables is named, with the found and the expected state, and nothing else is."""
     with psycopg.connect(database_url, autocommit=True) as session:
         session.execute(change)
 

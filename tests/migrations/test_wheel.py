@@ -58,7 +58,7 @@ def test_an_installed_wheel_upgrades_a_database(site: Path, empty_database_url: 
 
 
 def test_an_installed_wheel_prints_the_statements(site: Path) -> None:
-    """`eventkit db sql` needs neither a checkout nor a database, and prints what a checkout prints."""
+    """`eventkit db sql` needs neither a checkout nor a database, and its output is that of a checkout."""
     assert eventkit(site, "db", "sql") == migrate.sql()
 
 
@@ -73,7 +73,7 @@ def test_the_wheel_brings_each_migration_once(site: Path) -> None:
 
 @pytest.mark.parametrize("theirs", ["from .event import Event\n", None], ids=["installed over it", "and uninstalled"])
 def test_another_package_of_the_same_name_is_said(site: Path, tmp_path: Path, theirs: str | None) -> None:
-    """PyPI's `eventkit` replaces our files without a word: the import says so, with what to do; ours alone is quiet."""
+    """PyPI's `eventkit` replaces our files silently: the import reports it, with the remedy; ours alone is quiet."""
     shutil.copytree(site, tmp_path / "site")
     # Without this environment's own `.pth` files: an editable install has had its say by then.
     start = f"import site, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); site.addsitedir(sys.path[0])"

@@ -1,4 +1,4 @@
-"""What the processes of the canary's test load: projections that handle people and keep nothing of them."""
+"""Projections for the processes of the canary's test: they handle people and keep nothing of them."""
 
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
@@ -25,7 +25,7 @@ def registered(row: object, event: Registered) -> None:
 
 @failing.on(Registered)
 def fails(connection: Connection, event: Registered, envelope: Envelope[Registered]) -> None:
-    """Fail in Python, with what must not be shown."""
+    """Fail in Python, with text that must not be shown."""
     connection.execute(text("select 1"))
     raise ValueError(f"{event.name}, {event.phone}, {envelope.event}")
 

@@ -77,7 +77,7 @@ class Service:
             process.wait(60)
 
     def log(self) -> bytes:
-        """Return what all of them have said."""
+        """Return the logs of all processes."""
         return b"".join(path.read_bytes() for path in self.logs.iterdir())
 
 
@@ -119,7 +119,7 @@ def test_the_plain_text_is_in_no_table_topic_dead_letter_log_or_file(
 
 
 def append(service: Service) -> None:
-    """Record what a customer did, and what will be recorded of him."""
+    """Record events of a customer, and set deadlines with his data."""
     canary = service.canary
     with psycopg.connect(service.url) as connection:
         registered = Registered(f"Ada {canary}", dt.date(1815, 12, 10), Decimal("12.50"), canary)
@@ -132,7 +132,7 @@ def append(service: Service) -> None:
 
 
 def letters(url: str) -> list[tuple[object, ...]]:
-    """Return what is parked, and why."""
+    """Return parked letters, with their reasons."""
     return rows(url, "select type, error from eventkit.dead_letters order by type")
 
 

@@ -1,7 +1,7 @@
 """Two processes over one read model: shared rows, deleting handlers, rewinds, batches cut anywhere, and zombies.
 
 Each process reads half of the streams, as in a consumer group, and now and then some of the other's, as after a
-rebalance that it has not noticed. `attack` returns what is wrong at the end; the mutants of test_mutants.py must give
+rebalance that it has not noticed. `attack` returns the faults at the end; the mutants of test_mutants.py must give
 it something to return.
 """
 
@@ -32,7 +32,7 @@ def balances(table: Table = TOTALS) -> TableProjection:
 
 
 def attack(url: str, seed: int, table: Table = TOTALS) -> list[str]:
-    """Run both processes to their end; return what is wrong then."""
+    """Run both processes to their end; return the faults."""
     chance = random.Random(seed)
     logs = [_log(f"order-{seed}.{number}", chance) for number in range(STREAMS)]
     store(url, [item for log in logs for item in log])

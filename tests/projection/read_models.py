@@ -1,4 +1,4 @@
-"""What `eventkit projector run` is pointed at by the tests."""
+"""The projections that the tests name to `eventkit projector run`."""
 
 from sqlalchemy import MetaData, Table
 
@@ -13,7 +13,7 @@ noted = SqlProjection("noted", shop)  # needs no table
 nothing: list[object] = []
 number = 3
 
-mended = TableProjection("totals", shop, table=TOTALS, key="customer")  # as `totals`, and takes what that refuses
+mended = TableProjection("totals", shop, table=TOTALS, key="customer")  # as `totals`, without its refusals
 
 
 @mended.on(Ordered)

@@ -146,7 +146,7 @@ def sent(url: str, stream: str) -> list[Message]:
 
 
 class Given:
-    """A source that was given its batches, and remembers what was acknowledged."""
+    """A source of given batches, which remembers the acknowledged messages."""
 
     position = None
     ready = True
@@ -202,7 +202,7 @@ def apply(url: str, *batches: Sequence[Message], projection: Projection | None =
 
 
 def rows(url: str, statement: str = "select customer, orders, amount from totals order by 1") -> list[tuple[Any, ...]]:
-    """Return what is in the database."""
+    """Return the rows of the database."""
     with psycopg.connect(url) as connection:
         return connection.execute(statement.encode()).fetchall()
 

@@ -124,7 +124,7 @@ def test_a_database_error_of_a_handler_leaves_the_transaction_usable(url: str) -
 
 
 def test_writers_of_a_shared_row_lose_nothing(url: str) -> None:
-    """The second waits for the first one's commit and folds what that left, also where the row is new."""
+    """The second waits for the first one's commit and folds its result, also where the row is new."""
     with psycopg.connect(url) as first, psycopg.connect(url) as second:
         SHOP.append(first, "order-1", Ordered("ann", 1))
         other = threading.Thread(target=SHOP.append, args=(second, "order-2", Ordered("ann", 1)))
@@ -138,7 +138,7 @@ def test_writers_of_a_shared_row_lose_nothing(url: str) -> None:
 
 
 def test_writers_beside_a_projector_lose_and_repeat_nothing(url: str) -> None:
-    """Several streams and rows a transaction, some taken back, and a projector that applies what is committed."""
+    """Several streams and rows a transaction, some rolled back, and a projector that applies committed events."""
 
     def write(seed: int) -> None:
         dice = random.Random(seed)
@@ -162,7 +162,7 @@ def test_writers_beside_a_projector_lose_and_repeat_nothing(url: str) -> None:
 
 
 def test_handlers_see_personal_data(database_url: str) -> None:
-    """Opened with the store's master keys, in the append's transaction; what is stored stays sealed."""
+    """Opened with the store's master keys, in the append's transaction; the stored values stay sealed."""
     with psycopg.connect(database_url) as connection:
         connection.execute("create table people (stream text primary key, name text not null unique)")
         EventStore(crm, master_keys=MASTERS, inline=Inline(people())).append(connection, ADA, REGISTERED)
@@ -172,7 +172,7 @@ def test_handlers_see_personal_data(database_url: str) -> None:
 
 
 def test_a_projector_run_later_changes_nothing(url: str) -> None:
-    """It skips what the checkpoints have, and goes on with what was appended without the projection."""
+    """It skips events below the checkpoints, and applies events appended without the projection."""
     with psycopg.connect(url) as connection:
         SHOP.append(connection, "order-1", Ordered("ann", 1), Ordered("ann", 1))
         PLAIN.append(connection, "order-1", Ordered("ann", 1))
@@ -205,7 +205,7 @@ def test_a_stream_that_was_pruned_before_the_projection_came_refuses_the_append(
 
 
 def test_another_version_refuses_the_append(url: str) -> None:
-    """Two folds are not mixed; the caller is told what to do, and may go on."""
+    """Two folds are not mixed; the error has the remedy, and the caller's transaction stays usable."""
     apply(url, orders("order-1", 1))
     newer = EventStore(shop, inline=Inline(totals(version=2)))
     with psycopg.connect(url) as connection:
@@ -274,7 +274,7 @@ def test_the_same_ids_again_apply_nothing_twice(url: str) -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
 def test_an_sql_projection_folds_as_its_projector_would(url: str, zone: str) -> None:
-    """On a Session, in UTC, whatever the caller's time zone is, which stays."""
+    """On a Session, in UTC, under any time zone of the caller, which stays."""
     rows_of_notes(url)
     store = EventStore(shop, inline=Inline(notes(), totals()))
     with engine(url) as made, Session(made) as session:
@@ -307,7 +307,7 @@ async def test_an_asynchronous_session_applies_both_kinds(url: str) -> None:
 
 
 def test_a_projection_that_cannot_be_inline_is_refused_in_a_sentence(url: str) -> None:
-    """No `Inline`; what acts; an SQL projection on psycopg; a table that is not there; a handler that commits."""
+    """No `Inline`; handlers with effects; an SQL projection on psycopg; a missing table; a handler that commits."""
     with pytest.raises(ConfigurationError, match=r"inline=Inline\(totals\)"):
         EventStore(shop, inline=[totals()])  # type: ignore[arg-type]
     with pytest.raises(ProjectionError, match="'mails' acts, which an append must not do"):
@@ -322,7 +322,7 @@ def test_a_projection_that_cannot_be_inline_is_refused_in_a_sentence(url: str) -
 
 
 def test_a_handler_cannot_end_the_callers_transaction(url: str) -> None:
-    """A commit inside would part the caller's rows from what follows: refused, and nothing is committed."""
+    """A commit inside would separate the caller's rows from later ones: refused, and nothing is committed."""
     ending = SqlProjection("ending", shop)
 
     @ending.on(Noted)

@@ -1,4 +1,4 @@
-"""The short way of an inline append, with fence and checkpoints in its statement, does what the long way does."""
+"""The short form of an inline append, with fence and checkpoints in its statement, has the effect of the long form."""
 
 import threading
 import uuid
@@ -106,7 +106,7 @@ histories = st.lists(st.tuples(st.booleans(), st.lists(calls, min_size=1, max_si
 )
 @given(history=histories)
 def test_both_ways_give_the_same_rows_and_checkpoints(url: str, history: list[tuple[bool, list[Call]]]) -> None:
-    """Whatever is appended: several streams, tags, guards, ids again, savepoints, streams behind, parked or failing."""
+    """For any append: several streams, tags, guards, ids again, savepoints, streams behind, parked or failing."""
     run = next(_counter)
     worlds = [World.of("short", Inline), World.of("long", LongWay)]
     for kept, made in history:
@@ -166,7 +166,7 @@ def _stream(world: World, run: int, number: int) -> str:
 
 
 def _state(url: str, category: str, run: int) -> tuple[list[Any], list[Any]]:
-    """Return rows and checkpoints without what is the world's own; ids and digests as right or wrong."""
+    """Return rows and checkpoints without values that differ between worlds; ids and digests as right or wrong."""
     folded = rows(url, f"select * from totals where customer like '{category} {run} %' order by 1")
     found = rows(
         url,
@@ -324,7 +324,7 @@ def test_a_handler_that_fails_leaves_the_transaction_usable_whether_it_had_begun
     url: str,
     before: bool,  # noqa: FBT001 a column
 ) -> None:
-    """What the caller did before stays, and what it does next is in a transaction."""
+    """The caller's earlier statements stay, and its next ones are in a transaction."""
     with engine(url) as made, Session(made) as session:
         if before:
             session.execute(sa.text("insert into totals values ('caller', 0, 0)"))
@@ -386,7 +386,7 @@ def test_two_projections_of_one_name_are_refused() -> None:
 
 
 def test_a_projector_beside_inline_writers_finds_only_duplicates(url: str) -> None:
-    """What the append's statement has advanced is exactly what a projector would have."""
+    """The append's statement advances exactly the checkpoints that a projector would."""
     with psycopg.connect(url) as connection:
         for turn in range(12):
             SHOP.append(connection, f"order-{turn % 3}", *[Ordered("ann", 1)] * (1 + turn % 2))

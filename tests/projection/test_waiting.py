@@ -1,4 +1,4 @@
-"""Read your own write: a caller waits until a projection has applied what it appended, or learns at once why not."""
+"""Read your own write: a caller waits until a projection has applied its events, or gets the reason at once."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What the relay's tests share: a database with events in its outbox, connections, a relay and a topic."""
+"""Shared fixtures of the relay's tests: a database with events in its outbox, connections, a relay and a topic."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -54,7 +54,7 @@ def append(
 
 
 class Topic:
-    """What has arrived in a topic: stream and version of each event, in order of arrival."""
+    """The messages of a topic: stream and version of each event, in order of arrival."""
 
     def __init__(self, subscription: Subscription, name: str) -> None:
         self.name = name
@@ -75,7 +75,7 @@ class Topic:
 
 @contextmanager
 def read_along(url: str, name: str) -> Iterator[Topic]:
-    """Lend what arrives in a topic from its beginning on."""
+    """Lend the messages of a topic from its beginning on."""
     with (
         closing(open_transport(url)) as transport,
         closing(transport.subscribe([name], f"reader of {name}")) as subscription,
@@ -99,7 +99,7 @@ def relay(database_url: str, kafka: KafkaServer, tmp_path: Path) -> Iterator[Rel
 
 @pytest.fixture
 def outbox(writer: psycopg.Connection[Any]) -> Callable[[], int]:
-    """Count what is unsent."""
+    """Count unsent events."""
 
     def count() -> int:
         writer.rollback()

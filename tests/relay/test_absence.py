@@ -1,4 +1,4 @@
-"""What the relay says and does when something it needs is wrong, away, or comes back."""
+"""The relay's logs and its behaviour when a part it needs is misconfigured, away, or comes back."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_it_goes_on_when_the_database_is_back(
 
 
 def test_it_goes_on_when_the_broker_is_back(database_url: str, tmp_path: Path) -> None:
-    """A broker killed with -9 is waited out: what was appended meanwhile arrives when it is there again."""
+    """A broker killed with -9 is waited out: events appended meanwhile arrive when it is there again."""
     with KafkaServer().start() as broker, psycopg.connect(database_url) as writer:
         broker.create_topic("shop.order")
         with RelayProcess(database_url, broker.url, tmp_path / "log") as relay:

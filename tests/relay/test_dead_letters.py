@@ -23,7 +23,7 @@ BIG = "x" * 1_200_000
 def test_a_redrive_sends_the_stream_in_order_when_the_broker_takes_it(
     writer: Writer, database_url: str, kafka: KafkaServer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
 ) -> None:
-    """The topic's limit is raised, the letter redriven: what waited comes in order, others never waited."""
+    """The topic's limit is raised, the letter redriven: waiting events come in order, other streams never waited."""
     kafka.alter_topic(topic.name, max_message_bytes=20_000)
     relay.says("holding")
     for number in range(30):

@@ -1,6 +1,6 @@
 """The relay process on a real PostgreSQL and a real Apache Kafka.
 
-What is committed arrives, in order, whatever happens.
+Committed events arrive, in order, in any circumstances.
 """
 
 import signal
@@ -80,7 +80,7 @@ def test_the_first_signal_finishes_the_messages_in_flight(
 def test_the_second_signal_ends_it_at_once(
     writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess
 ) -> None:
-    """Whatever hangs, a second signal is obeyed: the first alone would end it with 0."""
+    """A hanging server does not delay the second signal: the first alone would end it with 0."""
     relay.says("holding")
     with paused(kafka):
         append(writer, "order-1", topic=topic.name)
@@ -115,7 +115,7 @@ def test_only_the_stream_of_a_refused_event_is_parked(
 
 
 def test_a_redriven_stream_goes_out_in_order(writer: Writer, topic: Topic, relay: RelayProcess) -> None:
-    """When the reason is gone and the dead letter with it, the relay sends what has waited."""
+    """When the cause is repaired and the dead letter is gone, the relay sends the waiting events."""
     relay.says("holding")
     append(writer, "order-0", topic=topic.name, text="x" * 1_200_000)
     append(writer, "order-0", topic=topic.name)

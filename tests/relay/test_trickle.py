@@ -108,7 +108,7 @@ def write(writer: psycopg.Connection[Any], topic: str, subscription: Any, seen: 
 
 
 def read(subscription: Any, seen: Seen) -> bool:  # noqa: ANN401 a transport's
-    """Take what is there; return whether all have arrived."""
+    """Read the available messages; return whether all have arrived."""
     for message in subscription.receive(500, 0.02):
         assert "refused" not in message.key
         seen.take(message.key, int(dict(message.headers)["ce_streamversion"]))

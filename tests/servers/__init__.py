@@ -1,7 +1,7 @@
 """Real servers for the tests: child processes on free ports, data in a temporary folder, gone with their starter.
 
-`python -m tests.servers` fetches what they need and lends them to a command. Nothing here is mocked: what the tests
-prove, they prove against PostgreSQL and real brokers.
+`python -m tests.servers` fetches their programs and lends them to a command. Nothing here is mocked: the tests prove
+their promises against PostgreSQL and real brokers.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ class ServerMissing(Exception):
 
 
 class ServerFailed(Exception):
-    """A server that is here did not do what was asked."""
+    """A server that is here did not do as it was asked."""
 
 
 _BROKERS = {

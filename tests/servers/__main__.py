@@ -1,4 +1,4 @@
-"""Fetch what the tests' servers need, or lend a server to a command.
+"""Fetch the programs of the tests' servers, or lend a server to a command.
 
     python -m tests.servers fetch                   into .servers/: jars of Apache Kafka and ActiveMQ, through Maven;
                                                     payloads of GitHub's webhooks, through npm
@@ -48,7 +48,7 @@ def kafka(command: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the first argument names; return an exit code."""
+    """Run the command that the first argument names; return an exit code."""
     actions: dict[str, Run] = {"fetch": fetch, "postgres": postgres, "kafka": kafka}
     name, *rest = arguments or [""]
     command = rest[1:] if rest[:1] == ["--"] else rest

@@ -29,7 +29,7 @@ class Secured(NamedTuple):
     password: str
 
     def options(self, folder: Path) -> list[str]:
-        """Write down the user, and return what the broker's Java is told."""
+        """Write down the user, and return the options of the broker's Java."""
         (folder / LOGIN).write_text(f"user={self.user}\npassword={self.password}\n")
         store = self.certificate.store
         return [f"-Djavax.net.ssl.keyStore={store}", f"-Djavax.net.ssl.keyStorePassword={SECRET}"]

@@ -1,4 +1,4 @@
-"""What every broker of the tests has, being the child of a guard: it can be ended, killed and stopped in its tracks."""
+"""The common part of the tests' brokers, each a child of a guard: it can be ended, killed and stopped in its tracks."""
 
 import signal
 

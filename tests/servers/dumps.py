@@ -12,7 +12,7 @@ def dump(server: PostgresServer, url: str, file: Path) -> None:
 
 
 def restore(server: PostgresServer, url: str, file: Path, *, clean: bool = False) -> None:
-    """Read a file into a database; `clean` drops what is there, all in one transaction, while others work there."""
+    """Read a file into a database; `clean` drops existing objects, all in one transaction, while others work there."""
     options = ["--clean", "--if-exists"] if clean else []
     command = [program(server, "pg_restore"), "--single-transaction", *options, "-d", url, str(file)]
     for _ in range(5):  # it may lose a deadlock against those who work there

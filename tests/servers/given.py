@@ -4,7 +4,7 @@ from eventkit.transports import open_transport
 
 
 class GivenBroker:
-    """Any of them; what tests ask of one kind stands beside the server of that kind."""
+    """Any of them; methods for one kind stand beside the server of that kind."""
 
     def __init__(self, url: str) -> None:
         """Reach it once."""

@@ -50,7 +50,7 @@ broker.heartbeat.interval.ms=500
 
 
 class Topics:
-    """What tests do with the topics of a broker, whoever runs it."""
+    """The topics of a broker, for any way of running it."""
 
     bootstrap: str
 

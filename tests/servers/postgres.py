@@ -50,7 +50,7 @@ class PostgresServer:
             return cls(url, str(connection.info.parameter_status("server_version")).split()[0])
 
     def stop(self) -> None:
-        """Drop what was made here, and end the server if it is ours."""
+        """Drop the databases made here, and end the server if it is ours."""
         if self.embedded:
             self.embedded.stop()
         else:

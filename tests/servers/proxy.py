@@ -1,7 +1,7 @@
 """A TCP proxy in front of a server, which can lose one answer: the request arrives, the connection ends without a word.
 
-Nobody behind it can tell whether what was asked has happened: it has. It can also lead to another server from some time
-on, as the address of a cluster does after a failover.
+Nobody behind it can tell whether the request has had its effect: it has. It can also lead to another server from some
+time on, as the address of a cluster does after a failover.
 """
 
 import re
@@ -78,7 +78,7 @@ class Proxy:
         line.close()
 
     def _requests(self, client: socket.socket) -> Iterator[bytes]:
-        """Yield what comes: request by request, where they say how long they are."""
+        """Yield the received bytes: request by request, where they state their length."""
         waiting = b""
         while data := client.recv(_CHUNK):
             waiting += data

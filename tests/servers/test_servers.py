@@ -1,4 +1,4 @@
-"""The servers that the other tests stand on do what their names say."""
+"""The servers of the other tests do as their names say."""
 
 import os
 import subprocess

@@ -108,7 +108,7 @@ def test_each_kind_of_class_is_encoded_and_decoded(
 
 
 def test_an_envelope_has_everything_about_an_event(shop: Catalog) -> None:
-    """Decoding what was stored gives typed values."""
+    """Decoding a stored event gives typed values."""
     encoded = an_encoded(correlation_id="c", extra='{"user":"é"}')
 
     envelope = shop.decode(encoded)
@@ -124,7 +124,7 @@ def test_an_envelope_has_everything_about_an_event(shop: Catalog) -> None:
     "fields", [{"id": "x"}, {"stream": "Order"}, {"time": "now"}, {"extra": "[]"}, {"extra": "{"}, {"data": "{"}]
 )
 def test_an_unreadable_envelope_is_an_error_of_ours(shop: Catalog, fields: dict[str, Any]) -> None:
-    """Whatever is wrong with it, the sentence has the value."""
+    """For any fault in it, the sentence has the value."""
     with pytest.raises(UndecodableEvent):
         shop.decode(an_encoded(**fields))
 

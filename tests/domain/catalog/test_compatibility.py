@@ -1,4 +1,4 @@
-"""What a release of a catalog would break: for readers of old events, and for old readers of new ones."""
+"""The breaking changes of a catalog's release: for readers of old events, and for old readers of new ones."""
 
 import datetime as dt
 import re
@@ -54,7 +54,7 @@ def described(fields: Fields = (("a", int),), *, catalog: Catalog | None = None,
     ],
 )
 def test_a_catalog_breaks_nothing_of_itself(kind: Any) -> None:
-    """Whatever its fields are made of."""
+    """For fields of any type."""
     assert breaks(described([("f", kind)]), described([("f", kind)])) == Breaks([], [])
 
 
@@ -71,7 +71,7 @@ def test_a_change_that_old_and_new_can_read_is_compatible(old: Fields, new: Fiel
     assert breaks(described(old), described(new)) == Breaks([], [])
 
 
-# fields before, fields after, what breaks for old events, what for old readers
+# fields before, fields after, breaks for old events, breaks for old readers
 CHANGES: list[tuple[Fields, Fields, str, str]] = [
     ([("a", int)], [("a", int), ("b", int)], "field 'b' is required, but may be missing", ""),
     ([("a", int), ("b", int)], [("a", int)], "", "field 'b' is required, but may be missing"),
@@ -114,7 +114,7 @@ CHANGES: list[tuple[Fields, Fields, str, str]] = [
 def test_a_change_within_a_version_is_told_to_whom_it_breaks(
     old: Fields, new: Fields, events: str, readers: str
 ) -> None:
-    """Each finding is a sentence with the type, its version, the field and what to do."""
+    """Each finding is a sentence with the type, its version, the field and the remedy."""
     found = breaks(described(old), described(new))
 
     assert_says(found.old_events, events and f"^Happened stays at version 1, but .*{events}.*: raise its version to 2")
@@ -195,7 +195,7 @@ def with_another() -> Catalog:
 def test_a_change_of_types_is_told_to_whom_it_breaks(
     old: Callable[[], Description], new: Callable[[], Description], events: str, readers: str
 ) -> None:
-    """Versions, names, topics: what stored events and running consumers depend on."""
+    """Versions, names, topics: stored events and running consumers depend on them."""
     found = breaks(old(), new())
 
     assert_says(found.old_events, events)
@@ -203,7 +203,7 @@ def test_a_change_of_types_is_told_to_whom_it_breaks(
 
 
 def test_a_struct_that_leaves_defaults_out_breaks_old_readers_that_need_them() -> None:
-    """What a writer may omit is part of the description."""
+    """The fields that a writer may omit are part of the description."""
 
     class Old(msgspec.Struct, frozen=True):
         a: int

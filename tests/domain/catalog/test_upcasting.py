@@ -1,4 +1,4 @@
-"""Old events through the chain of their type's upcasters: what is read, what is checked before, what is refused."""
+"""Old events through the chain of their type's upcasters: results, checks in advance, and refusals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,7 +165,7 @@ def _step(shop: Catalog, version: Any, upcaster: Any = lambda data: data) -> Non
     ],
 )
 def test_a_wrong_step_or_name_is_refused_at_registration(register: Callable[[Catalog], object], words: str) -> None:
-    """With the values and what there is."""
+    """With the given values and the known ones."""
     with pytest.raises(CatalogError, match=words):
         register(evolved())
 

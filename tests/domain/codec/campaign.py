@@ -3,8 +3,8 @@
     python -m tests.domain.codec.campaign --examples 100000 --processes 2
 
 An example is a class of one of three kinds (dataclass, Struct, Pydantic model) with an id and a field, and values for
-them. What is accepted must come back equal, from its own JSON and from what jsonb makes of it, and must be written
-again with the same bytes; what the type and JSON can hold must be accepted. Tests run a short form.
+them. An accepted value must come back equal, from its own JSON and from that of jsonb, and must be written
+again with the same bytes; any value that the type and JSON can hold must be accepted. Tests run a short form.
 
 Examples are drawn in pages, each with a seed of its own: hypothesis remembers all that it has drawn in one run, and
 looks through it for the next. Most of the time goes into making classes.
@@ -74,7 +74,7 @@ def examples(draw: st.DrawFn) -> tuple[str, Any, Any, Any, Any]:
 
 
 def check(example: tuple[str, Any, Any, Any, Any]) -> str:
-    """Hold one example to the promise; return what came of it."""
+    """Check one example against the promise; return the result."""
     form, beside, event_id, kind, value = example
     make, one = codec(form, beside, kind)
     try:
@@ -102,7 +102,7 @@ def _unordered(data: bytes) -> Any:
 
 
 def run(count: int, *, start: int = 0) -> Counter[str]:
-    """Check so many examples; return what came of them. The same start draws the same examples."""
+    """Check so many examples; return their results. The same start draws the same examples."""
     found: Counter[str] = Counter()
     for left in range(count, 0, -PAGE):
         _page(min(PAGE, left), found, start=start + left)
@@ -130,7 +130,7 @@ def _page(count: int, found: Counter[str], *, start: int) -> None:
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", "start", default=0, show_default=True, help="The same seed draws the same examples.")
 def main(count: int, processes: int, start: int) -> None:
-    """Check so many examples; say what came of them."""
+    """Check so many examples; print their results."""
     found: Counter[str] = Counter()
     began = time.monotonic()
     with ProcessPoolExecutor(processes) as pool:

@@ -37,7 +37,7 @@ class Customer(pydantic.BaseModel):
     @pydantic.computed_field  # type: ignore[prop-decorator]
     @property
     def shouted(self) -> str:
-        """Not part of what happened."""
+        """Not part of the event's data."""
         return self.name.upper()
 
 

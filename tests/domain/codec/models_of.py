@@ -11,7 +11,7 @@ Make = Callable[[str, dict[str, Any]], Any]
 
 
 def a_struct(name: str, fields: dict[str, Any]) -> Any:
-    """Make a Struct; JSON's names are kept, whatever Python thinks of them."""
+    """Make a Struct; JSON's names are kept, even those that Python forbids."""
     renamed = {f"f{place}": field for place, field in enumerate(fields)}
     return msgspec.defstruct(
         name, [(own, fields[field]) for own, field in renamed.items()], rename=renamed, frozen=True

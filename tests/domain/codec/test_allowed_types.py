@@ -56,7 +56,7 @@ NAMES: dict[str, Any] = {
 
 
 def rows(title: str) -> list[tuple[str, str]]:
-    """Return the types of the table below a header row, with what stands beside them."""
+    """Return the types of the table below a header row, with the cells beside them."""
     table = DOCUMENT.read_text().split(f"| type | {title} |")[1].split("\n\n")[0]
     return [(kind.replace("\\|", "|"), beside) for kind, beside in ROW.findall(table)]
 

@@ -1,4 +1,4 @@
-"""What an event may hold: everything else is refused with its field and value."""
+"""The allowed values of an event: everything else is refused with its field and value."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""For any type and any value: what is accepted comes back equal."""
+"""For any type and any value: an accepted event comes back equal."""
 
 import datetime as dt
 import json
@@ -67,7 +67,7 @@ def is_same(value: Any, back: Any) -> bool:
 
 @given(st.data())
 def test_an_accepted_event_comes_back_equal(data: st.DataObject) -> None:
-    """For any type and any value: an equal event from the text and from what jsonb makes of it, or InvalidEvent."""
+    """For any type and any value: an equal event from the text and from jsonb's form of it, or InvalidEvent."""
     kind, values = data.draw(types_with_values)
     event = an_event(kind, data.draw(values | anything))
 
@@ -84,7 +84,7 @@ def test_an_accepted_event_comes_back_equal(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_good_values_are_accepted(data: st.DataObject) -> None:
-    """A value of the declared type is refused only for what JSON, jsonb or an RFC 3339 offset cannot hold."""
+    """A value of the declared type is refused only where JSON, jsonb or an RFC 3339 offset cannot hold it."""
     kind, values = data.draw(types_with_values)
     event = an_event(kind, data.draw(values))
 

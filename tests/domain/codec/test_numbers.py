@@ -1,4 +1,4 @@
-"""Numbers on their way through JSON and jsonb: floats stay floats, what is no number is refused on both sides."""
+"""Numbers on their way through JSON and jsonb: floats stay floats, and other values than numbers are refused."""
 
 import datetime as dt
 import math

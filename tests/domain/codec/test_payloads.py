@@ -37,7 +37,7 @@ def stored(url: str, texts: list[bytes]) -> list[str]:
 
 
 def test_as_a_dict(database_url: str, received: list[dict[str, Any]]) -> None:
-    """Each comes back equal, from its own JSON and from PostgreSQL's, whose size is what was counted."""
+    """Each comes back equal, from its own JSON and from PostgreSQL's, whose size is the counted one."""
     codec = Codec(Received)
     events = [Received(payload) for payload in received]
     texts = [codec.encode(event) for event in events]

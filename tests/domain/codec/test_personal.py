@@ -1,4 +1,4 @@
-"""Personal fields: how they are marked, what a mark must be, what is apart from an event's data, what messages show."""
+"""Personal fields: their marks, the rules of a mark, the values kept apart from an event's data, and error messages."""
 
 import base64
 import datetime as dt
@@ -118,7 +118,7 @@ INNER = make_dataclass("Inner", [("name", Annotated[str, Personal()])], frozen=T
     ],
 )
 def test_a_mark_that_could_not_be_kept_is_refused_at_registration(cls: type, words: str) -> None:
-    """With the field and what to write: nothing that is marked is ever written in plain text."""
+    """With the field and the remedy: a marked field is never written in plain text."""
     with pytest.raises(CatalogError, match=words):
         catalog_of(cls)
 
@@ -158,7 +158,7 @@ def test_a_refused_event_with_personal_fields_names_the_field_and_shows_nothing(
 
 
 def test_an_undecodable_event_with_personal_fields_shows_nothing() -> None:
-    """Nor does what its upcaster says."""
+    """Nor does the error of its upcaster."""
     catalog = Catalog("crm")
     catalog.event(version=2, name="Happened")(cls := marked(str, Personal()))
     catalog.upcast(cls, from_version=1)(lambda data: {"field": data[data["field"]]})
@@ -172,7 +172,7 @@ def test_an_undecodable_event_with_personal_fields_shows_nothing() -> None:
 
 
 def test_redacted_values_that_break_a_rule_of_the_class_are_found_at_the_append() -> None:
-    """What is accepted can be read when its subject is forgotten."""
+    """An accepted event can be read when its subject is forgotten."""
 
     class Stay(pydantic.BaseModel):
         came: Annotated[int, Personal(redacted=0)]
@@ -245,7 +245,7 @@ def test_a_member_that_cannot_be_read_is_undecodable(change: Any) -> None:
 
 
 def test_a_reader_without_keys_decodes_sealed_data_with_the_same_class() -> None:
-    """Whatever reads it, in another service or language, finds redacted values in its fields."""
+    """Any reader, in another service or language, finds redacted values in its fields."""
     cls = marked(str, Personal())
 
     assert catalog_of(cls).decode_data("crm", "Happened", 1, sealed()) == cls("[redacted]")
@@ -253,7 +253,7 @@ def test_a_reader_without_keys_decodes_sealed_data_with_the_same_class() -> None
 
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_class_that_forbids_unknown_fields_reads_it_too(strict: bool) -> None:  # noqa: FBT001 a parameter of the test
-    """What is sealed is nobody's field."""
+    """The sealed part is no field of the class."""
 
     class Other(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         field: str

@@ -1,4 +1,4 @@
-"""Types that Pydantic alone can encode: taken or refused whatever stands beside them."""
+"""Types that Pydantic alone can encode: taken or refused independently of the fields beside them."""
 
 import ipaddress
 import pathlib

@@ -1,4 +1,4 @@
-"""Events take effect once, whatever is delivered."""
+"""Events take effect once, in any sequence of deliveries."""
 
 import uuid
 from contextlib import suppress
@@ -62,7 +62,7 @@ def test_a_header_without_a_value_is_a_missing_one(url: str) -> None:
 
 
 def test_a_redelivery_that_brings_new_events_applies_only_those(url: str) -> None:
-    """A rewind over the checkpoint applies what is above it."""
+    """A rewind over the checkpoint applies the events above it."""
     done = apply(
         url, orders("order-1", 3), orders("order-1", 5), [*orders("order-1", 2, first=4), *orders("order-1", 6)]
     )
@@ -130,7 +130,7 @@ def test_a_fork_within_a_batch_parks_the_stream_behind_the_first_of_the_two(url:
 
 
 def test_a_gap_is_repaired_from_the_store(url: str) -> None:
-    """What the transport lost is read from `events`, in this database, and counted."""
+    """Events that the transport lost are read from `events`, in this database, and counted."""
     events = orders("order-1", 6)
     store(url, events)
 
@@ -151,7 +151,7 @@ def test_a_stream_that_begins_late_is_repaired_from_its_first_event(url: str) ->
 
 
 def test_a_gap_that_the_store_cannot_fill_holds_the_stream(url: str) -> None:
-    """What follows a hole is kept, not applied; other streams go on."""
+    """Events behind a hole are kept, not applied; other streams continue."""
     done = apply(
         url,
         [*orders("order-1", 1), *orders("order-1", 2, first=3), *orders("order-2", 1)],
@@ -219,7 +219,7 @@ def test_the_store_may_be_in_another_database(url: str, postgres: PostgresServer
         running.apply([*events[3:], *orders("order-2", 1)])
     held = letters(url)
     with projector(url, history=history):
-        pass  # looks at what is held when it starts
+        pass  # reads the held streams when it starts
 
     history.close()
     postgres.drop(elsewhere)

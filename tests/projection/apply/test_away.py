@@ -54,7 +54,7 @@ def test_one_stream_at_a_time_is_tried_each_time_another_one(url: str) -> None:
 
 
 def test_events_of_other_types_go_on(url: str) -> None:
-    """Those of other streams, and those before the event that waits; what is behind it waits with it."""
+    """Those of other streams, and those before the event that waits; events behind it wait with it."""
     api = Api()
     api.away = AWAY[0]
     waiting = [message("order-1", 1, Left("ann")), *orders("order-1", 1, first=2), message("order-1", 3, Left("bob"))]

@@ -1,6 +1,6 @@
-"""The projector is killed at each of its crash points; the process that comes after makes the read model right.
+"""The projector is killed at each of its crash points; the next process makes the read model right.
 
-A child process runs this module; what it patches is the named step, nothing in the code knows of it.
+A child process runs this module and patches the named step; nothing in the code knows of it.
 """
 
 import os

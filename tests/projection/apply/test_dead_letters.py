@@ -1,4 +1,4 @@
-"""What operators do to a projection's letters, beside projectors that run, beside each other, and killed on the way."""
+"""Operators' actions on a projection's letters: beside projectors, beside each other, and killed on the way."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ def test_a_running_projector_takes_up_a_requested_redrive(url: str, desk: Desk) 
 
 
 def test_a_redrive_without_a_projector_waits_for_one(url: str, desk: Desk) -> None:
-    """What was asked for is in the database: whoever runs the projection next does it."""
+    """The request is in the database: the next process that runs the projection does it."""
     desk.redrive()
     assert len(letters(url)) == 3
 
@@ -116,7 +116,7 @@ def test_a_redrive_that_fails_again_ends_and_is_recorded(url: str, desk: Desk) -
 
 
 def test_a_redrive_while_a_projector_parks_the_same_stream(url: str, desk: Desk) -> None:
-    """Both take the checkpoint's lock: what comes meanwhile waits behind, or follows; nothing is lost or twice."""
+    """Both take the checkpoint's lock: later events wait behind, or follow; nothing is lost or twice."""
     desk.redrive()
     with projector(url, mended) as redriving, projector(url) as delivering:
         late = threading.Thread(target=delivering.apply, args=(orders("order-1", 3, first=4),))
@@ -166,7 +166,7 @@ def test_a_whole_stream_is_discarded_in_order(url: str, desk: Desk) -> None:
 
 
 def test_giving_up_a_gap_steps_over_the_missing_events(url: str, desk: Desk) -> None:
-    """What neither transport nor store has is given up by hand alone, and the record says so."""
+    """A gap that neither transport nor store can fill is given up by hand alone, and the record says so."""
     apply(url, orders("order-2", 2), orders("order-2", 1, first=5))
 
     assert desk.discard(stream="order-2") == [(5, True)]
@@ -178,7 +178,7 @@ def test_giving_up_a_gap_steps_over_the_missing_events(url: str, desk: Desk) -> 
 
 
 def test_a_fork_is_removed_and_the_stream_goes_on(url: str, desk: Desk) -> None:
-    """Its place is taken by what was applied."""
+    """Its place is taken by the applied event."""
     apply(url, orders("order-2", 2))
     other = message("order-2", 2, Ordered("bob", 1), event_id=uuid.uuid4())
     apply(url, [other], orders("order-2", 1, first=3))
@@ -192,7 +192,7 @@ def test_a_fork_is_removed_and_the_stream_goes_on(url: str, desk: Desk) -> None:
 
 
 def test_a_letter_that_was_applied_meanwhile_is_not_discarded(url: str, desk: Desk) -> None:
-    """What an operator saw a minute ago may be gone: the checkpoint is compared under its lock."""
+    """A letter seen by an operator a minute ago may be gone: the checkpoint is compared under its lock."""
     choice = desk.list.choose(LetterFilter())
     with projector(url, mended) as running:
         running.redrive("order-1")
@@ -244,7 +244,7 @@ def test_letters_of_a_generation_that_a_rebuild_has_replaced_can_only_go(url: st
 
 
 def test_an_edited_letter_is_redriven_and_the_record_has_both(url: str, desk: Desk) -> None:
-    """What it said before stays, with who changed it."""
+    """Its earlier data stays, with the name of the operator."""
     first = desk.list.list(LetterFilter(cause="failed"))[0]
 
     desk.act.edit(first.id, first.parked_by, first.stream, '{"customer": "eve", "amount": 7}')
@@ -261,7 +261,7 @@ def test_an_edited_letter_is_redriven_and_the_record_has_both(url: str, desk: De
 
 
 def test_the_record_is_append_only(desk: Desk) -> None:
-    """Nobody tidies up what was done."""
+    """Past actions cannot be removed."""
     desk.discard()
 
     with pytest.raises(psycopg.errors.RestrictViolation):

@@ -11,7 +11,7 @@ from eventkit.projection.failure.error_class import ErrorClass, classify_error
 from tests.projection.shop import Ordered, apply, letters, orders, rows, shop
 
 STATES = sorted(name for name in errors._sqlcodes if len(name) == 5)
-OF_EVENTS = ("22", "23", "P0")  # data, constraints, and what the service's own SQL functions raise
+OF_EVENTS = ("22", "23", "P0")  # data, constraints, and errors raised by the service's own SQL functions
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["in the batch's transaction", "on a handler's own connection"])

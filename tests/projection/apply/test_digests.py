@@ -89,7 +89,7 @@ def test_a_runs_digest_is_the_sum_of_its_events_however_it_is_cut(ids: list[UUID
 
 
 def test_python_and_postgresql_come_to_the_same_digest(url: str) -> None:
-    """Whatever the ids are made of: the highest, the lowest, by time, by chance."""
+    """For any ids: the highest, the lowest, by time, by chance."""
     ids = [UUID(int=2**128 - 1), UUID(int=0), uuid1(), *[uuid4() for _ in range(200)]]
     messages = [message("order-1", n, Noted(), event_id=event_id) for n, event_id in enumerate(ids, start=1)]
     store(url, messages)
@@ -147,7 +147,7 @@ def test_the_digest_is_that_of_the_applied_events_on_every_way(url: str, way: Ca
 
 
 def restored(url: str, *, to: int, then: int) -> list[Message]:
-    """Let the store lose what is above a version, and record other events in its place; return those."""
+    """Let the store lose the events above a version, and record other events in their place; return those."""
     other = [message("order-1", v, Ordered("ann", 100), event_id=uuid4()) for v in range(to + 1, to + then + 1)]
     with psycopg.connect(url) as connection:
         connection.execute("alter table eventkit.events disable trigger user")
@@ -265,7 +265,7 @@ def _again(url: str, batch: list[Message]) -> Projector:
 
 
 def test_events_that_were_never_seen_leave_the_digest_unknown(url: str) -> None:
-    """A gap that an operator gave up: what is applied cannot be compared any more, and says so."""
+    """A gap that an operator gave up: the applied events cannot be compared any more, and the report says so."""
     apply(url, orders("order-1", 1), orders("order-1", 1, first=3))
     with psycopg.connect(url, autocommit=True) as connection:
         ids = [number for (number,) in connection.execute("select id from eventkit.dead_letters").fetchall()]
@@ -280,7 +280,7 @@ def test_events_that_were_never_seen_leave_the_digest_unknown(url: str) -> None:
 
 
 def test_pruning_archiving_and_restoring_keep_streams_comparable(url: str, tmp_path: Path) -> None:
-    """The digest of what has left the store stays with the stream."""
+    """The digest of events that have left the store stays with the stream."""
     genuine = EventStore(shop)
     with psycopg.connect(url) as connection:
         for n in range(3):

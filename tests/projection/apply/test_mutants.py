@@ -50,7 +50,7 @@ def rows_before_checkpoint(patch: Patch) -> None:
         return [Stopped(run, None) for run in runs if run.stream not in advanced]
 
     patch.setattr(BatchApplier, "apply", apply)
-    patch.setattr(RowTable, "load", RowTable.load)  # put back at the end, whatever two threads' contexts leave behind
+    patch.setattr(RowTable, "load", RowTable.load)  # put back at the end: two threads' contexts may leave either
 
 
 class _Rows(dict[Any, Any]):

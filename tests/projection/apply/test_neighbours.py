@@ -1,4 +1,4 @@
-"""A hung, dead or slow neighbour delays its own streams, and nobody else's: others go around what it has locked."""
+"""A hung, dead or slow neighbour delays only its own streams: others go around the rows it has locked."""
 
 import threading
 import time
@@ -51,7 +51,7 @@ def working(url: str) -> Iterator[Projector]:
 
 @contextmanager
 def hung(url: str, streams: list[str], *, customer: str | None = None) -> Iterator[psycopg.Connection[object]]:
-    """Hold what a projector holds that stops in the middle of a batch of these streams."""
+    """Hold the locks of a projector that stops in the middle of a batch of these streams."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "select generation, pg_advisory_xact_lock_shared(1, 1) from eventkit.projections for key share"
@@ -208,7 +208,7 @@ def test_a_locked_stream_waits_in_bounded_memory_and_that_is_said(
 
 
 def test_others_are_read_for_as_long_as_one_stream_is_locked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many they are: only messages that wait are noted, and without what they say."""
+    """At any number: only waiting messages are noted, and without their data."""
     monkeypatch.setattr(set_aside, "MAX_NOTES", 5_000)
     others = [[*orders(f"order-{number}", 1, customer=f"c{number}")] for number in range(100, 200)]
     source = Given(orders("order-1", 3, customer="a"), *others)

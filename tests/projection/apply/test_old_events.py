@@ -106,7 +106,7 @@ def url(database_url: str) -> str:
 
 
 def test_a_stream_of_several_releases_is_read_as_this_one(url: str) -> None:
-    """`read_stream` and `read_all` raise what is old, and leave its envelope as it was recorded."""
+    """`read_stream` and `read_all` upcast old events, and leave the envelope as it was recorded."""
     store = EventStore(now)
     with psycopg.connect(url) as connection:
         read = list(store.read_stream(connection, STREAM))
@@ -132,7 +132,7 @@ def test_a_read_model_is_folded_from_events_of_several_releases(
 def test_a_handled_type_in_a_newer_version_is_parked_and_redriven_by_newer_code(
     url: str, projection: Callable[[Catalog], Projection]
 ) -> None:
-    """It is never skipped; what follows waits behind it; code that knows the version applies all of it in order."""
+    """It is never skipped; later events wait behind it; code that knows the version applies all of it in order."""
     with psycopg.connect(url) as connection:
         EventStore(newer).append(connection, STREAM, ShelvedAt("ale", 100, "cellar"))
         EventStore(now).append(connection, STREAM, Shelved("ale", 1))
@@ -157,7 +157,7 @@ def next_release() -> Catalog:
 
 
 def test_a_type_that_nobody_handles_passes_in_any_version(url: str) -> None:
-    """Producers may add types and versions freely: what has no handler advances the checkpoint and is counted."""
+    """Producers may add types and versions freely: unhandled events advance the checkpoint and are counted."""
     with psycopg.connect(url) as connection:
         EventStore(release(ShelvedAt, name="Sold", version=9, oldest=9)).append(
             connection, STREAM, ShelvedAt("ale", 1, "shop")

@@ -56,7 +56,7 @@ def test_a_stop_between_two_attempts_parks_nothing_and_acknowledges_nothing(url:
 
 
 def test_only_the_stream_of_a_failing_event_is_parked(url: str) -> None:
-    """The culprit is found among many; what is before it is applied, what is behind it is kept."""
+    """It is found among many; events before it are applied, and events behind it are kept."""
     batch = [event for number in range(20) for event in orders(f"order-{number:02}", 5)]
     batch[37] = message("order-07", 3, BAD)
 
@@ -69,7 +69,7 @@ def test_only_the_stream_of_a_failing_event_is_parked(url: str) -> None:
 
 
 def test_a_letter_says_why_and_how_often_it_was_tried(url: str) -> None:
-    """What may be said of the error, what it says itself, and the event are in the row."""
+    """The kind of the error, its masked text, and the event are in the row."""
     apply(url, [message("order-1", 1, BAD)])
 
     said = "error like 'ValueError at shop.py:%', detail"
@@ -127,7 +127,7 @@ def test_a_redrive_applies_the_letters_in_order(url: str) -> None:
 
 
 def test_a_redrive_that_fails_again_stops_there_and_says_so(url: str) -> None:
-    """What is before the failing letter is applied; the rest stays in order."""
+    """Events before the failing letter are applied; the rest stays in order."""
     apply(
         url,
         [
@@ -164,7 +164,7 @@ def test_a_handled_type_in_a_newer_schema_is_parked(url: str) -> None:
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b'{"customer": 1, "amount": 1}', b"", b'"\\u0000"'])
 def test_undecodable_data_of_a_handled_type_is_parked(url: str, data: bytes) -> None:
-    """Whatever the bytes are, they are kept as they came."""
+    """The bytes are kept as they came."""
     bad = message("order-1", 2, Ordered("ann", 1))
     bad.value = data
 
@@ -332,7 +332,7 @@ def _takes_all() -> TableProjection:
 
 
 def test_the_counters_of_a_failed_batch_are_forgotten(url: str) -> None:
-    """Counted is what was committed."""
+    """Only committed events are counted."""
     done = apply(
         url, [*orders("order-1", 3), message("order-2", 1, BAD), message("order-3", 1, Noted())], projection=totals()
     )

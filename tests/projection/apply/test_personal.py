@@ -93,7 +93,7 @@ def applied(url: str, projection: Projection, messages: Sequence[Message], **opt
 
 
 def test_handlers_see_personal_data_while_there_is_a_key(url: str) -> None:
-    """With the envelope and without; a projector without master keys folds what is redacted."""
+    """With the envelope and without; a projector without master keys folds redacted values."""
     applied(url, people(), sent(url, ADA))
     assert rows(url, NAMES) == [(f"Ada {CANARY} 1",)]
 
@@ -106,7 +106,7 @@ def test_handlers_see_personal_data_while_there_is_a_key(url: str) -> None:
 
 
 def test_a_read_model_is_folded_again_after_its_subject_was_forgotten(url: str) -> None:
-    """Nothing fails and nothing parks: what is gone reads as redacted."""
+    """Nothing fails and nothing parks: forgotten values read as redacted."""
     with psycopg.connect(url) as connection:
         Privacy(store).forget(connection, ADA)
 
@@ -118,7 +118,7 @@ def test_a_read_model_is_folded_again_after_its_subject_was_forgotten(url: str) 
 
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_a_rebuild_reads_personal_data_and_passes_after_its_subject_was_forgotten(url: str, *, forgotten: bool) -> None:
-    """What a read model held in plain text of somebody who was forgotten is gone with its rebuild."""
+    """A read model in plain text about a person who was forgotten is clean after its rebuild."""
     applied(url, people(), sent(url, ADA))
     if forgotten:
         with psycopg.connect(url) as connection:
@@ -143,7 +143,7 @@ def test_a_rebuild_reads_personal_data_and_passes_after_its_subject_was_forgotte
 def test_an_event_that_fails_is_parked_without_its_personal_data(
     url: str, caplog: pytest.LogCaptureFixture, statement: str, kept: str
 ) -> None:
-    """Neither the letter nor the log shows what the handler's error says; both say where it was."""
+    """Neither the letter nor the log shows the text of the handler's error; both show its place."""
     caplog.set_level(logging.DEBUG)
 
     applied(url, failing(statement), sent(url, ADA))
@@ -157,7 +157,7 @@ def test_an_event_that_fails_is_parked_without_its_personal_data(
 
 
 def test_an_edited_letter_takes_no_personal_data_in_plain_text(url: str, tmp_path: Path) -> None:
-    """What an operator writes is not sealed: personal fields stay as they are, others may be mended."""
+    """An operator's new values are not sealed: personal fields stay as they are, others may be edited."""
     applied(url, failing(), sent(url, ADA))
     old = json.loads(rows(url, "select convert_from(data, 'utf8') from eventkit.dead_letters order by id")[0][0])
     new = tmp_path / "new.json"
@@ -178,7 +178,7 @@ def test_an_edited_letter_takes_no_personal_data_in_plain_text(url: str, tmp_pat
 def test_an_event_without_personal_data_fails_at_a_row_that_has_some(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing was opened for it, and yet what the handler says of the row is kept nowhere."""
+    """It had no sealed values, and yet the text of the handler's error about the row is kept nowhere."""
     caplog.set_level(logging.DEBUG)
     projection = TableProjection("people", crm, table=PEOPLE, key="stream")
 
@@ -195,7 +195,7 @@ def test_an_event_without_personal_data_fails_at_a_row_that_has_some(
 
 
 def test_a_parked_event_is_redriven_with_its_personal_data(url: str) -> None:
-    """The letter holds what came, sealed; the redrive opens it, or reads what is redacted."""
+    """The letter holds the message, sealed; the redrive opens it, or reads redacted values."""
     with psycopg.connect(url) as connection:
         connection.execute("insert into people values ('x', %s)", [REGISTERED.name])
     applied(url, people(), sent(url, ADA)[:1])

@@ -12,7 +12,7 @@ import pytest
 from eventkit.projection.dispatch import Handler, Step, raised_by
 from eventkit.projection.failure.error_place import frames_of, place_of
 
-BODIES = {  # what a handler does, and the words that are not to be the place
+BODIES = {  # the code of a handler, and the words that must not be in the place
     "standard library": "    json.loads('{')",
     "C": "    int('x')",
     "an installed package": "    psycopg.conninfo.conninfo_to_dict('x=y')",
@@ -73,7 +73,7 @@ def test_an_error_without_a_line_of_the_services_has_no_place() -> None:
 
 
 def test_the_traceback_of_the_debug_log_says_nothing_of_the_event() -> None:
-    """It has the frames, and not what the error says."""
+    """It has the frames, and not the text of the error."""
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("eve@example.org".strip())
 

@@ -1,4 +1,4 @@
-"""Whatever is delivered, in whatever batches: the read model is at every moment the fold of a prefix of each stream."""
+"""Under any deliveries, in any batches: the read model is at every moment the fold of a prefix of each stream."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ amounts = st.lists(
 def test_the_read_model_is_the_fold(
     url: str, amounts: list[list[tuple[str, int]]], batches: list[list[tuple[int, int, int]]]
 ) -> None:
-    """Under rewinds, repetitions, holes and batches cut anywhere; what is missing then comes at last."""
+    """Under rewinds, repetitions, holes and batches cut anywhere; missing events come at last."""
     run = next(_counter)
     logs = [
         [

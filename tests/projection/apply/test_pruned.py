@@ -1,4 +1,4 @@
-"""Projectors on a store that was pruned, and over tombstones: what is missing is said, what was given up is passed."""
+"""Projectors on a pruned store, and over tombstones: missing events are reported, given-up events are passed."""
 
 import psycopg
 from click.testing import CliRunner
@@ -32,7 +32,7 @@ def test_a_gap_that_was_pruned_says_so(url: str) -> None:
 
 
 def test_a_projection_that_begins_on_a_pruned_store_is_warned(url: str) -> None:
-    """Its read model will lack what nobody can tell it any more."""
+    """Its read model will lack the pruned events for good."""
     store(url, orders("order-1", 1, first=3))
     with psycopg.connect(url) as connection:
         connection.execute(

@@ -107,7 +107,7 @@ def test_tombstones_and_other_services_events_are_not_looked_at(url: str, caplog
 
 
 def test_the_look_does_not_read_the_events(url: str) -> None:
-    """A few steps through an index, whatever lies in between."""
+    """A few steps through an index, with any number of events in between."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)"
@@ -124,7 +124,7 @@ def test_the_look_does_not_read_the_events(url: str) -> None:
 
 
 def _read(connection: psycopg.Connection[tuple[int]]) -> int:
-    """Return how many rows of the events were read, by whatever plan."""
+    """Return how many rows of the events were read, by any plan."""
     connection.execute("select pg_stat_force_next_flush()") if connection.info.server_version >= 150000 else None
     row = connection.execute(
         "select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables where relname = 'events'"

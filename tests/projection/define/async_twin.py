@@ -15,7 +15,7 @@ _WITH_ENVELOPE = 3
 
 
 def twin(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an `async def` that does on an AsyncConnection what a function does on a Connection."""
+    """Return an `async def` that does on an AsyncConnection the work of a function on a Connection."""
 
     async def work(connection: AsyncConnection, *rest: object) -> object:
         await asyncio.sleep(0)

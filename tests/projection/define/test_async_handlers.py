@@ -140,7 +140,7 @@ def test_a_transaction_has_no_more_messages_than_batch_says(url: str) -> None:
 
 
 def test_plain_and_async_handlers_share_the_transaction(url: str) -> None:
-    """Each sees what the other has written."""
+    """Each sees the other's writes."""
     work = SqlProjection("work", shop)
 
     @work.on(Ordered)
@@ -186,7 +186,7 @@ def working(url: str, projection: SqlProjection) -> Iterator[tuple[Projector, Se
 
 @pytest.mark.parametrize("how", ["waits", "statement", "ignores"])
 def test_a_handler_that_hangs_is_cancelled_and_leaves_nothing(url: str, how: str) -> None:
-    """What it had written is rolled back, its stream waits as for anything that is away, and the others go on."""
+    """Its writes are rolled back, its stream waits as in any outage, and the others continue."""
     work, ended = Handlers("work", shop, timeout=1, concurrency=2), list[str]()
 
     @work.on(Ordered)
@@ -371,7 +371,7 @@ def test_a_task_group_within_a_handler_shares_its_connection(url: str) -> None:
 
 
 def test_each_call_has_context_variables_of_its_own(url: str) -> None:
-    """What a handler sets is not seen by the next event's."""
+    """A variable set by a handler is not seen at the next event."""
     work, seen = SqlProjection("work", shop), list[str]()
     tenant = ContextVar("tenant", default="none")
 

@@ -29,7 +29,7 @@ EFFECTS = "create table if not exists effects (nth serial, stream text, version 
 NOTE = text("insert into effects (stream, version) values (:s, :v)")
 _counter = iter(range(1_000_000))
 
-# What each call does before it has its effect: it lets others run so often, then fails as if something were away.
+# The steps of each call before its effect: it lets others run so often, then fails as if a service were away.
 calls = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=60)
 windows = st.tuples(st.integers(0, STREAMS - 1), st.integers(0, EVENTS), st.integers(1, EVENTS))
 
@@ -61,7 +61,7 @@ def noting(behaviour: Iterator[tuple[int, bool]], *, concurrency: int = 3, batch
 def test_each_event_takes_effect_once_in_the_order_of_its_stream(
     url: str, behaviour: list[tuple[int, bool]], batches: list[list[tuple[int, int, int]]], concurrency: int, batch: int
 ) -> None:
-    """With handlers that give way and fail anywhere, under rewinds and holes; what is missing then comes at last."""
+    """With handlers that give way and fail anywhere, under rewinds and holes; missing events come at last."""
     run = next(_counter)
     logs = [log(f"order-{run}.{number}") for number in range(STREAMS)]
     rows_of(url, EFFECTS)

@@ -45,7 +45,7 @@ def from_transport(url: str) -> None:
 
 
 def from_store(url: str) -> None:
-    """Apply what the store has."""
+    """Apply the events of the store."""
     append(url, EventStore(shop))
     with projector(url, ordering()) as running, psycopg.connect(url, autocommit=True) as connection:
         source = StoreSource(connection, "eventkit", after=0)
@@ -67,7 +67,7 @@ def rebuilt(url: str) -> None:
 
 @pytest.mark.parametrize("feed", [from_transport, from_store, inline, rebuilt])
 def test_events_of_another_category_are_not_read(url: str, feed: Callable[[str], None]) -> None:
-    """It is not folded, and there is no checkpoint of it; what to prune is judged by what is declared."""
+    """They are not folded, and have no checkpoint; pruning looks at the declared categories."""
     feed(url)
 
     assert rows(url) == [("ann", 1, 1)]

@@ -1,4 +1,4 @@
-"""What a user's table may have: types, defaults, names. It works as in SQLAlchemy, or is refused when declared."""
+"""The allowed types, defaults and names of a user's table. They work as in SQLAlchemy, or are refused when declared."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +42,7 @@ def table(*columns: sa.Column[Any], key: sa.Column[Any] | None = None) -> sa.Tab
 
 
 def projection_of(table: sa.Table, fold: Callable[[Any, Ordered], object]) -> TableProjection:
-    """Declare a projection that counts, and does what `fold` does."""
+    """Declare a projection that counts, and calls `fold`."""
     projection = TableProjection("things", shop, table=table, key=next(iter(table.primary_key.columns)).key)
 
     @projection.on(Ordered, key=lambda event: event.customer)
@@ -158,7 +158,7 @@ def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, tex
     ],
 )
 def test_column_features_that_need_sqlalchemys_own_statements_are_refused(column: sa.Column[Any], words: str) -> None:
-    """When the projection is declared, with what to do instead."""
+    """When the projection is declared, with an alternative."""
     with pytest.raises(ProjectionError, match=f"column 'x' of table 'things' .*{words}"):
         TableProjection("things", shop, table=table(column), key="id")
 

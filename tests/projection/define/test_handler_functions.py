@@ -93,7 +93,7 @@ TAKERS: dict[str, Callable[[], Callable[[Any], object]]] = {
 @pytest.mark.parametrize(("function", "words"), IN_VAIN)
 @pytest.mark.parametrize("taker", TAKERS)
 def test_a_function_that_would_be_called_in_vain_is_refused(taker: str, function: Any, words: str) -> None:
-    """With its name, and what to write instead."""
+    """With its name, and an alternative."""
     if taker == "listener, missed" and ("takes" in words or "needs" in words):
         return  # it takes no arguments
     if words == ASYNCHRONOUS and taker != "table projection":
@@ -158,7 +158,7 @@ def test_a_type_that_the_catalog_does_not_have_is_refused_without_a_function(tak
 def test_an_async_function_behind_a_wrapper_is_detected_at_the_call(url: str) -> None:
     """A decorator that returns a coroutine parks the event: nothing was done."""
     totals = TableProjection("totals", shop, table=TOTALS, key="customer")
-    totals.on(Ordered)(lambda row, event: asynchronous(row, event))  # noqa: PLW0108 what a decorator would return
+    totals.on(Ordered)(lambda row, event: asynchronous(row, event))  # noqa: PLW0108 as a decorator would return it
     totals.on(Left)(lambda row, event: generator(row, event))  # noqa: PLW0108 likewise
 
     apply(url, orders("order-1", 1), projection=totals)
@@ -168,7 +168,7 @@ def test_an_async_function_behind_a_wrapper_is_detected_at_the_call(url: str) ->
 
 
 def test_a_wrapper_that_runs_an_asynchronous_function_is_taken() -> None:
-    """It is a plain function, whatever it wraps."""
+    """It is a plain function around any function."""
 
     @functools.wraps(asynchronous)
     def wrapper(one: Any, two: Any) -> None:

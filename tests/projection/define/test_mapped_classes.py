@@ -1,4 +1,4 @@
-"""Rows of a mapped class: its columns by their attributes, its methods and properties; and what is refused."""
+"""Rows of a mapped class: its columns by their attributes, its methods and properties; and the refused features."""
 
 from functools import cached_property
 from typing import Any

@@ -54,7 +54,7 @@ def test_each_event_runs_its_statements_once(url: str) -> None:
 
 
 def test_a_failing_statement_parks_only_its_stream_and_leaves_nothing(url: str) -> None:
-    """What the handler had done before it failed is rolled back."""
+    """Statements of the handler before the failure are rolled back."""
     apply(url, [*orders("order-1", 3), message("order-2", 1, Ordered("eve", -1))], projection=sums())
 
     assert rows(url) == [("ann", 3, 3)]

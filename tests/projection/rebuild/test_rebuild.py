@@ -48,7 +48,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def test_a_rebuilt_read_model_is_the_fold_of_all_events(url: str) -> None:
-    """Whatever was in the table goes; what was never applied is in; nothing is left of the rebuild."""
+    """Old rows go; events that were never applied are in; nothing is left of the rebuild."""
     record(url, orders("order-1", 3), orders("order-2", 2, customer="bob"), [message("order-3", 1, Left("bob"))])
     apply(url, orders("order-1", 2))
     execute(url, "update totals set amount = 1000")
@@ -67,7 +67,7 @@ def test_a_rebuilt_read_model_is_the_fold_of_all_events(url: str) -> None:
 
 
 def test_a_projector_goes_on_where_the_rebuild_was(url: str) -> None:
-    """What the old generation had applied is a duplicate to the new one, what comes is applied once."""
+    """Events that the old generation applied are duplicates to the new one, and later events are applied once."""
     record(url, orders("order-1", 3))
     with projector(url) as running:
         running.apply(orders("order-1", 2))
@@ -208,7 +208,7 @@ def test_a_store_without_its_beginnings_is_refused(url: str) -> None:
 
 
 def test_handlers_with_effects_and_projections_without_tables_are_refused(url: str) -> None:
-    """A rebuild must not do again what was done once, and must know what to make anew."""
+    """A rebuild must not repeat effects, and must know the tables to rebuild."""
     with pytest.raises(RebuildRefused, match="would do again what was done once"):
         rebuild(url, Handlers("payments", shop, categories=["order"]))
     with pytest.raises(RebuildRefused, match="does not say which tables its handlers write"):
@@ -244,7 +244,7 @@ def test_an_sql_projections_names_lead_to_the_shadow(url: str) -> None:
 
 
 def test_a_handler_that_names_the_live_table_with_its_schema_is_refused(url: str) -> None:
-    """It would write to what is served, twice: nothing of it is committed."""
+    """It would write to the live table, twice: nothing of it is committed."""
     record(url, orders("order-1", 3))
     apply(url, orders("order-1", 2), projection=sums(ADD.format("public.totals")))
 
@@ -255,7 +255,7 @@ def test_a_handler_that_names_the_live_table_with_its_schema_is_refused(url: str
 
 
 def test_a_dead_rebuild_is_gone_on_with_where_its_checkpoints_are(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`resume` reads only what is left; it refuses another version's."""
+    """`resume` reads only the rest; it refuses another version's."""
     record(url, orders("order-1", 3), orders("order-2", 2))
     monkeypatch.setattr(rebuilding, "index_shadow", _die)
     with pytest.raises(ZeroDivisionError):
@@ -291,7 +291,7 @@ def test_who_is_in_the_way_of_a_swap_is_named_and_waited_for(url: str, caplog: p
 
 
 def rows_unlocked(reader: "psycopg.Connection[tuple[object, ...]]") -> list[tuple[object, ...]]:
-    """Return what a reader sees."""
+    """Return the rows of a reader."""
     return reader.execute("select customer, orders, amount from totals").fetchall()
 
 
@@ -338,7 +338,7 @@ DEPENDENTS = {
 def test_where_something_needs_the_table_itself_rows_are_merged(
     url: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What differs is written, what does not is not touched, and it is said why."""
+    """Differing rows are written, equal rows are not touched, and the reason is reported."""
     execute(url, DEPENDENTS[what])
     record(url, orders("order-1", 3), orders("order-2", 1, customer="bob"), orders("order-3", 1, customer="eve"))
     apply(url, orders("order-1", 1), orders("order-2", 1, customer="bob"))
@@ -353,7 +353,7 @@ def test_where_something_needs_the_table_itself_rows_are_merged(
 
 
 def test_a_view_that_comes_during_the_rebuild_is_seen_at_the_swap(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL refuses to drop what a view reads: then the rows are merged."""
+    """PostgreSQL refuses to drop a table that a view reads: then the rows are merged."""
     record(url, orders("order-1", 3))
     monkeypatch.setattr(rebuilding, "prefers_merge", lambda *_: execute(url, DEPENDENTS["view big"]))
 
@@ -403,7 +403,7 @@ def test_rows_without_a_primary_key_cannot_be_merged(url: str) -> None:
 
 
 def test_the_store_may_be_another_database(url: str, postgres: PostgresServer) -> None:
-    """What the live read model has and the shadow has not is read from there, too, under the lock."""
+    """Events that the live read model has and the shadow lacks are read from there, too, under the lock."""
     elsewhere = postgres.fresh()
     record(elsewhere, orders("order-1", 3), orders("order-2", 2))
     apply(url, orders("order-1", 2))
@@ -417,7 +417,7 @@ def test_the_store_may_be_another_database(url: str, postgres: PostgresServer) -
 def test_a_store_in_another_database_is_rebuilt_from_while_events_keep_coming(
     url: str, postgres: PostgresServer
 ) -> None:
-    """Each swap has all that the live read model had, and what comes after it is applied once."""
+    """Each swap has all events of the live read model, and later ones are applied once."""
     elsewhere = postgres.fresh()
     record(elsewhere, orders("order-1", 20))
     apply(url, orders("order-1", 10))

@@ -1,6 +1,6 @@
-"""A rebuild is killed at each of its crash points; the one that comes after ends right, and readers never notice.
+"""A rebuild is killed at each of its crash points; the next one ends right, and readers never notice.
 
-A child process runs this module; what it patches is the named step, nothing in the code knows of it.
+A child process runs this module and patches the named step; nothing in the code knows of it.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
 
 ROOT = Path(__file__).parents[2]
-BEFORE = [("ann", 3, 3)]  # what is live: an event more is in the store, and another comes
+BEFORE = [("ann", 3, 3)]  # the live rows: the store has one more event, and another comes
 AFTER = [("ann", 5, 5)]
 
 
@@ -35,7 +35,7 @@ def _after(cls: type, name: str, patch: pytest.MonkeyPatch) -> None:
     """Die when a method has done its work."""
     real: Callable[..., Any] = getattr(cls, name)
 
-    def die(*given: Any, **named: Any) -> None:  # noqa: ANN401 whatever it takes
+    def die(*given: Any, **named: Any) -> None:  # noqa: ANN401 any arguments
         real(*given, **named)
         _die()
 

@@ -1,4 +1,4 @@
-"""A read model is made anew from the transport's topics, to where the live one is, whatever the store has."""
+"""A read model is rebuilt from the transport's topics, up to the live one, for any content of the store."""
 
 import subprocess
 import sys
@@ -102,7 +102,7 @@ def test_topics_without_their_beginning_are_refused_unless_the_store_has_it(
 def test_a_stream_that_is_gone_from_the_transport_is_refused(
     url: str, local: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing more comes, and the live read model has more: said, with what to do."""
+    """Nothing more comes, and the live read model has more: reported, with the remedy."""
     monkeypatch.setattr(listening, "PATIENCE", 0.5)
     send(local, orders("order-1", 3))
     apply(url, orders("order-1", 3), orders("order-2", 2, customer="bob"))
@@ -117,7 +117,7 @@ def test_a_stream_that_is_gone_from_the_transport_is_refused(
 def test_events_missing_at_a_swap_come_from_the_transport_where_the_store_has_none(
     url: str, local: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under the lock it waits for what the live read model has, and for nothing that comes behind."""
+    """Under the lock it waits for the events of the live read model, and for no later ones."""
     send(local, orders("order-1", 3))
     apply(url, orders("order-1", 3))
     real = RebuildRun._swap
@@ -134,7 +134,7 @@ def test_events_missing_at_a_swap_come_from_the_transport_where_the_store_has_no
 
 
 def test_a_rebuild_from_the_transport_is_the_fold_while_events_keep_coming(url: str, local: str) -> None:
-    """A projector follows its own group meanwhile; what it has applied at the swap is in, and it goes on behind."""
+    """A projector follows its own group meanwhile; its events at the swap are in, and it continues behind them."""
     send(local, many(10))
     apply(url, many(1))
     with _following(url, local), _sending(local, rounds=60):
@@ -197,7 +197,7 @@ def test_a_projection_that_has_applied_nothing_is_refused(url: str, local: str) 
 def test_applied_from_the_transport_not_acknowledged(
     url: str, kafka: KafkaServer | GivenKafka, topic: str, *, resume: bool
 ) -> None:
-    """Killed there, the next rebuild ends right: what comes again is a duplicate, or all begins anew."""
+    """Killed there, the next rebuild ends right: redelivered events are duplicates, or the rebuild starts again."""
     publish(kafka, topic, many(20))
     apply(url, many(20))
     transport = f"kafka://{kafka.bootstrap}"

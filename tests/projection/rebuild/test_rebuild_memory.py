@@ -34,7 +34,7 @@ def test_with_enough_memory_a_transaction_is_as_large_as_it_can_be() -> None:
 
 
 def test_a_limit_below_one_process_is_refused_with_the_needed_size() -> None:
-    """And what is said to be needed is enough. Where nobody says how much, nothing is refused."""
+    """The size it names is enough. Without a limit, nothing is refused."""
     with pytest.raises(ConfigurationError, match="say --memory") as error:
         shares(50 * MB, workers=4, process=60 * MB)
 

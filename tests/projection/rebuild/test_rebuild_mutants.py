@@ -22,7 +22,7 @@ Patch = pytest.MonkeyPatch
 
 
 def wrong(url: str, patch: Patch) -> list[str]:
-    """Let a batch of the live generation be under way while a rebuild is swapped in; return what is wrong then.
+    """Let a batch of the live generation be under way while a rebuild is swapped in; return the faults.
 
     The batch has read its generation and waits; the swap goes as far as it can; the batch goes on; then the swap.
     """
@@ -35,7 +35,7 @@ def wrong(url: str, patch: Patch) -> list[str]:
         record(url, orders("order-1", 1, first=4))
         finish()
         rebuild.join(60)
-    swapped = rows(url)  # what the batch has applied is acknowledged: nobody delivers it again
+    swapped = rows(url)  # the batch is acknowledged: nobody delivers it again
     with projector(url) as running:
         running.apply([*orders("order-1", 5), *orders("order-2", 2, customer="bob")])
     found = {"swapped": swapped, "rows": rows(url), "checkpoints": checkpoints(url)}
@@ -93,7 +93,7 @@ def test_a_batch_under_way_is_in_the_swapped_read_model(url: str, monkeypatch: P
 
 
 def without_comparing(patch: Patch) -> None:
-    """Swap what was fed."""
+    """Swap without comparing."""
     patch.setattr(Swap, "_catch_up", lambda *_: 0)
 
 
@@ -101,7 +101,7 @@ def comparing_before_the_lock(patch: Patch) -> None:
     """Compare first, then lock."""
     run, catch_up = Swap.run, Swap._catch_up
 
-    def early(self: Swap, position: int) -> Any:  # noqa: ANN401 what it returns
+    def early(self: Swap, position: int) -> Any:  # noqa: ANN401 the result of the original
         with self._building.workspace.transaction() as connection:
             live = self._building.projections.fence(connection, "totals")
             assert live is not None

@@ -1,6 +1,6 @@
-"""Parked streams and a rebuild: what the live generation has taken up is in the new one, applied or in a letter.
+"""Parked streams and a rebuild: events received by the live generation are in the new one, applied or in a letter.
 
-What came to the live read model is acknowledged, so nobody brings it again; letters of the old generation go.
+Events of the live read model are acknowledged, so nobody delivers them again; letters of the old generation go.
 """
 
 from collections.abc import Callable

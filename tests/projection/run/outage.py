@@ -47,7 +47,7 @@ class Clock:
 
 
 class Api:
-    """What the handlers call; while it is `away`, it raises that."""
+    """The service that handlers call; while it is `away`, it raises that."""
 
     def __init__(self) -> None:
         self.away: Callable[[], Exception] | None = None

@@ -1,4 +1,4 @@
-"""Handlers for processes of their own: what they call is away while a file is there, and a bug in them is another file.
+"""Handlers for processes of their own: a file stands for an outage of the service they call, another for a bug in them.
 
 The folder of the files is OUTAGE_FOLDER; each call is a line of `calls` in it.
 """

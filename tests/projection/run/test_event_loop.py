@@ -28,7 +28,7 @@ def loop() -> Iterator[EventLoop]:
 
 
 async def value(given: int) -> int:
-    """Return what was given, a moment later."""
+    """Return the argument, a moment later."""
     await asyncio.sleep(0.001)
     return given
 

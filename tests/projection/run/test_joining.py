@@ -17,7 +17,7 @@ from tests.surroundings.rig import category, execute, order, totals
 from tests.transports.traffic import deliver
 from tests.waiting import wait_until
 
-KEPT = {"totals": "totals", "checkpoints": "eventkit.checkpoints"}  # what a restore brings back, by table
+KEPT = {"totals": "totals", "checkpoints": "eventkit.checkpoints"}  # the restored tables
 
 
 @pytest.fixture(params=["rabbitmq", "activemq"])
@@ -35,7 +35,7 @@ def send(url: str, topic: str, events: list[Message]) -> None:
 
 
 def test_a_projection_that_comes_later_takes_its_history_from_the_store(url: str, broker_url: str) -> None:
-    """What was published before the group existed is applied, once, and what comes after it from the group."""
+    """Earlier events than the group come from the store, once, and later ones from the group."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
     open_transport(broker_url).create_topics([topic], partitions=2)
     arguments = (f"{MODELS}:totals", "--topic", topic, "--until-idle", "2")
@@ -54,7 +54,7 @@ def test_a_projection_that_comes_later_takes_its_history_from_the_store(url: str
 
 
 def test_a_group_that_lost_its_place_takes_its_history_again(url: str, rabbitmq: RabbitServer) -> None:
-    """When the group's queues are gone, what was sent meanwhile comes from the store."""
+    """When the group's queues are gone, events sent meanwhile come from the store."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
     open_transport(rabbitmq.url).create_topics([topic], partitions=1)
     arguments = (f"{MODELS}:totals", "--topic", topic, "--group", topic, "--until-idle", "1")
@@ -69,7 +69,7 @@ def test_a_group_that_lost_its_place_takes_its_history_again(url: str, rabbitmq:
 
 
 def test_a_restored_database_takes_later_events_from_the_store(url: str, rabbitmq: RabbitServer) -> None:
-    """The broker has delivered it already: each start takes what is above the saved position from the store."""
+    """The broker has delivered them already: each start reads the store from the saved position on."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
     open_transport(rabbitmq.url).create_topics([topic], partitions=1)
     arguments = (f"{MODELS}:totals", "--topic", topic, "--until-idle", "1")

@@ -130,7 +130,7 @@ def test_several_projections_run_in_one_process(url: str) -> None:
 def test_processes_share_a_topic_by_consumer_group_and_survive_a_kill(
     url: str, kafka: KafkaServer | GivenKafka
 ) -> None:
-    """Two processes on one topic, one killed on the way: the read model is exact, whatever was redelivered."""
+    """Two processes on one topic, one killed on the way: the read model is exact, under any redelivery."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
     kafka.create_topic(topic)
     settings = environment(url, EVENTKIT_TRANSPORT_URL=f"kafka://{kafka.bootstrap}")
@@ -152,7 +152,7 @@ def test_processes_share_a_topic_by_consumer_group_and_survive_a_kill(
 
 
 def test_the_topics_are_those_of_the_stores_streams(url: str, kafka: KafkaServer | GivenKafka) -> None:
-    """Unless it is told, a projection reads what its catalog's streams are sent to."""
+    """By default a projection reads the topics of its catalog's streams."""
     category = f"t{uuid.uuid4().hex[:8]}"
     kafka.create_topic(f"shop.{category}")
     events = orders(f"{category}-1", 5)

@@ -1,4 +1,4 @@
-"""One projection's trouble is its own: it waits and says for what, and the others of its process go on."""
+"""A projection's failure is its own: it waits and names the cause, and the others of its process continue."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def eventkit(url: str, *words: str) -> None:
 
 @pytest.mark.parametrize("troubled", ["newer", "absent"], ids=["its rebuild is due", "its table is missing"])
 def test_a_projection_that_cannot_begin_waits_and_begins_when_it_can(url: str, troubled: str) -> None:
-    """The other one applies meanwhile; what is mended goes on by itself."""
+    """The other one applies meanwhile; a repaired projection starts by itself."""
     run(url, f"{MODELS}:totals", "--from", "store", "--until-idle", "0.3")
     store(url, orders("order-1", 5))
 
@@ -95,7 +95,7 @@ def _waits(url: str) -> bool:
 
 
 def test_until_idle_with_a_stopped_projection_ends_with_1(url: str) -> None:
-    """The others are through by then; the sentence says what is to be done."""
+    """The others have finished by then; the sentence has the remedy."""
     store(url, orders("order-1", 5))
 
     done = run(url, f"{MODELS}:absent", f"{MODELS}:first", "--from", "store", "--until-idle", "1")
