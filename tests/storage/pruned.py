@@ -34,7 +34,7 @@ def append(url: str, stream: str, count: int) -> None:
 
 
 def send(url: str, *streams: str, to: int = 1_000) -> None:
-    """Settle what of these streams is not sent yet, up to a version."""
+    """Settle the unsent events of these streams, up to a version."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "delete from eventkit.outbox o using eventkit.events e"

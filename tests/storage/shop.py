@@ -37,7 +37,7 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def written(url: str) -> dict[str, list[int]]:
-    """Return what is committed, each stream with its numbers, once the tables agree with each other."""
+    """Return the committed events, each stream with its numbers, once the tables agree with each other."""
     with psycopg.connect(url) as connection:
         check_tables(connection)
         rows = connection.execute(

@@ -1,4 +1,4 @@
-"""Pruning takes what everybody has had, from the beginning of each stream, and nothing else; and says what it took."""
+"""Pruning takes events that every reader has had, from the beginning of each stream, and reports them."""
 
 import os
 import subprocess
@@ -108,7 +108,7 @@ def test_young_events_stay(url: str) -> None:
 
 
 def test_a_pruned_stream_goes_on_at_its_version(url: str) -> None:
-    """Expected versions, ids and order are those of the whole stream; what stays was not touched."""
+    """Expected versions, ids and order are those of the whole stream; the remaining events are untouched."""
     append(url, "a", 3)
     send(url, "a")
     append(url, "b", 1)
@@ -152,11 +152,11 @@ def test_a_stream_that_is_pruned_while_it_is_read_is_told(url: str) -> None:
 
 
 def test_a_reader_that_starts_after_the_highest_positions_were_pruned_misses_nothing(url: str) -> None:
-    """Neither the relay's reader nor a projector's takes max(position) for what was drawn; nor do the checks."""
+    """Neither the relay's reader nor a projector's takes max(position) for the last drawn one; nor do the checks."""
     append(url, "a", 50)
     send(url, "a")
     with psycopg.connect(url) as late, psycopg.connect(url, autocommit=True) as reading:
-        store.append(late, order("late"), Placed(1))  # open, below what is pruned
+        store.append(late, order("late"), Placed(1))  # open, below the pruned events
         append(url, "b", 50)
         send(url, "b")
         assert prune(url, ignored=["totals", "board"]) == 100
@@ -199,7 +199,7 @@ def test_a_stream_that_is_being_appended_to_is_left_for_the_next_run(url: str) -
 
 @pytest.mark.parametrize("lacking", ["role", "usage", "rights", "membership"])
 def test_without_the_role_the_sql_that_makes_it_is_said(database_url: str, lacking: str) -> None:
-    """Nobody deletes events by accident; an administrator knows what to type."""
+    """An accident cannot delete events; the error has the statement for an administrator."""
     user = "pruner_" + str(make_url(database_url).database)[-12:]
     statements = {
         "role": "create role eventkit_maintenance nologin",
@@ -331,7 +331,7 @@ def test_archived_not_committed(url: str, tmp_path: Path) -> None:
 
 
 def test_pruning_beside_writers_a_relay_and_projectors_takes_nothing_from_them(url: str) -> None:
-    """All at once, on connections of their own: what any of them still needs is there when it comes to it."""
+    """All at once, on connections of their own: every event that one of them still needs is there at its turn."""
     with ThreadPoolExecutor(3) as threads:
         works = [
             threads.submit(_write, url),
@@ -344,7 +344,7 @@ def test_pruning_beside_writers_a_relay_and_projectors_takes_nothing_from_them(u
         for work in works:
             work.result()  # a reader that missed something has raised
 
-    send(url, *STREAMS)  # a follower reads also what came after it had sent
+    send(url, *STREAMS)  # a follower also reads events that came after it had sent
     pruned += prune(url)
     assert (pruned, there(url)) == (EVENTS, {})
 
@@ -355,7 +355,7 @@ def _write(url: str) -> None:
 
 
 def _follow(url: str, name: str) -> None:
-    """Apply whatever comes: every event is read before its checkpoint passes it."""
+    """Apply every message: every event is read before its checkpoint passes it."""
     seen = dict.fromkeys(STREAMS, 0)
     while sum(seen.values()) < EVENTS:
         send(url, *STREAMS)
@@ -368,7 +368,7 @@ def _follow(url: str, name: str) -> None:
 
 
 class Interleaving(RuleBasedStateMachine):
-    """What was appended, sent and applied by each projection, as a model; pruning against it."""
+    """The appended, sent and applied events of each projection, as a model; pruning against it."""
 
     url = ""
 
@@ -401,7 +401,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["totals", "board"]), stream=st.sampled_from(STREAMS), count=st.integers(1, 4))
     def apply(self, name: str, stream: str, count: int) -> None:
-        """Advance a checkpoint over what was sent."""
+        """Advance a checkpoint over sent events."""
         here = self.applied[name]
         to = here[stream]
         while to < here[stream] + count and to + 1 in self.sent[stream]:
@@ -412,7 +412,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(batch=st.integers(1, 5))
     def prune(self, batch: int) -> None:
-        """Prune with batches of any size; whatever may go is gone then."""
+        """Prune with batches of any size; every prunable event is gone then."""
         prune(self.url, batch=batch)
         for stream in STREAMS:
             assert there(self.url).get(order(stream), []) == list(
@@ -426,7 +426,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_gone_that_somebody_needs(self) -> None:
-        """Every unsent and every unapplied event is in the store, and so is what follows it."""
+        """Every unsent and every unapplied event is in the store, and so are the later events of its stream."""
         found = there(self.url)
         for stream in STREAMS:
             needed = set(range(self.free(stream) + 1, self.appended[stream] + 1))
@@ -434,7 +434,7 @@ class Interleaving(RuleBasedStateMachine):
 
 
 def test_no_interleaving_prunes_unsent_or_unprojected_events(url: str) -> None:
-    """Of appends, relay steps, projector steps and prunes; and in the end what may go is gone."""
+    """Of appends, relay steps, projector steps and prunes; and in the end every prunable event is gone."""
     Interleaving.url = url
     quick = settings(
         max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None

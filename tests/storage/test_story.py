@@ -1,4 +1,4 @@
-"""The story of what is appended: correlation, cause and trace follow from what is being handled, to the wire's headers.
+"""The story of appended events: correlation, cause and trace follow from the handled event, up to the wire's headers.
 
 Nothing is global: a store is bound to a cause, and to fields, by an expression.
 """
@@ -40,7 +40,7 @@ def appended(connection: psycopg.Connection[Any], stream: str = ORDER) -> Envelo
 
 
 def entry(event: Placed, metadata: Metadata | None = None) -> Entry:
-    """Return what an unbound store makes of an event."""
+    """Return an event as an unbound store records it."""
     return store.entries.one(ORDER, [event], 0, metadata, None)
 
 
@@ -70,7 +70,7 @@ def test_the_users_fields_follow_where_they_are_named(database_url: str) -> None
 
 
 def test_a_store_is_bound_by_an_expression_and_stays_as_it_was(database_url: str) -> None:
-    """What is bound is another store: the one that everybody shares has no story."""
+    """Binding returns another store: the shared one has no story."""
     with psycopg.connect(database_url) as connection:
         bound = store.with_metadata({"user": "ada", "correlation_id": "c-1"}).with_metadata({"tenant": "t-1"})
         bound.append_many(connection, [Append(ORDER, [Placed()]), Append(OTHER, [Placed()], metadata={"user": "bob"})])
@@ -96,7 +96,7 @@ async def test_an_asynchronous_append_has_its_story_too(database_url: str) -> No
 
 
 def test_the_current_span_is_the_trace_of_appended_events(database_url: str) -> None:
-    """An event names the span that recorded it, before the trace of its cause; what the call says comes first."""
+    """An event names the span that recorded it, before the trace of its cause; arguments of the call come first."""
     with psycopg.connect(database_url) as connection:
         with span() as current:
             store.append(connection, ORDER, Placed())
@@ -131,7 +131,7 @@ def test_a_bad_field_is_refused_wherever_it_was_given() -> None:
 
 
 def test_the_story_goes_from_a_handlers_append_to_the_wires_headers(database_url: str) -> None:
-    """A projection's handler appends in its transaction, following what it handles; the relay's message says so."""
+    """A projection's handler appends in its transaction, following its event; the relay's message says so."""
     echo = SqlProjection("echo", shop)
 
     @echo.on(Placed)

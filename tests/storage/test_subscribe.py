@@ -1,4 +1,4 @@
-"""Live subscriptions: what is there, then what comes, each once, in the order of its stream."""
+"""Live subscriptions: stored events, then new ones, each once, in the order of its stream."""
 
 import asyncio
 import gc
@@ -94,7 +94,7 @@ def test_it_goes_on_above_a_position_or_from_now(database_url: str, store: Event
 
 
 def test_types_and_categories_choose(database_url: str) -> None:
-    """What is not chosen moves the position and is not yielded."""
+    """An event that is not chosen moves the position and is not yielded."""
     store = EventStore(school)
     with psycopg.connect(database_url) as connection:
         for number in range(3):
@@ -109,7 +109,7 @@ def test_types_and_categories_choose(database_url: str) -> None:
 
 
 def test_an_open_transaction_delays_its_own_events_alone(database_url: str, store: EventStore) -> None:
-    """What it holds comes when it commits, and until then the position stays below it."""
+    """Its events come when it commits, and until then the position stays below them."""
     with store.subscribe(database_url) as subscription, psycopg.connect(database_url) as slow:
         store.append(slow, order("slow"), Placed(1))
         append(database_url, "a", 2)
@@ -195,7 +195,7 @@ def test_all_subscriptions_of_a_process_share_one_session(database_url: str, sto
 def test_a_subscription_that_is_too_slow_reads_alone_until_it_has_caught_up(
     database_url: str, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept for followers is bounded by bytes; a slow one misses nothing."""
+    """Events kept for followers are bounded by bytes; a slow one misses nothing."""
     monkeypatch.setattr(live_log, "MAX_BYTES", 500)
     monkeypatch.setattr(live_log, "PAGE", 5)
     with store.subscribe(database_url) as quick, store.subscribe(database_url) as slow:

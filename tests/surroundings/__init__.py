@@ -1,1 +1,1 @@
-"""Servers, roles and neighbours as users have them: what holds on our own servers must hold there."""
+"""Servers, roles and neighbours as users have them: promises kept on our own servers must hold there."""

@@ -1,4 +1,4 @@
-"""A relay and projectors as operators run them, on one broker, and what is read of their databases."""
+"""A relay and projectors as operators run them, on one broker, and queries of their databases."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -64,7 +64,7 @@ def sent(url: str, *, schema: str = "eventkit") -> None:
 
 
 def command(url: str, *words: str, code: int = 0) -> str:
-    """Run a command to its end; return what it says."""
+    """Run a command to its end; return its output."""
     done = eventkit(*words, url=url)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What processes of these tests are pointed at: read models of the category that the environment names."""
+"""The read models for processes of these tests: of the category that the environment names."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What these tests share: a relay, and projectors that end when nothing comes any more, in the test's own process."""
+"""Shared by these tests: a relay, and projectors that end when nothing comes any more, in the test's own process."""
 
 import uuid
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def totals(*categories: str, version: int = 1, table: str = "totals") -> Project
 
 
 def acting(*categories: str) -> Handlers:
-    """Return handlers that write down what they did."""
+    """Return handlers that write down their calls."""
     handlers = Handlers("acting", shop, categories=categories)
 
     @handlers.on(Ordered)

@@ -44,7 +44,7 @@ class Shouting(Loader):
     """Reads a value as text with a mark."""
 
     def load(self, data: Any) -> str:  # noqa: ANN401 the base's
-        """Return what no number is."""
+        """Return text that is no number."""
         return f"<{bytes(data).decode()}>"
 
 
@@ -107,7 +107,7 @@ def test_a_setting_of_the_caller_changes_nothing(database_url: str, name: str, k
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_loaders_of_the_caller_are_the_callers(database_url: str, kind: str) -> None:
-    """A service that reads numbers, text or times in a way of its own keeps it; ours read what they need."""
+    """A service with its own way of reading numbers, text or times keeps it; ours is not affected."""
     with KINDS[kind](database_url, with_loaders) as session:
         use(session)
 
@@ -124,7 +124,7 @@ def test_factories_of_the_caller_are_the_callers(database_url: str, cursor: Any)
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_client_encoding_is_refused(database_url: str, encoding: str, kind: str) -> None:
-    """Before anything is written, with the encoding and what to do; the session stays usable."""
+    """Before anything is written, with the encoding and the remedy; the session stays usable."""
     prepare = f"set client_encoding = {encoding}"
     with KINDS[kind](database_url, lambda connection: connection.execute(prepare)) as session:
         for attempt in (
@@ -136,7 +136,7 @@ def test_another_client_encoding_is_refused(database_url: str, encoding: str, ki
 
 
 def test_nothing_of_the_callers_session_is_changed(database_url: str) -> None:
-    """After the caller's commit every setting is what it was before."""
+    """After the caller's commit every setting is as it was before."""
     with psycopg.connect(database_url) as session:
         session.execute("set DateStyle = 'German'; set synchronous_commit = off")
         before = session.execute(_ALL).fetchall()

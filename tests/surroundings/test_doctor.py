@@ -1,4 +1,4 @@
-"""What `doctor` finds around a database: slots, encodings, groups, held topics, servers that do not say who."""
+"""The findings of `doctor` around a database: slots, encodings, groups, held topics, servers without an identity."""
 
 import json
 import secrets
@@ -24,7 +24,7 @@ Findings = dict[str, dict[str, object]]
 
 
 def findings(url: str, broker: str | None = None) -> Findings:
-    """Return what the doctor finds, by setting."""
+    """Return the findings of the doctor, by setting."""
     urls = {"EVENTKIT_DATABASE_URL": url, "EVENTKIT_TRANSPORT_URL": broker}
     found = json.loads(CliRunner().invoke(main, ["doctor", "--json"], env=urls).stdout)["findings"]
     return {each["setting"]: each for each in found}
@@ -59,7 +59,7 @@ def test_a_logical_slot_of_somebody_else_is_said(url: str, slot: str) -> None:
 
 
 def test_a_database_in_another_encoding_is_a_fault(postgres: PostgresServer) -> None:
-    """Named, with what to do."""
+    """Named, with the remedy."""
     name = f"test_{secrets.token_hex(4)}"
     execute(postgres.url, f"create database {name} encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'")
     try:
@@ -106,7 +106,7 @@ def test_a_read_model_that_nobody_runs_is_named(url: str) -> None:
 
 
 def test_a_topic_that_the_relay_holds_is_a_fault_while_events_wait(url: str) -> None:
-    """With the relay's reason, whatever it is."""
+    """With the relay's reason, of any kind."""
     name = f"c{uuid.uuid4().hex[:8]}"
     order(url, name, 1)
     execute(url, f"insert into eventkit.held_topics values ('shop.{name}', 'this user may not write to it')")

@@ -19,7 +19,7 @@ from tests.surroundings.read_models import CATEGORY
 from tests.surroundings.rig import category, execute, found, order
 from tests.waiting import wait_until
 
-# Settlements wait on this server alone: what the broker has acknowledged stays owed.
+# Settlements wait on this server alone: acknowledged messages stay owed.
 HOLD = """create function hold() returns trigger language plpgsql as
 'begin perform pg_advisory_xact_lock_shared(42); return null; end';
 create trigger hold before delete on eventkit.outbox for each statement execute function hold()"""

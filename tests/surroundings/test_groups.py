@@ -1,4 +1,4 @@
-"""A consumer group belongs to one read model in one installation, whoever else is on the broker."""
+"""A consumer group belongs to one read model in one installation, beside any other users of the broker."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,7 +68,7 @@ def test_several_processes_at_once_draw_one_incarnation(url: str, redis: RedisSe
 
 
 def test_a_group_is_named_by_projection_installation_and_incarnation(url: str, redis: RedisServer) -> None:
-    """What acts has no incarnation in its name: it must not read again."""
+    """Handlers with effects have no incarnation in their name: they must not read again."""
     name = category(redis.url)
     projected(url, redis.url, totals(name))
     projected(url, redis.url, acting(name))

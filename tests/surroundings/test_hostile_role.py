@@ -1,4 +1,4 @@
-"""A role, a database and an environment with the worst settings change nothing of what our own sessions do."""
+"""A role, a database and an environment with the worst settings do not change the behaviour of our own sessions."""
 
 import threading
 import time
@@ -77,7 +77,7 @@ def hostile_url_of_others(url: str) -> str:
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    """Return what the tests' own role reads."""
+    """Return rows as the tests' own role reads them."""
     with psycopg.connect(url) as session:
         return session.execute(query.encode()).fetchall()
 
@@ -90,7 +90,7 @@ def run(url: str, *statements: str) -> None:
 
 
 def settings(session: psycopg.Connection[Any]) -> dict[str, str]:
-    """Return what is in force in a session."""
+    """Return the settings in force in a session."""
     return dict(session.execute("select lower(name), current_setting(name) from pg_settings").fetchall())
 
 

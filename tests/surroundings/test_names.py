@@ -59,7 +59,7 @@ def test_a_table_that_was_moved_is_the_same_projection(url: str) -> None:
 
 
 def test_handlers_of_more_categories_read_the_new_ones_from_their_beginning(url: str) -> None:
-    """What was done is not done again."""
+    """Past effects are not repeated."""
     order(url, "order", 1, 2)
     order(url, "refund", 1, customer="bob")
     projected(url, None, acting("order"))

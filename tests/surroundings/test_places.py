@@ -1,4 +1,4 @@
-"""The database knows where its projections are, whatever the broker remembers: restored, forgotten, made anew."""
+"""The database keeps the offsets of its projections, even if the broker restores, forgets or recreates them."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from tests.projection.shop import Ordered, rows, shop
 from tests.surroundings.rig import COUNTED, acting, category, execute, found, order, projected, relayed, totals
 
 PLACES = "select topic, shard, place from eventkit.places order by 1, 2"
-# What a table held before, and holds again after a restore to an earlier dump: all that a projection has there.
+# A projection's rows in a table, before and after a restore to an earlier dump.
 KEPT = ("totals", "eventkit.checkpoints", "eventkit.inbox", "eventkit.places")
 
 
@@ -27,7 +27,7 @@ def broker(request: pytest.FixtureRequest) -> str:
 
 
 def dump(url: str) -> None:
-    """Keep what the read models' database has now."""
+    """Keep the present content of the read models' database."""
     execute(url, *(f"create table kept_{table.rpartition('.')[2]} as table {table}" for table in KEPT))
 
 
@@ -100,7 +100,7 @@ def test_each_batch_saves_its_places(url: str, broker: str) -> None:
     assert [(topic, shard) for topic, shard, _ in places] == [(f"shop.{name}", 0), (f"shop.{name}", 1)]
     if broker.startswith("kafka"):
         assert sum(place[0] for _, _, place in places) == 20  # type: ignore[index]
-    execute(url, "truncate eventkit.checkpoints")  # whatever was delivered again would be applied again
+    execute(url, "truncate eventkit.checkpoints")  # any redelivered message would be applied again
     projected(url, broker, totals(name))
     assert rows(url, COUNTED) == [("ann", 20)]
 
@@ -132,7 +132,7 @@ def test_handlers_with_effects_ask_where_to_begin_in_a_recreated_topic(
 
 
 def test_a_read_model_begins_at_the_first_message_of_a_topic_that_was_made_anew(url: str, redis: object) -> None:
-    """Its checkpoints know what it has."""
+    """Its checkpoints show the events that it has."""
     broker = str(redis.url)  # type: ignore[attr-defined]
     name = category(broker)
     order(url, name, *range(5))

@@ -45,7 +45,7 @@ def test_every_table_is_named_in_the_table_of_grants() -> None:
 
 
 def test_each_role_has_its_grants_and_no_others(installation: Installation) -> None:
-    """Of each table and privilege, a role has exactly what the table of grants says; the owner has all."""
+    """Of each table and privilege, a role has exactly the grants of the table of grants; the owner has all."""
     query = "select has_table_privilege(%s, format('eventkit.%%I', %s::text), %s)"
     with psycopg.connect(installation.url) as session:
         for role in ROLES:
@@ -77,7 +77,7 @@ def test_missing_and_excess_grants_are_named_and_repaired(installation: Installa
 
 
 def test_a_session_knows_its_grants(installation: Installation) -> None:
-    """For each kind of process, what the session's own role lacks; nothing for its own."""
+    """For each kind of process, the missing grants of the session's own role; none for its own."""
     with psycopg.connect(installation.members["relay"]) as session:
         found = purposes(session, "eventkit")
 
@@ -198,7 +198,7 @@ WORKS: tuple[tuple[str, ...], ...] = (
 
 
 def test_an_auditor_looks_at_everything_and_changes_nothing(installation: Installation) -> None:
-    """The reader's role lists and verifies; what would change something says which grant is missing."""
+    """The reader's role lists and verifies; a command that would change something names the missing grant."""
     append(installation.url, 1, 2)
     with psycopg.connect(installation.url) as session:
         session.execute("delete from eventkit.outbox")
@@ -214,7 +214,7 @@ def test_an_auditor_looks_at_everything_and_changes_nothing(installation: Instal
 
 
 def test_an_operator_works(installation: Installation, tmp_path: Path) -> None:
-    """The operator's role does what the command line offers: letters, projections, inboxes, keys and old events."""
+    """The operator's role can run the operators' commands: letters, projections, inboxes, keys and old events."""
     append(installation.url, 1, -2)
     with psycopg.connect(installation.url) as session:
         store.append(session, shop.stream("order", "old"), Ordered("ann", 1))

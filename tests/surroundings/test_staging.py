@@ -1,4 +1,4 @@
-"""Two installations on one broker, each with processes of its own: neither takes or mixes what is the other's."""
+"""Two installations on one broker, each with processes of its own: neither takes or mixes the other's messages."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -10,7 +10,7 @@ from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from tests.projection.shop import orders, rows, store, totals
 from tests.surroundings.rig import COUNTED, execute, found, order, projected
 
-# Each stands against what the rebuild has: ann's row alone, with 3 orders.
+# Each stands against the rows of the rebuild: ann's row alone, with 3 orders.
 _GONE = ("insert into totals values ('gone', 1, 1)", "create table notes (customer text references totals {})")
 AGAINST = {
     "a foreign key to a row that goes": [each.format("") for each in _GONE],
@@ -26,7 +26,7 @@ def past_the_streams(url: str, category: str, *numbers: int, customer: str = "an
 @pytest.mark.parametrize("against", AGAINST)
 @pytest.mark.parametrize("merge", [False, True], ids=["by name", "merged"])
 def test_a_swap_that_can_never_succeed_ends_with_the_reason(url: str, against: str, *, merge: bool) -> None:
-    """The live read model stays as it was, and so does what the rebuild has made."""
+    """The live read model stays as it was, and so do the tables of the rebuild."""
     store(url, orders("order-1", 3))
     projected(url, None, totals())
     execute(url, *AGAINST[against], "insert into notes values ('gone')")

@@ -17,7 +17,7 @@ _EXPLAINED = ("select", "insert", "update", "delete", "with", "table", "values",
 
 
 class Watching:
-    """What was run: for each user, or for the role that it had set, its statements."""
+    """Recorded statements: for each user, or for the role that it had set."""
 
     def __init__(self) -> None:
         self.by: dict[str, Statements] = {}
@@ -73,6 +73,6 @@ def explainable(session: psycopg.Connection[Any], statements: Statements) -> Sta
         except InsufficientPrivilege as error:
             raise AssertionError(f"{session.info.user} may not run it: {error}\n{text}") from error
         except psycopg.Error:
-            continue  # it names what was temporary, or is no statement of its own
+            continue  # it names a temporary table, or is no statement of its own
         taken[text] = params
     return taken

@@ -70,7 +70,7 @@ class Course(DecisionModel):
     students: int = 0
 
     def query(self) -> list[QueryItem]:
-        """Return what is asked of it."""
+        """Return the query of the workload."""
         return [QueryItem([f"course:{self.course}"])]
 
     @evolve
@@ -207,7 +207,7 @@ def projector(world: World) -> None:
 
 
 def _places(url: str) -> None:
-    """Do what is done where the broker has places."""
+    """Use the offsets in the database, where the broker has offsets."""
     places, mark = BrokerPlaces("eventkit"), ("shop.order", 0, "id", (1,))
     with psycopg.connect(url) as session:
         places.begin(session, "totals", [mark])
@@ -217,7 +217,7 @@ def _places(url: str) -> None:
 
 
 def following() -> Handlers:
-    """Return handlers that do in their transaction what a service does: appends, tags, people, deadlines, decisions."""
+    """Return handlers with all that a service does in a transaction: appends, tags, people, deadlines, decisions."""
     handlers = Handlers("following", shop, categories=["order"])
 
     @handlers.on(Ordered)

@@ -1,4 +1,4 @@
-"""Scenarios of aggregates: what holds passes in silence, what does not says why."""
+"""Scenarios of aggregates: a correct one passes in silence, a failing one gives its reason."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def test_other_events_are_shown_beside_the_expected_ones() -> None:
 
 
 def test_an_error_where_events_were_expected_is_the_cause() -> None:
-    """Its traceback is there, and what was expected."""
+    """Its traceback is there, and so are the expected events."""
     scenario = given(cart, Closed()).when(Add("tea"))
 
     with pytest.raises(AssertionError, match=r"it raised\n    OrderClosed\('tea'\)\nexpected was\n    Added") as caught:
@@ -65,7 +65,7 @@ def test_an_error_where_events_were_expected_is_the_cause() -> None:
 
 
 def test_a_missing_or_another_error_is_told() -> None:
-    """What happened instead is in the failure."""
+    """The actual result is in the failure."""
     with pytest.raises(
         AssertionError, match=r"OrderClosed was expected, but nothing .*\n    Added\(item='tea', count=1\)"
     ):

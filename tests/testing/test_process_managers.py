@@ -1,4 +1,4 @@
-"""A scenario of a process manager: what it appends, the deadline that it sets, and what it does when that fires."""
+"""A scenario of a process manager: its appended events, the deadline that it sets, and its reaction when that fires."""
 
 from datetime import timedelta
 

@@ -73,7 +73,7 @@ def test_a_failing_handler_raises_at_once(eventkit_database: str) -> None:
 
 
 def test_handlers_are_tested_by_their_appended_events(eventkit_database: str) -> None:
-    """Only by what they do about `when`; with its streams, where the test says them."""
+    """Only by the events they append at `when`; with their streams, where the test names them."""
     scenario = given(handlers, at("order-1", Ordered("ada", 5)), database=eventkit_database)
 
     scenario.then_nothing().when(at("order-2", Ordered("bob", 6)))
@@ -124,7 +124,7 @@ def test_a_projection_without_a_database_is_refused() -> None:
 def test_personal_data_of_appended_events_is_seen_with_the_keys(
     eventkit_database: str, eventkit_master_keys: MasterKeys
 ) -> None:
-    """What handlers are given is in plain text, what they append and their deadlines are sealed; without, redacted."""
+    """Handlers get plain text, their events and deadlines are sealed; without keys, they get redacted values."""
     people, kept = Handlers("people", crm), EventStore(crm, master_keys=eventkit_master_keys)
 
     @people.on(Registered)

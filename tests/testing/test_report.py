@@ -44,7 +44,7 @@ def test_a_long_event_is_written_a_field_a_line() -> None:
 
 
 def test_structs_models_and_dicts_are_opened_too() -> None:
-    """Whatever an event is made of."""
+    """Events of any kind of class."""
     long = "x" * 40
 
     for value in (Packed("ada", long), Checked(customer="ada", note=long)):
@@ -54,7 +54,7 @@ def test_structs_models_and_dicts_are_opened_too() -> None:
 
 
 def test_missing_and_extra_lines_are_marked() -> None:
-    """Equal lines are aligned, whatever stands between them."""
+    """Equal lines are aligned, with any lines between them."""
     rows = side_by_side([1, 2, 3, 4], [1, 3, 4, 5])[2:]
 
     assert [row.split() for row in rows] == [["1", "1"], ["2", "<"], ["3", "3"], ["4", "4"], [">", "5"]]

@@ -39,14 +39,14 @@ def fresh(what: str) -> str:
 
 
 def joined(transport: Transport, topic: str, group: str) -> str:
-    """Return a group that has what is sent from now on, also where the broker keeps nothing for later ones."""
+    """Return a group that has the messages sent from now on, also where the broker keeps nothing for later ones."""
     if Flag.NO_HISTORY in transport.flags:
         transport.subscribe([topic], group).close()
     return group
 
 
 class TransportContract(ListeningContract):
-    """What a service may count on, whatever the broker."""
+    """The promises that a service may count on, on any broker."""
 
     too_large = TOO_LARGE
     forgets = True  # whether groups and claims can be removed
@@ -74,7 +74,7 @@ class TransportContract(ListeningContract):
         publisher.close(1)
 
     def test_every_message_is_reported_once_by_its_tag(self, transport: Transport, topic: str) -> None:
-        """What the broker has made durable is confirmed, each message by itself and once."""
+        """A message that the broker has made durable is confirmed, each by itself and once."""
         publisher = transport.publisher()
 
         reports = deliver(publisher, messages(topic, 2_500, keys=100))
@@ -149,7 +149,7 @@ class TransportContract(ListeningContract):
     def test_a_later_group_finds_earlier_messages_or_the_flag_says_so(
         self, transport: Transport, topic: str, published: list[Message]
     ) -> None:
-        """Where a broker keeps nothing for a group that comes later, its flag says so: it starts with what is new."""
+        """Where a broker keeps nothing for a group that comes later, its flag says so: it starts with new messages."""
         later = transport.subscribe([topic], fresh("later"))
         deliver(transport.publisher(), messages(topic, 10, start=5_000))
         history = [] if Flag.NO_HISTORY in transport.flags else list(range(len(published)))
@@ -207,7 +207,7 @@ class TransportContract(ListeningContract):
     def test_acknowledged_messages_are_not_delivered_again(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
-        """A group goes on behind what it has acknowledged."""
+        """A group continues behind its acknowledged messages."""
         first = transport.subscribe([topic], group)
         read(first, len(published))
         first.close()
@@ -256,7 +256,7 @@ class TransportContract(ListeningContract):
     def test_a_member_that_joins_takes_nothing_away_during_a_batch(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
-        """Shares change only while a member receives: what is in its hands stays its own until then."""
+        """Shares change only while a member receives: messages in its hands stay its own until then."""
         first = transport.subscribe([topic], group)
         in_hand = read(first, len(published), acknowledge=False)
 
@@ -301,7 +301,7 @@ class TransportContract(ListeningContract):
     def test_messages_that_grow_arrive_once_each_in_order_and_few_at_a_time(
         self, transport: Transport, topic: str, group: str
     ) -> None:
-        """Whatever a broker sends ahead by number: a batch has 8 MB, and nothing is lost, swapped or sent twice."""
+        """Even if a broker sends ahead by number: a batch has 8 MB, and nothing is lost, swapped or sent twice."""
         sent = growing(topic, small=600, large=40, size=880_000)
         assert len(deliver(transport.publisher(), sent).confirmed) == len(sent)
         subscription = transport.subscribe([topic], group)
@@ -462,7 +462,7 @@ class TransportContract(ListeningContract):
         again.close()
 
     def test_a_group_with_members_is_not_forgotten(self, transport: Transport, topic: str, group: str) -> None:
-        """It goes on, and whoever wants to remove it is told."""
+        """It continues, and an attempt to remove it is an error."""
         if not self.forgets:
             return
         subscription = transport.subscribe([topic], group)
@@ -495,14 +495,14 @@ class TransportContract(ListeningContract):
         assert transport.claim([topic], "two") == {topic: "two"}
 
     def test_topics_are_created_once(self, transport: Transport) -> None:
-        """Creating names what was missing, and what exists is left alone."""
+        """Creating returns the missing names, and existing topics are left alone."""
         name = fresh("contract")
 
         assert transport.create_topics([name], partitions=3) == [name]
         assert transport.create_topics([name], partitions=3) == []
 
     def test_close_flushes(self, transport: Transport, topic: str, group: str) -> None:
-        """What was sent before `close` is confirmed by it, and is there."""
+        """Messages sent before `close` are confirmed by it, and are there."""
         publisher = transport.publisher()
         publisher.send(messages(topic, 3_000, keys=50))
 
@@ -515,7 +515,7 @@ class TransportContract(ListeningContract):
     def test_stragglers_of_an_abandoned_publisher_are_duplicates_only(
         self, transport: Transport, topic: str, group: str
     ) -> None:
-        """What an abandoned publisher had sent may come late, but the first deliveries of a key stay in order."""
+        """Messages of an abandoned publisher may come late, but the first deliveries of a key stay in order."""
         abandoned = transport.publisher()
         deliver(abandoned, messages(topic, 10))
         batch = messages(topic, 5_000, start=10)

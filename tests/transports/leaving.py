@@ -13,7 +13,7 @@ from eventkit.transports.kafka.subscription import KafkaSubscription
 
 
 class LeavingKafka(KafkaTransport):
-    """Closes what it has lent; closing twice is nothing."""
+    """Closes lent objects; closing twice does nothing."""
 
     def __init__(self, url: str, options: dict[str, str] | None = None) -> None:
         super().__init__(url, options or {})

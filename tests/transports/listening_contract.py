@@ -1,4 +1,4 @@
-"""What a listener may count on, whatever the broker: tests to inherit, beside those of groups (contract.py)."""
+"""The promises of a listener, on any broker: tests to inherit, beside those of groups (contract.py)."""
 
 import uuid
 
@@ -13,7 +13,7 @@ HEADERS: list[tuple[str, str | bytes]] = [("ce_type", "größer"), ("ce_metadata
 
 
 class ListeningContract:
-    """A reader of its own, from now on; and a publisher to whoever listens."""
+    """A reader of its own, from now on; and a publisher to every listener."""
 
     @pytest.fixture
     def unread(self, transport: Transport) -> str:

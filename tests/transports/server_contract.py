@@ -1,8 +1,8 @@
-"""What a broker's process, or a member's, can do to a transport by dying: tests to inherit beside the contract.
+"""The effects of a broker's or a member's death on a transport: tests to inherit beside the contract.
 
 A transport's own test file gives the fixtures `transport`, to the session's server; `server`, that server; and
-`own_server`, one to kill, which whoever breaks it mends. `killed` has the options of a member whose death shall soon be
-noticed.
+`own_server`, one to kill, which the test that breaks it repairs. `killed` has the options of a member whose death is
+noticed soon.
 """
 
 import subprocess
@@ -32,12 +32,12 @@ class Server(Protocol):
 
 
 class ServerContract:
-    """What a service may count on when processes are killed."""
+    """The promises that a service may count on when processes are killed."""
 
     killed: ClassVar[tuple[str, ...]] = ()
 
     def test_the_keys_of_a_killed_member_go_on_in_order(self, transport: Transport, server: Server) -> None:
-        """What a member held when it was killed with -9 comes again, to another, before what is new."""
+        """Messages held by a member that was killed with -9 come again, to another, before new ones."""
         topic = transport.create_topics([fresh("topic")], partitions=4)[0]
         group, publisher = joined(transport, topic, fresh("group")), transport.publisher()
         deliver(publisher, messages(topic, 400, keys=20))
@@ -55,7 +55,7 @@ class ServerContract:
         subscription.close()
 
     def test_the_backlog_behind_a_members_share_never_passes_it(self, transport: Transport) -> None:
-        """A member that lets a shard go, and one that leaves, hold less than there is: what they held comes first."""
+        """A member that gives up a shard, or leaves, holds only a part of the backlog: its messages come first."""
         topic = transport.create_topics([fresh("topic")], partitions=2)[0]
         group, publisher = joined(transport, topic, fresh("group")), transport.publisher()
         deliver(publisher, messages(topic, 6_000))
@@ -94,7 +94,7 @@ class ServerContract:
         last.close()
 
     def test_a_server_killed_and_restarted_loses_nothing_confirmed(self, own_server: Server) -> None:
-        """What was confirmed survives kill -9; a publisher and a subscription say that the server went."""
+        """Confirmed messages survive kill -9; a publisher and a subscription report the lost server."""
         transport = open_transport(own_server.url)
         topic = transport.create_topics([fresh("durable")], partitions=2)[0]
         group, publisher = joined(transport, topic, "group"), transport.publisher()
@@ -115,7 +115,7 @@ class ServerContract:
         assert in_order(received)
 
     def test_a_group_keeps_its_place_while_the_server_is_down(self, own_server: Server) -> None:
-        """What is published first after a restart reaches a group that has no member then."""
+        """The first messages published after a restart reach a group that has no member then."""
         transport = open_transport(own_server.url)
         topic = transport.create_topics([fresh("durable")], partitions=2)[0]
         group = joined(transport, topic, "group")

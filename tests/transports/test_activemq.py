@@ -1,4 +1,4 @@
-"""ActiveMQ keeps the contract, on a real server; and what only a server can do to a publisher and a group."""
+"""ActiveMQ keeps the contract, on a real server; and the effects of its failures on a publisher and a group."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def server(activemq: ActiveServer) -> ActiveServer:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[ActiveServer]:
-    """A server of this module's own, to kill; whoever breaks it mends it."""
+    """A server of this module's own, to kill; the test that breaks it repairs it."""
     server = ActiveServer().start()
     yield server
     server.stop()

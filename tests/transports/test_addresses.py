@@ -31,7 +31,7 @@ HOSTS = {
 
 @pytest.mark.parametrize("url", HOSTS)
 def test_a_broker_is_where_its_url_says(url: str) -> None:
-    """An address of any family, with a port or without, and what is said of it can be copied."""
+    """An address of any family, with a port or without, and its text in messages can be copied."""
     transport = open_transport(url)
 
     assert repr(vars(transport)["_address"]) == f"Address({HOSTS[url]})"

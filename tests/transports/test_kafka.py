@@ -1,4 +1,4 @@
-"""Kafka keeps the contract, on a real Apache Kafka; and what only a server can do to a publisher and a subscription."""
+"""Kafka keeps the contract, on a real Apache Kafka; and its failures' effects on publishers and subscriptions."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ def transport(kafka: Kafka) -> Iterator[KafkaTransport]:
 
 @pytest.fixture
 def unchecked(kafka: Kafka) -> Iterator[KafkaTransport]:
-    """A transport whose client lets pass what is too large, so that the broker has to refuse it."""
+    """A transport whose client does not check sizes, so that the broker has to refuse large messages."""
     with closing(LeavingKafka(kafka.url, {"message.max.bytes": "1000000"})) as transport:
         yield transport
 
@@ -67,7 +67,7 @@ def small_topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def refuser(kafka: Kafka) -> Refuser:
-    """A topic that refuses what is too large."""
+    """A topic that refuses large messages."""
 
     def make() -> str:
         name = fresh("small")
@@ -79,7 +79,7 @@ def refuser(kafka: Kafka) -> Refuser:
 
 @pytest.fixture(scope="module")
 def own_kafka() -> Iterator[KafkaServer]:
-    """A Kafka of this module's own, to kill, to pause and to forbid things; whoever breaks it mends it."""
+    """A Kafka of this module's own, to kill, to pause and to forbid things; the test that breaks it repairs it."""
     rules = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
@@ -147,7 +147,7 @@ def test_a_message_that_only_the_broker_finds_too_large_stops_its_partition(
 def test_nothing_passes_a_refused_first_message_on_a_cold_partition(
     unchecked: KafkaTransport, small_topic: str, attempt: int
 ) -> None:
-    """The first event of a partition goes alone: what follows a refused one never reaches the log."""
+    """The first event of a partition goes alone: events behind a refused one never reach the log."""
     publisher = unchecked.publisher()
     culprit = message(small_topic, "order-1", 0, size=TOO_LARGE)
 
@@ -279,7 +279,7 @@ def test_partitions_that_are_added_are_read_within_seconds(transport: KafkaTrans
 
 
 def test_a_topic_made_anew_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
-    """A topic that was deleted and created again lost what it had confirmed: it is held with a sentence."""
+    """A topic that was deleted and created again lost its confirmed messages: it is held with a sentence."""
     topic = transport.create_topics([fresh("anew")], partitions=2)[0]
     publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
     deliver(publisher, messages(topic, 10))
@@ -347,7 +347,7 @@ def test_a_silent_broker_is_given_up_within_the_patience(own_kafka: KafkaServer)
 
 
 def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: KafkaServer) -> None:
-    """A publisher that was made while nothing answered sends what it was given as soon as something does."""
+    """A publisher that was made during an outage sends its messages as soon as the broker answers."""
     topic = fresh("later")
     own_kafka.create_topic(topic)
     own_kafka.kill()
@@ -363,7 +363,7 @@ def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: Ka
 
 
 def test_a_member_killed_with_9_leaves_its_messages_to_the_others(transport: KafkaTransport, kafka: Kafka) -> None:
-    """What a killed member held comes to another one after the session's time-out."""
+    """Messages of a killed member come to another one after the session's time-out."""
     topic = transport.create_topics([fresh("member")], partitions=6)[0]
     group = fresh("group")
     publisher = transport.publisher()
@@ -401,7 +401,7 @@ def test_the_embedded_broker_will_do(embedded_kafka: EmbeddedKafka) -> None:
 
 
 def test_a_commit_that_the_broker_refuses_is_made_again(embedded_kafka: EmbeddedKafka) -> None:
-    """While a group is being shared anew the broker takes no commits; what was acknowledged stays so."""
+    """While a group is rebalancing the broker takes no commits; acknowledged messages stay acknowledged."""
     topic, group = fresh("embedded"), fresh("group")
     embedded_kafka.create_topic(topic, 1)
     with closing(LeavingKafka(embedded_kafka.url)) as transport:
@@ -420,7 +420,7 @@ def test_a_commit_that_the_broker_refuses_is_made_again(embedded_kafka: Embedded
 
 
 def test_foreign_messages_without_key_value_and_headers_are_delivered(transport: KafkaTransport, kafka: Kafka) -> None:
-    """Whatever stands in a topic reaches the reader, who can tell that it is no event of ours."""
+    """Any message of a topic reaches the reader, who can tell that it is no event of eventkit's."""
     topic = transport.create_topics([fresh("foreign")], partitions=1)[0]
     foreign = Producer({"bootstrap.servers": kafka.bootstrap})
     foreign.produce(topic, None)
@@ -518,12 +518,12 @@ def _committed(transport: Transport, topic: str, group: str) -> int:
         return onlooker.committed([TopicPartition(topic, 0)], timeout=60)[0].offset
 
 
-def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type has None for what is always there
+def _where(delivery: Any) -> dict[str, int]:  # noqa: ANN401 the client's type has None for fields that are always there
     return {delivery.key().decode(): delivery.partition()}
 
 
 def _log(transport: KafkaTransport, topic: str) -> dict[str, list[int]]:
-    """Return what is in a topic, by key, read to its end from outside."""
+    """Return the messages of a topic, by key, read to its end from outside."""
     with closing(transport.subscribe([topic], fresh("log"))) as subscription:
         reader = subscription._consumer
         partitions = reader.list_topics(topic, timeout=60).topics[topic].partitions

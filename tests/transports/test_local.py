@@ -19,7 +19,7 @@ def transport() -> LocalTransport:
 
 @pytest.fixture
 def refuser(transport: LocalTransport) -> Refuser:
-    """A topic that refuses what is too large."""
+    """A topic that refuses large messages."""
 
     def make() -> str:
         transport.refuse(lambda message: "too large" if len(message.value) >= TOO_LARGE else None)
@@ -33,7 +33,7 @@ class TestLocal(TransportContract):
 
 
 def test_it_says_that_nothing_leaves_the_process(transport: LocalTransport) -> None:
-    """Whoever needs a second process can tell from the flag."""
+    """A caller that needs a second process can tell from the flag."""
     assert Flag.ONE_PROCESS in transport.flags
 
 

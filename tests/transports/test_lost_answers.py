@@ -1,6 +1,6 @@
-"""Any request may reach a broker and its answer may not reach us: nothing is lost or out of order, on each broker.
+"""Any answer of a broker may be lost after the request had its effect: nothing is lost or disordered, on any broker.
 
-The connection dies after the broker has done what was asked. What is sent is sent again, what is read comes again.
+The connection dies after the broker's work. Sent messages are sent again, and received messages come again.
 """
 
 import re
@@ -25,7 +25,7 @@ from tests.transports.traffic import deliver, first_in_order, messages, number, 
 from tests.waiting import wait_until
 
 COUNT = 60
-MARKS = 1_000  # the first number of what is sent afterwards
+MARKS = 1_000  # the first number of the messages sent afterwards
 PATIENCE = 60.0
 
 
@@ -131,7 +131,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("broker", "what", "reading"), CASES)
 def test_the_answer_to_any_request_may_be_lost(behind: Behind, broker: str, what: str, *, reading: bool) -> None:
-    """Each message is delivered, first in order; what was acknowledged at last is delivered to nobody again."""
+    """Each message is delivered, first in order; messages acknowledged at last are delivered to nobody again."""
     topic = behind.direct.create_topics([fresh("lost")], partitions=2)[0]
     group = joined(behind.direct, topic, "group")
     batch = messages(topic, COUNT)
@@ -191,7 +191,7 @@ class Member:
 
 
 def _drain(transport: Transport, topic: str, group: str) -> list[int]:
-    """Acknowledge all that comes, to the last of what is sent now; return what else came."""
+    """Acknowledge every message, to the last of those sent now; return the others."""
     publisher = transport.publisher()
     deliver(publisher, messages(topic, COUNT, start=MARKS))
     publisher.close(1)

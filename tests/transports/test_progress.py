@@ -1,4 +1,4 @@
-"""How far a member is in a partition: what takes memory is what nobody acknowledged."""
+"""The progress of a member in a partition: only unacknowledged messages take memory."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ class Plain:
 
 @given(st.lists(st.one_of(st.sampled_from(KEYS), st.integers(0, 30)), max_size=40))
 def test_the_place_to_resume_at_is_the_first_that_nobody_acknowledged(steps: list[str | int]) -> None:
-    """Whatever comes and is acknowledged in which order: a key is a delivery, a number acknowledges one of them."""
+    """In any order of deliveries and acknowledgements: a key is a delivery, a number acknowledges one of them."""
     progress, plain = PartitionProgress(), Plain()
     for step in steps:
         if isinstance(step, str):

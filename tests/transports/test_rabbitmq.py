@@ -1,4 +1,4 @@
-"""RabbitMQ keeps the contract, on a real server; and what only a server can do to a publisher and a group."""
+"""RabbitMQ keeps the contract, on a real server; and the effects of its failures on a publisher and a group."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def server(rabbitmq: RabbitServer) -> RabbitServer:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[RabbitServer]:
-    """A server of this module's own, to kill; whoever breaks it mends it."""
+    """A server of this module's own, to kill; the test that breaks it repairs it."""
     server = RabbitServer().start()
     yield server
     server.stop()
@@ -61,7 +61,7 @@ class TestRabbitMQ(TransportContract, ServerContract):
 
     @pytest.mark.parametrize("prefetch", ["1", "10"])
     def test_a_listener_hears_more_than_its_prefetch(self, rabbitmq: RabbitServer, unread: str, prefetch: str) -> None:
-        """Whatever it takes at a time: the broker goes on before all that it has sent is acknowledged."""
+        """At any prefetch: the broker sends more before all of its messages are acknowledged."""
         transport = RabbitTransport(rabbitmq.url, {"prefetch": prefetch})
         listener, publisher = transport.listen([unread]), transport.publisher(to_listeners=True)
         deliver(publisher, messages(unread, 50))
@@ -72,7 +72,7 @@ class TestRabbitMQ(TransportContract, ServerContract):
 
 
 def test_no_queue_is_neither_durable_nor_exclusive(rabbitmq: RabbitServer, transport: RabbitTransport) -> None:
-    """Newer releases deny such queues, and close the connection of whoever declares one."""
+    """Newer releases deny such queues, and close the connection of a client that declares one."""
     with Proxy(urlsplit(rabbitmq.url).port or 0) as proxy:
         proxied = RabbitTransport(f"rabbitmq://127.0.0.1:{proxy.port}", {})
         topic = transport.create_topics([fresh("topic")], partitions=2)[0]

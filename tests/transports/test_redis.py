@@ -1,4 +1,4 @@
-"""Redis Streams keep the contract, on a real Redis; and what only a server, or a dead owner, can do to them."""
+"""Redis Streams keep the contract, on a real Redis; and the effects of its failures, or of a dead owner, on them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -45,7 +45,7 @@ def server(redis: RedisServer) -> RedisServer:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[RedisServer]:
-    """A Redis of this module's own, to kill and to set wrongly; whoever breaks it mends it."""
+    """A Redis of this module's own, to kill and to configure wrongly; the test that breaks it repairs it."""
     server = RedisServer().start()
     yield server
     server.stop()
@@ -65,7 +65,7 @@ def topic(transport: RedisTransport) -> str:
 
 
 def test_a_member_that_was_away_takes_nothing_from_its_successor(transport: RedisTransport, topic: str) -> None:
-    """A lease that ran out and came back is another epoch: what was read in between is read again, from its start."""
+    """A lease that ran out and came back is another epoch: entries read in between are read again, from their start."""
     publisher, away = transport.publisher(), transport.subscribe([topic], "group")
     deliver(publisher, messages(topic, 40, keys=4))
     read(away, 40, acknowledge=False)
@@ -92,7 +92,7 @@ def test_a_member_that_was_away_takes_nothing_from_its_successor(transport: Redi
     ],
 )
 def test_settings_that_lose_messages_are_refused(settings: dict[str, str], reason: str) -> None:
-    """A server that would lose what it confirms is refused, with the reason."""
+    """A server that would lose confirmed messages is refused, with the reason."""
     server = RedisServer(**settings).start()
     try:
         with pytest.raises(ConfigurationError, match=reason):
@@ -102,7 +102,7 @@ def test_settings_that_lose_messages_are_refused(settings: dict[str, str], reaso
 
 
 def test_a_lost_second_can_be_accepted(own_server: RedisServer) -> None:
-    """`appendfsync=everysec` is taken from whoever asks for it."""
+    """`appendfsync=everysec` is accepted if it is requested."""
     own_server.client().config_set("appendfsync", "everysec")
     try:
         assert RedisTransport(f"{own_server.url}?appendfsync=everysec", {}).check()
@@ -111,7 +111,7 @@ def test_a_lost_second_can_be_accepted(own_server: RedisServer) -> None:
 
 
 def test_trimming_keeps_messages_that_a_group_has_not_acknowledged(transport: RedisTransport, topic: str) -> None:
-    """Only what every group has acknowledged, and the retention lets go, is trimmed."""
+    """Only messages that every group has acknowledged, and that are older than the retention, are trimmed."""
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 400, keys=1))
     fast, slow = transport.subscribe([topic], "fast"), transport.subscribe([topic], "slow")
@@ -129,7 +129,7 @@ def test_trimming_keeps_messages_that_a_group_has_not_acknowledged(transport: Re
 def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
     redis: RedisServer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the retention lets go does not stay for ever where no group has ever been."""
+    """Messages older than the retention are trimmed even where no group has ever been."""
     monkeypatch.setattr(trimming, "_EVERY", 0)
     transport = RedisTransport(redis.url, {"retention": "0.000001"})
     deliver(transport.publisher(), messages(topic, 2_000, keys=1))
@@ -243,7 +243,7 @@ def test_a_server_that_refuses_writes_is_waited_for(own_server: RedisServer, ref
 
 
 def test_a_full_server_is_drained_by_its_readers(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers join, read and acknowledge where nothing can be written: what all have read makes room again."""
+    """Readers join, read and acknowledge where nothing can be written: messages read by all make room again."""
     monkeypatch.setattr(trimming, "_EVERY", 0)
     transport, client = RedisTransport(own_server.url, {"retention": "0.000001"}), own_server.client()
     topic = transport.create_topics([fresh("full")], partitions=2)[0]
@@ -271,7 +271,7 @@ def test_a_full_server_is_drained_by_its_readers(own_server: RedisServer, monkey
 
 
 def test_a_batch_that_does_not_fit_goes_as_far_as_it_does(own_server: RedisServer) -> None:
-    """What fits is confirmed, in order, so that reading it makes room for the rest."""
+    """The messages that fit are confirmed, in order, so that reading them makes room for the rest."""
     transport, client = RedisTransport(own_server.url, {}), own_server.client()
     topic = transport.create_topics([fresh("small")], partitions=1)[0]
     used: Any = client.info("memory")["used_memory"]

@@ -1,4 +1,4 @@
-"""TLS and passwords, on real servers: a URL and options lead in, what is wrong is said, and no password is told."""
+"""TLS and passwords, on real servers: a URL and options lead in, errors are clear, and no password is shown."""
 
 import os
 import subprocess

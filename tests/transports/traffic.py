@@ -72,7 +72,7 @@ def read_until(
     limit: int = 500,
     timeout: float = PATIENCE,
 ) -> list[Message]:
-    """Receive until there is enough; fail with what was there if it never is."""
+    """Receive until there is enough; on failure, show the received messages."""
     found: list[Message] = []
     deadline = time.monotonic() + timeout
     while not enough(found):
@@ -98,7 +98,7 @@ def in_order(received: Iterable[Message]) -> bool:
 
 
 def first_in_order(received: Iterable[Message]) -> bool:
-    """Whether the first deliveries of each key's numbers rise, whatever comes again later."""
+    """Whether the first deliveries of each key's numbers rise, with any later repeats."""
     return all(_firsts(numbers) == sorted(set(numbers)) for numbers in numbers_by_key(received).values())
 
 

@@ -156,7 +156,7 @@ class ServiceDriver:
         raise AssertionError(f"{self.name} waited")
 
     async def call(self, method: Any, *args: Any, **options: Any) -> Any:
-        """Call a function of eventkit's, or its asynchronous twin; what is read comes as a list."""
+        """Call a function of eventkit's, or its asynchronous twin; read events come as a list."""
         if self.waits:
             home = method.__self__ if inspect.ismethod(method) else inspect.getmodule(method)
             method = getattr(home, f"{method.__name__}_async")

@@ -1,4 +1,4 @@
-"""Arrays written by one join mean to PostgreSQL what the lists mean to us."""
+"""Arrays written by one join mean to PostgreSQL the same as the lists in Python."""
 
 from collections.abc import Iterator
 from contextlib import closing

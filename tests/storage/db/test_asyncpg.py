@@ -1,4 +1,4 @@
-"""What is asyncpg's own: codecs, its statement cache, cancellation, pools, autocommit, a pooler in front of it."""
+"""Peculiarities of asyncpg: codecs, its statement cache, cancellation, pools, autocommit, a pooler in front of it."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ class OddRecord(asyncpg.Record):
 
 
 async def test_codecs_of_the_service_have_no_part_in_ours(database_url: str) -> None:
-    """For each type that a statement could use, and a record class: what is read is what was written."""
+    """For each type that a statement could use, and a record class: values are read as they were written."""
     connection = await asyncpg.connect(**asyncpg_options(database_url), record_class=OddRecord)
     for name in CODED:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=_useless, decoder=_useless, format="text")
@@ -210,7 +210,7 @@ async def test_an_append_that_is_cancelled_while_it_waits_leaves_nothing(databas
     """The caller's block rolls back; the connection can be used for the next one."""
     with psycopg.connect(database_url) as other:
         store.append(other, ORDER, Placed(1))
-        with pytest.raises(TimeoutError):  # noqa: PT012 the block is what is cancelled
+        with pytest.raises(TimeoutError):  # noqa: PT012 the whole block is cancelled
             async with asyncio.timeout(0.2), BY_NAME[name].transaction(database_url) as connection:
                 await store.append_async(connection, OTHER, Placed(2))
                 await store.append_async(connection, ORDER, Placed(2))
@@ -239,7 +239,7 @@ async def test_several_appends_that_are_cancelled_go_back_to_their_savepoint(dat
 
 @pytest.mark.parametrize("name", ["asyncpg", "psycopg_async"])
 async def test_a_call_that_is_cancelled_at_any_moment_is_all_or_nothing(database_url: str, name: str) -> None:
-    """Whatever the caller commits afterwards: a call whose expectations do not hold leaves no part of itself."""
+    """For any later commit of the caller: a call whose expectations do not hold leaves no part of itself."""
     chance = random.Random(7)
     with psycopg.connect(database_url) as other:
         store.append(other, ORDER, Placed(0))

@@ -1,4 +1,4 @@
-"""What `connect` refuses, in one sentence each, and what it makes of the driver's errors; no password in any."""
+"""The refusals of `connect`, in one sentence each, and its translation of the driver's errors; no password in any."""
 
 import socket
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SECRET = "hush-7f3a"
 
 
 def refusal(url: str, **options: str) -> str:
-    """Return what `connect` says of an address."""
+    """Return the error of `connect` for an address."""
     with pytest.raises(EventkitError) as caught:
         connect(url, name="test", **options)  # type: ignore[arg-type]
     return str(caught.value)
@@ -84,7 +84,7 @@ def test_both_spellings_of_an_address_work(database_url: str) -> None:
 
 
 def test_settings_of_the_url_stay(database_url: str) -> None:
-    """What the address says itself wins over our defaults, and its `options` are kept beside ours."""
+    """Settings in the address win over our defaults, and its `options` are kept beside ours."""
     url = f"{database_url}{'&' if '?' in database_url else '?'}connect_timeout=3&options=-c%20work_mem%3D9MB"
 
     with connect(url, name="test", options={"search_path": "one, two"}) as session:
@@ -236,7 +236,7 @@ def test_a_role_that_is_read_only_by_default_is_written_to(
 def test_the_driver_s_errors_become_ours(
     database_url: str, statement: str, kind: type[Exception], said: str, through: str
 ) -> None:
-    """Whether psycopg or SQLAlchemy raises it, the error says what to do, and has the driver's as its cause."""
+    """Whether psycopg or SQLAlchemy raises it, the error has the remedy, and the driver's error as its cause."""
     run = {"psycopg": run_by_psycopg, "sqlalchemy": run_by_sqlalchemy}[through]
 
     with pytest.raises(kind, match=said) as caught, database_errors():

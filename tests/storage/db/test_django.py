@@ -1,4 +1,4 @@
-"""Django's connection: taken inside `atomic()`, and what is not taken is refused in a sentence."""
+"""Django's connection: taken inside `atomic()`; other forms are refused in a sentence."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -90,7 +90,7 @@ async def _subscribe(connection: Any, course: str, student: str, *, place: str) 
 
 
 async def test_guards_leave_no_write_skew(database_url: str) -> None:
-    """Of two transactions that each guard what the other writes, one commits."""
+    """Of two transactions, each of which guards the other's stream, one commits."""
     outcomes: list[str] = []
     barrier = asyncio.Barrier(2)
 

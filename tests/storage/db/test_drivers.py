@@ -180,7 +180,7 @@ def test_ids_make_a_retry_safe(driver: ServiceDriver, database_url: str) -> None
 
 
 def test_decisions_are_taken_by_tags(driver: ServiceDriver, database_url: str) -> None:
-    """Query, append, and a conflict that names what has come."""
+    """Query, append, and a conflict that names the new events."""
 
     async def work() -> None:
         async with driver.transaction(database_url) as connection:
@@ -252,7 +252,7 @@ def test_deadlines_are_set_and_cancelled(driver: ServiceDriver, database_url: st
 
 
 def test_a_caller_waits_for_its_own_write(driver: ServiceDriver, database_url: str) -> None:
-    """`wait_for` returns once the projection has applied it, and says what is missing in time."""
+    """`wait_for` returns once the projection has applied it, and names the missing events in time."""
     with psycopg.connect(database_url) as connection:
         connection.execute("create table placed (note text primary key, orders int not null default 0)")
         applied = EventStore(shop, inline=Inline(TOTALS)).append(connection, ORDER, Placed(1, "x"))
@@ -357,7 +357,7 @@ async def _any_end(work: Any) -> None:
 
 
 def test_a_transaction_that_has_failed_already_takes_no_event(driver: ServiceDriver, database_url: str) -> None:
-    """The service's own failed statement ends its transaction, whatever it does then."""
+    """The service's own failed statement ends its transaction, in spite of any later statement."""
 
     async def work() -> None:
         async with driver.transaction(database_url) as connection:
@@ -421,7 +421,7 @@ def test_settings_of_the_services_session_change_nothing(driver: ServiceDriver, 
 
 
 def test_pruned_streams_are_refused_and_read_errors_are_ours(driver: ServiceDriver, database_url: str) -> None:
-    """What reading says of a stream does not depend on the driver."""
+    """The errors of reading a stream do not depend on the driver."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, ORDER, Placed(1), Placed(2))
         connection.execute("update eventkit.streams set pruned_to = 1")
@@ -437,7 +437,7 @@ def test_pruned_streams_are_refused_and_read_errors_are_ours(driver: ServiceDriv
 def test_inline_projections_run_where_they_can_and_are_refused_elsewhere(
     driver: ServiceDriver, database_url: str
 ) -> None:
-    """A refusal is a sentence that names what to use, and nothing is written."""
+    """A refusal is a sentence that names the alternative, and nothing is written."""
     with psycopg.connect(database_url) as connection:
         connection.execute("create table placed (note text primary key, orders int not null default 0)")
     inline = EventStore(shop, inline=Inline(TOTALS))

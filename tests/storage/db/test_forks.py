@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-# Each child writes what is random in its next id; before uuid-utils 0.14 all of them drew the same.
+# Each child writes the random part of its next id; before uuid-utils 0.14 all of them drew the same.
 PROGRAM = """
 import os
 from eventkit.storage.events.entries import uuid7

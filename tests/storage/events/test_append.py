@@ -1,4 +1,4 @@
-"""What one append writes and returns, and which expectations it keeps."""
+"""The rows and the result of one append, and the expectations it checks."""
 
 import json
 import uuid
@@ -38,7 +38,7 @@ def test_an_append_returns_where_the_events_went(connection: Connection) -> None
 
 
 def test_events_are_committed_with_the_callers_rows_or_not_at_all(database_url: str) -> None:
-    """What the caller rolls back has not happened; what it commits has."""
+    """Events that the caller rolls back have not happened; events that it commits have."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, ORDER, Placed(1))
         connection.rollback()

@@ -1,4 +1,4 @@
-"""On which connections one can append: SQLAlchemy's and psycopg's, sync and async; what is refused, in a sentence."""
+"""The connections for an append: SQLAlchemy's and psycopg's, sync and async; others are refused, in a sentence."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -80,7 +80,7 @@ def test_pending_state_is_flushed_before_the_streams_are_locked(engine: Engine) 
 
 
 def test_a_session_that_does_not_autoflush_is_not_flushed(engine: Engine) -> None:
-    """Whoever has switched it off, or is within no_autoflush, decides himself."""
+    """A caller that has switched it off, or is within no_autoflush, decides itself."""
     with Session(engine) as session, session.no_autoflush:
         session.add(Order(id="a"))
         store.append(session, ORDER, Placed())
@@ -248,7 +248,7 @@ async def test_an_asynchronous_session_is_told_of_the_other_function(
 
 
 def test_other_drivers_are_refused(engine: Engine) -> None:
-    """SQLite, an engine, a sessionmaker, nothing at all: each is named, and so is what is taken."""
+    """SQLite, an engine, a sessionmaker, nothing at all: each is named, and so are the accepted kinds."""
     refused = pytest.raises(UnsupportedConnection, match=r"sqlite\+pysqlite: .*postgresql\+psycopg")
     with Session(sqlalchemy.create_engine("sqlite://")) as session, refused:
         store.append(session, ORDER, Placed())

@@ -1,4 +1,4 @@
-"""What goes wrong between transactions, and what the caller is told: isolation, deadlock, timeout, lost connection."""
+"""Failures between transactions, and the errors for the caller: isolation, deadlock, timeout, lost connection."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -177,7 +177,7 @@ def test_a_deadlock_says_retry(
 def test_a_timeout_of_the_callers_stays_the_drivers_error(
     connection: Connection, other: Connection, setting: str, error: type[psycopg.Error]
 ) -> None:
-    """It says itself what happened: the caller has set it."""
+    """The driver's error is clear enough: the caller has set the timeout."""
     store.append(other, ORDER, Placed(1))
     connection.execute(f"set {setting} = 50")
 

@@ -117,7 +117,7 @@ def test_new_ids_do_not_excuse_a_wrong_version(database_url: str) -> None:
 
 
 def test_ids_are_for_all_streams_of_a_call_or_for_none(database_url: str) -> None:
-    """A retry could not tell what is there already; nor may two events share an id."""
+    """A retry could not tell which events are there already; nor may two events share an id."""
     with psycopg.connect(database_url) as connection:
         with pytest.raises(InvalidEvent, match="for some streams but not for all"):
             store.append_many(connection, [Append(ORDER, [Placed()], ids=IDS[:1]), Append(OTHER, [Placed()])])

@@ -39,7 +39,7 @@ def test_positions_ascend_with_versions_in_every_stream_of_a_call(connection: Co
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize("without", ["enable_hashjoin", "enable_mergejoin", "enable_nestloop", "enable_sort"])
 def test_positions_ascend_under_any_plan(connection: Connection, mode: str, without: str) -> None:
-    """Whatever join the planner takes; a prepared statement's generic plan hashes the events, and reverses them."""
+    """Under any join of the planner; a prepared statement's generic plan hashes the events, and reverses them."""
     connection.execute(f"set plan_cache_mode = {mode}")
     connection.execute(f"set {without} = off")
     connection.prepare_threshold = 0
@@ -75,7 +75,7 @@ def test_the_results_come_in_the_order_of_the_appends(connection: Connection) ->
 @pytest.mark.parametrize("wrong", [0, 1, 2])
 @pytest.mark.parametrize("expected", [NO_STREAM, 1, 7])
 def test_one_wrong_expectation_writes_nothing_of_the_call(database_url: str, wrong: int, expected: int) -> None:
-    """Catch it, commit: nothing of the call exists, what the caller wrote before it does, and the tables agree."""
+    """Catch it, commit: nothing of the call exists, the caller's earlier rows do, and the tables agree."""
     streams = [order(3), order(1), order(2)]
     with psycopg.connect(database_url) as connection:
         store.append_many(connection, [Append(stream, [Placed(1), Placed(2)]) for stream in streams])
@@ -106,7 +106,7 @@ def test_a_stream_that_should_exist_is_not_created(database_url: str) -> None:
 
 
 def test_two_calls_over_the_same_streams_do_not_deadlock(database_url: str) -> None:
-    """Streams are locked in one order, whatever the order of the call."""
+    """Streams are locked in one order, independent of the order of the call."""
     streams = [order(n) for n in "aB-Z_zé~0"]
 
     def work(seed: int) -> None:
@@ -128,7 +128,7 @@ def test_two_calls_over_the_same_streams_do_not_deadlock(database_url: str) -> N
 
 
 def test_a_call_waits_for_an_open_one_and_then_sees_its_version(database_url: str) -> None:
-    """The stream's row is the lock: the second expectation is compared with what the first has committed."""
+    """The stream's row is the lock: the second expectation is compared with the first one's committed version."""
     outcome: list[object] = []
 
     def second() -> None:

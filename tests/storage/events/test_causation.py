@@ -1,4 +1,4 @@
-"""Stories: the events of a correlation id, what led to an event, and what it has caused."""
+"""Stories: the events of a correlation id, the causes of an event, and its effects."""
 
 import threading
 from typing import Any
@@ -27,7 +27,7 @@ def appended(
 
 
 def numbers(envelopes: Any) -> list[int]:  # noqa: ANN401 envelopes of any kind
-    """Return what the events are told by."""
+    """Return the numbers that identify the events."""
     return [envelope.event.n for envelope in envelopes]
 
 
@@ -57,7 +57,7 @@ def test_a_story_has_its_events_in_order_across_streams(database_url: str, batch
 
 
 def test_a_story_is_read_by_its_index(database_url: str) -> None:
-    """Whatever else there is, and whatever the statistics say."""
+    """Among any other events, and with any statistics."""
     with psycopg.connect(database_url) as connection:
         many = [Append(order(number), [Placed(number)]) for number in range(2_000)]
         store.append_many(connection, many)
@@ -175,7 +175,7 @@ def test_causes_that_go_round_in_a_circle_end(database_url: str) -> None:
 
 
 def test_a_wide_tree_is_bounded(database_url: str) -> None:
-    """An event that has caused thousands costs no more than what is asked for."""
+    """An event that has caused thousands costs no more than the requested number."""
     with psycopg.connect(database_url) as connection:
         first = appended(connection, 1)
         effects = [Append(order(number), [Placed(number)]) for number in range(2, 3_000)]
@@ -204,7 +204,7 @@ async def test_stories_are_read_asynchronously_too(database_url: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["", 7])
 def test_an_invalid_correlation_id_is_refused(database_url: str, wrong: Any) -> None:  # noqa: ANN401 of no type
-    """And what is no event id, and no number of events."""
+    """Neither is an invalid event id taken, nor an invalid number of events."""
     with psycopg.connect(database_url) as connection:
         with pytest.raises(InvalidEvent, match="correlation_id"):
             store.read_all(connection, correlation_id=wrong)

@@ -57,7 +57,7 @@ def test_a_limit_counts_chosen_events(database_url: str, batch: int) -> None:
 
 
 def test_a_chosen_reading_ends_before_a_position_that_may_still_be_filled(database_url: str) -> None:
-    """An event of another kind is no gap; an open transaction is one, whatever it appends."""
+    """An event of another kind is no gap; an open transaction is one, with any events."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as slow:
         store.append(connection, school.stream("course", 1), CourseDefined("c1"))
         store.append(connection, school.stream("subscription", 1), Subscribed("c1", "s1"))
@@ -92,7 +92,7 @@ def test_a_stream_is_read_up_to_a_version(
 
 
 def test_a_stream_is_read_up_to_a_time(database_url: str) -> None:
-    """What was recorded at that very time is in it."""
+    """An event recorded at that very time is in it."""
     with psycopg.connect(database_url) as connection:
         for number in (1, 2, 3):
             orders.append(connection, order(1), Placed(number))

@@ -59,7 +59,7 @@ def test_a_reading_of_large_events_is_whole_in_pages_of_eight_megabytes(
         some = store.read_all(connection, backwards=backwards, limit=25)
         assert [one.event.n for one in some] == wanted[:25]
 
-    assert max(pages) < 2 * reading.MAX_BYTES  # the size of what is compressed is a guess
+    assert max(pages) < 2 * reading.MAX_BYTES  # the size of compressed data is a guess
 
 
 def test_large_events_above_a_gap_are_held_up_to_eight_megabytes(database_url: str, pages: list[int]) -> None:

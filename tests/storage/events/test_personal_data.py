@@ -73,7 +73,7 @@ def keys(connection: Connection) -> list[tuple[Any, ...]]:
 
 @pytest.mark.both_postgres
 def test_personal_data_is_sealed_in_the_row_and_opened_by_who_has_the_keys(connection: Connection) -> None:
-    """In `read_stream` and `read_all`, forwards and backwards; who has no keys reads what is redacted."""
+    """In `read_stream` and `read_all`, forwards and backwards; a reader without keys gets redacted values."""
     store.append_many(connection, [Append(ADA, [REGISTERED, Counted(1)]), Append(ORDER, [ORDERED])])
     row = connection.execute("select data::text from eventkit.events where stream = 'order-1'").fetchone()
 
@@ -110,7 +110,7 @@ def test_an_append_without_keys_is_refused_before_anything_is_written(connection
 
 
 def test_new_data_of_a_forgotten_subject_is_refused_and_redacted_data_is_not(connection: Connection) -> None:
-    """An order of a forgotten customer can be shipped: what its state holds is redacted."""
+    """An order of a forgotten customer can be shipped: its state holds redacted values."""
     store.append(connection, ADA, REGISTERED)
     forget(connection)
 
@@ -165,7 +165,7 @@ def beside(url: str, work: Work) -> Iterator[list[object]]:
     def run() -> None:
         try:
             result.append(in_transaction(url, work))
-        except Exception as error:  # noqa: BLE001 it is what the test looks at
+        except Exception as error:  # noqa: BLE001 the test looks at it
             result.append(error)
 
     thread = threading.Thread(target=run)
@@ -188,7 +188,7 @@ def waits(connection: Connection) -> bool:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_forgetting_waits_for_an_open_append_and_destroys_its_key(database_url: str, *, known: bool) -> None:
-    """What the append wrote is forgotten too, whether the key was there or is made by the append."""
+    """Events of the append are forgotten too, whether the key was there or is made by the append."""
     with psycopg.connect(database_url) as appending, psycopg.connect(database_url, autocommit=True) as looking:
         if known:
             store.append(appending, ADA, REGISTERED)

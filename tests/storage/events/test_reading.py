@@ -12,7 +12,7 @@ from tests.storage.shop import ORDER, OTHER, Placed, order, store
 
 
 class Options(TypedDict, total=False):
-    """What can be said of a reading."""
+    """The options of a reading."""
 
     after: int
     backwards: bool

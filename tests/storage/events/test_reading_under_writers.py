@@ -32,7 +32,7 @@ def numbers(connection: Connection, after: int = 0, batch: int = 1000) -> list[i
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("batch", [1, 2, 1000])
 def test_reading_ends_before_a_position_that_may_still_be_filled(connect: Connect, batch: int) -> None:
-    """An open transaction holds back what comes after it; when it ends, either way, reading goes on."""
+    """An open transaction holds back later events; when it ends, either way, reading continues."""
     for end in ("commit", "rollback"):
         with connect() as early, connect() as late, connect() as reader:
             reader.autocommit = True

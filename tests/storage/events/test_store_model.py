@@ -24,12 +24,12 @@ def expectation(kind: str, version: int) -> Expected | int:
 
 
 def holds(expected: Expected | int, version: int) -> bool:
-    """Say what the store must say."""
+    """Return the expected events of the store."""
     return expected is ANY or (0 if expected is NO_STREAM else expected) == version
 
 
 class Model(RuleBasedStateMachine):
-    """What is committed, what the open transaction sees, and what each open savepoint saw."""
+    """The committed events, those that the open transaction sees, and those that each open savepoint saw."""
 
     url = ""
 
@@ -137,7 +137,7 @@ class Model(RuleBasedStateMachine):
         self.forget()
 
     def forget(self) -> None:
-        """Keep the retries of what is still there."""
+        """Keep the retries of events that are still there."""
         there = {n for numbers in self.now.values() for n in numbers}
         self.retries = [retry for retry in self.retries if retry[0][0].events[0].n in there]  # type: ignore[attr-defined]
 
@@ -153,7 +153,7 @@ class Model(RuleBasedStateMachine):
         assert backwards == everything[::-1]
 
     def teardown(self) -> None:
-        """Compare what is committed."""
+        """Compare committed events."""
         self.connection.rollback()
         self.now = self.committed
         self.the_transaction_sees_what_the_model_sees()
@@ -162,7 +162,7 @@ class Model(RuleBasedStateMachine):
 
 @pytest.mark.both_postgres
 def test_the_store_does_as_the_model_does(database_url: str) -> None:
-    """Any sequence of calls and transaction ends leaves exactly what a dictionary of lists would hold."""
+    """Any sequence of calls and transaction ends leaves exactly the content of a dictionary of lists."""
     machine = type("Machine", (Model,), {"url": database_url})
 
     run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""What a page returned is durable before anybody publishes it, on any server and by any role; nobody else sees how."""
+"""A returned page is durable before anybody publishes it, on any server and by any role; the barrier is invisible."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The reader's hard cases, each by hand: a world in which every step is placed, and what the reader must make of it."""
+"""The reader's hard cases, each by hand: a world in which every step is placed, and the expected pages."""
 
 from collections.abc import Iterable, Iterator
 
@@ -25,7 +25,7 @@ def names(rows: Iterable[Row]) -> list[str]:
 
 
 def pages(reader: GapReader) -> Iterator[list[Row]]:
-    """Read as the relay does, leaving out what is in flight."""
+    """Read as the relay does, leaving out messages in flight."""
     flight: set[int] = set()
     while True:
         rows = reader.read(lambda: flight)

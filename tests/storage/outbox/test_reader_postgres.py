@@ -127,7 +127,7 @@ def test_a_backlog_is_read_in_pages_without_tearing_a_transaction(
 def test_a_parked_stream_is_read_up_to_its_parked_event(
     database_url: str, connect: Callable[[], Connection], others: int
 ) -> None:
-    """What is below goes out, the parked event and those behind it wait; other streams and held topics are as ever."""
+    """Events below go out, the parked event and those behind it wait; other streams and held topics are as ever."""
     writer = connect()
     note(writer, 1, 2)
     last = note(writer, 1)

@@ -18,7 +18,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 5), st.integers(0, 
 
 
 class Schedules(RuleBasedStateMachine):
-    """Writers, a reader and its relay; whatever they do, each stream's first deliveries follow its versions."""
+    """Writers, a reader and its relay; under any schedule, each stream's first deliveries follow its versions."""
 
     @initialize(
         limit=st.integers(1, 6),
@@ -40,7 +40,7 @@ class Schedules(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        """Start a reader, which knows only the outbox; what was in flight is sent again."""
+        """Start a reader, which knows only the outbox; messages in flight are sent again."""
         self.flight.clear()
         self.reader = GapReader(self.world, **self.sizes)
         self.reader.start_pending()
@@ -66,7 +66,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(count=st.integers(0, 5))
     def settle(self, count: int) -> None:
-        """Settle what has been acknowledged."""
+        """Settle acknowledged messages."""
         for position in sorted(self.flight)[:count]:
             self.world.outbox.discard(position)
             self.flight.discard(position)
@@ -111,7 +111,7 @@ class Schedules(RuleBasedStateMachine):
         self.world.append(transaction, stream)
 
     def take(self, rows: list[gap_reader.Row]) -> None:
-        """Deliver, and note what comes before its time."""
+        """Deliver, and note messages that come before their time."""
         for position, _, stream, version in rows:
             expected = self.delivered.get(stream, 0) + 1
             if version > expected:
@@ -161,7 +161,7 @@ class Storm(Schedules):
         self.teardown()
 
     def draw(self, most: int) -> list[tuple[int, int, int]]:
-        """Choose what writers do."""
+        """Choose the writers' actions."""
         dice = self.chance.randint
         return [(self.chance.choice(KINDS), dice(0, 5), dice(0, 2)) for _ in range(dice(0, most))]
 

@@ -64,7 +64,7 @@ def fire(url: str) -> None:
 
 
 def test_a_store_without_a_broker_is_pruned_when_its_read_models_are_through(database_url: str) -> None:
-    """`Catalog(…, published=False)`: nothing waits in the outbox, so what projectors have applied can go."""
+    """`Catalog(…, published=False)`: nothing waits in the outbox, so events that projectors have applied can go."""
     shop = catalog(published=False)
     with psycopg.connect(database_url) as session:
         EventStore(shop).append(session, shop.stream("order", 1), Noted(), Noted())

@@ -102,7 +102,7 @@ class World:
             del self.owners[stream]
 
     def holders(self) -> frozenset[str]:
-        """Return what pg_locks lists now."""
+        """Return the rows of pg_locks."""
         return frozenset(transaction.holder for transaction in self.transactions if transaction.locked)
 
     def horizon(self) -> Horizon:

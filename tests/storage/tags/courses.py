@@ -41,12 +41,12 @@ store = EventStore(school)
 
 
 def seats_of(course: str) -> QueryItem:
-    """Return what is asked of a course."""
+    """Return the query for a course."""
     return QueryItem([f"course:{course}"], types=[Subscribed, Unsubscribed])
 
 
 def courses_of(student: str) -> QueryItem:
-    """Return what is asked of a student."""
+    """Return the query for a student."""
     return QueryItem([f"student:{student}"], types=[Subscribed, Unsubscribed])
 
 
@@ -72,5 +72,5 @@ def subscribe(connection: Synchronous, course: str, student: str, *, place: str)
 
 
 def enrol(connection: Synchronous, *pairs: tuple[str, str], place: str = "x") -> None:
-    """Subscribe students, whoever has room."""
+    """Subscribe students to courses with room."""
     store.append_many(connection, [Append(school.stream("subscription", place), [Subscribed(*pair) for pair in pairs])])

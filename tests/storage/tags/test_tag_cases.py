@@ -27,7 +27,7 @@ class Waiting:
         assert not self._future.done(), "it did not wait"
 
     def result(self) -> object:
-        """Return what the call returns, or raise what it raises."""
+        """Return the result of the call, or raise its error."""
         try:
             return self._future.result(timeout=60)
         finally:
@@ -66,7 +66,7 @@ def test_an_event_that_waited_for_a_tag_has_a_higher_position(database_url: str)
 
 
 def test_an_event_between_the_statements_of_a_query_is_found(database_url: str) -> None:
-    """A query has seen what it has returned, and nothing more, however many statements it takes."""
+    """A query has seen only the events it returned, in any number of statements."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
         items = store._items([seats_of("c1")])
         steps = tags.query_steps(store._sql, items, store.sealing)
@@ -95,7 +95,7 @@ def test_an_event_in_place_of_a_rolled_back_one_is_found(database_url: str) -> N
 
 
 def test_tags_are_locked_in_one_order(database_url: str) -> None:
-    """A call that waits for a tag holds none that comes after it, in whatever order its events have them."""
+    """A call that waits for a tag holds none of the later ones, in any order of its events."""
     with (
         psycopg.connect(database_url) as connection,
         psycopg.connect(database_url) as other,

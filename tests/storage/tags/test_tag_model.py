@@ -21,7 +21,7 @@ WRITERS = st.integers(0, 2)
 
 @dataclass(frozen=True)
 class Event:
-    """What the model knows of an event; its number is told by its course."""
+    """An event in the model; its number is that in its course."""
 
     number: int
     kind: str
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass
 class Writer:
-    """A transaction: what it has written and locked, and what it was at each open savepoint."""
+    """A transaction: its events and locks, and its state at each open savepoint."""
 
     connection: psycopg.Connection[Any]
     written: list[Event] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Asked:
-    """A decision, and what there was when it was read."""
+    """A decision, and the events at the time of its reading."""
 
     decision: Decision
     items: tuple[tuple[frozenset[str], str], ...]
@@ -58,7 +58,7 @@ class Asked:
 
 
 class Model(RuleBasedStateMachine):
-    """What is committed, in order, and what each transaction adds."""
+    """The committed events, in order, and those that each transaction adds."""
 
     url = ""
 
@@ -79,7 +79,7 @@ class Model(RuleBasedStateMachine):
             connection.execute("alter table eventkit.events enable trigger all")
 
     def visible(self, writer: Writer) -> list[Event]:
-        """Return what a transaction sees, in order of position."""
+        """Return the events that a transaction sees, in order of position."""
         return sorted([*self.committed, *writer.written], key=lambda event: event.number)
 
     @rule(
@@ -91,7 +91,7 @@ class Model(RuleBasedStateMachine):
         ),
     )
     def query(self, which: int, items: list[tuple[frozenset[str], str]]) -> None:
-        """Read a decision: what is visible and matches any item, in order, each event once."""
+        """Read a decision: visible events that match any item, in order, each once."""
         writer = self.writers[which]
         asked = [QueryItem(sorted(tags), types=[TYPES[kind]] if kind else []) for tags, kind in items]
         decision = store.query(writer.connection, *asked)
@@ -178,7 +178,7 @@ class Model(RuleBasedStateMachine):
                 assert found == [event.number for event in self.visible(writer) if tag in event.tags]
 
     def teardown(self) -> None:
-        """Compare what is committed."""
+        """Compare committed events."""
         for which in range(3):
             self.end(which, keep=False)
         self.each_transaction_sees_what_the_model_sees()
@@ -189,7 +189,7 @@ class Model(RuleBasedStateMachine):
 
 @pytest.mark.both_postgres
 def test_tags_and_decisions_do_as_the_model_does(database_url: str) -> None:
-    """Whatever three transactions do at once, a decision holds exactly while nothing that it saw has changed."""
+    """In any interleaving of three transactions, a decision holds exactly while none of its events has changed."""
     machine = type("Machine", (Model,), {"url": database_url})
 
     run_state_machine_as_test(

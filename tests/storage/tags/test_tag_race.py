@@ -51,7 +51,7 @@ rooms = Decisions(store, Room, snapshots=Snapshots(every=3))
 
 
 def by_model(connection: psycopg.Connection, course: str, student: str, *, place: str) -> bool:
-    """Do what `subscribe` does, by a decision model with snapshots."""
+    """Do as `subscribe` does, by a decision model with snapshots."""
     room = rooms.load(connection, course, student)
     taken = sum(one == course for one, _ in room.standing)
     if taken >= SEATS or len(room.standing) - taken >= COURSES or (course, student) in room.standing:
@@ -109,7 +109,7 @@ class Writer(threading.Thread):
 
 @pytest.mark.both_postgres
 def test_no_course_is_overbooked_and_no_student_overloaded(database_url: str) -> None:
-    """Whatever the callers' isolation, savepoints and rollbacks, with snapshots and without, no decision is stale."""
+    """Under any isolation, savepoints and rollbacks, with snapshots and without, no decision is stale."""
     until = time.monotonic() + SECONDS
     writers = [Writer(database_url, seed, until) for seed in range(WRITERS)]
     for writer in writers:

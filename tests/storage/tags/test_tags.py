@@ -136,7 +136,7 @@ def test_decisions_that_write_each_others_tags_do_not_both_commit(database_url: 
 
 
 def test_an_event_that_a_decision_saw_and_a_savepoint_took_back_is_a_conflict(database_url: str) -> None:
-    """A decision on what never happened does not hold, although nothing newer is there."""
+    """A decision on an event that never happened does not hold, although nothing newer is there."""
     with psycopg.connect(database_url) as connection:
         connection.execute("savepoint before")
         enrol(connection, ("c1", "s1"))
@@ -174,7 +174,7 @@ def test_the_callers_own_events_count(database_url: str) -> None:
 
 @pytest.mark.parametrize("level", ["REPEATABLE_READ", "SERIALIZABLE"])
 def test_a_stricter_caller_is_told_by_postgresql(database_url: str, level: str) -> None:
-    """Where the snapshot hides what has come, the lock of the tag ends the transaction with 40001."""
+    """Where the snapshot hides new events, the lock of the tag ends the transaction with 40001."""
     with psycopg.connect(database_url) as other:
         enrol(other, ("c1", "s1"))
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
@@ -190,7 +190,7 @@ def test_a_stricter_caller_is_told_by_postgresql(database_url: str, level: str) 
 
 
 def test_a_retry_with_ids_is_recognised_before_a_conflict_is_raised(database_url: str) -> None:
-    """After an unknown commit the same ids at the same place are a success, whatever has come since."""
+    """After an unknown commit the same ids at the same place are a success, in spite of later events."""
     ids = [uuid4()]
     with psycopg.connect(database_url) as connection:
         decision = store.query(connection, seats_of("c1"))
@@ -224,7 +224,7 @@ def test_decision_guard_and_expectation_hold_together_or_nothing_is_written(data
 
 
 def test_an_append_has_tags_of_its_own_beside_those_of_its_type(database_url: str) -> None:
-    """`tags=` adds to what the type declares."""
+    """`tags=` adds to the tags that the type declares."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, PLACE, Subscribed("c1", "s1"), Subscribed("c2", "s1"), tags=["term:2026"])
         found = store.query(connection, QueryItem(["term:2026", "course:c2"]))

@@ -77,7 +77,7 @@ def test_events_of_a_type_that_was_renamed_are_found_and_are_conflicts(database_
 
 
 def test_a_decision_whose_last_event_was_pruned_is_taken_again(url: str) -> None:
-    """It is a conflict once; what is read afterwards lacks the pruned events."""
+    """It is a conflict once; later queries lack the pruned events."""
     with psycopg.connect(url) as connection:
         placed(connection, "a")
         decision = store.query(connection, ITEM)
@@ -129,7 +129,7 @@ class Orders(DecisionModel):
 
 
 def test_no_snapshot_outlives_pruning_archiving_and_restoring(url: str, tmp_path: Path) -> None:
-    """A model is what its query returns, whatever was taken from the store or put back."""
+    """A model is the fold of its query, after any removal from the store or return to it."""
     decisions = Decisions(store, Orders, snapshots=Snapshots(every=1))
     plain = Decisions(store, Orders)
     with psycopg.connect(url) as connection, psycopg.connect(url, autocommit=True) as operator:
