@@ -1,4 +1,4 @@
-"""The roads to the brokers: `open_transport` is the one look-up; one file a broker; imports are lazy."""
+"""Transports to the brokers, one folder each; `open_transport` imports the one that a URL names."""
 
 from eventkit.transports.base import Finding, Flag, Publisher, Reports, Subscription, Transport, open_transport
 

@@ -1,9 +1,10 @@
-"""The seam to the brokers, and the contract that every transport keeps (tests/transports/contract.py holds them to it).
+"""The interface to the brokers, and the contract of every transport (tests/transports/contract.py tests it).
 
-Order: messages with one key arrive in the order in which one publisher was given them.
-Durability: a confirmed message survives the broker's crash. Redelivery: what was not acknowledged is delivered again,
-to this member of the group or to another. Partial failure: each message is accounted for by itself.
-What a broker cannot do is a flag of the closed list `Flag`; those four are not on it.
+Order: messages with one key arrive in the order in which one publisher sent them.
+Durability: a confirmed message survives the broker's crash.
+Redelivery: an unacknowledged message is delivered again, to this member of the group or to another.
+Partial failure: each message is reported by itself.
+Every transport keeps these four. Other limits of a broker are flags of the closed list `Flag`.
 """
 
 import logging
@@ -23,19 +24,19 @@ logger = logging.getLogger("eventkit.transports")
 
 
 class Flag(Enum):
-    """What a transport cannot do; the only differences that are allowed."""
+    """A limit of a transport; transports differ in nothing else."""
 
-    NO_HISTORY = auto()  # a group that comes later finds nothing of before: take it from the store
-    ONE_PROCESS = auto()  # nothing leaves this process
+    NO_HISTORY = auto()  # a new group gets no earlier messages: read them from the store
+    ONE_PROCESS = auto()  # messages stay in this process
 
 
 class Reports(msgspec.Struct):
-    """What became of messages, by tag. Anything but `confirmed` ends the publisher: see `Publisher.abandon`."""
+    """The results of sending, by tag. Any failure ends the publisher: see `Publisher.abandon`."""
 
     confirmed: list[int] = msgspec.field(default_factory=list)  # durable at the broker
     refused: dict[int, str] = msgspec.field(
         default_factory=dict
-    )  # the broker will never take this event: too large, invalid; tag -> reason
+    )  # tag -> reason; the broker will never accept this event: too large, invalid
     held: dict[str, str] = msgspec.field(
         default_factory=dict
     )  # topic -> reason: unknown, forbidden, changed; the events are innocent
@@ -43,27 +44,27 @@ class Reports(msgspec.Struct):
 
     @property
     def failed(self) -> bool:
-        """Whether the publisher is finished."""
+        """Whether the publisher has ended."""
         return bool(self.refused or self.held or self.lost)
 
-    def told(self) -> "Reports":
-        """Return what is left of these once they were told: a confirmation is told once, a failure again and again."""
+    def failures(self) -> "Reports":
+        """Return the failures alone: a confirmation is reported once, a failure in every later report too."""
         return Reports([], self.refused, self.held, self.lost)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One setting of a broker, and whether what it confirms is safe with it."""
+    """One setting of a broker, and whether confirmed messages are safe with it."""
 
     setting: str
     found: str
     wanted: str
     safe: bool
-    reason: str  # what is lost where it is not safe, and what to do
-    stops: bool = True  # whether nothing starts where it is not safe; else that is said, and only the doctor fails
+    reason: str  # names the loss that an unsafe value causes, and the cure
+    stops: bool = True  # whether an unsafe value stops a start; else it is logged, and only the doctor fails
 
 
 def refuse_losses(findings: Sequence[Finding]) -> None:
-    """Raise ConfigurationError when a setting loses what the broker confirms; log what may lose it with a machine."""
+    """Raise ConfigurationError for settings that lose confirmed messages; log the unsafe ones that do not stop."""
     for finding in findings:
         if not finding.safe and not finding.stops:
             logger.warning("%s is %s, not %s: %s", finding.setting, finding.found, finding.wanted, finding.reason)
@@ -77,16 +78,16 @@ def refuse_losses(findings: Sequence[Finding]) -> None:
 
 
 class Mark(NamedTuple):
-    """A place in a shard: what is before it has been delivered. `topic_id` is the topic's identity at its broker."""
+    """A place in a shard: every message before it was delivered. `topic_id` is the topic's identity at its broker."""
 
     topic: str
     shard: int
     topic_id: str
-    place: tuple[int, ...]  # numbers of the broker's, compared from the left
+    place: tuple[int, ...]  # the broker's numbers, compared from the left
 
 
 class Range(NamedTuple):
-    """What a shard has: a reader may begin at any place from `low` to `high`."""
+    """The places of a shard: a reader may begin at any place from `low` to `high`."""
 
     topic: str
     shard: int
@@ -100,104 +101,103 @@ class Range(NamedTuple):
         return self.topic, self.shard
 
     def __str__(self) -> str:
-        """Name the shard."""
+        """Return the shard's name."""
         return f"{self.topic}, shard {self.shard},"
 
 
 Resume = Callable[[Sequence[Range]], Mapping[tuple[str, int], tuple[int, ...]]]
-"""Says where a member begins to read the shards that it is given; called by its own thread, within `receive`."""
+"""Returns the places at which a member begins to read its shards; called by the member's thread, within `receive`."""
 
 
 class Publisher(Protocol):
     """Sends messages, in order per key, several batches in flight.
 
-    Used by one thread. Never raises for what a message did: it reports.
+    Used by one thread. A message's failure is never raised: it is reported.
     """
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Take messages over, each with an integer tag of its own; wait only while the client's queue is full."""
+        """Queue messages, each with its own integer tag; wait only while the client's queue is full."""
 
     def reports(self, timeout: float) -> Reports:
-        """Return what is known since the last call, waiting up to `timeout` seconds for the first report.
+        """Return the results since the last call, waiting up to `timeout` seconds for the first one.
 
-        A relay asks with 0, every few milliseconds: what was sent goes on its way without it.
+        A relay calls it with 0 every few milliseconds. Sending does not depend on this call.
 
-        When it `failed`, some messages may be unaccounted for: call `abandon`, use a new publisher.
+        After a failure some messages may be in no report: call `abandon`, then use a new publisher.
         """
 
     def abandon(self) -> Reports:
-        """Stop, throw away what was not sent, and return the last word on this publisher; takes four seconds at most.
+        """Stop, discard the unsent messages, and return the last results; takes four seconds at most.
 
-        Messages in none of the reports may still arrive later (as duplicates).
+        Messages in no report may still arrive later, as duplicates.
         """
 
     def close(self, timeout: float) -> Reports:
-        """Send what is queued, wait for its reports, and close.
+        """Send the queued messages, wait up to `timeout` seconds for their results, and close.
 
-        What is unconfirmed at the time limit is in no report.
+        Messages that are unconfirmed at the time limit are in no report.
         """
 
 
-MAX_BYTES = 8_000_000  # of one call of `receive`, and nearly that of what a client holds ready for the next
+MAX_BYTES = 8_000_000  # of one call of `receive`; a client holds about as much ready for the next call
 
 
 class Subscription(Protocol):
     """One member of a group that shares the topics' messages. Used by one thread.
 
-    What a member holds in memory is bounded by bytes: `receive` returns what it has once that is `MAX_BYTES`, give or
-    take a few messages, however many more there are.
+    Bytes bound a member's memory: `receive` returns once it has about `MAX_BYTES`, however many more messages wait.
     """
 
     @property
     def is_new(self) -> bool:
-        """Whether the group had no place at the broker before: what was sent before, a broker may not have kept."""
+        """Whether the group had no place at the broker before; the broker may not have kept earlier messages."""
 
     @property
     def ready(self) -> bool:
-        """Whether this member has its part of the group and has looked there: until then nothing means nothing."""
+        """Whether this member has its shards and has read from them; before that, an empty result proves nothing."""
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
         """Return at most `limit` messages as soon as there are some; an empty list after `timeout` seconds.
 
-        Messages of one key come in order and to one member at a time. A member that joins or leaves changes the shares
-        only within this call, so nothing is taken away while a batch is being applied.
+        Messages of one key come in order and to one member at a time. Members that join or leave change the shares
+        only within this call, so a member keeps its shards while it applies a batch.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Never deliver these, nor earlier ones of their keys, to this group again.
+        """Acknowledge these messages and the earlier ones of their keys: this group never gets them again.
 
-        Losing it means a redelivery, no more.
+        A lost acknowledgement causes a redelivery, nothing else.
         """
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the places behind these messages, the last that were received; none where a broker has no places."""
+        """Return the places behind these messages, the last received ones; an empty list if the broker has none."""
 
     def close(self) -> None:
-        """Leave the group; what was not acknowledged goes to others. Takes five seconds at most."""
+        """Leave the group; other members get the unacknowledged messages. Takes five seconds at most."""
 
 
 class Transport(Protocol):
-    """One broker's road."""
+    """A connection to one broker."""
 
     flags: frozenset[Flag]
 
     def publisher(self, *, to_listeners: bool = False) -> Publisher:
         """Return a new publisher; it may connect in the background.
 
-        `to_listeners`: for what concerns nobody who is not listening; where nobody is, it is confirmed all the same.
+        `to_listeners`: only present listeners need these messages; they are confirmed without any listener too.
         """
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> Subscription:
         """Join a group; a group's first member starts at the earliest message.
 
-        Where the broker has places and `resume` is given, it says where each shard is read from. TopicUnusable when a
-        topic is missing.
+        `resume` returns the place at which to read each shard; a broker without places does not call it.
+        TopicUnusable when a topic is missing.
         """
 
     def listen(self, topics: Sequence[str]) -> Subscription:
-        """Return a reader of its own, from now on: what is sent after this has returned, it receives.
+        """Return a reader without a group: it receives every message that is sent after this call has returned.
 
-        It shares with nobody, acknowledges nothing and leaves nothing behind. TopicUnusable when a topic is missing.
+        It acknowledges nothing and leaves nothing at the broker. TopicUnusable when a topic is missing.
         """
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
@@ -207,34 +207,35 @@ class Transport(Protocol):
         """Return how many partitions (or shards) each topic has; TopicUnusable when one is missing."""
 
     def check(self, topics: Sequence[str] = ()) -> str:
-        """Return a line that names the broker, and its version where it tells one; or raise TransportUnavailable.
+        """Return a line that names the broker, and its version if known.
 
-        ConfigurationError where its settings, or those of these topics, lose what it confirms.
+        TransportUnavailable when it does not answer. ConfigurationError when its settings, or those of these topics,
+        lose confirmed messages.
         """
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
-        """Return what the settings of the broker, and of these topics, mean for what it confirms."""
+        """Return the settings of the broker, and of these topics, that decide whether confirmed messages are safe."""
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics for an owner where nobody has; return whose each is, without those that are missing.
+        """Claim unclaimed topics for an owner; return the owner of each topic that exists.
 
-        A claim is renewed by claiming again. TransportError where this user may not.
+        Claiming again renews a claim. TransportError when this user has no right to claim.
         """
 
     def release(self, topic: str) -> None:
-        """Take a claim away, whoever has it."""
+        """Remove a topic's claim, for any owner."""
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return the groups that may have places in these topics, as far as the broker tells."""
+        """Return the groups that may have places in these topics, as far as the broker lists them."""
 
     def forget(self, topics: Sequence[str], group: str) -> None:
-        """Remove a group, with its place in these topics; one that is not there is gone.
+        """Remove a group, with its places in these topics; a missing group is no error.
 
-        TransportError where it has members, or where the broker cannot remove it.
+        TransportError when it has members, or when the broker cannot remove it.
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 _CLIENTS = {"kafka": "confluent_kafka", "rabbitmq": "pika", "redis": "redis", "activemq": "stomp"}
@@ -253,14 +254,14 @@ _MODULES = {
 def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transport:
     """Open the transport that a URL names: `kafka://host:9092,host2:9092`, `local://name`.
 
-    Options pass through to the client.
+    Options pass through to the client. ConfigurationError for an unknown scheme, a wrong option or a missing client.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
     scheme = scheme if re.fullmatch(r"[a-z][a-z0-9+]{0,20}", scheme) else "another"
     module = _MODULES.get(scheme)
     if module is None:
         known = ", ".join(f"{name}://" for name in _MODULES)
-        # Without the URL: where it is mangled, nobody can tell what of it is a password.
+        # The message leaves out the URL: a mangled URL may have a password anywhere.
         msg = f"the transport URL has the scheme {scheme!r}; known are {known}, as in kafka://host:9092"
         raise ConfigurationError(msg)
     try:
@@ -271,7 +272,7 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
 
 
 def _no_client(broker: str, error: Exception) -> ConfigurationError:
-    """Say that a broker's client is not installed, or that a file of its name is in its place."""
+    """Return the error for a client that is not installed, or is shadowed by a file of its name."""
     client = _CLIENTS.get(broker, broker)
     there = sys.modules.get(client)
     place = getattr(there, "__file__", None)
@@ -284,7 +285,7 @@ def _no_client(broker: str, error: Exception) -> ConfigurationError:
 
 
 def open_history(url: str, options: Mapping[str, str] | None = None) -> Transport | None:
-    """Open a transport that keeps history; None where the one that the URL names does not."""
+    """Open the transport that a URL names; return None if it keeps no history."""
     transport = open_transport(url, options)
     if Flag.NO_HISTORY in transport.flags:
         transport.close()

@@ -1,7 +1,6 @@
-"""Messages that have arrived and that nobody has taken yet, handed out by bytes. Its owner's lock guards it.
+"""Messages that have arrived and wait for `receive`, bounded by bytes. Its owner's lock guards it.
 
-A client that is given messages by its broker, and does not ask for each, holds them here. An owner that can make its
-broker wait does so while `is_full`.
+A client whose broker pushes messages keeps them here. An owner that can make its broker wait does so while `is_full`.
 """
 
 from collections import deque
@@ -9,35 +8,32 @@ from collections import deque
 from eventkit.domain.message import Message, size_of
 from eventkit.transports.base import MAX_BYTES
 
-ROOM = 16_000_000  # bytes from which on a buffer is full
-OVERHEAD = 500  # bytes that a message counts beside its value
+CAPACITY = 16_000_000  # bytes; a buffer with more is full
+OVERHEAD = 500  # bytes counted for each message besides its value
 
 
 class Buffer:
-    """What has arrived, in order."""
+    """Messages in the order of their arrival."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        """Start empty."""
+    def __init__(self, capacity: int = CAPACITY) -> None:
         self.size = 0  # bytes
-        self._room = room
+        self._capacity = capacity
         self._messages: deque[Message] = deque()
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
         return bool(self._messages)
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should come for now."""
-        return self.size > self._room
+        """Whether the broker should pause."""
+        return self.size > self._capacity
 
     def add(self, message: Message) -> None:
-        """Add one at the end."""
         self._messages.append(message)
         self.size += size_of(message) + OVERHEAD
 
     def take(self, limit: int) -> list[Message]:
-        """Return up to `limit` messages, and no more once they have `MAX_BYTES`."""
+        """Remove and return up to `limit` messages, of about `MAX_BYTES` at most."""
         messages = self._messages
         if self.size <= MAX_BYTES and len(messages) <= limit:
             self._messages, self.size = deque(), 0
@@ -51,7 +47,7 @@ class Buffer:
         return found
 
     def drop(self, topic: str, shard: int) -> None:
-        """Drop those of a shard."""
+        """Drop the messages of a shard."""
         kept = [each for each in self._messages if each.topic != topic or each.tag.shard != shard]
         self._messages = deque(kept)
         self.size = sum(size_of(each) + OVERHEAD for each in kept)

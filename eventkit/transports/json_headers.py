@@ -1,4 +1,4 @@
-"""A message for a broker whose own headers are few or none: its headers are one JSON object, its value is bytes."""
+"""Message headers as one JSON object, for a broker with few headers or none."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def headers_as_json(message: Message) -> bytes:
 
 
 def headers_from_json(text: bytes | str) -> Headers:
-    """Return the headers that a JSON object has; ValueError where it is none, or holds more than text and null."""
+    """Return the headers in a JSON object; ValueError for another text, or for values other than text and null."""
     try:
         return list(_decode(text).items())
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -21,7 +21,7 @@ def headers_from_json(text: bytes | str) -> Headers:
 
 
 def value_as_bytes(message: Message) -> bytes:
-    """Return what a message says, as it is sent."""
+    """Return a message's value as it is sent."""
     value = message.value
     return value.encode() if isinstance(value, str) else value
 

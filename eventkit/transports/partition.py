@@ -1,7 +1,7 @@
-"""The partition of a key, as the Java client's default partitioner has it: every Kafka client agrees on it.
+"""The partition of a key, computed as the Java client's default partitioner does, so that all Kafka clients agree.
 
-We compute it ourselves from a partition count that never changes under a running producer; the client's own
-partitioner would follow a new count and split a stream in silence.
+It is computed here from a partition count that never changes under a running producer. The client's own partitioner
+would follow a new count, and would split a stream without an error.
 """
 
 import struct
@@ -18,7 +18,7 @@ def partition_of(key: str, count: int) -> int:
 
 
 def murmur2(data: bytes) -> int:
-    """Return Kafka's murmur2 hash as an unsigned number."""
+    """Return Kafka's murmur2 hash as an unsigned number (org.apache.kafka.common.utils.Utils.murmur2)."""
     length = len(data)
     result = (_SEED ^ length) & _MASK
     whole = length & ~3

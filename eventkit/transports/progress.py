@@ -1,8 +1,7 @@
-"""How far one member of a group is in one partition: delivered, acknowledged, and the offset to resume at.
+"""The progress of one member of a group in one partition: delivered, acknowledged, and the offset to resume at.
 
-Acknowledging a message covers the earlier ones of its key, never those of other keys, so the place to resume at is the
-first message that nobody acknowledged. Only messages that were not acknowledged take memory, however many others came
-after them.
+An acknowledgement covers the earlier messages of its key, never those of other keys. So reading resumes at the first
+unacknowledged message. Only unacknowledged messages take memory, however many others follow them.
 """
 
 
@@ -12,28 +11,28 @@ class PartitionProgress:
     __slots__ = ("_acknowledged", "_delivered", "_end", "resume")
 
     def __init__(self) -> None:
-        self.resume: int | None = None  # the offset of the first that is not acknowledged, or the one after the last
-        self._end: int | None = None  # the offset after the last that was delivered
+        self.resume: int | None = None  # the offset of the first unacknowledged message, or the one after the last
+        self._end: int | None = None  # the offset after the last delivered message
         self._delivered: list[tuple[int, str]] = []
         self._acknowledged: dict[str, int] = {}
 
     @property
     def is_clear(self) -> bool:
-        """Whether everything noted was acknowledged."""
+        """Whether every recorded delivery was acknowledged."""
         return not self._delivered
 
     def delivered(self, offset: int, key: str) -> None:
-        """Note a delivery; offsets rise."""
+        """Record a delivery; offsets rise."""
         self._delivered.append((offset, key))
         self._end = offset + 1
 
     def acknowledge(self, offset: int, key: str) -> None:
-        """Cover this message and the earlier ones of its key."""
+        """Acknowledge this message and the earlier ones of its key."""
         if offset > self._acknowledged.get(key, -1):
             self._acknowledged[key] = offset
 
     def advance(self) -> bool:
-        """Move `resume` over what is acknowledged; return whether it moved."""
+        """Move `resume` behind the acknowledged messages; return whether it moved."""
         before, acknowledged = self.resume, self._acknowledged
         if acknowledged and self._delivered:
             left = [each for each in self._delivered if acknowledged.get(each[1], -1) < each[0]]

@@ -1,7 +1,7 @@
-"""Messages as a transport gives them, whatever came: what is not of our form becomes a message that says so.
+"""Builds messages from untrusted parts: an unreadable delivery becomes a message with the reason.
 
-Anybody who may write to a topic may write anything, so nothing here raises. A message that cannot be read keeps its
-bytes, as far as they have a place: the body as its value, what else there was among its headers.
+Every writer of a topic may write anything, so nothing here raises. An unreadable message keeps its bytes: the body as
+its value, the other parts among its headers.
 """
 
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ from typing import Any
 
 from eventkit.domain.message import Headers, Message
 
-OURS = "ce_"  # how the names of headers begin that eventkit reads
+OURS = "ce_"  # prefix of the headers that eventkit reads
 
 
 def received(topic: str, key: Any, value: Any, headers: Iterable[tuple[Any, Any]], tag: Any) -> Message:  # noqa: ANN401
-    """Make a message of parts that may be of any type."""
-    readable, other = _sorted_out(headers)
+    """Return a message made of parts of any type."""
+    readable, other = _split(headers)
     body = _as_bytes(value)
     faults = [
-        f"its {what} is {type(part).__name__}, no text"
-        for what, part in (("key", key), *((f"header {name!r}", part) for name, part in other if _is_read(name)))
+        f"its {name} is {type(part).__name__}, no text"
+        for name, part in (("key", key), *((f"header {header!r}", part) for header, part in other if _is_read(header)))
         if not (part is None or _is_text(part))
     ]
     if not isinstance(value, str | bytes | bytearray | memoryview | None):
@@ -37,13 +37,13 @@ def unreadable(
     others: Iterable[tuple[object, object]] = (),
     tag: Any,  # noqa: ANN401 a transport's own
 ) -> Message:
-    """Make a message of what is none, and of all that there is of it."""
+    """Return a message for an unreadable delivery, with its reason and all its parts."""
     headers: Headers = [(as_text(name), as_text(part)) for name, part in others if part is not None]
     return Message(topic, as_text(key), value, headers, tag, reason)
 
 
 def as_text(part: object) -> str:
-    """Return anything as text that can be kept; what is no UTF-8 by its codes."""
+    """Return any part as text that PostgreSQL can store; bytes outside UTF-8 as escape codes."""
     if isinstance(part, str):
         return part.encode(errors="backslashreplace").decode()
     if isinstance(part, bytes):
@@ -51,8 +51,8 @@ def as_text(part: object) -> str:
     return "" if part is None else repr(part).encode(errors="backslashreplace").decode()
 
 
-def _sorted_out(headers: Iterable[tuple[Any, Any]]) -> tuple[Headers, list[tuple[Any, Any]]]:
-    """Return the headers that are text, and the others: numbers and tables may be the broker's own."""
+def _split(headers: Iterable[tuple[Any, Any]]) -> tuple[Headers, list[tuple[Any, Any]]]:
+    """Return the headers that are text, and the others: a broker adds numbers and tables."""
     readable: Headers = []
     other: list[tuple[Any, Any]] = []
     for name, value in headers:

@@ -1,4 +1,4 @@
-"""The topics of one subscription by their identities, and where to resume reading them: what Kafka and Redis share."""
+"""The topics of one subscription with their identities, and the places to resume at; used by Kafka and Redis."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,13 +10,13 @@ Place = tuple[int, ...]
 
 
 class Resumption(NamedTuple):
-    """The identity of each topic, and who says where to resume; None: the broker does."""
+    """The identity of each topic, and the function that returns where to resume; None: the broker decides."""
 
     topics: Mapping[str, str]
     resume: Resume | None = None
 
     def starts(self, ranges: Mapping[Shard, tuple[Place, Place]]) -> Mapping[Shard, Place]:
-        """Return where to read each of these shards from, given what each has."""
+        """Return the place at which to read each shard, given its lowest and highest place."""
         if self.resume is None or not ranges:
             return {}
         return self.resume([Range(*shard, self.topics[shard[0]], low, high) for shard, (low, high) in ranges.items()])

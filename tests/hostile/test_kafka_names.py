@@ -58,5 +58,5 @@ def test_a_header_with_any_name_ends_no_reader(broker: Broker) -> None:
 
     assert [message.value for message in received] == [b"some"] * len(NAMES)
     reasons = [message.unreadable for message in received]
-    assert reasons == [*[None] * len(WARM), "the name of a header is no UTF-8", None, None, None]
+    assert reasons == [*[None] * len(WARM), "the name of a header is not UTF-8", None, None, None]
     library.rd_kafka_destroy(producer)

@@ -232,14 +232,14 @@ def test_a_long_idle_partition_is_cold_again(transport: KafkaTransport, small_to
     """After an hour without messages the broker may have forgotten the producer: the first event goes alone again."""
     publisher = transport.publisher()
     deliver(publisher, [message(small_topic, "order-1", 0)])
-    publisher._lanes.cool()
-    publisher._lanes.cool()  # an hour and another one later
+    publisher._gates.cool()
+    publisher._gates.cool()  # an hour and another one later
 
     publisher.send([message(small_topic, "order-1", tag) for tag in range(1, 4)])
-    lane = publisher._lanes.find(small_topic, "order-1")
+    gate = publisher._gates.find(small_topic, "order-1")
 
-    assert lane is not None
-    assert (lane.probing, len(lane.waiting)) == (True, 2)
+    assert gate is not None
+    assert (gate.probing, len(gate.waiting)) == (True, 2)
     assert sorted(await_reports(publisher, 3).confirmed) == [1, 2, 3]
     publisher.close(1)
 

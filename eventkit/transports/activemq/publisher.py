@@ -48,31 +48,31 @@ class ActivePublisher:
         self._destinations: dict[tuple[str, str], str] = {}
         self._number = 0
         self._under_way: Transaction | None = None
-        self._verdict = Reports()
+        self._results = Reports()
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send all, up to the first that fails."""
         batch: list[Message] = []
         size = 0
         for message in messages:
-            if self._verdict.failed or not self._may_go(message.topic):
+            if self._results.failed or not self._may_go(message.topic):
                 break
             batch.append(message)
             size += len(message.value)
             if len(batch) == _BATCH or size > _BATCH_BYTES:
                 self._transact(batch)
                 batch, size = [], 0
-        if batch and not (self._verdict.lost or self._verdict.refused):
+        if batch and not (self._results.lost or self._results.refused):
             self._transact(batch)
 
     def reports(self, timeout: float) -> Reports:
         """Return what is known since the last call."""
         if self._under_way:
-            self._land(0 if self._verdict.confirmed or self._verdict.failed else timeout)
-        elif not (self._verdict.confirmed or self._verdict.failed):
+            self._land(0 if self._results.confirmed or self._results.failed else timeout)
+        elif not (self._results.confirmed or self._results.failed):
             time.sleep(timeout)
-        verdict, self._verdict = self._verdict, self._verdict.told()
-        return verdict
+        results, self._results = self._results, self._results.failures()
+        return results
 
     def abandon(self) -> Reports:
         """Return the last word."""
@@ -91,9 +91,9 @@ class ActivePublisher:
                 self._connection = self._connection or Connection(self._address)
                 self._shards[topic] = self._registry.prepare(topic, needs_group=self._needs_group)
             except TopicUnusable as error:
-                self._verdict.held.update(error.reasons)
+                self._results.held.update(error.reasons)
             except TransportError as error:
-                self._verdict.lost = str(error)
+                self._results.lost = str(error)
         return topic in self._shards
 
     def _transact(self, batch: list[Message]) -> None:
@@ -109,7 +109,7 @@ class ActivePublisher:
         try:
             connection.write(frames)
             self._land(ANSWER)
-            if not self._verdict.failed:
+            if not self._results.failed:
                 named = {"transaction": transaction.number}
                 transaction.receipt = connection.send("COMMIT", named, receipt=True)
                 transaction.sent = time.monotonic()
@@ -125,11 +125,11 @@ class ActivePublisher:
         try:
             if connection.has(transaction.receipt, timeout):
                 self._under_way = None
-                self._verdict.confirmed += [each.tag for each in transaction.messages]
+                self._results.confirmed += [each.tag for each in transaction.messages]
                 connection.forget([transaction.receipt, *transaction.large])
             elif time.monotonic() - transaction.sent >= ANSWER:
                 self._under_way = None
-                self._verdict.lost = f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s"
+                self._results.lost = f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s"
         except TransportError as error:
             self._under_way = None
             self._judge(connection, transaction, error)
@@ -139,9 +139,9 @@ class ActivePublisher:
         culprit = transaction.large[receipt] if receipt else None
         refusal = self._refusal(culprit) if culprit else None
         if culprit and refusal:
-            self._verdict.refused[culprit.tag] = refusal
+            self._results.refused[culprit.tag] = refusal
         else:
-            self._verdict.lost = self._verdict.lost or connection.end or str(error)
+            self._results.lost = self._results.lost or connection.end or str(error)
 
     def _refusal(self, message: Message) -> str | None:
         size = len(value_as_bytes(message))

@@ -1,7 +1,7 @@
-"""Apache Kafka, and whatever speaks its protocol (the embedded broker too, which has no admin API).
+"""Apache Kafka, and brokers with its protocol (the embedded broker too, which has no admin API).
 
-`kafka://host:9092,host2:9092`; options are librdkafka's. Nothing connects before it is used, and every process makes
-its own: clients do not survive a fork.
+`kafka://host:9092,host2:9092`; options are librdkafka's. Clients connect at their first use. Every process makes its
+own clients, because a client does not survive a fork.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,19 +33,19 @@ class KafkaTransport:
         return KafkaPublisher(self._address, self._topics)
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> KafkaSubscription:
-        """Join a group; TopicUnusable when a topic is missing."""
+        """See `Transport.subscribe`."""
         found = self._topics.require(topics)
         places = Resumption({topic.name: topic.id or "" for topic in found}, resume)
         return KafkaSubscription(self._address, places, group, fetch_wait_ms=_fetch_wait(found))
 
     def listen(self, topics: Sequence[str]) -> KafkaListener:
-        """Read all partitions from their ends on."""
+        """Return a reader of all partitions, from their ends on."""
         found = self._topics.require(topics)
         partitions = {topic.name: topic.partitions for topic in found}
         return KafkaListener(self._address, partitions, fetch_wait_ms=_fetch_wait(found))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         return self._topics.create(topics, partitions=partitions)
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int]:
@@ -53,27 +53,30 @@ class KafkaTransport:
         return {topic.name: topic.partitions for topic in self._topics.require(topics)}
 
     def check(self, topics: Sequence[str] = ()) -> str:
-        """Return who answers, for Kafka does not tell its release; ConfigurationError where a topic loses events."""
+        """Return a line with the hosts and the number of brokers; Kafka does not report its release.
+
+        ConfigurationError when a topic's settings lose events.
+        """
         cluster = self._topics.describe_cluster()
         refuse_losses(self.findings(topics))
         return f"Kafka at {self._address.hosts}, {cluster}, by librdkafka {libversion()[0]}"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:
-        """Return what the settings of topics mean for what the broker confirms."""
-        told, address = self._topics.settings(topics), self._address
-        judged = findings(told, topics, largest_event=address.largest_event, replicas=address.replicas)
-        return [*judged, *of_offsets(self._topics.offsets_retention)]
+        """Return the settings of topics that decide whether confirmed messages are safe."""
+        settings, address = self._topics.settings(topics), self._address
+        found = findings(settings, topics, largest_event=address.largest_event, replicas=address.replicas)
+        return [*found, *of_offsets(self._topics.offsets_retention)]
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics by the metadata of an offset each where nobody has; return whose each is."""
+        """Claim unclaimed topics by the metadata of an offset each; return the owner of each."""
         return claim(self._address, topics, owner)
 
     def release(self, topic: str) -> None:
-        """Take a claim away."""
+        """Remove a claim."""
         release(self._address, topic)
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return the groups that have places in these topics, where the broker lists them."""
+        """Return the groups that have offsets in these topics, if the broker lists groups."""
         return self._topics.groups(topics)
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
@@ -81,12 +84,12 @@ class KafkaTransport:
         self._topics.forget(group)
 
     def close(self) -> None:
-        """Let go of the connection that asks about topics."""
+        """Close the connection for questions about topics."""
         self._topics.close()
 
 
 def _fetch_wait(topics: Sequence[Topic]) -> int:
-    """Return milliseconds: the embedded broker, which tells no ids, answers a waiting fetch only when they are over."""
+    """Return `fetch.wait.max.ms`: the embedded broker, which reports no topic ids, always waits for all of it."""
     return 500 if all(topic.id is not None for topic in topics) else 10
 
 

@@ -1,9 +1,10 @@
-"""Where Kafka is and how to get in: a URL and options become the client's properties; a password never becomes text.
+"""Kafka's address: turns a URL and options into the client's properties; no text shows the password.
 
 `kafka://host:9092,host2:9092` or `kafka://user:password@host:9093?security.protocol=SASL_SSL`. With a user, TLS and
-PLAIN are the default. Options carry librdkafka's names, with `_` for `.` where an environment cannot hold a dot.
-What the promises stand on cannot be changed by an option. Ours are `largest_event`, the bytes of the largest event that
-the topics must take, and `replicas`, how many brokers must have an event before it is confirmed (2).
+PLAIN are the default. Options have librdkafka's names, with `_` instead of `.` if an environment cannot hold a dot.
+Options cannot change the settings that order and durability depend on. Two options are eventkit's own:
+`largest_event`, the bytes of the largest event that the topics must accept, and `replicas`, the number of brokers that
+must have an event before it is confirmed (2).
 """
 
 import re
@@ -44,7 +45,7 @@ _SECRET = ("password", "secret", "passphrase", "key.pem")
 _PLACE = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):[1-9][0-9]{0,4}")
 _LARGEST, _REPLICAS = "largest_event", "replicas"
 _UNDERSCORED = frozenset({"log_level", _LARGEST})
-_ENOUGH = 2  # brokers that have an event when it is confirmed
+_DEFAULT_REPLICAS = 2  # brokers that have an event when it is confirmed
 
 
 class Address:
@@ -56,27 +57,27 @@ class Address:
         self.hosts = ",".join(_with_port(host) for host in hosts.split(",") if host)
         if not self.hosts or parts.path.strip("/"):
             raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
-        if not all(map(_PLACE.fullmatch, self.hosts.split(","))):  # without it: it may be a password
+        if not all(map(_PLACE.fullmatch, self.hosts.split(","))):  # the message leaves it out: it may be a password
             raise ConfigurationError(
-                "a host in the Kafka URL is none, or has no number as its port: kafka://host:9092, or "
+                "a host in the Kafka URL is invalid, or its port is not a number: write kafka://host:9092, or "
                 f"kafka://[::1]:9092 for an IPv6 address; {ENCODE}"
             )
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}
         self.largest_event = _number(self._properties, _LARGEST, DEFAULT_MAX_BYTES)
-        self.replicas = _number(self._properties, _REPLICAS, _ENOUGH)
+        self.replicas = _number(self._properties, _REPLICAS, _DEFAULT_REPLICAS)
 
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
 
     def properties(self, error_cb: Callable[[Any], None], **ours: str | float) -> dict[str, Any]:
-        """Return what a client is configured with; in `ours`, `_` stands for `.`, and options win over them."""
+        """Return a client's properties: those of `ours`, with `_` as `.`, overridden by the user's options."""
         named: dict[str, Any] = {name.replace("_", "."): value for name, value in ours.items()}
         given = {name: value for name, value in self._properties.items() if name not in _OURS}
         base = {"bootstrap.servers": self.hosts, "client.id": "eventkit", "log_level": 0, "error_cb": error_cb}
         return {**base, **named, **given}
 
     def safe(self, text: str) -> str:
-        """Return a text without our secrets."""
+        """Return a text without the passwords and keys of this address."""
         for name, value in self._properties.items():
             if value and any(word in name for word in _SECRET):
                 text = text.replace(value, "***")
@@ -100,7 +101,7 @@ def _checked(options: Mapping[str, str]) -> dict[str, str]:
     refused = sorted(_OURS & set(named))
     if refused:
         raise ConfigurationError(
-            f"the transport option {refused[0]} is not yours to set: order and durability stand on eventkit's value"
+            f"the transport option {refused[0]} is not yours to set: order and durability depend on eventkit's value"
         )
     return named
 
@@ -108,7 +109,7 @@ def _checked(options: Mapping[str, str]) -> dict[str, str]:
 def _number(given: dict[str, str], name: str, default: int) -> int:
     text = given.pop(name, str(default))
     if not text.isdigit() or not int(text):
-        raise ConfigurationError(f"the transport option {name} is {text!r}: it is a whole number above 0")
+        raise ConfigurationError(f"the transport option {name} is {text!r}: set a whole number above 0")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""What the client says about its brokers, as one sentence when they go and one when they are back, never a flood."""
+"""Logs a warning when a client's brokers are away, repeated every 30 s, and one line when they are back."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from eventkit.transports.kafka.address import Address
 
 logger = logging.getLogger("eventkit.transports.kafka")
 
-_REPEAT = 30.0  # seconds until the same is said again
+_LOG_INTERVAL = 30.0  # seconds between two equal warnings
 _GONE = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 the client's local errors are named so
@@ -22,21 +22,21 @@ _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF
 
 
 class BrokerState:
-    """One client's news; called by the client with an error, from within `poll`. Never raises.
+    """One client's error callback, called within `poll`. Never raises.
 
-    `aloud` is False where somebody waits for the client's answer, and is told by an exception.
+    `aloud` is False for a client whose caller waits for an answer and gets an exception.
     """
 
     def __init__(self, address: Address, *, aloud: bool = True) -> None:
         self._address = address
         self._level = logging.WARNING if aloud else logging.DEBUG
-        self._told = 0.0
+        self._logged = 0.0
         self.away = False
-        self.refused = False  # trying again will not help
+        self.refused = False  # a retry cannot succeed
         self.reason = ""
 
     def __call__(self, error: KafkaError) -> None:
-        """Take an error of the client's."""
+        """Record an error of the client."""
         if error.code() not in _GONE:
             self.reason = self._address.safe(error.str())
             logger.debug("Kafka at %s: %s", self._address.hosts, self.reason)
@@ -45,13 +45,13 @@ class BrokerState:
         if not self.reason or error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self.reason = self._address.safe(error.str())
         now = time.monotonic()
-        if not self.away or now - self._told > _REPEAT:
-            logger.log(self._level, "Kafka at %s is away: %s; trying again", self._address.hosts, self.reason)
-            self._told = now
+        if not self.away or now - self._logged > _LOG_INTERVAL:
+            logger.log(self._level, "Kafka at %s is away: %s; retrying", self._address.hosts, self.reason)
+            self._logged = now
         self.away = True
 
     def back(self) -> None:
-        """Say that it answers again."""
+        """Log that the brokers answer again."""
         if self.away:
             logger.info("Kafka at %s is back", self._address.hosts)
         self.away, self.refused, self.reason = False, False, ""

@@ -1,7 +1,7 @@
-"""Whose relay sends to a topic: the metadata of an offset that nobody reads from, in a group of its own.
+"""Records the relay that owns a topic, as the metadata of an unused offset in the consumer group `eventkit.claims`.
 
-It needs no topic and no setting of the broker's. Kafka forgets the offsets of a group without members (after seven days
-unless configured), so a claim is renewed while its relay runs. Two that claim at one moment both see the last one.
+This needs no extra topic and no broker setting. Kafka forgets the offsets of a group without members (after seven days
+by default), so a running relay renews its claim. Two relays that claim at the same moment both see the last claim.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.broker_state import BrokerState
 
 GROUP = "eventkit.claims"
-_PATIENCE = 10.0  # seconds that a question may take
+_REQUEST_TIMEOUT = 10.0  # seconds
 
 
 def claim(address: Address, topics: Sequence[str], owner: str) -> dict[str, str]:
-    """Claim topics that nobody has claimed, and renew what is the owner's; return whose each is."""
+    """Claim the unclaimed topics and renew the owner's claims; return the owner of each topic."""
     with _claims(address) as consumer:
-        known = consumer.list_topics(timeout=_PATIENCE).topics
+        known = consumer.list_topics(timeout=_REQUEST_TIMEOUT).topics
         there = [topic for topic in topics if topic in known]
         found = _owners(consumer, there)
         free = [topic for topic in there if found.get(topic, owner) == owner]
@@ -28,7 +28,7 @@ def claim(address: Address, topics: Sequence[str], owner: str) -> dict[str, str]
 
 
 def release(address: Address, topic: str) -> None:
-    """Take a claim away."""
+    """Remove a claim."""
     with _claims(address) as consumer:
         _write(consumer, [topic], "")
 
@@ -36,12 +36,12 @@ def release(address: Address, topic: str) -> None:
 def _owners(consumer: Consumer, topics: Sequence[str]) -> dict[str, str]:
     if not topics:
         return {}
-    found = consumer.committed([TopicPartition(topic, 0) for topic in topics], timeout=_PATIENCE)
+    found = consumer.committed([TopicPartition(topic, 0) for topic in topics], timeout=_REQUEST_TIMEOUT)
     return {each.topic: str(each.metadata) for each in found if each.offset >= 0 and each.metadata}
 
 
 def _write(consumer: Consumer, topics: Sequence[str], owner: str) -> dict[str, str]:
-    """Write claims; return whose each of these topics is then."""
+    """Write claims; return the owner of each topic afterwards."""
     if topics:
         consumer.commit(offsets=[TopicPartition(topic, 0, 0, owner) for topic in topics], asynchronous=False)
     return _owners(consumer, topics)
@@ -49,15 +49,15 @@ def _write(consumer: Consumer, topics: Sequence[str], owner: str) -> dict[str, s
 
 @contextmanager
 def _claims(address: Address) -> Iterator[Consumer]:
-    news = BrokerState(address, aloud=False)
+    state = BrokerState(address, aloud=False)
     try:
-        consumer = Consumer(address.properties(news, group_id=GROUP, enable_auto_commit="false"))
+        consumer = Consumer(address.properties(state, group_id=GROUP, enable_auto_commit="false"))
         try:
             yield consumer
         finally:
             consumer.close()
     except KafkaException as error:
         text = address.safe(error.args[0].str())
-        if error.args[0].code() < 0:  # the client's own: nobody answered
+        if error.args[0].code() < 0:  # the client's own error: no broker answered
             raise TransportUnavailable(f"Kafka at {address.hosts} does not answer: {text}") from None
         raise TransportError(f"topics cannot be claimed at Kafka: {text}") from None

@@ -1,7 +1,7 @@
-"""What a failed delivery means: the event's fault, the topic's, or nobody's (then everything is tried again).
+"""Classifies failed deliveries: the event is refused, the topic is unusable, or the connection is lost (then retry).
 
-Only what the broker will say again about the same event is the event's fault. What is purged, or fails because another
-message failed before it, says nothing about itself.
+An event is refused only for an error that the broker would repeat for the same event. A purged message, or one that
+failed because of an earlier message, may be valid.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ _OF_EVENT = frozenset(
         KafkaError.INVALID_RECORD,
     }
 )
-_UNKNOWN_TOPIC_ID = 100  # has no name in releases of the client that we take
+_UNKNOWN_TOPIC_ID = 100  # has no name in the oldest supported release of the client
 _OF_TOPIC = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write to it: grant WRITE and DESCRIBE",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "the broker does not know it: create it with `eventkit topics create`",
     KafkaError._UNKNOWN_TOPIC: "the broker does not know it: create it with `eventkit topics create`",  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION: "it has fewer partitions than it had: it was made anew",  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION: "it has fewer partitions than before: it was deleted and created again",  # noqa: SLF001
     _UNKNOWN_TOPIC_ID: "it was deleted, or deleted and created again",
     KafkaError.POLICY_VIOLATION: "the broker's policy forbids it",
     KafkaError.TOPIC_EXCEPTION: "no topic can have this name",
@@ -50,12 +50,12 @@ class DeliveryError(NamedTuple):
 
 
 def is_permanent(failure: DeliveryError) -> bool:
-    """Return whether the failure names a cause that stays."""
+    """Return whether the failure has a permanent cause, in the event or the topic."""
     return failure.error.code() in _OF_EVENT or failure.error.code() in _OF_TOPIC
 
 
-def judge(failures: Iterable[DeliveryError], reports: Reports) -> None:
-    """Enter failures into the reports."""
+def classify(failures: Iterable[DeliveryError], reports: Reports) -> None:
+    """Add failures to the reports."""
     for tag, topic, error in failures:
         code = error.code()
         if code in _OF_EVENT:
@@ -67,10 +67,10 @@ def judge(failures: Iterable[DeliveryError], reports: Reports) -> None:
 
 
 def topic_reason(error: KafkaError) -> str | None:
-    """Return what is wrong with a topic, None when the error is no topic's."""
+    """Return the reason for which a topic is unusable; None for an error of another kind."""
     reason = _OF_TOPIC.get(error.code())
     return reason and f"{reason} ({error.str()})"
 
 
 def _another(topic: str) -> str:
-    return f"messages to topic {topic!r} were given up after another one's failure"
+    return f"messages to topic {topic!r} were discarded after the failure of another message"

@@ -1,8 +1,8 @@
-"""A lane is the way to one partition: cold, its first message goes alone; when that is confirmed, the others follow.
+"""Sends the first message to a cold partition alone; once it is confirmed, the gate is warm and the others follow.
 
-Gapless producing keeps the order behind a refused message only where something was acknowledged before it (FACTS §3).
-So nothing is sent behind a partition's first message until it is confirmed; lanes that are long idle are cold again,
-for the broker may have forgotten the producer there.
+librdkafka's gapless guarantee keeps the order behind a refused message only on a partition where this producer has an
+acknowledged message. On a cold partition, message 1 was refused and 2 to 5 were in the log, in three of three trials.
+An idle gate is cold again after an hour, because the broker may have forgotten the producer there.
 """
 
 from collections import deque
@@ -15,11 +15,11 @@ from eventkit.transports.partition import partition_of
 
 Queue = deque[Message]
 
-_KEYS = 200_000  # keys whose lane is remembered
+_MAX_KEYS = 200_000  # keys whose gate is cached
 
 
 class PartitionGate:
-    """One partition of one topic."""
+    """The gate of one partition."""
 
     __slots__ = ("partition", "probing", "produce", "used", "waiting", "warm")
 
@@ -27,40 +27,40 @@ class PartitionGate:
         self.produce = produce
         self.partition = partition
         self.warm = False
-        self.probing = False  # its first message is under way
+        self.probing = False  # its first message is in flight
         self.used = True
         self.waiting = Queue()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing went through since `used` was cleared."""
+        """Whether no message was sent since `used` was cleared."""
         return not (self.used or self.probing or self.waiting)
 
 
 class PartitionGates:
-    """The lanes of all topics in use, and which one a key takes."""
+    """The gates of all topics in use, and the gate of each key."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[str, str], PartitionGate] = {}  # (topic, key), bounded
         self._topics: dict[str, list[PartitionGate]] = {}
 
     def open(self, topic: Topic, produce: Callable[..., Any]) -> None:
-        """Lay a topic's lanes, all cold."""
+        """Make a topic's gates, all cold."""
         self._topics[topic.name] = [PartitionGate(produce, number) for number in range(topic.partitions)]
 
     def find(self, topic: str, key: str) -> PartitionGate | None:
-        """Return the lane of a key; None while the topic is not known."""
-        lanes = self._topics.get(topic)
-        if lanes is None:
+        """Return the gate of a key; None while the topic is unknown."""
+        gates = self._topics.get(topic)
+        if gates is None:
             return None
-        if len(self.known) >= _KEYS:
+        if len(self.known) >= _MAX_KEYS:
             self.known.clear()
-        lane = self.known[topic, key] = lanes[partition_of(key, len(lanes))]
-        return lane
+        gate = self.known[topic, key] = gates[partition_of(key, len(gates))]
+        return gate
 
     def cool(self) -> None:
-        """Make lanes cold that were idle since the last call."""
-        for lanes in self._topics.values():
-            for lane in lanes:
-                lane.warm = lane.warm and not lane.idle
-                lane.used = False
+        """Make the gates cold that were idle since the last call."""
+        for gates in self._topics.values():
+            for gate in gates:
+                gate.warm = gate.warm and not gate.idle
+                gate.used = False

@@ -1,4 +1,7 @@
-"""The clients of one publisher, served together: one for each limit of its topics, for a batch must stay below it."""
+"""The producers of one publisher, polled together: one for each `max.message.bytes` of its topics.
+
+A producer's batch size stays below that limit, so topics with different limits need different producers.
+"""
 
 import math
 import threading
@@ -6,12 +9,12 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException, Producer
 
-_HURRY = 0.001  # seconds, the least that a client's flush waits for reports; it sends at once
-_GOODBYE = 0.5  # seconds
+_FLUSH_TIMEOUT = 0.001  # seconds, the shortest wait of a producer's flush for reports; it sends at once
+_CLOSE_TIMEOUT = 0.5  # seconds
 
 
 class Producers:
-    """By limit in bytes; None where it is not known. What a client raises while it is served goes to `fail`."""
+    """Producers by limit in bytes, None for an unknown limit. An error raised by a poll or flush goes to `fail`."""
 
     def __init__(self, make: Callable[[int | None], Producer], fail: Callable[[str], None]) -> None:
         self._make = make
@@ -22,42 +25,42 @@ class Producers:
         return len(self._made)
 
     def of(self, limit: int | None) -> Producer:
-        """Return the client for topics with this limit."""
+        """Return the producer for topics with this limit."""
         if limit not in self._made:
             self._made[limit] = self._make(limit)
         return self._made[limit]
 
     @property
     def outstanding(self) -> int:
-        """How many messages are not reported."""
+        """The number of messages without a report."""
         return sum(map(len, self._made.values()))
 
     def poll(self, seconds: float) -> None:
-        """Have reports called back, waiting for the first one's; below 1 ms a client would not wait."""
+        """Run the delivery callbacks; wait up to `seconds` for the first. Below 1 ms a producer would not wait."""
         for client in tuple(self._made.values()):
-            self._serve(client.poll, math.ceil(seconds * 1000) / 1000)
+            self._call(client.poll, math.ceil(seconds * 1000) / 1000)
             seconds = 0
 
-    def hurry(self) -> None:
-        """Let nothing linger: a client sends all that it has while it is being flushed."""
+    def flush(self) -> None:
+        """Send queued messages now, without `linger.ms`."""
         for client in tuple(self._made.values()):
-            self._serve(client.flush, _HURRY)
+            self._call(client.flush, _FLUSH_TIMEOUT)
 
     def purge(self) -> None:
-        """Throw away what was not sent, and what was and is not acknowledged."""
+        """Discard the unsent and the unacknowledged messages."""
         for client in self._made.values():
             client.purge(in_queue=True, in_flight=True, blocking=False)
 
-    def leave(self, watch: threading.Thread, *, wait: bool) -> None:
-        """Close all after the thread that may be using them has ended; `wait` a moment, what takes long goes on."""
+    def close(self, watch: threading.Thread, *, wait: bool) -> None:
+        """Close all in the background, after the thread that may use them has ended; `wait` half a second for it."""
         clients = list(self._made.values())
         self._made.clear()
-        farewell = threading.Thread(target=_close, args=(clients, watch), name="eventkit closes clients", daemon=True)
-        farewell.start()
+        closing = threading.Thread(target=_close, args=(clients, watch), name="eventkit closes clients", daemon=True)
+        closing.start()
         if wait:
-            farewell.join(_GOODBYE)
+            closing.join(_CLOSE_TIMEOUT)
 
-    def _serve(self, call: Callable[[float], object], seconds: float) -> None:
+    def _call(self, call: Callable[[float], object], seconds: float) -> None:
         try:
             call(seconds)
         except KafkaException as error:

@@ -1,8 +1,8 @@
-"""One member of a consumer group. Everything that takes partitions away happens inside `receive`.
+"""One member of a consumer group. Rebalances revoke partitions only inside `receive`.
 
-Cooperative assignment: a member that joins or leaves moves only the partitions that change hands; the others go on,
-and nothing that a member holds unacknowledged there is delivered a second time. Offsets are committed in the
-background after `acknowledge`; a lost commit is a redelivery, no more.
+Assignment is cooperative: a rebalance moves only the partitions that change owners. The other partitions stay, and
+their unacknowledged messages are not redelivered. Offsets are committed in the background after `acknowledge`; a lost
+commit causes a redelivery, nothing else.
 """
 
 import logging
@@ -27,50 +27,50 @@ from eventkit.transports.resumption import Resumption
 
 logger = logging.getLogger("eventkit.transports.kafka")
 
-_PATIENCE = 10.0  # seconds that a question about offsets may take
-METADATA_AGE = 5.0  # seconds until partitions that were added are seen: the client's own default is five minutes
-_SURPLUS = 12.0  # seconds without a partition after which a member is taken for one too many
-_COMMIT_EVERY = 0.1  # seconds
-_GOODBYE = 4.5  # seconds
-_CHUNK = 250  # deliveries turned into messages at a time: so few stay in the processor's cache
-_FETCH = 262_144  # bytes, compressed, of one answer of a broker
-_TRIES, _RETRY = 5, 0.2  # and seconds, for the last commit
+_OFFSETS_TIMEOUT = 10.0  # seconds
+METADATA_AGE = 5.0  # seconds until added partitions are noticed: the client's default is five minutes
+_SPARE_AFTER = 12.0  # seconds without a partition after which a member counts as a spare one
+_COMMIT_INTERVAL = 0.1  # seconds
+_CLOSE_TIMEOUT = 4.5  # seconds
+_CHUNK = 250  # deliveries converted at a time: so few stay in the processor's cache
+_FETCH_BYTES = 262_144  # compressed, of one broker's response
+_COMMIT_TRIES, _COMMIT_RETRY = 5, 0.2  # number, and seconds between two, for the last commit
 
 
-# For a name that is no UTF-8 the client returns a broken list *and* sets an error. Python's own call, once it is
-# specialized, passes both on, and to touch the list ends the process. A call from C drops the list and raises.
+# For a header name that is not UTF-8 the client returns a broken list *and* sets an error. Python's specialized call
+# passes both on, and touching the list then ends the process. A call from C drops the list and raises.
 _headers = methodcaller("headers")
 
 
 class KafkaSubscription:
     """See `Subscription`."""
 
-    is_new = False  # its group finds what was before
+    is_new = False  # a new group gets all earlier messages
 
     def __init__(self, address: Address, places: Resumption, group: str, *, fetch_wait_ms: int = 500) -> None:
         self._address = address
         self._places = places
-        self._error: Exception | None = None  # of who was asked where to resume
-        self._news = BrokerState(address)
+        self._error: Exception | None = None  # raised by `resume`
+        self._state = BrokerState(address)
         self._group = group
-        ours = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
-        self._consumer = _consumer(address, self._news, ours, on_commit=self._on_commit)
+        given = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
+        self._consumer = _consumer(address, self._state, given, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], PartitionProgress] = {}
-        self._joined: float | None = None  # when the group has given this member its part
-        self._received: list[Message] = []  # by the call of `receive` that is under way; tags are (progress, offset)
-        self._fresh: list[Message] = []  # delivered since the last acknowledgement, and noted in no progress yet
+        self._joined: float | None = None  # when the group assigned this member's partitions
+        self._received: list[Message] = []  # by the running call of `receive`; tags are (progress, offset)
+        self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not yet recorded as progress
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
-        self._committed = 0.0  # when
+        self._committed = 0.0  # time of the last commit
         self._begin(list(places.topics))
 
     @property
     def ready(self) -> bool:
         """Whether partitions were assigned and each leader has answered a fetch; or none were, for some time.
 
-        A member that comes later has none until the others have given theirs up.
+        A member that joins later has no partition until the others have released some.
         """
         if not self._assigned:
-            return self._joined is not None and time.monotonic() - self._joined > _SURPLUS
+            return self._joined is not None and time.monotonic() - self._joined > _SPARE_AFTER
         return all(map(self._was_fetched, self._assigned))
 
     def _was_fetched(self, place: tuple[str, int]) -> bool:
@@ -78,7 +78,7 @@ class KafkaSubscription:
         return bool(end != OFFSET_INVALID)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something; see `Subscription`."""
+        """Return the messages that have arrived; see `Subscription`."""
         self._commit()
         deadline = time.monotonic() + timeout
         first = self._consumer.poll(timeout)
@@ -87,15 +87,15 @@ class KafkaSubscription:
         self._raise_error()
         if first is None:
             return []
-        if self._news.away:
-            self._news.back()
+        if self._state.away:
+            self._state.back()
         self._received, deliveries, size = [], [first], 0
         while deliveries:
             found = self._messages(deliveries)
             self._received += found
             size += total_size(found)
             wanted = min(limit - len(self._received), _CHUNK)
-            # never with a timeout: it would wait for all of them
+            # without a timeout: `consume` would wait for the whole number
             deliveries = self._consumer.consume(wanted, 0) if wanted and size < MAX_BYTES else []
         self._raise_error()
         received, self._received = self._received, []
@@ -103,9 +103,9 @@ class KafkaSubscription:
         return received
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Commit behind what is contiguous; see `Subscription`."""
-        moved = self._all_of_them(messages) or self._some_of_them(messages)
-        for place, progress in self._assigned.items():  # what was taken away is not there: another member gets it
+        """Commit the offsets behind the acknowledged messages; see `Subscription`."""
+        moved = self._acknowledge_all(messages) or self._acknowledge_some(messages)
+        for place, progress in self._assigned.items():  # a revoked partition is missing: another member reads it
             if progress in moved:
                 self._due[place] = progress.resume or 0
         self._commit()
@@ -123,8 +123,8 @@ class KafkaSubscription:
         if self._error is not None:
             raise self._error
 
-    def _all_of_them(self, messages: Sequence[Message]) -> set[PartitionProgress]:
-        """Advance over all that was delivered, if these are all: the usual case, and the cheap one."""
+    def _acknowledge_all(self, messages: Sequence[Message]) -> set[PartitionProgress]:
+        """Advance behind all delivered messages, if these are all of them: the usual case, and the cheap one."""
         fresh = self._fresh
         if len(messages) != len(fresh) or not all(map(is_, messages, fresh)):
             return set()
@@ -136,7 +136,7 @@ class KafkaSubscription:
             progress.resume = offset + 1
         return set(last)
 
-    def _some_of_them(self, messages: Sequence[Message]) -> set[PartitionProgress]:
+    def _acknowledge_some(self, messages: Sequence[Message]) -> set[PartitionProgress]:
         for message in self._fresh:
             progress, offset = message.tag
             progress.delivered(offset, message.key)
@@ -152,9 +152,9 @@ class KafkaSubscription:
         """Commit and leave; see `Subscription`."""
         leaving = threading.Thread(target=self._leave, name="eventkit leaves a group", daemon=True)
         leaving.start()
-        leaving.join(_GOODBYE)
+        leaving.join(_CLOSE_TIMEOUT)
         if leaving.is_alive():
-            logger.warning("group %s: leaving took too long; what was not committed is delivered again", self._group)
+            logger.warning("group %s: leaving took too long; uncommitted messages are delivered again", self._group)
 
     def _begin(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
@@ -162,20 +162,20 @@ class KafkaSubscription:
         )
 
     def _leave(self) -> None:
-        for _ in range(_TRIES):
+        for _ in range(_COMMIT_TRIES):
             if not self._due:
                 break
             try:
                 self._consumer.commit(offsets=_offsets(self._due), asynchronous=False)
                 self._due = {}
-            except KafkaException as error:  # while the group is being shared anew, it takes none
+            except KafkaException as error:  # the broker refuses commits during a rebalance
                 logger.debug("group %s: the last commit failed: %s", self._group, error)
-                time.sleep(_RETRY)
+                time.sleep(_COMMIT_RETRY)
         self._consumer.close()
 
     def _commit(self, *, now: bool = False) -> None:
         clock = time.monotonic()
-        if not self._due or (clock - self._committed < _COMMIT_EVERY and not now):
+        if not self._due or (clock - self._committed < _COMMIT_INTERVAL and not now):
             return
         due, self._due, self._committed = self._due, {}, clock
         try:
@@ -190,25 +190,25 @@ class KafkaSubscription:
             topic = delivery.topic()
             progress = assigned.get((topic, delivery.partition()))
             if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
-                continue  # news, or not ours any more
+                continue  # an error event, or a revoked partition
             tag = progress, delivery.offset()
             key, value, headers = delivery.key() or b"", delivery.value() or b"", None
             try:
-                # Asked for once: after the first answer was an error, the second is memory that is not there.
+                # Only one call: after an error, a second call returns freed memory.
                 headers = _headers(delivery) or []
                 messages.append(Message(topic, key.decode(), value, headers, tag))
             except (UnicodeDecodeError, SystemError):
-                reason = "the name of a header is no UTF-8" if headers is None else "its key is no UTF-8"
+                reason = "the name of a header is not UTF-8" if headers is None else "its key is not UTF-8"
                 messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
         error = delivery.error()
         if error is not None:
-            self._judge(error, delivery.topic())
+            self._handle(error, delivery.topic())
         return error is None
 
-    def _judge(self, error: KafkaError, topic: str | None) -> None:
+    def _handle(self, error: KafkaError, topic: str | None) -> None:
         reason = topic_reason(error)
         if reason is not None:
             raise TopicUnusable({topic or "of this subscription": reason})
@@ -217,12 +217,12 @@ class KafkaSubscription:
             raise TransportUnavailable(f"group {self._group!r} cannot read from Kafka at {self._address.hosts}: {text}")
         logger.log(logging.WARNING if error.code() == KafkaError._MAX_POLL_EXCEEDED else logging.DEBUG, "%s", text)  # noqa: SLF001
 
-    # called by the client, from within poll and consume
+    # --- called by the client, within poll and consume
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
             starts = self._starts(consumer, partitions)
-        except Exception as error:  # noqa: BLE001 the client passes nothing on: `receive` raises it, and returns nothing
+        except Exception as error:  # noqa: BLE001 the client drops exceptions of a callback, so `receive` raises it
             self._error, starts = error, {}
         for partition in partitions:
             (partition.offset,) = starts.get((partition.topic, partition.partition), (partition.offset,))
@@ -238,12 +238,12 @@ class KafkaSubscription:
             return {}
         ranges = {}
         for partition in partitions:
-            low, high = consumer.get_watermark_offsets(partition, timeout=_PATIENCE)
+            low, high = consumer.get_watermark_offsets(partition, timeout=_OFFSETS_TIMEOUT)
             ranges[partition.topic, partition.partition] = (low,), (high,)
         return self._places.starts(ranges)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Commit again later what was not taken: while a group is being shared anew, the broker refuses."""
+        """Commit refused offsets again later: the broker refuses commits during a rebalance."""
         for partition in partitions:
             place = (partition.topic, partition.partition)
             progress = self._assigned.get(place)
@@ -251,7 +251,7 @@ class KafkaSubscription:
                 self._due[place] = progress.resume
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._commit(now=True)  # it reaches the coordinator before our next request to it
+        self._commit(now=True)  # the coordinator gets it before the next request of this member
         self._forget(partitions)
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -272,31 +272,31 @@ def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
 
 
 def _consumer(
-    address: Address, news: BrokerState, given: Mapping[str, Any], *, on_commit: Callable[..., None]
+    address: Address, state: BrokerState, given: Mapping[str, Any], *, on_commit: Callable[..., None]
 ) -> Consumer:
-    ours = {
+    settings = {
         **given,
         "enable_auto_commit": "false",
         "enable_auto_offset_store": "false",
-        "auto_offset_reset": "earliest",  # the client's default misses history without a word
+        "auto_offset_reset": "earliest",  # the client's default skips history without an error
         "check_crcs": "true",
         "partition_assignment_strategy": "cooperative-sticky",
         "allow_auto_create_topics": "false",
-        "session_timeout_ms": 10_000,  # a member that was killed is replaced after this
+        "session_timeout_ms": 10_000,  # a killed member is replaced after this
         "heartbeat_interval_ms": 2_000,
         "fetch_queue_backoff_ms": 20,
         "topic_metadata_refresh_interval_ms": int(METADATA_AGE * 1000),
-        # Bounds what the client holds. What it fetches is compressed: a hundredth, or less, of what it then holds.
+        # These bound the client's memory. Fetched data is compressed, to a hundredth of its size or less.
         "queued_max_messages_kbytes": 8_192,
         "fetch_message_max_bytes": 131_072,
-        "fetch_max_bytes": _FETCH,
+        "fetch_max_bytes": _FETCH_BYTES,
     }
     try:
-        properties = address.properties(news, **ours)
-        # The client takes no `fetch.max.bytes` below this one, which bounds what is sent: a consumer sends nothing.
-        sent = min(int(properties["fetch.max.bytes"]), _FETCH)
-        return Consumer({**properties, "message.max.bytes": sent, "on_commit": on_commit})
+        properties = address.properties(state, **settings)
+        # The client refuses a `fetch.max.bytes` below `message.max.bytes`, which limits only sent messages.
+        largest = min(int(properties["fetch.max.bytes"]), _FETCH_BYTES)
+        return Consumer({**properties, "message.max.bytes": largest, "on_commit": on_commit})
     except KafkaException as error:
         raise ConfigurationError(
-            f"the Kafka client does not take its options: {address.safe(str(error.args[0].str()))}"
+            f"the Kafka client refuses its options: {address.safe(str(error.args[0].str()))}"
         ) from None

@@ -1,9 +1,8 @@
-"""What the broker says about topics: partitions, identity, the largest message; and making the missing ones.
+"""Asks the broker about topics (partitions, identity, size limit), and creates missing topics.
 
-What a topic was when this process first used it is kept: with another count of partitions keys would move, and one made
-anew is empty, so such a topic is unusable until the process is restarted. Its largest message is what it is now: an
-operator raises it for an event that was refused. Brokers without an admin API (the embedded
-one) are asked for the partitions only.
+A topic's first description stays valid for the process. A new number of partitions would move keys, and a recreated
+topic is empty, so such a topic is unusable until the process is restarted. The size limit is always the current one:
+an operator raises it for a refused event. Brokers without an admin API (the embedded one) report the partitions only.
 """
 
 import threading
@@ -30,30 +29,30 @@ from eventkit.transports.kafka.broker_state import BrokerState
 from eventkit.transports.kafka.claims import GROUP as CLAIMS
 from eventkit.transports.kafka.delivery_errors import topic_reason
 
-_PATIENCE = 5.0  # seconds a question may take
-_SHORT = 0.5  # the same, where the client may hear meanwhile that it is refused
-_CREATION = 15.0
-_LOOK = 0.02
-_GROUPS = 200  # that are asked for their places: each is a question
+_REQUEST_TIMEOUT = 5.0  # seconds
+_LOGIN_CHECK_INTERVAL = 0.5  # seconds between two checks whether the brokers refuse the login
+_CREATION_TIMEOUT = 15.0  # seconds
+_RETRY_DELAY = 0.02  # seconds
+_MAX_GROUPS = 200  # groups whose offsets are read: each takes a request
 
 
 class Topic(NamedTuple):
-    """A topic as this process first saw it, but for its limit."""
+    """A topic as this process first saw it, with its current size limit."""
 
     name: str
     partitions: int
-    id: str | None  # None where the broker does not tell
-    max_bytes: int | None  # max.message.bytes, None where the broker does not tell
+    id: str | None  # None if the broker does not report it
+    max_bytes: int | None  # max.message.bytes, None if the broker does not report it
 
 
-REPLICAS = "replication.factor"  # told beside a topic's settings, with which it is no setting
+REPLICAS = "replication.factor"  # listed with a topic's settings, though Kafka does not count it as one
 
 
 class TopicAnswer(Protocol):
-    """A future of the client's."""
+    """A future of the client."""
 
-    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 what was asked for
-        """Wait for it."""
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 the client's answers have many types
+        """Wait for the answer."""
 
 
 class KafkaTopics:
@@ -61,29 +60,29 @@ class KafkaTopics:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._news = BrokerState(address, aloud=False)
+        self._state = BrokerState(address, aloud=False)
         self._lock = threading.Lock()
         self._client: AdminClient | None = None
         self._first: dict[str, Topic] = {}
         self._has_admin_api: bool | None = None
-        self.offsets_retention: str | None = None  # minutes, where the broker tells it
+        self.offsets_retention: str | None = None  # minutes, if the broker reports it
         tell_in_fork(self)
 
     def forked(self) -> None:
-        """Make a client of this process's own at the next question."""
+        """Make a new client for this process at the next request."""
         never_free(self._client)
         self._client, self._lock = None, threading.Lock()
 
     def look_up(self, names: Iterable[str]) -> dict[str, Topic | str]:
-        """Return each topic, or why it cannot be written to (any more). TransportUnavailable when nobody answers."""
+        """Return each topic, or the reason why it is unusable; TransportUnavailable when no broker answers."""
         return {name: self._compare(answer) for name, answer in self._answers(names).items()}
 
     def limits(self) -> set[int | None]:
-        """Return the largest message of each topic that was looked up."""
+        """Return the size limits of the topics looked up so far."""
         return {topic.max_bytes for topic in tuple(self._first.values())}
 
     def require(self, names: Iterable[str]) -> list[Topic]:
-        """Return the topics as they are; TopicUnusable when one cannot be read."""
+        """Return the topics as they are now; TopicUnusable when one cannot be read."""
         answers = self._answers(names)
         reasons = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         if reasons:
@@ -94,7 +93,7 @@ class KafkaTopics:
         """Create the missing topics, wait until the broker knows them, and return their names."""
         with self._lock:
             try:
-                known = self._admin().list_topics(timeout=_PATIENCE).topics
+                known = self._admin().list_topics(timeout=_REQUEST_TIMEOUT).topics
                 missing = [
                     NewTopic(name, num_partitions=partitions) for name in dict.fromkeys(names) if name not in known
                 ]
@@ -106,78 +105,77 @@ class KafkaTopics:
 
     def _create(self, missing: list[NewTopic]) -> list[str]:
         if not missing or not self._knows_admin_api():
-            return [topic.topic for topic in missing]  # such a broker makes a topic when it is asked about it
+            return [topic.topic for topic in missing]  # such a broker creates a topic when it is asked about it
         futures = self._admin().create_topics(missing)
         return [name for name, future in futures.items() if _created(name, future)]
 
     def _await(self, names: Sequence[str]) -> None:
-        """Wait until they are visible: the controller confirms a topic before every broker has heard of it."""
-        deadline = time.monotonic() + _CREATION
+        """Wait until the topics are visible: the controller confirms a topic before every broker knows it."""
+        deadline = time.monotonic() + _CREATION_TIMEOUT
         while any(isinstance(answer, str) for answer in self._ask(list(names)).values()):
             if time.monotonic() > deadline:
-                raise TopicUnusable(dict.fromkeys(names, f"created, and not visible within {_CREATION:g} s"))
-            time.sleep(_LOOK)
+                raise TopicUnusable(dict.fromkeys(names, f"created, but not visible within {_CREATION_TIMEOUT:g} s"))
+            time.sleep(_RETRY_DELAY)
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return the groups that have a place in a topic's first partition; none without an admin API."""
+        """Return the groups that have an offset in a topic's first partition; none without an admin API."""
         with self._lock:
             try:
                 if not self._knows_admin_api() or not topics:
                     return []
-                listed = self._admin().list_consumer_groups(request_timeout=_PATIENCE).result()
-                names = sorted(group.group_id for group in listed.valid if group.group_id != CLAIMS)[:_GROUPS]
-                return [name for name in names if self._has_place(name, topics)]
+                listed = self._admin().list_consumer_groups(request_timeout=_REQUEST_TIMEOUT).result()
+                names = sorted(group.group_id for group in listed.valid if group.group_id != CLAIMS)[:_MAX_GROUPS]
+                return [name for name in names if self._has_offset(name, topics)]
             except KafkaException as error:
                 raise self._unavailable(error) from None
 
-    def _has_place(self, group: str, topics: Sequence[str]) -> bool:
+    def _has_offset(self, group: str, topics: Sequence[str]) -> bool:
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0) for topic in topics])
-        answer = self._admin().list_consumer_group_offsets([asked], request_timeout=_PATIENCE)[group]
+        answer = self._admin().list_consumer_group_offsets([asked], request_timeout=_REQUEST_TIMEOUT)[group]
         try:
             return any(place.offset >= 0 for place in answer.result().topic_partitions)
         except KafkaException as error:
-            if _code(error) < 0:  # the client's own: nobody answered
+            if _code(error) < 0:  # the client's own error: no broker answered
                 raise
-            return True  # this user may not see its places
+            return True  # this user may not read its offsets
 
     def forget(self, group: str) -> None:
-        """Delete a group; one that is not there is gone. Without an admin API nothing can be deleted."""
+        """Delete a group; a missing group is no error. Without an admin API nothing is deleted."""
         with self._lock:
             try:
                 if self._knows_admin_api():
-                    self._admin().delete_consumer_groups([group], request_timeout=_PATIENCE)[group].result()
+                    self._admin().delete_consumer_groups([group], request_timeout=_REQUEST_TIMEOUT)[group].result()
             except KafkaException as error:
-                if _code(error) < 0:  # the client's own: nobody answered
+                if _code(error) < 0:  # the client's own error: no broker answered
                     raise self._unavailable(error) from None
                 if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:
                     raise TransportError(f"group {group!r} cannot be deleted: {error.args[0].str()}") from None
 
     def describe_cluster(self) -> str:
-        """Return who answers."""
-        deadline = time.monotonic() + _PATIENCE
+        """Return the number of brokers as text; TransportUnavailable when none answers."""
+        deadline = time.monotonic() + _REQUEST_TIMEOUT
         with self._lock:
             while True:
                 try:
-                    brokers = self._admin().list_topics(timeout=_SHORT).brokers
+                    brokers = self._admin().list_topics(timeout=_LOGIN_CHECK_INTERVAL).brokers
                 except KafkaException as error:
-                    self._admin().poll(0)  # for the news
-                    if self._news.refused or time.monotonic() > deadline:
+                    self._admin().poll(0)  # calls BrokerState
+                    if self._state.refused or time.monotonic() > deadline:
                         raise self._unavailable(error) from None
                 else:
                     return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
 
     def _unavailable(self, error: KafkaException) -> TransportUnavailable:
-        """Return the error that says why nobody answered."""
-        return unavailable(self._address, self._news, self._admin(), error)
+        return unavailable(self._address, self._state, self._admin(), error)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
             self._client = None
 
     def _admin(self) -> AdminClient:
         if self._client is None:
-            self._client = AdminClient(self._address.properties(self._news))
+            self._client = AdminClient(self._address.properties(self._state))
         return self._client
 
     def _answers(self, names: Iterable[str]) -> dict[str, Topic | str]:
@@ -194,12 +192,13 @@ class KafkaTopics:
         if found.partitions != first.partitions:
             return (
                 f"it has {found.partitions} partitions and had {first.partitions} when this process first used it: "
-                "keys would move and streams lose their order; let its readers catch up, then restart this process"
+                "keys would move and streams lose their order; wait until its readers have caught up, then restart "
+                "this process"
             )
         if found.id != first.id and None not in (found.id, first.id):
             return (
-                "it was deleted and created again, so what it confirmed before may be gone; "
-                "see what its readers have, then restart this process"
+                "it was deleted and created again, so messages that it confirmed before may be gone; "
+                "check which ones its readers have, then restart this process"
             )
         return first if found.max_bytes is None else first._replace(max_bytes=found.max_bytes)
 
@@ -208,23 +207,23 @@ class KafkaTopics:
             return {}
         if not self._knows_admin_api():
             return {name: self._partitions_of(name) for name in names}
-        described = self._admin().describe_topics(TopicCollection(names), request_timeout=_PATIENCE)
+        described = self._admin().describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT)
         answers = {name: _described(name, future) for name, future in described.items()}
         known = [name for name, answer in answers.items() if isinstance(answer, Topic)]
-        limits = {name: told.get("max.message.bytes") for name, told in self._settings(known).items()}
+        limits = {name: found.get("max.message.bytes") for name, found in self._settings(known).items()}
         return {
             name: answer._replace(max_bytes=_number(limits.get(name))) if isinstance(answer, Topic) else answer
             for name, answer in answers.items()
         }
 
     def _knows_admin_api(self) -> bool:
-        """Ask one broker about itself: the embedded one says at once that it does not know this request."""
+        """Ask one broker for its settings: the embedded one answers that it does not know this request."""
         if self._has_admin_api is None:
-            broker = next(iter(self._admin().list_topics(timeout=_PATIENCE).brokers))
+            broker = next(iter(self._admin().list_topics(timeout=_REQUEST_TIMEOUT).brokers))
             resource = ConfigResource(ResourceType.BROKER, str(broker))
             try:
-                told = self._admin().describe_configs([resource], request_timeout=_PATIENCE)[resource].result()
-                self.offsets_retention = told["offsets.retention.minutes"].value
+                found = self._admin().describe_configs([resource], request_timeout=_REQUEST_TIMEOUT)[resource].result()
+                self.offsets_retention = found["offsets.retention.minutes"].value
             except KafkaException as error:
                 if _code(error) in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
                     raise
@@ -234,20 +233,20 @@ class KafkaTopics:
         return self._has_admin_api
 
     def _partitions_of(self, name: str) -> Topic | str:
-        metadata = self._admin().list_topics(name, timeout=_PATIENCE).topics[name]
+        metadata = self._admin().list_topics(name, timeout=_REQUEST_TIMEOUT).topics[name]
         if metadata.error is not None:
             return topic_reason(metadata.error) or str(metadata.error.str())
         return Topic(name, len(metadata.partitions), None, None)
 
     def settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the settings of each topic, as far as the broker tells them, and its number of replicas."""
+        """Return the settings of each topic, as far as the broker reports them, and its number of replicas."""
         with self._lock:
             try:
                 if not self._knows_admin_api() or not names:
                     return {}
-                known = self._admin().list_topics(timeout=_PATIENCE).topics
-                told = self._settings([name for name in names if name in known])
-                return {name: {**told[name], REPLICAS: _replicas(known[name])} for name in told}
+                known = self._admin().list_topics(timeout=_REQUEST_TIMEOUT).topics
+                found = self._settings([name for name in names if name in known])
+                return {name: {**found[name], REPLICAS: _replicas(known[name])} for name in found}
             except KafkaException as error:
                 raise self._unavailable(error) from None
 
@@ -255,14 +254,14 @@ class KafkaTopics:
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._admin().describe_configs(resources, request_timeout=_PATIENCE)
-        return {resource.name: _told(future) for resource, future in answers.items()}
+        answers = self._admin().describe_configs(resources, request_timeout=_REQUEST_TIMEOUT)
+        return {resource.name: _entries(future) for resource, future in answers.items()}
 
 
-def unavailable(address: Address, news: BrokerState, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
-    """Return the error that says why nobody answered; the client's own news know more than "timed out"."""
+def unavailable(address: Address, state: BrokerState, client: Any, error: KafkaException) -> TransportUnavailable:  # noqa: ANN401 producers, consumers and admins share no type
+    """Return the error with the reason why no broker answered; BrokerState knows more than "timed out"."""
     client.poll(0)
-    reason = news.reason or address.safe(error.args[0].str())
+    reason = state.reason or address.safe(error.args[0].str())
     return TransportUnavailable(
         f"Kafka at {address.hosts} does not answer: {reason}; "
         "is it running, and are EVENTKIT_TRANSPORT_URL and its options right?"
@@ -280,7 +279,7 @@ def _described(name: str, future: TopicAnswer) -> Topic | str:
     return Topic(name, len(description.partitions), str(description.topic_id), None)
 
 
-def _told(future: TopicAnswer) -> dict[str, str]:
+def _entries(future: TopicAnswer) -> dict[str, str]:
     try:
         return {name: str(entry.value) for name, entry in future.result().items()}
     except KafkaException:
@@ -288,7 +287,7 @@ def _told(future: TopicAnswer) -> dict[str, str]:
 
 
 def _replicas(metadata: Any) -> str:  # noqa: ANN401 the client's own
-    """Return how many brokers have the partition that fewest have."""
+    """Return the number of replicas of the partition with the fewest."""
     return str(min((len(each.replicas) for each in metadata.partitions.values()), default=0))
 
 
@@ -298,9 +297,9 @@ def _number(text: str | None) -> int | None:
 
 def _created(name: str, future: TopicAnswer) -> bool:
     try:
-        future.result(_CREATION)
+        future.result(_CREATION_TIMEOUT)
     except TimeoutError:
-        raise TopicUnusable({name: f"the broker did not answer its creation within {_CREATION:g} s"}) from None
+        raise TopicUnusable({name: f"the broker did not confirm its creation within {_CREATION_TIMEOUT:g} s"}) from None
     except KafkaException as error:
         if _code(error) == KafkaError.TOPIC_ALREADY_EXISTS:
             return False

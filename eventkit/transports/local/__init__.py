@@ -1,8 +1,8 @@
 """An in-process transport that keeps the whole contract, for tests and for services of one process: `local://name`.
 
-Topics are lists in memory, cut into shards by key; groups share the shards, one owner each, and keep what was
-acknowledged. Everything with one name shares one broker, for as long as the process lives. Faults can be asked for:
-`refuse`, `hold` and `lose` do what a real broker does to a publisher.
+A topic is a list in memory for each shard; the key selects the shard. Each shard has one owner in a group, and each
+group keeps its offsets. All transports of one name share one broker until the process ends. `refuse`, `hold` and
+`lose` make publishers fail as a real broker does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from eventkit.transports.url import split_url
 
 
 class LocalTransport:
-    """See `Transport`; and the faults that a test may ask for."""
+    """See `Transport`; a test may inject faults too."""
 
     flags: frozenset[Flag] = frozenset({Flag.ONE_PROCESS})
 
@@ -25,22 +25,22 @@ class LocalTransport:
         self._broker = _brokers.setdefault(name, Broker())
 
     def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:  # noqa: ARG002 nobody is needed anyhow
-        """Return a new publisher."""
+        """See `Transport.publisher`."""
         return LocalPublisher(self._broker)
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> LocalSubscription:
-        """Join a group; TopicUnusable when a topic is missing. Its places die with the process, and are not asked."""
+        """Join a group; TopicUnusable when a topic is missing. `resume` is not called: places end with the process."""
         del resume
         self.partitions(topics)
         return LocalSubscription(self._broker, topics, group)
 
     def listen(self, topics: Sequence[str]) -> LocalListener:
-        """Hear what comes from now on."""
+        """Return a reader of the messages that are sent from now on."""
         self.partitions(topics)
         return LocalListener(self._broker, topics)
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         with self._broker.changed:
             missing = [topic for topic in dict.fromkeys(topics) if topic not in self._broker.topics]
             self._broker.topics.update({topic: [[] for _ in range(partitions)] for topic in missing})
@@ -54,21 +54,21 @@ class LocalTransport:
         return {topic: len(self._broker.topics[topic]) for topic in topics}
 
     def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 it has no settings
-        """Say that it is here."""
+        """Return a line with the name and the number of topics."""
         return f"local://{self._name}, in this process only, {len(self._broker.topics)} topics"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 it has no settings
-        """Return nothing: it lives and dies with its process."""
+        """Return an empty list: this transport has no settings."""
         return []
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics that nobody has claimed; return whose each is."""
+        """Claim unclaimed topics; return the owner of each."""
         with self._broker.changed:
             there = [topic for topic in topics if topic in self._broker.topics]
             return {topic: self._broker.claims.setdefault(topic, owner) for topic in there}
 
     def release(self, topic: str) -> None:
-        """Take a claim away."""
+        """Remove a claim."""
         with self._broker.changed:
             self._broker.claims.pop(topic, None)
 
@@ -77,17 +77,17 @@ class LocalTransport:
         return sorted(self._broker.groups)
 
     def forget(self, topics: Sequence[str], group: str) -> None:  # noqa: ARG002 a group is one for all topics
-        """Remove a group; TransportError where it has members."""
+        """Remove a group; TransportError when it has members."""
         with self._broker.changed:
             if group in self._broker.groups and self._broker.groups[group].members:
                 raise TransportError(f"group {group!r} has members")
             self._broker.groups.pop(group, None)
 
     def close(self) -> None:
-        """Nothing to let go of: the messages stay for the process's other users of this name."""
+        """Do nothing: other transports of this name still use the messages."""
 
     def refuse(self, refusal: Refusal) -> None:
-        """Refuse the messages for which `refusal` returns a reason."""
+        """Refuse each message for which `refusal` returns a reason."""
         self._broker.refusal = refusal
 
     def hold(self, topic: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What all in-process transports of one name share: messages, the places of the groups, and the faults asked for."""
+"""The broker that all in-process transports of one name share: messages, groups with their offsets, and faults."""
 
 import threading
 import zlib
@@ -15,15 +15,15 @@ Refusal = Callable[[Message], str | None]
 
 
 class Member(Protocol):
-    """Who shares a group's topics."""
+    """A member of a group."""
 
     @property
     def topics(self) -> frozenset[str]:
-        """What it wants."""
+        """The topics that it reads."""
 
 
 class LocalGroup:
-    """Where a group is in every shard, and who owns which."""
+    """A group's offset in every shard, and the owner of each."""
 
     def __init__(self) -> None:
         self.resume: dict[Shard, int] = {}
@@ -37,7 +37,7 @@ class LocalGroup:
 
 
 class Broker:
-    """What all transports of one name share. `changed` guards it all."""
+    """Topics, groups, claims and faults; `changed` guards them all."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -49,6 +49,6 @@ class Broker:
         self.lost: str | None = None
 
     def append(self, message: Message) -> None:
-        """Keep a message for every group."""
+        """Append a message to the shard of its key."""
         shards = self.topics[message.topic]
         shards[zlib.crc32(as_text(message.key).encode()) % len(shards)].append(message)

@@ -1,4 +1,4 @@
-"""Reads from a broker in this process: as a member of a group, or as a listener that shares with nobody."""
+"""Reads from a broker in this process: as a member of a group, or as a listener without a group."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,9 +19,9 @@ class LocalDelivery(NamedTuple):
 
 
 class LocalSubscription:
-    """See `Subscription`: gives up and takes over shards only within `receive` and `close`."""
+    """See `Subscription`: releases and takes over shards only within `receive` and `close`."""
 
-    is_new = False  # its group finds what was before
+    is_new = False  # a new group gets all earlier messages
 
     def __init__(self, broker: Broker, topics: Sequence[str], group: str) -> None:
         self.topics = frozenset(topics)
@@ -35,41 +35,41 @@ class LocalSubscription:
 
     @property
     def ready(self) -> bool:
-        """Always: its part is given within `receive`."""
+        """Always true: `receive` assigns the shards."""
         return True
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
+        """Return the messages that have arrived; wait for the first one."""
         with self._broker.changed:
             found: list[Message] = []
-            self._broker.changed.wait_for(lambda: self._gather(found, limit), timeout)
+            self._broker.changed.wait_for(lambda: self._fetch(found, limit), timeout)
             return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Move the group on behind what is contiguous."""
+        """Move the group's offsets behind the acknowledged messages."""
         with self._broker.changed:
             for message in messages:
                 progress = self._owned.get((message.topic, message.tag.shard))
-                if progress is not None:  # else it was taken away: another member gets it
+                if progress is not None:  # else another member owns the shard and gets it
                     progress.acknowledge(message.tag.offset, message.key)
             for shard, progress in self._owned.items():
                 if progress.advance():
                     self._group.resume[shard] = progress.resume or 0
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: places end with the process."""
         del messages
         return []
 
     def close(self) -> None:
-        """Leave; others get what was not acknowledged."""
+        """Leave the group; other members get the unacknowledged messages."""
         with self._broker.changed:
             if self in self._group.members:
                 self._group.members.remove(self)
-            self._give_up(list(self._owned))
+            self._release(list(self._owned))
 
-    def _gather(self, found: list[Message], limit: int) -> list[Message]:
-        self._share()
+    def _fetch(self, found: list[Message], limit: int) -> list[Message]:
+        self._rebalance()
         for shard, progress in self._owned.items():
             topic, number = shard
             offset = self._next[shard]
@@ -80,10 +80,10 @@ class LocalSubscription:
                 self._next[shard] += 1
         return found
 
-    def _share(self) -> None:
-        """Give up what is another's, take over what is ours and free."""
+    def _rebalance(self) -> None:
+        """Release the shards of other members; take over the free shards of this one."""
         group = self._group
-        self._give_up([shard for shard in self._owned if group.target(shard) is not self])
+        self._release([shard for shard in self._owned if group.target(shard) is not self])
         for topic in self.topics:
             for number in range(len(self._broker.topics[topic])):
                 shard = (topic, number)
@@ -92,7 +92,7 @@ class LocalSubscription:
                     self._owned[shard] = PartitionProgress()
                     self._next[shard] = group.resume.get(shard, 0)
 
-    def _give_up(self, shards: Sequence[Shard]) -> None:
+    def _release(self, shards: Sequence[Shard]) -> None:
         for shard in shards:
             del self._owned[shard], self._next[shard], self._group.owners[shard]
         if shards:
@@ -100,7 +100,7 @@ class LocalSubscription:
 
 
 class LocalListener(LocalSubscription):
-    """See `Transport.listen`: the one member of a group that begins at the end of everything, and goes with it."""
+    """See `Transport.listen`: the only member of its own group, which begins at the end of every shard."""
 
     def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
         self._name = f"listener {uuid4()}"
@@ -111,13 +111,13 @@ class LocalListener(LocalSubscription):
             super().__init__(broker, topics, self._name)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
+        """Return the messages that have arrived; wait for the first one."""
         found = super().receive(limit, timeout)
         self.acknowledge(found)
         return found
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Leave, and remove the group."""
         super().close()
         with self._broker.changed:
             self._broker.groups.pop(self._name, None)

@@ -44,7 +44,7 @@ class RabbitPublisher:
         self._number = 0  # the last delivery tag
         self._warm: set[str] = set()
         self._probing: str | None = None
-        self._verdict = Reports()
+        self._results = Reports()
         self._channel: Any = None
         self._changed = threading.Condition()  # over all of the above
         self._closing = False
@@ -55,8 +55,8 @@ class RabbitPublisher:
         for message in messages:
             exchange = self._exchange(message)
             with self._changed:
-                self._changed.wait_for(lambda: len(self._waiting) < _ROOM or self._verdict.failed)
-                if exchange is None or self._verdict.failed:
+                self._changed.wait_for(lambda: len(self._waiting) < _ROOM or self._results.failed)
+                if exchange is None or self._results.failed:
                     break
                 self._waiting.append((exchange, message))
             if len(self._waiting) == _ROOM:
@@ -66,22 +66,22 @@ class RabbitPublisher:
     def reports(self, timeout: float) -> Reports:
         """Return what is known since the last call."""
         with self._changed:
-            self._changed.wait_for(lambda: self._verdict.confirmed or self._verdict.failed, timeout)
-            verdict, self._verdict = self._verdict, self._verdict.told()
-            return verdict
+            self._changed.wait_for(lambda: self._results.confirmed or self._results.failed, timeout)
+            results, self._results = self._results, self._results.failures()
+            return results
 
     def abandon(self) -> Reports:
         """Send no more and return the last word."""
         with self._changed:
             self._waiting.clear()
-            self._verdict.lost = self._verdict.lost or "given up"
+            self._results.lost = self._results.lost or "given up"
         self._loop.close()
         return self.reports(0)
 
     def close(self, timeout: float) -> Reports:
         """Wait for what is under way, then close."""
         with self._changed:
-            self._changed.wait_for(lambda: self._verdict.failed or not (self._waiting or self._flying), timeout)
+            self._changed.wait_for(lambda: self._results.failed or not (self._waiting or self._flying), timeout)
             self._closing = True
         self._loop.close()
         return self.reports(0)
@@ -106,8 +106,8 @@ class RabbitPublisher:
 
     def _fail(self, *, held: dict[str, str] | None = None, lost: str | None = None) -> None:
         with self._changed:
-            self._verdict.held.update(held or {})
-            self._verdict.lost = self._verdict.lost or lost
+            self._results.held.update(held or {})
+            self._results.lost = self._results.lost or lost
             self._waiting.clear()
             self._changed.notify_all()
 
@@ -136,7 +136,7 @@ class RabbitPublisher:
             self._changed.notify_all()
 
     def _may_publish(self, exchange: str) -> bool:
-        if self._channel is None or self._verdict.failed or self._probing or len(self._flying) >= _WINDOW:
+        if self._channel is None or self._results.failed or self._probing or len(self._flying) >= _WINDOW:
             return False
         if exchange not in self._warm:
             self._probing = exchange
@@ -154,10 +154,10 @@ class RabbitPublisher:
         with self._changed:
             landed = self._landed(answer)
             if not isinstance(answer, Basic.Ack):
-                self._verdict.lost = self._verdict.lost or "RabbitMQ did not take a message (basic.nack)"
+                self._results.lost = self._results.lost or "RabbitMQ did not take a message (basic.nack)"
             else:
-                self._verdict.confirmed += [
-                    message.tag for _, message in landed if message.topic not in self._verdict.held
+                self._results.confirmed += [
+                    message.tag for _, message in landed if message.topic not in self._results.held
                 ]
                 self._warm.update(exchange for exchange, _ in landed)
             if self._probing in {exchange for exchange, _ in landed}:
@@ -185,14 +185,14 @@ class RabbitPublisher:
         large, missing = _TOO_LARGE.search(text), _NO_EXCHANGE.search(text)
         culprit = self._first_of_size(int(large[1])) if large else None
         if large and culprit is not None:
-            self._verdict.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes, {int(large[2]):,}"
+            self._results.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes, {int(large[2]):,}"
         elif code == NOT_FOUND and missing:
-            self._verdict.held[missing[1]] = MISSING
+            self._results.held[missing[1]] = MISSING
         elif code == REFUSED:
             topics = {message.topic for _, message in self._flying.values()}
-            self._verdict.held.update(dict.fromkeys(topics, f"this user may not write to it: {text}"))
+            self._results.held.update(dict.fromkeys(topics, f"this user may not write to it: {text}"))
         else:
-            self._verdict.lost = self._verdict.lost or text
+            self._results.lost = self._results.lost or text
 
     def _first_of_size(self, size: int) -> int | None:
         sized = (message for _, message in self._flying.values() if _size(message) == size)

@@ -33,7 +33,7 @@ class RedisPublisher:
         self._shards: dict[str, int] = {}
         self._streams: dict[tuple[str, str], str] = {}
         self._largest = 0
-        self._verdict = Reports()
+        self._results = Reports()
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send all, up to the first that fails."""
@@ -41,24 +41,24 @@ class RedisPublisher:
             batch: list[Message] = []
             size = 0
             for message in messages:
-                if self._verdict.failed or not self._may_go(message):
+                if self._results.failed or not self._may_go(message):
                     break
                 batch.append(message)
                 size += len(message.value)
                 if len(batch) == _BATCH or size > _BATCH_BYTES:
                     self._transact(batch)
                     batch, size = [], 0
-            if batch and not self._verdict.lost:  # what came before a refused message is innocent, and goes
+            if batch and not self._results.lost:  # what came before a refused message is innocent, and goes
                 self._transact(batch)
         except RedisError as error:
-            self._verdict.lost = f"Redis at {self._address.hosts}: {self._address.safe(error)}"
+            self._results.lost = f"Redis at {self._address.hosts}: {self._address.safe(error)}"
 
     def reports(self, timeout: float) -> Reports:
         """Return what became of what was sent: it is known by now."""
-        if not (self._verdict.confirmed or self._verdict.failed):
+        if not (self._results.confirmed or self._results.failed):
             time.sleep(timeout)
-        verdict, self._verdict = self._verdict, self._verdict.told()
-        return verdict
+        results, self._results = self._results, self._results.failures()
+        return results
 
     def abandon(self) -> Reports:
         """Return the last word."""
@@ -75,12 +75,12 @@ class RedisPublisher:
         if topic not in self._shards:
             self._shards[topic] = shards_of(self._client, topic)
         if not self._shards[topic]:
-            self._verdict.held[topic] = MISSING
+            self._results.held[topic] = MISSING
         elif len(message.value) * 3 > largest and len(value_as_bytes(message)) > largest:
-            self._verdict.refused[message.tag] = (
+            self._results.refused[message.tag] = (
                 f"{len(value_as_bytes(message)):,} bytes are more than the {largest:,} of Redis's proto-max-bulk-len"
             )
-        return not self._verdict.failed
+        return not self._results.failed
 
     def _transact(self, batch: list[Message]) -> None:
         pipeline = self._client.pipeline(transaction=True)
@@ -104,14 +104,14 @@ class RedisPublisher:
                 raise
             self._hold(batch, "its key in Redis is no stream")
         else:
-            self._verdict.confirmed += [
+            self._results.confirmed += [
                 each.tag for each, answer in zip(batch, answers, strict=True) if answer is not None
             ]
             gone = [each for each, answer in zip(batch, answers, strict=True) if answer is None]
             self._hold(gone, _GONE)
 
     def _hold(self, messages: Sequence[Message], reason: str) -> None:
-        self._verdict.held.update({message.topic: reason for message in messages})
+        self._results.held.update({message.topic: reason for message in messages})
 
     def _stream(self, message: Message) -> str:
         place = message.topic, message.key
