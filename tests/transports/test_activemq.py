@@ -56,7 +56,7 @@ def test_a_busy_broker_is_sent_a_few_acknowledgements_at_a_time(
     own_server: ActiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands would fill the buffer of its socket while it sends, and both ends would wait for each other."""
-    monkeypatch.setattr("eventkit.transports.activemq.acknowledgements._MANY", 50)
+    monkeypatch.setattr("eventkit.transports.activemq.acknowledgements._MAX_IN_FLIGHT", 50)
     transport = ActiveTransport(own_server.url, {})
     topic = transport.create_topics([fresh("topic")], partitions=2)[0]
     group, publisher = joined(transport, topic, fresh("group")), transport.publisher()

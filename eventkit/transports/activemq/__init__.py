@@ -1,8 +1,9 @@
 """ActiveMQ by STOMP: `activemq://user:password@host:61613`, TLS by `activemqs://`; a topic is a virtual topic a shard.
 
-A group has a queue for each shard and one exclusive consumer on it, so a stream is with one member of the group at a
-time (decision 28: not message groups, whose owners the broker forgets beyond a thousand). A virtual topic drops what no
-group has a queue for: a topic without a group holds its events back. A group that comes later finds nothing of before.
+A group has a queue for each shard with one exclusive consumer, so one member of the group reads a stream at a time.
+Decision 28 explains why message groups were not used: the broker forgets the owners of groups beyond a thousand. A
+virtual topic drops messages without a queue, so a topic without a group holds its events back. A new group gets no
+earlier messages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,50 +27,50 @@ class ActiveTransport:
         self._registry = Registry(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> ActivePublisher:
-        """Return a publisher; it connects at its first message. To listeners, what no group has may be dropped."""
+        """Return a publisher that connects at its first message; `to_listeners`: it needs no group."""
         return ActivePublisher(self._address, self._registry, to_listeners=to_listeners)
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> ActiveSubscription:
-        """Join a group; TopicUnusable when a topic is missing. A queue has no places."""
+        """Join a group; TopicUnusable when a topic is missing. `resume` is not called: a queue has no places."""
         del resume
         shards = self._registry.require(topics)
         is_new = self._registry.join(shards, group)
         return ActiveSubscription(self._address, shards, group, is_new=is_new)
 
     def listen(self, topics: Sequence[str]) -> ActiveListener:
-        """Hear what comes from now on."""
+        """Return a reader of the messages that are sent from now on."""
         return ActiveListener(self._address, self._registry.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         return self._registry.create(topics, partitions=partitions)
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int]:
         """Return how many shards each topic has."""
         return self._registry.require(topics)
 
-    def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 STOMP tells nothing that could be refused
-        """Return who answers."""
+    def check(self, topics: Sequence[str] = ()) -> str:  # noqa: ARG002 STOMP reports no settings
+        """Return a line with the server and its host."""
         return f"{self._registry.server()} at {self._address.hosts}, by STOMP"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
-        """Return what can be seen by STOMP of what the broker confirms."""
+        """Return the findings that are possible by STOMP."""
         return self._registry.findings()
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics by a record each where nobody has; return whose each is."""
+        """Claim unclaimed topics by a record each; return the owner of each."""
         return self._registry.claim(topics, owner)
 
     def release(self, topic: str) -> None:
-        """Raise TransportError: a record is only browsed."""
+        """Raise TransportError: STOMP cannot delete the queue with the claim."""
         raise TransportError(f"ActiveMQ deletes no queue by STOMP: delete {claim_of(topic)} in its console")
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return those that are recorded."""
+        """Return the recorded groups."""
         return self._registry.groups(topics)
 
     def forget(self, topics: Sequence[str], group: str) -> None:
-        """Raise TransportError: STOMP has no way to delete a queue."""
+        """Raise TransportError: STOMP cannot delete a queue."""
         queues = ", ".join(f"Consumer.*.VirtualTopic.{topic}.*" for topic in topics)
         raise TransportError(
             f"ActiveMQ deletes no queue by STOMP: delete those of group {group!r} ({queues}) in its console, "
@@ -77,7 +78,7 @@ class ActiveTransport:
         )
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open."""
 
 
 def open_transport(url: str, options: Mapping[str, str]) -> ActiveTransport:

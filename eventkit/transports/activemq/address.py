@@ -1,7 +1,7 @@
-"""Where ActiveMQ is and how to get in; a password never becomes text.
+"""ActiveMQ's address and credentials; no text shows the password.
 
-Options: for TLS `ca_certs`, `certfile`, `keyfile`; `prefetch`, how many messages of a shard a member may hold
-unacknowledged; `heartbeat`, seconds.
+Options: for TLS `ca_certs`, `certfile`, `keyfile`; `prefetch`, the number of messages of a shard that a member may hold
+unacknowledged; `heartbeat`, in seconds.
 """
 
 import socket
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from eventkit.errors import ConfigurationError
 from eventkit.transports.url import place_of, split_url
 
-_PATIENCE = 5.0  # seconds
+_CONNECT_TIMEOUT = 5.0  # seconds
 _PORTS = {"activemq": 61613, "activemqs": 61614}
 _TLS = {"ca_certs": "ca_certs", "certfile": "cert_file", "keyfile": "key_file"}
 _EXAMPLE = "activemq://user:password@host:61613"
@@ -45,9 +45,9 @@ class ActiveAddress:
         return f"Address({self.hosts})"
 
     def obstacle(self) -> str | None:
-        """Return what stands between here and the broker's port, None where nothing does: the client does not tell."""
+        """Return the error of a plain or TLS connection to the broker, None on success: the client hides it."""
         try:
-            with socket.create_connection(self.place, _PATIENCE) as plain:
+            with socket.create_connection(self.place, _CONNECT_TIMEOUT) as plain:
                 if self.tls is not None:
                     context = ssl.create_default_context(cafile=self.tls.get("ca_certs"))
                     context.wrap_socket(plain, server_hostname=self.place[0]).close()
@@ -56,12 +56,12 @@ class ActiveAddress:
         return None
 
     def safe(self, text: object) -> str:
-        """Return a text without our secret."""
+        """Return a text without the password of this address."""
         return str(text).replace(self.password, "***") if self.password else str(text)
 
 
 def _number(given: dict[str, str], name: str, default: int) -> int:
     text = given.pop(name, str(default))
     if not text.isdigit() or not int(text):
-        raise ConfigurationError(f"the transport option {name} is {text!r}: it is a whole number from 1")
+        raise ConfigurationError(f"the transport option {name} is {text!r}: set a whole number from 1")
     return int(text)

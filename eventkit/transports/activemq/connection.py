@@ -1,4 +1,4 @@
-"""One STOMP connection: frames go out from the caller's thread, what comes in is kept or handed on by the client's."""
+"""One STOMP connection: the caller's thread sends frames; the client's thread stores receipts and delivers messages."""
 
 import contextlib
 import logging
@@ -14,21 +14,21 @@ from eventkit.errors import TransportUnavailable
 from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.frames import frame
 
-logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs what we raise
+logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # it logs the errors that are raised here
 
-_CONNECT = 5.0  # seconds
-ANSWER = 10.0  # seconds for a receipt: a broker that is silent for longer is taken for lost
-_REFUSAL = 2.0  # seconds for the answer to a head
+_CONNECT_TIMEOUT = 5.0  # seconds
+RECEIPT_TIMEOUT = 10.0  # seconds: a broker that is silent for longer counts as lost
+_REFUSAL_TIMEOUT = 2.0  # seconds for the answer to the head of a frame
 _TOO_LARGE = "maximum data length"
 _HEAD = "SEND\ndestination:/queue/eventkit.probe\ncontent-length:{size}\n\n"
-_HOLD = 1.0  # seconds between two signs that the broker is alive, while nothing is read
-_SKEW = 3.0  # heartbeats that may be missed
+_HEARTBEAT_INTERVAL = 1.0  # seconds between two heartbeats reported to the client while reading is paused
+_MISSED_HEARTBEATS = 3.0  # number after which the broker counts as lost
 
 Frame = Any  # stomp.utils.Frame, which has no types
 
 
 class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
-    """Open from the start until `end` says why it is not."""
+    """Open from its construction until `end` has the reason why it is not."""
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         arrived: Callable[[Frame], None] | None = None,
         answered: Callable[[], None] | None = None,
     ) -> None:
-        """Connect; TransportUnavailable when nobody answers. `arrived` gets messages, `answered` hears of receipts."""
+        """Connect; TransportUnavailable when the broker does not answer.
+
+        `arrived` is called with each message, and `answered` after each receipt, both on the client's thread.
+        """
         self._address = address
         self._arrived = arrived
         self._answered = answered
@@ -51,9 +54,9 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         self._client = stomp.Connection12(
             [address.place],
             reconnect_attempts_max=1,
-            timeout=_CONNECT,
+            timeout=_CONNECT_TIMEOUT,
             heartbeats=(beat, beat),
-            heart_beat_receive_scale=_SKEW,
+            heart_beat_receive_scale=_MISSED_HEARTBEATS,
             auto_decode=False,
         )
         if address.tls is not None:
@@ -62,7 +65,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         self._connect()
 
     def send(self, command: str, headers: dict[str, str], body: bytes = b"", *, receipt: bool = False) -> str:
-        """Send a frame; return the receipt's number where one is asked for."""
+        """Send a frame; with `receipt`, ask for a receipt and return its number."""
         number = ""
         if receipt:
             number = headers["receipt"] = self.next_receipt()
@@ -75,7 +78,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
         return str(self._number)
 
     def write(self, frames: Sequence[bytes]) -> None:
-        """Send frames, all in one go."""
+        """Send frames in one write."""
         transport = self._client.transport
         with self._errors():
             if transport.blocking:
@@ -86,13 +89,16 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
                 raise stomp.exception.NotConnectedException
 
     def wait(self, receipt: str) -> None:
-        """Wait until a receipt has come; raise what came instead."""
-        if not self.has(receipt, ANSWER):
-            raise TransportUnavailable(f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s")
+        """Wait for a receipt; TransportUnavailable when it does not come."""
+        if not self.has(receipt, RECEIPT_TIMEOUT):
+            raise TransportUnavailable(f"no answer from ActiveMQ at {self._address.hosts} in {RECEIPT_TIMEOUT:g} s")
         self.forget([receipt])
 
     def has(self, receipt: str, timeout: float) -> bool:
-        """Wait for a receipt; return whether it has come, raise TransportUnavailable where none can come any more."""
+        """Wait up to `timeout` seconds for a receipt; return whether it came.
+
+        TransportUnavailable when the connection has ended without it.
+        """
         with self._changed:
             self._changed.wait_for(lambda: receipt in self._receipts or self.end, timeout)
             if self.end and receipt not in self._receipts:
@@ -105,37 +111,37 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
             return next((receipt for receipt in receipts if receipt not in self._receipts), None)
 
     def forget(self, receipts: Iterable[str]) -> None:
-        """Ask for these receipts no more."""
+        """Remove receipts that are no longer needed."""
         with self._changed:
             self._receipts.difference_update(receipts)
 
     def refusal_of(self, size: int) -> str | None:
-        """Return why the broker refuses a message of so many bytes; None where it does not, or does not say.
+        """Return the broker's reason to refuse a message of `size` bytes; None if it accepts it, or gives no reason.
 
-        It judges by the head, and its answer to a whole frame may be lost: it closes with the body still unread. So
-        only a head is sent, and this connection is good for nothing else.
+        The broker decides by the head of a frame, and its answer to a whole frame may be lost, because it closes the
+        connection with the body unread. So only a head is sent, and this connection is then unusable.
         """
         self.write([_HEAD.format(size=size).encode()])
         with self._changed:
-            self._changed.wait_for(lambda: self.end, _REFUSAL)
+            self._changed.wait_for(lambda: self.end, _REFUSAL_TIMEOUT)
         return self.end if self.end and _TOO_LARGE in self.end else None
 
-    def hold(self, changed: threading.Condition, goes_on: Callable[[], bool]) -> None:
-        """Read nothing more until `goes_on`; called on the client's thread, with the lock of `changed`.
+    def pause(self, changed: threading.Condition, can_resume: Callable[[], bool]) -> None:
+        """Stop reading until `can_resume` is true; called on the client's thread, with the lock of `changed`.
 
-        The broker waits with what it sends, which takes no memory here. Its heartbeats wait as well, so the client is
-        told that it is alive.
+        The broker then waits with its messages, which take no memory here. Its heartbeats wait too, so this method
+        reports them to the client.
         """
-        while not (changed.wait_for(lambda: goes_on() or self.end, _HOLD) or self._closing):
+        while not (changed.wait_for(lambda: can_resume() or self.end, _HEARTBEAT_INTERVAL) or self._closing):
             self._client.transport.notify("heartbeat")
 
     def close(self) -> None:
-        """Say goodbye; what was not acknowledged goes to others."""
+        """Disconnect; other members get the unacknowledged messages."""
         self._closing = True
         with contextlib.suppress(Exception):
             self._client.disconnect()
 
-    # --- what the client calls, on its thread
+    # --- called by the client, on its thread
 
     def on_connected(self, frame: Frame) -> None:
         self.server = str(frame.headers.get("server", self.server)).replace("/", " ")
@@ -163,7 +169,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
     def _connect(self) -> None:
         try:
             self._client.connect(self._address.user, self._address.password, wait=True)
-            # or each small frame waits for the answer to the one before: 40 ms, where there is none
+            # without it a small frame waits for TCP's acknowledgement of the one before, for up to 40 ms
             self._client.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (stomp.exception.StompException, OSError) as error:
             reason = self.end or self._address.obstacle() or self._address.safe(error) or type(error).__name__
@@ -188,7 +194,7 @@ class Connection(stomp.ConnectionListener):  # type: ignore[misc]  # no types
 
 @contextmanager
 def connected(address: ActiveAddress) -> Iterator[Connection]:
-    """Lend a connection."""
+    """Open a connection for the block, then close it."""
     connection = Connection(address)
     try:
         yield connection

@@ -1,7 +1,7 @@
-"""A reader of its own: plain subscriptions to the topics of all shards, of which the broker keeps nothing.
+"""A reader without a group: plain subscriptions to the topics of all shards; the broker stores nothing for it.
 
-What was received is acknowledged at once, so that the broker sends no more than the prefetch ahead of a slow reader,
-which reads no more from its connection while it holds what a `Buffer` holds.
+Received messages are acknowledged at once, so that the broker sends no more than the prefetch ahead of a slow reader.
+A reader with a full `Buffer` reads no more from its connection.
 """
 
 import threading
@@ -27,29 +27,29 @@ class ActiveListener:
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         self._arrived = Buffer()
         self._closing = False
-        self._changed = threading.Condition()  # over what has arrived
+        self._changed = threading.Condition()  # guards `_arrived` and `_closing`
         self._connection = Connection(address, arrived=self._arrive)
         receipts = [self._subscribe(number, address.prefetch) for number in range(len(self._places))]
         for receipt in receipts:
             self._connection.wait(receipt)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
+        """Return the messages that have arrived; wait for the first one."""
         with self._changed:
             self._changed.wait_for(lambda: self._arrived or self._connection.end, timeout)
             if self._connection.end and not self._arrived:
                 raise TransportUnavailable(self._connection.end)
             found = self._arrived.take(limit)
-            self._changed.notify_all()  # there is room again
-        for ack in dict(message.tag for message in found).values():  # the last of each subscription covers the others
+            self._changed.notify_all()  # the buffer has room again
+        for ack in dict(message.tag for message in found).values():  # the last of a subscription covers the others
             self._connection.send("ACK", {"id": ack})
         return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Do nothing: nobody reads on from here."""
+        """Do nothing: no other reader resumes here."""
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: a queue has no places."""
         del messages
         return []
 
@@ -77,4 +77,4 @@ class ActiveListener:
         with self._changed:
             self._arrived.add(message_of(topic, frame, (subscription, frame.headers["ack"])))
             self._changed.notify_all()
-            self._connection.hold(self._changed, lambda: not self._arrived.is_full or self._closing)
+            self._connection.pause(self._changed, lambda: not self._arrived.is_full or self._closing)

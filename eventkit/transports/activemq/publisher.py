@@ -1,7 +1,7 @@
-"""Publishes in order: transactions of some hundred persistent messages, committed one after the other's receipt.
+"""Publishes in order: transactions of some hundred persistent messages, each committed after the receipt of the last.
 
-The broker ends the connection at the first frame that it refuses, so nothing passes what was refused. A message has
-two headers of ours: `eventkit-key`, and `eventkit-headers`, a JSON object.
+The broker ends the connection at the first frame that it refuses, so no later message passes a refused one. A message
+has two added headers: `eventkit-key`, and `eventkit-headers`, a JSON object.
 """
 
 import time
@@ -12,7 +12,7 @@ import msgspec
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports.activemq.address import ActiveAddress
-from eventkit.transports.activemq.connection import ANSWER, Connection, connected
+from eventkit.transports.activemq.connection import RECEIPT_TIMEOUT, Connection, connected
 from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
@@ -22,22 +22,22 @@ from eventkit.transports.partition import partition_of
 KEY, HEADERS = "eventkit-key", "eventkit-headers"
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
-_KEYS = 200_000  # keys whose destination is remembered
-_LARGE = 64_000  # bytes: such a message asks for a receipt of its own, so that a refused one can be named
+_MAX_KEYS = 200_000  # keys whose destination is cached
+_LARGE = 64_000  # bytes: a larger message asks for its own receipt, which identifies it if it is refused
 
 
 class Transaction(msgspec.Struct):
-    """Messages that are at the broker, and come to be there for good together."""
+    """Messages that the broker commits together."""
 
     messages: list[Message]
     number: str
-    large: dict[str, Message] = msgspec.field(default_factory=dict)  # by the receipts they ask for, in order
-    receipt: str = ""  # of its commit
+    large: dict[str, Message] = msgspec.field(default_factory=dict)  # by their receipts, in order
+    receipt: str = ""  # of the commit
     sent: float = 0.0
 
 
 class ActivePublisher:
-    """See `Publisher`: one transaction is on its way to be confirmed while the next is sent and not yet committed."""
+    """See `Publisher`: it sends a transaction while it waits for the receipt of the commit before."""
 
     def __init__(self, address: ActiveAddress, registry: Registry, *, to_listeners: bool = False) -> None:
         self._address = address
@@ -47,15 +47,15 @@ class ActivePublisher:
         self._shards: dict[str, int] = {}
         self._destinations: dict[tuple[str, str], str] = {}
         self._number = 0
-        self._under_way: Transaction | None = None
+        self._in_flight: Transaction | None = None
         self._results = Reports()
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Send all, up to the first that fails."""
+        """Send messages up to the first that fails."""
         batch: list[Message] = []
         size = 0
         for message in messages:
-            if self._results.failed or not self._may_go(message.topic):
+            if self._results.failed or not self._can_send(message.topic):
                 break
             batch.append(message)
             size += len(message.value)
@@ -66,26 +66,26 @@ class ActivePublisher:
             self._transact(batch)
 
     def reports(self, timeout: float) -> Reports:
-        """Return what is known since the last call."""
-        if self._under_way:
-            self._land(0 if self._results.confirmed or self._results.failed else timeout)
+        """Return the results since the last call; wait up to `timeout` seconds for the first one."""
+        if self._in_flight:
+            self._settle(0 if self._results.confirmed or self._results.failed else timeout)
         elif not (self._results.confirmed or self._results.failed):
             time.sleep(timeout)
         results, self._results = self._results, self._results.failures()
         return results
 
     def abandon(self) -> Reports:
-        """Return the last word."""
+        """Close at once and return the last results."""
         return self.close(0)
 
     def close(self, timeout: float) -> Reports:
-        """Wait for what is under way and let go of the connection."""
-        self._land(timeout)
+        """Wait for the transaction in flight, then close the connection."""
+        self._settle(timeout)
         if self._connection:
             self._connection.close()
         return self.reports(0)
 
-    def _may_go(self, topic: str) -> bool:
+    def _can_send(self, topic: str) -> bool:
         if topic not in self._shards:
             try:
                 self._connection = self._connection or Connection(self._address)
@@ -97,44 +97,44 @@ class ActivePublisher:
         return topic in self._shards
 
     def _transact(self, batch: list[Message]) -> None:
-        """Send a transaction; commit it when the one before is confirmed, for nothing passes what was refused."""
+        """Send a transaction, and commit it once the one before is confirmed: a failed one must stop the next."""
         connection = self._connection
         if connection is None:
             return
         self._number += 1
         transaction = Transaction(batch, str(self._number))
         frames = self._frames(connection, transaction)
-        if transaction.large:  # where it is refused, the answer to what came before may be lost with it
-            self._land(ANSWER)
+        if transaction.large:  # its refusal could lose the receipt of the commit before
+            self._settle(RECEIPT_TIMEOUT)
         try:
             connection.write(frames)
-            self._land(ANSWER)
+            self._settle(RECEIPT_TIMEOUT)
             if not self._results.failed:
                 named = {"transaction": transaction.number}
                 transaction.receipt = connection.send("COMMIT", named, receipt=True)
                 transaction.sent = time.monotonic()
-                self._under_way = transaction
+                self._in_flight = transaction
         except TransportError as error:
-            self._judge(connection, transaction, error)
+            self._classify(connection, transaction, error)
 
-    def _land(self, timeout: float) -> None:
-        """Take note of what became of the transaction that is under way, if it is known in time."""
-        transaction, connection = self._under_way, self._connection
+    def _settle(self, timeout: float) -> None:
+        """Record the result of the transaction in flight, if it is known within `timeout` seconds."""
+        transaction, connection = self._in_flight, self._connection
         if transaction is None or connection is None:
             return
         try:
             if connection.has(transaction.receipt, timeout):
-                self._under_way = None
+                self._in_flight = None
                 self._results.confirmed += [each.tag for each in transaction.messages]
                 connection.forget([transaction.receipt, *transaction.large])
-            elif time.monotonic() - transaction.sent >= ANSWER:
-                self._under_way = None
-                self._results.lost = f"no answer from ActiveMQ at {self._address.hosts} in {ANSWER:g} s"
+            elif time.monotonic() - transaction.sent >= RECEIPT_TIMEOUT:
+                self._in_flight = None
+                self._results.lost = f"no answer from ActiveMQ at {self._address.hosts} in {RECEIPT_TIMEOUT:g} s"
         except TransportError as error:
-            self._under_way = None
-            self._judge(connection, transaction, error)
+            self._in_flight = None
+            self._classify(connection, transaction, error)
 
-    def _judge(self, connection: Connection, transaction: Transaction, error: TransportError) -> None:
+    def _classify(self, connection: Connection, transaction: Transaction, error: TransportError) -> None:
         receipt = connection.missing(transaction.large)
         culprit = transaction.large[receipt] if receipt else None
         refusal = self._refusal(culprit) if culprit else None
@@ -174,7 +174,7 @@ class ActivePublisher:
         place = message.topic, message.key
         destination = self._destinations.get(place)
         if destination is None:
-            if len(self._destinations) >= _KEYS:
+            if len(self._destinations) >= _MAX_KEYS:
                 self._destinations.clear()
             shard = partition_of(message.key, self._shards[message.topic])
             destination = self._destinations[place] = topic_of(message.topic, shard)

@@ -1,8 +1,8 @@
-"""What there is at the broker: records in queues that are only browsed, one queue for a topic, one for its groups.
+"""The registry of topics and groups: records in queues that are only browsed, two queues for each topic.
 
-STOMP cannot ask what exists, and ActiveMQ makes what it does not have; so a topic is what somebody has created here. A
-queue that was empty when the broker stopped may be gone when it is back: whoever publishes makes sure of the groups'
-queues first (`prepare`).
+STOMP cannot list queues, and ActiveMQ creates a missing destination at its first use; so a topic exists once it has a
+record. A queue that was empty when the broker stopped may be missing after its restart, so a publisher first makes sure
+of the groups' queues (`prepare`).
 """
 
 import threading
@@ -19,36 +19,36 @@ from eventkit.transports.activemq.connection import Connection, Frame, connected
 from eventkit.transports.base import Finding
 
 MISSING = "ActiveMQ does not have it: create it with `eventkit topics create`"
-NO_GROUP = "no group has subscribed to it, and ActiveMQ drops what nobody has: start a projector"
-_BROWSE = 10.0  # seconds
-_LOOK = 0.1  # seconds between two looks at whether the connection is still there
+NO_GROUP = "no group has subscribed to it, and ActiveMQ drops messages without a queue: start a projector"
+_BROWSE_TIMEOUT = 10.0  # seconds
+_END_CHECK_INTERVAL = 0.1  # seconds between two checks whether the connection has ended
 
 
 class ClaimRecord(msgspec.Struct):
-    """Whose relay sends to a topic, as it lies in the queue of its claims; the first record counts."""
+    """The owner of the relay that sends to a topic, in the queue of its claims; the first record counts."""
 
     owner: str
 
 
 class TopicRecord(msgspec.Struct):
-    """A topic, as it lies in the queue of its name."""
+    """A topic, in the queue of its name."""
 
     partitions: int
 
 
 class GroupRecord(msgspec.Struct):
-    """A group, as it lies in the queue of its topic's groups."""
+    """A group, in the queue of its topic's groups."""
 
     group: str
 
 
 def topic_of(topic: str, shard: int) -> str:
-    """Return where a shard's messages are sent."""
+    """Return the destination of a shard's messages."""
     return f"/topic/VirtualTopic.{topic}.{shard}"
 
 
 def queue_of(topic: str, shard: int, group: str) -> str:
-    """Return a group's queue of a shard; the broker takes a group's name up to its first dot."""
+    """Return a group's queue of a shard; the name is quoted, because the broker reads it up to the first dot."""
     return f"/queue/Consumer.{quote(group, safe='').replace('.', '%2E')}.VirtualTopic.{topic}.{shard}"
 
 
@@ -58,7 +58,7 @@ def claim_of(topic: str) -> str:
 
 
 class Registry:
-    """Asks and records, on a connection that lives as long as a question."""
+    """Reads and writes records, on a new connection for each call."""
 
     def __init__(self, address: ActiveAddress) -> None:
         self._address = address
@@ -73,7 +73,7 @@ class Registry:
         return found
 
     def create(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         with self._browsing() as browser:
             missing = [topic for topic in dict.fromkeys(topics) if not browser.shards(topic)]
             for topic in missing:
@@ -81,7 +81,7 @@ class Registry:
         return missing
 
     def join(self, shards: Mapping[str, int], group: str) -> bool:
-        """Make sure of a group's queues, then of its record; return whether a record was missing."""
+        """Create a group's queues, then its record; return whether a record was missing."""
         is_new = False
         with self._browsing() as browser:
             for topic, count in shards.items():
@@ -92,9 +92,9 @@ class Registry:
         return is_new
 
     def prepare(self, topic: str, *, needs_group: bool) -> int:
-        """Make sure of the queues of all groups of a topic; return its number of shards.
+        """Create the missing queues of all groups of a topic; return its number of shards.
 
-        TopicUnusable where it has no group and needs one.
+        TopicUnusable when it has no group and needs one.
         """
         count = self.require([topic])[topic]
         with self._browsing() as browser:
@@ -105,7 +105,7 @@ class Registry:
         return count
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics that nobody has claimed; return whose each is."""
+        """Claim unclaimed topics; return the owner of each topic that exists."""
         holders = {}
         with self._browsing() as browser:
             for topic in topics:
@@ -116,17 +116,17 @@ class Registry:
         return holders
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return the groups that are recorded for topics."""
+        """Return the recorded groups of topics."""
         with self._browsing() as browser:
             return sorted({group for topic in topics for group in browser.groups(topic)})
 
     def server(self) -> str:
-        """Return who answers."""
+        """Return the server's name and release, as it reports them."""
         with connected(self._address) as connection:
             return connection.server
 
     def findings(self) -> list[Finding]:
-        """Return what can be seen: a broker's own store cannot."""
+        """Return the findings that are possible: STOMP does not show the broker's store."""
         with connected(self._address) as connection:
             server = connection.server
         return [
@@ -135,7 +135,7 @@ class Registry:
                 f"persistent, in transactions with a receipt, to {server}",
                 "persistent",
                 safe=True,
-                reason="a broker started with persistent=false loses them all the same, and STOMP does not tell",
+                reason="a broker started with persistent=false loses them in a crash, which STOMP does not show",
             )
         ]
 
@@ -144,7 +144,7 @@ class Registry:
 
 
 class Browser:
-    """A connection that looks into queues and takes nothing out."""
+    """A connection that browses queues without removing messages."""
 
     def __init__(self, address: ActiveAddress) -> None:
         self._seen: list[bytes] = []
@@ -159,7 +159,7 @@ class Browser:
         self._connection.close()
 
     def shards(self, topic: str) -> int:
-        """Return how many shards a topic has; 0 when it is missing. The first record counts, where two raced."""
+        """Return how many shards a topic has, 0 for a missing topic; after a race the first record counts."""
         records = self._browse(_topics(topic))
         return msgspec.json.decode(records[0], type=TopicRecord).partitions if records else 0
 
@@ -168,28 +168,29 @@ class Browser:
         return {msgspec.json.decode(record, type=GroupRecord).group for record in self._browse(_groups(topic))}
 
     def owner(self, topic: str) -> str:
-        """Return whose relay sends to a topic; nothing where nobody has claimed it."""
+        """Return the owner of the relay that sends to a topic; an empty text if it is unclaimed."""
         records = self._browse(claim_of(topic))
         return msgspec.json.decode(records[0], type=ClaimRecord).owner if records else ""
 
     def record(self, queue: str, record: msgspec.Struct) -> None:
-        """Write a record, durably."""
+        """Write a durable record."""
         body = msgspec.json.encode(record)
         headers = {"destination": queue, "persistent": "true", "content-length": str(len(body))}
         self._connection.wait(self._connection.send("SEND", headers, body, receipt=True))
 
     def make(self, queues: Sequence[str]) -> None:
-        """Make queues that are not there, by looking into them."""
+        """Create missing queues, by browsing them."""
         for queue in queues:
             self._subscribe(queue, receipt=True)
 
     def _browse(self, queue: str) -> list[bytes]:
         self._seen, self._ended = [], threading.Event()
         self._subscribe(queue, receipt=False)
-        deadline = time.monotonic() + _BROWSE
-        while not self._ended.wait(_LOOK):
+        deadline = time.monotonic() + _BROWSE_TIMEOUT
+        while not self._ended.wait(_END_CHECK_INTERVAL):
             if self._connection.end or time.monotonic() > deadline:
-                raise TransportUnavailable(self._connection.end or f"ActiveMQ did not show {queue} in {_BROWSE:g} s")
+                reason = f"ActiveMQ did not show {queue} in {_BROWSE_TIMEOUT:g} s"
+                raise TransportUnavailable(self._connection.end or reason)
         return self._seen
 
     def _subscribe(self, queue: str, *, receipt: bool) -> None:
@@ -202,7 +203,7 @@ class Browser:
 
     def _arrive(self, frame: Frame) -> None:
         if frame.headers["subscription"] != str(self._number):
-            return  # the rest of an earlier look
+            return  # the rest of an earlier browse
         if frame.headers.get("browser") == "end":
             self._ended.set()
         else:

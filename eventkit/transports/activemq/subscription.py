@@ -1,10 +1,10 @@
-"""One member of a group: it subscribes to every shard's queue, and the broker lets one exclusive consumer have each.
+"""One member of a group: it subscribes to every shard's queue, and the broker delivers each queue to one consumer.
 
-The first member to come is the one everywhere, so members share by letting go: one that is active in more queues than
-its part gives up the rest, within `receive`, by subscribing anew. Members hear of each other on a topic of the group.
+The first member gets every queue. A member that is active in more queues than its share releases the others within
+`receive`, by unsubscribing and subscribing again. Members send heartbeats to each other on a topic of the group.
 
-The broker counts what it sends ahead, by number (`prefetch`). What a member holds is bounded by bytes: beyond them it
-reads no more from its connection until some were taken.
+The broker limits the messages sent ahead by number (`prefetch`), and the member limits them by bytes: with a full
+buffer it reads no more from its connection.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ from eventkit.transports.received import unreadable
 
 Shard = tuple[str, int]
 
-_BEAT = 0.5  # seconds between two signs of life to the other members
-_GOODBYE = 2.0  # seconds for what is still to be acknowledged
-_SILENT = 3.0  # seconds after which a member is not counted any more
+_HEARTBEAT_INTERVAL = 0.5  # seconds between two heartbeats to the other members
+_CLOSE_TIMEOUT = 2.0  # seconds for the last acknowledgements
+_MEMBER_TIMEOUT = 3.0  # seconds without a heartbeat after which a member counts as gone
 _MEMBERS = "members"  # the id of the subscription to the group's topic
 
 
@@ -42,31 +42,31 @@ class ActiveDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
-    turn: int  # which subscription to the shard: what came on an earlier one is not ours any more
+    turn: int  # number of the subscription to the shard: messages of an earlier one belong to another member
     number: int  # on that subscription
 
 
 class ActiveShardQueue(msgspec.Struct):
-    """A shard's queue, as one subscription of this member consumes from it."""
+    """One subscription of this member to a shard's queue."""
 
     turn: int = 0
     progress: PartitionProgress = msgspec.field(default_factory=PartitionProgress)
     number: int = 0  # of the next delivery
-    acks: deque[str] = msgspec.field(default_factory=deque)  # of what was delivered and not acknowledged, in order
+    acks: deque[str] = msgspec.field(default_factory=deque)  # of the delivered, unacknowledged messages, in order
 
     @property
     def active(self) -> bool:
-        """Whether it has had a message."""
+        """Whether it has received a message."""
         return self.number > 0
 
     def delivered(self, ack: str, key: str) -> None:
-        """Note a delivery."""
+        """Record a delivery."""
         self.progress.delivered(self.number, key)
         self.number += 1
         self.acks.append(ack)
 
     def covered(self) -> str | None:
-        """Return the acknowledgement that covers all that is contiguous, None where there is nothing new."""
+        """Return the id that acknowledges all messages up to the first unacknowledged one; None if it has not moved."""
         if not self.progress.advance():
             return None
         ack = ""
@@ -83,21 +83,21 @@ class ActiveSubscription:
         self._group = group
         self._prefetch = str(address.prefetch)
         self._me = uuid4().hex
-        self._heard = {self._me: time.monotonic()}
+        self._seen = {self._me: time.monotonic()}  # when each member sent its last heartbeat
         self._places = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
-        self._lanes = {shard: ActiveShardQueue() for shard in self._places}
+        self._queues = {shard: ActiveShardQueue() for shard in self._places}
         self._arrived = Buffer()
         self._closing = False
-        self._beaten = 0.0
-        self._changed = threading.Condition()  # over all of the above
+        self._sent_heartbeat = 0.0
+        self._changed = threading.Condition()  # guards all of the above
         self._connection = Connection(address, arrived=self._arrive, answered=self._wake)
         self._acknowledging = Acknowledgements(self._connection)
         self._members = f"/topic/eventkit.members.{group}"
         self._connection.send("SUBSCRIBE", {"id": _MEMBERS, "destination": self._members, "ack": "auto"})
-        self._beat()
+        self._send_heartbeat()
         for shard in self._places:
             self._subscribe(shard)
-        # The broker answers in order: it has heard of the subscriptions when it answers this.
+        # The broker answers in order: this receipt shows that it has the subscriptions.
         self._subscribed = self._connection.send("BEGIN", {"transaction": "subscribed"}, receipt=True)
         self._connection.send("ABORT", {"transaction": "subscribed"})
 
@@ -107,23 +107,23 @@ class ActiveSubscription:
         return self._connection.missing([self._subscribed]) is None
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
-        self._beat()
+        """Return the messages that have arrived; wait for the first one."""
+        self._send_heartbeat()
         deadline = time.monotonic() + timeout
         while True:
-            self._acknowledging.go_on()
+            self._acknowledging.send_next()
             with self._changed:
-                if self._acknowledging.is_clear:  # what is given up is not ours to acknowledge any more
-                    self._let_go()
-                self._changed.wait_for(self._has_news, max(0.0, min(deadline - time.monotonic(), _BEAT)))
+                if self._acknowledging.is_clear:  # a released queue's messages can no longer be acknowledged
+                    self._release_excess()
+                self._changed.wait_for(self._has_news, max(0.0, min(deadline - time.monotonic(), _HEARTBEAT_INTERVAL)))
                 if self._connection.end and not self._arrived:
                     raise TransportUnavailable(self._connection.end)
                 if self._arrived or time.monotonic() >= deadline:
-                    self._changed.notify_all()  # there is room again
+                    self._changed.notify_all()  # the buffer has room again
                     return self._arrived.take(limit)
 
     def _has_news(self) -> bool:
-        return bool(self._arrived or self._connection.end or self._acknowledging.may_go_on)
+        return bool(self._arrived or self._connection.end or self._acknowledging.can_send)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
@@ -131,16 +131,16 @@ class ActiveSubscription:
             touched: dict[Shard, ActiveShardQueue] = {}
             for message in messages:
                 shard = message.topic, message.tag.shard
-                lane = self._lanes[shard]
-                if message.tag.turn == lane.turn:
-                    lane.progress.acknowledge(message.tag.number, message.key)
-                    touched[shard] = lane
-            done = [ack for lane in touched.values() if (ack := lane.covered())]
+                queue = self._queues[shard]
+                if message.tag.turn == queue.turn:
+                    queue.progress.acknowledge(message.tag.number, message.key)
+                    touched[shard] = queue
+            done = [ack for queue in touched.values() if (ack := queue.covered())]
         self._acknowledging.add(done)
-        self._acknowledging.go_on()
+        self._acknowledging.send_next()
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: a queue has no places."""
         del messages
         return []
 
@@ -150,37 +150,37 @@ class ActiveSubscription:
             self._closing = True
             self._changed.notify_all()
         with contextlib.suppress(TransportUnavailable):
-            self._acknowledging.finish(_GOODBYE)
+            self._acknowledging.finish(_CLOSE_TIMEOUT)
         self._connection.close()
 
     def _subscribe(self, shard: Shard) -> None:
-        place, turn = self._places.index(shard), self._lanes[shard].turn
+        place, turn = self._places.index(shard), self._queues[shard].turn
         headers = {
             "id": f"{place}:{turn}",
             "destination": queue_of(*shard, self._group),
-            "ack": "client",  # an acknowledgement covers what came before it on its subscription
+            "ack": "client",  # an acknowledgement covers the earlier messages of its subscription
             "activemq.exclusive": "true",
             "activemq.prefetchSize": self._prefetch,
         }
         self._connection.send("SUBSCRIBE", headers)
 
-    def _let_go(self) -> None:
-        """Give up the queues beyond our part."""
+    def _release_excess(self) -> None:
+        """Release the queues beyond this member's share."""
         now = time.monotonic()
-        members = sum(now - heard < _SILENT for heard in self._heard.values())
-        active = [shard for shard, lane in self._lanes.items() if lane.active]
-        for shard in active[-(-len(self._lanes) // members) :]:
-            lane = self._lanes[shard]
-            self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{lane.turn}"})
-            self._lanes[shard] = ActiveShardQueue(lane.turn + 1)
+        members = sum(now - seen < _MEMBER_TIMEOUT for seen in self._seen.values())
+        active = [shard for shard, queue in self._queues.items() if queue.active]
+        for shard in active[-(-len(self._queues) // members) :]:
+            queue = self._queues[shard]
+            self._connection.send("UNSUBSCRIBE", {"id": f"{self._places.index(shard)}:{queue.turn}"})
+            self._queues[shard] = ActiveShardQueue(queue.turn + 1)
             self._arrived.drop(*shard)
-            self._changed.notify_all()  # there is room again
+            self._changed.notify_all()  # the buffer has room again
             self._subscribe(shard)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         now = time.monotonic()
-        if now - self._beaten > _BEAT and not self._connection.end:
-            self._beaten = self._heard[self._me] = now
+        if now - self._sent_heartbeat > _HEARTBEAT_INTERVAL and not self._connection.end:
+            self._sent_heartbeat = self._seen[self._me] = now
             headers = {"destination": self._members, "content-length": str(len(self._me))}
             self._connection.send("SEND", headers, self._me.encode())
 
@@ -193,21 +193,21 @@ class ActiveSubscription:
     def _arrive(self, frame: Frame) -> None:
         with self._changed:
             if frame.headers["subscription"] == _MEMBERS:
-                self._heard[frame.body.decode()] = time.monotonic()
+                self._seen[frame.body.decode()] = time.monotonic()
                 return
             place, turn = map(int, frame.headers["subscription"].split(":"))
             shard = self._places[place]
-            lane = self._lanes[shard]
-            if lane.turn == turn and not self._closing:
-                message = message_of(shard[0], frame, ActiveDelivery(shard[1], turn, lane.number))
-                lane.delivered(frame.headers["ack"], message.key)
+            queue = self._queues[shard]
+            if queue.turn == turn and not self._closing:
+                message = message_of(shard[0], frame, ActiveDelivery(shard[1], turn, queue.number))
+                queue.delivered(frame.headers["ack"], message.key)
                 self._arrived.add(message)
                 self._changed.notify_all()
-                self._connection.hold(self._changed, lambda: not self._arrived.is_full or self._closing)
+                self._connection.pause(self._changed, lambda: not self._arrived.is_full or self._closing)
 
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
-    """Read a message off the wire."""
+    """Return the message of a frame."""
     try:
         headers = headers_from_json(frame.headers[HEADERS])
         return Message(topic, frame.headers[KEY], frame.body, headers, tag)

@@ -59,7 +59,7 @@ class Address:
             raise ConfigurationError("a Kafka URL names brokers and no path: kafka://host:9092,host2:9092")
         if not all(map(_PLACE.fullmatch, self.hosts.split(","))):  # the message leaves it out: it may be a password
             raise ConfigurationError(
-                "a host in the Kafka URL is invalid, or its port is not a number: write kafka://host:9092, or "
+                "a host in the Kafka URL is invalid, or has no number as its port: write kafka://host:9092, or "
                 f"kafka://[::1]:9092 for an IPv6 address; {ENCODE}"
             )
         self._properties = {**_credentials(credentials), **_checked(dict(parse_qsl(parts.query))), **_checked(options)}

@@ -1,8 +1,8 @@
 """RabbitMQ: `rabbitmq://user:password@host:5672/vhost`, TLS by `rabbitmqs://`; a topic is a fanout exchange per shard.
 
-A group has a durable quorum queue for each shard, with a single active consumer, so a stream is with one member of the
-group at a time. What has no queue is returned, never dropped: a topic without a group holds its events back. A group
-that comes later finds nothing of before. RabbitMQ 3.10 and later.
+A group has a durable quorum queue for each shard, with a single active consumer, so one member of the group reads a
+stream at a time. RabbitMQ returns a message without a queue instead of dropping it: a topic without a group holds its
+events back. A new group gets no earlier messages. RabbitMQ 3.10 and later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ class RabbitTransport:
         self._topology = Topology(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> RabbitPublisher:
-        """Return a publisher that connects in the background; to listeners, what has no queue may be dropped."""
+        """Return a publisher that connects in the background; `to_listeners`: messages without a queue are dropped."""
         return RabbitPublisher(self._address, self._topology, to_listeners=to_listeners)
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RabbitSubscription:
         """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages.
 
-        A queue has no places.
+        `resume` is not called: a queue has no places.
         """
         del resume
         shards = self._topology.require(topics)
@@ -39,11 +39,11 @@ class RabbitTransport:
         return RabbitSubscription(self._address, shards, group, is_new=is_new)
 
     def listen(self, topics: Sequence[str]) -> RabbitListener:
-        """Hear what comes from now on."""
+        """Return a reader of the messages that are sent from now on."""
         return RabbitListener(self._address, self._topology.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         return self._topology.create(topics, partitions=partitions)
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int]:
@@ -51,24 +51,24 @@ class RabbitTransport:
         return self._topology.require(topics)
 
     def check(self, topics: Sequence[str] = ()) -> str:
-        """Return who answers; ConfigurationError where its release loses what it confirms."""
+        """Return a line with the release and the host; ConfigurationError when the release loses confirmed messages."""
         refuse_losses(self.findings(topics))
         return f"RabbitMQ {self._topology.version()} at {self._address.hosts}"
 
-    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 its queues are ours to declare
-        """Return what the server's release means for what it confirms."""
+    def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 eventkit declares the queues
+        """Return whether confirmed messages are safe with the server's release."""
         return self._topology.findings()
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics by the one message of a queue each where nobody has; return whose each is."""
+        """Claim unclaimed topics by the one message of a queue each; return the owner of each."""
         return self._topology.claim(topics, owner)
 
     def release(self, topic: str) -> None:
-        """Delete that queue."""
+        """Delete the queue with the claim."""
         self._topology.release(topic)
 
     def groups(self, topics: Sequence[str]) -> list[str]:
-        """Return none: AMQP lists no queues."""
+        """Return an empty list: AMQP lists no queues."""
         del topics
         return []
 
@@ -77,7 +77,7 @@ class RabbitTransport:
         self._topology.forget(topics, group)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open."""
 
 
 def open_transport(url: str, options: Mapping[str, str]) -> RabbitTransport:

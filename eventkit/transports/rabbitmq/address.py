@@ -1,7 +1,7 @@
-"""Where RabbitMQ is and how to get in: a URL and options become pika's parameters; a password never becomes text.
+"""RabbitMQ's address: turns a URL and options into pika's parameters; no text shows the password.
 
 Options are pika's URL parameters (`heartbeat`, `blocked_connection_timeout` …); for TLS `ca_certs`, `certfile` and
-`keyfile`; and ours: `prefetch`, how many messages of a shard a member may hold unacknowledged.
+`keyfile`; and `prefetch`, the number of messages of a shard that a member may hold unacknowledged.
 """
 
 import ssl
@@ -14,7 +14,7 @@ from eventkit.errors import ConfigurationError
 from eventkit.transports.url import place_of, split_url
 
 _PORTS = {"rabbitmq": 5672, "rabbitmqs": 5671}
-_HEARTBEAT = "10"  # seconds: a member that is stopped is missed after twice that
+_HEARTBEAT = "10"  # seconds: the broker drops a stopped member after twice that
 _PREFETCH = 1_000
 _TLS = ("ca_certs", "certfile", "keyfile")
 
@@ -38,13 +38,13 @@ class RabbitAddress:
         scheme = "amqps" if parts.scheme == "rabbitmqs" else "amqp"
         self._url = f"{scheme}://{credentials}{self.hosts}/{quote(vhost or '/', safe='')}?{urlencode(given)}"
         self._tls = tls
-        self.parameters()  # what is wrong is said now
+        self.parameters()  # reports invalid options now
 
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
 
     def parameters(self) -> pika.URLParameters:
-        """Return what a connection is made of."""
+        """Return pika's connection parameters; ConfigurationError when pika refuses an option."""
         try:
             parameters = pika.URLParameters(self._url)
         except (ValueError, TypeError) as error:
@@ -57,14 +57,14 @@ class RabbitAddress:
         return parameters
 
     def safe(self, text: object) -> str:
-        """Return a text without our secret."""
+        """Return a text without the password of this address."""
         return str(text).replace(self._password, "***") if self._password else str(text)
 
 
 def _count(given: dict[str, str]) -> int:
     text = given.pop("prefetch", str(_PREFETCH))
     if not text.isdigit() or not 0 < int(text) <= 65_535:  # noqa: PLR2004 AMQP's largest short
-        raise ConfigurationError(f"the transport option prefetch is {text!r}: it is a number from 1 to 65,535")
+        raise ConfigurationError(f"the transport option prefetch is {text!r}: set a number from 1 to 65,535")
     return int(text)
 
 

@@ -1,8 +1,8 @@
-"""A reader of its own: an exclusive queue without a name, bound to every shard of the topics, gone with its connection.
+"""A reader without a group: an exclusive queue, bound to every shard of the topics and deleted with its connection.
 
-What was received is acknowledged by halves of the prefetch, so that the broker sends no more than that ahead of a slow
-reader: an acknowledgement of each would take the connection's thread from whoever waits for what has come. The prefetch
-is small: the broker sends that many ahead, however large they are.
+Received messages are acknowledged after each half of the prefetch, so that the broker sends no more than the prefetch
+ahead of a slow reader. Acknowledging each one would keep the connection's thread from delivering. The prefetch is
+small, because the broker counts messages and not bytes.
 """
 
 import threading
@@ -21,8 +21,8 @@ from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import exchange_of
 from eventkit.transports.rabbitmq.wire import message_of
 
-_MOST = 64  # messages that are sent ahead: 58 MB of the largest
-_PATIENCE = 10.0  # seconds until it is live
+_MAX_PREFETCH = 64  # messages: 58 MB of the largest
+_START_TIMEOUT = 10.0  # seconds until the broker has confirmed the consumer
 
 
 class RabbitListener:
@@ -33,45 +33,45 @@ class RabbitListener:
 
     def __init__(self, address: RabbitAddress, shards: Mapping[str, int]) -> None:
         self._exchanges = [exchange_of(topic, shard) for topic, count in shards.items() for shard in range(count)]
-        self._prefetch = min(address.prefetch, _MOST)
+        self._prefetch = min(address.prefetch, _MAX_PREFETCH)
         self._arrived: deque[Message] = deque()
-        self._taken = 0  # the last delivery that was acknowledged
-        self._channel: Any = None  # from when it is live
+        self._acknowledged = 0  # the last acknowledged delivery
+        self._channel: Any = None  # set when the broker has confirmed the consumer
         self._end: str | None = None
-        self._changed = threading.Condition()  # over all of the above
+        self._changed = threading.Condition()  # guards all of the above
         self._loop = Loop(address, opened=self._opened, ended=self._ended)
-        self._await_life(address.hosts)
+        self._wait_for_start(address.hosts)
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
+        """Return the messages that have arrived; wait for the first one."""
         with self._changed:
             self._changed.wait_for(lambda: self._arrived or self._end, timeout)
             if self._end and not self._arrived:
                 raise TransportUnavailable(self._end)
             found = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
-        if found and found[-1].tag - self._taken >= self._prefetch / 2:
-            self._taken = found[-1].tag
-            self._loop.call(partial(self._take, self._taken))
+        if found and found[-1].tag - self._acknowledged >= self._prefetch / 2:
+            self._acknowledged = found[-1].tag
+            self._loop.call(partial(self._send_ack, self._acknowledged))
         return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Do nothing: nobody reads on from here."""
+        """Do nothing: no other reader resumes here."""
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: a queue has no places."""
         del messages
         return []
 
     def close(self) -> None:
-        """Let go of the queue."""
+        """Close the connection, which deletes the queue."""
         self._loop.close()
 
-    def _await_life(self, hosts: str) -> None:
+    def _wait_for_start(self, hosts: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._channel or self._end, _PATIENCE)
+            self._changed.wait_for(lambda: self._channel or self._end, _START_TIMEOUT)
         if self._end or self._channel is None:
             self._loop.close()
-            raise TransportUnavailable(self._end or f"no answer from RabbitMQ at {hosts} in {_PATIENCE:g} s")
+            raise TransportUnavailable(self._end or f"no answer from RabbitMQ at {hosts} in {_START_TIMEOUT:g} s")
 
     # --- on the connection's thread
 
@@ -86,9 +86,13 @@ class RabbitListener:
         for exchange in self._exchanges:
             channel.queue_bind(queue, exchange)
         channel.basic_qos(prefetch_count=self._prefetch)
-        channel.basic_consume(queue, self._arrive, callback=lambda _: self._live(channel))  # answered after the binds
+        channel.basic_consume(
+            queue,
+            self._arrive,
+            callback=lambda _: self._started(channel),  # the broker answers it after the binds
+        )
 
-    def _live(self, channel: Any) -> None:  # noqa: ANN401
+    def _started(self, channel: Any) -> None:  # noqa: ANN401
         with self._changed:
             self._channel = channel
             self._changed.notify_all()
@@ -99,7 +103,7 @@ class RabbitListener:
             self._arrived.append(message)
             self._changed.notify_all()
 
-    def _take(self, delivery: int) -> None:
+    def _send_ack(self, delivery: int) -> None:
         if self._channel.is_open:
             self._channel.basic_ack(delivery, multiple=True)
 

@@ -1,7 +1,7 @@
-"""A connection on a thread of its own: what touches it runs there, one callback after the other.
+"""A connection on its own thread, which runs all callbacks and calls one after the other.
 
-pika's blocking connection confirms one message at a time (FACTS: 372 a second, this one 12,256), and it answers no
-heartbeat while its user does something else.
+pika's blocking connection waits for the confirm of each message: it published 372 messages a second where this one
+published 12,256. It also answers no heartbeats between its user's calls.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.wire import TolerantConnection
 
 logger = logging.getLogger("eventkit.rabbitmq")
-logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs what we raise
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs the errors that are raised here
 
-_PATIENCE = 3.0  # seconds for the goodbye
+_CLOSE_TIMEOUT = 3.0  # seconds
 
 
 class Loop:
-    """Calls `opened` when it is connected and `ended` with the reason when it is not, each once and on its thread."""
+    """Calls `opened` once it is connected, and `ended` with the reason once the connection ends; both on its thread."""
 
     def __init__(
         self, address: RabbitAddress, *, opened: Callable[[pika.SelectConnection], None], ended: Callable[[str], None]
@@ -41,23 +41,23 @@ class Loop:
         self._thread.start()
 
     def call(self, work: Callable[[], None]) -> None:
-        """Do something on the thread, soon; nothing if the connection has ended."""
+        """Run a function on the thread; do nothing if the connection has ended."""
         with contextlib.suppress(Exception):
             self._connection.ioloop.add_callback_threadsafe(work)
 
     def close(self) -> None:
-        """Say goodbye, or leave the thread behind where nobody answers."""
+        """Close the connection; leave the thread running if the server does not answer within three seconds."""
         self._closing = True
-        self.call(self._say_goodbye)
-        self._thread.join(_PATIENCE)
+        self.call(self._close)
+        self._thread.join(_CLOSE_TIMEOUT)
 
     def _run(self) -> None:
         try:
             self._connection.ioloop.start()
-        except Exception as error:  # noqa: BLE001 the thread's only way to tell
+        except Exception as error:  # noqa: BLE001 an exception would only end the thread
             self._end(error)
 
-    def _say_goodbye(self) -> None:
+    def _close(self) -> None:
         if self._connection.is_open:
             self._connection.close()
         elif not self._connection.is_closing:

@@ -1,8 +1,8 @@
 """Publishes in order: one channel, many messages in flight, each confirmed by the broker once a quorum has it on disk.
 
-The first message of this publisher to a shard goes alone: only when it was taken, the others follow, for where no queue
-is bound the broker returns each message by itself, and a queue bound meanwhile would take a later one. After the first
-that fails nothing more is sent.
+The first message to a shard is sent alone, and the others follow after its confirm. Without a bound queue the broker
+returns each message by itself, so a queue bound in between would get a later message without the earlier ones. After
+the first failure nothing more is sent.
 """
 
 import re
@@ -24,8 +24,11 @@ from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import KEY, MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
 
 _WINDOW = 2_000  # messages in flight
-_ROOM = 20_000  # messages that wait in front of it
-_NO_QUEUE = "no group has subscribed to it, and RabbitMQ drops what nobody has: start a projector, or create its queues"
+_MAX_WAITING = 20_000  # messages queued behind the window
+_NO_QUEUE = (
+    "no group has subscribed to it, and RabbitMQ drops messages without a queue: "
+    "start a projector, or create its queues"
+)
 _TOO_LARGE = re.compile(r"message size (\d+) is larger than configured max size (\d+)")
 _NO_EXCHANGE = re.compile(r"no exchange '(.+)\.\d+'")
 _PERSISTENT = 2
@@ -46,40 +49,40 @@ class RabbitPublisher:
         self._probing: str | None = None
         self._results = Reports()
         self._channel: Any = None
-        self._changed = threading.Condition()  # over all of the above
+        self._changed = threading.Condition()  # guards all of the above
         self._closing = False
         self._loop = Loop(address, opened=self._opened, ended=self._ended)
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Take messages over; wait while too many wait already."""
+        """Queue messages; wait while too many are queued."""
         for message in messages:
             exchange = self._exchange(message)
             with self._changed:
-                self._changed.wait_for(lambda: len(self._waiting) < _ROOM or self._results.failed)
+                self._changed.wait_for(lambda: len(self._waiting) < _MAX_WAITING or self._results.failed)
                 if exchange is None or self._results.failed:
                     break
                 self._waiting.append((exchange, message))
-            if len(self._waiting) == _ROOM:
+            if len(self._waiting) == _MAX_WAITING:
                 self._loop.call(self._pump)
         self._loop.call(self._pump)
 
     def reports(self, timeout: float) -> Reports:
-        """Return what is known since the last call."""
+        """Return the results since the last call; wait up to `timeout` seconds for the first one."""
         with self._changed:
             self._changed.wait_for(lambda: self._results.confirmed or self._results.failed, timeout)
             results, self._results = self._results, self._results.failures()
             return results
 
     def abandon(self) -> Reports:
-        """Send no more and return the last word."""
+        """Send nothing more, close and return the last results."""
         with self._changed:
             self._waiting.clear()
-            self._results.lost = self._results.lost or "given up"
+            self._results.lost = self._results.lost or "abandoned"
         self._loop.close()
         return self.reports(0)
 
     def close(self, timeout: float) -> Reports:
-        """Wait for what is under way, then close."""
+        """Wait for the messages in flight, then close."""
         with self._changed:
             self._changed.wait_for(lambda: self._results.failed or not (self._waiting or self._flying), timeout)
             self._closing = True
@@ -152,20 +155,20 @@ class RabbitPublisher:
     def _answered(self, frame: Any) -> None:  # noqa: ANN401
         answer = frame.method
         with self._changed:
-            landed = self._landed(answer)
+            settled = self._settled(answer)
             if not isinstance(answer, Basic.Ack):
-                self._results.lost = self._results.lost or "RabbitMQ did not take a message (basic.nack)"
+                self._results.lost = self._results.lost or "RabbitMQ refused a message (basic.nack)"
             else:
                 self._results.confirmed += [
-                    message.tag for _, message in landed if message.topic not in self._results.held
+                    message.tag for _, message in settled if message.topic not in self._results.held
                 ]
-                self._warm.update(exchange for exchange, _ in landed)
-            if self._probing in {exchange for exchange, _ in landed}:
+                self._warm.update(exchange for exchange, _ in settled)
+            if self._probing in {exchange for exchange, _ in settled}:
                 self._probing = None
             self._changed.notify_all()
         self._pump()
 
-    def _landed(self, answer: Any) -> list[tuple[str, Message]]:  # noqa: ANN401
+    def _settled(self, answer: Any) -> list[tuple[str, Message]]:  # noqa: ANN401
         last = answer.delivery_tag
         tags = list(takewhile(lambda tag: tag <= last, self._flying)) if answer.multiple else [last]
         return [self._flying.pop(tag) for tag in tags if tag in self._flying]
@@ -177,20 +180,22 @@ class RabbitPublisher:
         with self._changed:
             self._channel = None
             if not self._closing:
-                self._judge(getattr(reason, "reply_code", 0), str(getattr(reason, "reply_text", reason)))
+                self._classify(getattr(reason, "reply_code", 0), str(getattr(reason, "reply_text", reason)))
             self._waiting.clear()
             self._changed.notify_all()
 
-    def _judge(self, code: int, text: str) -> None:
+    def _classify(self, code: int, text: str) -> None:
         large, missing = _TOO_LARGE.search(text), _NO_EXCHANGE.search(text)
         culprit = self._first_of_size(int(large[1])) if large else None
         if large and culprit is not None:
-            self._results.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes, {int(large[2]):,}"
+            self._results.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes: {int(large[2]):,}"
         elif code == NOT_FOUND and missing:
             self._results.held[missing[1]] = MISSING
         elif code == REFUSED:
             topics = {message.topic for _, message in self._flying.values()}
-            self._results.held.update(dict.fromkeys(topics, f"this user may not write to it: {text}"))
+            self._results.held.update(
+                dict.fromkeys(topics, f"this user may not write to it: {text}; grant it the write permission")
+            )
         else:
             self._results.lost = self._results.lost or text
 

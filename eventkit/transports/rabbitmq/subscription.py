@@ -1,8 +1,8 @@
-"""One member of a group: it consumes from every shard's queue, and the broker lets one member a queue have messages.
+"""One member of a group: it consumes from every shard's queue, and the broker delivers each queue to one active member.
 
-The first member to come is active everywhere, so members share by letting go: one that is active in more queues than
-its part gives up the rest, within `receive`, by closing the channel of each. The broker then returns what was not
-acknowledged to the head of the queue, in order, and makes the next member active.
+The first member is active in every queue. A member that is active in more queues than its share releases the others
+within `receive`, by closing the channel of each. The broker then returns the unacknowledged messages to the head of the
+queue, in order, and makes the next member active.
 """
 
 import logging
@@ -30,25 +30,25 @@ logger = logging.getLogger("eventkit.rabbitmq")
 
 Shard = tuple[str, int]
 
-_LOOK = 0.5  # seconds between two looks at how many members there are
-_FORGOTTEN = 86_400_000  # milliseconds after which a queue of members is deleted that a crash has left without any
+_COUNT_INTERVAL = 0.5  # seconds between two counts of the members
+_MEMBERS_EXPIRY = 86_400_000  # milliseconds until a members queue without consumers is deleted, as after a crash
 
 
 class RabbitDelivery(NamedTuple):
     """A delivery's tag."""
 
     shard: int
-    turn: int  # which channel of the shard: what came on an earlier one is not ours any more
+    turn: int  # number of the shard's channel: messages of an earlier channel belong to another member
     delivery: int
 
 
 class RabbitShardQueue(msgspec.Struct):
-    """A shard's queue, as this member consumes from it."""
+    """One member's consumer of a shard's queue."""
 
     turn: int = 0
     channel: Any = None
-    consumes: bool = False  # the broker has confirmed it, once
-    active: bool = False  # it has had a message on this channel
+    consumes: bool = False  # the broker has confirmed the consumer
+    active: bool = False  # a message has arrived on this channel
     open: "OrderedDict[int, str]" = msgspec.field(default_factory=OrderedDict)  # delivered, unacknowledged: tag -> key
 
 
@@ -59,27 +59,27 @@ class RabbitSubscription:
         self.is_new = is_new
         self._group = group
         self._prefetch = address.prefetch
-        self._lanes = {(topic, shard): RabbitShardQueue() for topic, count in shards.items() for shard in range(count)}
+        self._queues = {(topic, shard): RabbitShardQueue() for topic, count in shards.items() for shard in range(count)}
         self._arrived = Buffer()
-        self._telling = False
+        self._notifying = False
         self._members = 1
-        self._looked = time.monotonic()
+        self._counted_at = time.monotonic()
         self._end: str | None = None
         self._connection: Any = None
-        self._register: Any = None  # the channel on which members are counted
-        self._changed = threading.Condition()  # over all of the above
+        self._register: Any = None  # the channel that counts the members
+        self._changed = threading.Condition()  # guards all of the above
         self._loop = Loop(address, opened=self._opened, ended=self._ended)
 
     @property
     def ready(self) -> bool:
         """Whether the broker knows this member as a consumer of every shard's queue."""
-        return all(lane.consumes for lane in self._lanes.values())
+        return all(queue.consumes for queue in self._queues.values())
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
-        self._look_around()
+        """Return the messages that have arrived; wait for the first one."""
+        self._count_when_due()
         with self._changed:
-            self._let_go()
+            self._release_excess()
             self._changed.wait_for(lambda: self._arrived or self._end, timeout)
             if self._end and not self._arrived:
                 raise TransportUnavailable(self._end)
@@ -91,13 +91,13 @@ class RabbitSubscription:
             last: dict[Shard, dict[str, int]] = {}
             for message in messages:
                 shard = message.topic, message.tag.shard
-                if message.tag.turn == self._lanes[shard].turn:
+                if message.tag.turn == self._queues[shard].turn:
                     last.setdefault(shard, {})[message.key] = message.tag.delivery
             for shard, keys in last.items():
-                self._settle(self._lanes[shard], keys)
+                self._settle(self._queues[shard], keys)
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: a queue has no places."""
         del messages
         return []
 
@@ -106,14 +106,14 @@ class RabbitSubscription:
         self._loop.call(self._leave)
         self._loop.close()
 
-    def _settle(self, lane: RabbitShardQueue, keys: Mapping[str, int]) -> None:
-        done = [tag for tag, key in lane.open.items() if tag <= keys.get(key, 0)]
+    def _settle(self, queue: RabbitShardQueue, keys: Mapping[str, int]) -> None:
+        done = [tag for tag, key in queue.open.items() if tag <= keys.get(key, 0)]
         upto = 0
         for tag in done:
-            if next(iter(lane.open)) == tag:
+            if next(iter(queue.open)) == tag:
                 upto = tag
-            del lane.open[tag]
-        channel, others = lane.channel, [tag for tag in done if tag > upto]
+            del queue.open[tag]
+        channel, others = queue.channel, [tag for tag in done if tag > upto]
 
         def answer() -> None:
             if channel.is_open:
@@ -124,34 +124,34 @@ class RabbitSubscription:
 
         self._loop.call(answer)
 
-    def _let_go(self) -> None:
-        """Give up the queues beyond our part."""
-        active = [shard for shard, lane in self._lanes.items() if lane.active]
-        part = -(-len(self._lanes) // self._members)
-        for shard in active[part:]:
-            lane = self._lanes[shard]
-            channel, lane.channel = lane.channel, None
-            lane.turn += 1
-            lane.active = False
-            lane.open.clear()
+    def _release_excess(self) -> None:
+        """Release the queues beyond this member's share."""
+        active = [shard for shard, queue in self._queues.items() if queue.active]
+        share = -(-len(self._queues) // self._members)
+        for shard in active[share:]:
+            queue = self._queues[shard]
+            channel, queue.channel = queue.channel, None
+            queue.turn += 1
+            queue.active = False
+            queue.open.clear()
             self._arrived.drop(*shard)
             self._loop.call(partial(self._reopen, channel, shard))
 
-    def _look_around(self) -> None:
-        if time.monotonic() - self._looked > _LOOK:
-            self._looked = time.monotonic()
+    def _count_when_due(self) -> None:
+        if time.monotonic() - self._counted_at > _COUNT_INTERVAL:
+            self._counted_at = time.monotonic()
             self._loop.call(self._count_members)
 
     # --- on the connection's thread
 
     def _opened(self, connection: pika.SelectConnection) -> None:
         self._connection = connection
-        connection.channel(on_open_callback=self._sign_on)
-        for shard in self._lanes:
+        connection.channel(on_open_callback=self._register_member)
+        for shard in self._queues:
             self._open(shard)
 
     def _open(self, shard: Shard) -> None:
-        turn = self._lanes[shard].turn
+        turn = self._queues[shard].turn
         self._connection.channel(on_open_callback=lambda channel: self._consume(channel, shard, turn))
 
     def _reopen(self, channel: Any, shard: Shard) -> None:  # noqa: ANN401 pika has no types for it
@@ -160,50 +160,50 @@ class RabbitSubscription:
             _close(channel)
 
     def _leave(self) -> None:
-        for lane in self._lanes.values():
-            if lane.channel is not None and lane.channel.is_open:
-                _close(lane.channel)
+        for queue in self._queues.values():
+            if queue.channel is not None and queue.channel.is_open:
+                _close(queue.channel)
 
     def _consume(self, channel: Any, shard: Shard, turn: int) -> None:  # noqa: ANN401
-        lane = self._lanes[shard]
+        queue = self._queues[shard]
         with self._changed:
-            lane.channel = channel
+            queue.channel = channel
         channel.add_on_close_callback(lambda _, reason: self._channel_closed(shard, turn, reason))
         channel.add_on_cancel_callback(lambda _: self._ended(f"the queue of {shard[0]} was deleted"))
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.basic_consume(
             queue_of(*shard, self._group),
-            callback=lambda _: self._consumes(lane),
+            callback=lambda _: self._consumes(queue),
             on_message_callback=lambda _, method, properties, body: self._arrive(shard, turn, method, properties, body),
         )
 
-    def _consumes(self, lane: RabbitShardQueue) -> None:
+    def _consumes(self, queue: RabbitShardQueue) -> None:
         with self._changed:
-            lane.consumes = True
+            queue.consumes = True
 
     def _arrive(self, shard: Shard, turn: int, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401
         place = RabbitDelivery(shard[1], turn, method.delivery_tag)
         message = message_of(shard[0], properties, body, place)
         with self._changed:
-            lane = self._lanes[shard]
-            if lane.turn == turn:
-                lane.active = True
-                lane.open[method.delivery_tag] = message.key
+            queue = self._queues[shard]
+            if queue.turn == turn:
+                queue.active = True
+                queue.open[method.delivery_tag] = message.key
                 self._arrived.add(message)
-                if not self._telling:  # once for all that comes with it: waking a thread costs more than a message
-                    self._telling = True
-                    self._connection.ioloop.add_callback_threadsafe(self._tell)
+                if not self._notifying:  # once for a burst of messages: waking a thread costs more than a message
+                    self._notifying = True
+                    self._connection.ioloop.add_callback_threadsafe(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
-            self._telling = False
+            self._notifying = False
             self._changed.notify_all()
 
-    def _sign_on(self, channel: Any) -> None:  # noqa: ANN401
-        """Be counted: a queue tells only its active consumer where there is a single one.
+    def _register_member(self, channel: Any) -> None:  # noqa: ANN401
+        """Consume from the members queue, whose consumers are counted: a shard's queue counts its active one alone.
 
-        The queue is durable though nothing is ever in it: RabbitMQ gives up those that are neither durable nor
-        exclusive. It goes with its last consumer.
+        The queue is durable although it stays empty: RabbitMQ drops support for queues that are neither durable nor
+        exclusive. It is deleted with its last consumer.
         """
         self._register = channel
         name = members_of(self._group)
@@ -212,13 +212,15 @@ class RabbitSubscription:
             name,
             durable=True,
             auto_delete=True,
-            arguments={"x-expires": _FORGOTTEN},
+            arguments={"x-expires": _MEMBERS_EXPIRY},
             callback=lambda _: channel.basic_consume(name, _ignore, callback=lambda _: self._count_members()),
         )
 
     def _not_counted(self, reason: Any) -> None:  # noqa: ANN401 pika's errors and others
         if isinstance(reason, ChannelClosedByBroker):
-            logger.warning("the members of group %s are not counted, so one may have all: %s", self._group, reason)
+            logger.warning(
+                "the members of group %s cannot be counted, so one member may have all queues: %s", self._group, reason
+            )
 
     def _count_members(self) -> None:
         if self._register is not None and self._register.is_open:
@@ -229,7 +231,7 @@ class RabbitSubscription:
             self._members = max(1, frame.method.consumer_count)
 
     def _channel_closed(self, shard: Shard, turn: int, reason: Any) -> None:  # noqa: ANN401
-        if self._lanes[shard].turn == turn:
+        if self._queues[shard].turn == turn:
             self._ended(f"RabbitMQ closed the channel of {shard[0]}: {getattr(reason, 'reply_text', reason)}")
 
     def _ended(self, reason: str) -> None:
@@ -239,14 +241,13 @@ class RabbitSubscription:
 
 
 def _close(channel: Any) -> None:  # noqa: ANN401
-    """Close a channel with its consumers.
+    """Close a channel without cancelling its consumers first, as pika would.
 
-    pika would cancel them first, and the broker then give the next member what comes after our unacknowledged messages,
-    and these only when the channel is closed.
+    After a cancel the broker gives the next member later messages, before the close returns the unacknowledged ones.
     """
     channel._consumers.clear()  # noqa: SLF001 close() cancels what is in here
     channel.close()
 
 
 def _ignore(*_: object) -> None:
-    """Nothing is sent there."""
+    """Do nothing: the members queue stays empty."""

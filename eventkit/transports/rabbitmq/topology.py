@@ -1,6 +1,6 @@
-"""Exchanges and queues: a shard of a topic is a durable fanout exchange, a group has a quorum queue at each.
+"""Exchanges and queues: a shard of a topic is a durable fanout exchange, and each group has a quorum queue on it.
 
-Exists is asked by passive declarations: a topic's shards are those in a row that are there.
+Passive declarations find out which exchanges exist; the shards of a topic are numbered from 0 without a gap.
 """
 
 import time
@@ -19,13 +19,13 @@ KEY = "eventkit-key"  # the header that carries a message's key
 MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
 NOT_FOUND, REFUSED, UNLIKE = 404, 403, 406
 OLDEST = (3, 10)
-# Seconds after which a new quorum queue is on the server's disk. Killed before, 3.10 forgets the queue's own name, and
-# with it what it has confirmed (seen up to 0.6 s later).
+# Seconds after which a new quorum queue is on the server's disk. A kill before that makes 3.10 forget the queue's name,
+# and with it the confirmed messages (seen up to 0.6 s after the declaration).
 NOTED = 2.0
-_UNLIMITED = (4, 0)  # from here on a limit of -1 means none, and none given means 20
+_UNLIMITED = (4, 0)  # from this release on, a delivery limit of -1 means none, and the default is 20
 _DROPS = (
-    "queue {queue} was declared with other arguments, as by another release, and may drop what is delivered too often: "
-    "let it run empty, delete it, and subscribe again ({reason})"
+    "queue {queue} was declared with other arguments, as by another release, and may drop messages that are delivered "
+    "too often: wait until it is empty, delete it, and subscribe again ({reason})"
 )
 
 
@@ -44,12 +44,12 @@ def _claim_of(topic: str) -> str:
 
 
 def members_of(group: str) -> str:
-    """Return the queue that every member of a group consumes from, to be counted; nothing is ever in it."""
+    """Return the queue whose consumers are the members of a group; it stays empty."""
     return f"{group}.members"
 
 
 class Topology:
-    """Asks and declares, on a connection that lives as long as a question."""
+    """Reads and declares exchanges and queues, on a new connection for each call."""
 
     def __init__(self, address: RabbitAddress) -> None:
         self._address = address
@@ -64,7 +64,7 @@ class Topology:
         return found
 
     def create(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing, from the last shard to the first: a topic whose first shard is there is whole."""
+        """Create the missing topics, each from its last shard to its first: one with a first shard is complete."""
         with self._connection() as connection:
             missing = [topic for topic in dict.fromkeys(topics) if not _shards(connection, topic)]
             channel = connection.channel()
@@ -74,7 +74,7 @@ class Topology:
         return missing
 
     def join(self, shards: Mapping[str, int], group: str) -> bool:
-        """Make sure of a group's queues; return whether one was missing."""
+        """Declare a group's queues; return whether one was missing. TopicUnusable when one may drop messages."""
         queues = [(topic, shard) for topic, count in shards.items() for shard in range(count)]
         with self._connection() as connection:
             missing = [place for place in queues if not _has_queue(connection, queue_of(*place, group))]
@@ -96,17 +96,17 @@ class Topology:
         return bool(missing)
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics that nobody has claimed; return whose each is."""
+        """Claim unclaimed topics; return the owner of each topic that exists."""
         with self._connection() as connection:
             return {topic: _claim(connection, topic, owner) for topic in topics if _shards(connection, topic)}
 
     def release(self, topic: str) -> None:
-        """Delete that queue."""
+        """Delete the queue with a topic's claim."""
         with self._connection() as connection:
             connection.channel().queue_delete(_claim_of(topic))
 
     def forget(self, topics: Sequence[str], group: str) -> None:
-        """Delete a group's queues; TransportError where somebody consumes from one."""
+        """Delete a group's queues; TransportError when one has a consumer."""
         with self._connection() as connection:
             shards = [(topic, shard) for topic in topics for shard in range(_shards(connection, topic))]
             queues = [queue_of(topic, shard, group) for topic, shard in shards]
@@ -122,7 +122,7 @@ class Topology:
             return _release(connection)
 
     def findings(self) -> list[Finding]:
-        """Return what the release means."""
+        """Return whether confirmed messages are safe with this release."""
         with self._connection() as connection:
             release, known = _release(connection), _version(connection)
         return [
@@ -131,14 +131,14 @@ class Topology:
                 release,
                 ".".join(map(str, OLDEST)) + " or later",
                 safe=known >= OLDEST,
-                reason="its quorum queues are not what eventkit was tested on: upgrade RabbitMQ",
+                reason="eventkit was not tested on the quorum queues of this release: upgrade RabbitMQ",
             ),
             Finding(
                 "delivery limit",
                 "none, declared by eventkit as this release wants it",
                 "none",
                 safe=True,
-                reason="a queue that drops what was delivered too often loses events",
+                reason="a queue that drops messages which were delivered too often loses events",
             ),
         ]
 
@@ -155,7 +155,7 @@ class Topology:
 
 @contextmanager
 def rabbit_errors(address: RabbitAddress) -> Iterator[None]:
-    """Turn the client's errors into ours. A refusal is waited for as an absence is, once a process has started."""
+    """Turn the client's errors into eventkit's. A refusal counts as unavailable, so a running process retries."""
     try:
         yield
     except ChannelClosedByBroker as error:
@@ -166,7 +166,7 @@ def rabbit_errors(address: RabbitAddress) -> Iterator[None]:
 
 
 def _words(error: BaseException) -> str:
-    """Return what an error says; some of pika's hold the system's own, and say nothing themselves."""
+    """Return an error's text; some of pika's errors have none and wrap an error of the system."""
     inner = (*error.args, getattr(error, "exception", None))
     return str(error) or next((_words(item) for item in inner if isinstance(item, BaseException)), "")
 
@@ -188,23 +188,23 @@ def _has_queue(connection: pika.BlockingConnection, queue: str) -> bool:
 
 
 def _claim(connection: pika.BlockingConnection, topic: str, owner: str) -> str:
-    """Put the owner into a queue that takes one message alone; return what is in it."""
+    """Put the owner into a queue that accepts a single message; return the owner that is in the queue."""
     channel, queue = connection.channel(), _claim_of(topic)
     channel.confirm_delivery()
     channel.queue_declare(queue, durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     method, _, body = channel.basic_get(queue)
     if method is None:
-        with suppress(NackError):  # another was faster
+        with suppress(NackError):  # another relay was faster
             channel.basic_publish("", queue, owner.encode(), pika.BasicProperties(delivery_mode=2))
         method, _, body = channel.basic_get(queue)
-    if method is None or body is None:  # another looks at it
+    if method is None or body is None:  # another relay reads it at this moment
         return owner
     channel.basic_nack(method.delivery_tag, requeue=True)
     return str(body.decode())
 
 
 def _consumers(connection: pika.BlockingConnection, queue: str) -> int | None:
-    """Return how many consume from a queue, None where it is missing; of several, it may tell the active one alone."""
+    """Return a queue's number of consumers, None for a missing queue; it may count the active consumer alone."""
     try:
         declared = connection.channel().queue_declare(queue, passive=True)
     except ChannelClosedByBroker as error:
@@ -215,7 +215,7 @@ def _consumers(connection: pika.BlockingConnection, queue: str) -> int | None:
 
 
 def _release(connection: pika.BlockingConnection) -> str:
-    properties: Any = connection._impl.server_properties  # noqa: SLF001 pika tells it nowhere else
+    properties: Any = connection._impl.server_properties  # noqa: SLF001 pika has no other way to it
     return str(properties.get("version", "0"))
 
 

@@ -1,7 +1,7 @@
-"""What comes off the wire of AMQP, also where the client cannot read it.
+"""Reads AMQP messages, including properties that the client cannot decode.
 
-pika raises within its loop for properties that it cannot turn into Python values (a date beyond the year 9999, a number
-that is none, tables of great depth): its connection would end, and the broker deliver the same message again, for ever.
+pika raises within its loop for properties without a Python value (a date after the year 9999, an invalid decimal, deep
+tables). Its connection would end, and the broker would deliver the same message again without end.
 """
 
 import struct
@@ -19,7 +19,7 @@ _FRAME, _CONTENT = struct.Struct(">BHL"), struct.Struct(">HHQ")  # a frame's and
 
 
 class TolerantConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """A connection that lives on when a message's properties cannot be decoded."""
+    """A connection that stays open when a message's properties cannot be decoded."""
 
     def _read_frame(self) -> tuple[int, Any]:
         try:
@@ -32,7 +32,7 @@ class TolerantConnection(pika.SelectConnection):  # type: ignore[misc]  # pika h
 
 
 def _header_frame(data: bytes) -> tuple[int, Any] | None:
-    """Return a header frame with its properties undecoded, and its length; None where it is another frame."""
+    """Return a header frame with its properties undecoded, and its length; None for another kind of frame."""
     kind, channel, size = _FRAME.unpack_from(data)
     if kind != spec.FRAME_HEADER:
         return None
@@ -43,7 +43,7 @@ def _header_frame(data: bytes) -> tuple[int, Any] | None:
 
 
 def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  # noqa: ANN401 pika has no types
-    """Read a message off the wire."""
+    """Return the message of a delivery."""
     table: dict[Any, Any] = properties.headers or {}
     if _UNDECODED in table:
         return unreadable(topic, "its AMQP properties cannot be read", value=body, others=table.items(), tag=tag)
@@ -55,5 +55,5 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     ]
     if isinstance(key, str) and len(headers) == len(table) - 1:
         return Message(topic, key, body, headers, tag)
-    # numbers are the broker's own: x-delivery-count
+    # the broker adds numbers, such as x-delivery-count
     return received(topic, key, body, [(name, value) for name, value in table.items() if name != KEY], tag)

@@ -1,8 +1,8 @@
-"""Redis Streams: `redis://host:6379/0`, TLS by `rediss://`; a topic is a stream per shard, cut by the hash of the key.
+"""Redis Streams: `redis://host:6379/0`, TLS by `rediss://`; a topic is a stream per shard, chosen by the key's hash.
 
-A group's shard has one owner at a time (`ownership`); whoever owns it reads in the name of the group's one consumer, so
-that what a dead owner had not acknowledged comes first, in order. Durable as the append-only file is: settings that
-lose what was confirmed are refused (`settings`). One server or its failover pair, no cluster.
+A group's shard has one owner at a time (`ownership`). All owners read as the group's one consumer, so the messages that
+a dead owner had not acknowledged come first, in order. Confirmed messages are as durable as the append-only file:
+settings that lose them are refused (`settings`). Redis is one server or its failover pair, not a cluster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,22 +27,22 @@ class RedisTransport:
         self._topics = RedisTopics(self._address)
 
     def publisher(self, *, to_listeners: bool = False) -> RedisPublisher:  # noqa: ARG002 nobody is needed anyhow
-        """Return a publisher; it connects at its first message."""
+        """Return a publisher that connects at its first message."""
         return RedisPublisher(self._address)
 
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RedisSubscription:
-        """Join a group; TopicUnusable when a topic is missing, or was trimmed below what the group has read."""
+        """Join a group; TopicUnusable when a topic is missing, or lost entries that the group has not read."""
         shards = self._topics.require(topics)
         self._topics.join(shards, group)
         places = Resumption(self._topics.ids(topics), resume)
         return RedisSubscription(self._address, shards, group, places)
 
     def listen(self, topics: Sequence[str]) -> RedisListener:
-        """Read all shards from their ends on."""
+        """Return a reader of all shards, from their ends on."""
         return RedisListener(self._address, self._topics.require(topics))
 
     def create_topics(self, topics: Sequence[str], *, partitions: int) -> list[str]:
-        """Create what is missing."""
+        """Create the missing topics and return their names."""
         return self._topics.create(topics, partitions=partitions)
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int]:
@@ -50,20 +50,20 @@ class RedisTransport:
         return self._topics.require(topics)
 
     def check(self, topics: Sequence[str] = ()) -> str:
-        """Return who answers; ConfigurationError where its settings lose what it confirms."""
+        """Return a line with the release and the host; ConfigurationError when settings lose confirmed messages."""
         refuse_losses(self.findings(topics))
         return f"Redis {self._topics.version()} at {self._address.hosts}"
 
     def findings(self, topics: Sequence[str] = ()) -> list[Finding]:  # noqa: ARG002 a topic has no settings of its own
-        """Return what the server's settings mean for what it confirms."""
+        """Return the server's settings that decide whether confirmed messages are safe."""
         return findings(self._topics.client, self._address)
 
     def claim(self, topics: Sequence[str], owner: str) -> dict[str, str]:
-        """Claim topics in its hash where nobody has; return whose each is."""
+        """Claim unclaimed topics in their hashes; return the owner of each."""
         return self._topics.claim(topics, owner)
 
     def release(self, topic: str) -> None:
-        """Take a claim away."""
+        """Remove a claim."""
         self._topics.release(topic)
 
     def groups(self, topics: Sequence[str]) -> list[str]:
@@ -71,11 +71,11 @@ class RedisTransport:
         return self._topics.groups(topics)
 
     def forget(self, topics: Sequence[str], group: str) -> None:
-        """Take a group away: what it has not acknowledged keeps no stream from being trimmed any more."""
+        """Remove a group: its unacknowledged messages then no longer prevent trimming."""
         self._topics.forget(topics, group)
 
     def close(self) -> None:
-        """Let go of the connection that asks about topics."""
+        """Close the connection for questions about topics."""
         self._topics.close()
 
 

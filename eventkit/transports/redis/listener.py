@@ -1,6 +1,6 @@
-"""A reader of its own: XREAD from where each shard's stream ended when it began; the server knows nothing of it.
+"""A reader without a group: XREAD from the end of each shard's stream; the server stores nothing for it.
 
-Where a topic has no group, as one of replies has none, listeners are all that keeps its streams from growing for ever.
+A topic without a group, such as one of replies, is trimmed by its listeners alone.
 """
 
 import time
@@ -15,7 +15,7 @@ from eventkit.transports.redis.subscription import MOST, message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
 from eventkit.transports.redis.trimming import Trimming
 
-_LONGEST = 5.0  # seconds of one wait: below the client's own patience for an answer
+_LONGEST_WAIT = 5.0  # seconds of one XREAD: below the client's timeout for an answer
 
 
 class RedisListener:
@@ -35,27 +35,27 @@ class RedisListener:
             self._last: dict[Any, Any] = {stream: self._end(stream) for stream in self._shards}
 
     def receive(self, limit: int, timeout: float) -> list[Message]:
-        """Return what is there, as soon as there is something."""
+        """Return the messages that have arrived; wait for the first one."""
         deadline = time.monotonic() + timeout
         with redis_errors(self._address):
-            self._trimming.look(list(self._shards.values()))
+            self._trimming.trim_when_due(list(self._shards.values()))
             while not self._arrived:
                 left = deadline - time.monotonic()
-                self._read(limit, min(left, _LONGEST))
+                self._read(limit, min(left, _LONGEST_WAIT))
                 if left <= 0:
                     break
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Do nothing: nobody reads on from here."""
+        """Do nothing: no other reader resumes here."""
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return none."""
+        """Return an empty list: a listener does not resume."""
         del messages
         return []
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
     def _read(self, limit: int, seconds: float) -> None:
@@ -68,6 +68,6 @@ class RedisListener:
                 self._last[stream] = entry
 
     def _end(self, stream: bytes) -> bytes:
-        told: Any = self._client.xinfo_stream(stream)
-        last: bytes = told["last-generated-id"]
+        info: Any = self._client.xinfo_stream(stream)
+        last: bytes = info["last-generated-id"]
         return last

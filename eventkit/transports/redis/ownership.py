@@ -1,11 +1,11 @@
-"""Who owns which shard of a group: a lease per shard, shared out evenly among the members that are alive.
+"""The owner of each shard of a group: a lease per shard, distributed evenly among the live members.
 
-Redis has no single active consumer, so order needs an owner (FACTS: its groups hand a stream's entries to anybody).
-Members and leases live in Redis and expire on its clock; every read is conditional on the lease, in one transaction, so
-a member that was away for too long takes nothing from its successor.
+A Redis consumer group gives a stream's entries to any consumer that asks, so the order of a shard needs a single owner.
+Members and leases are kept in Redis and expire on its clock. Every read depends on the lease, in one transaction, so a
+member that returns after its lease expired takes no entries from the new owner.
 
-A server whose memory is full refuses whatever may need more, a transaction too. The scripts may go on (`allow-oom`):
-only readers make room again.
+A server with full memory refuses every command that may need more, also a transaction. The scripts have `allow-oom`,
+because only readers free memory.
 """
 
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ Shard = tuple[str, int]
 
 
 class ShardStart(NamedTuple):
-    """From where on a shard is to be read, in which epoch of its lease."""
+    """The place to read a shard from, and the epoch of its lease."""
 
     epoch: int
-    start: str  # an entry's id, for what is pending above it, or `>` for what is new
+    start: str  # an entry's id for the pending entries after it, or `>` for new entries
 
 
 # KEYS: members (sorted by expiry), owners (shard -> member|expiry|epoch). ARGV: member, time to live in ms, number of
-# shards. The members that are alive, in order of name, get the shards in turn. A shard that should be another's is kept
-# until its owner lets it go; a free one that should be ours is taken, in a new epoch: somebody else may have read it in
-# between. Returns shard, epoch and whether it is ours by right, for each that we own; with epoch 0 each that should be
-# ours and is another's still.
+# shards. The live members, in order of name, are the targets of the shards in turn. An owner keeps a shard until it
+# releases it. The target takes a free shard in a new epoch, since another member may have read it in between.
+# Returns shard, epoch and whether this member is the target, for each shard that it owns; with epoch 0 each shard whose
+# target it is and that another member still owns.
 _SHARE = """#!lua flags=allow-oom
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -67,8 +67,8 @@ for at = 2, #ARGV do
 end
 """
 
-# KEYS: owners, streams. ARGV: member, group, consumer, limit, and for each stream its shard, the lease's epoch and from
-# where to read. Returns for each stream its entries, or nothing where the lease is not that one.
+# KEYS: owners, streams. ARGV: member, group, consumer, limit, and for each stream its shard, the lease's epoch and the
+# id to read from. Returns the entries of each stream, or false for a stream with another lease.
 _READ_FULL = """#!lua flags=allow-oom
 local found = {}
 for at = 2, #KEYS do
@@ -86,7 +86,7 @@ return found
 
 
 class Ownership:
-    """One member's shares, over the caller's client, which threads may share."""
+    """One member's shards, with the caller's client, which threads may share."""
 
     def __init__(self, client: Redis, shards: Mapping[str, int], group: str, *, seconds: float) -> None:
         self._client = client
@@ -94,35 +94,35 @@ class Ownership:
         self._group = group
         self._ttl = int(seconds * 1000)
         self._me = uuid4().hex
-        self.complete = False  # whether all that should be ours was, when it was shared out last
+        self.complete = False  # whether this member owned all its target shards at the last renewal
         self._share = client.register_script(_SHARE)
         self._release = client.register_script(_RELEASE)
         self._read_full = client.register_script(_READ_FULL)
 
     def share(self) -> tuple[dict[Shard, int], set[Shard]]:
-        """Renew what is ours and take what is free and should be.
+        """Renew this member's leases and take its free target shards.
 
-        Return what we own, each with the epoch of its lease, and what of it should be another's.
+        Return the owned shards, each with the epoch of its lease, and those of them whose target is another member.
         """
         owned: dict[Shard, int] = {}
         excess: set[Shard] = set()
         complete = True
         for topic, count in self._shards.items():
             keys = [self._members(topic), self._owners(topic)]
-            for number, epoch, ours in self._call(self._share, keys, [self._me, self._ttl, count]):
+            for number, epoch, is_target in self._call(self._share, keys, [self._me, self._ttl, count]):
                 if not epoch:
                     complete = False
                     continue
                 owned[topic, number] = epoch
-                if not ours:
+                if not is_target:
                     excess.add((topic, number))
         self.complete = complete
         return owned, excess
 
     def read(self, topic: str, wanted: Mapping[int, ShardStart], limit: int) -> dict[int, list[Any] | None]:
-        """Return up to `limit` entries of each of these shards; None for one that is not ours any more.
+        """Return up to `limit` entries of each of these shards; None for one that has another lease.
 
-        After an error entries may have been delivered unseen: what is pending must be read from its start.
+        After an error Redis may have delivered entries that were not received: read the pending ones from the start.
         """
         try:
             return self._transact(topic, wanted, limit)
@@ -149,7 +149,7 @@ class Ownership:
                     found = dict(transaction.execute()[0])
                 except WatchError as error:
                     _refuse_doubt(error)
-                    continue  # a lease was renewed, or taken
+                    continue  # a lease was renewed or taken
                 return {
                     number: found.get(stream.encode(), []) if stream in starts else None
                     for number, stream in streams.items()
@@ -164,23 +164,23 @@ class Ownership:
         return {number: _entries(each) for number, each in zip(wanted, found, strict=True)}
 
     def release(self, shards: set[Shard]) -> None:
-        """Let shards go."""
+        """Release the leases of shards."""
         for topic in {topic for topic, _ in shards}:
             numbers = [number for each, number in shards if each == topic]
             self._call(self._release, [self._owners(topic)], [self._me, *numbers])
 
     def release_all(self) -> None:
-        """Let all shards go; one that is taken again is in a new epoch."""
+        """Release the leases of all shards; a shard that is taken again gets a new epoch."""
         self.release({(topic, number) for topic, count in self._shards.items() for number in range(count)})
 
     def leave(self) -> None:
-        """Leave the group, with all that is owned."""
+        """Release all leases and leave the group."""
         self.release_all()
         for topic in self._shards:
             self._client.zrem(self._members(topic), self._me)
 
     def _is_ours(self, lease: bytes | None, epoch: int) -> bool:
-        """Whether a lease is the one that we know: also if it has expired, while nobody has taken the shard."""
+        """Return whether this member has the lease in that epoch, even an expired one that no member has taken."""
         owner, _, known = (lease or b"||").decode().split("|")
         return owner == self._me and known == str(epoch)
 
@@ -196,9 +196,9 @@ class Ownership:
 
 
 def _refuse_doubt(error: WatchError) -> None:
-    """Raise where the connection died: the client says the same then as for a lease that was renewed.
+    """Raise if the connection died: the client raises WatchError then, as for a renewed lease.
 
-    Sent is sent: the entries may be pending by now, and reading on would never show them.
+    The server may have executed the read. The entries are pending then, and a read of new entries never returns them.
     """
     reason = error.__cause__ or error.__context__
     if reason is not None:

@@ -1,7 +1,7 @@
 """Publishes in order: transactions of some hundred XADDs, one after the other, each confirmed by its answer.
 
-A transaction is refused whole before it is executed (out of memory, no right, a read-only server), so nothing passes
-what was refused. An entry has three fields: `key`, `value`, and `headers`, a JSON object.
+Redis refuses a whole transaction before it executes it (out of memory, no right, a read-only server), so no message
+passes a refused one. An entry has three fields: `key`, `value`, and `headers`, a JSON object.
 """
 
 import time
@@ -20,12 +20,12 @@ from eventkit.transports.redis.topics import MISSING, shards_of, stream_key
 
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
-_GONE = "its stream was deleted while messages were sent to it: create it anew with `eventkit topics create`"
-_KEYS = 200_000  # keys whose stream is remembered
+_GONE = "its stream was deleted while messages were sent to it: create it again with `eventkit topics create`"
+_MAX_KEYS = 200_000  # keys whose stream is cached
 
 
 class RedisPublisher:
-    """See `Publisher`: `send` waits for the answers, `reports` tells them."""
+    """See `Publisher`: `send` waits for the answers, and `reports` returns them."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
@@ -36,40 +36,40 @@ class RedisPublisher:
         self._results = Reports()
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Send all, up to the first that fails."""
+        """Send messages up to the first that fails."""
         try:
             batch: list[Message] = []
             size = 0
             for message in messages:
-                if self._results.failed or not self._may_go(message):
+                if self._results.failed or not self._can_send(message):
                     break
                 batch.append(message)
                 size += len(message.value)
                 if len(batch) == _BATCH or size > _BATCH_BYTES:
                     self._transact(batch)
                     batch, size = [], 0
-            if batch and not self._results.lost:  # what came before a refused message is innocent, and goes
+            if batch and not self._results.lost:  # the messages before a refused one are sent
                 self._transact(batch)
         except RedisError as error:
             self._results.lost = f"Redis at {self._address.hosts}: {self._address.safe(error)}"
 
     def reports(self, timeout: float) -> Reports:
-        """Return what became of what was sent: it is known by now."""
+        """Return the results of the sent messages, which are already known."""
         if not (self._results.confirmed or self._results.failed):
             time.sleep(timeout)
         results, self._results = self._results, self._results.failures()
         return results
 
     def abandon(self) -> Reports:
-        """Return the last word."""
+        """Close at once and return the last results."""
         return self.close(0)
 
     def close(self, timeout: float) -> Reports:  # noqa: ARG002 nothing is queued
-        """Return the last reports and let go of the connection."""
+        """Close the connection and return the last results."""
         self._client.close()
         return self.reports(0)
 
-    def _may_go(self, message: Message) -> bool:
+    def _can_send(self, message: Message) -> bool:
         largest = self._largest = self._largest or largest_value(self._client)
         topic = message.topic
         if topic not in self._shards:
@@ -94,7 +94,7 @@ class RedisPublisher:
         except OutOfMemoryError:
             if len(batch) == 1:
                 raise
-            half = len(batch) // 2  # less may fit, and is then read and makes room
+            half = len(batch) // 2  # fewer messages may fit, and once they are read there is room again
             self._transact(batch[:half])
             self._transact(batch[half:])
         except NoPermissionError as error:
@@ -117,7 +117,7 @@ class RedisPublisher:
         place = message.topic, message.key
         stream = self._streams.get(place)
         if stream is None:
-            if len(self._streams) >= _KEYS:
+            if len(self._streams) >= _MAX_KEYS:
                 self._streams.clear()
             shard = partition_of(message.key, self._shards[message.topic])
             stream = self._streams[place] = stream_key(message.topic, shard)

@@ -1,4 +1,4 @@
-"""What the server's settings mean for what it confirms: each is safe, or loses messages, with the reason."""
+"""Checks the server's settings: each is safe, or loses confirmed messages, with the reason."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ LARGEST = 512 * 1024 * 1024  # bytes of one value, by default
 
 
 def findings(client: Redis, address: RedisAddress) -> list[Finding]:
-    """Ask the server."""
+    """Return a finding for each checked setting of the server."""
     with redis_errors(address):
         persistence, memory = client.info("persistence"), client.info("memory")
-        fsync = setting(client, "appendfsync") or "not told"
-    policy = str(memory.get("maxmemory_policy", "not told"))
+        fsync = setting(client, "appendfsync") or "not reported"
+    policy = str(memory.get("maxmemory_policy", "not reported"))
     return [
         Finding(
             "appendonly",
             "yes" if persistence.get("aof_enabled") else "no",
             "yes",
             safe=bool(persistence.get("aof_enabled")),
-            reason="without an append-only file a crash loses what was confirmed",
+            reason="without an append-only file a crash loses confirmed messages",
         ),
         Finding(
             "appendfsync",
@@ -44,7 +44,7 @@ def findings(client: Redis, address: RedisAddress) -> list[Finding]:
 
 
 def setting(client: Redis, name: str) -> str | None:
-    """Return one setting; None where the server does not tell its settings."""
+    """Return one setting; None if the server does not report its settings."""
     try:
         found: Any = client.config_get(name)
     except ResponseError:
@@ -53,5 +53,5 @@ def setting(client: Redis, name: str) -> str | None:
 
 
 def largest_value(client: Redis) -> int:
-    """Return how many bytes a value may have."""
+    """Return the largest size of a value, in bytes."""
     return int(setting(client, "proto-max-bulk-len") or LARGEST)

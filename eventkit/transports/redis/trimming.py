@@ -1,6 +1,6 @@
-"""Keeps streams from growing for ever: what every group has acknowledged and is older than the retention goes.
+"""Trims streams: removes entries that are older than the retention and that every group has acknowledged.
 
-Never anything that a group has not acknowledged; a group that comes later finds what the retention has kept.
+An entry that a group has not acknowledged is never removed. A new group gets the entries within the retention.
 """
 
 import time
@@ -12,21 +12,21 @@ from redis import Redis
 from eventkit.transports.redis.ownership import Shard
 from eventkit.transports.redis.topics import groups_of, place, stream_key
 
-_EVERY = 30.0  # seconds
+_TRIM_INTERVAL = 30.0  # seconds
 
 
 class Trimming:
-    """Looks now and then."""
+    """Trims a member's streams at an interval."""
 
     def __init__(self, client: Redis, retention: float) -> None:
         self._client = client
         self._retention = retention
-        self._looked = time.monotonic()
+        self._trimmed = time.monotonic()
 
-    def look(self, shards: Sequence[Shard]) -> None:
-        """Trim the shards that are ours, when it is time to."""
-        if time.monotonic() - self._looked > _EVERY:
-            self._looked = time.monotonic()
+    def trim_when_due(self, shards: Sequence[Shard]) -> None:
+        """Trim the streams of these shards, if the last trim was more than 30 seconds ago."""
+        if time.monotonic() - self._trimmed > _TRIM_INTERVAL:
+            self._trimmed = time.monotonic()
             for shard in shards:
                 self.trim(stream_key(*shard))
 
