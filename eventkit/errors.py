@@ -1,54 +1,54 @@
-"""Every exception that eventkit raises on purpose; the message has the values in it and says what to do.
+"""All exceptions that eventkit raises on purpose; each message names the values and a remedy.
 
 EventkitError
 ├── ConfigurationError        a setting, a path or a URL that cannot be used
 │   └── EmbeddedUnavailable   no PostgreSQL binaries or no Kafka client for the embedded servers
 ├── CatalogError              an event type that cannot be registered
-├── InvalidEvent              something that must not be written (also a ValueError)
+├── InvalidEvent              an event that must not be written (also a ValueError)
 │   ├── InvalidStreamId       a stream id, category or name that breaks the rules
 │   ├── UnknownEventType      a type that the catalog does not know
 │   └── EventTooLarge         more bytes than the limit
-├── UndecodableEvent          stored or received data that its type cannot be made from
+├── UndecodableEvent          stored or received data that cannot be decoded as its type
 │   └── NewerSchema           written by a newer schema version than this catalog knows
-├── StorageError              the database does not do what was asked
+├── StorageError              an operation on the database failed
 │   ├── ConcurrencyError      a stream is not at the expected version
-│   │   └── DecisionChanged   an event that a decision depends on has come since
+│   │   └── DecisionChanged   an event that a decision depends on was appended meanwhile
 │   ├── DuplicateEventId      an event id that is already in the store, elsewhere
-│   ├── SubjectForgotten      new personal data of somebody who was forgotten
+│   ├── SubjectForgotten      new personal data of a subject who was forgotten
 │   ├── SubjectKeyMissing     personal data whose key is not in this database
 │   ├── AppendDeadlock        PostgreSQL chose this transaction as a deadlock's victim: retry it
-│   ├── UnsupportedConnection a driver or a session that append does not take
+│   ├── UnsupportedConnection a driver or a session that append does not support
 │   ├── DatabaseUnavailable   no connection, or it was lost
 │   ├── NotPrimary            a standby, or a pooler that breaks sessions
-│   ├── DeadLetterError       a dead letter that cannot be changed this way, now
+│   ├── DeadLetterError       a dead letter that cannot be edited, redriven or discarded
 │   ├── MaintenanceDenied     the role that may delete events is missing, or not granted
 │   ├── StreamPruned          events that a reader needs were pruned or archived
-│   ├── StreamClosed          a stream that was archived takes no more events
+│   ├── StreamClosed          an append to a stream that was archived
 │   ├── ArchiveError          streams that cannot be archived or restored
-│   ├── InstallationMoved     the tables are in another database than they were: an operator has to adopt it
-│   ├── StoreRestored         a subscription has read further than the store goes: it was restored
+│   ├── InstallationMoved     the tables are in another database than before: an operator has to adopt it
+│   ├── StoreRestored         the store ends before a subscription's position: it was restored
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
-│   ├── UnexpectedEvent       an event that its fold does not take
+│   ├── UnexpectedEvent       an event that its fold does not handle
 │   └── MissingEvents         versions of its stream are no longer in the store
-├── TryLater                  something that a handler calls is away: a handler raises this to wait
+├── TryLater                  a service that a handler calls is unavailable: raised by the handler, to wait
 ├── Deposed                   another process holds the lease now
-├── TransportError            the broker does not do what was asked
+├── TransportError            an operation on the broker failed
 │   ├── TransportUnavailable  no connection, or it was lost
 │   └── TopicUnusable         missing, forbidden, or changed under a running producer
-├── RequestError              a request that did not get the reply that it asked for
-│   ├── RequestTimeout        none came in time (also a TimeoutError)
-│   ├── Refused               the responder's answer is an error of its own
-│   ├── RequestFailed         its responder failed at it, or has answered something else
-│   └── ReplyRefused          it asks for its reply at a place that its responder does not declare
+├── RequestError              a request without the expected reply
+│   ├── RequestTimeout        no reply came in time (also a TimeoutError)
+│   ├── Refused               the responder replied with an error of its catalog
+│   ├── RequestFailed         the responder failed, or its reply has another type
+│   └── ReplyRefused          the request names a reply topic that its responder does not declare
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
-    │   └── ProjectionDeleted its row is gone: start its projector again to make it anew
-    ├── PlaceGone             what acts has no place at the broker any more: an operator says where it begins
+    │   └── ProjectionDeleted its row is gone: start its projector again to register it
+    ├── PlaceGone             a handler's offsets are gone at the broker: an operator chooses where it begins
     ├── NameTaken             another projection is registered under its name
-    ├── RebuildRefused        a rebuild that cannot begin, go on, or be swapped in
-    ├── StreamParked          what is waited for is parked, or waits behind what is
-    └── NotApplied            what is waited for was not applied in time (also a TimeoutError)
+    ├── RebuildRefused        a rebuild that cannot begin, resume, or be swapped in
+    ├── StreamParked          the awaited event is parked, or kept behind a parked one
+    └── NotApplied            the awaited event was not applied in time (also a TimeoutError)
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ from uuid import UUID
 
 
 class EventkitError(Exception):
-    """The root of all."""
+    """The base class of all exceptions of eventkit."""
 
 
 class ConfigurationError(EventkitError):
@@ -64,7 +64,7 @@ class ConfigurationError(EventkitError):
 
 
 class EmbeddedUnavailable(ConfigurationError):
-    """The embedded servers have nothing to run on."""
+    """The embedded servers cannot start: PostgreSQL's binaries or the Kafka client are missing."""
 
 
 class CatalogError(EventkitError):
@@ -88,7 +88,7 @@ class EventTooLarge(InvalidEvent):
 
 
 class UndecodableEvent(EventkitError):
-    """The event's type cannot be made from its data."""
+    """The event's data cannot be decoded as its type."""
 
 
 class NewerSchema(UndecodableEvent):
@@ -96,22 +96,21 @@ class NewerSchema(UndecodableEvent):
 
 
 class StorageError(EventkitError):
-    """The database does not do what was asked."""
+    """An operation on the database failed."""
 
 
 class ConcurrencyError(StorageError):
     """A stream is not at the expected version; nothing of the call was written.
 
     `expected` is a version, 0 for "no stream", None for any. `actual` is the stream's version as this transaction sees
-    it, 0 for "no stream", and None where it changed meanwhile or the isolation level hides it. `transaction_usable` is
-    False where PostgreSQL aborted the caller's transaction (REPEATABLE READ, SERIALIZABLE): roll back and start again;
-    `stream` then names all streams of the call, and any of them may be the one.
+    it, 0 for "no stream", and None if it changed meanwhile or the isolation level hides it. `transaction_usable` is
+    False if PostgreSQL aborted the caller's transaction (REPEATABLE READ, SERIALIZABLE): roll back and start again.
+    `stream` then names all streams of the call; the conflict may be in any of them.
     """
 
     def __init__(
         self, stream: str, expected: int | None, actual: int | None, *, transaction_usable: bool = True
     ) -> None:
-        """Say the values."""
         self.stream = stream
         self.expected = expected
         self.actual = actual
@@ -119,7 +118,6 @@ class ConcurrencyError(StorageError):
         super().__init__(stream, expected, actual)
 
     def __str__(self) -> str:
-        """Put the values into a sentence."""
         wanted = {None: "to stay as it was", 0: "not to exist"}.get(self.expected, f"at version {self.expected}")
         seen = {None: "another transaction changed it", 0: "it does not exist"}.get(
             self.actual, f"it is at version {self.actual}"
@@ -133,10 +131,10 @@ class ConcurrencyError(StorageError):
 
 
 class DecisionChanged(ConcurrencyError):
-    """An event that matches a decision's query has come since; nothing of the call was written.
+    """An event that matches a decision's query was appended meanwhile; nothing of the call was written.
 
-    `stream`, `actual` (its version), `type`, `position` and `event_id` are those of the first such event; they are the
-    append's stream and None where an event that the decision had seen is gone, having been rolled back.
+    `stream`, `actual` (its version), `type`, `position` and `event_id` are those of the first such event. If instead an
+    event that the decision has seen was rolled back, `stream` is the append's stream and the others are None.
     """
 
     def __init__(
@@ -148,12 +146,10 @@ class DecisionChanged(ConcurrencyError):
         position: int | None = None,
         event_id: str | None = None,
     ) -> None:
-        """Say the values."""
         self.type, self.position, self.event_id = type, position, event_id
         super().__init__(stream, None, actual)
 
     def __str__(self) -> str:
-        """Put the values into a sentence."""
         place = f"version {self.actual} of {self.stream!r} at position {self.position}"
         gone = "an event that it has seen was rolled back"
         came = gone if self.type is None else f"{self.type!r} has come since, as {place}"
@@ -169,7 +165,7 @@ class SubjectForgotten(StorageError):
 
 
 class SubjectKeyMissing(StorageError):
-    """The database has sealed personal data, or is asked for it, and not the subject's key."""
+    """Personal data is sealed with a key that is not in this database."""
 
 
 class AppendDeadlock(StorageError):
@@ -177,7 +173,7 @@ class AppendDeadlock(StorageError):
 
 
 class UnsupportedConnection(StorageError, TypeError):
-    """Append does not take this driver or kind of session."""
+    """Append does not support this driver or kind of session."""
 
 
 class DatabaseUnavailable(StorageError):
@@ -189,18 +185,17 @@ class NotPrimary(StorageError):
 
 
 class DeadLetterError(StorageError):
-    """A dead letter cannot be edited, redriven or discarded this way, now."""
+    """A dead letter cannot be edited, redriven or discarded."""
 
 
 class MaintenanceDenied(StorageError):
-    """The session may not delete events: an administrator makes the role for it, and grants it."""
+    """The session may not delete events: an administrator creates the role for it, and grants it."""
 
 
 class StreamPruned(StorageError):
-    """Events that a reader needs are gone: a stream's versions up to `pruned_to`."""
+    """Events that a reader needs were pruned or archived: a stream's versions up to `pruned_to`."""
 
     def __init__(self, stream: str, *, after: int, pruned_to: int) -> None:
-        """Say the values."""
         self.stream = stream
         self.pruned_to = pruned_to
         super().__init__(
@@ -210,7 +205,7 @@ class StreamPruned(StorageError):
 
 
 class StreamClosed(StorageError):
-    """A stream was archived and takes no more events; roll back. Restoring its archive opens it again."""
+    """The stream was archived and is closed: roll back. Restoring its archive opens it again."""
 
 
 class ArchiveError(StorageError):
@@ -218,11 +213,11 @@ class ArchiveError(StorageError):
 
 
 class InstallationMoved(StorageError):
-    """The tables are in another database than they were: an operator has to adopt it before anybody acts."""
+    """The tables are in another database than before: an operator has to run `eventkit db adopt` first."""
 
 
 class StoreRestored(StorageError):
-    """The store does not go as far as a subscription has read: it was restored, or lost commits in a failover."""
+    """The store ends before a subscription's position: it was restored, or lost commits in a failover."""
 
 
 class SchemaMismatch(StorageError):
@@ -234,17 +229,15 @@ class AggregateError(EventkitError):
 
 
 class UnexpectedEvent(AggregateError):
-    """The aggregate's fold does not take an event; `place` says where it stands, empty while it is being recorded."""
+    """The aggregate's fold does not handle an event; `place` is its stream and version, empty for a recorded event."""
 
     def __init__(self, aggregate: str, event_type: str, place: str = "") -> None:
-        """Say the values."""
         self.aggregate = aggregate
         self.event_type = event_type
         self.place = place
         super().__init__(aggregate, event_type, place)
 
     def __str__(self) -> str:
-        """Put the values into a sentence."""
         there = f"{self.place} is " if self.place else f"{self.aggregate} was given "
         return (
             f"{there}{self.event_type}, which {self.aggregate} does not evolve: say what it does to the state, or name "
@@ -253,17 +246,17 @@ class UnexpectedEvent(AggregateError):
 
 
 class MissingEvents(AggregateError):
-    """Versions of the aggregate's stream are no longer in the store: its state cannot be known."""
+    """Versions of the aggregate's stream are no longer in the store, so its state cannot be computed."""
 
 
 class TryLater(EventkitError):
-    """Something that a handler calls is away: its streams wait, and one of them is tried again after `seconds`.
+    """Raise this in a handler when a service that it calls is unavailable: its streams wait, and nothing is parked.
 
-    A handler raises this. Nothing is parked, and events of other types go on.
+    One of the streams is tried again after `seconds`. Events of other types are applied meanwhile. `reason` is logged
+    and shown, so it must not hold secrets or personal data.
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
-        """Say for how long, and why, in words that may be logged and shown."""
         self.seconds = float(seconds)
         if not 0 <= self.seconds < float("inf"):
             raise ValueError(f"TryLater({seconds!r}): seconds must be 0 or more, and finite")
@@ -275,7 +268,7 @@ class Deposed(EventkitError):
 
 
 class TransportError(EventkitError):
-    """The broker does not do what was asked."""
+    """An operation on the broker failed."""
 
 
 class TransportUnavailable(TransportError):
@@ -283,45 +276,42 @@ class TransportUnavailable(TransportError):
 
 
 class TopicUnusable(TransportError):
-    """Topics are missing, forbidden, or have changed under a running producer; `reasons` has a sentence for each."""
+    """Topics are missing, forbidden, or have changed under a running producer; `reasons` maps each to a sentence."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
-        """Say each topic's reason."""
         self.reasons = dict(reasons)
         super().__init__("; ".join(f"topic {topic!r}: {reason}" for topic, reason in self.reasons.items()))
 
 
 class RequestError(EventkitError):
-    """A request did not get the reply that it asked for."""
+    """A request did not get the expected reply."""
 
 
 class RequestTimeout(RequestError, TimeoutError):
-    """No reply came in time; `request_id` asks for the same reply again, without doing the work twice."""
+    """No reply came in time; send the request again with this `request_id`, and its work is not done twice."""
 
     def __init__(self, request: str, request_id: UUID, topic: str, seconds: float) -> None:
-        """Say the values."""
         self.request_id = request_id
         super().__init__(
             f"no reply to {request} {request_id} on {topic!r} in {seconds:g} s: is its responder running? It may have "
-            "been worked all the same: ask again with request_id=, and it is not worked twice"
+            "handled the request: ask again with request_id=, and it is not handled twice"
         )
 
 
 class Refused(RequestError):
-    """A responder's answer is an error: `error`, an event of its catalog. A responder raises this."""
+    """The responder replied with `error`, an event of its catalog. Raise this in a responder to reply with an error."""
 
     def __init__(self, error: object) -> None:
-        """Carry an event."""
         self.error = error
         super().__init__(f"refused: {error}")
 
 
 class RequestFailed(RequestError):
-    """A request's responder failed at it, or has answered something else than was asked for."""
+    """A request's responder failed, or its reply has another type than the expected one."""
 
 
 class ReplyRefused(RequestError):
-    """A request asks for its reply where its responder does not reply: it is not worked."""
+    """A request names a reply topic that its responder does not declare: it is not handled."""
 
 
 class ProjectionError(EventkitError):
@@ -337,7 +327,7 @@ class ProjectionDeleted(VersionMismatch):
 
 
 class PlaceGone(ProjectionError):
-    """What acts has no place at the broker any more; read again from the beginning, it may act twice."""
+    """A handler's offsets are gone at the broker; reading from the beginning may repeat its effects."""
 
 
 class NameTaken(ProjectionError):
@@ -345,12 +335,12 @@ class NameTaken(ProjectionError):
 
 
 class RebuildRefused(ProjectionError):
-    """A rebuild cannot begin, go on, or be swapped in; the live read model is as it was."""
+    """A rebuild cannot begin, resume, or be swapped in; the live read model is unchanged."""
 
 
 class StreamParked(ProjectionError):
-    """A stream is parked in a projection: what was appended to it is not applied before somebody looks at it."""
+    """A stream is parked in a projection: its later events are not applied until an operator redrives or discards."""
 
 
 class NotApplied(ProjectionError, TimeoutError):
-    """A projection has not applied what was appended in time."""
+    """A projection has not applied the awaited event in time."""

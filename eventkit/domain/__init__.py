@@ -1,1 +1,1 @@
-"""The pure part: events, streams, catalogs, their encoding and their form on the wire. No I/O, no clock, no SQL."""
+"""Events, streams and catalogs, their encoding and their form on the wire; without I/O, clock and SQL."""

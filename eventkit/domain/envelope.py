@@ -1,6 +1,6 @@
-"""What is known about an event besides the fact itself, decoded (`Envelope`) and encoded (`EncodedEvent`).
+"""An event with its id, stream, version and metadata, decoded (`Envelope`) and encoded (`EncodedEvent`).
 
-Handlers and readers see envelopes. Storage and transports carry encoded events and never need the event's class:
+Handlers and readers get envelopes. Storage and transports carry encoded events and never need the event's class, so
 the relay runs without the service's code.
 """
 
@@ -21,7 +21,7 @@ E = TypeVar("E")
 
 
 class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
-    """An event as it is stored and sent: nothing in it needs the event's class."""
+    """An event as it is stored and sent; no field needs the event's class."""
 
     id: str  # UUID, canonical text
     source: str  # the catalog that recorded it
@@ -35,12 +35,12 @@ class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
     causation_id: str | None = None
     traceparent: str | None = None
     extra: str | None = None  # JSON object of the user's own metadata
-    position: int | None = None  # None when it came through a transport
-    opened: bool = False  # whether personal values in `data` are in plain text: no message may show them
+    position: int | None = None  # None if it was received through a transport
+    opened: bool = False  # True: personal values in `data` are decrypted, so no error message may show them
 
 
 class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
-    """An event with its place and its story."""
+    """An event with its stream, version and metadata."""
 
     event: E
     id: UUID
@@ -54,9 +54,10 @@ class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     position: int | None
 
     def following(self, *, keep: Iterable[str] = ()) -> Metadata:
-        """Return the metadata of what this event causes; of the user's own fields, those that `keep` names follow.
+        """Return the metadata of an event that this one causes.
 
-        The story is this event's, or begins with it; the trace is this event's where none is going on at the append.
+        The correlation id is this event's, or its id if it has none. The trace is this event's, unless a span is open
+        at the append. `keep` names the user's own fields that are copied.
         """
         return Metadata(
             correlation_id=self.metadata.correlation_id or str(self.id),
@@ -67,7 +68,7 @@ class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
 
 
 def envelope_of(event: E, encoded: EncodedEvent) -> Envelope[E]:
-    """Put a decoded event into its envelope, or raise UndecodableEvent."""
+    """Return the envelope of a decoded event; raise UndecodableEvent if a field of it cannot be read."""
     try:
         return Envelope(
             event=event,

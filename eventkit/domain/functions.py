@@ -1,7 +1,7 @@
-"""Functions of the user's that are called later: looked at where they are given, so that none is called in vain.
+"""Checks of the user's functions at registration, so that a call cannot fail silently later.
 
-A generator would never be run, a class would make an instance, an `async def` is awaited by few of those who take
-functions: nothing would happen, and nobody would say so. Each room raises its own error with the sentence from here.
+Calling a generator function runs nothing, calling a class makes an instance, and a coroutine has to be awaited. The
+functions here return a sentence, and each room raises its own error with it.
 """
 
 import functools
@@ -18,14 +18,14 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def name_of(function: object) -> str:
-    """Return what a function is called in a sentence."""
+    """Return a function's name for a message."""
     return getattr(function, "__qualname__", None) or repr(function)
 
 
 def refusal(function: Any, *, generator: bool = False, asynchronous: bool = False) -> str | None:
-    """Say why a function would be called in vain; None where it would not.
+    """Return why calling a function would have no effect; None if it would.
 
-    A `generator` may be what is wanted; an `async def` may be taken, by those who await it.
+    `generator` and `asynchronous` allow a generator function and an `async def`.
     """
     if inspect.isclass(function):
         return "is a class, and calling it would make an instance: give a function"
@@ -40,12 +40,12 @@ def refusal(function: Any, *, generator: bool = False, asynchronous: bool = Fals
 
 
 def is_asynchronous(function: Any) -> bool:
-    """Whether a function is `async def`; also a method, a partial and an object with such a `__call__`."""
+    """Return whether a function is `async def`; also a method, a partial and an object with such a `__call__`."""
     return callable(function) and inspect.iscoroutinefunction(_plain(function))
 
 
 def positional(function: Any) -> int | None:
-    """Return how many arguments a function takes by position; None where it cannot be known, as of some built-ins."""
+    """Return the number of positional parameters; None for a function without a signature, such as some built-ins."""
     try:
         parameters = inspect.signature(function, **_AS_TEXT).parameters.values()
     except (TypeError, ValueError):
@@ -54,7 +54,7 @@ def positional(function: Any) -> int | None:
 
 
 def wrong_parameters(function: Any, counts: Collection[int]) -> str | None:
-    """Say why a function cannot be called with one of these numbers of arguments; None where it can."""
+    """Return why a function cannot be called with one of these numbers of arguments; None if it can."""
     count = positional(function)
     if count is None:
         return None
@@ -66,7 +66,7 @@ def wrong_parameters(function: Any, counts: Collection[int]) -> str | None:
 
 
 def takes(function: Any, parameter: str) -> bool:
-    """Return whether a function has a parameter of that name; False where it cannot be known."""
+    """Return whether a function has a parameter of that name; False for a function without a signature."""
     try:
         return parameter in inspect.signature(function, **_AS_TEXT).parameters
     except (TypeError, ValueError):
@@ -74,7 +74,10 @@ def takes(function: Any, parameter: str) -> bool:
 
 
 def annotation_of(function: Any, parameter: str) -> Any:
-    """Return the type of one parameter, None without; whatever the others name. NameError where it is not known."""
+    """Return the annotated type of one parameter, None without; raise NameError if its name cannot be resolved.
+
+    The annotations of other parameters are not resolved.
+    """
     given = _LATE.get_annotations(function, format=_LATE.Format.FORWARDREF) if _LATE else function.__annotations__
     if parameter not in given:
         return None
@@ -83,9 +86,9 @@ def annotation_of(function: Any, parameter: str) -> Any:
 
 
 def unrun(result: object) -> str | None:
-    """Say what a function has returned instead of running; None where it is anything else."""
+    """Return a sentence if a function's result is a coroutine, an awaitable or a generator; None for a plain value."""
     if inspect.iscoroutine(result):
-        result.close()  # it is not to be awaited
+        result.close()  # otherwise Python warns that it was never awaited
         return "a coroutine, which nobody awaits"
     if inspect.isawaitable(result) or inspect.isasyncgen(result):
         return "an awaitable, which nobody awaits"

@@ -1,6 +1,6 @@
-"""The values of an event's headers as anybody may have written them: times, ids and numbers.
+"""Decoders of header values, which any producer may have written: times, ids and numbers.
 
-One decoder for each, used wherever an event is read: what one reader refuses, every reader refuses.
+Every reader uses these, so all readers accept and refuse the same values.
 """
 
 import re
@@ -10,21 +10,20 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import msgspec
 
 Raw = str | bytes | None
-"""A header as a transport gives it; None where it is missing or has no value."""
+"""A header's value from a transport; None if it is missing or has no value."""
 
 HIGHEST_VERSION = 2**31 - 2  # a version is a PostgreSQL integer, and so is the one after it
-_DIGITS = 10
-_SHOWN = 60
+_MAX_DIGITS = 10
+_MAX_SHOWN = 60  # characters
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))?", re.ASCII
 )  # RFC 3339, the zone optional
 
 
 def time_of(text: str) -> datetime:
-    """Return a time in UTC, or raise ValueError.
+    """Return a time of RFC 3339 in UTC, or raise ValueError.
 
-    It is read as RFC 3339. A time without a zone is in UTC; a leap second is the second after it; fractions beyond
-    microseconds are cut.
+    A time without a zone counts as UTC. A leap second becomes the next second. Digits beyond microseconds are cut.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -47,7 +46,7 @@ def _other_time(text: str) -> datetime:
 
 
 def uuid_of(event_id: Raw) -> UUID:
-    """Return an id as a UUID; one that is no UUID is turned into one, always the same."""
+    """Return an id as a UUID; any other text gives a version 5 UUID, always the same one."""
     text = event_id.decode(errors="replace") if isinstance(event_id, bytes) else event_id or ""
     try:
         return msgspec.convert(text, UUID)  # three times as fast as UUID(...)
@@ -63,13 +62,13 @@ def _other_uuid(text: str) -> UUID:
 
 
 def number_of(value: Raw) -> int:
-    """Return a number from 1, or 0 where this is none: at most ten ASCII digits without sign, spaces or underscores."""
-    if value and len(value) <= _DIGITS and value.isdigit() and value.isascii():
+    """Return a number from 1, written as at most ten ASCII digits; 0 for anything else."""
+    if value and len(value) <= _MAX_DIGITS and value.isdigit() and value.isascii():
         return int(value)
     return 0
 
 
 def shown(value: object) -> str:
-    """Return a value for a message: quoted, without control characters, and not too long."""
+    """Return a value for a message: quoted, without control characters, cut after 60 characters."""
     text = ascii(value) if isinstance(value, bytes) else repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text):,} characters)"

@@ -1,9 +1,9 @@
-"""Master keys: they wrap the keys of subjects, and are the one secret that stands outside of the database.
+"""Master keys: they wrap the keys of subjects, and are the only secret outside the database.
 
     EVENTKIT_MASTER_KEYS=2026:<base64 of 32 bytes>,2025:<base64 of 32 bytes>
 
-The first is current: new keys are wrapped by it, and `eventkit privacy rotate` wraps the others again. A key that was
-taken away unwraps nothing any more, in no backup either.
+The first is current: it wraps new keys, and `eventkit privacy rotate` wraps the existing ones with it. Without its
+master key, a wrapped key cannot be read any more, in a backup neither.
 """
 
 import base64
@@ -18,16 +18,15 @@ import msgspec
 from eventkit.errors import ConfigurationError
 
 BYTES = 32
-_NONCE, _KEY_ID = 12, 9
+_NONCE, _KEY_ID = 12, 9  # bytes
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXAMPLE = "<id>:<base64 of 32 bytes>, as `eventkit privacy new-key` prints it; several are separated by commas"
 
 
 class MasterKeys:
-    """Keys by their ids; the first is current."""
+    """Master keys by their ids; the first is current. `repr` and error messages never show a key."""
 
     def __init__(self, keys: dict[str, bytes]) -> None:
-        """Check the keys; a message never holds one."""
         self._keys = dict(keys)
         for name, key in self._keys.items():
             if not _ID.fullmatch(name) or len(key) != BYTES:
@@ -37,12 +36,11 @@ class MasterKeys:
         self.current = next(iter(self._keys))
 
     def __repr__(self) -> str:
-        """Name the keys, and show none."""
         return f"<MasterKeys {', '.join(self._keys)}>"
 
     @classmethod
     def parse(cls, text: str) -> "MasterKeys":
-        """Read keys as a setting holds them; ConfigurationError never repeats them."""
+        """Read the keys of a setting; raise ConfigurationError, without showing them, if they cannot be read."""
         keys: dict[str, bytes] = {}
         for number, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
             name, _, key = part.partition(":")
@@ -56,18 +54,18 @@ class MasterKeys:
 
     @property
     def text(self) -> str:
-        """The keys as a setting holds them."""
+        """The keys in the form of the setting."""
         return ",".join(f"{name}:{base64.b64encode(key).decode()}" for name, key in self._keys.items())
 
     @staticmethod
     def generate(name: str) -> str:
-        """Return a new key as a setting holds it."""
+        """Return a new key in the form of the setting."""
         text = f"{name}:{base64.b64encode(os.urandom(BYTES)).decode()}"
         MasterKeys.parse(text)
         return text
 
     def new_key(self, subject: str) -> tuple[str, str]:
-        """Make a key for a subject; return its id, and the key wrapped by the current master key, in base64."""
+        """Make a key for a subject; return its id, and the key in base64, wrapped by the current master key."""
         key_id = base64.urlsafe_b64encode(os.urandom(_KEY_ID)).decode()
         return key_id, self.wrap(os.urandom(BYTES), subject, key_id)
 
@@ -77,7 +75,7 @@ class MasterKeys:
         return base64.b64encode(sealed).decode()
 
     def unwrap(self, wrapped: str, master_key: str, subject: str, key_id: str) -> bytes:
-        """Decrypt a subject's key; ConfigurationError where its master key is not here."""
+        """Decrypt a subject's key; raise ConfigurationError if its master key is not given, or does not fit."""
         key = self._keys.get(master_key)
         if key is None:
             raise ConfigurationError(
@@ -94,7 +92,7 @@ class MasterKeys:
 
 
 def cipher(key: bytes) -> Any:
-    """Return AES-GCM with a key; ConfigurationError where the extra `privacy` is not installed."""
+    """Return AES-GCM with a key; raise ConfigurationError if the extra `privacy` is not installed."""
     try:
         return import_module("cryptography.hazmat.primitives.ciphers.aead").AESGCM(key)
     except ModuleNotFoundError as error:
@@ -104,18 +102,18 @@ def cipher(key: bytes) -> Any:
 
 
 def seal(with_cipher: Any, plain: bytes, bound_to: bytes) -> bytes:
-    """Encrypt under a fresh nonce, which goes first; bound to the place that `bound_to` names."""
+    """Return nonce and ciphertext under a random nonce, with `bound_to` as associated data."""
     nonce = os.urandom(_NONCE)
     sealed: bytes = nonce + with_cipher.encrypt(nonce, plain, bound_to)
     return sealed
 
 
 def unseal(with_cipher: Any, sealed: bytes, bound_to: bytes) -> bytes:
-    """Decrypt; ValueError where it was changed, or belongs to another place or key."""
+    """Decrypt; raise ValueError if the data was changed, or has another key or associated data."""
     try:
         plain: bytes = with_cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
     except Exception as error:
-        raise ValueError("it cannot be authenticated") from error  # InvalidTag, which has no words
+        raise ValueError("it cannot be authenticated") from error  # InvalidTag, whose message is empty
     return plain
 
 

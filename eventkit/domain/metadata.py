@@ -1,7 +1,7 @@
-"""The story of an event: which conversation it belongs to, what caused it, its trace, and the user's own fields.
+"""The metadata of an event: its correlation id, causation id, trace, and the user's own fields.
 
-Stored as one JSON object: the three reserved names beside the user's own. The same rules hold as for events: what JSON
-or PostgreSQL would change or refuse is an InvalidEvent here.
+It is stored as one JSON object: three reserved names beside the user's own. As for events, a value that JSON or
+PostgreSQL would change or refuse raises InvalidEvent.
 """
 
 import re
@@ -17,17 +17,17 @@ from eventkit.domain.codec import difference, exceeds, forbidden, keep_floats, s
 from eventkit.errors import EventTooLarge, InvalidEvent
 
 RESERVED = ("correlation_id", "causation_id", "traceparent")
-MAX_BYTES = 60_000  # with the event's limit it stays below a broker's usual 1 MB
+MAX_BYTES = 60_000  # an event of the largest size and its metadata stay below a broker's usual 1 MB
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_LONGEST = 200
-_ID = re.compile(rf"[!-~]{{1,{_LONGEST}}}")
-_PRINTABLE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # what `quote` would write as %xx, and an id may hold
+_MAX_ID = 200  # characters
+_ID = re.compile(rf"[!-~]{{1,{_MAX_ID}}}")
+_PRINTABLE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # characters of an id that `quote` must not replace by %xx
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?")
 _encode = msgspec.json.Encoder().encode
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an event came from: the ids of its story, of its cause, its trace, and the user's own fields."""
+    """An event's correlation id, causation id, trace, and the user's own fields (`extra`)."""
 
     correlation_id: str | None = None
     causation_id: str | None = None
@@ -36,7 +36,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, fields: "Metadata | Mapping[str, Any] | None") -> "Metadata":
-        """Take metadata as it is, or as a mapping of the reserved names and the user's own."""
+        """Return metadata from a Metadata, or from a mapping of the reserved names and the user's own."""
         if fields is None:
             return NONE
         if isinstance(fields, Metadata):
@@ -55,11 +55,11 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         traceparent: object = None,
         extra: Mapping[str, Any] = _NOTHING,
     ) -> Self:
-        """Make metadata of ids that come from outside, in a client's header for instance, whatever they hold.
+        """Return valid metadata for any ids from outside, for example from a client's header.
 
-        An id that fits stays as it is. Spaces and characters that are not printable ASCII become %xx; an id that is too
-        long is cut and ends with a digest of the whole; an empty one is None. A traceparent that is none is None. Equal
-        ids give equal ids. `extra` is the caller's own and is not changed.
+        A valid id is unchanged. Spaces and characters that are not printable ASCII become %xx. A long id is cut, and
+        ends with a digest of the whole. An empty id, or an invalid traceparent, becomes None. Equal ids give equal
+        ids. `extra` is not changed.
         """
         trace = _text(traceparent)
         return cls(
@@ -71,13 +71,13 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote."""
+        """Return the metadata of a text that `to_json` returned."""
         found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
         known = {name: found.pop(name, None) for name in RESERVED}
         return cls(**known, extra=found or _NOTHING)
 
     def over(self, base: "Metadata") -> "Metadata":
-        """Return these fields, and those of `base` that are not among them."""
+        """Return these fields, and the fields of `base` that are missing here."""
         if base is NONE:
             return self
         return Metadata(
@@ -88,14 +88,14 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def to_json(self) -> str:
-        """Return the JSON object, checked; InvalidEvent says the name and the value."""
+        """Return the JSON object; raise InvalidEvent, which names the field and the value, if it cannot be stored."""
         if self is NONE:
             return "{}"
         known = {name: _checked(name, value) for name in RESERVED if (value := getattr(self, name)) is not None}
         return _object({**known, **self.own()})
 
     def own(self) -> dict[str, Any]:
-        """Return the user's own fields, checked: InvalidEvent says the name."""
+        """Return the user's own fields; raise InvalidEvent if a name cannot be used."""
         if not _is_mapping(self.extra):
             raise InvalidEvent(f"metadata: extra is {shown(self.extra)}, not a mapping")
         for name in self.extra:
@@ -112,16 +112,16 @@ def _fitted(value: object) -> str | None:
     text = _text(value)
     if not _ID.fullmatch(text):
         text = quote(text, safe=_PRINTABLE, errors="surrogatepass")
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_ID:
         digest = sha256(text.encode()).hexdigest()
-        text = f"{text[: _LONGEST - len(digest) - 1]}~{digest}"
+        text = f"{text[: _MAX_ID - len(digest) - 1]}~{digest}"
     return text or None
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)  # bytes: a header's, in ASGI
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)  # ASGI gives headers as bytes
 
 
 def _is_mapping(value: object) -> bool:

@@ -1,9 +1,9 @@
-"""How personal values lie in an event's JSON: sealed in one member, by subject, and bound to the event.
+"""Encryption of personal values in an event's JSON: one member holds them, by subject.
 
     {"customer_id": 42, "email": "[redacted]", "$personal": {"customer-42": {"key": "<id>", "sealed": "<base64>"}}}
 
-AES-GCM authenticates the event's source, stream, id, type and schema version with it: it opens nowhere else. Its length
-tells the values' length to within 32 bytes.
+The associated data of AES-GCM is the event's source, stream, id, type and schema version, so the values cannot be
+decrypted in another event. The length of the ciphertext reveals the length of the values to within 32 bytes.
 """
 
 import binascii
@@ -18,7 +18,7 @@ from eventkit.domain.codec import MEMBER, Sealable, Values
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import UndecodableEvent
 
-_BLOCK = 32
+_BLOCK = 32  # bytes, to which the plain text is padded
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -27,26 +27,26 @@ Cipher = Any
 
 
 class SubjectKey(NamedTuple):
-    """A subject's key: its id is random, so that no two keys of any database are taken for each other."""
+    """A subject's key; its id is random, so that keys of different databases cannot be confused."""
 
     id: str
     cipher: Cipher
 
     @classmethod
     def of(cls, key_id: str, key: bytes) -> "SubjectKey":
-        """Make the cipher."""
+        """Return a key with its cipher."""
         return cls(key_id, master_keys.cipher(key))
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """The values of one subject, sealed, and the id of the key that opens them."""
+    """The encrypted values of one subject, and the id of the key that decrypts them."""
 
     key: str
     sealed: str
 
 
 class SealedParts(NamedTuple):
-    """An event's fields without the sealed member, and what is sealed, by subject."""
+    """An event's fields without the sealed member, and the sealed values by subject."""
 
     fields: dict[str, msgspec.Raw]
     sealed: Mapping[str, Sealed]
@@ -56,7 +56,7 @@ _members = msgspec.json.Decoder(dict[str, Sealed]).decode
 
 
 class SealingContext(NamedTuple):
-    """What sealed values are bound to."""
+    """The event that sealed values are bound to."""
 
     source: str
     stream: str
@@ -65,12 +65,12 @@ class SealingContext(NamedTuple):
     schema_version: int
 
     def bound(self, subject: str, key_id: str) -> bytes:
-        """Return what is authenticated."""
-        return msgspec.json.encode(("eventkit", *map(str, self), str(subject), key_id))  # a stream id is more than text
+        """Return the associated data."""
+        return msgspec.json.encode(("eventkit", *map(str, self), str(subject), key_id))  # str: a StreamId is a subclass
 
 
 def sealed_data(event: Sealable, place: SealingContext, keys: Mapping[str, SubjectKey]) -> str:
-    """Return an event's JSON with its personal values sealed; `keys` has a key for each of its subjects."""
+    """Return an event's JSON with its personal values encrypted; `keys` has a key for each of its subjects."""
     member = {
         subject: _sealed(values, place, subject, keys[subject])
         for subject, values in event.personal(place.stream).items()
@@ -79,17 +79,17 @@ def sealed_data(event: Sealable, place: SealingContext, keys: Mapping[str, Subje
 
 
 def sealed_in(event: EncodedEvent) -> SealedParts | None:
-    """Return what is sealed in an event; None where nothing is."""
+    """Return the sealed parts of an event; None if it has none. Raise UndecodableEvent if they cannot be read."""
     try:
         fields = _object(event.data)
         member = fields.pop(MEMBER, None)
         return None if member is None else SealedParts(fields, _members(member))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise UndecodableEvent(f"{_named(event)}: what is sealed in it cannot be read: {error}") from error
+        raise UndecodableEvent(f"{_named(event)}: its sealed values cannot be read: {error}") from error
 
 
 def opened_data(event: EncodedEvent, opened: SealedParts, ciphers: Mapping[str, Cipher | None]) -> bytes:
-    """Return an event's JSON with the values whose key is there, by its id, and with redacted values elsewhere."""
+    """Return an event's JSON with decrypted values; a value stays redacted if `ciphers` has None for its key's id."""
     place = SealingContext(event.source, event.stream, event.id, event.type, event.schema_version)
     for subject, one in opened.sealed.items():
         cipher = ciphers[one.key]

@@ -1,6 +1,6 @@
-"""Tags: short texts that an event carries, by which a decision finds it (`course:c1`, `student:s9`).
+"""Tags: short texts of an event, by which a decision's query finds it (`course:c1`, `student:s9`).
 
-A tag is plain text in the database for as long as its events are there, and it is not forgotten with a person: it must
+A tag is plain text in the database as long as its event is stored. Forgetting a person does not remove it, so it must
 hold no personal data.
 """
 
@@ -14,11 +14,11 @@ from eventkit.errors import CatalogError, InvalidEvent
 TagsOf = Callable[[Any], Iterable[str]]
 """Returns the tags of an event."""
 
-LONGEST = 200  # characters
+MAX_LENGTH = 200  # characters
 
 
 def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return tags, each once, in order; InvalidEvent names the one that cannot be used."""
+    """Return tags, each once, sorted; raise InvalidEvent, which names the tag, if one cannot be used."""
     if isinstance(tags, str):
         raise InvalidEvent(f"tags={tags!r} is one text: give a list, tags=[{tags!r}]")
     given = list(tags)
@@ -28,12 +28,12 @@ def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_tag(tag: object) -> None:
-    if not isinstance(tag, str) or not 1 <= len(tag) <= LONGEST or not tag.isprintable():
-        raise InvalidEvent(f"{shown(tag)} cannot be a tag: give 1 to {LONGEST} printable characters")
+    if not isinstance(tag, str) or not 1 <= len(tag) <= MAX_LENGTH or not tag.isprintable():
+        raise InvalidEvent(f"{shown(tag)} cannot be a tag: give 1 to {MAX_LENGTH} printable characters")
 
 
 def tags_from(declared: TagsOf | Iterable[str] | None) -> TagsOf | None:
-    """Return the function that a declaration stands for: one that is given, or `field:value` of the fields named."""
+    """Return the tag function of a declaration: the given one, or one that returns `field:value` for each field."""
     if declared is None or callable(declared):
         return declared
     fields: list[Any] = [declared] if isinstance(declared, str) else list(declared)

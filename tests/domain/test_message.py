@@ -113,5 +113,5 @@ def test_a_wrong_header_is_refused(name: str, value: str | bytes | None) -> None
     headers: list[Any] = [header for header in headers_of(an_event()) if header[0] != name]
     headers.append((name, value))
 
-    with pytest.raises(UndecodableEvent, match="no event of ours"):
+    with pytest.raises(UndecodableEvent, match="no event of eventkit"):
         event_of(Message("shop.order", "order-1", b"{}", headers))

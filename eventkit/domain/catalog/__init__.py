@@ -1,4 +1,4 @@
-"""The catalog of a service: its event types by name, their versions, and what a release would break."""
+"""The catalog of a service: its event types by name, their versions, and the compatibility of two releases."""
 
 from eventkit.domain.catalog.catalog import DEFAULT_MAX_BYTES, Catalog
 from eventkit.domain.catalog.catalog_export import describe, description_of

@@ -1,10 +1,9 @@
 """The event types of one service, by name, and those of other services that it reads.
 
 The catalog's name is the CloudEvents source of its events and the first part of its topics. Services register their
-classes here, and the upcasters that lead from their older schema versions to the current one; append encodes and
-checks through it, readers decode through it. It holds no state but its types: registering is done at import. Before its
-first use after that, and when an `EventStore` or a projector is given it, `check_chains` refuses a type without the
-upcasters that its old events need.
+classes here at import, with the upcasters from older schema versions. Append encodes and checks events by the catalog,
+readers decode by it. At its first use, and when an `EventStore` or a projector gets it, `check_chains` refuses a type
+whose old events lack an upcaster.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,8 +28,9 @@ DEFAULT_MAX_BYTES = 900_000  # below Kafka's message.max.bytes of 1,048,588 with
 class Catalog:
     """The event types of the service `name`.
 
-    `topics` overrides the topic `<name>.<category>` of a category; None, or `published=False` for all, sends its events
-    to no broker: no row of the outbox is written, and projectors read them from the store.
+    `topics` overrides the topic `<name>.<category>` of a category. With None as its topic, or `published=False` for
+    all, the events go to no broker: no row of the outbox is written, and projectors read them from the store.
+    `max_bytes` limits the JSON of one event.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Catalog:
         published: bool = True,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        """Check the names; `max_bytes` limits the JSON of one event."""
         self.name = check_name(name)
         self.max_bytes = max_bytes
         given = {category_of(category): topic for category, topic in (topics or {}).items()}
@@ -51,13 +50,12 @@ class Catalog:
         self._types: dict[tuple[str, str], EventType] = {}
         self._classes: dict[type, EventType] = {}
         self._prepared: dict[type, Codec] = {}
-        self._codecs: dict[type, Codec] = {}  # of those in use, after the chains were checked
+        self._codecs: dict[type, Codec] = {}  # filled at first use, after the chains were checked
         self._upcasters = Upcasters()
         self._retired: set[str] = set()
         self.has_personal = False  # whether an event with personal fields is in use
 
     def __repr__(self) -> str:
-        """Show the name and how many types there are."""
         return f"<Catalog {self.name!r} with {len(self._classes)} event types>"
 
     @overload
@@ -84,11 +82,11 @@ class Catalog:
         renamed_from: str | Iterable[str] = (),
         tags: TagsOf | Iterable[str] | None = None,
     ) -> Any:
-        """Register a class as an event type of this service, by its own name unless `name` says another.
+        """Register a class as an event type of this service, by the class's name or by `name`.
 
-        `version` is its schema's, from 1; each older one from `oldest` on needs an `upcast`. Events that were stored
-        under a name in `renamed_from` are read as this type. `tags` are the tags of each event: names of its fields
-        (`tags=["course"]` gives `course:c1`), or a function that returns them.
+        `version` is the schema version, from 1; each older one from `oldest` on needs an `upcast`. Events that were
+        stored under a name in `renamed_from` are read as this type. `tags` are the tags of each event: names of its
+        fields (`tags=["course"]` gives `course:c1`), or a function that returns them.
         """
 
         def register(cls: type[T]) -> type[T]:
@@ -99,21 +97,21 @@ class Catalog:
         return register if cls is None else register(cls)
 
     def consumes(self, source: str, name: str, cls: type, *, version: int = 1, oldest: int = 1) -> None:
-        """Register the class that another service's events are read into; they cannot be appended here."""
+        """Register the class for an event type of another service; its events can be read, but not appended."""
         if source == self.name:
             msg = f"{name!r} is an event of {source!r} itself: register {cls!r} with @event"
             raise CatalogError(msg)
         self._register(EventType(check_source(source), name, version, cls, oldest))
 
     def retired(self, *names: str) -> None:
-        """Say that stored events of these types of this service are nobody's any more: readers pass them."""
+        """Declare types of this service as no longer used: readers skip their stored events."""
         for name in names:
             if (self.name, check_type(name)) in self._types:
                 raise CatalogError(f"{name!r} is a type of this catalog: an event that is read is not retired")
         self._retired.update(names)
 
     def upcast(self, cls: type, *, from_version: int) -> Callable[[U], U]:
-        """Register the function that raises the JSON data of a type (a dict) from one version to the next."""
+        """Register the function that converts the JSON data of a type (a dict) from a version to the next one."""
 
         def register(upcaster: U) -> U:
             self._upcasters.add(self._kind(cls), from_version, upcaster)
@@ -130,19 +128,19 @@ class Catalog:
         renamed: Mapping[str, str] | None = None,
         dropped: Iterable[str] = (),
     ) -> None:
-        """Register a step that renames fields (old name: new name), drops some and gives new ones a default.
+        """Register an upcaster that renames fields (old name: new name), drops some, and adds new ones with defaults.
 
-        Each event has a copy of the defaults. Data with the old and the new name of a field is refused.
+        Each event gets a copy of the defaults. Data with both the old and the new name of a field is refused.
         """
         step = changed_fields(defaults=defaults or {}, renamed=renamed or {}, dropped=dropped)
         self._upcasters.add(self._kind(cls), from_version, step)
 
     def upcasters_of(self, cls: type) -> list[Upcaster]:
-        """Return the steps that raise a type's older versions, oldest first."""
+        """Return the upcasters of a type, oldest version first."""
         return self._upcasters.steps(self._kind(cls))
 
     def check(self) -> None:
-        """Raise CatalogError for what would fail at an event's first use: missing upcasters, unknown annotations."""
+        """Raise CatalogError for missing upcasters and unknown annotations, which would fail at the first event."""
         self.check_chains()
         for cls in self._classes:
             self._codec(cls)
@@ -161,7 +159,7 @@ class Catalog:
             )
 
     def stream(self, category: str, key: str | int | UUID) -> StreamId:
-        """Return the id of the stream of one thing: `shop.stream("order", 42)` is `order-42`."""
+        """Return the id of a stream: `shop.stream("order", 42)` is `order-42`."""
         return StreamId(category, key)
 
     def topic(self, stream: str) -> str:
@@ -170,7 +168,7 @@ class Catalog:
         return self._topics.get(category) or f"{self.name}.{category}"
 
     def outgoing(self, stream: str) -> str | None:
-        """Return the topic that the relay sends a stream's events to; None where they go to no broker."""
+        """Return the topic that the relay sends a stream's events to; None if they go to no broker."""
         return self.topic(stream) if self.is_published(stream.partition("-")[0]) else None
 
     def is_published(self, category: str) -> bool:
@@ -203,7 +201,7 @@ class Catalog:
         return tuple(self._classes.values())
 
     def has_known(self, name: str) -> bool:
-        """Whether events of this service of this type can be decoded, or are retired."""
+        """Return whether this service's events of a type can be decoded, or are retired."""
         return (self.name, name) in self._types or name in self._retired
 
     def type_of(self, cls: type) -> EventType:
@@ -215,7 +213,7 @@ class Catalog:
         return found
 
     def is_personal(self, cls: type) -> bool:
-        """Whether events of a class have personal fields."""
+        """Return whether events of a class have personal fields."""
         return bool(self.personal_fields(cls))
 
     def personal_fields(self, cls: type) -> tuple[PersonalField, ...]:
@@ -224,7 +222,7 @@ class Catalog:
         return personal.fields if personal else ()
 
     def encode(self, event: object) -> Encoded:
-        """Check an event and return its type and JSON; InvalidEvent says the field and the value."""
+        """Return an event's type and JSON; raise InvalidEvent, which names field and value, if it cannot be stored."""
         cls = type(event)
         kind = self._classes.get(cls) or self.type_of(cls)
         if kind.source != self.name:
@@ -241,7 +239,7 @@ class Catalog:
         return Sealable.of(Encoded(kind.name, kind.version, redacted.decode(), tags), personal)
 
     def decoder(self, source: str, name: str, schema_version: int) -> Callable[[bytes | str], Any]:
-        """Return the function that makes events of one type from JSON; keep it, it spares the look-up."""
+        """Return the function that decodes events of one type from JSON; keep it to avoid the lookup for each event."""
         kind = self._types.get((source, name))
         if kind is None:
             msg = f"event type {name!r} of {source!r} is not in the catalog {self.name!r}: register it"
@@ -253,15 +251,15 @@ class Catalog:
         return decode if schema_version == kind.version else self._upcasters.decoder(kind, schema_version, decode)
 
     def decode_data(self, source: str, name: str, schema_version: int, data: bytes | str) -> Any:
-        """Make an event from its JSON: UnknownEventType, NewerSchema or UndecodableEvent when that cannot be done."""
+        """Decode an event from its JSON; raise UnknownEventType, NewerSchema or UndecodableEvent if that fails."""
         return self.decoder(source, name, schema_version)(data)
 
     def decode(self, encoded: EncodedEvent) -> Envelope[Any]:
-        """Make an envelope from an event that was stored or received."""
+        """Return the envelope of a stored or received event."""
         return envelope_of(self.event_of(encoded), encoded)
 
     def event_of(self, encoded: EncodedEvent) -> Any:
-        """Make the event alone; no message shows personal values that were opened."""
+        """Return the event without its envelope; error messages never show decrypted personal values."""
         try:
             return self.decoder(encoded.source, encoded.type, encoded.schema_version)(encoded.data)
         except UndecodableEvent as error:
@@ -269,7 +267,7 @@ class Catalog:
                 raise
             raise UndecodableEvent(
                 f"{encoded.type!r} of {encoded.source!r}, schema version {encoded.schema_version}, cannot be made from "
-                "its data: why is not said, for it holds personal values"
+                "its data: the reason is not shown, because it may hold personal values"
             ) from None
 
     def _register(self, kind: EventType) -> None:
@@ -277,7 +275,7 @@ class Catalog:
             if taken:
                 msg = f"{kind.cls!r} cannot be {kind}"
                 raise CatalogError(f"{msg}: {taken.cls!r} is already registered as {taken.name!r} of {taken.source!r}")
-        with suppress(NameError):  # an annotation names a class that comes later, or this one: done at its first use
+        with suppress(NameError):  # an annotation names a later class, or this one: prepared at its first use
             self._prepared[kind.cls] = Codec(kind.cls)
         self._codecs.clear()  # check the chains again
         self._classes[kind.cls] = kind

@@ -1,6 +1,6 @@
-"""A catalog in JSON: its types, versions, topics and the JSON Schema of each type's data, to be kept beside a release.
+"""A catalog in JSON: its types, versions, topics and the JSON Schema of each type's data, to keep with a release.
 
-`compatibility.py` compares two of them. Only what readers and writers of events depend on is in it.
+`compatibility.py` compares two exports. An export holds only properties that readers and writers of events depend on.
 """
 
 import sys
@@ -17,14 +17,14 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError
 
 FORMAT = 1
-# `format` would promise a time zone, as RFC 3339 wants one: where the class takes times without, the pattern says it.
+# JSON Schema's `format` date-time requires a time zone, as RFC 3339 does, so naive times get a pattern instead.
 _CLOCK = r"\d{2}:\d{2}:\d{2}(\.\d+)?"
 _ZONE = {None: r"(Z|[+-]\d{2}:\d{2})?", False: ""}
 _TIMES = {inspect.DateTimeType: r"^\d{4}-\d{2}-\d{2}T", inspect.TimeType: "^"}
 
 
 class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One event type; `omitted` are fields that a writer may leave out, `personal` says whose a field's value is."""
+    """One event type; a writer may leave out the fields in `omitted`; `personal` maps fields to their subject."""
 
     source: str
     name: str
@@ -46,21 +46,20 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     catalog: str
-    topics: dict[str, str | None]  # of the categories with another topic than `<catalog>.<category>`; None: no broker
+    topics: dict[str, str | None]  # by category, if it is not `<catalog>.<category>`; None: no broker
     published: bool = True
     types: tuple[TypeDescription, ...]
 
     def topic(self, category: str) -> str | None:
-        """Return the topic of a category, None where its events go to no broker."""
+        """Return the topic of a category, None if its events go to no broker."""
         return self.topics.get(category, f"{self.catalog}.{category}") if self.published else None
 
     def to_json(self) -> str:
-        """Return the text to be kept."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
 
 
 def describe(catalog: Catalog) -> Description:
-    """Describe a catalog, after a check that it could read its old events."""
+    """Return the description of a catalog; raise CatalogError if it cannot read its old events."""
     catalog.check()
     types = sorted(catalog.types, key=lambda kind: (kind.source != catalog.name, kind.source, kind.name))
     return Description(
@@ -72,7 +71,7 @@ def describe(catalog: Catalog) -> Description:
 
 
 def description_of(text: str | bytes, *, where: str) -> Description:
-    """Read what `to_json` wrote; ConfigurationError says what is wrong in `where`."""
+    """Return the description in a text of `to_json`; raise ConfigurationError, which names `where`, if it is none."""
     try:
         found = msgspec.json.decode(text, type=Description)
     except (msgspec.MsgspecError, UnicodeError) as error:
@@ -104,7 +103,7 @@ def _schema(cls: Any) -> dict[str, Any]:
 
 
 def _name_times(info: Any, schema: Any, root: dict[str, Any], seen: set[int]) -> None:
-    """Say what the times in a schema look like: msgspec says it only where a time zone is asked for."""
+    """Add a pattern to the times in a schema: msgspec writes a format only for times that need a time zone."""
     while isinstance(schema, dict) and "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if not isinstance(schema, dict) or id(schema) in seen:
@@ -117,7 +116,7 @@ def _name_times(info: Any, schema: Any, root: dict[str, Any], seen: set[int]) ->
 
 
 def _parts(info: Any, schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Go through a type's parts, each with the schema of it."""
+    """Yield a type's parts, each with its schema."""
     for place, field in enumerate(getattr(info, "fields", ())):
         fields = schema.get("properties", {})
         yield field.type, fields[field.encode_name] if field.encode_name in fields else schema["prefixItems"][place]
@@ -139,11 +138,11 @@ def _pattern(kind: type[inspect.Type], tz: bool | None) -> str:  # noqa: FBT001 
 
 
 def _of_model(cls: Any) -> dict[str, Any]:
-    """Return a Pydantic model's schema; it is imported by whoever defined the model."""
+    """Return a Pydantic model's schema; the module of the model has imported Pydantic."""
     generator = sys.modules["pydantic.json_schema"].GenerateJsonSchema
 
     class Schema(generator):  # type: ignore[misc, valid-type]
-        """Writes times as `_name_times` does."""
+        """Write times as `_name_times` does."""
 
         def datetime_schema(self, schema: Any) -> dict[str, Any]:
             return self._time(super().datetime_schema(schema), inspect.DateTimeType, schema)

@@ -1,8 +1,8 @@
-"""What would break between two releases of a catalog: for readers of old events, old readers of new ones, and people.
+"""Breaking changes between two releases of a catalog: for old events, for old readers, and for people.
 
-Old events are in the store for ever, and a rebuild reads them all. Old readers are the consumers that run while a new
-release writes already: other services, and this one's own projectors until they are updated. People are those whom
-events are about: what a release stops sealing stays in plain text for ever.
+Old events stay in the store, and a rebuild reads them all. Old readers are consumers that still run when the new
+release writes: other services, and this one's own projectors until they are updated. People are affected if a release
+stops encrypting a personal field: its values stay in plain text for ever.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from eventkit.domain.catalog.json_schema import problems
 
 
 class Breaks(msgspec.Struct, frozen=True):
-    """What would break, a sentence each."""
+    """The breaking changes, a sentence each."""
 
     old_events: list[str]
     old_readers: list[str]
@@ -25,7 +25,7 @@ def breaks(old: Description, new: Description) -> Breaks:
     """Compare an old description of a catalog with the new one."""
     if old.catalog != new.catalog:
         was = f"the catalog was {old.catalog!r} and is {new.catalog!r}: a catalog's name is the source of its events"
-        return Breaks([f"{was}, and none of the old ones is found"], [f"{was}, and old readers hear nothing more"])
+        return Breaks([f"{was}, and none of the old ones is found"], [f"{was}, and old readers receive nothing more"])
     pairs = [(kind, _successor(kind, new.types)) for kind in old.types]
     return Breaks(
         [sentence for kind, now in pairs for sentence in _for_old_events(old, kind, now)],
@@ -86,8 +86,8 @@ def _for_people(old: Description, kind: TypeDescription, now: TypeDescription | 
             continue
         if field not in now.personal:
             yield (
-                f"{kind.name} has personal data in {field!r} (of {whose}), and is to write it in plain text: who is "
-                "forgotten stays readable in all new events; mark the field as Personal again"
+                f"{kind.name} has personal data in {field!r} (of {whose}), and is to write it in plain text: data of a "
+                "forgotten person stays readable in all new events; mark the field as Personal again"
             )
         elif now.personal[field] != whose:
             yield (
@@ -111,8 +111,8 @@ def _topics(old: Description, new: Description) -> Iterator[str]:
             went = "no broker" if before is None else f"topic {before!r}"
             go = "no broker" if after is None else repr(after)
             yield (
-                f"streams of category {category!r} went to {went} and go to {go}: readers of the one do not hear of "
-                "the other, and a stream in both has holes in each"
+                f"streams of category {category!r} went to {went} and go to {go}: readers of the one do not get events "
+                "of the other, and a stream in both has gaps in each"
             )
 
 

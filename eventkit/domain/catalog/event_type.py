@@ -1,4 +1,4 @@
-"""A registered event type: whose it is, its names, its schema versions and its class; checked when it is made."""
+"""A registered event type: its source, its names, its schema versions and its class; checked when it is made."""
 
 from collections.abc import Iterable
 from dataclasses import is_dataclass
@@ -30,7 +30,6 @@ class EventType(msgspec.Struct, frozen=True):
     tags: TagsOf | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no event could be read or written with."""
         for name in self.names:
             check_type(name)
         _check_version(self.name, self.version, MAX_SCHEMA_VERSION)
@@ -44,16 +43,15 @@ class EventType(msgspec.Struct, frozen=True):
 
     @property
     def older(self) -> range:
-        """The schema versions from which an upcaster must lead on."""
+        """The schema versions that need an upcaster."""
         return range(self.oldest, self.version)
 
     def __str__(self) -> str:
-        """Name the type in a sentence."""
         return f"{self.name!r} of {self.source!r}"
 
 
 def names_before(renamed_from: str | Iterable[str]) -> tuple[str, ...]:
-    """Return former names, given one or several."""
+    """Return former names, from one name or several."""
     return (renamed_from,) if isinstance(renamed_from, str) else tuple(renamed_from)
 
 

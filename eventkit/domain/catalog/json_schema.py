@@ -1,7 +1,7 @@
-"""Whether a reader with one JSON Schema takes all that a writer with another may write; each problem is a sentence.
+"""Check that a reader with one JSON Schema accepts all data of a writer with another; each problem is a sentence.
 
-It knows the part of JSON Schema that msgspec and Pydantic make of classes. What it cannot decide it reports: a false
-alarm is read by a person, a missed one by nobody.
+It handles the part of JSON Schema that msgspec and Pydantic generate. A case that it cannot decide counts as a problem,
+because a false alarm costs a minute, and a missed one costs data.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 Schema = dict[str, Any]
 _ANNOTATIONS = {"title", "description", "default", "examples", "$defs", "deprecated"}
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-# What a reader asks for, and how the writer's own must relate to it.
+# A reader's constraints, each with the relation that the writer's constraint must have to it.
 _CONSTRAINTS: dict[str, Callable[[Any, Any], bool]] = {
     "minimum": ge,
     "exclusiveMinimum": ge,
@@ -33,17 +33,15 @@ _TRIVIAL = {"minItems": 0, "minLength": 0, "minProperties": 0}
 
 
 class Node(NamedTuple):
-    """A schema, and the definitions that its references mean."""
+    """A schema, and the root that holds the definitions of its references."""
 
     schema: Schema
     root: Schema
 
     def sub(self, schema: Schema) -> "Node":
-        """Return a part of it."""
         return Node(schema, self.root)
 
     def resolved(self) -> Schema:
-        """Follow references."""
         schema = self.schema
         while "$ref" in schema:
             schema = self.root.get("$defs", {}).get(schema["$ref"].rpartition("/")[2], {})
@@ -61,14 +59,14 @@ class Node(NamedTuple):
 
 
 def problems(reader: Schema, writer: Schema, *, omitted: Iterable[str] | None = None) -> list[str]:
-    """Say what a reader does not take of what a writer may write.
+    """Return a sentence for each value that a writer may write and a reader does not accept.
 
-    The writer writes every field but those `omitted`; where that is None, only those that its schema requires.
+    The writer writes every field except those in `omitted`; if that is None, only the fields that its schema requires.
     """
-    return list(_problems(Node(reader, reader), Node(writer, writer), "", _Look(omitted, frozenset())))
+    return list(_problems(Node(reader, reader), Node(writer, writer), "", _Comparison(omitted, frozenset())))
 
 
-class _Look(NamedTuple):
+class _Comparison(NamedTuple):
     omitted: Iterable[str] | None
     seen: frozenset[tuple[int, int]]
 
@@ -78,20 +76,20 @@ class _Look(NamedTuple):
         return set(writer.get("properties", ())) - (set(self.omitted) if not path else set())
 
 
-def _problems(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[str]:
+def _problems(reader: Node, writer: Node, path: str, state: _Comparison) -> Iterator[str]:
     pair = (id(reader.resolved()), id(writer.resolved()))
-    if pair in look.seen:
+    if pair in state.seen:
         return
-    look = look._replace(seen=look.seen | {pair})
+    state = state._replace(seen=state.seen | {pair})
     takers = reader.alternatives()
     for alternative in writer.alternatives():
-        found = [list(_of_one(taker, alternative, path, look)) for taker in takers]
+        found = [list(_of_one(taker, alternative, path, state)) for taker in takers]
         if all(found):
             alike = [one for taker, one in zip(takers, found, strict=True) if _kind(taker) == _kind(alternative)]
             yield from alike[0] if len(alike) == 1 else [_mismatch(takers, alternative, path)]
 
 
-def _of_one(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[str]:
+def _of_one(reader: Node, writer: Node, path: str, state: _Comparison) -> Iterator[str]:
     wanted, given = reader.schema, writer.schema
     if not wanted.keys() - _ANNOTATIONS:
         return
@@ -101,8 +99,8 @@ def _of_one(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[str]
         yield _mismatch([reader], writer, path)
     else:
         yield from _of_constraints(wanted, given, path)
-        yield from _of_object(reader, writer, path, look)
-        yield from _of_array(reader, writer, path, look)
+        yield from _of_object(reader, writer, path, state)
+        yield from _of_array(reader, writer, path, state)
 
 
 def _of_choice(values: list[Any], given: Schema, path: str) -> Iterator[str]:
@@ -122,9 +120,9 @@ def _of_constraints(wanted: Schema, given: Schema, path: str) -> Iterator[str]:
                 yield f"{_at(path)} must have {name} {wanted[name]!r}, but is written with {other!r}"
 
 
-def _of_object(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[str]:
+def _of_object(reader: Node, writer: Node, path: str, state: _Comparison) -> Iterator[str]:
     wanted, given = reader.schema.get("properties", {}), writer.schema.get("properties", {})
-    sure = look.sure(writer.schema, path)
+    sure = state.sure(writer.schema, path)
     for name in reader.schema.get("required", ()):
         if name not in sure:
             yield f"{_at(_below(path, name))} is required, but may be missing"
@@ -134,22 +132,22 @@ def _of_object(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[s
         if taker is False:
             yield f"{_at(_below(path, name))} is unknown, and unknown fields are forbidden"
         elif taker is not True:
-            yield from _problems(reader.sub(taker), writer.sub(schema), _below(path, name), look)
+            yield from _problems(reader.sub(taker), writer.sub(schema), _below(path, name), state)
     more = writer.schema.get("additionalProperties")
     if isinstance(others, dict) and isinstance(more, dict):
-        yield from _problems(reader.sub(others), writer.sub(more), f"{path}[…]", look)
+        yield from _problems(reader.sub(others), writer.sub(more), f"{path}[…]", state)
 
 
-def _of_array(reader: Node, writer: Node, path: str, look: _Look) -> Iterator[str]:
+def _of_array(reader: Node, writer: Node, path: str, state: _Comparison) -> Iterator[str]:
     wanted, given = _items(reader.schema), _items(writer.schema)
     for place in range(max(len(wanted), len(given))):
         taker, item = wanted[min(place, len(wanted) - 1)], given[min(place, len(given) - 1)]
         if isinstance(taker, dict) and isinstance(item, dict):
-            yield from _problems(reader.sub(taker), writer.sub(item), f"{path}[{place}]", look)
+            yield from _problems(reader.sub(taker), writer.sub(item), f"{path}[{place}]", state)
 
 
 def _items(schema: Schema) -> list[Any]:
-    """Return the schemas of a list's first items, and the one of all that follow."""
+    """Return the schemas of a list's first items, and the schema of all further items."""
     return [*schema.get("prefixItems", ()), schema.get("items", True)]
 
 
@@ -183,8 +181,8 @@ def _said(node: Node) -> str:
     schema = node.schema
     if "enum" in schema or "const" in schema:
         return _listed(_values(schema))
-    what = {"any": "anything", "null": "null", "integer": "an integer", "array": "a list", "object": "an object"}
-    name = what.get(_kind(node), f"a {_kind(node)}")
+    names = {"any": "anything", "null": "null", "integer": "an integer", "array": "a list", "object": "an object"}
+    name = names.get(_kind(node), f"a {_kind(node)}")
     return f"{name} ({schema['format']})" if "format" in schema else name
 
 

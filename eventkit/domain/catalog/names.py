@@ -1,6 +1,6 @@
-"""The names that a catalog is made of: its own, those of sources, event types, categories and topics.
+"""The rules for names in a catalog: its own name, sources, event types, categories and topics.
 
-They travel in headers and are keys of brokers, so what one of those would refuse or change is refused here.
+Names are sent in headers and used as keys of brokers, so a name that one of those would refuse or change is an error.
 """
 
 import re
@@ -15,35 +15,35 @@ _TOPIC = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 
 
 def check_name(name: object) -> str:
-    """Return a catalog's name, or refuse it."""
+    """Return a catalog's name; raise CatalogError if it breaks the rule."""
     return _checked(name, _NAME, "catalog name", "1 to 64 of a-z, 0-9, `_`, `-` and `.`, beginning with a letter")
 
 
 def check_type(name: object) -> str:
-    """Return an event type's name, or refuse it."""
+    """Return an event type's name; raise CatalogError if it breaks the rule."""
     rule = "1 to 200 of A-Z, a-z, 0-9, `_`, `.`, `:`, `/` and `-`, beginning with a letter"
     return _checked(name, _TYPE, "event type", rule)
 
 
 def check_source(source: object) -> str:
-    """Return the name of an events' source, or refuse it."""
+    """Return the name of a source; raise CatalogError if it breaks the rule."""
     return _checked(source, _SOURCE, "source", "1 to 200 of the characters of a URI")
 
 
 def check_topic(topic: object) -> str:
-    """Return a topic's name, or refuse it."""
+    """Return a topic's name; raise CatalogError if it breaks the rule."""
     return _checked(topic, _TOPIC, "topic", "1 to 249 of A-Z, a-z, 0-9, `.`, `_` and `-`, not beginning with a dot")
 
 
 def category_of(category: object) -> str:
-    """Return a category's name, or refuse it as a catalog does."""
+    """Return a category's name; raise CatalogError if it breaks the rule."""
     try:
         return check_category(category)
     except InvalidStreamId as error:
         raise CatalogError(str(error)) from error
 
 
-def _checked(name: object, rule: re.Pattern[str], what: str, sentence: str) -> str:
+def _checked(name: object, rule: re.Pattern[str], kind: str, sentence: str) -> str:
     if isinstance(name, str) and rule.fullmatch(name):
         return name
-    raise CatalogError(f"{what} {name!r} breaks the rule: {sentence}")
+    raise CatalogError(f"{kind} {name!r} breaks the rule: {sentence}")

@@ -1,8 +1,8 @@
-"""Upcasters: each raises the data of one event type by one schema version, from JSON to JSON.
+"""Upcasters: each converts the data of one event type from a schema version to the next, from JSON to JSON.
 
-Old events stay as they were recorded; whoever reads one gets it through the chain of its type's upcasters, whatever
-reads it: an aggregate, a projection, a redrive. An event in its current version never comes here. The chain of a type
-has no hole, which the catalog checks before its first use.
+Old events stay stored as they were recorded. Every reader (aggregate, projection, redrive) gets them through the
+upcasters of their type. Events in the current version are decoded without this module. The catalog checks before its
+first use that no upcaster is missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +31,7 @@ class Upcasters:
         self._decoders: dict[tuple[type, int], Decode] = {}
 
     def add(self, kind: EventType, from_version: int, upcaster: Upcaster) -> None:
-        """Register the one step from a version to the next."""
+        """Register the upcaster from a version to the next; raise CatalogError if it is not the only one."""
         if type(from_version) is not int or from_version not in kind.older:
             known = f"{kind.oldest} to {kind.version - 1}" if kind.older else "none, it is in its first"
             raise CatalogError(f"{kind} cannot be upcast from version {from_version!r}: its older versions are {known}")
@@ -45,15 +45,15 @@ class Upcasters:
         self._decoders.clear()
 
     def missing(self, kind: EventType) -> list[int]:
-        """Return the versions that no upcaster leads on from."""
+        """Return the older versions without an upcaster."""
         return [version for version in kind.older if (kind.cls, version) not in self._steps]
 
     def steps(self, kind: EventType) -> list[Upcaster]:
-        """Return the registered steps of a type, oldest first."""
+        """Return the registered upcasters of a type, oldest version first."""
         return [self._steps[kind.cls, version] for version in kind.older if (kind.cls, version) in self._steps]
 
     def decoder(self, kind: EventType, version: int, decode: Decode) -> Decode:
-        """Return the function that makes events of JSON in an older version; `decode` makes them of the current one."""
+        """Return the function that decodes JSON of an older version; `decode` decodes the current version."""
         known = self._decoders.get((kind.cls, version))
         if known is None:
             known = self._decoders[kind.cls, version] = self._decoder(kind, version, decode)
@@ -79,7 +79,7 @@ class Upcasters:
 def changed_fields(*, defaults: Mapping[str, Any], renamed: Mapping[str, str], dropped: Iterable[str]) -> Upcaster:
     """Return an upcaster that renames fields (old name to new), drops some, and adds those with a default.
 
-    Data that would have one name twice is refused: which value is meant is not known.
+    Data that would have one name twice raises ValueError, because it is not known which value is meant.
     """
     gone, names, missing = frozenset(dropped), dict(renamed), deepcopy(dict(defaults))
 
@@ -110,7 +110,7 @@ def _fields(kind: EventType, data: bytes | str) -> Data:
         fields = _object(data)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise UndecodableEvent(f"{kind} cannot be made from {shown(data)}: {error}") from error
-    fields.pop(MEMBER, None)  # sealed, and nobody's field
+    fields.pop(MEMBER, None)  # the sealed values: no field of the class
     return fields
 
 

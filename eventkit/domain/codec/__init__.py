@@ -1,4 +1,4 @@
-"""Events to JSON and back: which classes and types it takes, how each is encoded, why one is refused."""
+"""Events to JSON and back: the supported classes and types, their encoding, and the errors of unsupported ones."""
 
 from eventkit.domain.codec.codec import Codec
 from eventkit.domain.codec.encoded import Encoded, Sealable, Values, check_size, sealed_size

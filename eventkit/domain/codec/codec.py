@@ -1,10 +1,10 @@
 """Events to JSON and back, for frozen dataclasses, msgspec Structs and Pydantic models.
 
-The promise: what `encode` accepts decodes to an equal event, also after PostgreSQL's jsonb has had it. It is kept by
-doing it: the text is decoded and compared before anyone gets it. msgspec alone would write NaN as null and a number
-into a text field. Two things count as equal: a datetime in the repeated hour at the end of summer time, if it is the
-same instant, and an int in a float field. `decode` refuses NaN and infinity as `encode` does. Pydantic is never
-imported: its models are known by their methods. What events may hold is the table of docs/events.md.
+An event that `encode` accepts decodes to an equal event, also after PostgreSQL's jsonb has stored it. To ensure that,
+`encode` decodes its result and compares the events. msgspec alone would write NaN as null, and a number into a text
+field. Two differences are allowed: a datetime of the same instant in the repeated hour at the end of summer time, and
+an int in a float field. `decode` refuses NaN and infinity as `encode` does. Pydantic is never imported: its models are
+recognised by their methods. docs/events.md lists the types that events may hold.
 """
 
 import re
@@ -27,7 +27,7 @@ _PLACE = re.compile(r"field '(\w+)|`\$\.(\w+)")
 
 
 def _pydantic_json(model: Any) -> str:
-    # by_alias: models are read by their aliases; round_trip: computed fields are no part of it; warnings: we compare
+    # by_alias: models are read by their aliases; round_trip: without computed fields; warnings: `encode` compares
     text: str = model.model_dump_json(by_alias=True, round_trip=True, warnings=False)
     return text
 
@@ -56,10 +56,10 @@ _in_order: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook, ord
 
 
 def _encode_sets(event: Any) -> bytes:
-    """Write sets in order, so that an event's bytes are the same in every process."""
+    """Write sets sorted, so that an event's bytes are the same in every process."""
     try:
         return _in_order(event)
-    except TypeError:  # what stands beside them cannot be sorted
+    except TypeError:  # another value of the event cannot be sorted
         return _encode(event)
 
 
@@ -68,12 +68,12 @@ def _pydantic_bytes(event: Any) -> bytes:
 
 
 class Codec:
-    """Encodes and decodes one class."""
+    """Encode and decode events of one class."""
 
     __slots__ = ("_cls", "_decode", "_encode", "_exact", "_finite", "_loose", "_pydantic", "personal")
 
     def __init__(self, cls: type) -> None:
-        """Prepare a class; CatalogError when a field cannot be held, NameError when a name in it is not there yet."""
+        """Inspect a class; raise CatalogError for a type without JSON, NameError for an annotation not yet defined."""
         self._cls = cls
         self._pydantic = is_pydantic(cls)
         shape = shape_of_model(cls) if self._pydantic else shape_of(cls)
@@ -88,7 +88,7 @@ class Codec:
         self.personal = personal_fields(cls, _encode, _decoder)
 
     def encode(self, event: Any) -> bytes:
-        """Return the event's JSON, or raise InvalidEvent with the field and the value."""
+        """Return the event's JSON; raise InvalidEvent, which names the field and the value, if it cannot be stored."""
         try:
             written = self._encode(event)
             data = keep_floats(written) if self._loose else written
@@ -101,20 +101,20 @@ class Codec:
                 raise self._unsaid(reason) from None
             raise InvalidEvent(reason) from error
         if not (same and finite) or (_NUL in data and _NUL in data.replace(b"\\\\", b"")):
-            self._look_closely(event, decoded)
+            self._check_by_field(event, decoded)
         return data
 
     def _is_same(self, again: bytes, data: bytes) -> bool:
         """Compare the JSON of equal events: an int in a float field is written as a float the second time."""
         return again == data or (not self._pydantic and again.replace(b".0", b"") == data.replace(b".0", b""))
 
-    def _look_closely(self, event: Any, decoded: Any) -> None:
+    def _check_by_field(self, event: Any, decoded: Any) -> None:
         fault = validation_errors.forbidden(event, _encode) or validation_errors.difference(event, decoded)
         if fault:
             raise self._unsaid(fault) if self.personal else InvalidEvent(f"{type(event).__name__}: {fault}")
 
     def _unsaid(self, fault: str) -> InvalidEvent:
-        """Say where the fault is; what it is would show a value, which may be personal."""
+        """Return an error that names the field, without the value, which may be personal."""
         place = _PLACE.search(fault)
         field = f"field {place[1] or place[2]!r}" if place else "a field"
         return InvalidEvent(
@@ -123,7 +123,7 @@ class Codec:
         )
 
     def redacted(self, data: bytes) -> tuple[bytes, Mapping[str | None, Values]]:
-        """Return what `encode` returned with redacted values, checked that it can be read, and the personal ones."""
+        """Split JSON of `encode` into JSON with redacted values, which must decode, and the personal values."""
         if self.personal is None:
             return data, {}
         redacted, personal = self.personal.split(data)
@@ -137,15 +137,15 @@ class Codec:
         return redacted, personal
 
     def decode(self, data: bytes | str) -> Any:
-        """Return the event, or raise UndecodableEvent; fields that the class does not have are ignored."""
+        """Return the event; raise UndecodableEvent if that fails. Fields that the class does not have are ignored."""
         try:
             event = self._decode(data)
             if self._finite is not None and not self._finite(event):
-                raise ValueError(validation_errors.not_finite(event))  # noqa: TRY301 one way to say what is wrong
+                raise ValueError(validation_errors.not_finite(event))  # noqa: TRY301 one handler for all errors
             return event  # noqa: TRY300 likewise
         except Exception as error:
             if marked(data) and (redacted := without_member(data)) != data:
-                return self.decode(redacted)  # the class forbids what it does not know
+                return self.decode(redacted)  # the class forbids unknown fields, such as the sealed member
             if self.personal:
                 raise UndecodableEvent(
                     f"{self._cls.__name__} cannot be made from its data ({type(error).__name__}), which is not shown: "

@@ -1,4 +1,4 @@
-"""An event that is ready to be written: checked, its data in JSON; personal values apart, until they are sealed."""
+"""An event that is ready to be written: checked, its data in JSON; personal values are separate until encrypted."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -12,7 +12,7 @@ Values = Mapping[str, msgspec.Raw]
 """JSON by the name of the field."""
 
 
-_AROUND, _AROUND_ONE = 500, 100  # names of the subject and of a field, nonce and tag
+_SUBJECT_OVERHEAD, _FIELD_OVERHEAD = 500, 100  # bytes for the names of a subject and a field, nonce and tag
 
 
 class Encoded(NamedTuple):
@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
 
 
 def check_size(event: str, data: bytes, limit: int, *, sealed: int = 0) -> None:
-    """Refuse an event whose JSON, as PostgreSQL keeps it, has more bytes than the limit, with what is sealed beside."""
+    """Raise EventTooLarge if an event's JSON, as PostgreSQL stores it, and `sealed` bytes exceed the limit."""
     if exceeds(data, limit - sealed):
         raise EventTooLarge(
             f"{event} has {stored_size(data) + sealed:,} bytes of JSON as PostgreSQL keeps and sends it, the limit is "
@@ -38,19 +38,19 @@ def check_size(event: str, data: bytes, limit: int, *, sealed: int = 0) -> None:
 
 
 def sealed_size(personal: Mapping[str | None, Values]) -> int:
-    """Return how many bytes personal values may take, sealed: a third more, and what stands around them."""
-    values = [len(bytes(value)) + _AROUND_ONE for values in personal.values() for value in values.values()]
-    return len(personal) * _AROUND + sum(values) * 4 // 3
+    """Return the largest size in bytes of encrypted personal values: base64 adds a third, names and nonces the rest."""
+    values = [len(bytes(value)) + _FIELD_OVERHEAD for values in personal.values() for value in values.values()]
+    return len(personal) * _SUBJECT_OVERHEAD + sum(values) * 4 // 3
 
 
 class Sealable(Encoded):
-    """An event with personal values: in `data` they are redacted; those to be sealed its `repr` does not show."""
+    """An event with personal values: `data` has them redacted, and `repr` does not show them."""
 
     _personal: Mapping[str | None, Values]  # by subject; None is the stream's
 
     @classmethod
     def of(cls, encoded: Encoded, personal: Mapping[str | None, Values]) -> "Sealable":
-        """Keep the personal values beside an event."""
+        """Return an event with its personal values."""
         sealable = cls(*encoded)
         sealable._personal = personal
         return sealable
@@ -60,7 +60,7 @@ class Sealable(Encoded):
         return Sealable.of(super().tagged(tags), self._personal)
 
     def personal(self, stream: str) -> dict[str, dict[str, msgspec.Raw]]:
-        """Return the personal values of each subject, in an event of this stream."""
+        """Return the personal values of each subject, for an event of this stream."""
         found: dict[str, dict[str, msgspec.Raw]] = {}
         for subject, values in self._personal.items():
             found.setdefault(str(stream) if subject is None else subject, {}).update(values)

@@ -1,7 +1,7 @@
-"""Finds numbers that JSON does not have, NaN and infinity, in events of a class: made once, from the class's types.
+"""Checks for numbers that JSON does not have (NaN, infinity), built once for each class from its types.
 
-Only places that can hold such a number are looked at. The text of an event would not do: Pydantic reads a float from
-`" -inf "`, from `1e400` and from texts with escapes, as msgspec does a Decimal.
+A check reads only fields that can hold such a number. Searching an event's text would miss some: Pydantic reads a float
+from `" -inf "`, from `1e400` and from texts with escapes, and msgspec reads a Decimal from them.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from eventkit.domain.codec import validation_errors
 from eventkit.domain.codec.type_graph import is_pydantic
 
 Check = Callable[[Any], bool]
-"""Whether all numbers in a value are numbers of JSON."""
+"""Returns whether all numbers in a value are finite."""
 
 _PLAIN = {
     str, int, bool, bytes, bytearray, NoneType, uuid.UUID, dt.date, dt.datetime, dt.time, dt.timedelta,
@@ -32,7 +32,7 @@ _MAPPINGS = {dict, Mapping, MutableMapping}
 
 
 def check_of(hint: Any, *, floats: bool, seen: frozenset[Any] = frozenset()) -> Check | None:
-    """Return the check of a type; None where it holds no such number. msgspec's own `floats` are finite already."""
+    """Return the check of a type; None if it cannot hold NaN or infinity. msgspec itself refuses them as `float`s."""
     if hint is Decimal:
         return Decimal.is_finite
     if _is_plain(hint) or (hint in (Any, float) and not floats):
@@ -111,7 +111,7 @@ def _fields(fields: list[tuple[str, Check]]) -> Check:
 
 
 def _walk(value: Any) -> bool:
-    """Look at a value of any type."""
+    """Check a value of any type."""
     kind = type(value)
     if kind in _PLAIN:
         return True

@@ -1,8 +1,8 @@
-"""What PostgreSQL's jsonb makes of JSON: a space after each comma and colon, and numbers without exponents.
+"""The changes of PostgreSQL's jsonb to JSON: a space after each comma and colon, and numbers without exponents.
 
-So what is stored and sent is larger than what was encoded, and a float such as 1e16 would come back as an integer. Only
-numbers outside of strings count. They are found with operations on whole texts, so an event is looked at in
-microseconds whatever its strings hold: digits, an e and digits are in every second UUID.
+So stored JSON is larger than encoded JSON, and a float such as 1e16 would come back as an integer. Only numbers outside
+of strings matter. Digits, an e and digits occur in every second UUID, so the functions here use operations on whole
+texts: an event takes microseconds for any content of its strings.
 """
 
 import re
@@ -13,12 +13,12 @@ import msgspec
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?[eE][+-]?\d+")
 _LARGE = re.compile(rb"-?\d+(?:\.\d+)?[eE]\+?\d+")
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_GROWTH = 52  # `1e308,` becomes 309 digits, a comma and a space; nothing grows more
+_MAX_GROWTH = 52  # factor: `1e308,` becomes 309 digits, a comma and a space, and no other text grows more
 
 
 def stored_size(data: bytes) -> int:
-    """Return how many bytes JSON has as jsonb gives it back; a negative zero is counted with its sign."""
-    size = len(msgspec.json.format(data, indent=0))  # it has a space where jsonb has one
+    """Return the size in bytes of JSON as jsonb returns it; a negative zero is counted with its sign."""
+    size = len(msgspec.json.format(data, indent=0))  # adds the same spaces as jsonb
     if _has_exponents(data):
         numbers = _NUMBER.findall(_outside_strings(data))
         size += sum(len(_plain(number)) - len(number) for number in numbers)
@@ -26,12 +26,12 @@ def stored_size(data: bytes) -> int:
 
 
 def exceeds(data: bytes, limit: int) -> bool:
-    """Whether `stored_size` is above a limit; small texts are not looked at."""
-    return len(data) * _GROWTH > limit and stored_size(data) > limit
+    """Return whether `stored_size` is above a limit; it is not computed for texts that cannot reach it."""
+    return len(data) * _MAX_GROWTH > limit and stored_size(data) > limit
 
 
 def keep_floats(data: bytes) -> bytes:
-    """Return JSON in which each float is one for jsonb too: 1e16 is written 10000000000000000.0."""
+    """Return JSON in which jsonb keeps each float a float: 1e16 is written 10000000000000000.0."""
     if not _has_exponents(data):
         return data
     parts = _masked(data).split(b'"')
@@ -51,7 +51,7 @@ def _outside_strings(data: bytes) -> bytes:
 
 
 def _masked(data: bytes) -> bytes:
-    """Return JSON whose only quotes stand around strings: JSON itself has no control characters."""
+    """Replace escaped quotes and backslashes by control characters, which JSON cannot hold; other quotes stay."""
     if b"\\" not in data:
         return data
     return data.replace(b"\\\\", b"\x00").replace(b'\\"', b"\x01")

@@ -1,10 +1,10 @@
-"""Which fields of an event hold personal data, whose they are, and what they read as when that person is forgotten.
+"""Fields of an event that hold personal data: their subject, and their value once that person is forgotten.
 
     email: Annotated[str, Personal(subject="customer_id", kind="customer")]
 
-The value is stored encrypted with a key of its subject, beside the event's other data, and its redacted value stands in
-its place: who has no key, or reads after the key is gone, decodes the same JSON with the same class. Only fields of the
-event itself can be marked; a field may hold a whole address or list.
+The value is stored encrypted with its subject's key, beside the event's other data, and the field itself holds the
+redacted value. So a reader without the key decodes the same JSON with the same class. Only fields of the event itself
+can be marked; a field may hold a whole address or list.
 """
 
 import sys
@@ -20,7 +20,7 @@ from eventkit.domain.codec.type_graph import is_pydantic
 from eventkit.domain.stream import is_key
 from eventkit.errors import CatalogError, InvalidEvent
 
-MEMBER = "$personal"  # of an event's JSON: what is sealed, by subject
+MEMBER = "$personal"  # the member of an event's JSON with the encrypted values, by subject
 _MEMBER_BYTES = MEMBER.encode()
 _UNSAID: Any = object()
 _CANDIDATES = (b"null", b'"[redacted]"')
@@ -31,11 +31,11 @@ Decoder = Callable[[bytes], Any]
 
 
 class Personal:
-    """Marks a field as personal data: `Annotated[str, Personal(...)]`.
+    """Mark a field as personal data: `Annotated[str, Personal(...)]`.
 
-    `subject` names the field that says whose it is; without it, the event's stream does. With a `kind` the subject of
-    42 is `kind-42`, as a stream would name it. `redacted` is what the field reads as once the subject is forgotten:
-    None or `[redacted]` where the field can hold that.
+    `subject` names the field with the subject's id; without it, the event's stream is the subject. With a `kind`, the
+    subject of 42 is `kind-42`, in the form of a stream. `redacted` is the field's value once the subject is forgotten;
+    the default is None or `[redacted]`, if the field can hold it.
     """
 
     __slots__ = ("kind", "redacted", "subject")
@@ -47,7 +47,7 @@ class Personal:
 
 
 class PersonalField(NamedTuple):
-    """A marked field by its names in JSON: its own, and that of the field that names its subject."""
+    """A marked field: its name in JSON, and the name of the field with its subject."""
 
     name: str
     subject: str | None
@@ -56,20 +56,20 @@ class PersonalField(NamedTuple):
 
     @property
     def whose(self) -> str:
-        """Say whose it is: the stream's, or an id in a field, perhaps of a kind."""
+        """The subject in a message: `<stream>`, or `<field>`, with the kind before it."""
         subject = f"<{self.subject}>" if self.subject else "<stream>"
         return f"{self.kind}-{subject}" if self.kind else subject
 
     def subject_in(self, event: str, fields: Values) -> str | None:
-        """Return whose value it is; None where the stream says it. InvalidEvent where nobody does."""
+        """Return the subject; None if it is the stream. Raise InvalidEvent if the field holds no id."""
         if self.subject is None:
             return None
         value = msgspec.json.decode(fields.get(self.subject, _NULL))
         text = str(value) if type(value) in (str, int) else ""
         if not is_key(text):
             raise InvalidEvent(
-                f"{event}: field {self.subject!r} says whose personal data {self.name!r} is, and holds no id: give it "
-                "one, text of 1 to 200 characters or a number"
+                f"{event}: field {self.subject!r} must name the subject of the personal data in {self.name!r}, but "
+                "holds no id: give text of 1 to 200 characters or a number"
             )
         return f"{self.kind}-{text}" if self.kind else text
 
@@ -81,7 +81,7 @@ class PersonalFields(NamedTuple):
     fields: tuple[PersonalField, ...]
 
     def split(self, data: bytes) -> tuple[bytes, Mapping[str | None, Values]]:
-        """Return JSON with redacted values, and what must be sealed, by subject; what is null or redacted stays."""
+        """Return JSON with redacted values, and the personal values by subject, except null and redacted ones."""
         values = _object(data)
         personal: dict[str | None, dict[str, msgspec.Raw]] = {}
         for field in self.fields:
@@ -98,7 +98,7 @@ class PersonalFields(NamedTuple):
 def personal_fields(
     cls: Any, encode: Callable[[Any], bytes], decoder: Callable[[Any], Decoder]
 ) -> PersonalFields | None:
-    """Find the marked fields of a class, None where there is none; CatalogError says what is wrong with a mark."""
+    """Return the marked fields of a class, None if there are none; raise CatalogError if a mark is wrong."""
     hints = get_type_hints(cls, include_extras=True)
     marks = {name: mark for name, hint in hints.items() if (mark := _mark(hint)) is not None}
     for name, hint in hints.items():
@@ -157,7 +157,7 @@ def _redacted(field: str, redacted: Any, encode: Callable[[Any], bytes], decode:
         for candidate in _CANDIDATES:
             if _reads(candidate, decode):
                 return candidate
-        raise CatalogError(f"{field} can hold neither None nor '[redacted]': say what it shall, Personal(redacted=…)")
+        raise CatalogError(f"{field} can hold neither None nor '[redacted]': give a value, Personal(redacted=…)")
     try:
         data = encode(redacted)
         same = decode(data) == redacted
@@ -171,7 +171,7 @@ def _redacted(field: str, redacted: Any, encode: Callable[[Any], bytes], decode:
 def _reads(data: bytes, decode: Decoder) -> bool:
     try:
         decode(data)
-    except Exception:  # noqa: BLE001 whatever a type's own validator raises
+    except Exception:  # noqa: BLE001 a type's own validator may raise anything
         return False
     return True
 
@@ -183,7 +183,7 @@ def _check_class(cls: Any) -> None:
 
 
 def _names(cls: Any) -> dict[str, str]:
-    """Return the fields of a record, each with its name in JSON; nothing of other types."""
+    """Return the fields of a record, each with its name in JSON; an empty dict for other types."""
     if is_pydantic(cls):
         return {name: field.serialization_alias or field.alias or name for name, field in cls.model_fields.items()}
     if issubclass(cls, msgspec.Struct):
@@ -197,12 +197,12 @@ def _pydantic_decoder(hint: Any) -> Decoder:
 
 
 def without_member(data: bytes | str) -> bytes:
-    """Return an event's JSON as its class alone would write it, redacted."""
+    """Return an event's JSON without the member of encrypted values."""
     fields = _object(data)
     fields.pop(MEMBER, None)
     return msgspec.json.encode(fields)
 
 
 def marked(data: bytes | str) -> bool:
-    """Whether JSON may have something sealed: quick, and never wrong in saying no."""
-    return (MEMBER if isinstance(data, str) else _MEMBER_BYTES) in data  # type: ignore[operator]  # each in its own kind
+    """Return whether JSON may have encrypted values: fast; it may be wrong if True, and never if False."""
+    return (MEMBER if isinstance(data, str) else _MEMBER_BYTES) in data  # type: ignore[operator]  # both str or both bytes

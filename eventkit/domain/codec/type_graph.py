@@ -1,6 +1,6 @@
-"""What a class looks like to the codec: the types in it, found once, when it is registered.
+"""The types in an event's class, found once, when it is registered.
 
-Refuses the types that JSON cannot hold or that could not be told apart when they are read back, with the field's path.
+Types that JSON cannot hold, or that decoding could not distinguish, raise CatalogError with the field's path.
 """
 
 from collections.abc import Iterator
@@ -30,20 +30,20 @@ _SEVERAL = ("fields", "item_types", "types")
 
 
 class Shape(NamedTuple):
-    """What the codec must know about a class."""
+    """The properties of a class that the codec depends on."""
 
-    exact: bool  # `==` is known to look at every field; where it is not, the codec looks by itself
-    loose: bool  # a number in it may be read back as an int or as a float, whatever the text says
-    sets: bool  # it has sets of what can be sorted
+    exact: bool  # `==` compares every field; otherwise the codec compares them
+    loose: bool  # a number in it may be decoded as an int or as a float
+    sets: bool  # it has sets whose items can be sorted
 
 
 def is_pydantic(cls: Any) -> bool:
-    """Whether a class is a Pydantic model (version 2)."""
+    """Return whether a class is a Pydantic model (version 2)."""
     return isinstance(cls, type) and hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump_json")
 
 
 def shape_of(cls: type) -> Shape:
-    """Look through a dataclass or Struct; CatalogError names the field that cannot be an event's."""
+    """Inspect a dataclass or Struct; raise CatalogError, which names the field, if JSON cannot hold one."""
     try:
         nodes = list(_nodes(inspect.type_info(cls), cls.__name__))
     except TypeError as error:
@@ -58,12 +58,12 @@ def shape_of(cls: type) -> Shape:
 
 
 def shape_of_model(cls: Any) -> Shape:
-    """Look through a Pydantic model: what its validators and serializers do is not known."""
+    """Inspect a Pydantic model; the effect of its validators and serializers is not known."""
     return Shape(exact=all(map(_compares_every_field, _records(cls, set()))), loose=True, sets=False)
 
 
 def _records(hint: Any, seen: set[Any]) -> Iterator[type]:
-    """Go through a class and the records that its fields hold."""
+    """Yield a class and the records in its fields."""
     if is_pydantic(hint):
         inner = [field.annotation for field in hint.model_fields.values()]
     elif is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
@@ -80,13 +80,13 @@ def _records(hint: Any, seen: set[Any]) -> Iterator[type]:
 
 
 def classes_in(cls: type) -> list[type]:
-    """Return the classes that a class is made of, itself included, each once."""
+    """Return a class and the classes in its fields, each once."""
     found = (getattr(node, "cls", None) for node, _ in _nodes(inspect.type_info(cls), cls.__name__))
     return list(dict.fromkeys(part for part in found if isinstance(part, type)))
 
 
 def _nodes(node: Any, path: str, seen: frozenset[type] = frozenset()) -> Iterator[tuple[Any, str]]:
-    """Go through a type and all types in it, each with the path of its field."""
+    """Yield a type and all types in it, each with the path of its field."""
     cls = getattr(node, "cls", None)
     if cls in seen:
         return
@@ -106,7 +106,7 @@ def _check(node: Any, path: str) -> None:
         kind = type(node.key_type).__name__.removesuffix("Type").lower()
         raise CatalogError(f"{path} is a dict whose keys are of the type {kind}, but keys of JSON are text: use str")
     if isinstance(node, _REFUSED):
-        raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare what it is")
+        raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare its type")
     if isinstance(node, inspect.CustomType) and node.cls is not StreamId and not is_pydantic(node.cls):
         name = f"{node.cls.__module__}.{node.cls.__qualname__}"
         raise CatalogError(f"{path} has the type {name}, which JSON cannot hold: declare one that it can, such as str")
@@ -123,7 +123,7 @@ def _compares_every_field(cls: Any) -> bool:
     if issubclass(cls, msgspec.Struct):
         return bool(cls.__struct_config__.eq) and cls.__eq__ is msgspec.Struct.__eq__
     if is_dataclass(cls):
-        code = getattr(cls.__eq__, "__code__", None)  # what the decorator generates has no file
+        code = getattr(cls.__eq__, "__code__", None)  # code that the decorator generates has no file
         return code is not None and code.co_filename == "<string>" and all(field.compare for field in _fields(cls))
     return not is_pydantic(cls) or cls.__eq__.__module__.startswith("pydantic.")
 

@@ -1,6 +1,6 @@
-"""Why an event was refused: the field's path, the value in it and what is wrong, as a sentence.
+"""The reason why an event is refused, as a sentence: the field's path, its value and the error.
 
-Only called when something is wrong or unusual, so it may be slow: it walks the event, and what came back beside it.
+It is called only for wrong or unusual events, so it may be slow: it walks the event and the decoded copy.
 """
 
 import math
@@ -16,20 +16,20 @@ import msgspec
 
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _LINK = re.compile(r"For further information visit \S+")
-_SHOWN = 120
+_MAX_SHOWN = 120  # characters
 
 
 def shown(value: object) -> str:
-    """Return a value's repr, cut short, with its type where that is the news."""
+    """Return a value's repr, cut after 120 characters."""
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - somebody else's __repr__
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
         text = f"<{type(value).__qualname__}, whose repr fails: {error}>"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def reason(event: object, error: Exception, encode: Callable[[Any], bytes]) -> str:
-    """Say why an event could not be encoded and decoded back, given the exception that it raised."""
+    """Return why an event could not be encoded and decoded, given the exception that was raised."""
     name = type(event).__name__
     fault = forbidden(event, encode)
     if fault:
@@ -46,19 +46,19 @@ def sentence(error: Exception) -> str:
 
 
 def forbidden(value: Any, encode: Callable[[Any], bytes]) -> str | None:
-    """Find the first value that must not or cannot be written, and say which."""
+    """Return a sentence about the first value that cannot be stored; None if there is none."""
     return _first(value, _Forbidden(encode))
 
 
 def not_finite(value: Any) -> str | None:
-    """Find the first number that JSON does not have, and say which."""
-    return _first(value, _Endless())
+    """Return a sentence about the first NaN or infinity; None if there is none."""
+    return _first(value, _NotFinite())
 
 
-class _Endless:
-    """Judges a value that has no parts."""
+class _NotFinite:
+    """Find NaN and infinity."""
 
-    def within(self, value: Any) -> "_Endless":  # noqa: ARG002 all parts alike
+    def within(self, value: Any) -> "_NotFinite":  # noqa: ARG002 the same check for all parts
         return self
 
     def problem(self, value: Any) -> str | None:
@@ -67,8 +67,8 @@ class _Endless:
         return None
 
 
-class _Forbidden(_Endless):
-    """Judges a value that is to be written; Pydantic encodes the parts of its models itself, msgspec all others."""
+class _Forbidden(_NotFinite):
+    """Find values that cannot be stored; Pydantic encodes the parts of its models, `encode` all others."""
 
     def __init__(self, encode: Callable[[Any], bytes] | None) -> None:
         self._encode = encode
@@ -86,17 +86,17 @@ class _Forbidden(_Endless):
 _BY_PYDANTIC = _Forbidden(None)
 
 
-def _first(value: Any, judge: _Endless, path: str = "") -> str | None:
+def _first(value: Any, check: _NotFinite, path: str = "") -> str | None:
     try:
         parts = list(_parts(value))
-        within = judge.within(value)
+        within = check.within(value)
         for step, part in parts:
             fault = _first(part, within, path + step)
             if fault:
                 return fault
     except RecursionError:
-        return f"{_at(path[:_SHOWN])} is nested too deeply, or holds itself"
-    problem = judge.problem(value) if not parts else None
+        return f"{_at(path[:_MAX_SHOWN])} is nested too deeply, or holds itself"
+    problem = check.problem(value) if not parts else None
     return f"{_at(path)} holds {shown(value)}: {problem}" if problem else None
 
 
@@ -120,13 +120,13 @@ def _unencodable(value: Any, encode: Callable[[Any], bytes]) -> str | None:
     except NotImplementedError:
         way = next((f" with .{name}()" for name in ("tolist", "to_pydatetime") if hasattr(value, name)), "")
         return f"JSON has no {type(value).__module__}.{type(value).__qualname__}: make it a plain Python value{way}"
-    except Exception as error:  # noqa: BLE001 - whatever a foreign type raises is its reason
+    except Exception as error:  # noqa: BLE001 - a foreign type may raise anything
         return sentence(error)
     return None
 
 
 def difference(value: Any, back: Any, path: str = "") -> str | None:
-    """Find the first place where what comes back is not what was given, and say both."""
+    """Return a sentence about the first field whose decoded value differs, with both values; None if all are equal."""
     if not _same_kind(value, back):
         return _differs(value, back, path)
     if isinstance(value, set | frozenset):
@@ -145,7 +145,7 @@ def _same_kind(value: Any, back: Any) -> bool:
 
 def _same(value: Any, back: Any) -> bool:
     if isinstance(value, datetime) and value.tzinfo and back.tzinfo:
-        # `==` is never true between zones in the repeated hour at the end of summer time; the instant is what counts
+        # `==` is never true between zones in the repeated hour at the end of summer time, so the instants are compared
         return bool(value.astimezone(UTC) == back.astimezone(UTC))
     return bool(value == back)
 
@@ -167,7 +167,7 @@ def _differs(value: object, back: object, path: str) -> str:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Go through the direct parts of a value, each with the step that leads to it."""
+    """Yield the direct parts of a value, each with its step in a path."""
     if isinstance(value, type):
         return
     if is_dataclass(value):

@@ -103,7 +103,7 @@ INNER = make_dataclass("Inner", [("name", Annotated[str, Personal()])], frozen=T
 @pytest.mark.parametrize(
     ("cls", "words"),
     [
-        (marked(int, Personal()), "Happened.field can hold neither None nor .*: say what it shall"),
+        (marked(int, Personal()), "Happened.field can hold neither None nor .*: give a value"),
         (marked(int, Personal(redacted="x")), "Happened.field cannot hold redacted='x'"),
         (marked(Decimal, Personal(redacted=float("nan"))), "Happened.field cannot hold redacted=nan"),
         (marked(float, Personal(redacted=float("nan"))), "Happened.field"),
@@ -138,7 +138,9 @@ def test_personal_data_of_nobody_is_refused(subject: str | None) -> None:
     """The subject's field must hold an id; the personal value is not shown."""
     cls = marked(str, Personal(subject="who"), ("who", str | None))
 
-    with pytest.raises(InvalidEvent, match="'who' says whose personal data 'field' is, and holds no id") as refused:
+    with pytest.raises(
+        InvalidEvent, match="'who' must name the subject of the personal data in 'field', but holds no id"
+    ) as refused:
         catalog_of(cls).encode(cls(SECRET, subject))
     assert SECRET not in str(refused.value)
 
@@ -240,7 +242,7 @@ def test_without_its_key_it_stays_redacted() -> None:
 @pytest.mark.parametrize("change", [lambda text: text.replace('"key":"k1"', '"key":1'), lambda _: '{"$personal":5}'])
 def test_a_member_that_cannot_be_read_is_undecodable(change: Any) -> None:
     """It is parked, not taken for redacted."""
-    with pytest.raises(UndecodableEvent, match="what is sealed in it cannot be read"):
+    with pytest.raises(UndecodableEvent, match="its sealed values cannot be read"):
         opened(an_encoded(change(sealed())))
 
 
