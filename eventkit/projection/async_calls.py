@@ -1,8 +1,8 @@
-"""Calls of a projection's `async def` handlers: one after another on the process's event loop, each with a time limit.
+"""Calls a projection's `async def` handlers one after another on the process's event loop, each with a time limit.
 
-The projector's thread waits for them, so its transaction is used by one thread at a time. A call is a task of its own:
-it has its own context variables, and it can be cancelled. A handler that does not return in time is cancelled, and one
-that does not end even then loses its connection.
+The projector's thread waits for the calls, so one thread at a time uses its transaction. Each call is a task with its
+own context variables. A handler that does not return in time is cancelled; if it does not end then, its connection is
+closed.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from eventkit.errors import ProjectionError
 from eventkit.event_loop import CallInterrupted, event_loop
 from eventkit.projection.dispatch import Step, raised_by
 
-CLEANUP = 5.0  # seconds that a cancelled handler has to end
-KEEP_ALIVE = 1.0  # seconds of calls after which the session is used, so that it never looks idle for long
+CLEANUP = 5.0  # seconds for a cancelled handler to end
+KEEP_ALIVE = 1.0  # seconds of calls after which a statement runs, so that the session is never idle for long
 
-_SLICE = 1.0  # seconds; where the loop was blocked for longer, no more than that counts against a handler
+_SLICE = 1.0  # seconds; a longer block of the event loop counts as this much of a handler's time
 
 
 class AsyncCall(NamedTuple):
-    """A handler and what it is called with."""
+    """A handler and its arguments."""
 
     step: Step
     function: Callable[..., Any]  # `async def`
@@ -28,16 +28,16 @@ class AsyncCall(NamedTuple):
 
 
 class Lendable(Protocol):
-    """The connection that the handlers use, if they use one."""
+    """A connection that one handler at a time may use."""
 
     async def lend(self) -> Callable[[], None]:
-        """Let the next handler use it; return what a task calls first to be that handler."""
+        """Lend the connection to the next handler; return a function that the handler's task calls first."""
 
     async def take_back(self) -> str:
-        """Let nobody use it; return what is wrong, where a statement is still running."""
+        """End the loan; return a description of a statement that is still running, or an empty text."""
 
     def abandon(self) -> None:
-        """Close it: a handler that does not end may still use it."""
+        """Close the connection of a handler that does not end."""
 
 
 class AsyncCalls:
@@ -51,14 +51,14 @@ class AsyncCalls:
         keep_alive: Callable[[], object],
         interrupted: Callable[[], bool],
     ) -> None:
-        """Give each call `timeout` seconds; `keep_alive` uses the session, `interrupted` is the request to stop."""
+        """Give each call `timeout` seconds; `keep_alive` runs a statement, `interrupted` says whether to stop."""
         self._session = session
         self._timeout = timeout
         self._keep_alive = keep_alive
         self._interrupted = interrupted
 
     def run(self, calls: Sequence[AsyncCall]) -> list[Any]:
-        """Return what the handlers have returned; raise the first error, with the step that it comes from."""
+        """Return the handlers' results; raise the first error, marked with its step."""
         results: list[Any] = []
         while len(results) < len(calls):
             if results:
@@ -72,22 +72,22 @@ class AsyncCalls:
     def _wait_for(self, calls: Sequence[AsyncCall]) -> "_Found":
         try:
             return event_loop.run(self._some(calls), interrupted=self._interrupted)
-        except CallInterrupted:  # a handler does not end, or blocks the loop: it must not go on in this transaction
+        except CallInterrupted:  # a handler does not end, or blocks the loop: it must not use this transaction any more
             if self._session is not None:
                 self._session.abandon()
             raise
 
     async def _some(self, calls: Sequence[AsyncCall]) -> "_Found":
-        """Call as many as fit into a second or so."""
+        """Call handlers for about a second."""
         clock = asyncio.get_running_loop().time
         began, results = clock(), list[Any]()
         for call in calls:
             try:
                 results.append(await self._one(call))
-            except Exception as error:  # noqa: BLE001 raised by the thread that waits
+            except Exception as error:  # noqa: BLE001 raised by the waiting thread
                 raised_by(call.step, error)
                 return _Found(results, error)
-            except (SystemExit, KeyboardInterrupt, CallInterrupted) as error:  # would end the loop
+            except (SystemExit, KeyboardInterrupt, CallInterrupted) as error:  # would end the event loop
                 return _Found(results, error)
             if clock() - began > KEEP_ALIVE:
                 break
@@ -96,7 +96,7 @@ class AsyncCalls:
     async def _one(self, call: AsyncCall) -> Any:  # noqa: ANN401 the handler's
         own = call.step.handler.policy.timeout
         seconds = self._timeout if own is None else own
-        begin = await self._session.lend() if self._session else _nothing
+        begin = await self._session.lend() if self._session else _do_nothing
         task = asyncio.create_task(_caught(call.function(*call.arguments), begin))
         try:
             ended = await _in_time(task, seconds)
@@ -109,36 +109,36 @@ class AsyncCalls:
                 f"{call.step.handler.name} did not return within {seconds:g} s and was cancelled; timeout= "
                 "gives it more"
             )
-        wrong = await self._session.take_back() if self._session else ""
+        running = await self._session.take_back() if self._session else ""
         result = _result(task, call.step.handler.name)
-        if wrong:
-            raise ProjectionError(f"{call.step.handler.name} returned while {wrong}: await the tasks that it starts")
+        if running:
+            raise ProjectionError(f"{call.step.handler.name} returned while {running}: await the tasks that it starts")
         return result
 
     async def _cancel(self, task: "asyncio.Task[_Ended]") -> None:
-        """Cancel a handler; where it does not end, or leaves a statement running, its connection is closed."""
+        """Cancel a handler; close the connection if the handler does not end or leaves a statement running."""
         ended = await cancelled(task)
         if self._session is not None and (not ended or await self._session.take_back()):
             self._session.abandon()
 
 
 class _Found(NamedTuple):
-    """What some calls have come to."""
+    """The results of some calls, and the error that ended them."""
 
     results: list[Any]
     error: BaseException | None = None
 
 
 class _Ended(NamedTuple):
-    """What a handler has returned or raised."""
+    """The result of a handler, or its error."""
 
     result: Any
     error: BaseException | None = None
 
 
 async def call_in_time(work: Coroutine[Any, Any, object], *, name: str, seconds: float) -> object:
-    """Await a function of the user's that uses no connection of ours; TimeoutError where it takes too long."""
-    task = asyncio.create_task(_caught(work, _nothing))
+    """Await a service's function that uses no connection of eventkit; raise TimeoutError after `seconds`."""
+    task = asyncio.create_task(_caught(work, _do_nothing))
     try:
         ended = await _in_time(task, seconds)
     except asyncio.CancelledError:
@@ -151,14 +151,14 @@ async def call_in_time(work: Coroutine[Any, Any, object], *, name: str, seconds:
 
 
 async def cancelled(task: "asyncio.Task[Any]") -> bool:
-    """Cancel a task; return whether it has ended a moment later."""
+    """Cancel a task; return whether it has ended within the cleanup time."""
     task.cancel()
     await asyncio.wait({task}, timeout=CLEANUP)
     return task.done()
 
 
 async def _in_time(task: "asyncio.Task[Any]", seconds: float) -> bool:
-    """Return whether a task ends in time; the time in which somebody blocks the loop does not count."""
+    """Return whether a task ends in time; time in which another task blocks the loop hardly counts."""
     left = seconds
     while left > 0 and not task.done():
         part = min(left, _SLICE)
@@ -168,7 +168,7 @@ async def _in_time(task: "asyncio.Task[Any]", seconds: float) -> bool:
 
 
 async def _caught(work: Coroutine[Any, Any, object], begin: Callable[[], None]) -> _Ended:
-    """Await a handler; what would end the loop is kept for the thread that waits."""
+    """Await a handler; return errors that would end the event loop to the waiting thread."""
     begin()
     try:
         return _Ended(await work)
@@ -187,5 +187,5 @@ def _result(task: "asyncio.Task[_Ended]", name: str) -> object:
     return ended.result
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

@@ -1,8 +1,8 @@
-"""What arrived: messages read only as far as their place (stream and version), gathered into one run per stream.
+"""Gathers messages into one run per stream; reads only their stream and version.
 
-Reading a header costs time, so the rest of a message is looked at when its type is handled, or when it is parked.
-A message that names no place (no stream, no version) is malformed: it can be kept, but it parks nothing. To handlers a
-message without a version is a run of its own, named by its id: its checkpoint is its row in the inbox.
+Parsing a header costs time, so other headers are read only if the message's type is handled, or the message is parked.
+A message without stream or version is malformed: it can be kept as a dead letter, but it parks nothing. A projection of
+unversioned messages makes each a run of its own, named by its id, with a row in the inbox as its checkpoint.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,30 +23,29 @@ from eventkit.storage.projections import Span, is_message, name_of_message
 from eventkit.transports.base import Mark
 
 _UUID = 36  # characters
-_DASHES = (8, 13, 18, 23)  # where they are in them
 _UUID_BYTES = 16
 _HALF = 64  # bits
-_VERSION = 5  # where eventkit puts this header
-_SMALL: dict[Raw, int] = {text: n for n in range(1, 10_000) for text in (str(n), str(n).encode())}
-"""Versions that most events have, looked up and not parsed."""
+_VERSION_INDEX = 5  # of the header ce_streamversion in eventkit's messages
+_SMALL_VERSIONS: dict[Raw, int] = {text: n for n in range(1, 10_000) for text in (str(n), str(n).encode())}
+"""The versions of most events; a lookup is faster than parsing."""
 
 
 class Arrival(msgspec.Struct, gc=False):
-    """A message and its place."""
+    """A message, its stream and its version."""
 
     stream: str
     version: int
     message: Message
-    position: int | None = None  # where it came from the store
+    position: int | None = None  # in the store, if it was read there
 
     @property
     def id(self) -> Raw:
-        """The event's id as it came."""
+        """The event's id as received."""
         return header(self.message, "ce_id", 1)
 
     @property
     def kind(self) -> tuple[Raw, Raw]:
-        """Source and type as they came."""
+        """Source and type as received."""
         headers: Sequence[tuple[str, Raw]] = self.message.headers
         if len(headers) > 3:  # noqa: PLR2004 as `headers_of` puts them
             (one, source), (other, type_) = headers[2:4]
@@ -56,33 +55,33 @@ class Arrival(msgspec.Struct, gc=False):
 
     @property
     def time(self) -> datetime:
-        """When the event was recorded, in UTC; ValueError where that cannot be read."""
+        """The time at which the event was recorded, in UTC; ValueError if it cannot be parsed."""
         text = header(self.message, "ce_time", 4)
         return time_of(text.decode() if isinstance(text, bytes) else text or "")
 
     @property
     def header_version(self) -> int:
-        """The version that its header says; 0 where that is none."""
+        """The version in the message's header; 0 if it is missing or invalid."""
         return number_of(header(self.message, "ce_streamversion", 5))
 
     @property
     def uuid(self) -> UUID:
-        """The event's id; another producer's id that is no UUID is turned into one."""
+        """The event's id; an id that is no UUID is hashed into one."""
         return uuid_of(self.id)
 
 
 class Run(msgspec.Struct, gc=False):
-    """The events of one stream in a batch; `whole` when they follow each other without hole, repetition or fork."""
+    """The events of one stream in a batch; `whole` if they follow each other without gap, repetition or fork."""
 
     stream: str
     arrivals: list[Arrival]
     whole: bool = True
-    ids: bytes = b""  # 16 for each event, once the span was made
+    ids: bytes = b""  # 16 bytes for each event, set by `span`
 
     def span(self) -> Span:
-        """Return what the checkpoint must know of a whole run.
+        """Return the versions, last id and digest of a whole run, for its checkpoint.
 
-        An id that is not where eventkit puts it, or not written as eventkit writes it, takes three times as long.
+        Ids in another place or form than eventkit's take three times as long.
         """
         first, last = self.arrivals[0].version, self.arrivals[-1].version
         try:
@@ -101,23 +100,23 @@ class Run(msgspec.Struct, gc=False):
         return Span(self.stream, self.arrivals[0].version, last.version, last.uuid.hex, digest_of(self.arrivals))
 
     def above(self, version: int) -> "Run":
-        """Return the part above a version."""
+        """Return the events above a version."""
         return Run(self.stream, [arrival for arrival in self.arrivals if arrival.version > version], self.whole)
 
     def is_below(self, version: int) -> bool:
-        """Whether all of it is older than the event of a version."""
+        """Whether all events are below a version."""
         return self.arrivals[-1].version < version
 
     def contains(self, version: int, event_id: UUID | None) -> bool:
-        """Whether a whole run has this event, or is older; where it has not, it is a gap or a fork."""
+        """Whether a whole run has this event, or lies below its version; otherwise there is a gap or a fork."""
         place = version - self.arrivals[0].version
         if place >= len(self.arrivals):
-            return True  # all of it is older
+            return True  # all events are below it
         return place >= 0 and self.arrivals[place].uuid == event_id
 
 
 class Batch(msgspec.Struct):
-    """Messages sorted out."""
+    """The runs and the malformed messages of a batch."""
 
     runs: list[Run]
     malformed: list[tuple[Message, str]]
@@ -125,14 +124,14 @@ class Batch(msgspec.Struct):
 
 
 def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned: bool = False) -> Batch:
-    """Gather messages into one run per stream, in order of arrival; those without a version, where they are taken."""
+    """Gather messages into one run per stream; with `unversioned`, accept messages without a version too."""
     runs: dict[str, Run] = {}
     malformed: list[tuple[Message, str]] = []
     for message in messages:
         version, headers = None, message.headers
-        if len(headers) > _VERSION and headers[_VERSION][0] == "ce_streamversion":
-            version = _SMALL.get(headers[_VERSION][1])
-        version = version or number_of(header(message, "ce_streamversion", _VERSION))
+        if len(headers) > _VERSION_INDEX and headers[_VERSION_INDEX][0] == "ce_streamversion":
+            version = _SMALL_VERSIONS.get(headers[_VERSION_INDEX][1])
+        version = version or number_of(header(message, "ce_streamversion", _VERSION_INDEX))
         if version and message.unreadable is None:
             arrival = Arrival(message.key, version, message, message.tag if from_store else None)
         elif name := _name_of(message) if unversioned else "":
@@ -156,7 +155,7 @@ def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned
 
 
 def tidy(run: Run) -> Run:
-    """Put a run into order of version, keeping each event once; forks stay, in order of arrival."""
+    """Sort a run by version and drop repeated events; forks stay, in order of arrival."""
     known: dict[tuple[int, UUID], Arrival] = {}
     for arrival in run.arrivals:
         known.setdefault((arrival.version, arrival.uuid), arrival)
@@ -165,7 +164,7 @@ def tidy(run: Run) -> Run:
 
 
 def contiguous(arrivals: Sequence[Arrival]) -> list[Arrival]:
-    """Return the longest beginning in which each version follows the one before."""
+    """Return the longest prefix in which each version follows the one before."""
     taken: list[Arrival] = []
     for arrival in arrivals:
         if taken and arrival.version != taken[-1].version + 1:
@@ -175,7 +174,7 @@ def contiguous(arrivals: Sequence[Arrival]) -> list[Arrival]:
 
 
 def header(message: Message, name: str, place: int) -> Raw:
-    """Return a header of a message, looking first where eventkit itself puts it; one without a value is missing."""
+    """Return a header of a message, tried first at eventkit's index `place`; None if it is missing or has no value."""
     headers: Sequence[tuple[str, Raw]] = message.headers
     if len(headers) > place and headers[place][0] == name and headers[place][1] is not None:
         return headers[place][1]
@@ -186,7 +185,7 @@ def header(message: Message, name: str, place: int) -> Raw:
 
 
 def _bytes_of(ids: Sequence[Any]) -> bytes:
-    """Return the bytes of ids; ValueError or TypeError where one is not written as eventkit writes it."""
+    """Return the bytes of ids; raise ValueError or TypeError if one has another form than eventkit's."""
     text = "".join(ids) if isinstance(ids[0], str) else b"".join(ids).decode("ascii")
     dashes = "-" * len(ids)
     if set(map(len, ids)) != {_UUID} or not (
@@ -197,12 +196,12 @@ def _bytes_of(ids: Sequence[Any]) -> bytes:
 
 
 def digest_of(arrivals: Iterable[Arrival]) -> int:
-    """Return what events add to their stream's digest."""
+    """Return the sum that events add to their stream's digest."""
     return sum(part_of(arrival.uuid, arrival.version) for arrival in arrivals) % PRIME
 
 
 def _name_of(message: Message) -> str:
-    """Return the name of a message that has no version; empty when it has one, or no id or no source."""
+    """Return the name of a message without a version; empty if it has a version, no id or no source."""
     if message.unreadable is not None or header(message, "ce_streamversion", 5) is not None:
         return ""
     found = [header(message, "ce_id", 1), header(message, "ce_source", 2)]
@@ -222,24 +221,24 @@ def _misplaced(arrival: Arrival) -> str:
 
 
 class Source(Protocol):
-    """What a projector reads."""
+    """The messages that a projector reads: the store, or a subscription at a broker."""
 
     @property
     def position(self) -> int | None:
-        """The store's position up to which everything was received; None where the source is not the store."""
+        """The store's position up to which all events were received; None if the source is a broker."""
 
     @property
     def ready(self) -> bool:
-        """Whether an empty batch means that there is nothing; until then, that nobody has looked yet."""
+        """Whether an empty batch means that there are no messages, rather than that no poll has ended yet."""
 
     def receive(self) -> list[Message]:
-        """Return the next batch; an empty one after a short while."""
+        """Return the next batch; an empty one after a short wait."""
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the broker's places behind these messages, the last batch; none where there are no places."""
+        """Return the broker's offsets behind these messages, the last batch; none if it has no offsets."""
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Be told that these have taken effect."""
+        """Acknowledge messages that have been applied or kept."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""

@@ -1,7 +1,7 @@
-"""A caller's transaction as a projection's workspace: used, never ended.
+"""The workspace of inline projections: the caller's transaction, which they never end.
 
 The caller's connection may return rows in any shape, or belong to an asynchronous driver. So the projection's
-statements go the way that the append's go, and their rows come back as tuples. Used by inline projections.
+statements are executed the same way as the append's, and their rows come back as tuples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db import OpenConnection, Row
 from eventkit.storage.projections import TableName
 
-_UTC = {"UTC", "Etc/UTC"}  # one zone by two names
+_UTC = {"UTC", "Etc/UTC"}  # two names of one zone
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"
 ASYNC_INLINE = (
     "an append cannot await `async def` handlers: write plain functions, or run the projection with "
@@ -37,25 +37,24 @@ class Fetched:
         return iter(self._rows)
 
     def fetchall(self) -> list[Row]:
-        """Return all."""
+        """Return all rows."""
         return self._rows
 
     def fetchone(self) -> Row | None:
-        """Return the first."""
+        """Return the first row."""
         return self._rows[0] if self._rows else None
 
 
 class Statements:
-    """The part of a psycopg Connection that applying uses, over the caller's."""
+    """The part of psycopg's Connection that projections use, over the caller's connection."""
 
     def __init__(self, opened: OpenConnection) -> None:
         self._execute = opened.execute
-        # of SQLAlchemy's asynchronous connections too: it is asked for encodings and adapters alone
+        # also of SQLAlchemy's asynchronous connections; it is used only for encodings and adapters
         self.connection = opened.driver
         self.adapters = self.connection.adapters
 
     def execute(self, query: Query, params: Mapping[str, Any] | Sequence[Any] | None = None, **_: object) -> Fetched:
-        """Run a statement."""
         if isinstance(query, bytes):
             query = query.decode()
         elif isinstance(query, sql.Composable):
@@ -64,16 +63,16 @@ class Statements:
 
     @property
     def time_zone(self) -> str:
-        """The session's, as the server has told."""
+        """The session's time zone, as the server has reported it."""
         return (self.connection.pgconn.parameter_status(b"TimeZone") or b"").decode()
 
     def cursor(self, **_: object) -> "Statements":
-        """Return what runs statements."""
+        """Return itself, as a cursor."""
         return self
 
 
 class CallerTransaction(OwnTransaction):
-    """The workspace."""
+    """The caller's transaction as a projection's workspace."""
 
     def __init__(self, opened: OpenConnection) -> None:
         self._statements = Statements(opened)
@@ -92,22 +91,21 @@ class CallerTransaction(OwnTransaction):
 
     @property
     def async_connection(self) -> NoReturn:
-        """Refuse: nobody awaits in an append."""
+        """Raise ProjectionError: an append cannot await handlers."""
         raise ProjectionError(ASYNC_INLINE)
 
-    def call_async(self, calls: Sequence[AsyncCall]) -> NoReturn:
-        """Refuse likewise."""
-        del calls
+    def call_async(self, calls: Sequence[AsyncCall]) -> NoReturn:  # noqa: ARG002 no call can be awaited
+        """Raise ProjectionError: an append cannot await handlers."""
         raise ProjectionError(ASYNC_INLINE)
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
-        """Work in the caller's transaction, within another of these too."""
+        """Use the caller's transaction; calls may be nested."""
         yield self.connection
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Refuse a handler that ends the transaction."""
+        """Raise ProjectionError if a handler ends the transaction."""
         if not isinstance(self._opened, sa.Connection):
             yield
             return
@@ -121,19 +119,19 @@ class CallerTransaction(OwnTransaction):
 
     @contextmanager
     def in_utc(self) -> Iterator[None]:
-        """Let the session be in UTC, as a projector's is, so that a fold is the same in both."""
+        """Set the session's time zone to UTC, as in a projector, so that both compute the same rows."""
         zone = self._statements.time_zone
         if zone in _UTC:
             yield
             return
         self.connection.execute(_TIME_ZONE, ["UTC"])
-        yield  # an error takes it back with the savepoint that the append stands in
+        yield  # an error resets it with the savepoint of the append
         self.connection.execute(_TIME_ZONE, [zone])
 
     def check_schemas(self, projection: str, tables: Sequence[TableName]) -> None:
-        """Refuse a connection whose `schema_translate_map` leads a projection's table to another one.
+        """Refuse a connection whose `schema_translate_map` maps a projection's table to another schema.
 
-        A projection has one table, and its checkpoints say what is in that one.
+        A projection's checkpoints belong to one table.
         """
         if not isinstance(self._opened, sa.Connection):
             return
@@ -148,7 +146,7 @@ class CallerTransaction(OwnTransaction):
                 )
 
     def close(self) -> None:
-        """Leave the connection to its owner."""
+        """Leave the connection open: it is the caller's."""
 
 
 def _refuse(_: sa.Connection) -> None:

@@ -1,8 +1,7 @@
 """Deletes a projection: its row, its checkpoints and its letters in one transaction, with its tables on request.
 
-A projector that still runs finds no row at its next batch, applies nothing and ends with a sentence. The tables' rows
-are the user's: where they stay, a projector that registers the projection anew would fold every event on top of them,
-so whoever deletes is told.
+A running projector finds no row at its next batch, applies nothing and ends with an error. The tables belong to the
+service. If they stay, a new registration of the projection would apply every event to them again, so the command warns.
 """
 
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ from eventkit.storage.projections import (
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What was there."""
+    """The deleted projection."""
 
     name: str
     generation: int
@@ -41,17 +40,17 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 def delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tables: bool) -> Deleted:
-    """Delete a projection, on an autocommit connection; wait for batches in flight up to its `lock_timeout`."""
+    """Delete a projection, over an autocommit connection; wait for batches in flight up to its `lock_timeout`."""
     projections = ProjectionRegistry(schema)
     try:
         with database_errors(), connection.transaction():
             return _delete(connection, schema, name, tables=tables)
-            # crash point: deleted, not committed -> the projection is there, whole
+            # crash point: deleted, not committed -> the projection is unchanged
     except DatabaseUnavailable as error:
         if not isinstance(error.__cause__, LockNotAvailable):
             raise
-        who = lock_holders(connection, gate=projections.gate(name))
-        raise ProjectionError(f"projection {name!r} is held by {who}: end it, and delete again") from error
+        holders = lock_holders(connection, gate=projections.gate(name))
+        raise ProjectionError(f"projection {name!r} is held by {holders}: end it, and delete again") from error
     except DependentObjectsStillExist as error:
         raise ProjectionError(f"its tables are needed, nothing was deleted: {error.diag.message_detail}") from error
 
@@ -78,7 +77,7 @@ def _delete(connection: psycopg.Connection[Any], schema: str, name: str, *, tabl
 
 
 def _tables_of(connection: psycopg.Connection[Any], schema: str, name: str, texts: Iterable[str]) -> list[LiveTable]:
-    """Return the tables that a row names. Other roles may write it, so names are looked up and nothing in it is run."""
+    """Return the tables that a row names; other roles may write it, so its texts are looked up and never executed."""
     names = {text: TableName.parse(text) for text in texts}
     found = find_tables(connection, (parsed for parsed in names.values() if parsed))
     wrong = [text for text, parsed in names.items() if parsed is None]
@@ -92,6 +91,8 @@ def _tables_of(connection: psycopg.Connection[Any], schema: str, name: str, text
 
 
 def unknown(name: str, known: Iterable[str]) -> ProjectionError:
-    """Say that there is no such projection, and which there are."""
-    there = f"there are {', '.join(known)}" if any(known) else "there is none yet: a projector's first start makes it"
-    return ProjectionError(f"no projection {name!r} in this database: {there}")
+    """Return the error for an unknown name, with the known ones."""
+    known_names = (
+        f"there are {', '.join(known)}" if any(known) else "there is none yet: a projector's first start makes it"
+    )
+    return ProjectionError(f"no projection {name!r} in this database: {known_names}")

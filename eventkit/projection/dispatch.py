@@ -1,6 +1,6 @@
-"""Which function of a projection takes which event, and how a message becomes what the function takes.
+"""Finds the handler of an event by its source and type, and decodes the event for it.
 
-Types without a handler are none of the projection's business: they advance its checkpoint and are counted.
+Events without a handler advance their stream's checkpoint and are counted.
 """
 
 import logging
@@ -25,37 +25,37 @@ from eventkit.storage.projections import is_message
 
 logger = logging.getLogger("eventkit.projection")
 
-_REMEMBERED = 1_000  # kinds without a handler
-_LONGEST = 200  # characters of a type's name
+_MAX_UNHANDLED = 1_000  # kinds without a handler that are remembered
+_MAX_TYPE_NAME = 200  # characters
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
 Key = Callable[[Any, Envelope[Any] | None], Any]
-# `sys.exit()` in a handler, or a task that was cancelled, must not end the projector.
+# `sys.exit()` in a handler, or a cancelled task, must not end the projector.
 RAISED = (Exception, SystemExit, CancelledError, GeneratorExit)
 
 
 class Policy(NamedTuple):
-    """How a handler is called."""
+    """The retry policy and the time limit of a handler."""
 
     retry: Retry
-    timeout: float | None  # seconds, where the handler has a limit of its own
+    timeout: float | None  # seconds; None: the projection's timeout
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """A function and the type that it takes."""
+    """A function and the event type that it handles."""
 
     source: str
     type: str
     function: Function
     takes_envelope: bool
-    key: Key | None = None  # the row's key, of a table projection
-    user: Function | None = None  # the service's own function, where `function` wraps it
+    key: Key | None = None  # returns the row's key, in a table projection
+    user: Function | None = None  # the service's own function, if `function` wraps it
     asynchronous: bool = False  # the service's own function is `async def`
     policy: Policy = Policy(Retry(), None)
 
     @property
     def retry(self) -> Retry:
-        """How often it is tried, and which errors it waits for."""
+        """The retry policy."""
         return self.policy.retry
 
     @property
@@ -66,40 +66,40 @@ class Handler(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Source and type of its events: what it is known by in its projection."""
+        """Source and type of its events, which identify it in its projection."""
         return self.source, self.type
 
 
 class Step(msgspec.Struct, gc=False):
-    """A decoded event and its handler; the envelope only where the handler takes it."""
+    """A decoded event and its handler; the envelope only if the handler takes it."""
 
     handler: Handler
     event: Any
     envelope: Envelope[Any] | None
-    stream: str  # or what stands for it, in an inbox
+    stream: str  # in an inbox, the message's name
 
 
 def raised_by(step: Step, error: BaseException) -> None:
-    """Remember in an error which event's handler has raised it; the first one counts.
+    """Mark an error with the step whose handler raised it; the first mark stays.
 
-    Raises an error in the place of one that would end the process.
+    Raise a ProjectionError in place of an error that would end the process.
     """
     if not isinstance(error, Exception):
         ended = ProjectionError(f"the handler of {step.handler.type} raised {type(error).__name__}")
         raised_by(step, ended)
-        raise ended.with_traceback(error.__traceback__) from error  # its place is the handler's
+        raise ended.with_traceback(error.__traceback__) from error  # keep the handler's line in the traceback
     if step_of(error) is None:
-        error._eventkit_step = step  # type: ignore[attr-defined]  # noqa: SLF001 it travels with the error
+        error._eventkit_step = step  # type: ignore[attr-defined]  # noqa: SLF001 the mark travels with the error
 
 
 def step_of(error: BaseException) -> Step | None:
-    """Return the event whose handler has raised an error; None where it came from elsewhere."""
+    """Return the step whose handler raised an error; None if no handler did."""
     found = getattr(error, "_eventkit_step", None)
     return found if isinstance(found, Step) else None
 
 
 def handler_of(error: BaseException) -> Handler | None:
-    """Return the handler that has raised an error; None where it came from elsewhere."""
+    """Return the handler that raised an error; None if no handler did."""
     step = step_of(error)
     return step.handler if step else None
 
@@ -108,15 +108,14 @@ class HandlerTable:
     """The handlers of one projection, by the source and type of the event."""
 
     def __init__(self, projection: str, catalog: Catalog) -> None:
-        """Start without handlers."""
         self._projection = projection
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
         self._decoders: dict[tuple[int, int], Decode] = {}  # by the handler's id and the schema version
-        self._passed: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as they came
+        self._unhandled: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as received
         self.asynchronous = False  # whether a handler is `async def`
-        self.has_limits = False  # whether a handler has a time limit of its own
-        self.unknown: list[str] = []  # types of the catalog itself that it does not know, and that came
+        self.has_limits = False  # whether a handler has its own time limit
+        self.unknown: list[str] = []  # received types with the catalog's source that the catalog does not know
 
     def __iter__(self) -> Iterator[Handler]:
         """Return each handler once."""
@@ -132,7 +131,7 @@ class HandlerTable:
         user: Function | None = None,
         policy: Policy = Policy(Retry(), None),  # noqa: B008 it cannot be changed
     ) -> None:
-        """Register the one handler of an event class; `user` is the service's function where `function` wraps it."""
+        """Register the handler of an event class; `user` is the service's function if `function` wraps it."""
         kind = self._catalog.type_of(cls)
         if (kind.source, kind.name) in self._by_kind:
             raise ProjectionError(
@@ -144,14 +143,13 @@ class HandlerTable:
         self.has_limits = self.has_limits or policy.timeout is not None
         for name in kind.names:
             self._by_kind[kind.source, name] = handler
-            self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports give them
+            self._by_kind[kind.source.encode(), name.encode()] = handler  # as some transports deliver them
 
     def check_type(self, cls: type) -> None:
-        """Raise UnknownEventType where the catalog does not have a class, before there is a function for it."""
+        """Raise UnknownEventType if the catalog does not have a class."""
         self._catalog.type_of(cls)
 
     def handles(self, arrival: Arrival) -> bool:
-        """Whether an event has a handler."""
         return arrival.kind in self._by_kind
 
     def of(self, arrival: Arrival) -> Handler | None:
@@ -159,15 +157,15 @@ class HandlerTable:
         return self._by_kind.get(arrival.kind)
 
     def decode(self, arrival: Arrival, opened: EncodedEvent | None = None) -> Step | None:
-        """Decode an event for its handler; None when there is none; UndecodableEvent when it cannot be done.
+        """Decode an event for its handler; return None if it has none.
 
-        `opened` is the event with its personal data, where that was opened.
+        `opened` is the event with decrypted personal data, if it has any. Raise UndecodableEvent or NewerSchema.
         """
         kind = arrival.kind
         handler = self._by_kind.get(kind)
         if handler is None:
-            if kind not in self._passed:
-                self._pass(kind)
+            if kind not in self._unhandled:
+                self._note_unhandled(kind)
             return None
         if handler.takes_envelope:
             envelope = self._catalog.decode(opened or encoded(arrival))
@@ -178,25 +176,25 @@ class HandlerTable:
         decode = self._decoders.get((id(handler), version)) or self._decoder(handler, version)
         return Step(handler, decode(arrival.message.value), None, arrival.stream)
 
-    def _pass(self, kind: tuple[Raw, Raw]) -> None:
-        """Remember a kind that nobody handles; warn once of one that the catalog should know."""
-        if len(self._passed) >= _REMEMBERED:  # somebody makes them up
+    def _note_unhandled(self, kind: tuple[Raw, Raw]) -> None:
+        """Remember a kind without a handler; warn once if its source is the catalog's and its type is unknown."""
+        if len(self._unhandled) >= _MAX_UNHANDLED:  # a producer invents types
             return
-        self._passed.add(kind)
+        self._unhandled.add(kind)
         source, name = (part.decode(errors="replace") if isinstance(part, bytes) else part or "" for part in kind)
         if source == self._catalog.name and name != TOMBSTONE and not self._catalog.has_known(name):
-            self.unknown.append(name[:_LONGEST])
+            self.unknown.append(name[:_MAX_TYPE_NAME])
             named = shown(name)
             logger.warning("%s passes events of a type that its catalog does not know: %s", self._projection, named)
 
     def _decoder(self, handler: Handler, version: int) -> Decode:
-        """Look a decoder up once: not when the handler is declared, where a class named in the event may be missing."""
+        """Look a decoder up at its first use; earlier, a class named in the event may not be declared yet."""
         decode = self._decoders[id(handler), version] = self._catalog.decoder(handler.source, handler.type, version)
         return decode
 
 
 def encoded(arrival: Arrival) -> EncodedEvent:
-    """Read all headers of an event: any id will do, and of a message without a version any key."""
+    """Parse all headers of an event; any id is accepted, and any key of a message without a version."""
     if is_message(arrival.stream):
         event = event_of(arrival.message, versioned=False)
         event.stream = _stream_of(arrival)
@@ -215,9 +213,9 @@ def _stream_of(arrival: Arrival) -> StreamId:
 
 
 def takes_envelope(function: Function, *, plain: int, projection: str, asynchronous: bool = False) -> bool:
-    """Return whether a function takes the envelope as one argument more than `plain`; ProjectionError refuses it.
+    """Return whether a function takes the envelope as one argument more than `plain`.
 
-    `asynchronous`: an `async def` is awaited.
+    `asynchronous`: `async def` is allowed. Raise ProjectionError for another number of arguments.
     """
     more = f"{plain}, or {plain + 1} with the envelope"
     check_function(function, (plain, plain + 1), projection=projection, more=more, asynchronous=asynchronous)
@@ -227,7 +225,7 @@ def takes_envelope(function: Function, *, plain: int, projection: str, asynchron
 def check_function(
     function: object, counts: Collection[int], *, projection: str, more: str = "", asynchronous: bool = False
 ) -> None:
-    """Raise ProjectionError for what would be called in vain, or cannot be called with so many arguments."""
+    """Raise ProjectionError for a function that would never run, or that takes another number of arguments."""
     wrong = refusal(function, asynchronous=asynchronous)
     if wrong is None and (parameters := wrong_parameters(function, counts)):
         wrong = f"{parameters}; it must take {more or ' or '.join(map(str, counts))}"
@@ -236,7 +234,7 @@ def check_function(
 
 
 def check_awaitable(function: object, *, projection: str) -> None:
-    """Raise ProjectionError for an `async def` where SQLAlchemy has no asynchronous connections to give it."""
+    """Raise ProjectionError for an `async def` if greenlet, which SQLAlchemy's AsyncConnection needs, is missing."""
     if is_asynchronous(function) and find_spec("greenlet") is None:
         raise ProjectionError(
             f"{name_of(function)} of projection {projection!r} is `async def`, and SQLAlchemy's AsyncConnection needs "
@@ -245,9 +243,9 @@ def check_awaitable(function: object, *, projection: str) -> None:
 
 
 def check_ran(step: Step, result: object) -> None:
-    """Raise ProjectionError where a handler has returned what would still have to run."""
-    what = unrun(result)
-    if what:
+    """Raise ProjectionError if a handler returned a generator, a coroutine or the like, which would never run."""
+    unrun_kind = unrun(result)
+    if unrun_kind:
         raise ProjectionError(
-            f"the handler of {step.handler.type} returned {what}: nothing was done; write a plain function"
+            f"the handler of {step.handler.type} returned {unrun_kind}: nothing was done; write a plain function"
         )

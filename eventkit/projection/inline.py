@@ -1,10 +1,11 @@
-"""Inline projections: applied by the append itself, in the caller's transaction, as a projector would apply them.
+"""Inline projections: applied by the append, in the caller's transaction, with the same result as in a projector.
 
-The same fence, checkpoints and folds as a projector's: every other process that runs the projection skips what was
-applied here. The append's own statement takes the fences and advances the checkpoints (`events/inline_sql.py`); the
-streams that it could not advance go the projector's way. A stream that the projection has not followed so far is first
-applied from the store. A handler that fails, or a declared version that is not live, fails the append; a stream that is
-parked keeps its new events behind its dead letters.
+They use a projector's fence, checkpoints and handlers, so other processes that run the projection skip these events.
+The append's own statement takes the fences and advances the checkpoints (`events/inline_sql.py`). Streams that it could
+not advance are applied as a projector does. A stream that is new to the projection is first applied from the store.
+
+A failing handler, or a declared version that is not live, fails the append. A parked stream keeps its new events behind
+its dead letters.
 """
 
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Inline:
     """Projections for `EventStore(catalog, inline=Inline(totals))`."""
 
     def __init__(self, *projections: Projection) -> None:
-        """Take table and SQL projections; what acts is run by a projector alone."""
+        """Take table and SQL projections; raise ProjectionError for others, which only a projector runs."""
         for projection in projections:
             if projection.acts:
                 raise ProjectionError(
@@ -62,7 +63,7 @@ class Inline:
             raise ProjectionError(f"Inline was given two projections of one name ({names}): give each its own")
 
     def targets(self, entries: Sequence[Entry]) -> list[Target]:
-        """Return the projections that read some of what is to be appended."""
+        """Return the projections that read some of the entries, with the numbers of these."""
         found = []
         for projection in self._projections.values():
             read = tuple(nth for nth, e in enumerate(entries, 1) if e.events and projection.reads(e.stream))
@@ -71,7 +72,7 @@ class Inline:
         return found
 
     def apply_appended(self, context: InlineContext, append: Inlined) -> None:
-        """Apply what this transaction has appended to each projection."""
+        """Apply the events of an append to each projection."""
         workspace = CallerTransaction(context.opened)
         log = StreamLog(workspace.connection, context.schema)
         with workspace.in_utc(), workspace.kept_open():
@@ -84,26 +85,26 @@ class Inline:
                 try:
                     left = applier.fold_advanced(theirs, advanced(append.written.rows, place))
                     for stopped in applier.apply(left, Counters()) if left else ():
-                        _go_on(applier, log, stopped, context.schema)
+                        _apply_stopped(applier, log, stopped, context.schema)
                 except Exception as error:
                     error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")
                     raise
 
 
 class _InlineApplier(BatchApplier):
-    """Applies in a transaction that is not ours."""
+    """Applies in the caller's transaction."""
 
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
-        """Hold the projection's row until the caller commits; one that this database does not know is registered."""
+        """Lock the projection's row until the caller's commit; register the projection if it has no row."""
         live = self.projections.fence(connection, self.projection.name)
         return self.register() if live is None else self.checked(live)
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:
-        """Create the row; which server this is a projector asks, which may."""
+        """Create the row; the identity of the server is left to a projector, which has the right to read it."""
         register(connection, self._schema, self.projection.declared(connection))
 
     def fold_advanced(self, runs: Sequence[Run], done: Advanced | None) -> Sequence[Run]:
-        """Fold the runs whose checkpoints the append has advanced, behind the fence that it took; return the others."""
+        """Apply the runs whose checkpoints the append has advanced under its fence; return the others."""
         if done is None:
             return runs
         if done.unfounded:
@@ -116,7 +117,7 @@ class _InlineApplier(BatchApplier):
 
 
 def _runs(log: StreamLog, append: Inlined) -> list[Run]:
-    """Return what was appended, one whole run a stream; what an earlier call has written is read back."""
+    """Return the appended events, one whole run a stream; events of a repeated append are read back."""
     if not append.written.rows:
         appended = append.written.appended
         return runs_of(log, [Missing(str(at.stream), at.version - len(at.ids), at.version) for at in appended])
@@ -127,8 +128,8 @@ def _runs(log: StreamLog, append: Inlined) -> list[Run]:
     return list(runs.values())
 
 
-def _go_on(applier: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:
-    """Take up a stream that did not advance; its checkpoint is locked by this transaction."""
+def _apply_stopped(applier: BatchApplier, log: StreamLog, stopped: Stopped, schema: str) -> None:
+    """Apply a stream that did not advance, under its checkpoint's lock; keep its events if it is parked."""
     run, checkpoint = stopped.run, stopped.checkpoint
     version = checkpoint.version if checkpoint else 0
     if checkpoint and checkpoint.parked:
@@ -145,13 +146,13 @@ def _go_on(applier: BatchApplier, log: StreamLog, stopped: Stopped, schema: str)
     behind = StreamLag(run.stream, version, run.arrivals[-1].version, parked=False)
     for part in (part for chunk in chunks([behind]) for part in parts_of(log, chunk)):
         if applier.apply(part, Counters()):
-            raise ProjectionError(f"projection {applier.projection.name!r} is moved on {run.stream} by somebody else")
+            raise ProjectionError(f"projection {applier.projection.name!r} is moved on {run.stream} by another process")
 
 
 def _fork(applier: BatchApplier, checkpoint: Checkpoint, run: Run, schema: str) -> str:
-    """Return how events that were just appended differ from those that are applied in their place."""
+    """Return the difference between appended events and the applied ones of the same versions; empty if none."""
     version = checkpoint.version
-    if run.is_below(version):  # an append that was repeated with its ids, or a store that was restored
+    if run.is_below(version):  # a repeated append with the same ids, or a restored store
         history = OwnHistory(applier.workspace.connection, schema)
         return DuplicateChecks(history, applier.recent).judge([Doubt(checkpoint, run.arrivals)])[0].reason
     if version >= run.arrivals[0].version and not run.contains(version, checkpoint.event_id):

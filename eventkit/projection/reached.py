@@ -1,4 +1,4 @@
-"""How far a source has been read with a batch: saved in the batch's transaction, where all of it has taken effect."""
+"""The position or offsets up to which a source was read, saved in a batch's transaction once all of it is applied."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from eventkit.transports.base import Mark
 
 
 class Reached(NamedTuple):
-    """A position of the store, or places in the shards of topics."""
+    """A position in the store, or offsets in the shards of topics."""
 
     position: int | None = None
     marks: Sequence[Mark] = ()

@@ -1,13 +1,13 @@
-"""Retry policies: how often a handler is tried at an event, how long between, and which errors wait or park at once.
+"""Retry policies: the attempts of a handler at an event, the pauses between them, and errors that wait or park at once.
 
-A policy belongs to a handler, or to all handlers of a projection. It decides about errors that a handler raises:
+A policy belongs to a handler, or to all handlers of a projection. It applies to errors that a handler raises:
 
     park_on               the event is parked at its first failure
-    wait_for              the event says nothing wrong: its stream waits, and the breaker counts it
+    wait_for              the error is not the event's fault: its stream waits, and the breaker counts the failure
     OSError, TimeoutError, MemoryError, TryLater    as `wait_for`
-    anything else         the event has its attempts, then it is parked
+    any other error       the event is retried, then parked after its last attempt
 
-Of several classes that fit an error, the nearest to the error's own class counts, as in `except`.
+If several classes match an error, the nearest to the error's own class counts.
 """
 
 import random
@@ -20,12 +20,12 @@ import sqlalchemy as sa
 
 from eventkit.errors import InvalidEvent, NewerSchema, ProjectionError, TryLater, UndecodableEvent
 
-WAITED_FOR = (TryLater, OSError, MemoryError)  # a TimeoutError is an OSError, also asyncio's and socket's
-_LONGEST = 86_400.0  # seconds
-_MOST_ATTEMPTS = 1_000
-_STEEPEST = 100.0  # factor
-_MANY = 60  # attempts after which a pause does not grow any more
-# They speak of the event's own data, so waiting mends nothing, and one such event would stop all of its type.
+WAITED_FOR = (TryLater, OSError, MemoryError)  # includes TimeoutError, which is an OSError
+_MAX_SECONDS = 86_400.0
+_MAX_ATTEMPTS = 1_000
+_MAX_FACTOR = 100.0
+_MAX_GROWTH = 60  # attempts; later pauses do not grow
+# Errors of the event's own data: waiting does not help, and one such event would stop all events of its type.
 _OF_DATA: tuple[type[Exception], ...] = (
     psycopg.DataError,
     psycopg.IntegrityError,
@@ -40,9 +40,10 @@ _OF_DATABASES = (psycopg.Error, sa.exc.DBAPIError)
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Pauses that grow: `first` seconds, then `factor` times the one before, never above `most`.
+    """Growing pauses: `first` seconds, then `factor` times the pause before, at most `most` seconds.
 
-    `jitter` is the share of a pause that is left to chance: with 0.5 a pause of 10 s takes 5 to 10 s.
+    `jitter` is the random share of a pause: with 0.5, a pause of 10 s takes 5 to 10 s. Raises ProjectionError for
+    numbers out of range.
     """
 
     first: float = 0.1
@@ -51,36 +52,35 @@ class Backoff(msgspec.Struct, frozen=True):
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raise ProjectionError where a number makes no sense."""
+        """Raise ProjectionError for numbers out of range."""
         for name in self.__struct_fields__:
             if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
                 raise ProjectionError(f"Backoff({name}={getattr(self, name)!r}): it must be a number")
-        if not 0 <= self.first <= self.most <= _LONGEST:
+        if not 0 <= self.first <= self.most <= _MAX_SECONDS:
             raise ProjectionError(
                 f"Backoff(first={self.first}, most={self.most}): these are seconds, and must be 0 <= first <= most <= "
-                f"{_LONGEST:.0f}"
+                f"{_MAX_SECONDS:.0f}"
             )
-        if not 1 <= self.factor <= _STEEPEST:
+        if not 1 <= self.factor <= _MAX_FACTOR:
             raise ProjectionError(
-                f"Backoff(factor={self.factor}): it must be 1 (pauses do not grow) to {_STEEPEST:.0f}"
+                f"Backoff(factor={self.factor}): it must be 1 (pauses do not grow) to {_MAX_FACTOR:.0f}"
             )
         if not 0 <= self.jitter <= 1:
             raise ProjectionError(f"Backoff(jitter={self.jitter}): it is a share of the pause, 0 to 1")
 
     def pause(self, attempt: int) -> float:
-        """Return how many seconds to wait after an attempt, the first being 1."""
-        whole = min(self.first * self.factor ** min(attempt - 1, _MANY), self.most)
+        """Return the seconds to wait after an attempt; the first attempt is 1."""
+        whole = min(self.first * self.factor ** min(attempt - 1, _MAX_GROWTH), self.most)
         return whole * random.uniform(1 - self.jitter, 1)  # noqa: S311 jitter needs no secrecy
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """The way of an event at which a handler fails.
+    """The retry policy of a handler.
 
-    `attempts` are made, `backoff` apart, before the event is parked with its stream; the count is kept in memory, so a
-    restart begins again. `park_on` are errors that park at once. `wait_for` are errors of something that the handler
-    calls, beside OSError, TimeoutError, MemoryError and TryLater: after `opens_after` of them in a row the handler's
-    breaker opens, and `probes` says how long it is between two tries then. Raises ProjectionError where it contradicts
-    itself.
+    `attempts` are made with pauses of `backoff`, then the event is parked with its stream. The count is in memory, so a
+    restart begins at zero. `park_on` are errors that park at once. `wait_for` are errors of a service that the handler
+    calls, in addition to OSError, TimeoutError, MemoryError and TryLater. After `opens_after` of them in a row the
+    handler's breaker opens, and `probes` are the pauses between two calls. Raises ProjectionError for contradictions.
     """
 
     attempts: int = 3
@@ -91,11 +91,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     probes: Backoff = Backoff(first=0.2, factor=2.0, most=10.0)
 
     def __post_init__(self) -> None:
-        """Raise ProjectionError where it contradicts itself."""
+        """Raise ProjectionError for wrong types, numbers out of range and contradictions."""
         for name in ("attempts", "opens_after"):
             number: object = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_ATTEMPTS:
-                raise ProjectionError(f"Retry({name}={number!r}): it must be a number of 1 to {_MOST_ATTEMPTS:,}")
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MAX_ATTEMPTS:
+                raise ProjectionError(f"Retry({name}={number!r}): it must be a number of 1 to {_MAX_ATTEMPTS:,}")
         for name in ("backoff", "probes"):
             if not isinstance(getattr(self, name), Backoff):
                 raise ProjectionError(
@@ -111,27 +111,27 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             _check_parking(kind)
 
     def waits_for(self, error: BaseException) -> bool | None:
-        """Whether an error is named in `wait_for`; False: in `park_on`; None: in neither.
+        """Return True for an error of `wait_for`, False for one of `park_on`, None for others.
 
-        The error that it was raised from (`raise … from`) counts, too, where the error itself is not named.
+        If the error itself is in neither, the error that it was raised from counts (`raise … from`).
         """
         if isinstance(error, BaseExceptionGroup):
-            said_of = {self.waits_for(each) for each in error.exceptions}
-            return False if False in said_of else True if said_of == {True} else None
-        return next((said for link in links(error) if (said := self._says(link)) is not None), None)
+            found = {self.waits_for(each) for each in error.exceptions}
+            return False if False in found else True if found == {True} else None
+        return next((waits for link in links(error) if (waits := self._matches(link)) is not None), None)
 
-    def _says(self, error: BaseException) -> bool | None:
+    def _matches(self, error: BaseException) -> bool | None:
         for kind in type(error).__mro__:
             if kind in self.wait_for:
                 return True
             if kind in self.park_on:
                 return False
-            if kind in WAITED_FOR:  # nearer to the error than anything that is named
+            if kind in WAITED_FOR:  # nearer to the error than any class of the policy
                 return None
         return None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it, exceptions by their names."""
+        """Return the policy as JSON values, exceptions by name."""
         fields = msgspec.structs.asdict(self)
         return fields | {
             "backoff": msgspec.structs.asdict(self.backoff),
@@ -142,9 +142,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def links(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the one that it was raised from, link by link; SQLAlchemy's are raised from the driver's.
+    """Yield an error, the error that it was raised from, and so on.
 
-    Where it was raised from nothing, the error that it carries as an argument counts, as in httpcore's.
+    An error without a cause may carry one as an argument, as httpcore's errors do.
     """
     link: BaseException | None = error
     seen: list[BaseException] = []  # an error that is raised again may have itself among its causes
@@ -156,14 +156,14 @@ def links(error: BaseException) -> Iterator[BaseException]:
 
 
 def check_timeout(timeout: object, *, of: str) -> float:
-    """Return how many seconds a handler may take; ProjectionError refuses any other value."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST:
-        raise ProjectionError(f"{of}: timeout={timeout!r} must be above 0 and below {_LONGEST:.0f} s")
+    """Return a timeout in seconds; raise ProjectionError for an invalid value."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < _MAX_SECONDS:
+        raise ProjectionError(f"{of}: timeout={timeout!r} must be above 0 and below {_MAX_SECONDS:.0f} s")
     return float(timeout)
 
 
 def check_retry(retry: object, *, of: str) -> Retry:
-    """Return a policy; ProjectionError refuses any other value."""
+    """Return a policy; raise ProjectionError for another value."""
     if not isinstance(retry, Retry):
         raise ProjectionError(f"{of}: retry={retry!r} is no policy: write retry=Retry(attempts=5), for instance")
     return retry

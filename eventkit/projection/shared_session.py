@@ -1,8 +1,8 @@
-"""A projector's session as SQLAlchemy's AsyncConnection, for `async def` handlers, within the projector's transaction.
+"""Gives `async def` handlers the projector's transaction, as SQLAlchemy's AsyncConnection.
 
-Two psycopg connections share one connection of libpq: the projector's own, which begins and ends transactions, and an
-asynchronous one. They never work at the same time, for the projector's thread waits while handlers run on the event
-loop. So checkpoints, plain handlers and `async def` handlers are committed together.
+Two psycopg connections share one libpq connection: the projector's own, which begins and ends transactions, and an
+asynchronous one. They never work at the same time, because the projector's thread waits while handlers run on the event
+loop. So one commit covers checkpoints, plain handlers and `async def` handlers.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 try:
     from sqlalchemy.ext.asyncio import create_async_engine
-except ImportError:  # no greenlet (the extra `asyncio`): `async def` handlers are refused where they are declared
+except ImportError:  # without greenlet (the extra `asyncio`), `async def` handlers are refused when declared
     create_async_engine = None  # type: ignore[assignment]
-_user: ContextVar[object] = ContextVar("eventkit_handler")  # the call that a task belongs to
+_user: ContextVar[object] = ContextVar("eventkit_handler")  # the handler call that a task belongs to
 
 
 class SharedSession:
-    """One projector's, lent to one handler at a time."""
+    """The session of one projector, lent to one handler at a time."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class SharedSession:
     ) -> None:
         """Share a connection that has no open transaction; `guard` is called before a transaction ends.
 
-        `interrupted` is the request to stop: a loop that is blocked is not waited for then.
+        `interrupted` says whether to stop; a blocked event loop is not waited for then.
         """
         self._owner = connection
         self._interrupted = interrupted
         self._driver: psycopg.AsyncConnection[Any] = psycopg.AsyncConnection(connection.pgconn)
-        self._driver.prepare_threshold = None  # names of prepared statements would be those of the owner
+        self._driver.prepare_threshold = None  # its statement names would collide with the owner's
         self._lent: object = None
         with database_errors():
             self.connection: AsyncConnection = event_loop.run(self._connect(), interrupted=interrupted)
@@ -61,9 +61,9 @@ class SharedSession:
         sa.event.listen(synchronous.engine, "handle_error", _keep_connected)
 
     async def lend(self) -> Callable[[], None]:
-        """Let the next handler use it; return what its task calls first."""
+        """Lend the session to the next handler; return a function that the handler's task calls first."""
         if not self.connection.in_transaction():
-            await self.connection.begin()  # else a Session that a handler binds to it would take it for its own
+            await self.connection.begin()  # else an ORM Session of a handler would begin, and end, one
         self._lent = lent = object()
 
         def begin() -> None:
@@ -72,7 +72,7 @@ class SharedSession:
         return begin
 
     async def take_back(self) -> str:
-        """Let no task of the last handler use it; return what is wrong where one does."""
+        """End the loan; return a description of a statement that was still running, or an empty text."""
         self._lent = None
         if not self._driver.lock.locked():
             return ""
@@ -85,18 +85,17 @@ class SharedSession:
         return "a statement of a task that it has started was running and did not end"
 
     def abandon(self) -> None:
-        """Close the session, so that nothing more is done in it: PostgreSQL rolls back."""
+        """Close the connection, so that PostgreSQL rolls back and no later statement can run."""
         self._lent = None
         self._owner.close()
 
     def end(self) -> None:
-        """Let SQLAlchemy know that the owner has ended the transaction."""
+        """Synchronize SQLAlchemy's state after the owner has ended the transaction."""
         if self.connection.in_transaction() and not self._owner.closed:
             with suppress(Error, sa.exc.SQLAlchemyError):  # a lost connection has no transaction either
                 event_loop.run(self.connection.rollback(), interrupted=self._interrupted)
 
     def close(self) -> None:
-        """Close the session."""
         if self._owner.closed:
             return
         with suppress(Error, sa.exc.SQLAlchemyError, CallInterrupted):
@@ -118,6 +117,6 @@ class SharedSession:
 
 
 def _keep_connected(context: sa.engine.ExceptionContext) -> None:
-    """Keep the connection when a handler is cancelled: psycopg has cancelled the statement, and it can be used."""
+    """Keep the connection when a handler is cancelled: psycopg has cancelled the statement, so it remains usable."""
     if isinstance(context.original_exception, asyncio.CancelledError):
         context.is_disconnect = False

@@ -1,10 +1,10 @@
-"""How projections are: which generation is live, how far it is behind the store, what is parked, what is being built.
+"""Reports the status of projections: the live generation, its lag behind the store, parked streams, a running rebuild.
 
-Needs none of a projection's code, so it cannot know which categories one reads: those of which it has a checkpoint.
+It needs no code of a projection. So the categories that a projection reads are taken from its checkpoints.
 
-A look takes as long whatever there is: up to 20,000 streams are counted and compared one by one. Where there are more,
-the newest events are compared with their checkpoints, page by page, until all of a page are applied. A single stream
-that was left behind long ago is not seen then; an `exact` look sees it, and reads everything.
+The cost is bounded. Up to 20,000 streams are counted and compared one by one. With more streams, the newest events are
+compared with their checkpoints, page by page, until a page is applied completely. This misses a single stream that was
+left behind long ago; with `exact`, all streams are read.
 """
 
 from collections.abc import Iterator
@@ -28,27 +28,27 @@ from eventkit.storage.projections import (
     parked_by,
 )
 
-FEW = 20_000  # streams that are looked at one by one, and parked ones and letters that are counted
-_PAGE, _PAGES = 5_000, 10  # newest events that are compared with their checkpoints
-_AGED = 10_000  # streams whose next events' age is looked up
+FEW = 20_000  # streams compared one by one; limit for counting parked streams and dead letters
+_PAGE, _MAX_PAGES = 5_000, 10  # newest events that are compared with their checkpoints
+_MAX_AGES = 10_000  # streams whose next event's age is looked up
 
 
 class ProjectionLag(msgspec.Struct, frozen=True):
-    """What the store has and the projection has not; parked streams do not count, they wait for somebody.
+    """The events of the store that the projection has not applied; parked streams do not count.
 
-    `exact` says that all streams were compared; else the numbers are those of the newest events alone, and where
-    `more` is true there are more than those.
+    `exact`: all streams were compared. Otherwise the numbers cover only the newest events, and `more` says that
+    there may be others.
     """
 
     events: int
     streams: int
-    seconds: float  # since the oldest event that is not applied was recorded
+    seconds: float  # since the oldest unapplied event was recorded
     exact: bool = True
     more: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One projection; `lag` is None where its checkpoints tell nothing of what it reads."""
+    """The status of one projection; `lag` is None if it has no checkpoints, so that its categories are unknown."""
 
     name: str
     version: int
@@ -59,18 +59,20 @@ class Status(msgspec.Struct, frozen=True):
     letters: dict[str, int]  # by cause
     lag: ProjectionLag | None
     building: BuildingGeneration | None
-    exact: bool = True  # else `streams` is what the planner expects, parked streams and letters are 20,001 at most
+    exact: bool = (
+        True  # else `streams` is the planner's estimate, and parked streams and letters are counted up to 20,001
+    )
     waits: list[HandlerWait] = []  # handlers whose events wait, by process
-    retry: dict[str, Any] = {}  # the handlers' policies, as the last projector that started has declared them
+    retry: dict[str, Any] = {}  # the handlers' policies, as declared by the last projector that started
 
 
 class Statuses:
-    """Looks at the projections of one database, over autocommit connections to it and to the store."""
+    """Reads the status of projections, over autocommit connections to the read models' database and to the store."""
 
     def __init__(
         self, connection: psycopg.Connection[Any], schema: str, *, store: psycopg.Connection[Any] | None = None
     ) -> None:
-        """Look for the store in the same database unless it is given."""
+        """Use `connection` for the store, too, unless `store` is given."""
         self._connection = connection
         self._schema = schema
         self._log = StreamLog(store or connection, schema)
@@ -82,7 +84,7 @@ class Statuses:
         return ProjectionRegistry(self._schema).all(self._connection)
 
     def of(self, projection: Registered, *, exact: bool = False) -> Status:
-        """Look at one; `exact` reads all of its checkpoints, letters and streams."""
+        """Return the status of one projection; `exact` reads all of its checkpoints, letters and streams."""
         upto = None if exact else FEW + 1
         count, parked = self._checkpoints.count(self._connection, projection.generation, upto=upto)
         by = parked_by(projection.name, projection.generation)
@@ -111,14 +113,14 @@ class Statuses:
             if item.stream.partition("-")[0] in categories and not item.parked:
                 events += item.version - item.applied
                 streams += 1
-                if streams <= _AGED:
+                if streams <= _MAX_AGES:
                     following.append((item.stream, item.applied + 1))
         age = self._log.age(following) if following else None
         return ProjectionLag(events, streams, age or 0.0)
 
     def _lag_of_newest(self, generation: int, categories: set[str]) -> ProjectionLag:
         events, oldest, before, streams = 0, 0.0, None, set[str]()
-        for _ in range(_PAGES):
+        for _ in range(_MAX_PAGES):
             page = self._log.newest(before, _PAGE)
             known = self._checkpoints.read(self._connection, generation, list({event.stream for event in page}))
             left = [event for event in page if _is_left(event, known.get(event.stream), categories)]
@@ -135,7 +137,7 @@ class Statuses:
 
 
 def _is_left(event: Newest, checkpoint: Checkpoint | None, categories: set[str]) -> bool:
-    """Whether an event is of those that a projection reads, and is neither applied nor waiting in a parked stream."""
+    """Whether a projection reads an event that is neither applied nor behind a dead letter."""
     if checkpoint is None:
         return event.stream.partition("-")[0] in categories
     return not checkpoint.parked and checkpoint.version < event.version

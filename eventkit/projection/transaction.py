@@ -1,7 +1,7 @@
-"""The projector's connection and its transactions: READ COMMITTED, committed or forgotten whole.
+"""The projector's connection and its READ COMMITTED transactions.
 
-SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit it nor roll it back: that
-would part the read model from its checkpoints.
+SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit nor roll it back: that
+would separate the read model from its checkpoints.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,20 +38,20 @@ class OwnTransaction:
         async_timeout: float | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take over a connection that is not in autocommit; DatabaseUnavailable where it is lost by now.
+        """Take over a connection that is not in autocommit; raise DatabaseUnavailable if it is lost.
 
-        `async_timeout` is how many seconds an `async def` handler has; None: there are none. `interrupted` is the
-        request to stop, which cancels them.
+        `async_timeout` is the time limit of `async def` handlers in seconds; None if there are none. They are cancelled
+        when `interrupted` returns True.
         """
         with database_errors():
             connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.connection = connection
-        self.broken = False  # whether the last transaction that failed was aborted, or lost with its connection
-        self._is_ending = True  # whether it is this class that ends a transaction
-        self._swallowed: BaseException | None = None  # the last error of a statement that SQLAlchemy has seen
+        self.broken = False  # whether the last failure aborted its transaction or lost the connection
+        self._is_ending = True  # whether this class, and no handler, ends the transaction
+        self._swallowed: BaseException | None = None  # the last statement error that SQLAlchemy has reported
         self._committed: list[Callable[[], None]] = []
-        # SQLAlchemy looks around in a transaction of its own when it connects: here, where there is none of ours yet.
+        # SQLAlchemy queries the server in its own transaction when it connects, so no other one may be open here.
         self._sqlalchemy = self._connect() if with_sqlalchemy else None
         self._shared = self._share(interrupted) if with_sqlalchemy and async_timeout is not None else None
         self._calls = AsyncCalls(
@@ -81,7 +81,7 @@ class OwnTransaction:
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
-        """Commit what is done inside, or roll all of it back."""
+        """Commit the statements of the block, or roll all of them back."""
         ending: Any = self.connection if self._sqlalchemy is None else self._sqlalchemy.begin()
         self._is_ending = False
         self._committed.clear()
@@ -107,14 +107,14 @@ class OwnTransaction:
         return ProjectionError(f"{_ABORTED}: {self._swallowed}" if self._swallowed else _ABORTED)
 
     def when_committed(self, call: Callable[[], None]) -> None:
-        """Call it when the open transaction is committed; never, where it is rolled back."""
+        """Call a function after the commit of the open transaction; not after a rollback."""
         self._committed.append(call)
 
     def _rollback(self) -> None:
-        with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the error that is under way says more
+        with suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the original error says more
             if self._sqlalchemy is not None and self._sqlalchemy.get_transaction() is not None:
                 self._sqlalchemy.rollback()
-        with suppress(psycopg.Error):  # SQLAlchemy does nothing where a handler has tried to end the transaction
+        with suppress(psycopg.Error):  # SQLAlchemy does nothing after a handler has tried to end the transaction
             self.connection.rollback()
         self._end_shared()
 
@@ -123,12 +123,12 @@ class OwnTransaction:
             self._shared.end()
 
     def _check(self) -> None:
-        """Refuse to commit where there is nothing to commit: PostgreSQL answers COMMIT with ROLLBACK, and no error."""
+        """Raise an error for an aborted transaction: PostgreSQL answers its COMMIT with ROLLBACK, without an error."""
         if self.connection.info.transaction_status != TransactionStatus.INTRANS:
             raise self._aborted() from self._swallowed
 
     def close(self) -> None:
-        """Let go of the connection; an open transaction is rolled back."""
+        """Close the connection, which rolls back an open transaction."""
         if self._shared is not None:
             self._shared.close()
         self.connection.close()
@@ -146,7 +146,7 @@ class OwnTransaction:
         return connection
 
     def _remember(self, context: sa.engine.ExceptionContext) -> None:
-        if not isinstance(context.original_exception, InFailedSqlTransaction):  # it says nothing of why
+        if not isinstance(context.original_exception, InFailedSqlTransaction):  # it does not say why
             self._swallowed = context.original_exception
 
     def _guard(self, _: sa.Connection) -> None:

@@ -1,7 +1,7 @@
-"""Read your own write: wait until a projection has applied what an append returned, or say at once why it will not.
+"""Read your own write: wait until a projection has applied the events of an append.
 
-It tells of the streams that were appended to and of nothing else: other streams may be behind. A parked stream, another
-declared version or a projection that nobody runs are errors at once rather than a timeout.
+It covers only the streams of the append: others may be behind. A parked stream, another declared version or an
+unregistered projection raises an error at once, without waiting for the timeout.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from eventkit.storage.events import Appended
 from eventkit.storage.projections import Applied, applied_steps
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
-_FIRST, _LONGEST = 0.002, 0.05  # seconds between looks
+_FIRST_PAUSE, _MAX_PAUSE = 0.002, 0.05  # seconds between two queries
 _EXECUTOR = Executor("wait_for", writes=False, bind_arguments=None)
 
 
@@ -27,9 +27,10 @@ def wait_for(
     timeout: float = 5.0,
     schema: str = DEFAULT_SCHEMA,
 ) -> None:
-    """Return when the projection has applied what was appended; NotApplied after `timeout` seconds.
+    """Wait until the projection has applied the appended events; raise NotApplied after `timeout` seconds.
 
-    The connection is to the read models' database, READ COMMITTED; commit what was appended before.
+    `connection` is to the read models' database, in READ COMMITTED. Commit the append before. Raise StreamParked,
+    VersionMismatch, ProjectionError or UnsupportedConnection at once if waiting is useless.
     """
     places = _places(projection, appended)
     executor = _EXECUTOR._replace(schema=schema)
@@ -37,7 +38,7 @@ def wait_for(
         missing = _missing(projection, executor.run(connection, applied_steps(schema, projection.name, places)), places)
         if not missing:
             return
-        _give_up(projection, missing, pause, timeout)
+        _raise_at_end(projection, missing, pause, timeout)
         time.sleep(pause)
 
 
@@ -49,7 +50,7 @@ async def wait_for_async(
     timeout: float = 5.0,  # noqa: ASYNC109 the same as that of `wait_for`
     schema: str = DEFAULT_SCHEMA,
 ) -> None:
-    """Do what `wait_for` does, on an asynchronous session or connection."""
+    """Wait like `wait_for`, on an asynchronous session or connection."""
     places = _places(projection, appended)
     executor = _EXECUTOR._replace(schema=schema)
     for pause in _pauses(timeout):
@@ -57,7 +58,7 @@ async def wait_for_async(
         missing = _missing(projection, found, places)
         if not missing:
             return
-        _give_up(projection, missing, pause, timeout)
+        _raise_at_end(projection, missing, pause, timeout)
         await asyncio.sleep(pause)
 
 
@@ -66,35 +67,33 @@ def _places(projection: Projection, appended: Appended | Sequence[Appended]) -> 
     if unread := [str(item.stream) for item in given if not projection.reads(str(item.stream))]:
         raise ProjectionError(
             f"projection {projection.name!r} reads the categories {', '.join(projection.categories)}: it will never "
-            f"apply anything of {unread[0]!r}"
+            f"apply an event of {unread[0]!r}"
         )
     return {str(item.stream): item.version for item in given}
 
 
 def _pauses(timeout: float) -> Iterator[float]:
-    """Yield how long to wait before the next look; 0 for the last one."""
-    deadline, pause = time.monotonic() + timeout, _FIRST
+    """Yield the seconds to wait before the next query; 0 after the last one."""
+    deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE
     while (left := deadline - time.monotonic()) > 0:
         yield min(pause, left)
-        pause = min(pause * 2, _LONGEST)
+        pause = min(pause * 2, _MAX_PAUSE)
     yield 0.0
 
 
 def _missing(projection: Projection, found: Applied, places: dict[str, int]) -> dict[str, int]:
-    """Return the streams that are not there yet, each with its version; raise where they will not be."""
+    """Return the streams that are still behind, each with its version; raise an error if waiting is useless."""
     if found.isolation != "read committed":
         raise UnsupportedConnection(
             f"wait_for needs READ COMMITTED, this transaction is {found.isolation.upper()}: its snapshot would never "
-            "show what is applied; wait on a connection of its own, or after the commit"
+            "show new checkpoints; wait on a connection of its own, or after the commit"
         )
     if found.declared_version is None:
-        raise ProjectionError(
-            f"projection {projection.name!r} is not registered in this database: nobody runs it; start its projector"
-        )
+        raise ProjectionError(f"projection {projection.name!r} is not registered in this database: start its projector")
     if found.declared_version != projection.version:
         raise VersionMismatch(
             f"projection {projection.name!r} is declared with version {projection.version}, live is version "
-            f"{found.declared_version}: what was appended shows in that one"
+            f"{found.declared_version}: the appended events show in that one"
         )
     missing = {stream: found.versions.get(stream, 0) for stream in places if _is_behind(found, places, stream)}
     if parked := [stream for stream in missing if stream in found.parked]:
@@ -109,10 +108,10 @@ def _is_behind(found: Applied, places: dict[str, int], stream: str) -> bool:
     return found.versions.get(stream, 0) < places[stream]
 
 
-def _give_up(projection: Projection, missing: dict[str, int], pause: float, timeout: float) -> None:
+def _raise_at_end(projection: Projection, missing: dict[str, int], pause: float, timeout: float) -> None:
     if pause == 0:
         stream, version = next(iter(missing.items()))
         raise NotApplied(
             f"projection {projection.name!r} had applied {stream!r} up to version {version} after {timeout:g} s, not "
-            "what was appended: is the append committed, and does its projector run?"
+            "the appended events: is the append committed, and does its projector run?"
         )

@@ -80,5 +80,5 @@ def test_events_that_are_never_read_are_not_waited_for(url: str) -> None:
     with psycopg.connect(url) as connection:
         appended = EventStore(shop).append(connection, "cart-1", Ordered("ann", 1))
 
-        with pytest.raises(ProjectionError, match="reads the categories order: it will never apply anything of 'cart"):
+        with pytest.raises(ProjectionError, match="reads the categories order: it will never apply an event of 'cart"):
             wait_for(connection, ordering(), appended, timeout=600)
