@@ -117,7 +117,7 @@ def test_an_event_that_nobody_evolves_is_refused_at_once_behind_one_that_waits()
         member.record(Visited(), "nothing that is known")
 
 
-def test_a_scenario_gives_envelopes_that_are_told_by_their_number() -> None:
+def test_a_scenario_numbers_its_envelopes() -> None:
     """Given and recorded events alike; the state is that after saving."""
     story = given(Member, Joined("ada"), Visited()).when(Member.record, Visited()).then(Visited())
 

@@ -229,7 +229,7 @@ def test_a_failing_evolve_says_at_which_event(session: Session) -> None:
     assert caught.value.__notes__ == ["while Broken was loaded: version 1 of 'order-1', Closed"]
 
 
-def test_ids_and_streams_are_told_apart() -> None:
+def test_ids_and_streams_are_distinguished() -> None:
     """A StreamId is a stream; text that only looks like one is refused, for `order-order-1` would be empty."""
     assert orders.stream("1") == orders.stream(1) == orders.stream(ORDER) == "order-1"
     assert orders.stream(StreamId("order", "order-1")) == "order-order-1"

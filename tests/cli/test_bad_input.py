@@ -94,7 +94,7 @@ def misused(*arguments: str) -> str:
 
 
 @RUNS
-def test_no_database_is_asked_for(command: tuple[str, ...]) -> None:
+def test_a_missing_database_url_is_an_error(command: tuple[str, ...]) -> None:
     """The sentence has the setting to make."""
     said = refused(*command, code=2, transport=f"kafka://{NOBODY}")
 
@@ -102,7 +102,7 @@ def test_no_database_is_asked_for(command: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", [RELAY, PROJECTOR], ids=["relay", "projector"])
-def test_no_broker_is_asked_for(command: tuple[str, ...], url: str) -> None:
+def test_a_missing_broker_url_is_an_error(command: tuple[str, ...], url: str) -> None:
     """The sentence has the setting to make."""
     said = refused(*command, code=2, database=url)
 
@@ -147,7 +147,9 @@ def test_a_database_that_is_not_as_it_must_be(
 
 
 @RUNS
-def test_a_wrong_password_is_said_and_not_shown(command: tuple[str, ...], guarded: str, broker: str) -> None:
+def test_a_wrong_password_is_an_error_that_does_not_show_it(
+    command: tuple[str, ...], guarded: str, broker: str
+) -> None:
     """It says where a password comes from."""
     said = refused(*command, database=guarded.replace("postgres@", f"shop:{SECRET}@"), transport=broker)
 
@@ -217,7 +219,7 @@ def test_a_rebuild_that_has_nothing_to_read_from(
     assert refused(*command, code=code, database=url, transport=transport).startswith(said)
 
 
-def test_a_projectors_table_is_asked_for_before_it_runs(database_url: str, broker: str) -> None:
+def test_a_projectors_table_is_checked_before_it_runs(database_url: str, broker: str) -> None:
     """The sentence says whose the table is."""
     said = refused(*PROJECTOR, database=database_url, transport=broker)
 

@@ -88,7 +88,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("setting", FAULTS)
-def test_a_fault_is_named_without_being_asked_for(database_url: str, setting: str) -> None:
+def test_a_fault_is_named_without_any_argument(database_url: str, setting: str) -> None:
     """Exit code 1, the finding, and the remedy."""
     FAULTS[setting](database_url)
 
@@ -112,7 +112,7 @@ OWN = (
 
 
 @pytest.mark.parametrize("change", OWN)
-def test_an_operators_own_is_said_and_no_fault(database_url: str, change: str) -> None:
+def test_an_operators_own_object_is_reported_and_no_fault(database_url: str, change: str) -> None:
     """An index, a nullable column, a fillfactor, a trigger."""
     with psycopg.connect(database_url) as connection:
         connection.execute(change)
@@ -122,7 +122,7 @@ def test_an_operators_own_is_said_and_no_fault(database_url: str, change: str) -
     assert (done.exit_code, "--  tables: " in done.output) == (0, True), done.output
 
 
-def test_a_publication_that_takes_in_our_tables_is_said(database_url: str) -> None:
+def test_a_publication_of_eventkits_tables_is_reported(database_url: str) -> None:
     """Debezium makes one of all tables unless it is told not to: no fault, it may be meant."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create publication everything for all tables")
@@ -132,7 +132,7 @@ def test_a_publication_that_takes_in_our_tables_is_said(database_url: str) -> No
     assert (finding["found"], finding["safe"]) == ("for all tables", True)
 
 
-def test_two_catalogs_in_one_category_are_said(database_url: str) -> None:
+def test_two_catalogs_in_one_category_are_reported(database_url: str) -> None:
     """Their events go to two topics."""
     append(database_url)
     append(database_url, "till")

@@ -81,7 +81,7 @@ def test_letters_are_chosen_by_filters_that_all_must_hold(url: str, chosen: list
         assert json.loads(run(url, "list", letter["event_id"], "--json").output)["letters"] == [letter]
 
 
-def test_the_payload_is_masked_unless_asked_for(url: str) -> None:
+def test_the_payload_is_masked_by_default(url: str) -> None:
     """The names of the fields are the code's and stay; their values may be personal."""
     masked = run(url, "show", "2").output
 
@@ -224,7 +224,7 @@ def test_the_payload_is_shown_without_json_too(url: str) -> None:
     assert "\n\n" in shown.output
 
 
-def test_all_must_be_said(url: str) -> None:
+def test_all_letters_need_an_explicit_option(url: str) -> None:
     """No filter is no choice; neither are two kinds of ids."""
     for command in ("redrive", "discard"):
         shown = run(url, command)

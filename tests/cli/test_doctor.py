@@ -138,7 +138,9 @@ def test_events_that_one_broker_has_alone_are_named_and_a_process_starts(
     assert "this broker would lose" not in projector.stderr
 
 
-def test_how_long_kafka_remembers_a_stopped_group_is_told(database_url: str, kafka: KafkaServer | GivenKafka) -> None:
+def test_the_time_that_kafka_remembers_a_stopped_group_is_reported(
+    database_url: str, kafka: KafkaServer | GivenKafka
+) -> None:
     """An inbox that is pruned earlier lets commands be handled twice."""
     _, found = doctor(database_url, kafka.url)
 

@@ -66,7 +66,7 @@ def test_a_script_gets_one_object(url: str) -> None:
     assert json.loads(run(url, *PRUNE, "--json", "--category", "cart").stdout)["pruned"] == 0
 
 
-def test_sent_and_an_age_must_be_said(url: str) -> None:
+def test_sent_and_an_age_are_required(url: str) -> None:
     """Pruning is no command to call with nothing."""
     assert run(url, "prune", "--older-than", "1d").exit_code == 2
     assert run(url, "prune", "--sent").exit_code == 2

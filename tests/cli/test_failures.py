@@ -173,7 +173,7 @@ def outcome(words: list[str], **streams: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_a_full_disk_is_said() -> None:
+def test_a_full_disk_is_a_one_sentence_error() -> None:
     """The output is not whole, and the exit code says so."""
     with Path("/dev/full").open("w") as full:
         for words in (["db", "sql"], ["--help"], ["--log-format", "json", "db", "sql"]):
@@ -232,7 +232,7 @@ def test_a_user_without_a_name_is_a_number(
         assert f"recorded for uid {os.getuid()}@{socket.gethostname()}" in done.output
 
 
-def test_an_age_is_told_by_the_databases_clock(database_url: str) -> None:
+def test_an_age_is_measured_by_the_databases_clock(database_url: str) -> None:
     """An operator's clock that is ahead would prune events that are seconds old."""
     with psycopg.connect(database_url, autocommit=True) as session:
         row = session.execute("select clock_timestamp()").fetchone()
@@ -269,7 +269,7 @@ def test_a_module_that_another_one_hides_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("client", ["redis", "pika", "stomp"])
-def test_a_client_that_is_missing_or_another_is_said(client: str, tmp_path: Path) -> None:
+def test_a_missing_or_wrong_client_library_is_an_error(client: str, tmp_path: Path) -> None:
     """Not installed, or a file of its name is before it on PYTHONPATH."""
     scheme = {"pika": "rabbitmq", "stomp": "activemq"}.get(client, client)
     command = [sys.executable, "-c", "from eventkit.cli import main; main()", "topics", "check"]

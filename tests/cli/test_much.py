@@ -150,7 +150,9 @@ def letters_read(connection: psycopg.Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-def test_a_look_at_waiting_streams_goes_on_where_the_last_one_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_of_waiting_streams_continues_where_the_last_one_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each takes a second at most, so that very many do not stop the projector."""
     with projector(url, totals()) as running:
         monkeypatch.setattr(projector_module, "RETRY_TIME", 0.0)

@@ -87,7 +87,7 @@ def test_a_master_key_is_rotated_in_three_steps(url: str, monkeypatch: pytest.Mo
     assert read(url, NEW) == REGISTERED
 
 
-def test_keys_in_use_are_left_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_in_use_are_kept_and_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 1: run it again."""
     monkeypatch.setenv("EVENTKIT_MASTER_KEYS", f"{NEW},{OLD}")
     with psycopg.connect(url) as appending:

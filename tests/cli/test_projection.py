@@ -67,7 +67,7 @@ def test_a_list_shows_live_versions_lag_and_parked_streams(url: str) -> None:
     assert "totals" in run(url, "list").stdout
 
 
-def test_a_status_tells_of_one_projection_and_knows_no_other(url: str) -> None:
+def test_a_status_shows_one_projection_and_refuses_unknown_names(url: str) -> None:
     """A name that is not there is one sentence, with those that are."""
     apply(url, orders("order-1", 2))
 
@@ -92,7 +92,7 @@ def test_a_deleted_projection_leaves_nothing_and_its_projector_applies_nothing_m
     assert (letters(url), rows(url)) == ([], [("ann", 2, 2)])
 
 
-def test_a_deletes_tables_go_on_request_unless_something_needs_them(url: str) -> None:
+def test_a_deletes_tables_are_dropped_on_request_unless_something_needs_them(url: str) -> None:
     """An object that depends on a table keeps the whole projection, and is named."""
     apply(url, orders("order-1", 2))
     with psycopg.connect(url) as connection:

@@ -187,7 +187,7 @@ def test_a_mounted_file_is_a_link_to_a_file_of_roots(folder: Path, monkeypatch: 
 
 
 @ROOT_ONLY
-def test_a_strangers_link_to_a_file_of_ours_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strangers_link_to_our_file_is_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which of our files counts is not a stranger's to say."""
     file = above(folder)
     file.rename(folder / "other.toml")

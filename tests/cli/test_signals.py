@@ -219,7 +219,7 @@ def test_as_a_containers_first_process(words: list[str], tmp_path: Path) -> None
         assert process.wait(60) == 128 + signal.SIGTERM
 
 
-def test_a_signal_within_a_wait_is_heard() -> None:
+def test_a_signal_interrupts_a_wait() -> None:
     """The handler may interrupt the very moment at which the main thread holds the lock it wants."""
     program = """
 import os, signal

@@ -24,7 +24,7 @@ sys.exit(producer.flush(30))
 """
 
 
-def test_a_topic_has_the_partitions_that_were_asked_for(embedded_kafka: EmbeddedKafka) -> None:
+def test_a_topic_has_the_requested_partitions(embedded_kafka: EmbeddedKafka) -> None:
     """Six unless said otherwise."""
     embedded_kafka.create_topic("orders")
     embedded_kafka.create_topic("payments", partitions=3)
@@ -70,7 +70,7 @@ def test_a_broker_that_was_down_takes_the_backlog(embedded_kafka: EmbeddedKafka)
     assert producer.flush(30) == 0
 
 
-def test_errors_can_be_asked_for(embedded_kafka: EmbeddedKafka) -> None:
+def test_errors_can_be_injected(embedded_kafka: EmbeddedKafka) -> None:
     """The next produce request gets the error code that was pushed."""
     embedded_kafka.create_topic("orders")
     reports: list[KafkaError | None] = []

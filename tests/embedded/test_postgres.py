@@ -116,7 +116,9 @@ def test_a_folder_without_binaries_is_refused(room: Path) -> None:
     assert list(room.iterdir()) == []
 
 
-def test_a_machine_without_postgresql_is_told_how_to_get_it(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_postgresql_gets_the_command_to_install_it(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the wheel and without a server on the machine, the error names the package to install."""
     monkeypatch.setattr(binaries, "WHEEL", "no_such_wheel")
     monkeypatch.setattr(binaries, "DEBIAN", room)

@@ -33,7 +33,7 @@ def test_all_cards_are_charged_once(database_url: str) -> None:
     assert charged == (20,)
 
 
-def test_a_command_is_charged_and_said(database_url: str) -> None:
+def test_a_command_is_charged_and_announced(database_url: str) -> None:
     """A scenario runs the same handler."""
     with psycopg.connect(database_url) as connection:
         connection.execute('create table charges ("order" text, cents int, receipt text)')

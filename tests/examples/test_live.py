@@ -10,7 +10,7 @@ from examples import live_fastapi
 from examples.live_fastapi import OrderPlaced, OrderShipped, messages, shop, store
 
 
-async def test_a_browser_gets_the_events_of_one_order_and_goes_on_where_it_was(
+async def test_a_browser_gets_the_events_of_one_order_and_resumes_where_it_was(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others' events are not sent; a second connection sends nothing twice that the first has handled."""

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_rebuild_example_folds_all_sales_anew(database_url: str) -> None:
+def test_the_rebuild_example_folds_all_sales_again(database_url: str) -> None:
     """By its own program, and then by the command."""
     environment = {**os.environ, "EVENTKIT_DATABASE_URL": database_url}
     rebuild = [sys.executable, "-m", "eventkit.cli", "projection", "rebuild", "examples.rebuild:sales"]

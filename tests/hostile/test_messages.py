@@ -39,7 +39,7 @@ def notes() -> Handlers:
 
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
-def test_handlers_go_on_behind_any_message(broker: Broker, url: str) -> None:
+def test_handlers_continue_behind_any_message(broker: Broker, url: str) -> None:
     """With and without versions: a message without version and id is a message too, under any key."""
     kinds = [each for kind in {**EVERYWHERE, **OWN[broker.name]}.values() for each in kind]
     bare = [

@@ -33,7 +33,7 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ],
     ids=["installed", "another over it", "another uninstalled again", "editable", "nothing"],
 )
-def test_another_package_of_the_name_is_said_and_nothing_else(
+def test_only_another_package_of_the_name_is_reported(
     guard: ModuleType,
     tmp_path: Path,
     files: dict[str, str],

@@ -213,7 +213,7 @@ def test_a_listener_awaits_its_functions(
     assert max(most) <= 2
 
 
-def test_a_listener_goes_on_after_functions_that_fail_or_hang(
+def test_a_listener_continues_after_functions_that_fail_or_hang(
     transport: LocalTransport, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both are logged."""

@@ -184,7 +184,7 @@ def test_a_discarded_message_never_takes_effect(url: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["ce_id", "ce_source"])
-def test_a_message_that_cannot_be_told_from_others_is_kept_aside(url: str, missing: str) -> None:
+def test_a_message_without_an_identity_is_kept_aside(url: str, missing: str) -> None:
     """Without id or source nobody could say whether it has taken effect."""
     message = unversioned(ChargeCard("1"), "a")
     message.headers = [(name, value) for name, value in message.headers if name != missing]

@@ -75,9 +75,7 @@ async def test_one_refused_message_takes_no_other_with_it(transport: LocalTransp
     assert subscription.receive(10, 0.05) == []
 
 
-def test_a_broker_that_is_away_is_said_and_the_sender_goes_on_when_it_is_back(
-    transport: LocalTransport, sender: Sender
-) -> None:
+def test_an_outage_is_an_error_and_the_sender_continues_after_it(transport: LocalTransport, sender: Sender) -> None:
     """The fate of messages under way is unknown; the next call works."""
     transport.lose("pulled out")
     with pytest.raises(TransportUnavailable, match="pulled out; whether it was taken is not known"):
@@ -156,7 +154,7 @@ def test_a_function_that_fails_is_logged_and_the_next_message_comes(
     )
 
 
-def test_a_listener_whose_broker_was_away_is_told_that_it_may_have_missed_something(
+def test_a_listener_is_notified_of_a_possible_loss_after_an_outage(
     transport: LocalTransport, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It listens again by itself, then drops its cache."""

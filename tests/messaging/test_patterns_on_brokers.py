@@ -111,7 +111,7 @@ def test_a_responder_killed_at_a_crash_point_is_answered_by_another(broker: Brok
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_a_fork_of_a_process_goes_on_sending_and_asking(broker: Broker, url: str) -> None:
+def test_a_fork_of_a_process_keeps_sending_and_asking(broker: Broker, url: str) -> None:
     """Clients opened before it belong to its parent: it opens its own, as servers do that load an application first."""
     with working(url, broker.url), working(url, broker.url, orders()):
         command = [sys.executable, "-c", FORKS, broker.url]

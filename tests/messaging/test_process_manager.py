@@ -300,7 +300,7 @@ def test_events_from_before_it_was_introduced_have_no_effect(url: str) -> None:
     assert processes(url) == []
 
 
-def test_it_is_told_in_given_when_then(url: str) -> None:
+def test_it_is_described_in_given_when_then(url: str) -> None:
     """With the testing kit, which lets the days pass."""
     placed, unpaid = OrderPlaced("1", 7), at(order("1"), PaymentOverdue("1"))
     waits = given(manager(), placed, database=url).then_deadlines(unpaid)

@@ -124,7 +124,7 @@ def test_a_refusal_that_nothing_else_is_worked_with_takes_its_work_back_too(url:
 
 
 @pytest.mark.usefixtures("responder")
-def test_a_request_that_its_responder_fails_at_is_said_to_have_failed(url: str, requester: Requester) -> None:
+def test_a_request_that_fails_at_its_responder_is_an_error(url: str, requester: Requester) -> None:
     """At once, not after the time-out; it is parked, and the next one is answered."""
     with pytest.raises(RequestFailed, match="GetPrice to 'price-tea': its responder desk has failed at it"):
         requester.request(TEA, GetPrice("tea", 100), Price, timeout=60)
@@ -150,14 +150,14 @@ def test_keeping_a_reply_reads_none_of_those_that_were_kept_before(url: str) -> 
 
 
 @pytest.mark.usefixtures("responder")
-def test_a_request_that_nobody_takes_is_said_to_have_failed(requester: Requester) -> None:
+def test_a_request_that_no_responder_handles_is_an_error(requester: Requester) -> None:
     """The responder has no function for its type."""
     with pytest.raises(RequestFailed, match="no responder of desk takes it"):
         requester.request(TEA, PriceChanged("tea"), Price, timeout=60)
 
 
 @pytest.mark.usefixtures("responder")
-def test_a_reply_of_another_type_is_said_to_be_one(requester: Requester) -> None:
+def test_a_reply_of_another_type_is_an_error(requester: Requester) -> None:
     """It is never returned as the requested type."""
     with pytest.raises(RequestFailed, match="GetPrice was answered with Price, not with OrderTea"):
         requester.request(TEA, GetPrice("tea"), OrderTea, timeout=60)
@@ -180,7 +180,7 @@ def test_a_request_that_is_asked_again_with_its_id_is_not_worked_again(
     assert "came too late, the 1. that did" in caplog.text
 
 
-async def test_a_task_that_waits_too_long_is_told(requester: Requester) -> None:
+async def test_a_task_that_waits_too_long_gets_a_timeout(requester: Requester) -> None:
     """Also a TimeoutError."""
     with pytest.raises(TimeoutError, match="is its responder running"):
         await requester.request_async(TEA, GetPrice("tea"), Price, timeout=0.05)

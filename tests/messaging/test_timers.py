@@ -316,7 +316,7 @@ def test_the_deadlines_to_come_are_listed(database_url: str) -> None:
     assert "secret" not in text + str(found)
 
 
-def test_no_deadline_is_said_to_be_none(database_url: str) -> None:
+def test_an_empty_list_of_deadlines_is_a_sentence(database_url: str) -> None:
     """And a category that cannot be one is refused."""
     assert _list(database_url) == "no deadline is set\n"
     refused = CliRunner().invoke(main, ["--database-url", database_url, "timers", "list", "--category", "A-b"])

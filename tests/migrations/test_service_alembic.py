@@ -86,7 +86,9 @@ def run(module: str, *arguments: str, folder: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("options", ["{}", "{'include_schemas': True, 'include_name': include_name}"])
-def test_a_service_s_autogenerate_proposes_nothing_of_ours(tmp_path: Path, database_url: str, options: str) -> None:
+def test_a_services_autogenerate_proposes_no_change_of_eventkits_tables(
+    tmp_path: Path, database_url: str, options: str
+) -> None:
     """Its autogenerate finds its own new table and does not mention ours, with and without `include_schemas`."""
     service = Service(tmp_path, database_url, options=options)
 

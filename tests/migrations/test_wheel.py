@@ -72,7 +72,7 @@ def test_the_wheel_brings_each_migration_once(site: Path) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["from .event import Event\n", None], ids=["installed over it", "and uninstalled"])
-def test_another_package_of_the_same_name_is_said(site: Path, tmp_path: Path, theirs: str | None) -> None:
+def test_another_package_of_the_same_name_is_an_error(site: Path, tmp_path: Path, theirs: str | None) -> None:
     """PyPI's `eventkit` replaces our files silently: the import reports it, with the remedy; ours alone is quiet."""
     shutil.copytree(site, tmp_path / "site")
     # Without this environment's own `.pth` files: an editable install has had its say by then.

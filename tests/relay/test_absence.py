@@ -65,7 +65,7 @@ def test_the_local_transport_is_refused(database_url: str, tmp_path: Path) -> No
     assert "does not leave its process" in relay.log()
 
 
-def test_it_goes_on_when_the_database_is_back(
+def test_it_continues_when_the_database_is_back(
     own_postgres: EmbeddedPostgres, kafka: KafkaServer, kafka_topic: str, tmp_path: Path
 ) -> None:
     """A crash of the database is waited out: no restart of the relay, nothing lost."""
@@ -85,7 +85,7 @@ def test_it_goes_on_when_the_database_is_back(
         assert "Traceback" not in relay.log()
 
 
-def test_it_goes_on_when_the_broker_is_back(database_url: str, tmp_path: Path) -> None:
+def test_it_continues_when_the_broker_is_back(database_url: str, tmp_path: Path) -> None:
     """A broker killed with -9 is waited out: events appended meanwhile arrive when it is there again."""
     with KafkaServer().start() as broker, psycopg.connect(database_url) as writer:
         broker.create_topic("shop.order")

@@ -129,7 +129,7 @@ def test_a_redriven_stream_goes_out_in_order(writer: Writer, topic: Topic, relay
     assert topic.has(2) == [("order-0", 1), ("order-0", 2)]
 
 
-def test_a_missing_topic_is_held_and_the_others_go_on(
+def test_a_missing_topic_is_held_and_the_others_are_sent(
     writer: Writer, kafka: KafkaServer, topic: Topic, relay: RelayProcess
 ) -> None:
     """A topic that does not exist parks nobody: its events wait in the outbox until it is there."""

@@ -107,7 +107,7 @@ def test_young_events_stay(url: str) -> None:
     assert prune(url, older=timedelta(hours=1), ignored=["totals", "board"]) == 0
 
 
-def test_a_pruned_stream_goes_on_at_its_version(url: str) -> None:
+def test_a_pruned_stream_continues_at_its_version(url: str) -> None:
     """Expected versions, ids and order are those of the whole stream; the remaining events are untouched."""
     append(url, "a", 3)
     send(url, "a")
@@ -123,7 +123,7 @@ def test_a_pruned_stream_goes_on_at_its_version(url: str) -> None:
     assert (done.version, before) == (4, stays)
 
 
-def test_a_reader_of_a_pruned_stream_is_told(url: str) -> None:
+def test_a_reader_of_a_pruned_stream_gets_an_error(url: str) -> None:
     """Never a silent part of the whole; from where it is left, it reads on."""
     append(url, "a", 5)
     send(url, "a", to=3)
@@ -137,7 +137,7 @@ def test_a_reader_of_a_pruned_stream_is_told(url: str) -> None:
         assert list(store.read_stream(connection, order("none"))) == []
 
 
-def test_a_stream_that_is_pruned_while_it_is_read_is_told(url: str) -> None:
+def test_a_stream_that_is_pruned_while_it_is_read_is_an_error(url: str) -> None:
     """Between two pages too."""
     append(url, "a", 6)
     send(url, "a")
@@ -198,7 +198,7 @@ def test_a_stream_that_is_being_appended_to_is_left_for_the_next_run(url: str) -
 
 
 @pytest.mark.parametrize("lacking", ["role", "usage", "rights", "membership"])
-def test_without_the_role_the_sql_that_makes_it_is_said(database_url: str, lacking: str) -> None:
+def test_without_the_role_the_error_has_the_sql_that_creates_it(database_url: str, lacking: str) -> None:
     """An accident cannot delete events; the error has the statement for an administrator."""
     user = "pruner_" + str(make_url(database_url).database)[-12:]
     statements = {

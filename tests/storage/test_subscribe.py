@@ -78,7 +78,7 @@ def test_it_yields_stored_events_then_new_ones(database_url: str, store: EventSt
         assert [*first, *take(subscription, 2)] == [1, 2, 3, 4]
 
 
-def test_it_goes_on_above_a_position_or_from_now(database_url: str, store: EventStore) -> None:
+def test_it_starts_above_a_position_or_from_now(database_url: str, store: EventStore) -> None:
     """The position of the event under way is not yet one to go on from."""
     append(database_url, "a", 1, 2, 3)
     with store.subscribe(database_url) as subscription:

@@ -49,7 +49,7 @@ def test_a_slot_whose_reader_is_gone_is_a_fault(url: str, slot: str, monkeypatch
     assert (finding["safe"], str(finding["found"]).startswith("physical, inactive, keeps")) == (False, True)
 
 
-def test_a_logical_slot_of_somebody_else_is_said(url: str, slot: str) -> None:
+def test_a_foreign_logical_slot_is_reported(url: str, slot: str) -> None:
     """No fault while it keeps little."""
     execute(url, f"select pg_create_logical_replication_slot('{slot}', 'test_decoding')")
 
@@ -70,7 +70,7 @@ def test_a_database_in_another_encoding_is_a_fault(postgres: PostgresServer) -> 
     assert (finding["safe"], "encoded in LATIN1" in str(finding["found"])) == (False, True)
 
 
-def test_a_group_that_a_deleted_projection_has_left_is_said(url: str) -> None:
+def test_a_group_left_by_a_deleted_projection_is_reported(url: str) -> None:
     """Until the next start of a projector removes it."""
     execute(url, "insert into eventkit.groups values ('gone.1.2', 'redis', 'gone', '{}', now())")
 
@@ -79,7 +79,7 @@ def test_a_group_that_a_deleted_projection_has_left_is_said(url: str) -> None:
     assert (finding["safe"], finding["found"]) == (True, "left by gone at redis")
 
 
-def test_groups_of_others_on_our_topics_are_said(url: str, redis: RedisServer) -> None:
+def test_foreign_groups_on_our_topics_are_reported(url: str, redis: RedisServer) -> None:
     """Ours is none of them."""
     name = category(redis.url)
     order(url, name, 1)
@@ -145,9 +145,7 @@ def managed(postgres: PostgresServer, url: str) -> Iterator[str]:
     execute(postgres.url, f"drop role {role}")
 
 
-def test_a_server_that_does_not_tell_its_identifier_is_said_once(
-    managed: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_without_an_identifier_is_reported_once(managed: str, caplog: pytest.LogCaptureFixture) -> None:
     """By the one who writes down where the installation is; the doctor says it whenever it is asked."""
     for _ in range(2):
         with connect(managed, name="test", autocommit=True) as connection:
@@ -163,7 +161,7 @@ def test_a_server_that_does_not_tell_its_identifier_is_said_once(
     )
 
 
-def test_another_timeline_is_said_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_timeline_is_reported_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """A failover may have lost events; nobody stops."""
     execute(url, "update eventkit.installation set timeline = timeline + 1")
     for _ in range(2):
@@ -174,7 +172,7 @@ def test_another_timeline_is_said_once(url: str, caplog: pytest.LogCaptureFixtur
     assert "timeline" not in findings(url)
 
 
-def test_another_timeline_is_a_remark_until_somebody_has_said_it(url: str) -> None:
+def test_another_timeline_is_a_remark_until_it_is_acknowledged(url: str) -> None:
     """The doctor changes nothing."""
     execute(url, "update eventkit.installation set timeline = timeline + 1")
 

@@ -96,7 +96,7 @@ def settings(session: psycopg.Connection[Any]) -> dict[str, str]:
 
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("schema", ["eventkit", None])
-def test_every_setting_of_a_session_of_ours_is_ours(database_url: str, hostile_url: str, schema: str | None) -> None:
+def test_every_setting_of_our_sessions_is_our_own(database_url: str, hostile_url: str, schema: str | None) -> None:
     """Limits of a millisecond end nothing, modes and formats are those that the code expects, the planner is whole."""
     by_network = by_tcp(hostile_url, database_url)  # a socket has no keepalives
     for _ in range(5):

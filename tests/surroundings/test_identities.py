@@ -26,7 +26,7 @@ BACK = "select setval(pg_get_serial_sequence('eventkit.{}', '{}'), 1, false)"
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
-def test_an_identity_that_is_behind_is_named_with_the_statement_that_mends_it(
+def test_an_identity_that_is_behind_is_named_with_the_statement_that_repairs_it(
     url: str, table: str, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By verify, and at each start; only a generation can be drawn again, which is done and warned of."""

@@ -131,7 +131,7 @@ def test_handlers_with_effects_ask_where_to_begin_in_a_recreated_topic(
     assert rows(url, COUNTED) == [("ann", then + 1)]
 
 
-def test_a_read_model_begins_at_the_first_message_of_a_topic_that_was_made_anew(url: str, redis: object) -> None:
+def test_a_read_model_begins_at_the_first_message_of_a_recreated_topic(url: str, redis: object) -> None:
     """Its checkpoints show the events that it has."""
     broker = str(redis.url)  # type: ignore[attr-defined]
     name = category(broker)

@@ -115,7 +115,7 @@ def test_a_store_restored_under_its_relay_sends_every_event_that_it_has(
     command(url, "projection", "verify", "totals")
 
 
-def test_a_store_restored_into_a_new_database_goes_on_when_it_is_adopted(
+def test_a_store_restored_into_a_new_database_continues_when_it_is_adopted(
     postgres: PostgresServer, url: str, empty_database_url: str, name: str, processes: Processes, tmp_path: Path
 ) -> None:
     """Who acts waits for `db adopt`; the read model draws a group of its own, and reads all that the topic has."""

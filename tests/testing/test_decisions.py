@@ -64,7 +64,7 @@ def test_an_error_where_events_were_expected_is_the_cause() -> None:
     assert isinstance(caught.value.__cause__, OrderClosed)
 
 
-def test_a_missing_or_another_error_is_told() -> None:
+def test_a_missing_or_another_error_is_shown() -> None:
     """The actual result is in the failure."""
     with pytest.raises(
         AssertionError, match=r"OrderClosed was expected, but nothing .*\n    Added\(item='tea', count=1\)"
@@ -76,13 +76,13 @@ def test_a_missing_or_another_error_is_told() -> None:
         given(cart, Closed()).when(Add("tea")).then_raises(OrderClosed, "cake")
 
 
-def test_something_where_nothing_was_expected_is_told() -> None:
+def test_an_unexpected_event_is_shown() -> None:
     """The other column is empty."""
     with pytest.raises(AssertionError, match=r"\(nothing\) +\| Closed\(\)"):
         given(Order).when(Order.close).then_nothing()
 
 
-def test_another_state_is_told() -> None:
+def test_another_state_is_shown() -> None:
     """Side by side."""
     with pytest.raises(AssertionError, match=r"the states differ:(.|\n)*items=\{'cake': 1\}.*\| .*items=\{'tea': 1\}"):
         given(Order, Added("tea")).then_state(Order({"cake": 1}))

@@ -60,6 +60,6 @@ def test_missing_and_extra_lines_are_marked() -> None:
     assert [row.split() for row in rows] == [["1", "1"], ["2", "<"], ["3", "3"], ["4", "4"], [">", "5"]]
 
 
-def test_nothing_is_said_in_words() -> None:
+def test_an_empty_result_is_shown_in_words() -> None:
     """An empty side is no empty column."""
     assert side_by_side([], [1])[2].split() == ["(nothing)", "|", "1"]

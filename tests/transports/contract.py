@@ -396,7 +396,7 @@ class TransportContract(ListeningContract):
         assert story.refused.keys() == {1}
         assert _all_numbers(transport, topic, group) == []
 
-    def test_a_new_publisher_goes_on_where_the_failed_one_was(
+    def test_a_new_publisher_continues_where_the_failed_one_was(
         self, transport: Transport, refuser: Refuser, group: str
     ) -> None:
         """After a refusal everything but the culprit can be sent anew, and arrives."""
@@ -439,7 +439,7 @@ class TransportContract(ListeningContract):
 
         assert caught.value.reasons.keys() == {missing}
 
-    def test_a_forgotten_group_begins_anew(
+    def test_a_forgotten_group_starts_again(
         self, transport: Transport, topic: str, group: str, published: list[Message]
     ) -> None:
         """A group can be removed with all that it has acknowledged, twice without harm; history is read again."""

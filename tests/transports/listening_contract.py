@@ -35,7 +35,7 @@ class ListeningContract:
         publisher.close(1)
         listener.close()
 
-    def test_each_listener_hears_everything_and_takes_nothing_from_groups(
+    def test_each_listener_receives_everything_and_takes_nothing_from_groups(
         self, transport: Transport, topic: str, group: str
     ) -> None:
         """Two listeners and a group: each gets all of it, from whichever publisher."""

@@ -36,7 +36,7 @@ class ServerContract:
 
     killed: ClassVar[tuple[str, ...]] = ()
 
-    def test_the_keys_of_a_killed_member_go_on_in_order(self, transport: Transport, server: Server) -> None:
+    def test_the_keys_of_a_killed_member_continue_in_order(self, transport: Transport, server: Server) -> None:
         """Messages held by a member that was killed with -9 come again, to another, before new ones."""
         topic = transport.create_topics([fresh("topic")], partitions=4)[0]
         group, publisher = joined(transport, topic, fresh("group")), transport.publisher()

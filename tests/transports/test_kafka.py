@@ -278,7 +278,7 @@ def test_partitions_that_are_added_are_read_within_seconds(transport: KafkaTrans
         assert sorted(map(number, read(reader, 200))) == list(range(20, 220))
 
 
-def test_a_topic_made_anew_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
+def test_a_recreated_topic_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
     """A topic that was deleted and created again lost its confirmed messages: it is held with a sentence."""
     topic = transport.create_topics([fresh("anew")], partitions=2)[0]
     publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
@@ -444,7 +444,7 @@ def test_a_message_the_client_cannot_encode_is_refused(transport: KafkaTransport
     assert story.refused.keys() == {1}
 
 
-def test_nobody_at_the_address_is_said_in_a_sentence() -> None:
+def test_an_address_without_a_broker_is_a_one_sentence_error() -> None:
     """Checking and subscribing say who does not answer, and where to look."""
     transport = open_transport("kafka://127.0.0.1:1")
 

@@ -46,7 +46,7 @@ def test_transports_of_one_name_share_their_broker() -> None:
     assert other.create_topics(["shop.order"], partitions=2) == []
 
 
-def test_faults_come_and_go_when_asked_for(transport: LocalTransport) -> None:
+def test_faults_come_and_go_on_request(transport: LocalTransport) -> None:
     """A topic can be held, everything can be lost, and both can be healed."""
     transport.create_topics(["shop.order"], partitions=2)
     transport.hold("shop.order", "forbidden")

@@ -60,7 +60,9 @@ class TestRabbitMQ(TransportContract, ServerContract):
         return make
 
     @pytest.mark.parametrize("prefetch", ["1", "10"])
-    def test_a_listener_hears_more_than_its_prefetch(self, rabbitmq: RabbitServer, unread: str, prefetch: str) -> None:
+    def test_a_listener_receives_more_than_its_prefetch(
+        self, rabbitmq: RabbitServer, unread: str, prefetch: str
+    ) -> None:
         """At any prefetch: the broker sends more before all of its messages are acknowledged."""
         transport = RabbitTransport(rabbitmq.url, {"prefetch": prefetch})
         listener, publisher = transport.listen([unread]), transport.publisher(to_listeners=True)

@@ -43,7 +43,7 @@ def test_a_url_and_options_lead_in(secured: Secured) -> None:
     assert sorted(map(number, received)) == list(range(1_200))
 
 
-def test_a_wrong_password_is_said(secured: Secured) -> None:
+def test_a_wrong_password_is_an_error(secured: Secured) -> None:
     """With the place, and without the password."""
     with pytest.raises(REFUSED, match=f"(?i){secured.port}.*(password|login|auth)") as refused:
         open_transport(secured.url(password=WRONG), secured.options).check()
@@ -51,7 +51,7 @@ def test_a_wrong_password_is_said(secured: Secured) -> None:
     assert WRONG not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
-def test_a_certificate_that_nobody_vouches_for_is_said(secured: Secured) -> None:
+def test_an_untrusted_certificate_is_an_error(secured: Secured) -> None:
     """The server may be anybody: nothing is sent to it."""
     with pytest.raises(REFUSED, match=f"(?i){secured.port}.*certificate") as refused:
         open_transport(secured.url()).check()

@@ -123,7 +123,7 @@ def test_an_envelope_has_everything_about_an_event(shop: Catalog) -> None:
 @pytest.mark.parametrize(
     "fields", [{"id": "x"}, {"stream": "Order"}, {"time": "now"}, {"extra": "[]"}, {"extra": "{"}, {"data": "{"}]
 )
-def test_an_unreadable_envelope_is_an_error_of_ours(shop: Catalog, fields: dict[str, Any]) -> None:
+def test_an_unreadable_envelope_is_an_eventkit_error(shop: Catalog, fields: dict[str, Any]) -> None:
     """For any fault in it, the sentence has the value."""
     with pytest.raises(UndecodableEvent):
         shop.decode(an_encoded(**fields))
@@ -210,7 +210,7 @@ def test_bad_names_and_classes_are_refused(shop: Catalog, register: Callable[[An
         register(shop)
 
 
-def test_an_annotation_that_never_resolves_is_an_error_of_ours() -> None:
+def test_an_annotation_that_never_resolves_is_an_eventkit_error() -> None:
     """It says which name is missing."""
     catalog = Catalog("shop")
 

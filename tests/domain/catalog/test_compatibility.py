@@ -111,7 +111,7 @@ CHANGES: list[tuple[Fields, Fields, str, str]] = [
 
 
 @pytest.mark.parametrize(("old", "new", "events", "readers"), CHANGES)
-def test_a_change_within_a_version_is_told_to_whom_it_breaks(
+def test_a_change_within_a_version_names_the_readers_it_breaks(
     old: Fields, new: Fields, events: str, readers: str
 ) -> None:
     """Each finding is a sentence with the type, its version, the field and the remedy."""
@@ -192,7 +192,7 @@ def with_another() -> Catalog:
 
 
 @pytest.mark.parametrize(("old", "new", "events", "readers"), [pytest.param(*case[1:], id=case[0]) for case in TYPES])
-def test_a_change_of_types_is_told_to_whom_it_breaks(
+def test_a_change_of_types_names_the_readers_it_breaks(
     old: Callable[[], Description], new: Callable[[], Description], events: str, readers: str
 ) -> None:
     """Versions, names, topics: stored events and running consumers depend on them."""
@@ -253,7 +253,7 @@ THEIRS = Annotated[str, Personal(subject="who", kind="customer")]
     ],
 )
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_field_that_is_not_sealed_any_more_is_told(before: Any, after: Any, said: str, version: int) -> None:
+def test_a_field_that_is_no_longer_sealed_is_reported(before: Any, after: Any, said: str, version: int) -> None:
     """In the same version and in a new one; a field that is gone, or comes to be personal, is told to nobody."""
     old = described([("who", str), ("name", before), ("gone", OWN)])
 

@@ -142,7 +142,7 @@ def test_a_field_that_json_cannot_hold_is_refused_at_registration(kind: Any) -> 
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"[]", b"null", b'{"amount":true}', b'{"amount":"x"}', b"{}", b"\xff", '{"amount":"\ud800"}']
 )
-def test_undecodable_data_is_an_error_of_ours(data: bytes | str) -> None:
+def test_undecodable_data_is_an_eventkit_error(data: bytes | str) -> None:
     """The sentence names the class and shows the data."""
     with pytest.raises(UndecodableEvent, match="Price cannot be made from"):
         Codec(Price).decode(data)

@@ -90,7 +90,7 @@ def test_unhandled_types_advance_and_are_counted(url: str) -> None:
     assert checkpoints(url) == {"order-1": (2, False)}
 
 
-def test_a_handler_deletes_its_row_and_a_later_event_begins_anew(url: str) -> None:
+def test_a_handler_deletes_its_row_and_a_later_event_starts_a_new_one(url: str) -> None:
     """DELETE deletes; the next event of that key gets the table's defaults, also within one batch."""
     apply(url, [*orders("order-1", 2), message("order-1", 3, Left("ann"))])
     assert rows(url) == []
@@ -163,7 +163,7 @@ def test_a_gap_that_the_store_cannot_fill_holds_the_stream(url: str) -> None:
     assert done.counters.parked == 3
 
 
-def test_a_held_stream_goes_on_when_the_missing_event_comes(url: str) -> None:
+def test_a_held_stream_continues_when_the_missing_event_comes(url: str) -> None:
     """Late is not lost: nobody need redrive a gap."""
     events = orders("order-1", 6)
 
@@ -173,7 +173,7 @@ def test_a_held_stream_goes_on_when_the_missing_event_comes(url: str) -> None:
     assert (letters(url), checkpoints(url)) == ([], {"order-1": (6, False)})
 
 
-def test_a_held_stream_goes_on_at_the_next_start_when_the_store_has_the_events(url: str) -> None:
+def test_a_held_stream_continues_at_the_next_start_when_the_store_has_the_events(url: str) -> None:
     """A gap is looked at again without a new message."""
     events = orders("order-1", 4)
     apply(url, events[:1], events[2:])

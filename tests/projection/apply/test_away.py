@@ -23,7 +23,7 @@ def _handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("away", AWAY, ids=lambda make: f"{type(make()).__name__} {make()}"[:40])
-def test_streams_wait_and_go_on_by_themselves(url: str, away: Callable[[], Exception]) -> None:
+def test_streams_wait_and_continue_by_themselves(url: str, away: Callable[[], Exception]) -> None:
     """Nothing is parked and nothing is acknowledged meanwhile, and the order is kept."""
     api = Api()
     batch = [event for number in range(20) for event in orders(f"order-{number}", 3, customer=f"c{number}")]
@@ -53,7 +53,7 @@ def test_one_stream_at_a_time_is_tried_each_time_another_one(url: str) -> None:
     assert sorted(api.calls[:5]) == ["c0", "c1", "c2", "c3", "c4"]
 
 
-def test_events_of_other_types_go_on(url: str) -> None:
+def test_events_of_other_types_are_applied(url: str) -> None:
     """Those of other streams, and those before the event that waits; events behind it wait with it."""
     api = Api()
     api.away = AWAY[0]

@@ -135,7 +135,7 @@ def test_a_redrive_while_a_projector_parks_the_same_stream(url: str, desk: Desk)
     assert (letters(url), checkpoints(url)) == ([], {"order-1": (6, False)})
 
 
-def test_a_discard_steps_past_the_event_and_those_behind_go_on(url: str, desk: Desk) -> None:
+def test_a_discard_steps_past_the_event_and_later_ones_are_applied(url: str, desk: Desk) -> None:
     """The event takes no effect, also when it is delivered again; the rest does."""
     assert desk.discard(cause="failed") == [(3, True)]
 
@@ -177,7 +177,7 @@ def test_giving_up_a_gap_steps_over_the_missing_events(url: str, desk: Desk) -> 
     ]
 
 
-def test_a_fork_is_removed_and_the_stream_goes_on(url: str, desk: Desk) -> None:
+def test_a_fork_is_removed_and_the_stream_continues(url: str, desk: Desk) -> None:
     """Its place is taken by the applied event."""
     apply(url, orders("order-2", 2))
     other = message("order-2", 2, Ordered("bob", 1), event_id=uuid.uuid4())

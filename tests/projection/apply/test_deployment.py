@@ -38,7 +38,7 @@ def test_an_error_that_lasts_stops_the_projection_and_says_why(url: str, state: 
     assert letters(url) == []
 
 
-def test_it_goes_on_where_it_was_when_that_is_mended(url: str) -> None:
+def test_it_continues_where_it_was_after_the_repair(url: str) -> None:
     """Nothing was lost, nothing is applied twice."""
     _refuse(url, "42703")
     with pytest.raises(EventkitError):

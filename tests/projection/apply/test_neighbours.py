@@ -187,7 +187,7 @@ def test_streams_whose_row_another_process_has_locked_are_set_aside(url: str) ->
     assert rows(url) == [("a", 61, 61), ("b", 61, 61)]
 
 
-def test_a_locked_stream_waits_in_bounded_memory_and_that_is_said(
+def test_a_locked_stream_waits_in_bounded_memory_and_is_logged(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Beyond the bound nothing more is received, which the log says once; later all of it is applied, in order."""

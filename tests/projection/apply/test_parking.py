@@ -175,7 +175,7 @@ def test_undecodable_data_of_a_handled_type_is_parked(url: str, data: bytes) -> 
     assert rows(url, "select data from eventkit.dead_letters") == [(data,)]
 
 
-def test_undecodable_data_of_an_unhandled_type_is_nobodys_business(url: str) -> None:
+def test_undecodable_data_of_an_unhandled_type_is_ignored(url: str) -> None:
     """It advances, unread."""
     bad = message("order-1", 1, Noted())
     bad.value = b"{"

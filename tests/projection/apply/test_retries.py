@@ -22,7 +22,7 @@ def bug() -> Exception:
     return ValueError("a bug")
 
 
-def test_while_an_event_waits_for_its_next_attempt_the_others_go_on(url: str) -> None:
+def test_while_an_event_waits_for_its_next_attempt_the_others_are_applied(url: str) -> None:
     """Those of other streams and of its own type; later events of the stream wait, in order."""
     api = Api()
     api.away = bug
@@ -97,7 +97,7 @@ def test_an_error_that_is_named_in_park_on_parks_at_its_first_failure(
     assert len(api.calls) == 1
 
 
-def test_a_success_between_two_failures_begins_the_count_anew(url: str) -> None:
+def test_a_success_between_two_failures_resets_the_count(url: str) -> None:
     """An event that fails twice, then an event behind it that does: each has all of its attempts."""
     api = Api()
     source = Given(orders("order-1", 3))

@@ -88,7 +88,7 @@ def test_a_type_that_is_read_is_not_retired() -> None:
         shop.retired("Ordered")
 
 
-def test_an_unknown_type_that_comes_is_told_of_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_type_is_logged_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Producers may be ahead of a projector that runs: it passes their new types, and says so."""
     running = apply(url, [message("order-1", v, Noted(), ce_type="Refunded") for v in (1, 2)])
 

@@ -162,7 +162,7 @@ def test_a_batch_may_set_numbers_of_several_types_in_one_column(board_url: str) 
     assert letters(board_url) == []
 
 
-def test_a_deleted_row_begins_anew_with_the_databases_defaults(board_url: str) -> None:
+def test_a_deleted_row_starts_again_with_the_databases_defaults(board_url: str) -> None:
     """Also those that only the database knows."""
     board = TableProjection("board", shop, table=BOARD, key=("origin", "day"))
 

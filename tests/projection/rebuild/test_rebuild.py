@@ -66,7 +66,7 @@ def test_a_rebuilt_read_model_is_the_fold_of_all_events(url: str) -> None:
     )
 
 
-def test_a_projector_goes_on_where_the_rebuild_was(url: str) -> None:
+def test_a_projector_continues_where_the_rebuild_ended(url: str) -> None:
     """Events that the old generation applied are duplicates to the new one, and later events are applied once."""
     record(url, orders("order-1", 3))
     with projector(url) as running:
@@ -79,7 +79,7 @@ def test_a_projector_goes_on_where_the_rebuild_was(url: str) -> None:
     assert running.counters.duplicates == 3
 
 
-def test_from_the_store_a_projector_goes_on_behind_a_first_rebuild(url: str) -> None:
+def test_from_the_store_a_projector_continues_behind_a_first_rebuild(url: str) -> None:
     """A projection that was never run begins with its rebuild: its position is that of the store then."""
     record(url, orders("order-1", 3))
 
@@ -131,7 +131,7 @@ def test_grants_indexes_and_views_of_the_live_table_survive_the_swap(url: str) -
     execute(url, "drop role reader", "drop role keeper")
 
 
-def test_a_second_rebuild_is_refused_and_told_of_the_first(url: str) -> None:
+def test_a_second_rebuild_is_refused_with_the_name_of_the_first(url: str) -> None:
     """One rebuild of a projection at a time."""
     with psycopg.connect(url, autocommit=True, application_name="the first") as first:
         Rebuilds("eventkit").lock(first, "totals")
@@ -155,7 +155,7 @@ def test_an_event_that_fails_keeps_the_rebuild_from_being_swapped_in(url: str) -
     assert rebuild(url).parked == 1
 
 
-def test_mended_handlers_apply_parked_events(url: str) -> None:
+def test_repaired_handlers_apply_parked_events(url: str) -> None:
     """A rebuild reads everything again, so the letters of the old generation go with it."""
     record(url, [message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)])
     apply(url, [message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)])
@@ -377,7 +377,7 @@ def test_a_snapshot_sees_the_old_rows_until_its_end_when_rows_are_merged(url: st
 
 
 @pytest.mark.both_postgres
-def test_identities_go_on_behind_merged_rows(url: str) -> None:
+def test_identities_continue_behind_merged_rows(url: str) -> None:
     """The shadow has drawn numbers of its own: rows of the live table keep theirs, new ones get the next."""
     execute(url, "alter table totals add number int generated always as identity unique")
     record(url, *(orders(f"order-{name}", 1, customer=name) for name in "abc"))

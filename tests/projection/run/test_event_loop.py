@@ -84,7 +84,7 @@ def test_an_interrupted_call_is_cancelled_and_may_clean_up(loop: EventLoop, monk
     assert loop.run(value(1)) == 1
 
 
-def test_a_blocked_loop_is_said_with_the_place_and_does_not_hold_up_the_end(
+def test_a_blocked_loop_is_logged_with_its_place_and_does_not_delay_the_end(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Somebody who waits looks at it; a request to stop is heard."""

@@ -49,7 +49,7 @@ def test_a_projection_that_cannot_begin_waits_and_begins_when_it_can(url: str, t
     assert log.count(" waits: ") == 1, log
 
 
-def test_a_swap_to_a_newer_version_ends_nobodys_work(url: str) -> None:
+def test_a_swap_to_a_newer_version_ends_no_other_projection(url: str) -> None:
     """The old code waits, and says which version is to be started in its place."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store") as process:
@@ -122,7 +122,7 @@ def test_exit_on_rebuild_ends_with_1(url: str, when: str) -> None:
         assert old.wait(60) == 1
 
 
-def test_a_deleted_projection_ends_alone_and_is_not_made_anew(url: str) -> None:
+def test_a_deleted_projection_ends_alone_and_is_not_created_again(url: str) -> None:
     """The other goes on; where none is left, the process ends with 1."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store") as process:

@@ -120,7 +120,7 @@ def test_a_kill_between_two_attempts_parks_nothing_and_the_next_process_makes_al
     wait_until(lambda: done(url) == [("ann",), ("bob",)], timeout=LONG)
 
 
-def test_streams_that_are_tried_again_are_told_of_while_no_breaker_is_open(url: str) -> None:
+def test_retried_streams_are_reported_while_no_breaker_is_open(url: str) -> None:
     """By the policy's own pause."""
     api = Api()
     api.away = lambda: ValueError("a bug")

@@ -279,7 +279,7 @@ def test_placeholders_are_numbered_once_for_each_name() -> None:
 
 
 @pytest.mark.parametrize("statement", ["select %s", "select 5 % 3"])
-def test_a_placeholder_without_a_name_is_a_fault_of_ours(statement: str) -> None:
+def test_a_placeholder_without_a_name_is_an_internal_error(statement: str) -> None:
     """It could not be told from the others."""
     with pytest.raises(ValueError, match="has no name"):
         numbered(statement)

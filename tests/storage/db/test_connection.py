@@ -251,7 +251,7 @@ def test_errors_of_a_statement_are_not_translated(database_url: str) -> None:
         session.execute("select 1 / 0")
 
 
-def test_a_lost_connection_is_said_to_be_lost(database_url: str) -> None:
+def test_a_lost_connection_is_its_own_error(database_url: str) -> None:
     """A statement on a connection that is gone raises DatabaseUnavailable, first and every later time."""
     session = connect(database_url, name="test", autocommit=True)
     alter(database_url, f"select pg_terminate_backend({session.info.backend_pid})")
@@ -261,7 +261,7 @@ def test_a_lost_connection_is_said_to_be_lost(database_url: str) -> None:
             session.execute("select 1")
 
 
-def test_a_wrong_password_is_said_and_not_shown() -> None:
+def test_a_wrong_password_is_an_error_that_does_not_show_it() -> None:
     """The message names the user and where a password comes from."""
     with EmbeddedPostgres(durable=False) as server:
         alter(server.url, f"create role shop login password '{SECRET}'")

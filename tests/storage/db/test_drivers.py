@@ -372,7 +372,7 @@ def test_a_transaction_that_has_failed_already_takes_no_event(driver: ServiceDri
     assert written(database_url) == {}
 
 
-def test_tables_that_are_missing_are_said_with_the_command(driver: ServiceDriver, empty_database_url: str) -> None:
+def test_missing_tables_are_an_error_with_the_command(driver: ServiceDriver, empty_database_url: str) -> None:
     """42P01 of every driver says which command to run."""
 
     async def work() -> None:

@@ -134,7 +134,7 @@ def test_a_pooler_that_keeps_sessions_apart_is_taken(database_url: str, room: Pa
         assert session.execute("show work_mem").fetchone() == ("9MB",)
 
 
-def test_a_shared_session_keeps_nothing_of_ours(database_url: str, room: Path) -> None:
+def test_a_shared_session_keeps_no_setting_of_eventkit(database_url: str, room: Path) -> None:
     """A command that a transaction pooler serves leaves the server's sessions, which are others' too, as they were."""
     with pooled(database_url, room, "transaction") as url:
         connect(url, name="test", schema=None).close()

@@ -115,7 +115,7 @@ def test_a_sessions_nested_transaction_takes_its_events_back(database_url: str, 
     assert written(database_url) == {ORDER: [1, 3]}
 
 
-def test_a_session_with_several_binds_is_told_which(database_url: str, engine: Engine) -> None:
+def test_a_session_with_several_binds_gets_an_error_with_the_argument(database_url: str, engine: Engine) -> None:
     """`bind_arguments` say it; without them the error does."""
     with Session(binds={Order: engine}) as session:
         with pytest.raises(UnsupportedConnection, match="bind_arguments"):
@@ -225,7 +225,7 @@ async def test_autocommit_is_refused(database_url: str, engine: Engine, async_en
     assert written(database_url) == {}
 
 
-async def test_an_asynchronous_session_is_told_of_the_other_function(
+async def test_an_asynchronous_session_gets_the_name_of_the_other_function(
     database_url: str, engine: Engine, async_engine: AsyncEngine
 ) -> None:
     """And a synchronous one likewise: a TypeError that names it."""

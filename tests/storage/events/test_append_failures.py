@@ -199,7 +199,7 @@ def test_a_timeout_on_a_session_stays_sqlalchemys_error(database_url: str, other
 
 
 @pytest.mark.parametrize("expected", [ANY, NO_STREAM])
-def test_a_lost_connection_is_said_to_be_lost(
+def test_a_lost_connection_is_its_own_error(
     database_url: str, connection: Connection, other: Connection, expected: Expected
 ) -> None:
     """Also when it is lost in the middle of an append of several streams."""

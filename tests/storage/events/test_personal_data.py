@@ -352,7 +352,7 @@ def test_sealed_data_that_was_moved_to_another_event_is_undecodable(connection: 
         events(connection, ORDER)
 
 
-def test_a_reader_with_keys_that_looks_in_the_wrong_place_is_told_so(connection: Connection) -> None:
+def test_a_reader_with_keys_that_looks_in_the_wrong_place_gets_an_error(connection: Connection) -> None:
     """A missing row is no forgotten subject: nothing is taken for redacted by mistake."""
     store.append(connection, ADA, REGISTERED)
     connection.execute("delete from eventkit.subject_keys")

@@ -108,7 +108,7 @@ def test_readers_leave_one_row_behind_however_often_they_start(database_url: str
     assert run(database_url, "select count(*) from eventkit.readers") == [(1,)]
 
 
-def test_a_server_that_does_not_tell_its_log_s_position(own_server: EmbeddedPostgres) -> None:
+def test_a_server_that_hides_its_logs_position(own_server: EmbeddedPostgres) -> None:
     """A role that may lock needs no function of the log; one that may not is told which grant it lacks."""
     run(own_server.url, *NO_FLUSH_POSITION.split(";\n"))
     with psycopg.connect(own_server.url) as writer:

@@ -50,7 +50,7 @@ def asleep(reader: GapReader) -> bool:
 
 
 @pytest.mark.both_postgres
-def test_a_prepared_transaction_is_read_in_order_while_its_commit_goes_on(
+def test_a_prepared_transaction_is_read_in_order_during_its_commit(
     reader: GapReader, connect: Callable[[], Connection]
 ) -> None:
     """COMMIT PREPARED shows its rows long before it lets its lock go when it has files to remove; nothing overtakes."""

@@ -133,7 +133,7 @@ def _places_read_after_events(monkeypatch: pytest.MonkeyPatch) -> None:
 MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[str], None]], ...] = (
     (_no_lock, cases.test_an_append_waits_for_an_open_one_with_its_tag_and_then_sees_its_event),
     (_only_written_tags_locked, cases.test_decisions_that_write_each_others_tags_do_not_both_commit),
-    (_not_raised, partial(cases.test_a_stricter_caller_is_told_by_postgresql, level="REPEATABLE_READ")),
+    (_not_raised, partial(cases.test_a_stricter_caller_gets_postgresqls_error, level="REPEATABLE_READ")),
     (_last_event_not_looked_for, cases.test_an_event_that_a_decision_saw_and_a_savepoint_took_back_is_a_conflict),
     (_one_position_for_all, cases.test_each_tag_has_a_place_of_its_own),
     (_types_ignored, partial(cases.test_an_event_that_does_not_match_is_no_conflict, event=CourseDefined("c1"))),

@@ -173,7 +173,7 @@ def test_the_callers_own_events_count(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE_READ", "SERIALIZABLE"])
-def test_a_stricter_caller_is_told_by_postgresql(database_url: str, level: str) -> None:
+def test_a_stricter_caller_gets_postgresqls_error(database_url: str, level: str) -> None:
     """Where the snapshot hides new events, the lock of the tag ends the transaction with 40001."""
     with psycopg.connect(database_url) as other:
         enrol(other, ("c1", "s1"))
