@@ -91,7 +91,7 @@ class Backlog:
         return int(self._one("select coalesce(max(epoch), 0) from eventkit.leases"))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 a database's value

@@ -1,6 +1,6 @@
 """How fast projectors follow a topic, beside a bare consume loop, in alternating rounds.
 
-Every projection begins with an empty read model and no checkpoints, and ends with a look at the read model: a row that
+Every projection begins with an empty read model and no checkpoints, and ends with a check of the read model: a row that
 is not exactly the fold of its events ends the benchmark.
 """
 

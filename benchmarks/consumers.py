@@ -90,7 +90,7 @@ class Clock:
 
 
 class Timed:
-    """A source that tells the clock."""
+    """A source that notes times."""
 
     position = None
     ready = True

@@ -1,6 +1,6 @@
 """Topics of orders, and consumers that follow them, each in a process of its own, alone or several in a group.
 
-A projection begins with an empty read model and no checkpoints, and ends with a look at the read model.
+A projection begins with an empty read model and no checkpoints, and ends with a check of the read model.
 """
 
 import subprocess
@@ -42,7 +42,7 @@ class Consuming:
         _publish(f"kafka://{self._kafka.bootstrap}", orders)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def project(self, name: str, orders: Orders, *, processes: int = 1) -> Sample:

@@ -1,6 +1,6 @@
 """An open loop, for any contestant: writers that keep to a schedule, and a receiver at the other end.
 
-    schedule --number--> write, commit --(the contestant's road)--> receive        latency = received - committed
+    schedule --number--> write, commit --(the contestant)--> receive        latency = received - committed
 
 A contestant says how one event is written (`Opener`) and which topic it comes out of; the number of the event is in its
 data as `number-42-`, however the contestant wraps it. Numbers are unique in a run, and number n belongs to stream
@@ -29,8 +29,8 @@ Opener = Callable[[str, ExitStack], Write]
 """A module's function, called once in each writer: opens what it needs on a database."""
 
 _NUMBER = re.compile(rb"number-(\d+)-")
-_HEAD_START = 200_000_000  # nanoseconds until everybody has heard when to begin
-_PATIENCE = 20.0  # seconds after the last write until a missing event is lost
+_HEAD_START = 200_000_000  # nanoseconds until the start, which every process must know by then
+_TIMEOUT = 20.0  # seconds after the last write until a missing event is lost
 _HELD = 0.98  # of a rate, or more, is held
 _STEP = 0.9  # of the rate that the writers reached: the next rate
 
@@ -90,7 +90,7 @@ class OpenLoop:
         """Put a load on it, and wait until everything has arrived or is lost."""
         numbers = self._numbers(load)
         begin = time.monotonic_ns() + _HEAD_START
-        self._receiver.tell((numbers, begin + int((load.warm + load.seconds + _PATIENCE) * 1e9)))
+        self._receiver.tell((numbers, begin + int((load.warm + load.seconds + _TIMEOUT) * 1e9)))
         return summary(load, begin, self._write(numbers, load, begin), self._receiver.answer())
 
     def highest(self, load: Load) -> int:

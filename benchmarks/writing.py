@@ -1,6 +1,6 @@
-"""Processes that append as they are told: in which way, how many of them, how many events to a transaction, how long.
+"""Processes that append by a plan: in which way, how many of them, how many events to a transaction, how long.
 
-They live through a whole run; each is told when to begin and to end on the machine's clock.
+They live through a whole run; each gets the time of its start and its end on the machine's clock.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from benchmarks.writers import WAYS
 
 STREAMS = 1_000
 _WARM = 20  # transactions before the clock starts
-_HEAD_START = 0.05  # seconds until all writers have heard when to begin
+_HEAD_START = 0.05  # seconds until the start, which all writers must know by then
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class Writers:
 
 
 def write(pipe: Connection, url: str) -> None:
-    """Be a writer: append as told until told no more."""
+    """Be a writer: append as each order says, until there are none."""
     while told := pipe.recv():
         way, batch = told
         with ExitStack() as open_:

@@ -52,7 +52,7 @@ async def events(order: str, last_event_id: Annotated[int, Header()] = 0) -> Str
 
 
 async def messages(order: str, after: int) -> AsyncIterator[bytes]:
-    """Yield an order's events; a browser that connects again sends the last id, and goes on from there."""
+    """Yield an order's events; a browser that connects again sends the last id, and resumes from there."""
     stream = shop.stream("order", order)
     async with store.subscribe(load_settings().require_database(), after=after, categories=["order"]) as subscription:
         async for envelope in subscription:

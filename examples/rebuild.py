@@ -1,4 +1,4 @@
-"""A read model is made anew while it is served: its fold changes, and every event is folded again from the first.
+"""A read model is rebuilt while it is served: its fold changes, and every event is folded again from the first.
 
 $ python -m eventkit.embedded                                # or a PostgreSQL of yours; paste the lines it prints
 $ eventkit db upgrade

@@ -1,4 +1,4 @@
-"""eventkit as operators run it: a process of its own, to be killed, hung, asked to end and started anew."""
+"""eventkit as operators run it: a process of its own, to be killed, hung, asked to end and restarted."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ class EventkitProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it; the log goes on where it was."""
+        """Start it; the log is continued."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self._given, cwd=ROOT, stderr=log)
 
@@ -62,7 +62,7 @@ class EventkitProcess:
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self.signal(signal.SIGCONT)
 
     def terminate(self) -> None:

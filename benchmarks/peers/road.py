@@ -13,7 +13,7 @@ from eventkit.embedded.guard import Command, Guard, tail
 from tests.servers import ServerFailed
 
 OUTBOX = "outbox"  # the table's name, wherever it can be chosen
-_PATIENCE = 60.0  # seconds for a start or an end
+_TIMEOUT = 60.0  # seconds for a start or an end
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Road(Protocol):
         """Return the process that is measured."""
 
     def start(self) -> None:
-        """Start it, or go on after `stop`; return when events can be written."""
+        """Start it, or continue after `stop`; return when events can be written."""
 
     def stop(self) -> None:
         """Let it come to a clean end, or rest."""
@@ -77,9 +77,9 @@ class ProcessRoad:
         """Send SIGTERM, and in the end SIGKILL."""
         self.check()
         self.guard.signal(self.pid, signal.SIGTERM)
-        if not self.guard.wait(self.pid, timeout=_PATIENCE):
+        if not self.guard.wait(self.pid, timeout=_TIMEOUT):
             self.guard.signal(self.pid, signal.SIGKILL)
-            self.guard.wait(self.pid, timeout=_PATIENCE)
+            self.guard.wait(self.pid, timeout=_TIMEOUT)
 
     def spawn(self, arguments: Sequence[str]) -> None:
         """Start a program, whose output is the log."""
@@ -113,9 +113,9 @@ class Condition(Protocol):
 
 def wait(condition: Condition, what: str, road: Road) -> None:
     """Wait until a condition holds, as long as the process lives."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
         road.check()
         if time.monotonic() > deadline:
-            raise ServerFailed(f"{what}: not there within {_PATIENCE:g} s")
+            raise ServerFailed(f"{what}: not there within {_TIMEOUT:g} s")
         time.sleep(0.05)

@@ -38,7 +38,7 @@ class PeersRun:
     def turns(self, rounds: int) -> Iterator[str]:
         """Let each have its turn in each round; yield who is next. One that was stopped is not asked again.
 
-        Before them one has a turn that counts for nothing: a broker that compiles itself meanwhile is nobody's fault.
+        Before them one has a turn that counts for nothing: a broker that compiles itself meanwhile must not count.
         """
         yield f"warming up the servers: {self.contestants[0].title}"
         self._turn(self.contestants[0])

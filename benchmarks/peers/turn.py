@@ -17,7 +17,7 @@ from benchmarks.servers import Kafka
 from tests.servers.postgres import PostgresServer, by_tcp
 
 _WARM_UP = STREAMS  # events before a backlog, so that all is connected
-_PATIENCE = 120.0  # seconds for the warm-up to come through
+_TIMEOUT = 120.0  # seconds for the warm-up to come through
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Ground(msgspec.Struct, frozen=True):
         with self._turn(contestant) as (place, road), Topic(place.bootstrap, place.topic) as topic:
             road.start()
             numbers = contend(contestant.outbox.inserter(place), place.database_url, seconds)
-            topic.wait(len(numbers), road, limit=_PATIENCE)
+            topic.wait(len(numbers), road, limit=_TIMEOUT)
             road.stop()
             return topic.delivered(numbers)
 
@@ -95,6 +95,6 @@ class Ground(msgspec.Struct, frozen=True):
             write = opener(contestant.outbox.inserter(place))(place.database_url, open_)
             for number in range(_WARM_UP):
                 write(number)
-        if not topic.wait(_WARM_UP, road, limit=_PATIENCE):
-            raise TimeoutError(f"{contestant.title}: the warm-up has not come through within {_PATIENCE:g} s")
+        if not topic.wait(_WARM_UP, road, limit=_TIMEOUT):
+            raise TimeoutError(f"{contestant.title}: the warm-up has not come through within {_TIMEOUT:g} s")
         road.stop()

@@ -50,7 +50,7 @@ class Topic:
         return sum(self._consumer.get_watermark_offsets(place, timeout=30)[1] for place in places)
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the client."""
         self._consumer.close()
 
 

@@ -65,7 +65,7 @@ class Store:
         return int(self._one("select coalesce(sum(epoch), 0) from eventkit.leases"))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _fill(self) -> None:

@@ -1,4 +1,4 @@
-"""eventkit's road to each broker beside that client's own fastest confirmed way, in the same run.
+"""eventkit's transport to each broker beside that client's own fastest confirmed way, in the same run.
 
 A broker is a module here: how its client alone publishes with confirmations and consumes with acknowledgements, the
 same messages in the same form to the same kind of topic or queue. `ours` is the transport seam.

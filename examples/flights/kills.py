@@ -14,7 +14,7 @@ from examples.flights.processes import DemoFailed, Processes
 from examples.flights.state import State
 
 ATTEMPTS = 10
-PATIENCE = 30.0
+TIMEOUT = 30.0  # seconds
 
 Wait = Callable[[Callable[[], bool], float], bool]  # wait for a condition, so many seconds; whether it came
 
@@ -28,12 +28,12 @@ class Kill:
     caught_up: int  # when all that had been recorded up to the first work of the process that came after was applied
 
     def disturbed(self, sample: Timed) -> bool:
-        """Tell whether a sample was under way in between."""
+        """Return whether a sample was under way in between."""
         return sample.committed < self.caught_up and sample.visible > self.at
 
 
 class Killer:
-    """Kills processes and sees that others go on."""
+    """Kills processes and checks that the others continue."""
 
     def __init__(self, processes: Processes, state: State, wait: Wait) -> None:
         """Kill among these."""
@@ -57,28 +57,28 @@ class Killer:
         )
 
     def _pending(self) -> int:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (
             last := self._state.last_pending()
         ) is None:  # without a pause: the outbox is not empty for milliseconds only
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the outbox was empty for {PATIENCE:.0f} s: the writers have stopped")
+                raise DemoFailed(f"the outbox was empty for {TIMEOUT:.0f} s: the writers have stopped")
         return last
 
     def _left(self, victim: str, last: int) -> bool:
-        """Tell whether something waited; when the relay is dead, nothing leaves the outbox."""
+        """Return whether something waited; when the relay is dead, nothing leaves the outbox."""
         return self._state.pending_up_to(last) if victim == "relay" else self._state.last_pending() is not None
 
     def _goes_on(self, victim: str, last: int, applied: int) -> None:
-        published = self._wait(lambda: not self._state.pending_up_to(last), PATIENCE)
+        published = self._wait(lambda: not self._state.pending_up_to(last), TIMEOUT)
         if victim == "relay" and not published:
             raise DemoFailed(
-                f"a new relay has not published within {PATIENCE:.0f} s what the killed one left in the outbox"
+                f"a new relay has not published within {TIMEOUT:.0f} s what the killed one left in the outbox"
             )
-        if victim == "projector" and not self._wait(lambda: self._state.applied() > applied, PATIENCE):
-            raise DemoFailed(f"a new projector has applied nothing within {PATIENCE:.0f} s of the kill")
+        if victim == "projector" and not self._wait(lambda: self._state.applied() > applied, TIMEOUT):
+            raise DemoFailed(f"a new projector has applied nothing within {TIMEOUT:.0f} s of the kill")
 
     def _caught_up(self) -> int:
         recorded = self._state.recorded()
-        self._wait(lambda: self._state.applied() >= recorded, PATIENCE)
+        self._wait(lambda: self._state.applied() >= recorded, TIMEOUT)
         return time.monotonic_ns()

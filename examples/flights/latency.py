@@ -73,7 +73,7 @@ class Watcher:
     """Holds the samples that are under way."""
 
     def __init__(self, connection: "psycopg.Connection[tuple[str, int]]", schema: str, projections: int) -> None:
-        """Prepare to look at all read models' checkpoints."""
+        """Prepare to read the checkpoints of all read models."""
         self._connection = connection
         self._schema = sql.Identifier(schema)
         self._projections = projections

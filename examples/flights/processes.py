@@ -22,7 +22,7 @@ PROJECTOR = (*EVENTKIT, "projector", "run", "examples.flights.read_models:projec
 
 
 class DemoFailed(EventkitError):
-    """The demo cannot go on."""
+    """The demo cannot continue."""
 
 
 class Processes:

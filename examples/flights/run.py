@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 KILLS = ((0.25, "relay"), (0.45, "projector"), (0.65, "relay"))  # when so much is written
 MARGIN = 0.19  # of the flights may be written while others take a victim's place
-GLANCE = 0.1  # seconds between two looks at everything
+POLL_INTERVAL = 0.1  # seconds between two polls of all figures
 START = 60.0  # seconds for the first flight to come through
-STANDSTILL = 30.0  # seconds without any progress, after which missing events count as lost
+STALL_TIMEOUT = 30.0  # seconds without any progress, after which missing events count as lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class Demo:
         """Wait for the last event; when nothing moves any more, missing events are lost."""
         while not self._arrived():
             before = self._progress()
-            if not self._wait(partial(self._moved, before), STANDSTILL):
+            if not self._wait(partial(self._moved, before), STALL_TIMEOUT):
                 return
 
     def _begun(self, flights: float) -> bool:
@@ -193,7 +193,7 @@ class Demo:
             self._screen.show(*self._progress())
             self._processes.check()
             self._crew.check()
-            time.sleep(GLANCE)
+            time.sleep(POLL_INTERVAL)
         return done
 
 

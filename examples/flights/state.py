@@ -29,7 +29,7 @@ TORN = """
 
 
 class State:
-    """Looks at the run's tables, each time anew."""
+    """Reads the run's tables at each call."""
 
     def __init__(self, connection: "psycopg.Connection[Any]", schema: str) -> None:
         """Look through an autocommit connection."""
@@ -42,7 +42,7 @@ class State:
         return position
 
     def pending_up_to(self, position: int) -> bool:
-        """Tell whether the outbox still has events up to a position."""
+        """Return whether the outbox still has events up to a position."""
         return bool(self._one(PENDING_UP_TO, position)[0])
 
     def applied(self) -> int:

@@ -2,7 +2,7 @@
 
 Every twentieth flight is recorded step by step, a transaction each, other flights in between. Every twenty-fifth is
 first tried in a transaction that is rolled back, row and events: nothing of it may ever be seen. Of every tenth
-transaction the latency watcher is told when `commit()` had returned.
+transaction the latency watcher gets the time when `commit()` returned.
 """
 
 import time
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEPWISE_EVERY = 20
 ROLLED_BACK_EVERY = 25
 SAMPLED_EVERY = 10
-HELD_BACK = 0.01  # seconds between two reads of the allowed number
+POLL_INTERVAL = 0.01  # seconds between two reads of the allowed number
 STEPS_WAITING = 10  # a step is recorded when this many wait behind it
 
 
@@ -78,7 +78,7 @@ def paced(share: Share, allowed: "Synchronized[float]") -> Iterator[Flight]:
     due = time.monotonic()
     for number, flight in enumerate(share.flights):
         while number >= allowed.value * len(share.flights):
-            time.sleep(HELD_BACK)
+            time.sleep(POLL_INTERVAL)
             due = time.monotonic()
         time.sleep(max(0.0, due - time.monotonic()))
         yield flight

@@ -1,4 +1,4 @@
-"""A fold whose every part a test may change: this file is copied, edited and imported anew."""
+"""A fold whose every part a test may change: this file is copied, edited and imported again."""
 
 import functools
 from collections.abc import Callable

@@ -114,7 +114,7 @@ def test_who_has_no_keys_neither_uses_nor_keeps_a_snapshot(connection: psycopg.C
 
 
 def test_a_snapshot_waits_for_nobody_who_is_forgetting(connection: psycopg.Connection, database_url: str) -> None:
-    """A save that needs no key goes on; the snapshot is left for the next one."""
+    """A save that needs no key continues; the snapshot is left for the next one."""
     known = customers()
     loaded = known.load(connection, ADA)
     connection.commit()
@@ -127,7 +127,7 @@ def test_a_snapshot_waits_for_nobody_who_is_forgetting(connection: psycopg.Conne
 
 
 def test_a_state_that_may_hold_personal_data_must_say_where() -> None:
-    """Marked, or said to hold none; otherwise a snapshot would keep it in plain text."""
+    """Marked, or declared to hold none; otherwise a snapshot would keep it in plain text."""
     store = EventStore(crm, master_keys=MASTERS)
     plain = Decider(Visits, visit, count)
 

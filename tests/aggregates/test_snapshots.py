@@ -194,7 +194,7 @@ FAILURES = {
 def test_a_snapshot_that_cannot_be_written_costs_nobody_a_save(
     session: Session, database_url: str, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
-    """The transaction goes on, the events are committed, and the log says why there is no snapshot."""
+    """The transaction continues, the events are committed, and the log says why there is no snapshot."""
     orders = kept(1)
     order = orders.new(1)
     order.add("tea")

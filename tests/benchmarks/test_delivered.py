@@ -44,7 +44,7 @@ def test_missing_repeated_and_disordered_messages_are_counted(kafka: KafkaServer
 
 
 def test_an_event_without_its_streams_key_is_refused(kafka: KafkaServer | GivenKafka, topic: str) -> None:
-    """Without the key its order would be nobody's, and the comparison worth nothing."""
+    """Without the key it has no order, and the comparison would be worth nothing."""
     send(kafka, topic, [STREAMS], key="somebody-{}")
 
     with Topic(kafka.bootstrap, topic) as read, pytest.raises(ServerFailed, match="somebody-0"):

@@ -191,7 +191,7 @@ def test_a_broker_address_that_leads_nowhere(
 
 
 def test_a_projector_whose_topic_is_missing_says_how_to_create_it(url: str, kafka: KafkaServer | GivenKafka) -> None:
-    """It would wait for ever for a topic that nobody makes."""
+    """It would wait forever for a topic that nobody creates."""
     topic = f"shop.{uuid.uuid4().hex[:8]}"
 
     said = refused(*PROJECTOR, "--topic", topic, database=url, transport=kafka.url)

@@ -43,7 +43,7 @@ def test_a_release_that_breaks_nothing_exits_with_0(tmp_path: Path) -> None:
 
 
 def test_a_breaking_release_is_described_and_exits_with_1() -> None:
-    """Each line is a sentence that begins with whom it concerns; either concern can be asked for alone."""
+    """Each line is a sentence that begins with the readers it concerns; each kind of reader can be checked alone."""
     old = exported(version=2, renamed_from=["Placed"])
 
     both = run("check", SHOP, "--against", "-", given=old)

@@ -123,7 +123,7 @@ def test_an_operators_own_object_is_reported_and_no_fault(database_url: str, cha
 
 
 def test_a_publication_of_eventkits_tables_is_reported(database_url: str) -> None:
-    """Debezium makes one of all tables unless it is told not to: no fault, it may be meant."""
+    """Debezium makes one of all tables by default: no fault, it may be intended."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create publication everything for all tables")
 

@@ -116,7 +116,7 @@ def test_a_downgrade_asks_first(database_url: str) -> None:
 
 
 def test_sql_needs_no_database() -> None:
-    """The statements are printed for an operator, in the schema that is asked for."""
+    """The statements are printed for an operator, in the requested schema."""
     done = eventkit("--schema", "records", "db", "sql")
 
     assert done.returncode == 0

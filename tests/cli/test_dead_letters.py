@@ -216,7 +216,7 @@ def test_a_name_that_nobody_has_is_a_mistake(url: str, command: str) -> None:
 
 
 def test_the_payload_is_shown_without_json_too(url: str) -> None:
-    """A table has no room for it: each letter is told line by line."""
+    """A table has no room for it: each letter is printed line by line."""
     shown = run(url, "list", "--payload")
 
     assert shown.exit_code == 0
@@ -262,7 +262,7 @@ def test_new_data_is_checked_before_it_takes_the_old_ones_place(url: str, tmp_pa
 
 
 def test_the_log_names_the_operator_and_the_action(url: str) -> None:
-    """The newest first, payload only when asked for."""
+    """The newest first, payload only on request."""
     run(url, "edit", "2", "--data", "-", "--yes", "--as", "bob", answer='{"customer": "bob", "amount": 2}')
     run(url, "discard", "--stream", "order-2", "--yes", "--as", "ann")
 

@@ -36,7 +36,7 @@ def doctor(database_url: str, transport_url: str, *arguments: str) -> tuple[int,
 
 
 def started(database_url: str, transport_url: str, topic: str) -> list[subprocess.CompletedProcess[str]]:
-    """Start a relay and a projector, which shall end at once."""
+    """Start a relay and a projector that must end at once."""
     urls = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": transport_url}
     commands = ["relay", "run"], ["projector", "run", "examples.quickstart:totals", "--topic", topic]
     return [

@@ -185,7 +185,7 @@ def test_a_full_disk_is_a_one_sentence_error() -> None:
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
-    """`eventkit db sql | head -1`: nothing is said."""
+    """`eventkit db sql | head -1`: no error is printed."""
     reader, writer = os.pipe()
     os.close(reader)
     code, said = outcome(["db", "sql"], stdout=writer)

@@ -98,12 +98,12 @@ def test_an_exact_status_reads_everything(url: str) -> None:
     ],
 )
 def test_a_dry_run_counts_up_to_a_limit(url: str, command: tuple[str, ...], said: str) -> None:
-    """And is said to be more."""
+    """The output says that there are more."""
     assert said in run(url, *command).output
 
 
 def test_a_redrive_asks_for_all_of_them_page_by_page(url: str) -> None:
-    """Pages hold 10,000 letters; a stream that lies on two of them is asked for once."""
+    """Pages hold 10,000 letters; a stream on two of them is requested once."""
     run(url, "dead-letters", "redrive", "--all", "--yes", "--wait", "0", "--json")
 
     assert rows(url, "select count(*) from eventkit.redrives") == [(6_000,)]
@@ -119,7 +119,7 @@ def test_a_discard_goes_through_all_pages(url: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pruning_goes_beyond_the_count(url: str) -> None:
-    """The count is a look at the oldest events, the pruning takes all that are old enough."""
+    """The count reads the oldest events, the pruning takes all that are old enough."""
     shown = run(url, "events", "prune", "--sent", "--older-than", "1d", "--yes")
 
     assert shown.output.splitlines()[-1] == "60,000 events pruned"

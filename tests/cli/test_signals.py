@@ -139,7 +139,7 @@ def test_while_it_stands_by(
 def test_while_the_database_is_frozen(
     command: tuple[str, ...], own_postgres: EmbeddedPostgres, embedded_kafka: EmbeddedKafka, log: Path
 ) -> None:
-    """A statement that gets no answer is left behind, and said to be."""
+    """A statement that gets no answer is abandoned, and the log says so."""
     with run(command, own_postgres.url, embedded_kafka.url, log) as running:
         running.says("reads shop.order" if command is PROJECTOR else "holding")
         frozen = sessions(own_postgres.url)
@@ -169,7 +169,7 @@ def test_while_it_waits_for_the_database_to_come_back(
 
 
 def test_the_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    """Even where the first is not heard: here the projection's module never comes to an end."""
+    """Even where the first has no effect: here the projection's module never ends."""
     (tmp_path / "endless.py").write_text("import time\nprint('here', flush=True)\nwhile True: time.sleep(1)\n")
     program = "import sys; sys.path.insert(0, sys.argv.pop()); from eventkit.cli import main; main()"
     arguments = ["projector", "run", "endless:model", "--from", "store", str(tmp_path)]

@@ -51,7 +51,7 @@ def as_kafka_has_it(event: EncodedEvent) -> KafkaMessage:
 
 @given(events)
 def test_the_sdk_reads_our_messages(event: EncodedEvent) -> None:
-    """Every message of ours is a valid CloudEvent 1.0 for the official SDK, with the same attributes and data."""
+    """Every message of eventkit is a valid CloudEvent 1.0 for the official SDK, with the same attributes and data."""
     seen = from_binary(as_kafka_has_it(event), JSONFormat(), CloudEvent)
 
     assert (seen.get_specversion(), seen.get_id(), seen.get_source()) == ("1.0", event.id, event.source)

@@ -58,7 +58,7 @@ class Owner:
         )
 
     def accepts(self) -> bool:
-        """Tell whether somebody listens at the server's address."""
+        """Return whether somebody listens at the server's address."""
         address = urlsplit(self.url)
         with socket.socket() as client:
             return client.connect_ex((address.hostname or "127.0.0.1", address.port)) == 0

@@ -11,7 +11,7 @@ from tests.everything.writers import Numbers
 _EVENTS = "select stream, array_agg((data->>'number')::int order by version) from eventkit.events group by stream"
 _UNSENT = "select (data->>'number')::int from eventkit.outbox join eventkit.events using (position)"
 
-# A rebuild that died may leave letters and checkpoints of its own, for the next to go on with or to take away.
+# A rebuild that died may leave letters and checkpoints of its own, for the next to resume or to remove.
 _LETTERS = """select parked_by, stream, version, cause from eventkit.dead_letters
  where split_part(parked_by, ':', 3) not in (select generation::text from eventkit.rebuilds)"""
 _PARKED_LIVE = """select c.stream from eventkit.checkpoints c join eventkit.projections p using (generation)

@@ -152,7 +152,7 @@ class Everything(RuleBasedStateMachine):
 
     @rule(group=GROUPS)
     def zombies_wake(self, group: int) -> None:
-        """Those who were taken for dead go on where they were."""
+        """Members that were taken for dead continue where they were."""
         self.groups[group].wake()
 
     @rule(group=GROUPS, count=st.integers(1, 10))
@@ -187,7 +187,7 @@ class Everything(RuleBasedStateMachine):
         dies=st.sampled_from(["", "", "", "", "feed", "catch up"]),
     )
     def rebuild(self, group: int, resume: bool, accept: bool, meanwhile: str, dies: str) -> None:  # noqa: FBT001 parameters of the rule
-        """Rebuild while the relay and the live read model go on, and perhaps die on the way."""
+        """Rebuild while the relay and the live read model work, and perhaps die on the way."""
         projection, stop, told = self.groups[group].projection, Stop(), set()
 
         def report(progress: RebuildProgress) -> None:
@@ -225,7 +225,7 @@ class Everything(RuleBasedStateMachine):
             self.close()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         parts: list[Group | Writer] = [*self.groups, *self.writers]
         for part in parts:
             part.close()

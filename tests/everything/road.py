@@ -1,4 +1,4 @@
-"""The road from the outbox to the read models, in one process and step by step: a relay and the members of two groups.
+"""The way from the outbox to the read models, in one process and step by step: a relay and the members of two groups.
 
 A member that is killed here loses its memory and its connections, and reports nothing to the others.
 """
@@ -140,7 +140,7 @@ class Member:
         self.projector.apply(self.held)
 
     def close(self) -> None:
-        """Let go of everything, acknowledging nothing."""
+        """Close everything, acknowledging nothing."""
         self.subscription.close()
         self.workspace.close()
 
@@ -197,7 +197,7 @@ class Group:
         self.members = [self._open(), self._open()]
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connections."""
         for member in [*self.members, *self.zombies]:
             member.close()
 

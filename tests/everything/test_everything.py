@@ -91,7 +91,7 @@ def acknowledge_first(patch: Patch) -> None:
 
 
 def settle_what_is_refused(patch: Patch) -> None:
-    """Take a refused event for sent, and go on behind it."""
+    """Take a refused event for sent, and continue behind it."""
     patch.setattr(Settlement, "park", lambda self, position, _: self.settle([position]))
 
 

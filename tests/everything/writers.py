@@ -112,7 +112,7 @@ class Writer:
         self.pending, self.savepoints = {}, []
 
     def die(self, admin: psycopg.Connection[Any]) -> None:
-        """Be killed, waiting or not, and begin anew."""
+        """Be killed, waiting or not, and start again."""
         pid = self.pid
         admin.execute("select pg_terminate_backend(%s)", (pid,))
         wait_until(lambda: not admin.execute("select from pg_stat_activity where pid = %s", (pid,)).fetchall())
@@ -123,7 +123,7 @@ class Writer:
         self._begin_anew()
 
     def close(self) -> None:
-        """Let go, also of an append that waits for a writer that is let go of later."""
+        """Close the connection, also with an append that waits for a writer closed later."""
         if self.asked is not None:
             self.connection.cancel_safe()
         self._thread.shutdown()
@@ -158,7 +158,7 @@ def _all_wait(writers: Sequence[Writer], admin: psycopg.Connection[Any]) -> bool
 
 
 def _ends_outside(pid: int, blockers: dict[int, list[int]]) -> bool:
-    """Whether a chain of who waits for whom ends at somebody who waits for nobody: else it is a deadlock, or none."""
+    """Whether a chain of waiting writers ends at one that waits for nobody: otherwise it is a deadlock, or none."""
     seen: set[int] = set()
     found = set(blockers[pid])
     while found - seen:

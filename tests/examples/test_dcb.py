@@ -107,7 +107,7 @@ def test_invoice_numbers_have_no_gaps(sessions: sessionmaker[Session], monkeypat
 def test_an_order_with_one_token_is_placed_once(
     sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second is told of the first."""
+    """The second gets the first order."""
     at_once(
         sessions,
         monkeypatch,

@@ -37,7 +37,7 @@ async def test_a_browser_gets_the_events_of_one_order_and_resumes_where_it_was(
 async def test_a_browser_that_goes_away_ends_its_subscription(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked as a server asks an application: it goes on from the last id that the browser has, until it disconnects."""
+    """Asked as a server asks an application: it resumes from the last id of the browser, until it disconnects."""
     monkeypatch.setenv("EVENTKIT_DATABASE_URL", database_url)
     with psycopg.connect(database_url) as connection:
         first = store.append(connection, shop.stream("order", 42), OrderPlaced("ada"))

@@ -17,7 +17,7 @@ WORKERS = [f"examples.patterns:{name}" for name in ("mails", "payments", "desk")
 
 
 def test_each_pattern_does_as_its_page_says(database_url: str, redis: RedisServer) -> None:
-    """By the commands of its first lines: an event mailed, two cards charged, a price told and one refused."""
+    """By the commands of its first lines: an event mailed, two cards charged, one price answered and one refused."""
     settings = {**os.environ, "EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": redis.url}
     cli = [sys.executable, "-m", "eventkit.cli"]
     subprocess.run([*cli, "topics", "create", *TOPICS], env=settings, cwd=ROOT, check=True)

@@ -55,7 +55,7 @@ def test_a_transfer_changes_both_accounts_or_none(session: Session) -> None:
 
 
 def test_an_account_that_another_has_changed_is_not_overdrawn(sessions: sessionmaker[Session]) -> None:
-    """Two transfers from one account on the same balance: the second is told."""
+    """Two transfers from one account on the same balance: the second gets a conflict."""
     with sessions.begin() as session:
         opened(session, "ada", 100)
         opened(session, "bob", 0)
@@ -121,7 +121,7 @@ def test_the_log_of_a_wiki_has_its_changes_newest_first(session: Session) -> Non
 
 
 def test_a_slug_is_given_once(sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two who found it free: the second is told, whether it makes a page or moves one."""
+    """Two who found it free: the second gets an error, whether it makes a page or moves one."""
     with sessions.begin() as session:
         wiki.create_page(session, "home", "Home", user="ada")
     create = between(monkeypatch, wiki.pages, sessions, lambda early: wiki.create_page(early, "a", "First", user="ada"))
@@ -221,7 +221,7 @@ def test_a_course_is_not_overbooked_and_a_student_not_overloaded(session: Sessio
 
 
 def test_the_last_place_is_given_once(sessions: sessionmaker[Session]) -> None:
-    """Two who found it free: the second is told."""
+    """Two who found it free: the second gets an error."""
     with sessions.begin() as session:
         offered(session, "maths", 1)
         registered(session, "ada", 1)

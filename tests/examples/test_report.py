@@ -29,7 +29,7 @@ TARGET = Target(events=100, kills=3)
 
 
 def test_right_figures_have_no_failures() -> None:
-    """Duplicates and latencies are told, not judged."""
+    """Duplicates and latencies are shown, and have no target."""
     assert TARGET.failures(RIGHT) == []
 
 

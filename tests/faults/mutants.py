@@ -135,7 +135,7 @@ class Forgetful(GapReader):
     """Keeps its memory across a restart of the server: `reconnect` gives it another connection."""
 
     def reconnect(self, source: Outbox) -> None:
-        """Go on as if nothing had happened."""
+        """Continue as if nothing had happened."""
         self._source = source
         self._server = source.horizon().server
 

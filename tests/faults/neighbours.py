@@ -2,7 +2,7 @@
 
 The stopped one has locked the checkpoints and rows of its batch, and its partitions come to the other one after the
 session timeout, with that batch. Events of all other streams come all along. The other projector must apply them while
-the stopped one still has its transaction: nobody ends its session, and no time limit says who waits for whom.
+the stopped one still has its transaction: nobody ends its session, and no time limit decides which process waits.
 """
 
 import os
@@ -46,7 +46,7 @@ lines.declare(None, 3600)  # seconds: the server does not end the session of the
 
 @lines.on(Ordered)
 def ordered(row: Total, event: Ordered) -> None:
-    """Count; and stop this process, once, where it is told to."""
+    """Count; and stop this process once, at the given event."""
     row.orders += 1
     row.amount += event.amount
     if event.amount < 0:
@@ -116,7 +116,7 @@ class Shop:
         return found == self.versions
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connections."""
         self._connection.close()
 
 

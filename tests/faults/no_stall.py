@@ -71,7 +71,7 @@ class Side:
         return took
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connections."""
         self.writer.close()
         self.connection.close()
 

@@ -16,7 +16,7 @@ store = EventStore(shop)
 @shop.event
 @dataclass(frozen=True)
 class Noted:
-    """Something was noted; `number` tells which of its append."""
+    """Something was noted; `number` identifies its append."""
 
     number: int
     text: str = ""

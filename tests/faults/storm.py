@@ -1,4 +1,4 @@
-"""Faults of the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and started anew.
+"""Faults of the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and restarted.
 
 Blows fall on relays, on projectors and on the broker at the same time, each by a plan of its own: a short one that is
 written down, or one by chance that lasts as long as the campaign does. A process that ends by itself, as a worker that
@@ -33,7 +33,7 @@ class Victim(Protocol):
         """Stop it in its tracks."""
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
 
     def terminate(self) -> None:
         """Ask it to end, and wait for that."""

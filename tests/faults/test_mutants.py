@@ -64,7 +64,7 @@ class Hand:
             return judge(self.arrived, recorded(connection))
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         for connection in self.opened:
             connection.close()
 
@@ -262,7 +262,7 @@ def restarted(server: EmbeddedPostgres, resume: Callable[[Hand, GapReader], GapR
 
 
 def remember(hand: Hand, reader: GapReader) -> GapReader:
-    """Go on with the memory of before."""
+    """Continue with the old memory."""
     assert isinstance(reader, mutants.Forgetful)
     reader.reconnect(Outbox(hand.reading(), "eventkit"))
     return reader

@@ -18,7 +18,7 @@ PAST_THE_LEASE = 10.0  # seconds: a lease lasts eight
 
 
 class Trouble(Threads):
-    """Two threads that make trouble until the end of their block; `counts` tells how much."""
+    """Two threads that make trouble until the end of their block; `counts` has their number."""
 
     def __init__(self, url: str, relays: Sequence[RelayProcess], seed: int) -> None:
         """Aim at the writers' backends of one database, and at relays."""

@@ -1,4 +1,4 @@
-"""How far a campaign is: told now and then, waited for at its beginning and at its end."""
+"""The progress of a campaign: logged now and then, awaited at its beginning and at its end."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Progress = tuple[int, int, int, int]
 
 
 class Watch:
-    """Looks at how far it is, tells it now and then, and has the fallen started again."""
+    """Polls the progress, logs it now and then, and restarts fallen processes."""
 
     def __init__(self, connection: psycopg.Connection[Any], storm: Storm, tell: Tell) -> None:
         """Look through an autocommit connection."""

@@ -1,4 +1,4 @@
-"""A program that is none of ours and writes to our topics, on each broker, by the broker's own client."""
+"""A foreign program that writes to our topics, on each broker, by the broker's own client."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The kinds of messages that no reader may stop at: a table, each by a name that says its fault.
 
-Each must be applied, or be told of (a dead letter, or counted); none may keep the event behind it from being applied.
+Each must be applied, or be reported (a dead letter, or counted); none may keep the event behind it from being applied.
 """
 
 import json

@@ -68,7 +68,7 @@ def test_names_are_distinct() -> None:
 
 
 def test_letters_are_kept_where_the_identity_is_behind(url: str) -> None:
-    """As when it was restored under a running projector: they take numbers above the table's, and the others go on."""
+    """As when it was restored under a running projector: they take numbers above the table's, others are applied."""
     apply(url, [message("order-0", 1, Noted(), ce_streamversion=str(n)) for n in (0, "x", "y")])
     with projector(url) as running:
         with psycopg.connect(url) as connection:

@@ -56,7 +56,7 @@ def test_handlers_continue_behind_any_message(broker: Broker, url: str) -> None:
 @pytest.mark.parametrize("kind", EVERYWHERE)
 @pytest.mark.parametrize("broker", ["local"], indirect=True)
 def test_each_kind_alone(broker: Broker, url: str, kind: str) -> None:
-    """It is applied, or told of by a dead letter; nothing passes in silence."""
+    """It is applied, or reported by a dead letter; nothing passes in silence."""
     told = swallow(url, broker.transport, broker.send, EVERYWHERE[kind])
 
     assert told.applied + told.unhandled + len(told.letters) > 0

@@ -48,7 +48,7 @@ def there(broker: Broker) -> Broker:
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
 def test_a_listener_and_a_requester_continue_after_any_message(there: Broker, url: str) -> None:
-    """Each goes on hearing, on its thread; and a responder on reading."""
+    """Each keeps receiving, on its thread; and a responder keeps reading."""
     with psycopg.connect(url) as connection:
         connection.execute(CREATE)
     heard: list[str] = []

@@ -25,7 +25,7 @@ def opened(scheme: str, url: str) -> None:
 @pytest.mark.parametrize("parts", PARTS, ids=["words", "numbers"])
 @pytest.mark.parametrize("scheme", [*SCHEMES, "postgresql"])
 def test_no_part_of_a_password_is_in_an_error(scheme: str, parts: tuple[str, str]) -> None:
-    """Nobody can tell where such a password ends, so nothing of the address is repeated, and nobody is called."""
+    """The end of such a password is unknown, so nothing of the address is repeated, and nothing is connected."""
     for sign in [*SIGNS, *SIGNS_OF.get(scheme, OF_URLS)]:
         url = f"{scheme}://someone:{sign.join(parts)}@broker.invalid:1/0"
 

@@ -17,7 +17,7 @@ from eventkit.messaging.sender import Sender
 from eventkit.transports import open_transport
 from tests.messaging.pricing import GetPrice, Price, PriceChanged, pricing
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 TEA = pricing.stream("price", "tea")
 RUN = uuid4().hex  # the broker is others', too
 
@@ -62,7 +62,7 @@ class Program:
 
 
 def main(url: str) -> None:
-    """Fork, say something everywhere, and hear it everywhere."""
+    """Fork, send a message everywhere, and receive it everywhere."""
     program = Program(url)
     program.say("before")
     await_("the parent to hear itself", lambda: "before" in program.heard)
@@ -90,10 +90,10 @@ def _fork(program: Program, name: str) -> int:
 
 def await_(what: str, condition: Callable[[], object]) -> None:
     """Wait for it."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit(f"process {os.getpid()} waited {PATIENCE:g} s for {what}")
+            sys.exit(f"process {os.getpid()} waited {TIMEOUT:g} s for {what}")
         time.sleep(0.01)
 
 

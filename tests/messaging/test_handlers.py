@@ -168,7 +168,7 @@ def test_a_failing_message_is_parked_alone_and_can_be_redriven(url: str) -> None
 
 
 def test_a_discarded_message_never_takes_effect(url: str) -> None:
-    """It is in the inbox as taken, so its redelivery is a duplicate, to mended handlers too."""
+    """It is in the inbox as handled, so its redelivery is a duplicate, to repaired handlers too."""
     batch = [unversioned(ChargeCard("1", 100), "a"), unversioned(ChargeCard("2"), "b")]
     apply(url, batch)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -223,7 +223,7 @@ def test_events_from_before_have_no_effect(url: str) -> None:
 
 
 def test_a_lost_race_of_an_append_is_tried_again(url: str) -> None:
-    """A handler that expects a version reads it anew; nothing is parked."""
+    """A handler that expects a version reads it again; nothing is parked."""
     committed(url, lambda connection: store.append(connection, CHARGE, ChargeCard("1")))
     handlers = Handlers("careful", shop)
     calls: list[int] = []
@@ -243,7 +243,7 @@ def test_a_lost_race_of_an_append_is_tried_again(url: str) -> None:
 
 
 def test_an_expectation_that_will_never_hold_parks_its_stream(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others go on."""
+    """The others are applied."""
     monkeypatch.setattr(bisect, "CONTENTION_ATTEMPTS", 2)
     streams = [shop.stream("charge_card", number) for number in (1, 2)]
     with psycopg.connect(url) as connection:

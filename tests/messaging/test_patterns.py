@@ -1,4 +1,4 @@
-"""Commands sent directly and broadcasts, on PostgreSQL and one process: confirmed, in order, heard by all."""
+"""Commands sent directly and broadcasts, on PostgreSQL and one process: confirmed, in order, received by all."""
 
 import asyncio
 import threading
@@ -104,7 +104,7 @@ def test_personal_data_is_not_sent_directly(transport: LocalTransport) -> None:
 
 
 def test_every_instance_receives_broadcasts_and_relayed_events(transport: LocalTransport, sender: Sender) -> None:
-    """In the order of its stream, with the envelope where it is asked for; of types without a function, nothing."""
+    """In the order of its stream, with the envelope on request; of types without a function, nothing."""
     heard: list[list[tuple[str, str]]] = [[], []]
 
     with _instance(transport, heard[0]), _instance(transport, heard[1]):
@@ -175,7 +175,7 @@ def test_a_listener_is_notified_of_a_possible_loss_after_an_outage(
 
 
 def test_a_listener_to_nothing_is_refused(transport: LocalTransport) -> None:
-    """It would never hear anything."""
+    """It would never receive anything."""
     with pytest.raises(ProjectionError, match="name them"):
         Listener(transport, pricing, categories=[])
 

@@ -50,7 +50,7 @@ def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
 def test_publish_subscribe_point_to_point_and_broadcast(broker: Broker, url: str) -> None:
-    """Every group gets each command, one of its members, in order; every instance hears each broadcast."""
+    """Every group gets each command, one of its members, in order; every instance receives each broadcast."""
     stream = pricing.stream("order", uuid.uuid4())
     heard: list[set[str]] = [set(), set()]
     listeners = [_instance(broker.transport, seen) for seen in heard]
@@ -160,7 +160,7 @@ def _asked(url: str, stream: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("broker", [*BROKERS, "embedded_kafka"], indirect=True)
 def test_a_program_that_is_loaded_before_its_workers_are_forked_works_in_each(broker: Broker) -> None:
-    """As under `gunicorn --preload`: workers listen, send and ask like the parent, which goes on when they end."""
+    """As under `gunicorn --preload`: workers listen, send and ask like the parent, which still runs when they end."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.messaging.preloaded", broker.url],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,

@@ -250,7 +250,7 @@ def test_a_batch_costs_as_many_statements_as_an_event(url: str, monkeypatch: pyt
     execute = psycopg.Cursor.execute
     with projector(url, everything) as running:
         messages = delivered(url, *map(order, keys))
-        running.apply(messages[:1])  # the first looks at the table
+        running.apply(messages[:1])  # the first reads the table
 
         def counting(self: psycopg.Cursor[Any], query: bytes, *given: Any, **more: Any) -> object:  # noqa: ANN401
             statements.append(query)

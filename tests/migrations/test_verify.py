@@ -144,7 +144,7 @@ def test_verify_of_an_empty_database_says_one_thing(empty_database_url: str) -> 
 
 
 def test_verify_needs_no_right_to_write(database_url: str) -> None:
-    """A role that may only look at the schema can verify it."""
+    """A role that may only read the schema can verify it."""
     role = "watcher_" + str(make_url(database_url).database)[-12:]
     with psycopg.connect(database_url, autocommit=True) as session:
         session.execute(f"create role {role} login")

@@ -99,7 +99,7 @@ def test_the_read_model_is_rolled_back_with_the_append(url: str) -> None:
 
 
 def test_a_handler_that_fails_takes_the_append_back_and_nothing_else(url: str) -> None:
-    """The events before it in the call are gone too; the transaction can go on and commit."""
+    """The events before it in the call are gone too; the transaction can continue and commit."""
     with psycopg.connect(url) as connection:
         SHOP.append(connection, "order-1", Ordered("ann", 1))
         with pytest.raises(ValueError, match="eve ordered for -1") as failed:
@@ -340,7 +340,7 @@ def test_a_handler_cannot_end_the_callers_transaction(url: str) -> None:
 
 
 def forgiving() -> TableProjection:
-    """Return `totals` with its handler mended."""
+    """Return `totals` with a repaired handler."""
     projection = TableProjection("totals", shop, table=TABLE, key="customer")
 
     @projection.on(Ordered)

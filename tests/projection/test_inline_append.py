@@ -181,7 +181,7 @@ def _state(url: str, category: str, run: int) -> tuple[list[Any], list[Any]]:
 
 
 def test_one_event_is_five_statements_each_planned_once(url: str) -> None:
-    """No statement is planned anew for each call, which would take longer than all of them."""
+    """No statement is planned again for each call, which would take longer than all of them."""
     store = EventStore(shop, inline=Inline(balances(KNOWN)))
     with psycopg.connect(url) as connection:
         for _ in range(30):

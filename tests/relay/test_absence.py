@@ -32,7 +32,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
     ],
 )
 def test_a_database_that_cannot_be_used_ends_it_with_a_sentence(url: str, words: str, tmp_path: Path) -> None:
-    """At the start nothing is waited for: a wrong address is said, and the exit code is not zero."""
+    """At the start it does not wait: a wrong address is an error, and the exit code is not zero."""
     with RelayProcess(url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
         assert relay.wait(timeout=60) != 0
 
@@ -41,7 +41,7 @@ def test_a_database_that_cannot_be_used_ends_it_with_a_sentence(url: str, words:
 
 
 def test_a_database_without_tables_ends_it_with_a_sentence(empty_database_url: str, tmp_path: Path) -> None:
-    """Migrations that were not run are said, with the command that runs them."""
+    """Missing migrations are an error, with the command that runs them."""
     with RelayProcess(empty_database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
         assert relay.wait(timeout=60) == 1
 
@@ -49,7 +49,7 @@ def test_a_database_without_tables_ends_it_with_a_sentence(empty_database_url: s
 
 
 def test_a_broker_that_does_not_answer_ends_it_with_a_sentence(database_url: str, tmp_path: Path) -> None:
-    """A wrong broker address is said at the start."""
+    """A wrong broker address is an error at the start."""
     with RelayProcess(database_url, f"kafka://{NOBODY}", tmp_path / "log") as relay:
         assert relay.wait(timeout=60) == 1
 

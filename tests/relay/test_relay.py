@@ -96,7 +96,7 @@ def test_the_second_signal_ends_it_at_once(
 def test_only_the_stream_of_a_refused_event_is_parked(
     writer: Writer, topic: Topic, relay: RelayProcess, outbox: Callable[[], int]
 ) -> None:
-    """Isolated: an event that the broker refuses parks its own stream with the reason; the others go on, in order."""
+    """An event that the broker refuses parks its own stream with the reason; the others are sent, in order."""
     relay.says("holding")
     for number in range(60):
         text = "x" * 1_200_000 if number == 30 else ""
@@ -149,7 +149,7 @@ def test_a_missing_topic_is_held_and_the_others_are_sent(
 def test_a_standby_takes_over_when_the_leader_is_killed(
     writer: Writer, database_url: str, kafka: KafkaServer, topic: Topic, relay: RelayProcess, tmp_path: Path
 ) -> None:
-    """Two relays, one leads; kill it with -9 and the other goes on with no order from anyone."""
+    """Two relays, one leads; kill it with -9 and the other takes over by itself."""
     relay.says("holding")
     with RelayProcess(database_url, kafka.url, tmp_path / "standby.log") as standby:
         standby.says("standing by")

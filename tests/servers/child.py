@@ -34,7 +34,7 @@ class Child:
         self._running.signal(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self._running.signal(self.pid, signal.SIGCONT)
 
     @property

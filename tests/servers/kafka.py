@@ -159,7 +159,7 @@ class KafkaServer(Topics):
         self._running_guard.signal(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused broker go on."""
+        """Let a paused broker continue."""
         self._running_guard.signal(self.pid, signal.SIGCONT)
 
     @property

@@ -24,7 +24,7 @@ class Proxy:
     def __init__(self, port: int, *, host: str = LOCAL, framed: bool = False) -> None:
         """Stand before the server at `port`, on any free port of `host`.
 
-        `framed` requests begin with their length in four bytes, as Kafka's do: each is looked at by itself, also where
+        `framed` requests begin with their length in four bytes, as Kafka's do: each is handled by itself, also where
         several come at once.
         """
         self._server = port

@@ -15,7 +15,7 @@ from eventkit.embedded.postgres import EmbeddedPostgres
 from tests.servers.postgres import PostgresServer, program
 from tests.waiting import wait_until
 
-_PATIENCE = 60
+_TIMEOUT = 60  # seconds
 
 
 class Standby:
@@ -31,7 +31,7 @@ class Standby:
             (now,) = primary.execute("select pg_current_wal_flush_lsn()::text").fetchone() or ("",)
             reached = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
             wait_until(
-                lambda: here.execute(reached, [now]).fetchone() == (True,), timeout=_PATIENCE, what="it to have all"
+                lambda: here.execute(reached, [now]).fetchone() == (True,), timeout=_TIMEOUT, what="it to have all"
             )
 
     def cut_off(self) -> None:
@@ -40,7 +40,7 @@ class Standby:
             here.execute("alter system set primary_conninfo = ''")
             here.execute("select pg_reload_conf()")
             receiving = "select from pg_stat_wal_receiver"
-            wait_until(lambda: not here.execute(receiving).fetchall(), timeout=_PATIENCE, what="its receiver to end")
+            wait_until(lambda: not here.execute(receiving).fetchall(), timeout=_TIMEOUT, what="its receiver to end")
 
     def promote(self) -> None:
         """Make it a primary."""
@@ -48,7 +48,7 @@ class Standby:
             here.execute("select pg_promote()")
             wait_until(
                 lambda: here.execute("select pg_is_in_recovery()").fetchone() == (False,),
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
                 what="the promotion",
             )
 

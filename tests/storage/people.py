@@ -50,7 +50,7 @@ class Ordered:
 @crm.event
 @dataclass(frozen=True)
 class Counted:
-    """Nobody's."""
+    """A count without a subject."""
 
     n: int
 

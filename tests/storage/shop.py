@@ -15,7 +15,7 @@ shop = Catalog("shop", topics={"invoice": "shop.billing"})
 @shop.event
 @dataclass(frozen=True)
 class Placed:
-    """An event with a number to tell it by."""
+    """An event with a number as its identity."""
 
     n: int = 0
     note: str = ""

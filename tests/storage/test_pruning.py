@@ -243,7 +243,7 @@ def test_pruned_not_committed(url: str) -> None:
 
 
 def test_archived_streams_come_back_as_they_were(url: str, tmp_path: Path) -> None:
-    """Closed meanwhile: a reader is told, an append refused; the file is never written over."""
+    """Closed meanwhile: a reader gets an error, an append is refused; the file is never written over."""
     append(url, "a", 3)
     append(url, "b", 2)
     send(url, "a", "b")

@@ -56,7 +56,7 @@ class Listening(threading.Thread):
         try:
             for envelope in self._subscription:
                 self.got.append(envelope)
-        except Exception as error:  # noqa: BLE001 looked at by the test
+        except Exception as error:  # noqa: BLE001 checked by the test
             self.failure = error
 
 
@@ -79,7 +79,7 @@ def test_it_yields_stored_events_then_new_ones(database_url: str, store: EventSt
 
 
 def test_it_starts_above_a_position_or_from_now(database_url: str, store: EventStore) -> None:
-    """The position of the event under way is not yet one to go on from."""
+    """The position of the event under way is not yet one to resume from."""
     append(database_url, "a", 1, 2, 3)
     with store.subscribe(database_url) as subscription:
         take(subscription, 3)
@@ -211,7 +211,7 @@ def test_a_subscription_that_is_too_slow_reads_alone_until_it_has_caught_up(
 
 
 def test_it_survives_a_restart_of_the_server() -> None:
-    """It waits for the server, and goes on without a gap and without a repeat."""
+    """It waits for the server, and continues without a gap and without a repeat."""
     server = PostgresServer.start(default_release())
     assert server.embedded
     try:
@@ -250,7 +250,7 @@ async def _numbers(subscription: LiveSubscription, count: int) -> list[int]:
 
 
 async def test_tasks_iterate_too_and_a_cancelled_one_loses_nothing(database_url: str, store: EventStore) -> None:
-    """Twenty tasks need no thread each; a wait that is cancelled goes on with the next."""
+    """Twenty tasks need no thread each; a wait that is cancelled continues with the next."""
     subscriptions = [store.subscribe(database_url) for _ in range(20)]
     tasks = [asyncio.create_task(_numbers(each, 3)) for each in subscriptions]
     with pytest.raises(TimeoutError):

@@ -10,7 +10,7 @@ from tests.surroundings.rig import found
 from tests.waiting import wait_until
 
 MODELS = "tests.surroundings.read_models"
-PATIENCE = 90  # seconds
+TIMEOUT = 90  # seconds
 
 
 class Processes:
@@ -54,13 +54,13 @@ def running(broker: str, folder: Path) -> Iterator[Processes]:
 def counted(url: str, orders: int, *, table: str = "totals") -> None:
     """Wait until the read model has so many orders."""
     statement = f"select coalesce(sum(orders), 0)::int from {table}"
-    wait_until(lambda: found(url, statement) == [(orders,)], timeout=PATIENCE, what=f"{orders} orders")
+    wait_until(lambda: found(url, statement) == [(orders,)], timeout=TIMEOUT, what=f"{orders} orders")
 
 
 def sent(url: str, *, schema: str = "eventkit") -> None:
     """Wait until the outbox is empty."""
     statement = f"select count(*) from {schema}.outbox"
-    wait_until(lambda: found(url, statement) == [(0,)], timeout=PATIENCE, what="the outbox to be empty")
+    wait_until(lambda: found(url, statement) == [(0,)], timeout=TIMEOUT, what="the outbox to be empty")
 
 
 def command(url: str, *words: str, code: int = 0) -> str:

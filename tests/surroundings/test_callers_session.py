@@ -114,7 +114,7 @@ def test_loaders_of_the_caller_are_the_callers(database_url: str, kind: str) -> 
 
 @pytest.mark.parametrize("cursor", [psycopg.ClientCursor, psycopg.RawCursor, psycopg.Cursor])
 def test_factories_of_the_caller_are_the_callers(database_url: str, cursor: Any) -> None:  # noqa: ANN401 three kinds
-    """Rows as dictionaries, cursors that bind in the client or write `$1`: nothing of ours depends on them."""
+    """Rows as dictionaries, cursors that bind in the client or write `$1`: no statement of eventkit depends on them."""
     with psycopg.connect(database_url, row_factory=dict_row, cursor_factory=cursor, prepare_threshold=None) as session:
         use(session)
 

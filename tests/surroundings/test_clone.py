@@ -1,4 +1,4 @@
-"""A real copy of a database on the same broker, from end to end: told, adopted, and every read model exact."""
+"""A real copy of a database on the same broker, from end to end: detected, adopted, and every read model exact."""
 
 from collections.abc import Iterator
 

@@ -39,7 +39,7 @@ def handles(url: str) -> None:
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("act", [relays, fires, handles])
 def test_on_a_copy_nobody_acts_before_it_is_adopted(url: str, act: Callable[[str], None], copy: str) -> None:
-    """The operator is told both places and both ways to go on."""
+    """The error has both places and both ways to continue."""
     with connect(url, name="test", autocommit=True) as connection:
         here = look(connection, "eventkit").here
         execute(url, COPIES[copy])

@@ -130,7 +130,7 @@ def test_a_database_that_was_not_adopted_is_a_fault(url: str) -> None:
 
 @pytest.fixture
 def managed(postgres: PostgresServer, url: str) -> Iterator[str]:
-    """The address of a server that does not tell its identifier, as managed ones do not."""
+    """The address of a server that hides its identifier, as managed ones do."""
     role = f"managed_{secrets.token_hex(4)}"
     execute(
         url,

@@ -1,4 +1,4 @@
-"""An asynchronous standby is promoted that lacks the last transactions: relay and projector go on against it."""
+"""An asynchronous standby without the last transactions is promoted: relay and projector continue against it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +14,7 @@ from tests.servers.postgres import binaries, default_release
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
 from tests.servers.standby import Standby, standby_of
-from tests.surroundings.processes import MODELS, PATIENCE, command, counted, running, sent
+from tests.surroundings.processes import MODELS, TIMEOUT, command, counted, running, sent
 from tests.surroundings.read_models import CATEGORY
 from tests.surroundings.rig import category, execute, found, order
 from tests.waiting import wait_until
@@ -44,7 +44,7 @@ def standby(primary: EmbeddedPostgres) -> Iterator[Standby]:
 def test_a_failover_that_loses_commits(
     primary: EmbeddedPostgres, standby: Standby, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Every event of the new primary is sent and applied, its positions' former owners settle none, forks are said."""
+    """Every event of the new primary is sent and applied, its positions' former owners settle none; forks show."""
     name = category(redis.url)
     monkeypatch.setenv(CATEGORY, name)
     address = primary.tcp_url()
@@ -71,9 +71,9 @@ def test_a_failover_that_loses_commits(
         sent(new)
         counted(new, 15 + 6)
         fork = "select stream from eventkit.dead_letters where cause = 'fork'"
-        wait_until(lambda: found(new, fork) == [(f"{name}-12",)], timeout=PATIENCE, what="the fork")
+        wait_until(lambda: found(new, fork) == [(f"{name}-12",)], timeout=TIMEOUT, what="the fork")
         wait_until(
-            lambda: "from timeline 1 to 2" in relay.log() + projector.log(), timeout=PATIENCE, what="the timeline"
+            lambda: "from timeline 1 to 2" in relay.log() + projector.log(), timeout=TIMEOUT, what="the timeline"
         )
         assert f"{name}-12" in command(new, "projection", "verify", "totals", code=1)
         command(new, "projection", "rebuild", f"{MODELS}:totals", "--accept-lost")

@@ -133,7 +133,7 @@ def test_the_environment_changes_nothing(database_url: str, monkeypatch: pytest.
 
 
 def test_a_synchronous_commit_that_waits_for_more_stays(database_url: str) -> None:
-    """`off` and `local` are raised; a role that waits for its standbys goes on doing so."""
+    """`off` and `local` are raised; a role that waits for its standbys still does."""
     database = make_url(database_url).database
     found = []
     for value in ("off", "local", "remote_write", "remote_apply"):
@@ -176,7 +176,7 @@ def test_no_term_is_lost_by_the_role_s_isolation(database_url: str, isolation: s
             try:
                 while not ended.is_set():
                     settlement.settle([1, 2, 3])
-            except BaseException as error:  # noqa: BLE001 looked at below
+            except BaseException as error:  # noqa: BLE001 checked below
                 failures.append(error)
 
         worker = threading.Thread(target=settle)

@@ -1,4 +1,4 @@
-"""Numbers that are drawn twice, as after a restore or logical replication: said, with the statement that mends it."""
+"""Numbers that are drawn twice, as after a restore or logical replication: an error with the statement to repair it."""
 
 import psycopg
 import pytest
@@ -65,7 +65,7 @@ def test_tables_that_a_role_may_not_read_are_not_checked(url: str) -> None:
 
 
 def test_a_generation_that_exists_is_drawn_again(url: str) -> None:
-    """A rebuild and a new projection get one of their own, and read nobody's checkpoints."""
+    """A rebuild and a new projection get one of their own, and read no other's checkpoints."""
     store(url, orders("order-1", 3))
     projected(url, None, totals())
     execute(url, "insert into eventkit.projections (name, declared_version) values ('second', 1)")

@@ -71,7 +71,7 @@ def test_handlers_of_more_categories_read_the_new_ones_from_their_beginning(url:
 
 
 def test_handlers_of_other_categories_are_others(url: str) -> None:
-    """Two services that name their handlers alike are told."""
+    """Two services that name their handlers alike get an error."""
     projected(url, None, acting("order"))
 
     with pytest.raises(NameTaken, match=r"reads order; .* reads refund"):

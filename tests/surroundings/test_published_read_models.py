@@ -70,7 +70,7 @@ def subscriber(postgres: PostgresServer, publisher: str) -> Iterator[str]:
 
 
 def test_a_subscriber_has_the_rebuilt_rows_and_sees_no_shadow(publisher: str, subscriber: str) -> None:
-    """Rows that were wrong, missing or too much are mended on both sides, and replication goes on afterwards."""
+    """Rows that were wrong, missing or too much are repaired on both sides, and replication continues afterwards."""
     record(publisher, orders("order-1", 3), orders("order-2", 1, customer="bob"), orders("order-3", 1, customer="eve"))
     apply(publisher, orders("order-1", 3), orders("order-2", 1, customer="bob"))
     execute(
@@ -92,7 +92,7 @@ def test_a_subscriber_has_the_rebuilt_rows_and_sees_no_shadow(publisher: str, su
 
 
 def tables_seen(publisher: str) -> set[str]:
-    """Return the tables that the watcher's slot has told of: a change of one comes after a message with its name."""
+    """Return the tables that the watcher's slot has named: a change of one comes after a message with its name."""
     slot = (
         "(select slot_name from pg_replication_slots where slot_name like 'watch%' and database = current_database())"
     )
@@ -108,7 +108,7 @@ def tables_seen(publisher: str) -> set[str]:
 def test_a_shadow_that_a_crash_has_emptied_is_not_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its checkpoints are still there, its rows are not: `--resume` feeds it anew."""
+    """Its checkpoints are still there, its rows are not: `--resume` feeds it from the start."""
     with EmbeddedPostgres() as server:
         server.create_database("published")
         url = server.database_url("published")

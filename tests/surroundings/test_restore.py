@@ -1,4 +1,4 @@
-"""Real dumps, restored by PostgreSQL's own programs: every read model is exact in the end, and the operator is told."""
+"""Real dumps, restored by PostgreSQL's own programs: every read model ends exact, and the operator is warned."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from eventkit.errors import StoreRestored
 from tests.projection.shop import shop
 from tests.servers.dumps import dump, restore
 from tests.servers.postgres import PostgresServer
-from tests.surroundings.processes import MODELS, PATIENCE, Processes, command, counted, running, sent
+from tests.surroundings.processes import MODELS, TIMEOUT, Processes, command, counted, running, sent
 from tests.surroundings.read_models import CATEGORY
 from tests.surroundings.rig import category, found, order
 from tests.waiting import wait_until
@@ -57,7 +57,7 @@ def test_read_models_restored_under_a_running_projector_catch_up(
     restore(postgres, other_url, tmp_path / "dump", clean=True)
 
     begun = "made anew while 'totals' was running", "deadlock detected"  # with the restore, which also ends its work
-    wait_until(lambda: any(words in projector.log() for words in begun), timeout=PATIENCE, what="a new beginning")
+    wait_until(lambda: any(words in projector.log() for words in begun), timeout=TIMEOUT, what="a new beginning")
     counted(other_url, 25)
     order(url, name, *range(25, 30))
     counted(other_url, 30)
@@ -89,7 +89,7 @@ def test_read_models_restored_between_two_projectors_catch_up(
 def test_a_store_restored_under_its_relay_sends_every_event_that_it_has(
     postgres: PostgresServer, url: str, name: str, processes: Processes, tmp_path: Path
 ) -> None:
-    """Positions and versions are given out again: events of both lives are told apart, and a rebuild makes it exact."""
+    """Positions and versions are given out again: events of both lives are distinct, and a rebuild makes it exact."""
     relay = processes.relay(url)
     processes.projector(url)
     order(url, name, *range(10))
@@ -104,9 +104,9 @@ def test_a_store_restored_under_its_relay_sends_every_event_that_it_has(
     order(url, name, 12, *range(30, 34))
     sent(url)
 
-    relay.says("epoch 2", timeout=PATIENCE)  # it has begun again
+    relay.says("epoch 2", timeout=TIMEOUT)  # it has begun again
     counted(url, 25 + 4)  # the broker has events that the store lost
-    wait_until(lambda: found(url, FORKS) == [(f"{name}-12",)], timeout=PATIENCE, what="the fork")
+    wait_until(lambda: found(url, FORKS) == [(f"{name}-12",)], timeout=TIMEOUT, what="the fork")
     assert f"{name}-12" in command(url, "projection", "verify", "totals", code=1)
     command(url, "projection", "rebuild", f"{MODELS}:totals", "--accept-lost")
     counted(url, 10 + 5)
@@ -135,7 +135,7 @@ def test_a_store_restored_into_a_new_database_continues_when_it_is_adopted(
         restore(postgres, empty_url, tmp_path / "dump")
 
         for refused in (processes.relay(empty_url), processes.projector(empty_url, name="acting")):
-            refused.says("eventkit db adopt --moved", timeout=PATIENCE)
+            refused.says("eventkit db adopt --moved", timeout=TIMEOUT)
             refused.kill()
         command(empty_url, "db", "adopt", "--moved")
         processes.relay(empty_url)
@@ -165,7 +165,7 @@ def test_a_restored_store_is_read_again_where_no_broker_is(
     order(url, "order", *range(30, 34))
 
     counted(other_url, 25 + 4)
-    projector.says("All of it is read again", timeout=PATIENCE)
+    projector.says("All of it is read again", timeout=TIMEOUT)
     order(url, "order", 40)
     counted(other_url, 30)
 

@@ -39,7 +39,7 @@ def value(url: str, query: str) -> object:
 
 
 def test_every_table_is_named_in_the_table_of_grants() -> None:
-    """A table that comes new is given to somebody, or it cannot be used by a role of ours."""
+    """A new table is granted to some role, or none of eventkit's roles can use it."""
     assert set(TABLES) == {table.name for table in metadata().sorted_tables} | {VERSION_TABLE}
     assert all(set(grants) <= set(ROLES) for grants in TABLES.values())
 
@@ -59,7 +59,7 @@ def test_each_role_has_its_grants_and_no_others(installation: Installation) -> N
 
 
 def test_missing_and_excess_grants_are_named_and_repaired(installation: Installation) -> None:
-    """A second run has nothing to do; a grant that was lost or added shows as the statement that mends it."""
+    """A second run has nothing to do; a grant that was lost or added shows as the statement that repairs it."""
     relay, writer = name_of("relay", installation.prefix), name_of("writer", installation.prefix)
     with psycopg.connect(installation.url, autocommit=True) as session:
         assert role_statements(session, "eventkit", installation.prefix) == []

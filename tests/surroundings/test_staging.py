@@ -10,7 +10,7 @@ from tests.cli.test_db import eventkit
 from tests.servers.dumps import dump, restore
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
-from tests.surroundings.processes import MODELS, PATIENCE, Processes, command, counted, running, sent
+from tests.surroundings.processes import MODELS, TIMEOUT, Processes, command, counted, running, sent
 from tests.surroundings.read_models import CATEGORY
 from tests.surroundings.rig import category, execute, found, order
 
@@ -46,12 +46,12 @@ def test_staging_beside_production(
     counted(url, 15)
 
     refused = processes.relay(staging_url)
-    refused.says("eventkit db adopt --clone", timeout=PATIENCE)
+    refused.says("eventkit db adopt --clone", timeout=TIMEOUT)
     command(staging_url, "db", "adopt", "--clone")
     processes.projector(staging_url, "--store-url", url)
     order(staging_url, name, 50)  # of staging: it must not reach production
     held = processes.relay(staging_url)
-    held.says("their streams would mix", timeout=PATIENCE)
+    held.says("their streams would mix", timeout=TIMEOUT)
     order(url, name, *range(15, 25))
 
     counted(url, 25)

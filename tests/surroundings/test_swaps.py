@@ -1,4 +1,4 @@
-"""A rebuild whose swap can never succeed ends with the reason; it does not try for ever."""
+"""A rebuild whose swap can never succeed ends with the reason; it does not try forever."""
 
 from collections.abc import Callable
 

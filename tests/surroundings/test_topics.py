@@ -72,7 +72,7 @@ def run(url: str, transport: Transport, stop: Stop, *, share_topics: bool = Fals
 def test_another_installation_does_not_send_to_a_topic(
     url: str, other_url: str, redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its events stay in the outbox, those of its other topics go on, and the operator is told how to go on."""
+    """Its events stay in the outbox, those of its other topics are sent, and the error has the remedy."""
     mine, theirs = category(redis.url), category(redis.url)
     order(url, mine, 1)
     relayed(url, redis.url)

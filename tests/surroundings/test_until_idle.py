@@ -40,7 +40,7 @@ def test_a_member_that_died_keeps_its_leases_for_a_while(url: str, redis: RedisS
 
 
 def test_a_member_that_hangs_holds_a_group_up(url: str, kafka: KafkaServer | GivenKafka, topic: str) -> None:
-    """On Kafka: the broker waits for it before it shares the group anew."""
+    """On Kafka: the broker waits for it before it rebalances the group."""
     options = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000"}
     transport = open_transport(kafka.url, options)
     transport.create_topics([topic], partitions=2)

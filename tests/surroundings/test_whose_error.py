@@ -1,4 +1,4 @@
-"""Whose fault each of PostgreSQL's errors is, for everything that acts on events: the event's, or nobody's that waits.
+"""The cause of each of PostgreSQL's errors, for everything that acts on events: the event, or a fault to wait out.
 
 A trigger raises the error in the transaction of the batch; a handler raises an error of a connection of its own.
 """
@@ -46,7 +46,7 @@ def expected(state: str) -> str:
 
 
 def states() -> list[str]:
-    """Return two of each class of errors, and those that are told apart within their class."""
+    """Return two of each class of errors, and those that are distinguished within their class."""
     by_class: dict[str, list[str]] = {}
     for state in sorted(name for name in errors._sqlcodes if len(name) == 5):
         by_class.setdefault(state[:2], []).append(state)
@@ -298,7 +298,7 @@ def test_an_error_about_the_event_is_not_waited_for(make: Callable[[], Exception
 
 
 def test_an_exception_group_about_the_deployment_parks_nothing() -> None:
-    """A bug of the event's beside it is found when that is mended."""
+    """A bug of the event's beside it is found when that is repaired."""
     group = ExceptionGroup("", [ValueError(), errors.lookup("42703")("column is gone"), OSError()])
 
     assert classify_error(_raised(group), own_transaction=False) is ErrorClass.DEPLOYMENT

@@ -31,7 +31,7 @@ def test_the_state_can_be_looked_at() -> None:
 
 
 def test_other_events_are_shown_beside_the_expected_ones() -> None:
-    """The failure tells the story, and marks the difference."""
+    """The failure shows the story, and marks the difference."""
     scenario = given(Order, Added("tea")).when(Order.add, "cake", count=2)
 
     with pytest.raises(AssertionError) as caught:

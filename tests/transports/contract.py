@@ -118,7 +118,7 @@ class TransportContract(ListeningContract):
     def test_a_member_is_ready_when_it_has_looked_everywhere(
         self, transport: Transport, topic: str, group: str
     ) -> None:
-        """Until then an empty answer says nothing; also a member for whom no shard is left is ready."""
+        """Until then an empty answer means nothing; also a member for which no shard is left is ready."""
         deliver(transport.publisher(), messages(topic, 20, keys=20))
         members = [transport.subscribe([topic], group) for _ in range(8)]  # and six shards
         found: list[Message] = []
@@ -326,7 +326,7 @@ class TransportContract(ListeningContract):
     def test_a_message_that_waits_while_larger_ones_come_is_not_lost(
         self, transport: Transport, topic: str, group: str
     ) -> None:
-        """One key is not acknowledged while the others go on; a member that comes later begins with it."""
+        """One key is not acknowledged while the others continue; a member that comes later begins with it."""
         sent = growing(topic, small=100, large=24, size=880_000)
         deliver(transport.publisher(), sent)
         first = transport.subscribe([topic], group)
@@ -399,7 +399,7 @@ class TransportContract(ListeningContract):
     def test_a_new_publisher_continues_where_the_failed_one_was(
         self, transport: Transport, refuser: Refuser, group: str
     ) -> None:
-        """After a refusal everything but the culprit can be sent anew, and arrives."""
+        """After a refusal every other message can be sent again, and arrives."""
         topic = refuser()
         failed = transport.publisher()
         batch = messages(topic, 200, keys=20)
@@ -474,7 +474,7 @@ class TransportContract(ListeningContract):
         subscription.close()
 
     def test_a_topic_is_claimed_by_the_first(self, transport: Transport, topic: str) -> None:
-        """The second is told whose it is; who has it may claim it again; a missing topic is nobody's."""
+        """The second gets the owner's name; the owner may claim it again; a missing topic has no owner."""
         other = transport.create_topics([fresh("contract")], partitions=2)[0]
 
         assert transport.claim([topic], "one") == {topic: "one"}

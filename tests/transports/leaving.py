@@ -1,6 +1,6 @@
 """A Kafka transport whose members leave with it, also those that a failed test has left behind.
 
-librdkafka spins for ever on a consumer that is garbage-collected while an assignment waits for it.
+librdkafka spins forever on a consumer that is garbage-collected while an assignment waits for it.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from eventkit.transports import open_transport
 
 
 def main(url: str, topic: str, group: str, *options: str) -> None:
-    """Receive for ever."""
+    """Receive forever."""
     given = dict(option.split("=") for option in options)
     subscription = open_transport(url, given).subscribe([topic], group)
     held = 0

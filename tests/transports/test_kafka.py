@@ -309,7 +309,7 @@ def test_a_topic_that_may_not_be_written_is_held(own_kafka: KafkaServer) -> None
 
 
 def test_a_broker_killed_and_restarted_loses_nothing_confirmed(own_kafka: KafkaServer) -> None:
-    """The publisher goes on by itself, in order and without repeating, when a killed broker is back."""
+    """The publisher continues by itself, in order and without repeating, when a killed broker is back."""
     transport = KafkaTransport(own_kafka.url, {})
     topic = transport.create_topics([fresh("killed")], partitions=3)[0]
     publisher = KafkaPublisher(transport._address, transport._topics, patience=SLOW_START)
@@ -500,7 +500,7 @@ def _is_dead(client: Producer, topic: str) -> bool:
 
 
 def test_a_group_that_somebody_is_in_stays(transport: Transport) -> None:
-    """It is not taken away from under its members, and why is said."""
+    """It is not removed under its members, and the error says why."""
     topic, group = transport.create_topics([fresh("kept")], partitions=1)[0], fresh("group")
     assert isinstance(transport, KafkaTransport)
     deliver(transport.publisher(), messages(topic, 1))

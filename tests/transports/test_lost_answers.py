@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 
 COUNT = 60
 MARKS = 1_000  # the first number of the messages sent afterwards
-PATIENCE = 60.0
+TIMEOUT = 60.0  # seconds
 
 
 def _amqp(class_id: int, method: int) -> bytes:
@@ -143,7 +143,7 @@ def test_the_answer_to_any_request_may_be_lost(behind: Behind, broker: str, what
     else:
         behind.proxy.lose(re.compile(SENDING[broker][what], re.DOTALL))
         _relay(behind.proxied, batch)
-    wait_until(lambda: member.has(COUNT) and behind.proxy.lost.is_set(), timeout=PATIENCE, what="all of them")
+    wait_until(lambda: member.has(COUNT) and behind.proxy.lost.is_set(), timeout=TIMEOUT, what="all of them")
     member.close()
 
     assert first_in_order(member.found)
@@ -161,7 +161,7 @@ def _relay(transport: Transport, batch: list[Message]) -> None:
         confirmed.update(publisher.abandon().confirmed)
         return len(confirmed) == len(batch)
 
-    wait_until(sent, timeout=PATIENCE, what="their confirmations")
+    wait_until(sent, timeout=TIMEOUT, what="their confirmations")
 
 
 class Member:

@@ -141,7 +141,7 @@ def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
         length: Any = transport._topics.client.xlen(stream)
         return int(length)
 
-    wait_until(lambda: left() < 2_000, what="a second to pass")  # Redis tells whole ones
+    wait_until(lambda: left() < 2_000, what="a second to pass")  # Redis counts whole ones
     deliver(transport.publisher(), messages(topic, 1, keys=1))
     assert len(read(listener, 1)) == 1
     listener.close()
@@ -149,7 +149,7 @@ def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
 
 
 def test_a_stream_trimmed_by_others_below_a_groups_offset_is_reported(transport: RedisTransport, topic: str) -> None:
-    """A group that lost messages to somebody's trimming hears of it when it subscribes."""
+    """A group that lost messages to somebody's trimming gets an error when it subscribes."""
     publisher = transport.publisher()
     deliver(publisher, messages(topic, 100, keys=1))
     reader = transport.subscribe([topic], "group")
@@ -218,7 +218,7 @@ REFUSALS: dict[str, Callable[[Redis], Callable[[], Any]]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_server_that_refuses_writes_is_waited_for(own_server: RedisServer, refusal: str) -> None:
-    """Members and publishers say that it is unavailable, as they say of one that is away, and go on afterwards."""
+    """Members and publishers report it as unavailable, like one that is away, and continue afterwards."""
     transport, client = RedisTransport(own_server.url, {"session_timeout": "1"}), own_server.client()
     topic = transport.create_topics([fresh("refused")], partitions=2)[0]
     deliver(transport.publisher(), messages(topic, 10))
@@ -295,7 +295,7 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
 
 
 def test_the_servers_name_is_checked_under_any_default_of_redis_py() -> None:
-    """Release 5 does not; where certificates are not asked for, no name is."""
+    """Release 5 does not; where certificates are not required, no name is."""
     checked = RedisAddress("rediss://u:p@h", {}).client().connection_pool.connection_kwargs
     unchecked = RedisAddress("rediss://u:p@h", {"ssl_cert_reqs": "none"}).client().connection_pool.connection_kwargs
 

@@ -7,7 +7,7 @@ from eventkit.domain.message import Message
 from eventkit.transports import Publisher, Reports, Subscription
 
 HEADERS: list[tuple[str, str | bytes]] = [("ce_specversion", "1.0"), ("ce_type", "OrderPlaced")]
-PATIENCE = 60.0
+TIMEOUT = 60.0  # seconds
 
 
 def messages(topic: str, count: int, *, keys: int = 10, start: int = 0, size: int = 20) -> list[Message]:
@@ -32,7 +32,7 @@ def deliver(publisher: Publisher, batch: Sequence[Message]) -> Reports:
     return await_reports(publisher, len(batch))
 
 
-def await_reports(publisher: Publisher, count: int, *, timeout: float = PATIENCE) -> Reports:
+def await_reports(publisher: Publisher, count: int, *, timeout: float = TIMEOUT) -> Reports:
     """Wait for `count` confirmations, or for a failure."""
     confirmed: list[int] = []
     deadline = time.monotonic() + timeout
@@ -56,7 +56,7 @@ def whole_story(publisher: Publisher, reports: Reports) -> Reports:
 
 
 def read(
-    subscription: Subscription, count: int, *, acknowledge: bool = True, limit: int = 500, timeout: float = PATIENCE
+    subscription: Subscription, count: int, *, acknowledge: bool = True, limit: int = 500, timeout: float = TIMEOUT
 ) -> list[Message]:
     """Receive until `count` messages are there."""
     return read_until(
@@ -70,7 +70,7 @@ def read_until(
     *,
     acknowledge: bool = True,
     limit: int = 500,
-    timeout: float = PATIENCE,
+    timeout: float = TIMEOUT,
 ) -> list[Message]:
     """Receive until there is enough; on failure, show the received messages."""
     found: list[Message] = []

@@ -1,6 +1,6 @@
 """Kafka Connect as one process with one connector, which is asked for its state through Connect's own API.
 
-Its replication slot goes with it: a slot that nobody reads would keep the server's WAL for ever.
+Its replication slot goes with it: a slot that nobody reads would keep the server's WAL forever.
 """
 
 import http

@@ -254,7 +254,7 @@ THEIRS = Annotated[str, Personal(subject="who", kind="customer")]
 )
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_field_that_is_no_longer_sealed_is_reported(before: Any, after: Any, said: str, version: int) -> None:
-    """In the same version and in a new one; a field that is gone, or comes to be personal, is told to nobody."""
+    """In the same version and in a new one; a field that is gone, or becomes personal, is not reported."""
     old = described([("who", str), ("name", before), ("gone", OWN)])
 
     found = breaks(old, described([("who", str), ("name", after)], version=version))

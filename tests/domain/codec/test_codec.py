@@ -81,7 +81,7 @@ def test_an_integer_too_long_for_python_to_write_is_refused() -> None:
 
 
 def test_a_value_that_holds_itself_is_refused() -> None:
-    """Recursion ends in an error of ours."""
+    """Recursion ends in one of eventkit's errors."""
     endless: list[Any] = []
     endless.append(endless)
 

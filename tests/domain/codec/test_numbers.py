@@ -104,7 +104,7 @@ def test_a_decimal_that_is_no_number_is_refused_from_the_wire(number: str) -> No
 
 
 def test_text_that_looks_like_no_number_is_read() -> None:
-    """Names with these letters are looked at and pass; so do large numbers."""
+    """Names with these letters are checked and pass; so do large numbers."""
     assert Codec(Measured).decode('{"metres":1e308,"anything":"Nancy info 1e999"}').anything == "Nancy info 1e999"
 
 

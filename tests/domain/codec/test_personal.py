@@ -75,7 +75,7 @@ def sealable(event: Any) -> Sealable:
     ],
 )
 def test_personal_values_stand_apart_and_redacted_ones_in_their_place(event: Any, data: str, personal: Any) -> None:
-    """Of any kind of class, under the names of its JSON; whose they are is said by a field or by the stream."""
+    """Of any kind of class, under the names of its JSON; a field or the stream names the subject."""
     encoded = sealable(event)
 
     assert (encoded.data, msgspec.json.decode(msgspec.json.encode(encoded.personal(STREAM)))) == (data, personal)

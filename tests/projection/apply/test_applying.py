@@ -174,7 +174,7 @@ def test_a_held_stream_continues_when_the_missing_event_comes(url: str) -> None:
 
 
 def test_a_held_stream_continues_at_the_next_start_when_the_store_has_the_events(url: str) -> None:
-    """A gap is looked at again without a new message."""
+    """A gap is checked again without a new message."""
     events = orders("order-1", 4)
     apply(url, events[:1], events[2:])
 

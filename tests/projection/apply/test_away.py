@@ -1,4 +1,4 @@
-"""Something that a handler calls is away: its streams wait, in order, nothing is parked, and the others go on."""
+"""A service that a handler calls is away: its streams wait, in order, nothing is parked, and the others are applied."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def test_try_later_says_when(url: str) -> None:
 def test_waiting_messages_are_bounded_by_bytes(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing more is received while so much waits, and that is said; then all goes on."""
+    """Nothing more is received while so much waits, and the log says so; then all continues."""
     monkeypatch.setattr(set_aside, "MAX_BYTES", 20_000)
     api = Api()
     api.away = AWAY[0]

@@ -104,7 +104,7 @@ def test_a_redrive_without_a_projector_waits_for_one(url: str, desk: Desk) -> No
 
 
 def test_a_redrive_that_fails_again_ends_and_is_recorded(url: str, desk: Desk) -> None:
-    """Nobody tries for ever: the letter stays, the request does not."""
+    """There is one attempt: the letter stays, the request does not."""
     desk.redrive()
 
     with projector(url) as running:
@@ -157,7 +157,7 @@ def test_a_message_behind_another_letter_is_not_discarded(url: str, desk: Desk) 
 
 
 def test_a_whole_stream_is_discarded_in_order(url: str, desk: Desk) -> None:
-    """The last one lets the stream go on by itself, and no stream is parked for nothing."""
+    """The last one unparks the stream, and no stream is parked for nothing."""
     assert desk.discard() == [(3, True), (4, True), (5, True)]
 
     assert checkpoints(url) == {"order-1": (5, False)}
@@ -166,7 +166,7 @@ def test_a_whole_stream_is_discarded_in_order(url: str, desk: Desk) -> None:
 
 
 def test_giving_up_a_gap_steps_over_the_missing_events(url: str, desk: Desk) -> None:
-    """A gap that neither transport nor store can fill is given up by hand alone, and the record says so."""
+    """A gap that neither transport nor store can fill is given up by an operator alone, and the record says so."""
     apply(url, orders("order-2", 2), orders("order-2", 1, first=5))
 
     assert desk.discard(stream="order-2") == [(5, True)]
@@ -281,7 +281,7 @@ def test_asked_discarded_or_edited_not_committed(url: str, desk: Desk, point: st
 
 
 def test_redriven_not_committed(url: str, desk: Desk) -> None:
-    """A projector killed while it redrives: still asked for, and the next one does it."""
+    """A projector killed while it redrives: the request stays, and the next one does it."""
     desk.redrive()
     _die(url, "redriven_not_committed")
     assert len(letters(url)) == 3

@@ -1,4 +1,4 @@
-"""An error of the deployment parks nothing: it stops its projection with one sentence, until somebody mends it."""
+"""An error of the deployment parks nothing: it stops its projection with one sentence, until the repair."""
 
 import psycopg
 import pytest
@@ -52,7 +52,7 @@ def test_it_continues_where_it_was_after_the_repair(url: str) -> None:
 
 
 def test_a_raise_in_the_services_own_trigger_is_the_events(url: str) -> None:
-    """Somebody has written that this event must not be: others go on."""
+    """The service's own code refuses this event: others are applied."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "create function refuse() returns trigger language plpgsql as $$ begin"
@@ -67,7 +67,7 @@ def test_a_raise_in_the_services_own_trigger_is_the_events(url: str) -> None:
 
 
 def test_a_constraint_that_is_checked_at_the_commit_parks_the_stream_that_breaks_it(url: str) -> None:
-    """A deferred constraint fails long after the handler; the halves find out for whom."""
+    """A deferred constraint fails long after the handler; halving the batch finds the stream."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "create table known (customer text primary key); insert into known values ('ann');"

@@ -113,7 +113,7 @@ def over_a_gap(url: str) -> None:
 
 
 def parked_and_redriven(url: str) -> None:
-    """A handler fails, and is mended."""
+    """A handler fails, and is repaired."""
     failing = TableProjection("totals", shop, table=TOTALS, key="customer")
 
     @failing.on(Ordered)
@@ -159,7 +159,7 @@ def restored(url: str, *, to: int, then: int) -> list[Message]:
 
 @pytest.mark.parametrize("then", [1, 2, 3])
 def test_another_event_below_the_checkpoint_is_a_fork(url: str, then: int) -> None:
-    """The store was restored to version 2 and gave version 3 anew, while the read model has the old 3 and 4."""
+    """The store was restored to version 2 and gave version 3 again, while the read model has the old 3 and 4."""
     store(url, orders("order-1", 4))
     apply(url, orders("order-1", 4))
     genuine = restored(url, to=2, then=then)
@@ -185,7 +185,7 @@ def test_a_forged_message_does_not_hide_the_genuine_ones(url: str) -> None:
 
 
 def test_a_fork_stays_until_an_operator_goes_past_it(url: str) -> None:
-    """A redrive compares again; a discard removes the letters, and the stream goes on from its checkpoint."""
+    """A redrive compares again; a discard removes the letters, and the stream continues from its checkpoint."""
     store(url, orders("order-1", 4))
     apply(url, orders("order-1", 4))
     genuine = restored(url, to=2, then=3)
@@ -344,5 +344,5 @@ def test_an_append_that_is_repeated_with_its_ids_is_no_fork(url: str) -> None:
 
 
 def test_a_run_without_events_has_nothing_to_add() -> None:
-    """A look at a parked stream brings none."""
+    """A read of a parked stream brings none."""
     assert Run("order-1", []).ids == b""

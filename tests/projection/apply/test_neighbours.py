@@ -173,7 +173,7 @@ def slowed(again: Again) -> Again:
 
 
 def test_streams_whose_row_another_process_has_locked_are_set_aside(url: str) -> None:
-    """Rows that several streams feed are locked by their key; the streams of other rows go on."""
+    """Rows that several streams feed are locked by their key; the streams of other rows are applied."""
     names = [f"order-{number:02}" for number in range(STREAMS)]
     source = Given([event for name in names for event in orders(name, 2, customer="ab"[int(name[-1]) % 2])])
     with working(url) as projector:
@@ -244,7 +244,7 @@ def test_a_process_that_hangs_in_a_transaction_delays_its_own_streams_only(url: 
 def test_a_reader_waits_for_no_swap_for_more_than_two_seconds(
     url: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rebuild that stops in its swap loses its session a second after its first lock: it never goes on here."""
+    """A rebuild that stops in its swap loses its session a second after its first lock: it never continues here."""
     record(url, orders("order-1", 3))
     stopped, go_on = threading.Event(), threading.Event()
     limits: list[object] = []

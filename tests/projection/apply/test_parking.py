@@ -108,7 +108,7 @@ def test_later_events_of_a_parked_stream_are_kept_with_it_once(url: str) -> None
 
 
 def test_a_redrive_applies_the_letters_in_order(url: str) -> None:
-    """When the code is mended, the stream goes on where it was parked."""
+    """When the code is repaired, the stream continues where it was parked."""
     apply(url, orders("order-1", 2), [message("order-1", 3, BAD), *orders("order-1", 3, first=4)])
     mended = TableProjection("totals", shop, table=TOTALS, key="customer")
 
@@ -341,7 +341,7 @@ def test_the_counters_of_a_failed_batch_are_forgotten(url: str) -> None:
 
 
 def test_a_malformed_message_parks_no_stream_of_its_key_at_a_second_look(url: str) -> None:
-    """It stays where it is kept, and the stream goes on, also after a gap and a redrive."""
+    """It stays where it is kept, and the stream continues, also after a gap and a redrive."""
     bad = message("order-1", 1, Ordered("ann", 1), ce_streamversion="x")
     log = orders("order-1", 6)
 

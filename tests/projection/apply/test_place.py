@@ -64,7 +64,7 @@ def test_it_is_the_handlers_own_line(folder: Path, where: str, kind: str, monkey
 
 
 def test_an_error_without_a_line_of_the_services_has_no_place() -> None:
-    """Nothing is said rather than something wrong."""
+    """No place is better than a wrong one."""
     with pytest.raises(ValueError, match="Expecting") as caught:
         json.loads("{")
     caught.value.__traceback__ = caught.tb.tb_next

@@ -9,7 +9,7 @@ from tests.projection.shop import Noted, apply, checkpoints, letters, message, o
 
 
 def test_a_projector_advances_over_a_tombstone_and_its_late_original_is_a_duplicate(url: str) -> None:
-    """It is nobody's event, counted as such; the original has the same id."""
+    """It is no event, and is counted as such; the original has the same id."""
     tombstone = message("order-1", 2, Noted(), ce_type=TOMBSTONE)
 
     done = apply(url, [*orders("order-1", 1), tombstone, *orders("order-1", 1, first=3)], orders("order-1", 1, first=2))

@@ -1,4 +1,4 @@
-"""An event that fails is tried again as its handler's policy says: its stream waits in order, the others go on."""
+"""An event that fails is retried by its handler's policy: its stream waits in order, the others are applied."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -62,7 +62,7 @@ def streams(count: int, events: int = 1) -> list[Message]:
 
 
 def test_two_handlers_of_different_streams_overlap(url: str) -> None:
-    """The first one goes on when the second one says so: neither could end alone."""
+    """The first one continues when the second one says so: neither could end alone."""
     work, met = SqlProjection("work", shop, concurrency=2), asyncio.Event()
 
     @work.on(Ordered)
@@ -388,7 +388,7 @@ def test_each_call_has_context_variables_of_its_own(url: str) -> None:
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
 def test_an_exception_that_ends_a_process_reaches_the_waiting_thread(url: str, error: BaseException) -> None:
-    """As from a plain handler; nothing is committed, and the loop goes on for others."""
+    """As from a plain handler; nothing is committed, and the loop keeps running for others."""
     work, leave = SqlProjection("work", shop), True
 
     @work.on(Ordered)

@@ -35,7 +35,7 @@ windows = st.tuples(st.integers(0, STREAMS - 1), st.integers(0, EVENTS), st.inte
 
 
 def noting(behaviour: Iterator[tuple[int, bool]], *, concurrency: int = 3, batch: int = 4_000) -> Handlers:
-    """Return handlers that note each event, in a way that is told call by call."""
+    """Return handlers that note each event, in a way that is given call by call."""
     work = Handlers("work", shop, concurrency=concurrency, batch=batch)
 
     @work.on(Ordered)
@@ -82,7 +82,7 @@ def test_each_event_takes_effect_once_in_the_order_of_its_stream(
 
 
 class Clock:
-    """A clock that is turned by hand: nobody waits for a stream's next try."""
+    """A manual clock: nobody waits for a stream's next try."""
 
     now = 0.0
 

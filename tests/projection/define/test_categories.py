@@ -76,7 +76,7 @@ def test_events_of_another_category_are_not_read(url: str, feed: Callable[[str],
 
 
 def test_events_that_are_never_read_are_not_waited_for(url: str) -> None:
-    """A caller is told at once."""
+    """A caller gets an error at once."""
     with psycopg.connect(url) as connection:
         appended = EventStore(shop).append(connection, "cart-1", Ordered("ann", 1))
 

@@ -1,4 +1,4 @@
-"""A read model is made anew beside the live one and takes its place, with all that the live one's tables have."""
+"""A read model is rebuilt beside the live one and takes its place, with all that the live one's tables have."""
 
 import threading
 
@@ -175,7 +175,7 @@ def balances_named_totals() -> Projection:
 
 
 def test_a_new_version_is_rebuilt_and_the_old_code_applies_nothing_more(url: str) -> None:
-    """The old processes serve until the swap; then they are told."""
+    """The old processes serve until the swap; then they stop with a sentence."""
     record(url, orders("order-1", 3))
     with projector(url) as old:
         old.apply(orders("order-1", 2))
@@ -275,7 +275,7 @@ def _die(*_: object) -> None:
 
 
 def test_who_is_in_the_way_of_a_swap_is_named_and_waited_for(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A reader's open transaction holds the name; the rebuild goes on when it ends."""
+    """A reader's open transaction holds the name; the rebuild continues when it ends."""
     record(url, orders("order-1", 3))
     apply(url, orders("order-1", 1))
     with psycopg.connect(url, application_name="a report") as reader:

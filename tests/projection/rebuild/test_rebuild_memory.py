@@ -24,7 +24,7 @@ def test_all_processes_together_stay_below_their_memory_limit(process: int, memo
 
 @pytest.mark.parametrize(("memory", "workers"), [(250, 2), (200, 1), (400, 4), (10_000, 16)])
 def test_more_memory_gives_more_workers(memory: int, workers: int) -> None:
-    """As many as fit beside each other, up to as many as are asked for."""
+    """As many as fit beside each other, up to the requested number."""
     assert shares(memory * MB, workers=16, process=60 * MB)[0] == workers
 
 

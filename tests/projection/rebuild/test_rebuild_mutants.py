@@ -24,7 +24,7 @@ Patch = pytest.MonkeyPatch
 def wrong(url: str, patch: Patch) -> list[str]:
     """Let a batch of the live generation be under way while a rebuild is swapped in; return the faults.
 
-    The batch has read its generation and waits; the swap goes as far as it can; the batch goes on; then the swap.
+    The batch has read its generation and waits; the swap goes as far as it can; the batch continues; then the swap.
     """
     record(url, orders("order-1", 3), orders("order-2", 2, customer="bob"))
     with _batch_under_way(url, patch) as finish:

@@ -1,4 +1,4 @@
-"""Handlers that call an API which may be away, run with a clock that is turned by hand."""
+"""Handlers that call an API which may be away, run with a manual clock."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ AWAY: list[Callable[[], Exception]] = [
 
 
 class Clock:
-    """A clock that is turned by hand."""
+    """A manual clock."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -51,7 +51,7 @@ class Api:
 
     def __init__(self) -> None:
         self.away: Callable[[], Exception] | None = None
-        self.poison: set[str] = set()  # customers for whom it always fails
+        self.poison: set[str] = set()  # customers that always fail
         self.calls: list[str] = []
         self.clock = Clock()
         self.answer: Callable[[], None] = lambda: None
@@ -88,7 +88,7 @@ def handlers(api: Api, retry: Retry = POLICY) -> Handlers:
 
 @contextmanager
 def working(url: str, api: Api, retry: Retry = POLICY) -> Iterator[Projector]:
-    """Run the handlers with a clock that is turned by hand."""
+    """Run the handlers with a manual clock."""
     projection = handlers(api, retry)
     connection = connect(url, name="projector", autocommit=False)
     workspace = projection.workspace(connection)

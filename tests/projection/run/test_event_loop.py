@@ -87,7 +87,7 @@ def test_an_interrupted_call_is_cancelled_and_may_clean_up(loop: EventLoop, monk
 def test_a_blocked_loop_is_logged_with_its_place_and_does_not_delay_the_end(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody who waits looks at it; a request to stop is heard."""
+    """The waiting thread detects it; a request to stop is followed."""
     monkeypatch.setattr(module, "_STOP_GRACE", 0.1)
     monkeypatch.setattr(module, "_CANCEL_GRACE", 0.1)
     monkeypatch.setattr(module, "_BLOCKED_AFTER", 0.1)
@@ -108,7 +108,7 @@ def test_a_blocked_loop_is_logged_with_its_place_and_does_not_delay_the_end(
 def test_a_task_that_would_end_the_loop_ends_alone(
     loop: EventLoop, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The others go on."""
+    """The others continue."""
 
     async def leave() -> None:
         raise error
@@ -158,7 +158,7 @@ def test_closing_cancels_running_calls_and_a_later_call_starts_again(loop: Event
 
 
 def test_a_fork_begins_a_loop_of_its_own() -> None:
-    """The parent's goes on, and both processes end by themselves."""
+    """The parent's keeps running, and both processes end by themselves."""
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         cwd=ROOT, check=False, timeout=120, capture_output=True, text=True,

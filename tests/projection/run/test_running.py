@@ -98,7 +98,7 @@ def test_the_position_is_kept_below_an_open_append(url: str) -> None:
 
 
 def test_from_the_store_a_second_process_stands_by_and_takes_over(url: str) -> None:
-    """One works; when it is killed, the other goes on."""
+    """One works; when it is killed, the other takes over."""
     settings = environment(url)
     arguments = (f"{MODELS}:totals", "--from", "store")
     with running(settings, *arguments) as first:
@@ -223,7 +223,7 @@ def test_a_missing_read_model_table_is_one_sentence(database_url: str) -> None:
 
 
 def test_a_local_transport_and_passwords_on_the_command_line_are_refused(url: str) -> None:
-    """Nothing would be heard; others would read it."""
+    """No message would arrive; others would read the password."""
     local = run(url, f"{MODELS}:totals", "--topic", "t", EVENTKIT_TRANSPORT_URL="local://shop")
     password = run(url, f"{MODELS}:totals", "--from", "store", "--store-url", "postgresql://a:secret@localhost/b")
 

@@ -65,7 +65,7 @@ def test_a_swap_to_a_newer_version_ends_no_other_projection(url: str) -> None:
 
 
 def test_a_column_that_goes_under_a_running_projector_parks_nothing(url: str) -> None:
-    """It stops with a sentence, and goes on by itself when the column is back."""
+    """It stops with a sentence, and continues by itself when the column is back."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", "--from", "store") as process:
         wait_until(lambda: applied(url, "totals") == 5, timeout=60)
@@ -123,7 +123,7 @@ def test_exit_on_rebuild_ends_with_1(url: str, when: str) -> None:
 
 
 def test_a_deleted_projection_ends_alone_and_is_not_created_again(url: str) -> None:
-    """The other goes on; where none is left, the process ends with 1."""
+    """The other keeps running; where none is left, the process ends with 1."""
     store(url, orders("order-1", 5))
     with running(environment(url), f"{MODELS}:totals", f"{MODELS}:first", "--from", "store") as process:
         wait_until(lambda: applied(url, "totals") == applied(url, "first") == 5, timeout=60)

@@ -125,7 +125,7 @@ async def test_a_synchronous_function_names_its_asynchronous_twin(connection: as
 async def test_two_appends_at_once_on_one_connection_are_the_drivers_refusal(
     connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """It is not said to be a lost connection."""
+    """It is not reported as a lost connection."""
     with psycopg.connect(database_url) as other:
         store.append(other, ORDER, Placed(1))
         async with connection.transaction():
@@ -166,7 +166,7 @@ MIGRATIONS = (
 
 @pytest.mark.parametrize("driver", ["asyncpg", "asyncpg_session", "psycopg_async"])
 async def test_statements_that_were_prepared_before_a_migration_still_run(database_url: str, driver: str) -> None:
-    """A column that is added or widened, an index that goes: no result of ours changes its type."""
+    """A column that is added or widened, an index that goes: no result of our statements changes its type."""
     with psycopg.connect(database_url, autocommit=True) as admin:
         engine = create_async_engine(asyncpg_url(database_url), pool_size=1, max_overflow=0)
         raw = await asyncpg.connect(**asyncpg_options(database_url))
@@ -222,7 +222,7 @@ async def test_an_append_that_is_cancelled_while_it_waits_leaves_nothing(databas
 
 @pytest.mark.parametrize("name", ["asyncpg", "psycopg_async"])
 async def test_several_appends_that_are_cancelled_go_back_to_their_savepoint(database_url: str, name: str) -> None:
-    """A caller that catches the time limit inside of its transaction may go on, with none of the call."""
+    """A caller that catches the time limit inside of its transaction may continue, with none of the call."""
     with psycopg.connect(database_url) as other:
         store.append(other, ORDER, Placed(1))
         other.commit()
@@ -280,6 +280,6 @@ def test_placeholders_are_numbered_once_for_each_name() -> None:
 
 @pytest.mark.parametrize("statement", ["select %s", "select 5 % 3"])
 def test_a_placeholder_without_a_name_is_an_internal_error(statement: str) -> None:
-    """It could not be told from the others."""
+    """It would be confused with the others."""
     with pytest.raises(ValueError, match="has no name"):
         numbered(statement)

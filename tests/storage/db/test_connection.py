@@ -127,7 +127,7 @@ def test_a_server_that_is_away(nobody_listens: int) -> None:
 
 
 def test_a_host_that_does_not_exist() -> None:
-    """A name that does not resolve is said as such."""
+    """The error names the host that does not resolve."""
     said = refusal(f"postgresql://me:{SECRET}@nowhere.invalid/shop")
 
     assert "'nowhere.invalid'" in said
@@ -156,7 +156,7 @@ def test_a_database_without_our_tables(empty_database_url: str) -> None:
 
 
 def test_another_schema_is_another_set_of_tables(database_url: str) -> None:
-    """The schema that is asked for is the one that is looked at."""
+    """The requested schema is the one that is read."""
     assert "in schema 'records'" in refusal(database_url, schema="records")
 
 
@@ -246,7 +246,7 @@ def test_the_driver_s_errors_become_ours(
 
 
 def test_errors_of_a_statement_are_not_translated(database_url: str) -> None:
-    """A mistake in the data is the caller's to judge: it is not turned into something else."""
+    """A mistake in the data is the caller's: it is not turned into another error."""
     with pytest.raises(psycopg.errors.DivisionByZero), database_errors(), psycopg.connect(database_url) as session:
         session.execute("select 1 / 0")
 

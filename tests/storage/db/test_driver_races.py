@@ -20,7 +20,7 @@ VERSIONS, WRITERS, DECISIONS = 8, 8, 12
 
 
 async def test_of_many_writers_that_expect_a_version_one_wins(database_url: str) -> None:
-    """Each version is written once, and every loser is told the version that is there."""
+    """Each version is written once, and every loser's error has the version that is there."""
     won: list[int] = []
     told: list[int | None] = []
     barrier = asyncio.Barrier(WRITERS)

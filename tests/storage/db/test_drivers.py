@@ -162,7 +162,7 @@ def test_a_story_is_read_from_its_first_cause_to_its_last_effect(driver: Service
 
 
 def test_ids_make_a_retry_safe(driver: ServiceDriver, database_url: str) -> None:
-    """The same place is a success, another one a DuplicateEventId, and the transaction goes on."""
+    """The same place is a success, another one a DuplicateEventId, and the transaction continues."""
     ids = [uuid4(), uuid4()]
 
     async def work() -> None:

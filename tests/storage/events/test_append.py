@@ -107,7 +107,7 @@ def test_the_version_that_is_there_may_be_expected(connection: Connection, count
 def test_another_version_is_a_conflict_that_leaves_the_transaction_usable(
     database_url: str, present: int, expected: Expected | int, actual: int, count: int
 ) -> None:
-    """The error has the values, nothing of the call is there after a commit, and the caller may go on."""
+    """The error has the values, nothing of the call is there after a commit, and the caller may continue."""
     with psycopg.connect(database_url) as connection:
         for n in range(present):
             store.append(connection, ORDER, Placed(n))

@@ -43,7 +43,7 @@ def wait_for_lock(database_url: str) -> Iterator[Callable[[str], None]]:
 
 @pytest.mark.both_postgres
 def test_of_many_writers_that_expect_a_version_one_wins(database_url: str) -> None:
-    """Eight threads race for each version: it is written once, every loser is told the version that is there."""
+    """Eight threads race for each version: it is written once, every loser's error has the version that is there."""
     won: list[int] = []
     told: list[int | None] = []
     start = threading.Barrier(8)
@@ -139,7 +139,7 @@ def test_a_version_that_was_wrong_from_the_start_leaves_a_strict_transaction_usa
 def test_a_deadlock_says_retry(
     database_url: str, connection: Connection, other: Connection, wait_for_lock: Callable[[str], None]
 ) -> None:
-    """Two transactions that append in opposite order: one is ended and told to retry, and can."""
+    """Two transactions that append in opposite order: one fails with advice to retry, and the retry succeeds."""
     outcome: list[BaseException | None] = []
 
     def crossing(mine: Connection, stream: str) -> None:

@@ -1,4 +1,4 @@
-"""`ids=` makes a retry after an unknown commit safe, and tells when an id is used twice."""
+"""`ids=` makes a retry after an unknown commit safe, and detects an id that is used twice."""
 
 import threading
 import uuid
@@ -95,7 +95,7 @@ def test_a_retry_waits_for_the_first_call_that_is_still_committing(database_url:
 def test_an_id_that_is_elsewhere_is_an_error_that_leaves_the_transaction_usable(
     database_url: str, stream: str, count: int, ids: list[int], expected: Expected | int
 ) -> None:
-    """DuplicateEventId names where it is; nothing of the call is written, and the caller may go on."""
+    """DuplicateEventId names where it is; nothing of the call is written, and the caller may continue."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, ORDER, Placed(1), Placed(2), ids=IDS[:2])
         with pytest.raises(DuplicateEventId, match="of 'order-1'"):

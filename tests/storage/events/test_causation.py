@@ -161,7 +161,7 @@ def test_a_tree_has_each_event_before_its_effects(database_url: str) -> None:
 
 
 def test_causes_that_go_round_in_a_circle_end(database_url: str) -> None:
-    """Ids that a caller gave beforehand may name each other; and a cause may be no event of this store."""
+    """Ids chosen by a caller in advance may name each other; and a cause may be no event of this store."""
     ids = [uuid4(), uuid4()]
     with psycopg.connect(database_url) as connection:
         for number, (event_id, cause) in enumerate(zip(ids, reversed(ids), strict=True)):

@@ -24,7 +24,7 @@ def test_a_guard_that_holds_lets_the_append_through_and_writes_nothing_to_its_st
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("expected", [NO_STREAM, 1, 3])
 def test_a_guard_that_does_not_hold_is_a_conflict_and_nothing_is_written(database_url: str, expected: int) -> None:
-    """The error names the guarded stream; the transaction goes on."""
+    """The error names the guarded stream; the transaction continues."""
     with psycopg.connect(database_url) as connection:
         store.append(connection, OTHER, Placed(1), Placed(2))
         with pytest.raises(ConcurrencyError) as caught:
@@ -72,7 +72,7 @@ def test_two_transactions_that_each_guard_the_others_stream_do_not_both_commit(d
 
 
 def test_a_guard_holds_under_repeatable_read(database_url: str) -> None:
-    """A stricter caller, whose snapshot hides the change, is told by PostgreSQL, and the error says so."""
+    """A stricter caller, whose snapshot hides the change, gets PostgreSQL's error, and its text says so."""
     with psycopg.connect(database_url) as other:
         store.append(other, OTHER, Placed(1))
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:

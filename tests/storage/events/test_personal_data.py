@@ -65,7 +65,7 @@ def forget(connection: Connection, subject: str = ADA) -> bool:
 
 
 def keys(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return who has a key, and by whom it was destroyed."""
+    """Return the subjects with a key, and the names of those who destroyed one."""
     return connection.execute(
         "select subject, key is not null, forgotten_by, reason from eventkit.subject_keys order by 1"
     ).fetchall()

@@ -125,7 +125,7 @@ def transaction(connection: Connection, chance: random.Random, number: int) -> N
 
 @pytest.mark.both_postgres
 def test_following_by_the_last_position_loses_and_reorders_nothing(database_url: str, connect: Connect) -> None:
-    """Six writers; a reader that goes on from where it was, in small and large batches."""
+    """Six writers; a reader that continues from its last position, in small and large batches."""
     seen: list[tuple[str, int, int]] = []
 
     def write(me: int) -> None:

@@ -109,7 +109,7 @@ def test_readers_leave_one_row_behind_however_often_they_start(database_url: str
 
 
 def test_a_server_that_hides_its_logs_position(own_server: EmbeddedPostgres) -> None:
-    """A role that may lock needs no function of the log; one that may not is told which grant it lacks."""
+    """A role that may lock needs no function of the log; for another the error names the missing grant."""
     run(own_server.url, *NO_FLUSH_POSITION.split(";\n"))
     with psycopg.connect(own_server.url) as writer:
         note(writer, 1)
@@ -124,7 +124,7 @@ def test_a_server_that_hides_its_logs_position(own_server: EmbeddedPostgres) -> 
 
 
 def test_a_reader_says_nothing_to_other_readers_of_the_log(own_server: EmbeddedPostgres) -> None:
-    """A logical replication slot of somebody else sees the appends, no messages of ours."""
+    """Another program's logical replication slot sees the appends, no messages of the reader."""
     run(own_server.url, "create publication theirs for all tables")
     run(own_server.url, "select pg_create_logical_replication_slot('theirs', 'pgoutput')")
     for stream in range(3):
@@ -141,7 +141,7 @@ def test_a_reader_says_nothing_to_other_readers_of_the_log(own_server: EmbeddedP
 
 
 def test_holders_are_read_only_where_they_matter(database_url: str) -> None:
-    """Without new rows and without gaps, other sessions' locks are not looked at, however many there are."""
+    """Without new rows and without gaps, other sessions' locks are not read, at any number of them."""
     with reading(database_url) as connection, psycopg.connect(database_url) as writer:
         outbox = Outbox(connection, "eventkit")
         ask = Ask(0, True, [], [], [], 10, 10_000)  # noqa: FBT003 struct field

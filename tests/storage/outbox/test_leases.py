@@ -124,7 +124,7 @@ def test_two_standbys_never_both_take_it(new_lease: NewLease) -> None:
 
 
 def test_a_deposed_relay_settles_and_parks_nothing(database_url: str, new_lease: NewLease) -> None:
-    """Every write checks the epoch: a zombie changes nothing and is told so."""
+    """Every write checks the epoch: a zombie changes nothing and gets an error."""
     holder = new_lease("zombie")
     holder.acquire(never)
     connection = connect(database_url, name="settlement", autocommit=True)

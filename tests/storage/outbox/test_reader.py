@@ -14,7 +14,7 @@ def committed(world: World, stream: str) -> None:
 
 
 def end(world: World, transaction: Transaction) -> None:
-    """Commit and let the lock go."""
+    """Commit and release the lock."""
     world.commit(transaction)
     world.unlock(transaction)
 

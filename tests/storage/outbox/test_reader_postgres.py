@@ -53,7 +53,7 @@ def asleep(reader: GapReader) -> bool:
 def test_a_prepared_transaction_is_read_in_order_during_its_commit(
     reader: GapReader, connect: Callable[[], Connection]
 ) -> None:
-    """COMMIT PREPARED shows its rows long before it lets its lock go when it has files to remove; nothing overtakes."""
+    """With files to remove, COMMIT PREPARED shows its rows long before it releases its lock; nothing overtakes."""
     late, others, finisher = connect(), connect(), connect()
     finisher.autocommit = others.autocommit = True
     others.execute("do $$ begin for i in 1..500 loop execute 'create table t' || i || '(x text)'; end loop; end $$")

@@ -47,13 +47,13 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(steps=STEPS)
     def writers(self, steps: list[tuple[int, int, int]]) -> None:
-        """Let writers go on."""
+        """Let writers continue."""
         for step in steps:
             self.act(*step)
 
     @rule(meanwhile=STEPS)
     def read(self, meanwhile: list[tuple[int, int, int]]) -> None:
-        """Read; in the middle of the statement, writers go on."""
+        """Read; in the middle of the statement, writers continue."""
         remaining = iter(meanwhile)
 
         def one() -> None:
@@ -98,7 +98,7 @@ class Schedules(RuleBasedStateMachine):
         doing[kind - 1]()
 
     def end(self, transaction: Transaction) -> None:
-        """Commit and let the lock go."""
+        """Commit and release the lock."""
         self.world.commit(transaction)
         self.world.unlock(transaction)
 

@@ -88,7 +88,7 @@ def test_a_subscription_to_a_category_without_a_topic_is_refused() -> None:
 
 
 def test_a_release_that_stops_publishing_a_category_is_named() -> None:
-    """Readers of the topic would hear no more: the check of a release says so."""
+    """Readers of the topic would get no more events: the check of a release says so."""
     found = breaks(describe(catalog()), describe(catalog(order=None)))
 
     assert "'order' went to topic 'shop.order' and go to no broker" in str(found)

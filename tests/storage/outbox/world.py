@@ -83,7 +83,7 @@ class World:
             self._give_back(transaction)
 
     def unlock(self, transaction: Transaction) -> None:
-        """End a commit: let the lock go."""
+        """End a commit: release the lock."""
         if transaction.visible:
             self.transactions.remove(transaction)
 

@@ -1,4 +1,4 @@
-"""Cases of tags, each of which tells one wrong statement from the right ones: `test_tag_mutants` runs them too."""
+"""Cases of tags, each of which detects one wrong statement: `test_tag_mutants` runs them too."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

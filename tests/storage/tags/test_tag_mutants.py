@@ -1,4 +1,4 @@
-"""Statements of tags that are wrong, each in one way: the test in `test_tags` that tells them from the right ones."""
+"""Statements of tags that are wrong, each in one way: a test in `test_tags` fails with each."""
 
 from collections.abc import Callable
 from functools import partial

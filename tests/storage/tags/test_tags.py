@@ -53,7 +53,7 @@ def test_a_query_returns_the_events_of_any_item_that_have_all_its_tags_and_one_o
 @pytest.mark.both_postgres
 @pytest.mark.parametrize("stream", [PLACE, ELSEWHERE])
 def test_an_event_that_matches_and_has_come_since_is_a_conflict_that_names_it(database_url: str, stream: str) -> None:
-    """Nothing is written, the transaction goes on, and asked again the decision holds."""
+    """Nothing is written, the transaction continues, and after another query the decision holds."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
         decision = store.query(connection, seats_of("c1"))
         came = store.append(other, stream, Subscribed("c1", "s7"))
