@@ -1,10 +1,10 @@
-"""Start an embedded PostgreSQL and an embedded Kafka for first steps, say how to use them, and stay until Ctrl-C.
+"""Start an embedded PostgreSQL and an embedded Kafka for first steps, print their URLs, and run until Ctrl-C.
 
     $ python -m eventkit.embedded
     export EVENTKIT_DATABASE_URL=postgresql://postgres@:21034/postgres?host=%2Ftmp%2Feventkit-postgres-8f2k1x
     export EVENTKIT_TRANSPORT_URL=kafka://127.0.0.1:33219
 
-The two lines go to standard output, everything else to standard error.
+The two lines go to standard output, all other text to standard error.
 """
 
 import signal
@@ -20,11 +20,11 @@ ENDS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def main() -> int:
-    """Lend both servers until a signal ends them; return an exit code."""
+    """Run both servers until a signal ends them; return an exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # before any thread starts, so that only sigwait takes them
     try:
         with EmbeddedPostgres() as postgres, EmbeddedKafka() as kafka:
-            _introduce(postgres, kafka)
+            _print_urls(postgres, kafka)
             signal.sigwait(ENDS)
     except EmbeddedUnavailable as error:
         click.echo(str(error), err=True)
@@ -33,7 +33,7 @@ def main() -> int:
     return 0
 
 
-def _introduce(postgres: EmbeddedPostgres, kafka: EmbeddedKafka) -> None:
+def _print_urls(postgres: EmbeddedPostgres, kafka: EmbeddedKafka) -> None:
     click.echo(
         f"PostgreSQL {postgres.version}, and an {NOTICE}; paste these lines into your other terminals:", err=True
     )

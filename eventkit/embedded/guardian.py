@@ -1,8 +1,8 @@
-"""A small process between an owner and its servers: when the owner ends, even by `kill -9`, they and their folder go.
+"""A process between an owner and its servers: once the owner ends, even by `kill -9`, it ends them and their folder.
 
-Run as a script by `guard.Guard`, with nothing of eventkit loaded. It is the servers' parent, takes one JSON request a
-line on standard input (`run`, `spawn`, `poll`, `signal`), answers with one line, and leaves when its input ends or its
-owner is gone. Should the guardian itself be killed, the kernel sends its servers their stop signal.
+`guard.Guard` runs it as a script that loads nothing of eventkit. It is the servers' parent. It reads one JSON request a
+line on standard input (`run`, `spawn`, `poll`, `signal`) and answers with one line. It ends when its input ends or its
+owner is gone. If the guardian itself is killed, the kernel sends its servers their stop signal.
 """
 
 import ctypes
@@ -20,8 +20,8 @@ from typing import Any
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
-GLANCE = 0.2  # seconds between two looks at whether the owner is still there
-PATIENCE = (10.0, 15.0, 5.0)  # seconds after the server's own stop signal, after SIGQUIT, after SIGKILL
+OWNER_CHECK_INTERVAL = 0.2  # seconds between two checks whether the owner is still there
+STOP_TIMEOUTS = (10.0, 15.0, 5.0)  # seconds after the server's own stop signal, after SIGQUIT, after SIGKILL
 
 Request = dict[str, Any]
 Servers = dict[int, tuple["subprocess.Popen[bytes]", int]]
@@ -31,11 +31,10 @@ class Guardian:
     """Starts processes on request; `finish` ends them all."""
 
     def __init__(self) -> None:
-        """Guard nothing yet."""
         self._servers: Servers = {}
 
     def answer(self, request: Request) -> Request:
-        """Do what is asked."""
+        """Execute a request and return its answer."""
         action: Callable[[Request], Request] = getattr(self, f"_{request['do']}")
         try:
             return action(request)
@@ -43,7 +42,7 @@ class Guardian:
             return {"error": str(error)}
 
     def finish(self) -> None:
-        """End every process, gently at first."""
+        """End every server, first with its own stop signal."""
         for server, stop_signal in self._servers.values():
             _end(server, stop_signal)
 
@@ -83,7 +82,7 @@ def _start(request: Request) -> "subprocess.Popen[bytes]":
 
 
 def _follow_parent(stop_signal: int) -> Callable[[], None]:
-    """Return what makes a child ask the kernel for a signal when this process dies.
+    """Return a function with which a child asks the kernel for a signal at the death of this process.
 
     It runs in the child after the change of user, which would clear the request.
     """
@@ -100,20 +99,20 @@ def _follow_parent(stop_signal: int) -> Callable[[], None]:
 
 
 def _end(server: "subprocess.Popen[bytes]", stop_signal: int) -> None:
-    for number, patience in zip((stop_signal, signal.SIGQUIT, signal.SIGKILL), PATIENCE, strict=True):
+    for number, timeout in zip((stop_signal, signal.SIGQUIT, signal.SIGKILL), STOP_TIMEOUTS, strict=True):
         server.send_signal(number)
         server.send_signal(signal.SIGCONT)
         try:
-            server.wait(patience)
+            server.wait(timeout)
         except subprocess.TimeoutExpired:
             continue
         return
 
 
 def _requests(owner: int) -> Iterator[Request]:
-    """Yield requests until the input ends or the owner is gone (its forked children may keep the input open)."""
+    """Yield requests until the input ends or the owner is gone: its forked children may keep the input open."""
     while os.getppid() == owner:
-        if not select.select([sys.stdin], [], [], GLANCE)[0]:
+        if not select.select([sys.stdin], [], [], OWNER_CHECK_INTERVAL)[0]:
             continue
         line = sys.stdin.readline()
         if not line.endswith("\n"):
@@ -129,9 +128,9 @@ def _remove(folder: str) -> None:
         time.sleep(0.1)
 
 
-def _on_signals(reaction: Callable[[int, object], None] | signal.Handlers) -> None:
+def _on_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
     for number in ENDS:
-        signal.signal(number, reaction)
+        signal.signal(number, handler)
 
 
 def _leave(_number: int, _frame: object) -> None:
@@ -141,9 +140,8 @@ def _leave(_number: int, _frame: object) -> None:
 def main(owner: str, folder: str) -> None:
     """Guard the owner's servers and their folder until the owner is gone."""
     _on_signals(_leave)
-    signal.pthread_sigmask(
-        signal.SIG_UNBLOCK, ENDS
-    )  # the owner may have blocked them; its servers must not inherit that
+    # The owner may have blocked these signals, and its servers must not inherit that.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
     guardian = Guardian()
     try:
         for request in _requests(int(owner)):

@@ -1,9 +1,9 @@
-"""A broker that speaks Kafka's protocol, inside this process: librdkafka's mock cluster, out of confluent-kafka.
+"""A broker with Kafka's protocol inside this process: librdkafka's mock cluster, from confluent-kafka.
 
-Producers, consumer groups, headers, idempotence and transactions work, from other processes too, as long as this one
-lives. It is memory only: a partition keeps 5 MiB or 100,000 batches and then silently drops its oldest, and topics
-have no settings. When a group's members change, it rebalances for a second less than `session.timeout.ms`: set that to
-a few seconds, its default is 45. Faults can be asked for (`set_down`, `push_request_errors`).
+Producers, consumer groups, headers, idempotence and transactions work, also from other processes, until this process
+ends. Messages are in memory only: a partition keeps 5 MiB or 100,000 batches, then drops its oldest without an error.
+Topics have no settings. A rebalance takes one second less than `session.timeout.ms`: set that to a few seconds, its
+default is 45. Faults can be injected (`set_down`, `push_request_errors`).
 """
 
 import ctypes
@@ -48,7 +48,7 @@ class EmbeddedKafka:
     """A mock cluster, from `start()` to `stop()` or inside a `with`."""
 
     def __init__(self, *, brokers: int = 1) -> None:
-        """Choose the number of brokers, numbered from 1."""
+        """Take the number of brokers, which are numbered from 1."""
         self._brokers = brokers
         self._library: ctypes.CDLL | None = None
         self._client: int | None = None
@@ -57,7 +57,7 @@ class EmbeddedKafka:
         tell_in_fork(self)
 
     def forked(self) -> None:
-        """Leave the brokers to the process that started them: a child can reach them by `url`, and not end them."""
+        """Forget the brokers in a forked child: it can reach them by `url`, but cannot end them."""
         self._library, self._client, self._cluster = None, None, None
 
     @property
@@ -66,17 +66,15 @@ class EmbeddedKafka:
         return f"kafka://{self.bootstrap}"
 
     def __enter__(self) -> Self:
-        """Start."""
         return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
         self.stop()
 
     def start(self) -> Self:
-        """Start the brokers on free ports of 127.0.0.1."""
+        """Start the brokers on free ports of 127.0.0.1; EmbeddedUnavailable when librdkafka cannot."""
         library = self._library = _librdkafka()
         self._client = _client(library)
         self._cluster = library.rd_kafka_mock_cluster_new(self._client, self._brokers)
@@ -86,13 +84,12 @@ class EmbeddedKafka:
                 f"librdkafka could not start a mock cluster of {self._brokers} brokers: are there free ports?"
             )
         self.bootstrap = library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        library.rd_kafka_mock_group_initial_rebalance_delay_ms(
-            self._cluster, 0
-        )  # a group's first message after 0.2 s instead of 3
+        # A group gets its first message after 0.2 s instead of 3 s.
+        library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         return self
 
     def stop(self) -> None:
-        """End the brokers; their messages are gone."""
+        """End the brokers, and delete their messages."""
         if self._library and self._cluster:
             self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         if self._library and self._client:
@@ -100,19 +97,19 @@ class EmbeddedKafka:
         self._library, self._client, self._cluster = None, None, None
 
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        """Create a topic; without this, the first use of a topic creates it with four partitions."""
+        """Create a topic; a topic that is not created here gets four partitions at its first use."""
         self._check(f"create topic {name!r}", self._call("topic_create", name.encode(), partitions, self._brokers))
 
     def set_down(self, broker: int = 1) -> None:
-        """Take a broker off the network."""
+        """Disconnect a broker from the network."""
         self._check(f"take broker {broker} down", self._call("broker_set_down", broker))
 
     def set_up(self, broker: int = 1) -> None:
-        """Bring a broker back, with its messages."""
+        """Connect a broker again, with its messages."""
         self._check(f"bring broker {broker} up", self._call("broker_set_up", broker))
 
     def push_request_errors(self, api_key: int, errors: Sequence[int]) -> None:
-        """Answer the next requests of a kind (Kafka's ApiKey: 0 is Produce) with these error codes, one each."""
+        """Answer the next requests of one kind with these error codes, one each; `api_key` 0 is Kafka's Produce."""
         self._call("push_request_errors_array", api_key, len(errors), (ctypes.c_int * len(errors))(*errors))
 
     def _call(self, name: str, *arguments: object) -> int:
@@ -128,7 +125,7 @@ class EmbeddedKafka:
 
 
 def _librdkafka() -> ctypes.CDLL:
-    """Return the library that confluent_kafka itself is linked to, found through its extension module."""
+    """Return the library that confluent_kafka is linked to, loaded through its extension module."""
     library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     try:
         for name, (result, arguments) in _SIGNATURES.items():
@@ -143,7 +140,7 @@ def _librdkafka() -> ctypes.CDLL:
 
 
 def _client(library: ctypes.CDLL) -> int:
-    """Return a client that only carries the mock cluster."""
+    """Return a client that only holds the mock cluster."""
     message = ctypes.create_string_buffer(MESSAGE_SIZE)
     configuration = library.rd_kafka_conf_new()
     library.rd_kafka_conf_set(configuration, b"log_level", b"0", message, MESSAGE_SIZE)

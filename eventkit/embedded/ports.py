@@ -1,16 +1,15 @@
-"""Free TCP ports on 127.0.0.1 that stay ours while a server is down for a moment."""
+"""Free TCP ports on 127.0.0.1, outside the range that the system could give away while a server restarts."""
 
 import random
 import socket
 
-BELOW_EPHEMERAL = range(
-    15_000, 32_000
-)  # the system hands out higher ones to outgoing connections, so a restart could find its port taken
+# The system uses higher ports for outgoing connections, so a restarted server could find such a port in use.
+BELOW_EPHEMERAL = range(15_000, 32_000)
 ATTEMPTS = 200
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on; somebody else may take it before you do, so be ready to ask again."""
+    """Return a port without a listener; another process may take it before you bind it, so be ready to retry."""
     for port in random.sample(BELOW_EPHEMERAL, ATTEMPTS):
         if _is_free(port):
             return port

@@ -1,9 +1,9 @@
-"""A real PostgreSQL of one's own for the demo, the tests and first steps: no root, no container, nothing left behind.
+"""A real PostgreSQL server for the demo, tests and first steps: it needs no root and no container.
 
-Everything is in one temporary folder that goes with the server (`data=` keeps the database elsewhere). The server is
-reached by a socket in that folder, which no other user of the machine can enter, so no password is needed there. It
-listens on 127.0.0.1 as well, where it asks for a password: nobody has one before `tcp_url` was called. It is durable
-(`durable=False` turns fsync off), and ends with the process that made it, however that ends.
+All its files are in one temporary folder, which is removed with the server (`data=` keeps the database elsewhere).
+Clients connect by a socket in that folder. No other user of the machine can enter it, so the socket needs no password.
+The server also listens on 127.0.0.1 with a password, which `tcp_url` sets. It is durable (`durable=False` turns fsync
+off). It ends with the process that made it, also after a kill.
 """
 
 import secrets
@@ -31,8 +31,8 @@ SETTINGS = {
     "max_connections": "300",
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 60.0
+START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 60.0  # seconds
 PORT_ATTEMPTS = 5
 
 
@@ -47,7 +47,11 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         durable: bool = True,
     ) -> None:
-        """Choose: `data` is a folder to keep, `binaries` a bin folder, `settings` go to the server as they are."""
+        """Take the options; nothing starts yet.
+
+        `data`: folder for the database, kept after `stop`. `binaries`: PostgreSQL's bin folder. `settings`: settings of
+        the server, by name. `durable`: whether fsync is on.
+        """
         self._data = data
         self._chosen = binaries
         self._settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
@@ -68,7 +72,7 @@ class EmbeddedPostgres:
 
     @property
     def running(self) -> bool:
-        """Whether the server process is there."""
+        """Whether the server process is running."""
         return self._started is not None and self._started.guard.running(self.pid)
 
     @property
@@ -85,9 +89,12 @@ class EmbeddedPostgres:
         self.stop()
 
     def start(self) -> Self:
-        """Make a database cluster if there is none, start the server, and return when it answers."""
+        """Create a missing database cluster, start the server, and wait for its answer.
+
+        EmbeddedUnavailable when it is already started, or does not start.
+        """
         if self._started is not None:
-            raise EmbeddedUnavailable(f"this embedded PostgreSQL is started already: {self.url}")
+            raise EmbeddedUnavailable(f"this embedded PostgreSQL is already started: {self.url}")
         found = self._find()
         guard = Guard("eventkit-postgres-")
         try:
@@ -100,17 +107,17 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """End the server, dropping its sessions, and remove its folder."""
+        """End the server and its sessions, and remove its folder."""
         if self._started is not None:
             self._started.guard.close()
         self._started, self.pid, self.port, self._password = None, 0, 0, ""
 
     def crash(self) -> None:
-        """End the server at once, without a checkpoint: what was not durable is gone at the next `restart()`."""
+        """End the server at once, without a checkpoint: the next `restart()` has lost all data that was not durable."""
         self._end(signal.SIGQUIT)
 
     def restart(self) -> None:
-        """Start again on the same port and data, after `crash()` or from running."""
+        """Start the server again on the same port and data; stop it first if it is running."""
         self._end(signal.SIGINT)
         self._launch(self._cluster)
 
@@ -120,15 +127,15 @@ class EmbeddedPostgres:
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, with the sessions in it."""
+        """Drop a database and end its sessions."""
         self._execute("drop database if exists {} with (force)", name)
 
     def database_url(self, name: str) -> str:
-        """Return the address of a database of this server, by the socket."""
+        """Return the address of a database of this server, through the socket."""
         return self._address(self.port, name)
 
     def tcp_url(self, name: str = "postgres") -> str:
-        """Return the address of a database on 127.0.0.1, with a random password, for clients that know no sockets."""
+        """Return the address of a database on 127.0.0.1, with a random password, for clients without Unix sockets."""
         if not self._password:
             self._password = secrets.token_urlsafe(24)
             with psycopg.connect(self.url, autocommit=True) as connection:
@@ -149,7 +156,7 @@ class EmbeddedPostgres:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _launch(self, cluster: Cluster) -> None:
-        """Start the server; a first port that somebody took in between is chosen anew."""
+        """Start the server; at the first start, retry with another port if another process took it."""
         for left in reversed(range(1 if self.port else PORT_ATTEMPTS)):
             port = self.port or free_port()
             place = {"port": str(port), "unix_socket_directories": str(cluster.guard.folder)}
