@@ -279,7 +279,7 @@ def _no_client(broker: str, error: Exception) -> ConfigurationError:
     if place is None:
         return ConfigurationError(f"{broker} needs its client: pip install 'eventkit-outbox[{broker}]' ({error})")
     return ConfigurationError(
-        f"{place} was imported as {broker}'s client {client} and is not what eventkit needs ({error}): rename that "
+        f"{place} was imported as {broker}'s client {client}, but it is another module ({error}): rename that "
         f"file if it is yours, or pip install 'eventkit-outbox[{broker}]'"
     )
 

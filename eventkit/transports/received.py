@@ -9,7 +9,7 @@ from typing import Any
 
 from eventkit.domain.message import Headers, Message
 
-OURS = "ce_"  # prefix of the headers that eventkit reads
+HEADER_PREFIX = "ce_"  # of the headers that eventkit reads
 
 
 def received(topic: str, key: Any, value: Any, headers: Iterable[tuple[Any, Any]], tag: Any) -> Message:  # noqa: ANN401
@@ -71,7 +71,7 @@ def _is_text(part: object) -> bool:
 
 
 def _is_read(name: object) -> bool:
-    return isinstance(name, str) and name.startswith(OURS)
+    return isinstance(name, str) and name.startswith(HEADER_PREFIX)
 
 
 def _as_bytes(value: object) -> bytes:

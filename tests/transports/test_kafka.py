@@ -247,7 +247,7 @@ def test_a_long_idle_partition_is_cold_again(transport: KafkaTransport, small_to
 def test_more_partitions_hold_the_topic(transport: KafkaTransport, kafka: Kafka) -> None:
     """With another count keys would move: the topic is held with a sentence, in this publisher and in the next."""
     topic = transport.create_topics([fresh("grown")], partitions=2)[0]
-    publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
+    publisher = KafkaPublisher(transport._address, transport._topics, topic_check_interval=0.2)
     deliver(publisher, messages(topic, 10))
     admin = kafka.admin()
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(60)
@@ -281,7 +281,7 @@ def test_partitions_that_are_added_are_read_within_seconds(transport: KafkaTrans
 def test_a_recreated_topic_is_held(transport: KafkaTransport, kafka: Kafka) -> None:
     """A topic that was deleted and created again lost its confirmed messages: it is held with a sentence."""
     topic = transport.create_topics([fresh("anew")], partitions=2)[0]
-    publisher = KafkaPublisher(transport._address, transport._topics, check_topics=0.2)
+    publisher = KafkaPublisher(transport._address, transport._topics, topic_check_interval=0.2)
     deliver(publisher, messages(topic, 10))
     kafka.delete_topic(topic)
     kafka.create_topic(topic, partitions=2)
@@ -312,7 +312,7 @@ def test_a_broker_killed_and_restarted_loses_nothing_confirmed(own_kafka: KafkaS
     """The publisher continues by itself, in order and without repeating, when a killed broker is back."""
     transport = KafkaTransport(own_kafka.url, {})
     topic = transport.create_topics([fresh("killed")], partitions=3)[0]
-    publisher = KafkaPublisher(transport._address, transport._topics, patience=SLOW_START)
+    publisher = KafkaPublisher(transport._address, transport._topics, report_timeout=SLOW_START)
     deliver(publisher, messages(topic, 1_000))
 
     publisher.send(messages(topic, 20_000, start=1_000))
@@ -331,7 +331,7 @@ def test_a_silent_broker_is_given_up_within_the_patience(own_kafka: KafkaServer)
     """A hung broker ends the publisher, and neither `send`, `abandon` nor `close` hangs with it."""
     transport = KafkaTransport(own_kafka.url, {})
     topic = transport.create_topics([fresh("hung")], partitions=3)[0]
-    publisher = KafkaPublisher(transport._address, transport._topics, patience=2)
+    publisher = KafkaPublisher(transport._address, transport._topics, report_timeout=2)
     deliver(publisher, messages(topic, 100))
     own_kafka.pause()
 
@@ -352,7 +352,7 @@ def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: Ka
     own_kafka.create_topic(topic)
     own_kafka.kill()
     transport = KafkaTransport(own_kafka.url, {})
-    publisher = KafkaPublisher(transport._address, transport._topics, patience=SLOW_START)
+    publisher = KafkaPublisher(transport._address, transport._topics, report_timeout=SLOW_START)
 
     publisher.send(messages(topic, 100))
     assert publisher.reports(1.0) == publisher.reports(0)

@@ -136,10 +136,10 @@ class ActivePublisher:
 
     def _classify(self, connection: Connection, transaction: Transaction, error: TransportError) -> None:
         receipt = connection.missing(transaction.large)
-        culprit = transaction.large[receipt] if receipt else None
-        refusal = self._refusal(culprit) if culprit else None
-        if culprit and refusal:
-            self._results.refused[culprit.tag] = refusal
+        refused = transaction.large[receipt] if receipt else None
+        refusal = self._refusal(refused) if refused else None
+        if refused and refusal:
+            self._results.refused[refused.tag] = refusal
         else:
             self._results.lost = self._results.lost or connection.end or str(error)
 

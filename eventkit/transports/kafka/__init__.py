@@ -28,7 +28,7 @@ class KafkaTransport:
         self._address = Address(url, options)
         self._topics = KafkaTopics(self._address)
 
-    def publisher(self, *, to_listeners: bool = False) -> KafkaPublisher:  # noqa: ARG002 nobody is needed anyhow
+    def publisher(self, *, to_listeners: bool = False) -> KafkaPublisher:  # noqa: ARG002 it needs no listener
         """Return a publisher that connects in the background."""
         return KafkaPublisher(self._address, self._topics)
 

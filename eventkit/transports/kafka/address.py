@@ -18,7 +18,7 @@ from eventkit.errors import ConfigurationError
 from eventkit.transports.url import split_url
 
 DEFAULT_PORT = 9092
-_OURS = frozenset(
+_RESERVED = frozenset(
     {
         "acks",
         "allow.auto.create.topics",
@@ -69,10 +69,10 @@ class Address:
     def __repr__(self) -> str:
         return f"Address({self.hosts})"
 
-    def properties(self, error_cb: Callable[[Any], None], **ours: str | float) -> dict[str, Any]:
-        """Return a client's properties: those of `ours`, with `_` as `.`, overridden by the user's options."""
-        named: dict[str, Any] = {name.replace("_", "."): value for name, value in ours.items()}
-        given = {name: value for name, value in self._properties.items() if name not in _OURS}
+    def properties(self, error_cb: Callable[[Any], None], **settings: str | float) -> dict[str, Any]:
+        """Return a client's properties: these settings, with `_` in names as `.`, overridden by the user's options."""
+        named: dict[str, Any] = {name.replace("_", "."): value for name, value in settings.items()}
+        given = {name: value for name, value in self._properties.items() if name not in _RESERVED}
         base = {"bootstrap.servers": self.hosts, "client.id": "eventkit", "log_level": 0, "error_cb": error_cb}
         return {**base, **named, **given}
 
@@ -98,7 +98,7 @@ def _credentials(text: str) -> dict[str, str]:
 
 def _checked(options: Mapping[str, str]) -> dict[str, str]:
     named = {_name(name): value for name, value in options.items()}
-    refused = sorted(_OURS & set(named))
+    refused = sorted(_RESERVED & set(named))
     if refused:
         raise ConfigurationError(
             f"the transport option {refused[0]} is not yours to set: order and durability depend on eventkit's value"

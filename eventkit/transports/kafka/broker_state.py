@@ -24,12 +24,12 @@ _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF
 class BrokerState:
     """One client's error callback, called within `poll`. Never raises.
 
-    `aloud` is False for a client whose caller waits for an answer and gets an exception.
+    `warn` is False for a client whose caller waits for an answer: the caller gets an exception instead of a warning.
     """
 
-    def __init__(self, address: Address, *, aloud: bool = True) -> None:
+    def __init__(self, address: Address, *, warn: bool = True) -> None:
         self._address = address
-        self._level = logging.WARNING if aloud else logging.DEBUG
+        self._level = logging.WARNING if warn else logging.DEBUG
         self._logged = 0.0
         self.away = False
         self.refused = False  # a retry cannot succeed

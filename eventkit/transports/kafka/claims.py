@@ -49,7 +49,7 @@ def _write(consumer: Consumer, topics: Sequence[str], owner: str) -> dict[str, s
 
 @contextmanager
 def _claims(address: Address) -> Iterator[Consumer]:
-    state = BrokerState(address, aloud=False)
+    state = BrokerState(address, warn=False)
     try:
         consumer = Consumer(address.properties(state, group_id=GROUP, enable_auto_commit="false"))
         try:

@@ -38,10 +38,10 @@ _CAUSE_TIMEOUT, _PURGE_TIME = 1.0, 2.0  # seconds of abandon
 
 
 class KafkaPublisher:
-    """See `Publisher`. `patience`: seconds without a report for the oldest message until the publisher fails."""
+    """See `Publisher`. It fails when the oldest message has no report for `report_timeout` seconds."""
 
     def __init__(
-        self, address: Address, topics: KafkaTopics, *, patience: float = 30.0, check_topics: float = 30.0
+        self, address: Address, topics: KafkaTopics, *, report_timeout: float = 30.0, topic_check_interval: float = 30.0
     ) -> None:
         self._address = address
         self._state = BrokerState(address)
@@ -51,15 +51,15 @@ class KafkaPublisher:
         self._unplaced: dict[str, deque[Message]] = {}  # by topic, until the broker has described it
         self._opened: deque[PartitionGate] = deque()
         self._flush_due = False  # whether the producers have messages that must not linger
-        self._unreported = Unreported(patience)
+        self._unreported = Unreported(report_timeout)
         self._failures: deque[DeliveryError] = deque()
         self._cause_is_known = False  # from the broker's report
         self._results = Reports()
-        self._patience = patience
+        self._report_timeout = report_timeout
         self._cooled = time.monotonic()
         for limit in topics.limits():  # a producer needs half a second before its first message
             self._clients.of(limit)
-        self._watch = TopicWatcher(topics, self._clients.of(USUAL_LIMIT), interval=check_topics)
+        self._watch = TopicWatcher(topics, self._clients.of(USUAL_LIMIT), interval=topic_check_interval)
         self._watch.start()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -225,7 +225,7 @@ class KafkaPublisher:
     def _check_stuck(self) -> None:
         if self._unreported.is_stuck():
             reason = f", which is away: {self._state.reason}" if self._state.away else ""
-            self._results.lost = f"no report for {self._patience:g} s from Kafka at {self._address.hosts}{reason}"
+            self._results.lost = f"no report for {self._report_timeout:g} s from Kafka at {self._address.hosts}{reason}"
 
     def _take(self) -> Reports:
         confirmed = self._unreported.take()

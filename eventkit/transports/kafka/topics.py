@@ -60,7 +60,7 @@ class KafkaTopics:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._state = BrokerState(address, aloud=False)
+        self._state = BrokerState(address, warn=False)
         self._lock = threading.Lock()
         self._client: AdminClient | None = None
         self._first: dict[str, Topic] = {}

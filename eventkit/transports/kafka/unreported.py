@@ -13,10 +13,10 @@ _CHECK_INTERVAL = 1.0  # seconds between two checks of the oldest, which take ti
 class Unreported:
     """Tags in flight. Callbacks append confirmed tags to `arrived`, and `count` removes them."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, report_timeout: float) -> None:
         self.arrived: list[int] = []
         self.confirmed: list[int] = []  # and not returned by `take` yet
-        self._patience = patience
+        self._report_timeout = report_timeout
         self._tags: dict[int, None] = {}
         self._oldest: int | None = None
         self._since = self._checked = time.monotonic()
@@ -41,13 +41,13 @@ class Unreported:
         return confirmed
 
     def is_stuck(self) -> bool:
-        """Return whether the oldest has waited for longer than `patience` seconds."""
+        """Return whether the oldest message has waited for longer than the report timeout, in seconds."""
         now = time.monotonic()
-        if now - self._checked < min(_CHECK_INTERVAL, self._patience / 4):
+        if now - self._checked < min(_CHECK_INTERVAL, self._report_timeout / 4):
             return False
         self._checked = now
         self.count()
         oldest = next(iter(self._tags), None)
         if oldest is None or oldest != self._oldest:
             self._oldest, self._since = oldest, now
-        return now - self._since > self._patience
+        return now - self._since > self._report_timeout

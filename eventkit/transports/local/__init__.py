@@ -24,7 +24,7 @@ class LocalTransport:
         self._name = name
         self._broker = _brokers.setdefault(name, Broker())
 
-    def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:  # noqa: ARG002 nobody is needed anyhow
+    def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:  # noqa: ARG002 it needs no listener
         """See `Transport.publisher`."""
         return LocalPublisher(self._broker)
 

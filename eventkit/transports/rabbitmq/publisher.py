@@ -186,9 +186,9 @@ class RabbitPublisher:
 
     def _classify(self, code: int, text: str) -> None:
         large, missing = _TOO_LARGE.search(text), _NO_EXCHANGE.search(text)
-        culprit = self._first_of_size(int(large[1])) if large else None
-        if large and culprit is not None:
-            self._results.refused[culprit] = f"{int(large[1]):,} bytes are more than RabbitMQ takes: {int(large[2]):,}"
+        refused = self._first_of_size(int(large[1])) if large else None
+        if large and refused is not None:
+            self._results.refused[refused] = f"{int(large[1]):,} bytes are more than RabbitMQ takes: {int(large[2]):,}"
         elif code == NOT_FOUND and missing:
             self._results.held[missing[1]] = MISSING
         elif code == REFUSED:

@@ -26,7 +26,7 @@ class RedisTransport:
         self._address = RedisAddress(url, options)
         self._topics = RedisTopics(self._address)
 
-    def publisher(self, *, to_listeners: bool = False) -> RedisPublisher:  # noqa: ARG002 nobody is needed anyhow
+    def publisher(self, *, to_listeners: bool = False) -> RedisPublisher:  # noqa: ARG002 it needs no listener
         """Return a publisher that connects at its first message."""
         return RedisPublisher(self._address)
 
