@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
-from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildProgress, RebuildRun
+from eventkit.projection.rebuild.progress import RebuildProgress
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
 from eventkit.transports import open_transport

@@ -1,8 +1,8 @@
-"""Feeds one part of the streams to a rebuild: pass after pass over what is behind, each stream up to its version.
+"""Feed one part of the streams to a rebuild, in passes over the streams that are behind, each up to its version.
 
-Stream by stream, because a snapshot's events of one stream are a prefix of it: what is committed late at a lower
-position is missed by nobody. A pass begins where the checkpoints are, so it is the first feeding, the catching up, and
-the going on after a death alike.
+It reads stream by stream: in any snapshot, a stream's events are a prefix of the stream. So an event that commits late
+at a lower position is not missed. Each pass starts at the checkpoints. So the first feed, the catch-up and a resumed
+rebuild are the same pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,15 +21,15 @@ from eventkit.storage.outbox import message
 from eventkit.storage.projections import StreamLag, behind
 from eventkit.worker import Stop
 
-Told = Callable[[int], None]
+OnApplied = Callable[[int], None]  # called with the number of events of each transaction
 
 
 class StoreFeeder:
-    """One part, on one thread: a connection to the read models' database and one to the store."""
+    """Feeds one part on one thread, with a connection to the read models' database and one to the store."""
 
     def __init__(
         self,
-        building: ShadowApplier,
+        applier: ShadowApplier,
         store: psycopg.Connection[Any],
         *,
         schema: str,
@@ -37,51 +37,50 @@ class StoreFeeder:
         stop: Stop,
         share: Share = Share(),  # noqa: B008 frozen
     ) -> None:
-        """Feed `building` from the store, an autocommit connection that may be to another database."""
+        """Feed `applier` from `store`, an autocommit connection that may be to another database."""
         self.counters = Counters()
-        self.building = building
-        self.log = StreamLog(store, schema, categories=building.projection.categories)
+        self.applier = applier
+        self.log = StreamLog(store, schema, categories=applier.projection.categories)
         self.history = OwnHistory(store, schema)
-        self._second = StreamParking(building, self.history, schema=schema)
-        self._culprits = EventIsolation(building, self._second, stop)
+        self._isolation = EventIsolation(applier, StreamParking(applier, self.history, schema=schema), stop)
         self._part = part
         self._share = share
         self._stop = stop
 
-    def work(self, told: Told, *, until: int) -> None:
-        """Feed until a pass found no more than `until` events, or until asked to stop."""
-        while not self._stop.is_set() and self.once(told) > until:
+    def work(self, on_applied: OnApplied, *, until: int) -> None:
+        """Run passes until one has fed `until` events or fewer, or until stopped."""
+        while not self._stop.is_set() and self.once(on_applied) > until:
             pass
 
-    def once(self, told: Told) -> int:
-        """Feed what is behind now; tell how many events each transaction took, and return how many there were."""
+    def once(self, on_applied: OnApplied) -> int:
+        """Run one pass over the streams that are behind now; return how many events it has fed."""
         fed = 0
-        for runs in (part for chunk in self.chunks(self._behind()) for part in self.parts(chunk)):
+        for runs in (part for chunk in self.chunks(self._lagging()) for part in self.parts(chunk)):
             if self._stop.is_set():
                 break
-            for run in self._culprits.apply(runs, self.counters):
-                self._culprits.repair(run, self.counters)
+            for run in self._isolation.apply(runs, self.counters):
+                self._isolation.repair(run, self.counters)
             count = sum(len(run.arrivals) for run in runs)
-            # crash point: fed in part, not all -> the next rebuild starts anew, or goes on where the checkpoints are
-            told(count)
+            # crash point: fed in part, not all -> the next rebuild starts again, or resumes at the checkpoints
+            on_applied(count)
             fed += count
         return fed
 
     def chunks(self, lagging: Iterable[StreamLag]) -> Iterator[list[Missing]]:
-        """Gather what is behind into pieces of as many events as a transaction takes."""
+        """Gather missing events into chunks of one transaction each."""
         return chunks(lagging, most=self._share.events)
 
     def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
-        """Read what a generation lacks, in parts; RebuildRefused where the store has not all of it."""
+        """Read a chunk in parts; raise RebuildRefused if the store lacks an event of it."""
         return parts_of(self.log, chunk, max_bytes=self._share.bytes)
 
-    def _behind(self) -> Iterator[StreamLag]:
-        connection, generation = self.building.workspace.connection, self.building.rebuild.generation
-        return behind(self.log, self.building.checkpoints, connection, generation, self._part)
+    def _lagging(self) -> Iterator[StreamLag]:
+        connection, generation = self.applier.workspace.connection, self.applier.rebuild.generation
+        return behind(self.log, self.applier.checkpoints, connection, generation, self._part)
 
 
 def chunks(lagging: Iterable[StreamLag], *, most: int = EVENTS) -> Iterator[list[Missing]]:
-    """Gather what is behind into pieces of so many events; parked streams wait for somebody."""
+    """Gather missing events into chunks of `most` events; leave out parked streams."""
     chunk: list[Missing] = []
     size = 0
     for item in lagging:
@@ -99,7 +98,7 @@ def chunks(lagging: Iterable[StreamLag], *, most: int = EVENTS) -> Iterator[list
 
 
 def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = BYTES) -> Iterator[list[Run]]:
-    """Read events in parts of so many bytes, one whole run a stream; RebuildRefused where the store lacks one."""
+    """Read events in parts of `max_bytes`, with whole runs of streams; raise RebuildRefused if an event is missing."""
     left = list(chunk)
     while left:
         runs: list[Run] = []
@@ -113,29 +112,29 @@ def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = BYTES) ->
         yield runs
 
 
-def _left(wanted: list[Missing], runs: list[Run]) -> list[Missing]:
-    """Return what was left out behind the last event; RebuildRefused where one is missing before."""
-    for place, (stream, low, high) in enumerate(wanted):
+def _left(requested: list[Missing], runs: list[Run]) -> list[Missing]:
+    """Return the events behind the last one that was read; raise RebuildRefused if one before it is missing."""
+    for place, (stream, low, high) in enumerate(requested):
         run = runs[place] if place < len(runs) else None
         read = len(run.arrivals) if run else 0
-        last = place >= len(runs) - 1  # of what was returned: the rest of it, and all behind, may have been left out
+        last = place >= len(runs) - 1  # the last run that was read: events behind its end may follow in the next part
         fits = run is not None and run.stream == stream and run.arrivals[0].version == low + 1
         whole = fits and run is not None and run.arrivals[-1].version == low + read
         if not whole or (read < high - low and not last):
             there = f"has {read} of them" if run is not None and run.stream == stream else "has none of them"
             raise RebuildRefused(
-                f"versions {low + 1} to {high} of {stream} are needed, and the store {there}: they were pruned, or are "
-                "another service's, or the store lost them in a restore or a failover: then `--accept-lost` leaves "
-                "them out; else a read model can be rebuilt only from a store that has all of its events"
+                f"versions {low + 1} to {high} of {stream} are needed, and the store {there}. They were pruned, or "
+                "belong to another service, or the store lost them in a restore or a failover; then `--accept-lost` "
+                "leaves them out. Otherwise rebuild from a store that has all events of the read model"
             )
         if last:
             rest = [Missing(stream, low + read, high)] if read < high - low else []
-            return rest + wanted[place + 1 :]
+            return rest + requested[place + 1 :]
     return []
 
 
 def runs_of(log: StreamLog, chunk: list[Missing]) -> list[Run]:
-    """Read events, one whole run a stream, however many bytes; RebuildRefused where the store lacks one."""
+    """Read events of any size, one whole run a stream; raise RebuildRefused if an event is missing."""
     runs: dict[str, Run] = {}
     for run in (run for part in parts_of(log, chunk) for run in part):
         runs.setdefault(run.stream, Run(run.stream, [])).arrivals.extend(run.arrivals)

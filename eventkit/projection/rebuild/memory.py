@@ -1,7 +1,7 @@
-"""How a rebuild shares out the memory that it may take: how many processes it has, and how much each reads at once.
+"""Divide a rebuild's memory limit: how many worker processes it has, and how much each reads at once.
 
-A process takes the memory of Python and the service's modules, and that of the events of one transaction with their
-rows. All processes of a rebuild import the same modules, so the first part is looked up in this one.
+A process takes memory for Python and the service's modules, and for the events of one transaction with their rows. All
+processes of a rebuild import the same modules, so the first part is measured in this process.
 """
 
 from pathlib import Path
@@ -10,39 +10,39 @@ import msgspec
 
 from eventkit.errors import ConfigurationError
 
-MEMORY = 250_000_000  # bytes, of all processes of a rebuild
+DEFAULT_MEMORY = 250_000_000  # bytes, of all processes of a rebuild
 EVENTS, BYTES = 10_000, 8_000_000  # of one transaction, at most
-_EVENT = 3_000  # bytes that a small event takes: message, headers, decoded event, row, parameters
-_COPIES = 5  # of its data: as it is received, text, decoded, in the row, in the statement
-_FEWEST, _LEAST = 500, 1_000_000  # of one transaction, at least: fewer are too slow
-_USUAL = 70_000_000  # bytes of a process, where the system does not tell
-_SPARE = 4_000_000  # bytes a process
+_EVENT_BYTES = 3_000  # of a small event: message, headers, decoded event, row, parameters
+_COPIES = 5  # of an event's data: received, text, decoded, in the row, in the statement
+_MIN_EVENTS, _MIN_BYTES = 500, 1_000_000  # of one transaction; less is too slow
+_USUAL_PROCESS_BYTES = 70_000_000  # where the system does not report it
+_SPARE_BYTES = 4_000_000  # for each process
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What one process of a rebuild reads in one transaction."""
+    """The limits of one process's transaction."""
 
     events: int = EVENTS
     bytes: int = BYTES
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes: large events are few, small ones are many."""
-        return self.events * _EVENT + self.bytes * _COPIES
+        """The bytes that such a transaction takes at most."""
+        return self.events * _EVENT_BYTES + self.bytes * _COPIES
 
 
-_SMALLEST = Share(_FEWEST, _LEAST)
+_SMALLEST = Share(_MIN_EVENTS, _MIN_BYTES)
 
 
 def shares(memory: int | None, *, workers: int, process: int | None = None) -> tuple[int, Share]:
-    """Return how many workers fit into so many bytes, up to `workers`, and the share of each process.
+    """Return how many workers fit into `memory` bytes, up to `workers`, and the share of each.
 
-    One worker is this process itself; with more it waits for them, and feeds what is left by itself. `process` is what
-    a process takes before it reads anything. ConfigurationError where not even one fits into what somebody has said.
+    One worker is this process. With more, this process waits for them and then feeds the rest. `process` is the size
+    of a process before it reads, in bytes; measured unless given. Raise ConfigurationError if not even one fits.
     """
-    base = (process or resident()) + _SPARE
+    base = (process or resident()) + _SPARE_BYTES
     if memory is None:
-        memory = max(MEMORY, base + _SMALLEST.memory)
+        memory = max(DEFAULT_MEMORY, base + _SMALLEST.memory)
     if memory < base + _SMALLEST.memory:
         needed = -(-(base + _SMALLEST.memory) // 1_000_000)
         raise ConfigurationError(
@@ -54,13 +54,13 @@ def shares(memory: int | None, *, workers: int, process: int | None = None) -> t
     processes = workers + 1 if workers > 1 else 1
     part = (memory - processes * base) // workers
     factor = min(1.0, part / Share().memory)
-    return workers, Share(max(_FEWEST, int(EVENTS * factor)), max(_LEAST, int(BYTES * factor)))
+    return workers, Share(max(_MIN_EVENTS, int(EVENTS * factor)), max(_MIN_BYTES, int(BYTES * factor)))
 
 
 def resident() -> int:
-    """Return how many bytes of memory this process has."""
+    """Return the resident memory of this process, in bytes."""
     try:
         text = Path("/proc/self/status").read_text()
         return int(text.partition("VmRSS:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):  # not Linux
-        return _USUAL
+        return _USUAL_PROCESS_BYTES

@@ -1,20 +1,19 @@
-"""Rebuilds a projection beside the live one, and swaps it in while events keep flowing.
+"""Rebuild a projection beside the live one, and swap it in while events keep coming.
 
     begin        a generation, its row, and its shadow tables           one transaction
     feed         stream by stream from the store, in parts, in passes   a transaction a chunk
-                 or as it comes from the transport (`listening`)        a transaction a batch
-    index        the indexes that the rows did not need
-    catch up     what came meanwhile, until little is left
+                 or in batches from the transport                       a transaction a batch
+    index        the indexes that filling did not need
+    catch up     the events of the meantime, until few are left
     swap         under the projection's lock: the rest, then the names  one transaction
     clean        the old generation's checkpoints and letters
 
-The live read model is served and kept up to date until the swap, and stays as it is where a rebuild dies before it. A
-rebuild that is started again takes away what a dead one left and begins anew; with `resume` it goes on where the
-checkpoints are, which is right only with the same code. Called by `eventkit projection rebuild`.
+The live read model stays in use and up to date until the swap; a rebuild that dies before does not change it. The next
+rebuild removes the dead one and starts again. With `resume` it continues at the dead one's checkpoints, which is right
+only with the same code. Called by `eventkit projection rebuild`.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,10 +28,11 @@ from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable, RebuildRefused
 from eventkit.projection.define import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
-from eventkit.projection.rebuild.from_transport import TransportFeeder, listening
+from eventkit.projection.rebuild.from_transport import TransportFeeder, open_transport_feeder
 from eventkit.projection.rebuild.memory import shares
+from eventkit.projection.rebuild.progress import ProgressReporter, RebuildProgress
 from eventkit.projection.rebuild.shadow import ShadowBuild
-from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, Swapped, prefers_merge
+from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, SwapOptions, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
 from eventkit.storage.db import connect, database_errors
@@ -43,51 +43,42 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
 
-LITTLE = 1_000  # events that may be left for the swap
-FEW = 20_000  # events that are not worth a process
-_TELL = 1.0  # seconds between what `eventkit projection status` sees
-_FAILURES = 3  # swaps that fail at events, though feeding has applied or parked all there were
+SWAP_BACKLOG = 1_000  # events that may be left for the swap
+MIN_EVENTS_FOR_WORKERS = 20_000  # fewer are fed by this process alone
+_MAX_FAILED_SWAPS = 3  # swaps that fail at an event, each after a feed that has applied or parked all events
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to swap, the last for all further ones
 
 
 class RebuildPlan(msgspec.Struct, frozen=True):
-    """What an operator says about a rebuild."""
+    """The operator's options for a rebuild."""
 
     workers: int = 1
     resume: bool = False
     merge: bool = False
     accept_parked: bool = False
-    accept_lost: bool = False  # events that the live read model has and the store has lost are left out
+    accept_lost: bool = False  # leave out events that the live read model has and the store has lost
     from_transport: bool = False
-    topics: tuple[str, ...] = ()  # to read from the transport, where they are not those of the projection
-    store_url: str | None = None  # where the event store is not in the read models' database
-    memory: int | None = None  # bytes that all processes may take together; 250 MB where nobody says
-
-
-class RebuildProgress(msgspec.Struct):
-    """How far a rebuild is; `total` grows with what is appended."""
-
-    stage: str
-    done: int = 0  # events
-    total: int = 0
+    topics: tuple[str, ...] = ()  # to read from the transport; the projection's unless given
+    store_url: str | None = None  # if the event store is not in the read models' database
+    memory: int | None = None  # bytes of all processes together; 250 MB unless given
 
 
 class RebuildOutcome(msgspec.Struct, frozen=True):
-    """What a rebuild did."""
+    """The result of a rebuild."""
 
     projection: str
     version: int
     generation: int
     events: int
     seconds: float
-    events_per_second: float  # from the beginning to the end, the swap included
-    caught_up: int  # events applied under the swap's lock
-    merged: int | None  # rows written; None where the tables were swapped by name
+    events_per_second: float  # of the whole rebuild, with the swap
+    caught_up: int  # events that were applied under the swap's lock
+    merged: int | None  # rows; None if the tables were swapped by name
     parked: int  # streams
 
 
 class RebuildRun:
-    """One rebuild of one projection, by settings."""
+    """One rebuild of one projection, with some settings."""
 
     def __init__(
         self,
@@ -104,10 +95,6 @@ class RebuildRun:
         self._plan = plan
         self._stop = stop or Stop()
         self._report = report
-        self._progress = RebuildProgress("begin")
-        self._telling = threading.Lock()
-        self._told = 0.0
-        self._save: Callable[[int, int], None] = lambda _done, _total: None
         self._workers, self._share = shares(plan.memory, workers=plan.workers)
         if self._workers < plan.workers:
             logger.info(
@@ -118,37 +105,42 @@ class RebuildRun:
             )
 
     def run(self) -> RebuildOutcome:
-        """Rebuild; RebuildRefused where it cannot be done: then the live read model is as it was."""
+        """Rebuild, and swap in; raise RebuildRefused if that is impossible: the live read model is unchanged."""
         started = time.monotonic()
         with ExitStack() as stack, database_errors():
-            site = ShadowBuild(stack.enter_context(self._connect("rebuild")), self._projection, self._settings.schema)
+            build = ShadowBuild(stack.enter_context(self._connect("rebuild")), self._projection, self._settings.schema)
             store = stack.enter_context(self._connect("rebuild store", self._store_url))
-            job = self._begin(site, store)
-            # crash point: begun, nothing fed -> row and shadow stay, for the next rebuild to take away or to go on
+            total = self._total(store)
+            job = self._begin(build, store, total)
+            progress = ProgressReporter(self._report, partial(build.save_progress, job.rebuild.generation), total=total)
+            # crash point: begun, nothing fed -> row and shadow stay; the next rebuild removes or resumes them
             horizon = read_horizon(store, f'"{self._settings.schema}"')
-            feeder = stack.enter_context(self._open(job))
-            self._feed(job, feeder)
-            self._enter("index")
-            index_shadow(site.connection, job.rebuild.shadow, job.tables)
+            feeder = stack.enter_context(self._open(job, progress))
+            self._feed(job, feeder, progress)
+            self._refuse_stop()
+            progress.enter("index")
+            index_shadow(build.connection, job.rebuild.shadow, job.tables)
             from_store = not self._plan.from_transport
-            position = horizon.position if from_store and self._is_through(store, horizon) else 0
-            self._enter("catch up")
-            feeder.work(self._count, until=LITTLE)
-            # crash point: fed, not swapped -> the live read model is served on
-            swapped = self._swap(site, feeder, job, position, stack)
-            # crash point: swapped, not cleaned -> what belongs to no generation is taken away by the next rebuild
-            parked = site.clean(job.rebuild.generation)
-        return self._outcome(job, swapped, parked, time.monotonic() - started)
+            position = horizon.position if from_store and self._is_settled(store, horizon) else 0
+            self._refuse_stop()
+            progress.enter("catch up")
+            feeder.work(progress.count, until=SWAP_BACKLOG)
+            # crash point: fed, not swapped -> the live read model stays in use
+            swapped = self._swap(build, feeder, job, position, stack, progress)
+            # crash point: swapped, not cleaned -> the next rebuild deletes the rows of dead generations
+            parked = build.clean(job.rebuild.generation)
+        return self._outcome(job, swapped, progress.done + swapped.caught_up, parked, time.monotonic() - started)
 
-    def _begin(self, site: ShadowBuild, store: psycopg.Connection[Any]) -> Job:
+    def _total(self, store: psycopg.Connection[Any]) -> int:
+        """Return how many events the store has for the projection; 0 if it is not the source."""
         streams = StreamLog(store, self._settings.schema, categories=self._projection.categories)
-        total = 0 if self._plan.from_transport else streams.total()
+        return 0 if self._plan.from_transport else streams.total()
+
+    def _begin(self, build: ShadowBuild, store: psycopg.Connection[Any], total: int) -> Job:
         refuse_unknown_types(
             store, self._settings.schema, self._projection.catalog, categories=self._projection.categories
         )
-        begun = site.begin(total=total, resume=self._plan.resume)
-        self._progress.total = total
-        self._save = partial(site.tell, begun.rebuild.generation)
+        begun = build.begin(total=total, resume=self._plan.resume)
         return Job(
             self._projection.path,
             self._projection.name,
@@ -163,73 +155,81 @@ class RebuildRun:
         )
 
     @contextmanager
-    def _open(self, job: Job) -> Iterator[StoreFeeder | TransportFeeder]:
+    def _open(self, job: Job, progress: ProgressReporter) -> Iterator[StoreFeeder | TransportFeeder]:
         with open_feeder(self._projection, job, self._stop) as feeder:
             if not self._plan.from_transport:
                 yield feeder
                 return
-            with listening(feeder, job, self._settings, self._plan.topics, stop=self._stop) as listener:
-                self._progress.total = listener.behind()
-                yield listener
+            with open_transport_feeder(feeder, job, self._settings, self._plan.topics, stop=self._stop) as reader:
+                progress.expect(reader.behind())
+                yield reader
 
-    def _feed(self, job: Job, feeder: StoreFeeder | TransportFeeder) -> None:
-        """Feed what is there, in processes where there is much."""
-        self._enter("feed")
+    def _feed(self, job: Job, feeder: StoreFeeder | TransportFeeder, progress: ProgressReporter) -> None:
+        """Feed all events that exist, in worker processes if they are many."""
+        self._refuse_stop()
+        progress.enter("feed")
         workers = self._workers
-        if workers > 1 and job.rebuild.total > FEW and not self._plan.from_transport:
+        if workers > 1 and job.rebuild.total > MIN_EVENTS_FOR_WORKERS and not self._plan.from_transport:
             parts = [msgspec.structs.replace(job, part=StreamPart(number, workers)) for number in range(workers)]
-            feed_in_processes(parts, self._count, self._stop)
-        feeder.work(self._count, until=LITTLE)
-        self._go_on()
-        if unknown := self._projection.handlers.unknown:  # in a transport's messages, where the store has none
+            feed_in_processes(parts, progress.count, self._stop)
+        feeder.work(progress.count, until=SWAP_BACKLOG)
+        self._refuse_stop()
+        if unknown := self._projection.handlers.unknown:  # in messages of other services
             raise RebuildRefused(
                 f"{find_unknown_types(self._projection.catalog.name, unknown)}; the live read model stays"
             )
 
-    def _is_through(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
-        """Whether all that could own a position below the horizon has ended: what it wrote is read from here on."""
+    def _is_settled(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
+        """Return whether every transaction that may own a position below the horizon has ended."""
         now = read_horizon(store, f'"{self._settings.schema}"')
         return now.server == horizon.server and not now.holders & horizon.holders
 
     def _swap(
-        self, site: ShadowBuild, feeder: StoreFeeder | TransportFeeder, job: Job, position: int, stack: ExitStack
-    ) -> Swapped:  # fmt: skip
-        self._enter("swap")
-        swap = self._prepared(site, feeder, job)
+        self,
+        build: ShadowBuild,
+        feeder: StoreFeeder | TransportFeeder,
+        job: Job,
+        position: int,
+        stack: ExitStack,
+        progress: ProgressReporter,
+    ) -> Swapped:
+        self._refuse_stop()
+        progress.enter("swap")
+        swap = self._new_swap(build, feeder, job)
         failures = 0
         for attempt in count(1):
-            until = LITTLE
+            until = SWAP_BACKLOG
             try:
                 return swap.run(position)
-            except SwapBlocked as held:
-                logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, held)
-                if isinstance(held, SwapFailing):
+            except SwapBlocked as blocked:
+                logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, blocked)
+                if isinstance(blocked, SwapFailing):
                     failures, until = failures + 1, 0
-                if failures == _FAILURES:
-                    raise RebuildRefused(_fails(job.name, held)) from held
-            except DatabaseUnavailable as error:  # the server ends a session that stops in the middle of a swap
+                if failures == _MAX_FAILED_SWAPS:
+                    raise RebuildRefused(_failed_message(job.name, blocked)) from blocked
+            except DatabaseUnavailable as error:  # the server ends an idle session in the middle of a swap
                 logger.warning("the swap of %s is tried again, attempt %d: %s", job.name, attempt, error)
-                feeder = stack.enter_context(self._open(job))
-                swap = self._prepared(site, feeder, job)
+                feeder = stack.enter_context(self._open(job, progress))
+                swap = self._new_swap(build, feeder, job)
                 if swap.has_happened():
-                    return Swapped(job.rebuild.generation, 0, None)
+                    return Swapped(0, None)
             self._stop.wait(_PAUSES[min(attempt, len(_PAUSES)) - 1])
-            feeder.work(self._count, until=until)
-            self._go_on()
+            feeder.work(progress.count, until=until)
+            self._refuse_stop()
         raise AssertionError
 
-    def _prepared(self, site: ShadowBuild, feeder: StoreFeeder | TransportFeeder, job: Job) -> Swap:
-        swap = Swap(feeder.building, feeder.parts, job.tables, schema=self._settings.schema)
-        swap.most = self._share.events
-        swap.accept_parked = self._plan.accept_parked
-        if self._plan.accept_lost and isinstance(feeder, StoreFeeder):
-            swap.versions = feeder.log.versions
-        swap.merge = self._plan.merge or prefers_merge(site.connection, job.tables, job.name)
-        swap.merge = swap.merge or is_unlogged(site.connection, job.rebuild.shadow)
-        return swap
+    def _new_swap(self, build: ShadowBuild, feeder: StoreFeeder | TransportFeeder, job: Job) -> Swap:
+        merge = self._plan.merge or prefers_merge(build.connection, job.tables, job.name)
+        options = SwapOptions(
+            merge=merge or is_unlogged(build.connection, job.rebuild.shadow),
+            accept_parked=self._plan.accept_parked,
+            most=self._share.events,
+            versions=feeder.log.versions if self._plan.accept_lost and isinstance(feeder, StoreFeeder) else None,
+        )
+        return Swap(feeder.applier, feeder.parts, job.tables, options, schema=self._settings.schema)
 
-    def _outcome(self, job: Job, swapped: Swapped, parked: int, seconds: float) -> RebuildOutcome:
-        events = self._progress.done + swapped.caught_up
+    @staticmethod
+    def _outcome(job: Job, swapped: Swapped, events: int, parked: int, seconds: float) -> RebuildOutcome:
         rebuild = job.rebuild
         return RebuildOutcome(
             projection=job.name,
@@ -243,26 +243,11 @@ class RebuildRun:
             parked=parked,
         )
 
-    def _enter(self, stage: str) -> None:
-        self._go_on()
-        self._progress.stage = stage
-        self._report(self._progress)
-
-    def _count(self, events: int) -> None:
-        with self._telling:
-            self._progress.done += events
-            self._progress.total = max(self._progress.total, self._progress.done)
-            now = time.monotonic()
-            if now - self._told > _TELL:
-                self._told = now
-                self._save(self._progress.done, self._progress.total)
-            self._report(self._progress)
-
-    def _go_on(self) -> None:
+    def _refuse_stop(self) -> None:
         if self._stop.is_set():
             raise RebuildRefused(
                 f"the rebuild of {self._projection.name!r} was ended before its swap, the live read model is as it "
-                "was: `--resume` goes on with it, if the code stays the same"
+                "was: `--resume` continues it, if the code stays the same"
             )
 
     @property
@@ -279,8 +264,8 @@ class RebuildRun:
         )
 
 
-def _fails(name: str, held: SwapBlocked) -> str:
+def _failed_message(name: str, blocked: SwapBlocked) -> str:
     return (
-        f"the swap of {name!r} fails at events that came last, again and again: {held}; the live read model is as it "
-        "was: mend the handlers or the constraint, and go on with `--resume`"
+        f"the swap of {name!r} fails at the latest events, again and again: {blocked}; the live read model is as it "
+        "was: correct the handlers or the constraint, and continue with `--resume`"
     )

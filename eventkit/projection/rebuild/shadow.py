@@ -1,6 +1,6 @@
-"""Where a rebuild is built: its row, its shadow tables, and what dead rebuilds have left, on one autocommit connection.
+"""The row and the shadow tables of a rebuild, and the cleanup after dead rebuilds, on one autocommit connection.
 
-The connection's session is the rebuild's life: it holds the lock that keeps a second rebuild away.
+The session of this connection holds the lock against a second rebuild: when it ends, the rebuild counts as dead.
 """
 
 import logging
@@ -35,7 +35,7 @@ logger = logging.getLogger("eventkit.projection")
 
 
 class BegunBuild(msgspec.Struct, frozen=True):
-    """A rebuild, the live tables that it is to replace, and where its sessions look for names."""
+    """A rebuild, the live tables that it will replace, and the search path of its sessions."""
 
     rebuild: Rebuild
     tables: list[LiveTable]
@@ -43,17 +43,17 @@ class BegunBuild(msgspec.Struct, frozen=True):
 
 
 class ShadowBuild:
-    """One projection's."""
+    """The shadow of one projection."""
 
     def __init__(self, connection: psycopg.Connection[Any], projection: Projection, schema: str) -> None:
-        """Work on an autocommit connection."""
+        """Build on an autocommit connection."""
         self.connection = connection
         self._projection = projection
         self._schema = schema
         self._rebuilds = Rebuilds(schema)
 
     def begin(self, *, total: int, resume: bool) -> BegunBuild:
-        """Be the one rebuild of the projection, take away what a dead one left, or go on with it, and begin."""
+        """Take the projection's rebuild lock, then resume a dead rebuild, or remove it and create a new one."""
         projection, connection = self._projection, self.connection
         _refuse(projection)
         self._rebuilds.lock(connection, projection.name)
@@ -63,20 +63,20 @@ class ShadowBuild:
             register(connection, self._schema, projection.declared(connection), rebuilds=True)
             shape = definition(connection, tables)
             refuse_keyless(connection, tables)
-            rebuild = self._going_on(shape) if resume else None
+            rebuild = self._resumed(shape) if resume else None
             if rebuild is None:
-                self._take_away()
+                self._remove_dead()
                 rebuild = self._create(tables, shape, total)
         return BegunBuild(rebuild, tables, f'"{rebuild.shadow}", {search_path(connection)}')
 
     def clean(self, generation: int) -> int:
-        """Take away what belongs to no generation any more; return how many streams the live one has parked."""
+        """Delete the checkpoints and letters of dead generations; return how many streams `generation` has parked."""
         for number in dead_generations(self.connection, self._schema):
             forget(self.connection, self._schema, number)
         return Checkpoints(self._schema).parked(self.connection, generation)
 
-    def tell(self, generation: int, done: int, total: int) -> None:
-        """Let `eventkit projection status` know how far it is."""
+    def save_progress(self, generation: int, done: int, total: int) -> None:
+        """Save the progress for `eventkit projection status`."""
         self._rebuilds.progress(self.connection, self._projection.name, generation, done, total)
 
     def _live_tables(self) -> list[LiveTable]:
@@ -90,13 +90,13 @@ class ShadowBuild:
         refuse_same_names(tables)
         return tables
 
-    def _going_on(self, shape: str) -> Rebuild | None:
-        """Return the dead rebuild to go on with; None where there is none."""
+    def _resumed(self, shape: str) -> Rebuild | None:
+        """Return the dead rebuild to resume, or None."""
         rebuild = self._rebuilds.find(self.connection, self._projection.name)
         if rebuild is None:
             return None
         if is_lost(self.connection, rebuild.shadow):
-            logger.info("%s: a crash of the server has emptied the shadow, it is fed anew", self._projection.name)
+            logger.info("%s: a crash of the server has emptied the shadow, it is fed again", self._projection.name)
             return None
         was = (rebuild.declared_version, rebuild.definition, rebuild.categories)
         if was != (self._projection.version, shape, list(self._projection.categories)):
@@ -106,8 +106,8 @@ class ShadowBuild:
             )
         return rebuild
 
-    def _take_away(self) -> None:
-        """Take away what a dead rebuild left, after the last of its workers."""
+    def _remove_dead(self) -> None:
+        """Remove a dead rebuild, after the last of its workers has ended."""
         dead = self._rebuilds.end(self.connection, self._projection.name)
         if dead is not None:
             drop_shadow(self.connection, dead.shadow)

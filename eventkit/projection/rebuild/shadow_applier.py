@@ -1,8 +1,8 @@
-"""Applies events to the generation that is being built, by the same transactions and the same fold as the live one.
+"""Apply events to the generation that is being built, by the transactions and the fold of the live one.
 
-What differs: the fence is the row of the rebuild, the tables are its shadow's, and the handlers of SQL projections are
-watched. They name their tables themselves, and the session's search path leads those names to the shadow; a name with
-a schema would go past it, to the live table, and is refused before anything is committed.
+Three things differ: the fence is the row of the rebuild, the tables are its shadow tables, and handlers of SQL
+projections are checked. They name their tables themselves, and the session's search path resolves the names to the
+shadow. A name with a schema would reach the live table: it is refused before the commit.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from eventkit.storage.projections import Live, LiveTable, Rebuild, Rebuilds, wri
 
 
 class ShadowApplier(BatchApplier):
-    """Applies to one rebuild's generation."""
+    """Applies to the generation of one rebuild."""
 
     def __init__(
         self,
@@ -30,21 +30,21 @@ class ShadowApplier(BatchApplier):
         *,
         schema: str,
         live_tables: Sequence[LiveTable] = (),
-        opening: Decrypter | None = None,
+        decrypter: Decrypter | None = None,
     ) -> None:
-        """Work on a connection whose search path begins with the rebuild's shadow."""
-        super().__init__(projection, workspace, schema=schema, decrypter=opening)
+        """Work on a connection whose search path begins with the rebuild's shadow schema."""
+        super().__init__(projection, workspace, schema=schema, decrypter=decrypter)
         self.rebuild = rebuild
         self.rebuilds = Rebuilds(schema)
         self._live_tables = live_tables if projection.needs_sqlalchemy else ()
 
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
-        """Hold the rebuild's row; whoever cleans up after a dead rebuild waits for this transaction."""
+        """Lock the rebuild's row, so that the cleanup after a dead rebuild waits for this transaction."""
         self.rebuilds.fence(connection, self.projection.name, self.rebuild)
         return self.rebuild.live()
 
     def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
-        """Apply events, and make sure that the live tables were not written."""
+        """Apply events; raise RebuildRefused if a live table was written."""
         super().fold(live, arrivals, counted)
         if self._live_tables and (touched := written(self.workspace.connection, self._live_tables)):
             raise RebuildRefused(

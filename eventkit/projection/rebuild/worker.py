@@ -1,7 +1,7 @@
-"""`python -m eventkit.projection.rebuild.worker`: one worker process of a rebuild; started by `pool`, by nobody else.
+"""`python -m eventkit.projection.rebuild.worker`: one worker process of a rebuild, started by `worker_pool` alone.
 
-A job comes on stdin, reports go out on what was stdout. When stdin ends, the process that wanted the work is gone, and
-this one ends at once: what it has not committed is nobody's, and the rebuild's fence refuses it later writes.
+It reads a job from stdin and writes reports to the original stdout. When stdin ends, the parent process is gone, and
+this process exits at once. Its open transaction rolls back, and the rebuild's fence refuses later writes.
 """
 
 import os
@@ -26,31 +26,33 @@ class Report(msgspec.Struct):
 
 
 def work(job: Job, out: BinaryIO) -> None:
-    """Feed one part until a pass finds nothing, and report."""
+    """Feed one part until a pass finds no events, and report the progress."""
     projection = next(item for item in load_projections([job.path]) if item.name == job.name)
     with open_feeder(projection, job, Stop()) as feeder:
         feeder.work(lambda done: _report(out, Report(done)), until=0)
 
 
 def main() -> None:
-    """Do the job on stdin."""
+    """Read the job from stdin, and work on it."""
     started_as_module()
     out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what a handler prints is no report
+    os.dup2(2, 1)  # a handler's output goes to stderr, not among the reports
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     collect_garbage_rarely()
     try:
         work(job, out)
     except Exception as error:
-        ours = translated(error)
-        _report(out, Report(error=str(ours) if isinstance(ours, EventkitError) else f"{type(ours).__name__}: {ours}"))
-        if not isinstance(ours, EventkitError):
+        known = translated(error)
+        _report(
+            out, Report(error=str(known) if isinstance(known, EventkitError) else f"{type(known).__name__}: {known}")
+        )
+        if not isinstance(known, EventkitError):
             raise
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 4096):  # not by sys.stdin, which a thread at the interpreter's end must not hold
+    while os.read(0, 4096):  # not sys.stdin: a thread must not hold its lock at the interpreter's end
         pass
     os._exit(1)
 

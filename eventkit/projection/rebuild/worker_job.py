@@ -1,4 +1,4 @@
-"""A part of a rebuild, complete enough to be handed to another process, and what is opened to do it."""
+"""The job of one rebuild worker, serializable for another process, and the feeder that does it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,11 +17,11 @@ from eventkit.storage.outbox import READING
 from eventkit.storage.projections import LiveTable, Rebuild
 from eventkit.worker import Stop
 
-_SESSION = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "300s"}  # nobody waits for a shadow
+_SESSION = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "300s"}  # no reader waits for a shadow
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What to rebuild, from where, and which part of it."""
+    """The projection, the databases, the shadow, and the part of the streams."""
 
     path: str  # of the projection's code
     name: str
@@ -30,10 +30,10 @@ class Job(msgspec.Struct, frozen=True):
     schema: str
     rebuild: Rebuild
     tables: list[LiveTable]  # the live ones
-    search_path: str  # of a session in which names lead to the shadow
+    search_path: str  # resolves table names to the shadow
     part: StreamPart = StreamPart()
     share: Share = Share()  # of memory
-    master_keys: str | None = None  # as a setting holds them: a job is told to nobody but the process that does it
+    master_keys: str | None = None  # as in the settings; a job goes to its worker process only
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -42,7 +42,7 @@ class Job(msgspec.Struct, frozen=True):
 
 @contextmanager
 def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreFeeder]:
-    """Connect to the read models and to the store, and lend a feeder for the job's part."""
+    """Connect to the read models and the store; yield a feeder for the job's part, and close the connections."""
     with ExitStack() as stack:
         options = {**_SESSION, "search_path": job.search_path}
         label = f"rebuild {job.name}"
@@ -52,12 +52,12 @@ def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreF
         store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
         stack.callback(store.close)
         masters = MasterKeys.parse(job.master_keys) if job.master_keys else None
-        building = ShadowApplier(
+        applier = ShadowApplier(
             projection,
             workspace,
             job.rebuild,
             schema=job.schema,
             live_tables=job.tables,
-            opening=Decrypter(masters, job.schema, lambda: store) if masters else None,
+            decrypter=Decrypter(masters, job.schema, lambda: store) if masters else None,
         )
-        yield StoreFeeder(building, store, schema=job.schema, part=job.part, stop=stop, share=job.share)
+        yield StoreFeeder(applier, store, schema=job.schema, part=job.part, stop=stop, share=job.share)

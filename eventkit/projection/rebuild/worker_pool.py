@@ -1,7 +1,7 @@
-"""The worker processes of a rebuild: each feeds one part of the streams, by hash, and reports what it has applied.
+"""The worker processes of a rebuild: each feeds one part of the streams, by hash, and reports the applied events.
 
-Processes, not threads: folding is Python. Each begins like a command of its own, so a user's module is imported, never
-forked.
+Folding is Python code, so threads would not run in parallel. Each process starts as a command of its own: it imports
+the user's module, and is not a fork.
 """
 
 import subprocess
@@ -13,26 +13,26 @@ from typing import IO
 import msgspec
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.rebuild.from_store import Told
+from eventkit.projection.rebuild.from_store import OnApplied
 from eventkit.projection.rebuild.worker import Report
 from eventkit.projection.rebuild.worker_job import Job
 from eventkit.worker import Stop
 
-_LOOK = 0.1  # seconds between looks at the request to stop
+_STOP_CHECK_INTERVAL = 0.1  # seconds
 
 
-def feed_in_processes(jobs: Sequence[Job], told: Told, stop: Stop) -> None:
-    """Run the jobs side by side, `told` being called by several threads; the first error ends all."""
+def feed_in_processes(jobs: Sequence[Job], on_applied: OnApplied, stop: Stop) -> None:
+    """Run the jobs in parallel; the first error ends all. Several threads call `on_applied`."""
     processes = [_start(job) for job in jobs]
     with ThreadPoolExecutor(len(processes)) as readers:
-        reading = [readers.submit(_read, process, told) for process in processes]
+        reading = [readers.submit(_read, process, on_applied) for process in processes]
         try:
             while not stop.is_set() and not all(future.done() for future in reading):
-                stop.wait(_LOOK)
+                stop.wait(_STOP_CHECK_INTERVAL)
                 for future in reading:
                     if future.done():
-                        future.result()  # raises what has ended it
-        finally:  # before the executor waits for its readers: they read to the end of each process
+                        future.result()  # raises the error of this worker
+        finally:  # the executor waits for its readers, and they read until their processes end
             for process in processes:
                 process.kill()
                 process.wait()
@@ -49,12 +49,12 @@ def _start(job: Job) -> "subprocess.Popen[bytes]":
     return process
 
 
-def _read(process: "subprocess.Popen[bytes]", told: Told) -> None:
+def _read(process: "subprocess.Popen[bytes]", on_applied: OnApplied) -> None:
     for line in _pipe(process.stdout):
         report = msgspec.json.decode(line, type=Report)
         if report.error:
             raise RebuildRefused(report.error)
-        told(report.done)
+        on_applied(report.done)
     if code := process.wait():
         raise RebuildRefused(f"a worker of the rebuild ended with exit code {code}: start it again, with --resume")
 

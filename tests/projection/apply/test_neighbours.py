@@ -280,7 +280,7 @@ def test_a_swap_whose_commit_was_not_answered_is_not_done_twice(url: str, monkey
 
     def lost(self: Swap, position: int) -> object:
         swap(self, position)
-        self._building.workspace.connection.close()
+        self._applier.workspace.connection.close()
         raise psycopg.OperationalError("the connection is lost")
 
     def once(self: Swap, position: int) -> object:

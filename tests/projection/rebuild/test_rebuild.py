@@ -300,7 +300,7 @@ def test_rows_of_many_streams_are_exact_with_any_number_of_workers(
     url: str, monkeypatch: pytest.MonkeyPatch, *, in_processes: bool
 ) -> None:
     """Workers share rows: each is locked before it is read."""
-    monkeypatch.setattr(rebuilding, "FEW", 0 if in_processes else 1_000_000)
+    monkeypatch.setattr(rebuilding, "MIN_EVENTS_FOR_WORKERS", 0 if in_processes else 1_000_000)
     record(url, *(orders(f"order-{number}", 5, customer="ab"[number % 2]) for number in range(300)))
 
     projection = totals()
@@ -312,7 +312,7 @@ def test_rows_of_many_streams_are_exact_with_any_number_of_workers(
 
 def test_a_workers_error_is_the_rebuilds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the others, and the live read model is as it was."""
-    monkeypatch.setattr(rebuilding, "FEW", 0)
+    monkeypatch.setattr(rebuilding, "MIN_EVENTS_FOR_WORKERS", 0)
     record(url, orders("order-1", 3), orders("order-2", 3, first=7))
     projection = totals()
     projection.path = "tests.projection.read_models:totals"

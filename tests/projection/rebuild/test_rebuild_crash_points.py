@@ -16,6 +16,7 @@ from eventkit.config import Settings
 from eventkit.projection.rebuild import rebuild as rebuilding
 from eventkit.projection.rebuild import swap as swapping
 from eventkit.projection.rebuild.memory import Share
+from eventkit.projection.rebuild.progress import ProgressReporter
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.rebuild.shadow import ShadowBuild
 from eventkit.projection.rebuild.swap import Swap
@@ -45,7 +46,7 @@ def _after(cls: type, name: str, patch: pytest.MonkeyPatch) -> None:
 def _at_count(patch: pytest.MonkeyPatch) -> None:
     """Die after the first transaction of the feeding."""
     patch.setattr(rebuilding, "shares", lambda _, workers: (workers, Share(events=2)))
-    patch.setattr(RebuildRun, "_count", _die)
+    patch.setattr(ProgressReporter, "count", _die)
 
 
 POINTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -103,10 +103,10 @@ def test_a_stream_that_is_gone_from_the_transport_is_refused(
     url: str, local: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing more comes, and the live read model has more: reported, with the remedy."""
-    monkeypatch.setattr(listening, "PATIENCE", 0.5)
+    monkeypatch.setattr(listening, "SILENCE_LIMIT", 0.5)
     send(local, orders("order-1", 3))
     apply(url, orders("order-1", 3), orders("order-2", 2, customer="bob"))
-    monkeypatch.setattr("eventkit.projection.rebuild.rebuild.LITTLE", 0)
+    monkeypatch.setattr("eventkit.projection.rebuild.rebuild.SWAP_BACKLOG", 0)
 
     with pytest.raises(RebuildRefused, match=r"has not brought 2 events that .* \(retention\).*from the store"):
         rebuild(url, local)

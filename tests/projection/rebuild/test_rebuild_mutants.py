@@ -102,8 +102,8 @@ def comparing_before_the_lock(patch: Patch) -> None:
     run, catch_up = Swap.run, Swap._catch_up
 
     def early(self: Swap, position: int) -> Any:  # noqa: ANN401 the result of the original
-        with self._building.workspace.transaction() as connection:
-            live = self._building.projections.fence(connection, "totals")
+        with self._applier.workspace.transaction() as connection:
+            live = self._applier.projections.fence(connection, "totals")
             assert live is not None
             catch_up(self, connection, live)
         return run(self, position)

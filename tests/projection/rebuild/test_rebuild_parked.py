@@ -9,7 +9,8 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildProgress, RebuildRun
+from eventkit.projection.rebuild.progress import RebuildProgress
+from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from tests.projection.recorded import record
 from tests.projection.shop import Ordered, apply, checkpoints, letters, message, orders, projector, rows, totals
 from tests.projection.test_inline import forgiving
