@@ -1,7 +1,7 @@
-"""The event loop for the `async def` functions that a process runs for its projections, on a thread of its own.
+"""The event loop for the `async def` handlers of a process, on a thread of its own.
 
-One loop serves the whole process: clients that are bound to it (HTTP sessions, pools) may be shared by all handlers. It
-starts with the first call and ends with the process. Threads hand it coroutines and wait for the results.
+One loop serves the whole process, so all handlers may share clients that are bound to it, as HTTP sessions and pools.
+It starts with the first call and ends with the process. Threads submit coroutines and wait for the results.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from eventkit.errors import ProjectionError
-from eventkit.forks import never_free, tell_in_fork
+from eventkit.forks import never_free, reset_in_fork
 
 logger = logging.getLogger("eventkit.worker")
 
 T = TypeVar("T")
-_CHECK_INTERVAL = 0.2  # seconds between looks at the request to stop, and at the loop itself
-_STOP_GRACE = 1.5  # seconds that a call may go on after the request to stop, before it is cancelled
+_CHECK_INTERVAL = 0.2  # seconds between checks of the stop request, and of the loop itself
+_STOP_GRACE = 1.5  # seconds until a call is cancelled after the stop request
 _CANCEL_GRACE = 1.0  # seconds for a cancelled call to end
 _BLOCKED_AFTER = 5.0  # seconds without an answer after which the loop counts as blocked
 _BLOCKED_INTERVAL = 30.0  # seconds between two warnings
@@ -31,32 +31,32 @@ _CLOSE_GRACE = 0.5  # seconds for all tasks at the end of the process
 
 
 class CallInterrupted(BaseException):
-    """The process was asked to stop while a call was running; like CancelledError, no `except Exception` takes it."""
+    """The process was stopped during a call; like CancelledError, it is not caught by `except Exception`."""
 
 
 class EventLoop:
     """Safe to use by any number of threads."""
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Wait for the first call before starting the thread."""
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._asked: float | None = None  # when the loop was asked for a sign of life that it has not given yet
-        self._warned = -_BLOCKED_INTERVAL
-        tell_in_fork(self)
+        self._pinged_at: float | None = None  # time of a ping that the loop has not answered yet
+        self._warned_at = -_BLOCKED_INTERVAL
+        reset_in_fork(self)
 
     def forked(self) -> None:
         """Start a new loop in the child, with the next call."""
         if self._loop is not None:
-            never_free(self._loop)  # it counts as running, and its files are the parent's too
-        self._starting, self._loop, self._thread, self._asked = threading.Lock(), None, None, None
+            never_free(self._loop)  # it counts as running, and shares its files with the parent
+        self._starting, self._loop, self._thread, self._pinged_at = threading.Lock(), None, None, None
 
     def run(self, work: Coroutine[Any, Any, T], *, interrupted: Callable[[], bool] = lambda: False) -> T:
         """Run a coroutine on the loop, wait for it, and return its result or raise its error.
 
-        CallInterrupted when it was cancelled, a moment after `interrupted` became true. ProjectionError where the
-        caller is on the loop itself, which cannot wait.
+        Raise CallInterrupted if the call was cancelled, a moment after `interrupted` became true. Raise ProjectionError
+        if the caller runs on the loop itself, which must not wait.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -77,7 +77,7 @@ class EventLoop:
         return call.result()
 
     def close(self) -> None:
-        """Cancel all tasks, and end the thread; a loop that is blocked is left to the end of the process."""
+        """Cancel all tasks, and end the thread; a blocked loop ends with the process."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
@@ -101,27 +101,27 @@ class EventLoop:
             return self._loop
 
     def _check_alive(self) -> None:
-        """Warn of a handler that blocks the loop: no other `async def` handler goes on meanwhile."""
+        """Warn of a handler that blocks the loop, and with it all `async def` handlers."""
         loop, now = self._loop, time.monotonic()
         if loop is None:
             return
-        if self._asked is None:
-            self._asked = now
+        if self._pinged_at is None:
+            self._pinged_at = now
             loop.call_soon_threadsafe(self._answer)
-        elif now - self._asked > _BLOCKED_AFTER and now - self._warned > _BLOCKED_INTERVAL:
-            self._warned = now
+        elif now - self._pinged_at > _BLOCKED_AFTER and now - self._warned_at > _BLOCKED_INTERVAL:
+            self._warned_at = now
             logger.warning(
-                "the event loop of all `async def` handlers is blocked for %.0f s, at %s: call what blocks with "
+                "the event loop of all `async def` handlers is blocked for %.0f s, at %s: make blocking calls with "
                 "`await asyncio.to_thread(…)`",
-                now - self._asked,
+                now - self._pinged_at,
                 self._place(),
             )
 
     def _answer(self) -> None:
-        self._asked = None
+        self._pinged_at = None
 
     def _place(self) -> str:
-        """Return the line that the loop's thread is at."""
+        """Return the line that the loop's thread is executing."""
         frame = sys._current_frames().get(self._thread.ident or 0) if self._thread else None  # noqa: SLF001 documented
         if frame is None:
             return "an unknown place"
@@ -130,7 +130,7 @@ class EventLoop:
 
 
 class _Call(Generic[T]):
-    """A coroutine that runs on the loop, as another thread sees it."""
+    """A coroutine on the loop, for a caller on another thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
         self._loop = loop
@@ -140,17 +140,17 @@ class _Call(Generic[T]):
         loop.call_soon_threadsafe(self._begin)
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it ends in time."""
+        """Wait for its end up to `seconds`; return whether it came."""
         with suppress(TimeoutError):
             self._done.exception(seconds)
         return self._done.done()
 
     def cancel(self) -> None:
-        """Ask it to end."""
+        """Request its cancellation."""
         self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> T:
-        """Return its result; CallInterrupted where it was cancelled, or has not ended."""
+        """Return its result; raise CallInterrupted if it was cancelled, or has not ended."""
         if not self._done.done():
             raise CallInterrupted
         return self._done.result()
@@ -177,7 +177,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
-            logger.error("a task that a handler has started raised %s: it ends the task alone", type(error).__name__)  # noqa: TRY400 its traceback says nothing of us
+            logger.error("a task of a handler raised %s: only that task ends", type(error).__name__)  # noqa: TRY400 its traceback has no frame of eventkit
         else:
             return
 

@@ -1,7 +1,7 @@
-"""What begins anew in a forked child, as under a server that loads a program and forks its workers afterwards.
+"""Reset threads, locks and clients in a forked child, as under a server that loads a program and then forks workers.
 
-A thread does not live on in a fork, a lock stays as somebody held it, and a broker's client must not be used or freed
-there. Each object of ours that has one of them is told in the child.
+A thread does not exist in the child, a lock may stay locked, and a broker's client must not be used or freed there. So
+each object of eventkit that has one of them registers here, and its `forked` is called in the child.
 """
 
 import ctypes
@@ -15,27 +15,27 @@ class Forked(Protocol):
     """An object with threads, locks or clients."""
 
     def forked(self) -> Callable[[], None] | None:
-        """Forget, in the child, what belongs to the parent, and return soon.
+        """Drop, in the child, the threads, locks and clients of the parent, and return soon.
 
-        What is returned is called when every object has been told: only then may one use another.
+        The returned function is called after the `forked` of every object: only then may one use another.
         """
 
 
-_known: "WeakSet[Forked]" = WeakSet()
+_registered: "WeakSet[Forked]" = WeakSet()
 
 
-def tell_in_fork(each: Forked) -> None:
-    """Call its `forked` in each child that this process forks, as long as it lives."""
-    _known.add(each)
+def reset_in_fork(each: Forked) -> None:
+    """Call its `forked` in each child that this process forks, as long as the object lives."""
+    _registered.add(each)
 
 
 def never_free(client: object) -> None:
-    """Keep a parent's client in a child for good: freeing it would wait for threads that are not there."""
+    """Keep a parent's client in a child forever: freeing it would wait for threads that do not exist there."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
 def _in_child() -> None:
-    for call in [each.forked() for each in list(_known)]:
+    for call in [each.forked() for each in list(_registered)]:
         if call is not None:
             call()
 

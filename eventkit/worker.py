@@ -1,7 +1,6 @@
-"""The only loop: a process that works until it is told to stop, and goes on by itself when what it needs comes back.
+"""The loop of every worker process: work until stopped; wait and retry while the database or the broker is away.
 
-The first SIGINT or SIGTERM asks for a clean end, the second ends the process at once. Nothing here knows what the work
-is.
+The first SIGINT or SIGTERM requests a clean end, the second ends the process at once.
 """
 
 import _thread
@@ -22,35 +21,34 @@ from eventkit.observability import logs
 logger = logging.getLogger("eventkit.worker")
 
 PASSING = (DatabaseUnavailable, NotPrimary, TransportUnavailable, TopicUnusable, Deposed)
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
-_STEADY = 30.0  # seconds of work after which a failure is a new one
-_REPEAT = 30.0  # seconds after which the same sentence is logged again
+_MIN_WAIT, _MAX_WAIT = 0.1, 5.0  # seconds between two attempts
+_STEADY_TIME = 30.0  # seconds of work after which a failure counts as the first
+_REPEAT_INTERVAL = 30.0  # seconds until the same message is logged again
 
 
 class Stop:
-    """A request to come to a clean end."""
+    """A request for a clean end of the process."""
 
     def __init__(self) -> None:
-        """Ask for nothing yet."""
         self._event = threading.Event()
-        self._heard = False  # a signal
-        self._idle = False  # nothing is under way
+        self._signalled = False
+        self._idle = False  # whether no work is in progress
 
     def set(self) -> None:
-        """Ask for it."""
+        """Request the end."""
         self._event.set()
 
     def is_set(self) -> bool:
-        """Return whether it was asked for."""
+        """Return whether the end was requested."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the request; return whether it came."""
+        """Wait for the request up to `seconds`; return whether it came."""
         return self._event.wait(seconds)
 
     @contextmanager
     def idle(self) -> Iterator[None]:
-        """Let a signal end the process at once as long as this lasts: nothing is under way."""
+        """Let a signal end the process at once inside this context: no work is in progress."""
         self._idle = True
         try:
             yield
@@ -58,26 +56,26 @@ class Stop:
             self._idle = False
 
     def on_signals(self) -> None:
-        """Let the first SIGINT or SIGTERM ask for a clean end, and the second end the process at once."""
+        """Let the first SIGINT or SIGTERM request a clean end, and the second end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._idle:
-            logs.write("worker", f"{signal.Signals(number).name}: nothing was under way")
-        if self._idle or self._heard or self.is_set():
+            logs.write("worker", f"{signal.Signals(number).name}: no work was in progress")
+        if self._idle or self._signalled or self.is_set():
             os._exit(128 + number)  # clean-up may be what hangs
-        self._heard = True
-        logs.write("worker", f"{signal.Signals(number).name}: finishing what is in flight; once more to end at once")
+        self._signalled = True
+        logs.write("worker", f"{signal.Signals(number).name}: finishing the work in flight; once more to end at once")
         # The handler may have interrupted this very thread within `wait`, which holds the event's lock.
         _thread.start_new_thread(self.set, ())
 
 
 def collect_garbage_rarely() -> None:
-    """Look for cycles rarely in this process.
+    """Collect reference cycles rarely in this process.
 
-    Thousands of events in flight are hundreds of thousands of objects without a cycle among them; looking through them
-    as often as Python does by default took a third of a relay's time.
+    Thousands of events in flight are hundreds of thousands of objects without a cycle. Collecting as often as Python
+    does by default took a third of a relay's time.
     """
     gc.collect()
     gc.freeze()
@@ -85,38 +83,38 @@ def collect_garbage_rarely() -> None:
 
 
 class Waits:
-    """The pauses of something that cannot go on now, and what is said of it: once, then counted."""
+    """The waits between attempts after failures; a message is logged once, then repeated with a count."""
 
     def __init__(self, name: str) -> None:
-        """Wait for nothing yet."""
         self._name = name
-        self._wait = _FIRST_WAIT
-        self._told, self._told_at = "", 0.0
-        self._since, self._tries = 0.0, 0
+        self._wait = _MIN_WAIT
+        self._logged, self._logged_at = "", 0.0
+        self._failing_since, self._attempts = 0.0, 0
 
     def failed(self, error: Exception, *, worked: float) -> float:
-        """Say what is waited for, after so many seconds of work; return how many seconds to wait."""
+        """Log an error after `worked` seconds of work; return how many seconds to wait until the next attempt."""
         now = time.monotonic()
-        if worked > _STEADY or not self._tries:
-            self._wait, self._since, self._tries = _FIRST_WAIT, now, 0
-        self._tries += 1
-        if str(error) != self._told:
+        if worked > _STEADY_TIME or not self._attempts:
+            self._wait, self._failing_since, self._attempts = _MIN_WAIT, now, 0
+        self._attempts += 1
+        if str(error) != self._logged:
             logger.warning("%s waits: %s", self._name, error)
-            self._told, self._told_at = str(error), now
-        elif now - self._told_at > _REPEAT:
-            logger.warning("%s waits for %.0f s, %d tries: %s", self._name, now - self._since, self._tries, error)
-            self._told_at = now
+            self._logged, self._logged_at = str(error), now
+        elif now - self._logged_at > _REPEAT_INTERVAL:
+            waited = now - self._failing_since
+            logger.warning("%s waits for %.0f s, %d attempts: %s", self._name, waited, self._attempts, error)
+            self._logged_at = now
         wait = self._wait * random.uniform(0.5, 1.0)  # noqa: S311 jitter needs no secrecy
-        self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        self._wait = min(self._wait * 2, _MAX_WAIT)
         return wait
 
 
 def supervise(
     work: Callable[[Stop], None], stop: Stop, *, name: str, passing: tuple[type[Exception], ...] = PASSING
 ) -> None:
-    """Run `work` until it returns. When the database or the broker is away, say so once, wait, and run it again.
+    """Run `work` until it returns; after an error of the classes `passing`, log it, wait, and run it again.
 
-    `passing` are the errors that are waited for.
+    `passing` are the errors of a database or a broker that is away unless given; other errors are raised.
     """
     waits = Waits(name)
     while not stop.is_set():

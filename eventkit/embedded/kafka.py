@@ -14,7 +14,7 @@ from typing import Self
 import confluent_kafka
 
 from eventkit.errors import EmbeddedUnavailable
-from eventkit.forks import tell_in_fork
+from eventkit.forks import reset_in_fork
 
 NOTICE = "embedded broker, not durable"
 PRODUCER = 0
@@ -54,7 +54,7 @@ class EmbeddedKafka:
         self._client: int | None = None
         self._cluster: int | None = None
         self.bootstrap = ""
-        tell_in_fork(self)
+        reset_in_fork(self)
 
     def forked(self) -> None:
         """Forget the brokers in a forked child: it can reach them by `url`, but cannot end them."""

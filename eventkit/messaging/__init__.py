@@ -1,8 +1,8 @@
-"""What services say to each other, and what they do about it: patterns, handlers, process managers, deadlines.
+"""Messages between services: handlers, commands, broadcasts, requests, process managers, deadlines.
 
-Publish-subscribe and point-to-point: `Handlers`, with what the relay publishes or a `Sender` sends. Broadcast:
-`Sender.broadcast` and a `Listener`. Request-reply: a `Requester` and a `Responder`. What happens next, over a long
-time: a `ProcessManager` and `Deadlines`. The same on every transport; docs/patterns.md has a picture of each.
+Publish-subscribe and point-to-point: `Handlers`, for messages of the relay or of a `Sender`. Broadcast:
+`Sender.broadcast` and a `Listener`. Request-reply: a `Requester` and a `Responder`. Long-running processes: a
+`ProcessManager` and `Deadlines`. All work on every transport; docs/patterns.md has a picture of each.
 """
 
 from eventkit.errors import Refused, RequestError, RequestFailed, RequestTimeout

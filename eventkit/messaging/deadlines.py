@@ -1,9 +1,8 @@
-"""Deadlines: an event that is appended when its time has come, unless it is cancelled before.
+"""Deadlines: an event that is appended at a time, unless it is cancelled before.
 
-Set and cancelled in the caller's transaction, on whatever connection `EventStore.append` takes; fired by
-`eventkit timers run`. A deadline is named by its stream and, where a stream has several, a name: that of its event's
-type unless given. Setting it again moves it. Whether it fires or is cancelled is decided once: `cancel` says whether it
-came in time.
+A deadline is set and cancelled in the caller's transaction, on any connection that `EventStore.append` takes.
+`eventkit timers run` fires it. Its key is its stream and a name, by default that of the event's type. Setting it again
+moves it. A deadline either fires or is cancelled: `cancel` returns whether it was in time.
 """
 
 import re
@@ -17,7 +16,7 @@ from eventkit.storage.events import ANY, EventStore, stream_of
 from eventkit.storage.timers import Deadline, TimerSql, cancel_steps, set_steps
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/ -]{0,199}")
-_LONGEST = timedelta(days=365_000)  # PostgreSQL's time ends somewhere
+_MAX_DUE = timedelta(days=365_000)  # PostgreSQL's timestamps have an end
 
 
 class Deadlines:
@@ -31,7 +30,7 @@ class Deadlines:
     """
 
     def __init__(self, store: EventStore) -> None:
-        """Append to `store`; where it is bound to a cause (`store.following(envelope)`), deadlines are as well."""
+        """Append to `store`; if it is bound to a cause (`store.following(envelope)`), deadlines are as well."""
         self.store = store
         self._sql = TimerSql(store.schema)
         self._set = Executor("Deadlines.set", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
@@ -46,12 +45,13 @@ class Deadlines:
         *,
         name: str | None = None,
     ) -> datetime:
-        """Let an event be appended to a stream at a time, or so long after now; return when, by the database's clock.
+        """Append an event to a stream at a time, or a timedelta from now; return the time, by the database's clock.
 
-        What is due already fires as soon as the transaction has committed.
+        A time in the past fires as soon as the transaction has committed. `name` is that of the event's type unless
+        given. Raise InvalidEvent for an event with tags, or a time without a time zone.
         """
         deadline = deadline_of(self.store, stream, event, due, name=name)
-        return self._set.run(connection, self._setting(deadline))[0]
+        return self._set.run(connection, self._set_steps(deadline))[0]
 
     async def set_async(
         self,
@@ -62,20 +62,20 @@ class Deadlines:
         *,
         name: str | None = None,
     ) -> datetime:
-        """Do what `set` does, on an asynchronous session or connection."""
+        """Set a deadline as `set` does, on an asynchronous session or connection."""
         deadline = deadline_of(self.store, stream, event, due, name=name)
-        return (await self._set.run_async(connection, self._setting(deadline)))[0]
+        return (await self._set.run_async(connection, self._set_steps(deadline)))[0]
 
     def cancel(self, connection: Synchronous, stream: StreamId | str, which: type | str) -> bool:
-        """Cancel a deadline, by its event's class or its name; return False where it has fired, or was never set."""
+        """Cancel a deadline, by its event's class or its name; return False if it has fired, or was never set."""
         return bool(self._cancel.run(connection, cancel_steps(self._sql, [name_of(self.store, stream, which)])))
 
     async def cancel_async(self, connection: Asynchronous, stream: StreamId | str, which: type | str) -> bool:
-        """Do what `cancel` does, on an asynchronous session or connection."""
+        """Cancel a deadline as `cancel` does, on an asynchronous session or connection."""
         steps = cancel_steps(self._sql, [name_of(self.store, stream, which)])
         return bool(await self._cancel.run_async(connection, steps))
 
-    def _setting(self, deadline: Deadline) -> Steps[list[datetime]]:
+    def _set_steps(self, deadline: Deadline) -> Steps[list[datetime]]:
         return set_steps(self._sql, self.store.catalog, [deadline], self.store.sealing)
 
 
@@ -87,8 +87,8 @@ def deadline_of(
     encoded = entry.events[0]
     if encoded.tags:
         raise InvalidEvent(
-            f"deadline of {stream!r}: {encoded.type!r} has tags ({', '.join(encoded.tags)}), and an event that a "
-            "deadline appends has none: use a type without tags, and append the tagged event when that one is handled"
+            f"deadline of {stream!r}: {encoded.type!r} has tags ({', '.join(encoded.tags)}), and an event of a "
+            "deadline has none: use a type without tags, and append the tagged event in the handler of that one"
         )
     _check_due(stream, due)
     return Deadline(entry.stream, _checked(name or encoded.type), due, entry.ids[0], encoded, entry.metadata[0])
@@ -103,7 +103,7 @@ def name_of(store: EventStore, stream: StreamId | str, which: type | str) -> tup
 def _check_due(stream: str, due: object) -> None:
     if isinstance(due, datetime) and due.tzinfo is None:
         raise InvalidEvent(f"deadline of {stream!r}: {due} has no time zone: datetime.now(UTC), for instance, has one")
-    if not isinstance(due, datetime) and not (isinstance(due, timedelta) and abs(due) <= _LONGEST):
+    if not isinstance(due, datetime) and not (isinstance(due, timedelta) and abs(due) <= _MAX_DUE):
         raise InvalidEvent(f"deadline of {stream!r}: {shown(due)} is neither a time nor a timedelta below 1,000 years")
 
 

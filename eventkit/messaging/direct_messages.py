@@ -1,7 +1,7 @@
-"""What is sent directly: events on the wire that have no place in a stream, each known by its id.
+"""Direct messages: events on the wire without a version in a stream, identified by their ids.
 
-A request has one header more: the topic on which its reply is awaited. A reply names its request as its cause. Nothing
-with personal data goes this way: only the event store seals it.
+A request has one more header: the topic for its reply. A reply has its request's id as its cause. Events with personal
+data are refused: only the event store encrypts them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,17 +22,17 @@ from eventkit.projection.batch import header
 from eventkit.storage.events import ANY, Entries
 
 REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
-OUTCOME = "ce_outcome"  # the header of a reply that is none: what became of the request
+OUTCOME = "ce_outcome"  # the header of a refusal or a failure, instead of a reply
 REFUSED, FAILED = "refused", "failed"
-_PLAIN = 6  # headers that every direct message has
+_COMMON_HEADERS = 6  # at the start of every direct message
 
 
 class DirectMessages:
-    """Makes messages of one catalog's events; `story` is the metadata that all of them have."""
+    """Makes messages of one catalog's events; `metadata` is common to all of them."""
 
-    def __init__(self, catalog: Catalog, story: Metadata = NONE) -> None:
+    def __init__(self, catalog: Catalog, metadata: Metadata = NONE) -> None:
         self.catalog = catalog
-        self._entries = Entries(catalog, story)
+        self._entries = Entries(catalog, metadata)
 
     def messages(
         self,
@@ -42,7 +42,7 @@ class DirectMessages:
         metadata: Metadata | Mapping[str, Any] | None = None,
         ids: Sequence[UUID] | None = None,
     ) -> list[Message]:
-        """Check and encode events as `append` does, and put them on the wire."""
+        """Check and encode events as `append` does; return their messages."""
         entry = self._entries.one(stream, events, ANY, metadata, ids)
         topic, source = self.catalog.topic(entry.stream), self.catalog.name
         return [
@@ -52,7 +52,7 @@ class DirectMessages:
 
 
 def encoded(event: Encoded, source: str, stream: str, event_id: str, metadata: Metadata) -> EncodedEvent:
-    """Give an event what it needs to travel without a place in a stream."""
+    """Return an event for a direct message, with version 0 and the current time."""
     refuse_personal(event)
     return EncodedEvent(
         id=event_id,
@@ -71,14 +71,14 @@ def encoded(event: Encoded, source: str, stream: str, event_id: str, metadata: M
 
 
 def text_of(message: Message, name: str) -> str:
-    """Return a header that not every message has, as text; empty where it is missing."""
-    value = header(message, name, _PLAIN)
+    """Return an optional header as text; empty if it is missing."""
+    value = header(message, name, _COMMON_HEADERS)
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def refuse_personal(event: Encoded) -> None:
-    """Refuse what would have to be sealed."""
+    """Raise InvalidEvent for an event with personal data."""
     if isinstance(event, Sealable):
         raise InvalidEvent(
-            f"{event.type} has personal data, which only the event store can seal: append it, and let the relay send it"
+            f"{event.type} has personal data, which only the event store encrypts: append it, and let the relay send it"
         )

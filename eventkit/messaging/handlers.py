@@ -1,9 +1,9 @@
-"""Handlers: functions that act on commands, messages and events, each exactly once in effect, and are no read model.
+"""Handlers: functions that act on commands, messages and events, each with effect exactly once, without a read model.
 
-They are run by the projector, as one more kind of projection: versioned messages have checkpoints, messages without a
-version a row in the inbox, both in the handler's own transaction, which also holds what it writes and appends. What
-fails is tried again, then parked with its stream, and can be redriven. Effects outside of the database happen at least
-once: the envelope's id is the idempotency key.
+The projector runs them as a kind of projection. Versioned messages have checkpoints, others a row in the inbox. Both
+are written in the handler's transaction, together with its own rows and events. A failed message is retried, then
+parked with its stream; it can be redriven. Effects outside of the database happen at least once: use the envelope's id
+as the idempotency key.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ class Handlers(SqlProjection):
         connection.execute(insert(charges).values(order=command.order, amount=command.amount))
         store.following(envelope).append(connection, shop.stream("order", command.order), CardCharged(command.amount))
 
-    A message without a version has `envelope.version` 0; its stream is its key, where that can be one.
+    A message without a version has `envelope.version` 0; its stream is its key, if the key is a valid stream id.
     """
 
     kind = "set of handlers"
     acts = True
     unversioned = True
 
-    def __init__(  # noqa: PLR0913 what all handlers share, each by its name
+    def __init__(  # noqa: PLR0913 the options that all handlers share, each by its name
         self,
         name: str,
         catalog: Catalog,
@@ -44,15 +44,15 @@ class Handlers(SqlProjection):
         timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare them.
+        """Declare handlers of the events and commands of `categories`, or of all.
 
-        `batch` is how many messages share a transaction at most: 1 where a handler calls something outside of the
-        database, which a rollback would not take back. Events that were recorded before `since` have no effect.
+        `batch` limits the messages of a transaction: use 1 if a handler calls a service outside of the database, which
+        a rollback does not undo. Events that were recorded before `since` have no effect.
 
-        `retry`, how often a message is tried and which errors are waited for, and `timeout` are those of the handlers
-        that have none of their own. `timeout` is how many seconds a handler may take between two statements; an
-        `async def` handler altogether, and it is cancelled then. `concurrency` is how many transactions run at a time
-        in one process where a handler is `async def`.
+        `retry` and `timeout` are the defaults of the single handlers. `retry` sets the number of attempts, and the
+        errors that mean an unavailable service. `timeout` is in seconds: between two statements, or for the whole call
+        of an `async def` handler, which is then cancelled. `concurrency` limits the parallel transactions of one
+        process with `async def` handlers.
         """
         super().__init__(name, catalog, categories=categories, retry=retry, timeout=timeout, concurrency=concurrency)
         self.batch, self.since = batch, since

@@ -1,9 +1,9 @@
-"""Sends the kept replies of a batch once it is committed, and only then lets the batch be acknowledged.
+"""Send the stored replies of a batch after its commit, then acknowledge the batch.
 
-    receive -> apply: work, inbox row and reply in one transaction -> send what was kept -> acknowledge
+    receive -> apply: work, inbox row and reply in one transaction -> send the stored replies -> acknowledge
 
-Whoever dies in between, another gets the requests again, finds them taken and sends what was kept. A reply that cannot
-be sent (its topic is gone) is the requester's loss, and holds up nobody.
+If the process dies between commit and acknowledgement, another one receives the requests again and sends the stored
+replies. A reply that cannot be sent, because its topic is gone, is dropped with a warning.
 """
 
 import logging
@@ -34,7 +34,7 @@ _PARKED = "its responder {} has failed at it, and has parked it: `eventkit dead-
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What is kept of a reply, as it is in the inbox."""
+    """A reply as it is stored in the inbox."""
 
     type: str
     schema_version: int
@@ -43,28 +43,28 @@ class Reply(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, event: Encoded, *, refused: bool) -> Self:
-        """Keep an encoded event."""
+        """Return the reply to store; raise InvalidEvent if it has personal data."""
         refuse_personal(event)
         return cls(event.type, event.schema_version, msgspec.Raw(event.data.encode()), refused)
 
 
 class KeptReplies:
-    """What one responder has kept: what it has just committed is at hand, the rest is looked up."""
+    """The stored replies of one responder: those of the last commit from memory, others from the inbox."""
 
     def __init__(
-        self, at_hand: dict[str, str], responder: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
+        self, recent: dict[str, str], responder: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
     ) -> None:
-        """Look up on an autocommit connection of its own; `at_hand` is what its responder fills."""
-        self._at_hand = at_hand
+        """Query the inbox on an autocommit connection from `connect`; the responder fills `recent`."""
+        self._recent = recent
         self._responder = responder
         self._schema = schema
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
 
     def take(self, names: Collection[str]) -> dict[str, StoredReply]:
-        """Return what there is to say to these requests; nothing stays at hand."""
-        found = {name: StoredReply(self._at_hand[name], parked=False) for name in names if name in self._at_hand}
-        self._at_hand.clear()
+        """Return the replies to these requests, and clear the recent ones."""
+        found = {name: StoredReply(self._recent[name], parked=False) for name in names if name in self._recent}
+        self._recent.clear()
         others = [name for name in names if name not in found]
         if others:
             self._connection = self._connection or self._connect()
@@ -72,7 +72,6 @@ class KeptReplies:
         return found
 
     def close(self) -> None:
-        """Let go of the connection."""
         if self._connection is not None:
             self._connection.close()
 
@@ -81,31 +80,30 @@ class ReplyWriter:
     """The replies of one responder, as messages."""
 
     def __init__(self, responder: str, source: str, kept: KeptReplies, replies: Replies) -> None:
-        """Make them of what is kept, which becomes this one's to close.
+        """Write the replies of `kept`, and own it.
 
-        `source` is the catalog that they are of, `replies` says where they may go.
+        `source` is the name of their catalog; `replies` allows their topics.
         """
         self._replies = replies
         self._responder = responder
         self._source = source
         self._kept = kept
 
-    def asked(self, messages: Sequence[Message]) -> dict[str, Message]:
-        """Return the requests that were sent directly, by the names of their rows in the inbox.
+    def requests(self, messages: Sequence[Message]) -> dict[str, Message]:
+        """Return the direct requests, by the names of their rows in the inbox.
 
-        Nobody is told of one that asks for its reply where it may not go: it is a dead letter.
+        A request for a reply on a topic that is not allowed gets none: it is a dead letter.
         """
-        wanted = [message for message in messages if self._replies.takes_topic(text_of(message, REPLY_TO))]
-        arrivals = [arrival for run in gather(wanted, unversioned=True).runs for arrival in run.arrivals]
+        allowed = [message for message in messages if self._replies.allows_topic(text_of(message, REPLY_TO))]
+        arrivals = [arrival for run in gather(allowed, unversioned=True).runs for arrival in run.arrivals]
         return {arrival.stream: arrival.message for arrival in arrivals if is_message(arrival.stream)}
 
-    def to(self, requests: Mapping[str, Message]) -> list[Message]:
-        """Return what there is to say to requests, given by the names of their rows."""
+    def replies_to(self, requests: Mapping[str, Message]) -> list[Message]:
+        """Return the replies to requests, which are given by the names of their rows."""
         found = self._kept.take(requests.keys())
         return [self._reply(requests[name], answer) for name, answer in found.items()]
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._kept.close()
 
     def _reply(self, request: Message, answer: StoredReply) -> Message:
@@ -118,13 +116,13 @@ class ReplyWriter:
 
     def _message(self, request: Message, event: Encoded, outcome: str) -> Message:
         cause = text_of(request, "ce_id")
-        story = Metadata(
+        metadata = Metadata(
             correlation_id=text_of(request, "ce_correlationid") or cause,
             causation_id=cause,
             traceparent=text_of(request, "ce_traceparent") or None,
         )
         key = request.key if is_stream(request.key) else f"message-{uuid_of(cause)}"  # brokers do not take every key
-        reply = encoded(event, self._source, key, str(uuid7()), story)
+        reply = encoded(event, self._source, key, str(uuid7()), metadata)
         message = unversioned(reply, text_of(request, REPLY_TO))
         if outcome:
             message.headers.append((OUTCOME, outcome))
@@ -132,22 +130,22 @@ class ReplyWriter:
 
 
 class ReplyingSource:
-    """A projector's source that answers before it acknowledges."""
+    """A projector's source that sends replies before it acknowledges."""
 
-    def __init__(self, source: Source, answers: ReplyWriter, publisher: Callable[[], Publisher]) -> None:
-        """Read `source`, which becomes this one's to close."""
+    def __init__(self, source: Source, writer: ReplyWriter, publisher: Callable[[], Publisher]) -> None:
+        """Read `source`, and own it."""
         self._source = source
-        self._answers = answers
+        self._writer = writer
         self._outgoing = Outgoing(publisher)
 
     @property
     def position(self) -> int | None:
-        """The source's."""
+        """The position of the source."""
         return self._source.position
 
     @property
     def ready(self) -> bool:
-        """Whether the source is."""
+        """Whether the source is ready."""
         return self._source.ready
 
     def receive(self) -> list[Message]:
@@ -155,13 +153,13 @@ class ReplyingSource:
         return self._source.receive()
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the source's."""
+        """Return the marks of the source."""
         return self._source.marks(messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Send the replies to what has taken effect, then acknowledge it."""
-        # crash point: committed, not answered -> delivered again, what was kept is sent
-        replies = self._answers.to(self._answers.asked(messages))
+        """Send the replies to applied requests, then acknowledge them."""
+        # crash point: committed, not answered -> delivered again, the stored replies are sent
+        replies = self._writer.replies_to(self._writer.requests(messages))
         failures = self._outgoing.send(replies) if replies else {}
         for place, error in failures.items():
             if isinstance(error, TransportUnavailable):
@@ -171,7 +169,7 @@ class ReplyingSource:
         self._source.acknowledge(messages)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the publisher, the connection and the source."""
         self._outgoing.close()
-        self._answers.close()
+        self._writer.close()
         self._source.close()

@@ -1,7 +1,7 @@
-"""Broadcasts: functions that every running instance calls for what is sent while it runs; cached values, settings.
+"""Broadcasts: functions that every running process calls for each message, as for cached values or settings.
 
-Nothing is kept for an instance that is not there, or whose broker is away: it is told afterwards that it may have
-missed something. A function that fails is logged, and the next message comes.
+A process gets only messages that are sent while it runs. After the broker was away, `on_missed` is called, because the
+process may have missed messages. The error of a function is logged, and the next message follows.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from eventkit.domain.functions import is_asynchronous
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
 from eventkit.event_loop import CallInterrupted, event_loop
-from eventkit.forks import tell_in_fork
+from eventkit.forks import reset_in_fork
 from eventkit.messaging.direct_messages import text_of
 from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.observability.rarely import Rarely
@@ -29,7 +29,7 @@ from eventkit.transports.base import Transport
 logger = logging.getLogger("eventkit.messaging")
 
 
-_TIMEOUT = 60.0  # seconds for an `async def` function
+_CALL_TIMEOUT = 60.0  # seconds for an `async def` function
 
 
 class Listener:
@@ -50,24 +50,24 @@ class Listener:
     def __init__(
         self, transport: Transport, catalog: Catalog, *, categories: Sequence[str], concurrency: int = 4
     ) -> None:
-        """Declare it; it hears the topics of some categories, what is broadcast there and what the relay sends.
+        """Declare a listener of the topics of `categories`: for broadcasts, and for events that the relay sends.
 
-        `concurrency` is how many `async def` functions run at a time; the events of one stream are given in order.
+        `concurrency` limits the `async def` functions that run at a time; the events of one stream come in order.
         """
         self._transport = transport
         self._topics = catalog.topics_of(categories)
         self._handlers = HandlerTable("listener", catalog)
-        self.malformed = 0  # messages that were no events
-        self._told, self._passed = Rarely(logger), Rarely(logger)
+        self.malformed = 0  # messages that are not events
+        self._malformed_log, self._skipped_log = Rarely(logger), Rarely(logger)
         self._missed: Callable[[], object] = lambda: None
-        self._listening: ListenerThread | None = None
+        self._thread: ListenerThread | None = None
         self._closing = False
         self._concurrency = concurrency
-        tell_in_fork(self)
+        reset_in_fork(self)
         if concurrency < 1:
             raise ProjectionError(f"a listener's concurrency={concurrency} must be 1 or more")
         if not self._topics:
-            raise ProjectionError("a listener hears categories: name them, Listener(…, categories=['price'])")
+            raise ProjectionError("a listener needs categories: name them, Listener(…, categories=['price'])")
 
     def on(self, cls: type) -> Callable[[F], F]:
         """Register the function for an event class: (event), or (event, envelope); it may be `async def`."""
@@ -81,28 +81,28 @@ class Listener:
         return register
 
     def on_missed(self, function: Callable[[], object]) -> None:
-        """Call a function when the broker is back after an absence: anything may have been sent meanwhile."""
+        """Call a function when the broker is back after an absence: messages may have been missed."""
         check_function(function, (0,), projection="listener", more="none", asynchronous=True)
         self._missed = function
 
     def start(self) -> None:
-        """Listen, on a thread of its own: what is sent after this has returned is heard."""
+        """Listen on a new thread; every message that is sent after this call has returned is received."""
         self._closing = False
-        self._listening = ListenerThread(self._transport, self._topics, self._hear, self._back)
+        self._thread = ListenerThread(self._transport, self._topics, self._handle, self._reconnected)
 
     def forked(self) -> Callable[[], None] | None:
-        """Listen in the child, too; what is sent until it does is missed, which is said."""
-        return None if self._listening is None else self._listen_again
+        """Listen in the child, too; `on_missed` is called, because it may miss messages until then."""
+        return None if self._thread is None else self._listen_again
 
     def _listen_again(self) -> None:
-        self._listening = ListenerThread(self._transport, self._topics, self._hear, self._back, at_once=False)
+        self._thread = ListenerThread(self._transport, self._topics, self._handle, self._reconnected, at_once=False)
 
     def close(self) -> None:
-        """Stop listening."""
+        """End the thread; a running `async def` function is cancelled."""
         self._closing = True
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+        if self._thread is not None:
+            self._thread.close()
+            self._thread = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -111,31 +111,31 @@ class Listener:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _hear(self, messages: list[Message]) -> None:
+    def _handle(self, messages: list[Message]) -> None:
         batch = gather(messages, unversioned=True)
         if batch.malformed:
             self.malformed += len(batch.malformed)
             message, reason = batch.malformed[0]
-            self._told.warning("a message on %s is no event, and is passed over: %s", message.topic, reason)
-        together: list[Arrival] = []  # for `async def` functions, which wait for each other at a plain one alone
+            self._malformed_log.warning("a message on %s is no event, and is skipped: %s", message.topic, reason)
+        pending: list[Arrival] = []  # for `async def` functions; they end before the next plain function
         for arrival in (arrival for run in batch.runs for arrival in run.arrivals):
             handler = self._handlers.of(arrival)
             if handler is not None and handler.asynchronous:
-                together.append(arrival)
+                pending.append(arrival)
                 continue
-            self._await_all(together)
-            together = []
+            self._await_all(pending)
+            pending = []
             self._guarded(lambda arrival=arrival: self._call(arrival), text_of(arrival.message, "ce_type"))
-        self._await_all(together)
+        self._await_all(pending)
 
-    def _back(self) -> None:
-        logger.warning("listening again to %s: what was sent meanwhile is missed", ", ".join(self._topics))
+    def _reconnected(self) -> None:
+        logger.warning("listening again to %s: messages sent meanwhile are missed", ", ".join(self._topics))
         self._guarded(self._call_missed, "on_missed")
 
     def _call_missed(self) -> None:
         if is_asynchronous(self._missed):
             work: Any = self._missed()
-            self._run(call_in_time(work, name="a listener's on_missed", seconds=_TIMEOUT))
+            self._run(call_in_time(work, name="a listener's on_missed", seconds=_CALL_TIMEOUT))
         else:
             self._missed()
 
@@ -169,27 +169,27 @@ class Listener:
             step = self._handlers.decode(arrival)
             if step is not None:
                 work: Any = step.handler.function(*_arguments(step))
-                check_ran(step, await call_in_time(work, name=step.handler.name, seconds=_TIMEOUT))
-        except Exception as error:  # noqa: BLE001 a listener goes on
-            self._tell(error, kind)
+                check_ran(step, await call_in_time(work, name=step.handler.name, seconds=_CALL_TIMEOUT))
+        except Exception as error:  # noqa: BLE001 a listener continues with the next message
+            self._log(error, kind)
 
     def _run(self, work: Coroutine[Any, Any, object]) -> None:
         try:
             event_loop.run(work, interrupted=lambda: self._closing)
         except CallInterrupted:
-            logger.info("a listener is closed while a function of it was running: it is cancelled")
+            logger.info("a listener was closed while one of its functions was running: the function is cancelled")
 
-    def _guarded(self, call: Callable[..., object], what: Any) -> None:  # noqa: ANN401 a name for the log
+    def _guarded(self, call: Callable[..., object], name: str) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 a listener goes on
-            self._tell(error, what)
+        except Exception as error:  # noqa: BLE001 a listener continues with the next message
+            self._log(error, name)
 
-    def _tell(self, error: Exception, what: Any) -> None:  # noqa: ANN401 a name for the log
+    def _log(self, error: Exception, name: str) -> None:
         if isinstance(error, EventkitError):
-            self._passed.warning("a listener passes over %s: %s", what, describe(error))
+            self._skipped_log.warning("a listener skips %s: %s", name, describe(error))
         else:
-            logger.error("a listener's function for %s fails: %s", what, describe(error))
+            logger.error("a listener's function for %s fails: %s", name, describe(error))
 
 
 def _arguments(step: Step) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""A thread that hears what comes on topics from now on, and goes on by itself when the broker is back.
+"""A thread that receives the messages of topics from now on, and reconnects when the broker is back.
 
-What was sent while the broker was away is missed, which is said (`back`) as soon as it listens again. Nothing that
-comes ends the thread: an error that nobody expects is logged, and it listens again.
+Messages that are sent while the broker is away are missed: it calls `reconnected` as soon as it listens again. No
+message ends the thread: an unexpected error is logged, and it listens again.
 """
 
 import logging
@@ -15,28 +15,34 @@ from eventkit.worker import Stop, supervise
 
 logger = logging.getLogger("eventkit.messaging")
 
-_LIMIT = 500  # messages at a time
-_WAIT = 0.5  # seconds, so that a request to stop is soon heard
-_GOODBYE = 5.0  # seconds
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds after errors that nobody expects
+_BATCH_LIMIT = 500  # messages
+_RECEIVE_WAIT = 0.5  # seconds; a stop request waits as long
+_CLOSE_TIMEOUT = 5.0  # seconds
+_MIN_RESTART_PAUSE, _MAX_RESTART_PAUSE = 0.1, 5.0  # seconds after an unexpected error
 
-Hear = Callable[[list[Message]], None]
+Handle = Callable[[list[Message]], None]
 
 
 class ListenerThread:
-    """Calls `hear` with what comes, on its thread, and `back` when something may have been missed."""
+    """Calls `handle` with messages, on its thread, and `reconnected` when messages may have been missed."""
 
     def __init__(
-        self, transport: Transport, topics: Sequence[str], hear: Hear, back: Callable[[], None], *, at_once: bool = True
+        self,
+        transport: Transport,
+        topics: Sequence[str],
+        handle: Handle,
+        reconnected: Callable[[], None],
+        *,
+        at_once: bool = True,
     ) -> None:
-        """Listen from now on: TopicUnusable where a topic is missing, TransportUnavailable where nobody answers.
+        """Listen from now on; raise TopicUnusable if a topic is missing, TransportUnavailable without a broker.
 
-        Unless `at_once`, nothing is raised: the thread listens as soon as it can, and says that something was missed.
+        Unless `at_once`, nothing is raised: the thread listens as soon as it can, and then calls `reconnected`.
         """
         self._transport = transport
         self._topics = topics
-        self._hear = hear
-        self._back = back
+        self._handle = handle
+        self._reconnected = reconnected
         self._stop = Stop()
         self._first: Subscription | None = transport.listen(topics) if at_once else None
         self._name = f"listener of {', '.join(topics)}"
@@ -44,29 +50,29 @@ class ListenerThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end the thread."""
         self._stop.set()
-        self._thread.join(_GOODBYE)
+        self._thread.join(_CLOSE_TIMEOUT)
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        pause = _MIN_RESTART_PAUSE
         while not self._stop.is_set():
             try:
                 supervise(self._work, self._stop, name=self._name)
-            except Exception as error:  # noqa: BLE001 a thread that dies tells nobody
-                logger.error("the %s fails, and begins again: %s", self._name, describe(error))  # noqa: TRY400 what it says is payload
+            except Exception as error:  # noqa: BLE001 nobody would notice the end of the thread
+                logger.error("the %s failed, and starts again: %s", self._name, describe(error))  # noqa: TRY400 its message may have payload
                 self._stop.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_RESTART_PAUSE)
 
     def _work(self, stop: Stop) -> None:
         subscription, self._first = self._first, None
         if subscription is None:
             subscription = self._transport.listen(self._topics)
-            self._back()
+            self._reconnected()
         try:
             while not stop.is_set():
-                messages = subscription.receive(_LIMIT, _WAIT)
+                messages = subscription.receive(_BATCH_LIMIT, _RECEIVE_WAIT)
                 if messages:
-                    self._hear(messages)
+                    self._handle(messages)
         finally:
             subscription.close()

@@ -1,8 +1,8 @@
-"""Messages on their way to a broker, each confirmed or told why not.
+"""Send messages to a broker; report for each whether it was confirmed, or why not.
 
-An `OutgoingQueue` is one publisher on one thread, so that any number of threads and tasks may send; what they send at
-the same time goes together. A message that is refused, or whose topic is unusable, takes nobody else's with it: the
-others are sent again. After a lost connection everything is sent once more, so what is sent has an id of its own.
+An `OutgoingQueue` has one publisher on one thread, for any number of threads and tasks; concurrent messages share a
+batch. A message that is refused, or whose topic is unusable, does not fail the others: they are sent again. After a
+lost connection all unconfirmed messages are sent once more, so each needs an id of its own.
 """
 
 import logging
@@ -17,35 +17,38 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
-from eventkit.forks import tell_in_fork
+from eventkit.forks import reset_in_fork
 from eventkit.transports.base import Publisher, Reports
 
 logger = logging.getLogger("eventkit.messaging")
 
-_PATIENCE = 30.0  # seconds for the broker's reports
-_LOOK = 1.0  # seconds of one wait for them
-_BATCH = 1_000  # calls that go together
-_GOODBYE = 5.0  # seconds
+_CONFIRM_TIMEOUT = 30.0  # seconds
+_REPORT_WAIT = 1.0  # seconds of one poll for confirmations
+_BATCH_LIMIT = 1_000  # calls
+_CLOSE_TIMEOUT = 5.0  # seconds
 
-Failures = dict[int, TransportError]  # by the message's place
+Failures = dict[int, TransportError]  # by the message's index
+
+
+_Call = tuple[Sequence[Message], "Future[None]"]
 
 
 class Outgoing:
     """Sends batches, one after the other; used by one thread."""
 
     def __init__(self, publisher: Callable[[], Publisher]) -> None:
-        """Open a publisher when it is needed, and a new one after each that has failed."""
+        """Open a publisher for the first message, and a new one after each failure."""
         self._open = publisher
         self._publisher: Publisher | None = None
 
     def send(self, messages: Sequence[Message]) -> Failures:
-        """Send all, wait until each is confirmed, and return why some are not."""
+        """Send messages, and wait until each is confirmed; return the errors of the others."""
         left = {tag: msgspec.structs.replace(message, tag=tag) for tag, message in enumerate(messages)}
         failures: Failures = {}
         losses = 0
         while left:
             reports = self._round(list(left.values()))
-            failed = _judged(reports, left)
+            failed = _lasting_failures(reports, left)
             for tag in [*reports.confirmed, *failed]:
                 left.pop(tag, None)
             failures |= failed
@@ -56,26 +59,26 @@ class Outgoing:
         return failures
 
     def close(self) -> None:
-        """Let go of the publisher."""
+        """Close the publisher."""
         if self._publisher is not None:
-            self._publisher.close(_GOODBYE)
+            self._publisher.close(_CLOSE_TIMEOUT)
             self._publisher = None
 
     def _round(self, messages: list[Message]) -> Reports:
-        """Send with one publisher, until all is confirmed or it has failed."""
+        """Send with one publisher, until all messages are confirmed or it has failed."""
         publisher, self._publisher = self._publisher or self._open(), None
         try:
             return self._confirmed(publisher, messages)
-        except Exception:  # nobody knows what it has of these, and its reports name messages by their places
+        except Exception:  # it may have sent some, and its later reports would name them by index
             publisher.abandon()
             raise
 
     def _confirmed(self, publisher: Publisher, messages: list[Message]) -> Reports:
         publisher.send(messages)
         confirmed: list[int] = []
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _CONFIRM_TIMEOUT
         while len(confirmed) < len(messages):
-            reports = publisher.reports(_LOOK)
+            reports = publisher.reports(_REPORT_WAIT)
             confirmed += reports.confirmed
             if reports.failed or time.monotonic() > deadline:
                 last = publisher.abandon()
@@ -87,8 +90,8 @@ class Outgoing:
         return Reports(confirmed)
 
 
-def _judged(reports: Reports, sent: dict[int, Message]) -> Failures:
-    """Return what will not get better by sending it again."""
+def _lasting_failures(reports: Reports, sent: dict[int, Message]) -> Failures:
+    """Return the errors that sending again would not resolve."""
     held = {
         tag: TopicUnusable({message.topic: reports.held[message.topic]})
         for tag, message in sent.items()
@@ -99,63 +102,65 @@ def _judged(reports: Reports, sent: dict[int, Message]) -> Failures:
 
 
 class OutgoingQueue:
-    """An `Outgoing` on a thread of its own, which begins with the first message, in the process that sends it."""
+    """An `Outgoing` on a thread of its own, which starts with the first message of each process."""
 
     def __init__(self, publisher: Callable[[], Publisher]) -> None:
-        """Use publishers that `publisher` opens."""
+        """Open publishers with `publisher`."""
         self._open = publisher
-        self._waiting: queue.SimpleQueue[tuple[Sequence[Message], Future[None]] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        tell_in_fork(self)
+        reset_in_fork(self)
 
     def forked(self) -> None:
-        """Begin anew with the next message; what waits is the parent's."""
-        self._thread, self._waiting, self._starting = None, queue.SimpleQueue(), threading.Lock()
+        """Start a new thread with the next message; the queued messages are the parent's."""
+        self._thread, self._calls, self._starting = None, queue.SimpleQueue(), threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> "Future[None]":
-        """Return what is done when all are confirmed, and otherwise raises the first one's error."""
-        future: Future[None] = unending()
+        """Send messages; return a future that ends when all are confirmed, or with the first one's error."""
+        future: Future[None] = uncancellable()
         self._start()
-        self._waiting.put((messages, future))
+        self._calls.put((messages, future))
         return future
 
     def close(self) -> None:
-        """Send what waits, and end."""
+        """Send the queued messages, and end the thread."""
         if self._thread is not None:
-            self._waiting.put(None)
-            self._thread.join(_PATIENCE)
+            self._calls.put(None)
+            self._thread.join(_CONFIRM_TIMEOUT)
             self._thread = None
 
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._waiting = queue.SimpleQueue()
-                self._thread = threading.Thread(target=self._work, args=(self._waiting,), name="post", daemon=True)
+                self._calls = queue.SimpleQueue()
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._calls,), name="eventkit sender", daemon=True
+                )
                 self._thread.start()
 
-    def _work(self, waiting: "queue.SimpleQueue[tuple[Sequence[Message], Future[None]] | None]") -> None:
-        outgoing, open_ = Outgoing(self._open), True
-        while open_:
-            calls = [waiting.get()]
-            while len(calls) < _BATCH and not waiting.empty():
-                calls.append(waiting.get())
-            open_ = None not in calls
-            _send(outgoing, [call for call in calls if call is not None])
+    def _work(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+        outgoing, closed = Outgoing(self._open), False
+        while not closed:
+            batch = [calls.get()]
+            while len(batch) < _BATCH_LIMIT and not calls.empty():
+                batch.append(calls.get())
+            closed = None in batch
+            _send(outgoing, [call for call in batch if call is not None])
         outgoing.close()
 
 
-def unending() -> "Future[Any]":
-    """Return a future that cannot be cancelled: what was sent is sent, whoever waits no longer."""
+def uncancellable() -> "Future[Any]":
+    """Return a future that cannot be cancelled: a sent message cannot be taken back."""
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
-def _send(outgoing: Outgoing, calls: Sequence[tuple[Sequence[Message], "Future[None]"]]) -> None:
+def _send(outgoing: Outgoing, calls: Sequence[_Call]) -> None:
     try:
         failures = outgoing.send([message for messages, _ in calls for message in messages])
-    except Exception as error:  # noqa: BLE001 whoever waits is told
+    except Exception as error:  # noqa: BLE001 the callers raise it
         for _, future in calls:
             future.set_exception(error)
         return

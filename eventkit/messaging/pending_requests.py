@@ -1,6 +1,6 @@
-"""The requests of one process that are under way: sent by one publisher, answered on one topic, found by their ids.
+"""The pending requests of one process: sent by one publisher, answered on one topic, matched by their ids.
 
-Every process of a service reads all replies on its topic and takes its own. A reply that comes after its time is
+Every process of a service receives all replies on its topic and takes its own. A reply that comes after the timeout is
 dropped.
 """
 
@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventkit.domain.message import Message
-from eventkit.forks import tell_in_fork
+from eventkit.forks import reset_in_fork
 from eventkit.messaging.direct_messages import text_of
 from eventkit.messaging.listener_thread import ListenerThread
-from eventkit.messaging.outgoing import OutgoingQueue, unending
+from eventkit.messaging.outgoing import OutgoingQueue, uncancellable
 from eventkit.observability.rarely import Rarely
 from eventkit.transports.base import Transport
 
@@ -24,84 +24,84 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventkit.messaging")
 
-_REMEMBERED = 10_000  # requests whose time is over
+_MAX_EXPIRED = 10_000  # expired requests whose ids are kept
 
 
 class PendingRequests:
-    """Safe to use by threads and tasks at once; begins to listen before the first request is sent."""
+    """Safe to use by threads and tasks at once; it listens before it sends the first request."""
 
     def __init__(self, transport: Transport, replies: str) -> None:
-        """Expect replies on the topic `replies`."""
+        """Receive replies on the topic `replies`."""
         self.topic = replies
-        self.late = 0  # replies that came after their time
-        self.malformed = 0  # messages that were no replies
-        self._told = Rarely(logger)
+        self.late = 0  # replies that came after the timeout
+        self.malformed = 0  # messages that are not replies
+        self._malformed_log = Rarely(logger)
         self._transport = transport
-        self._post = OutgoingQueue(transport.publisher)
-        self._listening: ListenerThread | None = None
+        self._sender = OutgoingQueue(transport.publisher)
+        self._listener: ListenerThread | None = None
         self._starting = threading.Lock()
         self._waiting: dict[str, Future[Message]] = {}
-        self._over: dict[str, None] = {}
-        tell_in_fork(self)
+        self._expired: dict[str, None] = {}
+        reset_in_fork(self)
 
     def forked(self) -> None:
-        """Listen anew before the next request; those under way are the parent's."""
-        self._listening, self._starting = None, threading.Lock()
-        self._waiting, self._over = {}, {}
+        """Listen again before the next request; the pending requests are the parent's."""
+        self._listener, self._starting = None, threading.Lock()
+        self._waiting, self._expired = {}, {}
 
     @property
     def ready(self) -> bool:
-        """Whether a reply would be heard."""
-        return self._listening is not None
+        """Whether it listens for replies."""
+        return self._listener is not None
 
     def start(self) -> None:
-        """Listen, if that has not begun: TopicUnusable where the topic of the replies is missing."""
+        """Listen for replies, unless it does so already; raise TopicUnusable if their topic is missing."""
         with self._starting:
             if not self.ready:
-                self._listening = ListenerThread(self._transport, [self.topic], self._hear, lambda: None)
+                self._listener = ListenerThread(self._transport, [self.topic], self._handle, lambda: None)
 
     def send(self, request_id: str, message: Message) -> "Future[Message]":
-        """Send a request; return its reply to come, or why it could not be sent."""
-        reply: Future[Message] = unending()
+        """Send a request; return the future of its reply, or of the error of sending."""
+        reply: Future[Message] = uncancellable()
         self._waiting[request_id] = reply
-        self._post.send([message]).add_done_callback(lambda sent: _fail(reply, sent.exception()))
+        self._sender.send([message]).add_done_callback(lambda sent: _fail(reply, sent.exception()))
         return reply
 
     def end(self, request_id: str) -> None:
-        """Wait no longer for a reply."""
+        """Expire a request: its reply is not awaited any more."""
         reply = self._waiting.pop(request_id, None)
         if reply is None or reply.done():
             return
-        self._over[request_id] = None
-        while len(self._over) > _REMEMBERED:
-            self._over.pop(next(iter(self._over)), None)
+        self._expired[request_id] = None
+        while len(self._expired) > _MAX_EXPIRED:
+            self._expired.pop(next(iter(self._expired)), None)
 
     def close(self) -> None:
-        """Send what waits, and hear no more."""
-        self._post.close()
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+        """Send the queued requests, and stop listening."""
+        self._sender.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
-    def _hear(self, messages: Sequence[Message]) -> None:
+    def _handle(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if message.unreadable is not None:
                 self.malformed += 1
-                self._told.warning(
-                    "a message on %s is no reply, and is passed over: %s", self.topic, message.unreadable
+                self._malformed_log.warning(
+                    "a message on %s is no reply, and is skipped: %s", self.topic, message.unreadable
                 )
                 continue
             request_id = text_of(message, "ce_causationid")
             reply = self._waiting.get(request_id)
             if reply is not None and _answer(reply, message):
                 continue
-            if self._over.pop(request_id, self) is None:
+            if self._expired.pop(request_id, self) is None:
                 self.late += 1
                 logger.debug("a reply to %s on %s came too late, the %d. that did", request_id, self.topic, self.late)
 
 
 def _answer(reply: "Future[Message]", message: Message) -> bool:
-    """Give a request its reply; False where it has one, or has failed."""
+    """Set the reply of a request; return False if it has one, or has failed."""
     try:
         reply.set_result(message)
     except InvalidStateError:
@@ -111,5 +111,5 @@ def _answer(reply: "Future[Message]", message: Message) -> bool:
 
 def _fail(reply: "Future[Message]", error: BaseException | None) -> None:
     if error is not None:
-        with suppress(InvalidStateError):  # it is answered
+        with suppress(InvalidStateError):  # it has a reply
             reply.set_exception(error)

@@ -1,8 +1,8 @@
-"""Process managers: what happens next, over several streams and a long time, each step exactly once in effect.
+"""Process managers: long-running processes over several streams, each step with effect exactly once.
 
-A process manager is a table projection whose handlers may also act. A process is a row of the service's own table,
-locked while it is changed, so that events of different streams, read by different processes, lose nothing. What the
-handlers append, set and cancel is committed with the rows and the checkpoints. Run by `eventkit projector run`.
+A process manager is a table projection whose handlers may also act. A process is a row of the service's own table. The
+row is locked while it changes, so no event is lost when workers apply events of different streams at a time. Appended
+events and deadlines are committed with the rows and the checkpoints. `eventkit projector run` runs it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from eventkit.storage.timers import TimerSql, cancel_steps, set_steps
 
 
 class ProcessManager(TableProjection):
-    """Rows of processes, and what they do next.
+    """Handlers that change the row of a process, append events, and set deadlines.
 
         fulfilment = ProcessManager("fulfilment", store, table=fulfilments, key="order")
 
@@ -34,15 +34,15 @@ class ProcessManager(TableProjection):
             reaction.append(shop.stream("charge_card", event.order), ChargeCard(event.total))
             reaction.deadline(reaction.envelope.stream, PaymentOverdue(event.order), timedelta(days=3))
 
-    A handler takes the row (loaded, or new with the table's defaults), the event and, if it wants, the `Reaction`; it
-    returns DELETE to delete the row. It must depend on nothing else, and do nothing else; it may be `async def`.
+    A handler takes the row (loaded, or new with the table's defaults), the event and optionally the `Reaction`; it
+    returns DELETE to delete the row. It must not depend on anything else, or do anything else; it may be `async def`.
     """
 
     kind = "process manager"
     acts = True
     awaits = True
 
-    def __init__(  # noqa: PLR0913 what all projections have, and a table
+    def __init__(  # noqa: PLR0913 the options of all projections, and a table
         self,
         name: str,
         store: EventStore,
@@ -54,9 +54,10 @@ class ProcessManager(TableProjection):
         retry: Retry | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; `key` is a column, or several. Events that were recorded before `since` have no effect.
+        """Declare a process manager; `key` is a column of `table`, or several.
 
-        `concurrency` is how many transactions run at a time in one process where a handler is `async def`.
+        Events that were recorded before `since` have no effect. `concurrency` limits the parallel transactions of one
+        process with `async def` handlers.
         """
         super().__init__(name, store.catalog, table=table, key=key, categories=categories, retry=retry)
         self.declare_concurrency(concurrency)
@@ -65,13 +66,13 @@ class ProcessManager(TableProjection):
             raise ProjectionError(f"process manager {name!r}: since={since} has no time zone")
         self._store = store
         self._timers = TimerSql(store.schema)
-        self._door = Executor(name, writes=True, bind_arguments=None)
+        self._executor = Executor(name, writes=True, bind_arguments=None)
 
     def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
-        """Fold the rows, then write what the handlers want to happen."""
+        """Fold the rows, then write the reactions of the handlers."""
         if not steps:
             return
-        reactions: dict[int, Reaction] = {}  # by step: one whose row another process created is called again
+        reactions: dict[int, Reaction] = {}  # by step: a handler is called again if another process has created its row
 
         def call(row: object, step: Step) -> object:
             reaction = None
@@ -85,12 +86,12 @@ class ProcessManager(TableProjection):
         self._write(workspace.connection, list(reactions.values()))
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
-        """Write deadlines, then events: rows, deadlines, streams is the order in which everything here is locked."""
+        """Write deadlines, then events: all code here locks rows, deadlines and streams in this order."""
         timers = {place: deadline for reaction in reactions for place, deadline in reaction.timers.items()}
         to_set = [deadline for deadline in timers.values() if deadline is not None]
         to_cancel = [place for place, deadline in timers.items() if deadline is None]
         if to_cancel:
-            self._door.run(connection, cancel_steps(self._timers, to_cancel))
+            self._executor.run(connection, cancel_steps(self._timers, to_cancel))
         if to_set:
-            self._door.run(connection, set_steps(self._timers, self.catalog, to_set, self._store.sealing))
+            self._executor.run(connection, set_steps(self._timers, self.catalog, to_set, self._store.sealing))
         self._store.write(connection, merged(entry for reaction in reactions for entry in reaction.entries))

@@ -1,7 +1,7 @@
-"""What a process manager does about one event: events and commands to append, deadlines to set and to cancel.
+"""The reaction of a process manager to one event: events and commands to append, deadlines to set and to cancel.
 
-It is gathered in memory, checked when it is said, and written with the rest of the batch in the transaction that
-handles the event. Everything follows the event: its story, and the time from which a deadline counts.
+A reaction is checked at once, kept in memory, and written with its batch, in the transaction that handles the event.
+The event is the cause of each appended event, and its time is the start of a relative deadline.
 """
 
 from datetime import datetime, timedelta
@@ -21,20 +21,19 @@ class Reaction:
     """The third argument of a process manager's handlers."""
 
     def __init__(self, store: EventStore, envelope: Envelope[Any]) -> None:
-        """React to an event."""
         self.envelope = envelope
         self.entries: list[Entry] = []
-        self.timers: dict[tuple[str, str], Deadline | None] = {}  # None: to be cancelled
+        self.timers: dict[tuple[str, str], Deadline | None] = {}  # by stream and name; None cancels
         self._store = store.following(envelope)
 
     def append(self, stream: StreamId | str, *events: object) -> None:
-        """Append events to a stream; a command is an event of the category that its handlers read."""
+        """Append events or commands to a stream; a command is an event of its handlers' category."""
         self.entries.append(self._store.entries.one(stream, events, ANY, None, None))
 
     def deadline(
         self, stream: StreamId | str, event: object, due: timedelta | datetime, *, name: str | None = None
     ) -> None:
-        """Let an event be appended to a stream at a time, or so long after the event that is handled was recorded."""
+        """Append an event to a stream at a time, or a timedelta after the handled event was recorded."""
         at = self.envelope.recorded_at + due if isinstance(due, timedelta) else due
         deadline = deadline_of(self._store, stream, event, at, name=name)
         self.timers[deadline.stream, deadline.name] = deadline
@@ -42,6 +41,6 @@ class Reaction:
     def cancel(self, stream: StreamId | str, which: type | str) -> None:
         """Cancel a deadline, by its event's class or its name.
 
-        Its event may have been appended already, and come later: whether it still matters is in the process's row.
+        Its event may have been appended already, and come later: let the process's row decide whether it matters.
         """
         self.timers[name_of(self._store, stream, which)] = None

@@ -1,7 +1,7 @@
-"""Requests and their replies: typed both ways, each known by the request's id, awaited by threads or by tasks.
+"""Requests and their replies: both typed, matched by the request's id, awaited by threads or by tasks.
 
-A request is a message to whoever responds to its category, as a command that is sent directly. What it asks is worked
-once, also if it is asked again with the same id.
+A request is a direct message to the responders of its category. It is handled once, even if it is sent again with the
+same id.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from eventkit.messaging.pending_requests import PendingRequests
 from eventkit.transports.base import Transport
 
 R = TypeVar("R")
-_LONGEST = 1_000  # characters of a failure that somebody else has written
+_MAX_FAILURE_LENGTH = 1_000  # characters of a responder's failure text
 
 
 class Requester:
-    """Asks the responders of one catalog.
+    """Sends requests to the responders of one catalog.
 
     prices = Requester(open_transport("redis://localhost"), pricing, replies="shop.replies")
 
@@ -36,19 +36,19 @@ class Requester:
     """
 
     def __init__(self, transport: Transport, catalog: Catalog, *, replies: str) -> None:
-        """Ask on a transport that is the caller's to close, after this; `replies` is a topic of the asking service."""
+        """Send on `transport`, which the caller closes after this; `replies` is a topic of the requesting service."""
         self.direct = DirectMessages(catalog)
-        self.calls = PendingRequests(transport, check_topic(replies))
+        self.pending = PendingRequests(transport, check_topic(replies))
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
-        """Return this requester bound to a cause: what it asks belongs to the cause's story and trace."""
+        """Return this requester bound to a cause: its requests have the cause's correlation id and trace."""
         bound = copy(self)
         bound.direct = DirectMessages(self.direct.catalog, cause.following(keep=keep))
         return bound
 
     def start(self) -> None:
-        """Listen for replies, which the first request would do otherwise."""
-        self.calls.start()
+        """Listen for replies; otherwise the first request starts it."""
+        self.pending.start()
 
     def request(
         self,
@@ -59,20 +59,20 @@ class Requester:
         timeout: float,
         request_id: UUID | None = None,
     ) -> R:
-        """Ask, and return the reply, which is a `reply`.
+        """Send a request, and return its reply, an instance of the class `reply`.
 
-        Refused where the responder's answer is an error; RequestTimeout after `timeout` seconds; RequestFailed where
-        the responder fails; TopicUnusable where nobody would ever get it, TransportUnavailable without a broker.
+        Raise Refused if the responder replies with an error, RequestTimeout after `timeout` seconds, RequestFailed if
+        the responder fails, TopicUnusable if no responder can receive it, TransportUnavailable without a broker.
         """
         message, name, key = self._message(stream, request, request_id)
-        self.calls.start()
-        future = self.calls.send(key, message)
+        self.pending.start()
+        future = self.pending.send(key, message)
         try:
             found = future.result(timeout)
         except TimeoutError as error:
             raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
         finally:
-            self.calls.end(key)
+            self.pending.end(key)
         return self._reply(found, name, reply)
 
     async def request_async(
@@ -84,22 +84,22 @@ class Requester:
         timeout: float,  # noqa: ASYNC109 as `request` has it
         request_id: UUID | None = None,
     ) -> R:
-        """Do what `request` does; any number may be under way."""
+        """Request as `request` does, for any number of requests at a time."""
         message, name, key = self._message(stream, request, request_id)
-        if not self.calls.ready:
-            await asyncio.to_thread(self.calls.start)
-        future = self.calls.send(key, message)
+        if not self.pending.ready:
+            await asyncio.to_thread(self.pending.start)
+        future = self.pending.send(key, message)
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except TimeoutError as error:
             raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
         finally:
-            self.calls.end(key)
+            self.pending.end(key)
         return self._reply(found, name, reply)
 
     def close(self) -> None:
-        """Send what waits, hear no more replies, and let go of the connections."""
-        self.calls.close()
+        """Send the queued requests, stop listening, and close the connections."""
+        self.pending.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,23 +108,23 @@ class Requester:
         self.close()
 
     def _message(self, stream: StreamId | str, request: object, request_id: UUID | None) -> tuple[Message, str, str]:
-        """Return the request on the wire, its type and its id."""
+        """Return the message of a request, its type and its id."""
         event_id = request_id or uuid7()
         message = self.direct.messages(stream, [request], ids=[event_id])[0]
-        message.headers.append((REPLY_TO, self.calls.topic))
+        message.headers.append((REPLY_TO, self.pending.topic))
         return message, type(request).__name__, str(event_id)
 
-    def _reply(self, message: Message, request: str, wanted: type[R]) -> R:
+    def _reply(self, message: Message, request: str, reply: type[R]) -> R:
         outcome = text_of(message, OUTCOME)
         if outcome == FAILED:
             text = message.value if isinstance(message.value, str) else message.value.decode(errors="replace")
-            raise RequestFailed(f"{request} to {message.key!r}: {text[:_LONGEST]}")
+            raise RequestFailed(f"{request} to {message.key!r}: {text[:_MAX_FAILURE_LENGTH]}")
         try:
             found = self.direct.catalog.event_of(event_of(message, versioned=False))
         except (UndecodableEvent, UnknownEventType) as error:
             raise RequestFailed(f"{request} has a reply that cannot be read: {error}") from error
         if outcome == REFUSED:
             raise Refused(found)
-        if not isinstance(found, wanted):
-            raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {wanted.__name__}")
+        if not isinstance(found, reply):
+            raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {reply.__name__}")
         return found

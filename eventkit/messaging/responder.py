@@ -1,7 +1,7 @@
-"""Responders: functions that answer requests, each worked once, its reply kept with what the work has written.
+"""Responders: functions that answer requests, each request once; the reply is stored in the function's transaction.
 
-They are run by the projector, as handlers are. A request that comes again, from a requester or from the broker after a
-crash, is not worked again: its kept reply is sent. A request that came through the outbox is answered by an event.
+The projector runs them, as it runs handlers. A request that comes again, from a requester or by redelivery, is not
+handled again: its stored reply is sent. A request that came through the outbox is answered by an event.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,19 +27,19 @@ from eventkit.storage.events import ANY, EventStore, merged
 from eventkit.storage.projections import is_message, keep_replies
 from eventkit.transports.base import Transport
 
-TO = "reply_to"  # the field of an event's metadata: the stream that its reply is to be appended to
+TO = "reply_to"  # the field of an event's metadata with the stream for its reply
 _REPLIES = Replies()
 
 
 class Requests(HandlerTable):
-    """The handlers of a responder: they take no request that asks for its reply where it may not be."""
+    """The handlers of a responder; they refuse a request for a reply to a topic or stream that is not allowed."""
 
     def __init__(self, responder: str, catalog: Catalog, replies: Replies) -> None:
         super().__init__(responder, catalog)
         self._replies = replies
 
     def decode(self, arrival: Arrival, opened: EncodedEvent | None = None) -> Step | None:
-        """Decode a request; ReplyRefused says where its reply may not go."""
+        """Decode a request; raise ReplyRefused if a reply to its topic or stream is not allowed."""
         step = super().decode(arrival, opened)
         if step is None:
             return None
@@ -61,7 +61,7 @@ class Responder(Projection):
     def price(connection: Connection, request: GetPrice) -> Price:
         cents = connection.scalar(select(prices.c.cents).where(prices.c.article == request.article))
         if cents is None:
-            raise Refused(UnknownArticle(request.article))       # takes back what this function has written
+            raise Refused(UnknownArticle(request.article))       # rolls back the writes of this function
         return Price(request.article, cents)
 
     A request that was appended with `{"reply_to": "quote-42"}` in its metadata is answered by an event in that stream,
@@ -76,7 +76,7 @@ class Responder(Projection):
     prompt = True
     retry = Retry(attempts=1)  # somebody waits
 
-    def __init__(  # noqa: PLR0913 what all that acts has, each by its name
+    def __init__(  # noqa: PLR0913 the options of all handlers, each by its name
         self,
         name: str,
         store: EventStore,
@@ -88,10 +88,11 @@ class Responder(Projection):
         timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; a request that fails once is parked unless `retry` says otherwise, and its requester is told.
+        """Declare a responder to the requests of `categories`.
 
-        `replies` says where it may reply to: on topics that end with `.replies` and in no stream, unless given.
-        `concurrency` is how many transactions run at a time in one process where a function is `async def`.
+        A request that fails is parked, and its requester gets RequestFailed; `retry` allows more attempts. `replies`
+        allows topics and streams: topics that end with `.replies` unless given. `batch` and `timeout` are those of
+        `Handlers`. `concurrency` limits the parallel transactions of one process with `async def` functions.
         """
         super().__init__(name, store.catalog, categories=categories)
         self.declare_concurrency(concurrency)
@@ -100,7 +101,7 @@ class Responder(Projection):
         self.declare(retry, timeout)
         self.batch = batch
         self._store = store
-        self._given: dict[str, str] = {}  # replies that are kept since the last acknowledgement
+        self._recent: dict[str, str] = {}  # replies that were stored since the last acknowledgement
         if batch < 1 or not categories:
             raise ProjectionError(
                 f"responder {name!r}: batch={batch} must be 1 or more, and categories={categories} name those of its "
@@ -125,66 +126,68 @@ class Responder(Projection):
         return register
 
     def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
-        """Answer requests, and write the answers."""
+        """Answer requests, and store the replies."""
         del shadow
         if not steps:
             return
-        given = self._together(workspace, steps) or [self._alone(workspace, step) for step in steps]
-        kept = {each.step.stream: each.kept(self.catalog) for each in given if is_message(each.step.stream)}
+        answers = self._together(workspace, steps) or [self._alone(workspace, step) for step in steps]
+        kept = {each.step.stream: each.kept(self.catalog) for each in answers if is_message(each.step.stream)}
         if kept:
             keep_replies(workspace.connection, self._store.schema, self.name, kept)
-            workspace.when_committed(lambda: self._given.update(kept))
-        self._store.write(workspace.connection, merged(entry for each in given for entry in each.entries(self._store)))
+            workspace.when_committed(lambda: self._recent.update(kept))
+        self._store.write(
+            workspace.connection, merged(entry for each in answers for entry in each.entries(self._store))
+        )
 
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
-        """Answer what was asked before it is acknowledged."""
-        kept = KeptReplies(self._given, self.name, self._store.schema, connect)
-        answers = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
-        return ReplyingSource(source, answers, lambda: transport.publisher(to_listeners=True))
+        """Return a source that sends the replies before it acknowledges."""
+        kept = KeptReplies(self._recent, self.name, self._store.schema, connect)
+        writer = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
+        return ReplyingSource(source, writer, lambda: transport.publisher(to_listeners=True))
 
-    def _together(self, workspace: OwnTransaction, steps: Sequence[Step]) -> "list[Given] | None":
-        """Answer all in one savepoint; None where one of several is refused: then nothing has happened."""
+    def _together(self, workspace: OwnTransaction, steps: Sequence[Step]) -> "list[Answer] | None":
+        """Answer all in one savepoint; roll back and return None if one of several is refused."""
         workspace.connection.execute("savepoint answers")  # the commit releases it, without a round trip
         try:
             return [_call(workspace, step) for step in steps]
         except Refused as refusal:
             workspace.connection.execute("rollback to savepoint answers")
-            return [Given(steps[0], refusal.error, refused=True)] if len(steps) == 1 else None
+            return [Answer(steps[0], refusal.error, refused=True)] if len(steps) == 1 else None
 
-    def _alone(self, workspace: OwnTransaction, step: Step) -> "Given":
-        """Answer one of several; what its function has written goes where it refuses."""
+    def _alone(self, workspace: OwnTransaction, step: Step) -> "Answer":
+        """Answer one request in its own savepoint; a refusal rolls back its function's writes."""
         try:
             with workspace.connection.transaction():
                 return _call(workspace, step)
         except Refused as refusal:
-            return Given(step, refusal.error, refused=True)
+            return Answer(step, refusal.error, refused=True)
 
 
-class Given(msgspec.Struct):
-    """An answer that a function has given."""
+class Answer(msgspec.Struct):
+    """The answer of a function to a request."""
 
     step: Step
     event: object
     refused: bool = False
 
     def kept(self, catalog: Catalog) -> str:
-        """Return the JSON that is kept in the inbox."""
+        """Return the JSON for the inbox."""
         return msgspec.json.encode(Reply.of(catalog.encode(self.event), refused=self.refused)).decode()
 
     def entries(self, store: EventStore) -> Iterator[Entry]:
-        """Yield what is to be appended in answer to a request that was itself appended."""
+        """Yield the event that answers an appended request, in its reply stream."""
         envelope = self.step.envelope
         if envelope is not None and envelope.version and TO in envelope.metadata.extra:
             stream = envelope.metadata.extra[TO]
             yield store.following(envelope).entries.one(stream, [self.event], ANY, None, None)
 
 
-def _call(workspace: OwnTransaction, step: Step) -> Given:
+def _call(workspace: OwnTransaction, step: Step) -> Answer:
     if step.handler.asynchronous:
         arguments = (workspace.async_connection, step.event, step.envelope)
-        return Given(step, workspace.call_async([AsyncCall(step, step.handler.function, arguments)])[0])
+        return Answer(step, workspace.call_async([AsyncCall(step, step.handler.function, arguments)])[0])
     try:
-        return Given(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
+        return Answer(step, step.handler.function(workspace.sqlalchemy, step.event, step.envelope))
     except RAISED as error:
         raised_by(step, error)
         raise

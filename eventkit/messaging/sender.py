@@ -1,7 +1,7 @@
-"""Sends without an event store: commands to the one of their handlers who gets them, and broadcasts to all who listen.
+"""Send messages without an event store: commands to one of their handlers, and broadcasts to all listeners.
 
-What a service must not lose, or send only if its own transaction commits, is appended to the store: this is for the
-rest. A call returns when the broker has confirmed; nothing is remembered here after that.
+If a message must not be lost, or must be sent only if your transaction commits, append it to the store instead. A call
+returns when the broker has confirmed; nothing is stored here.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Sender:
     """
 
     def __init__(self, transport: Transport, catalog: Catalog) -> None:
-        """Send on a transport that is the caller's to close, after this."""
+        """Send on `transport`, which the caller closes after this."""
         self.direct = DirectMessages(catalog)
         self._commands = OutgoingQueue(transport.publisher)
         self._broadcasts = OutgoingQueue(lambda: transport.publisher(to_listeners=True))
@@ -41,10 +41,10 @@ class Sender:
         metadata: Metadata | Mapping[str, Any] | None = None,
         ids: Sequence[UUID] | None = None,
     ) -> None:
-        """Send commands to whoever handles their category; those of one stream in order.
+        """Send commands to the handlers of their category; those of one stream arrive in order.
 
-        TopicUnusable where the topic is missing, or nobody would ever get them; TransportUnavailable where nothing is
-        known about them: sent again with the same `ids`, each is handled once.
+        Raise TopicUnusable if the topic is missing or no handler can receive them. Raise TransportUnavailable if it is
+        unknown whether they were sent: send them again with the same `ids`, and each is handled once.
         """
         self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids)).result()
 
@@ -55,7 +55,7 @@ class Sender:
         metadata: Metadata | Mapping[str, Any] | None = None,
         ids: Sequence[UUID] | None = None,
     ) -> None:
-        """Do what `send` does; many may be under way."""
+        """Send as `send` does, for any number of calls at a time."""
         await asyncio.wrap_future(
             self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids))
         )
@@ -63,17 +63,17 @@ class Sender:
     def broadcast(
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
-        """Send events to every process that listens to their category now; to nobody is no error."""
+        """Send events to every process that listens to their category now; no listener is no error."""
         self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)).result()
 
     async def broadcast_async(
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
-        """Do what `broadcast` does; many may be under way."""
+        """Broadcast as `broadcast` does, for any number of calls at a time."""
         await asyncio.wrap_future(self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)))
 
     def close(self) -> None:
-        """Send what waits, and let go of the connections."""
+        """Send the queued messages, and close the connections."""
         self._commands.close()
         self._broadcasts.close()
 

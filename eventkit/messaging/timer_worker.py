@@ -1,9 +1,9 @@
-"""The worker that fires deadlines: one process holds the lease `timers`, others stand by.
+"""The worker that fires deadlines: one process holds the lease `timers`, others wait for it.
 
     lease -> due deadlines --one statement--> events + outbox, timers deleted
 
-A deadline is due by the database's clock. Its row goes in the statement that appends its event, so whatever dies, and
-whoever thinks that it still holds the lease, each fires once. It needs none of the service's code.
+A deadline is due by the database's clock. One statement deletes its row and appends its event. So each deadline fires
+once, even if a process dies, or works on after its lease has expired. The worker needs none of the service's code.
 """
 
 import logging
@@ -24,30 +24,30 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.timers")
 
-# Nothing waits long: a lock that long belongs to an open transaction, and its stream is left for the next time.
+# An open transaction may hold a lock for longer: its stream waits for the next attempt.
 SESSION = {"lock_timeout": "500ms", "synchronous_commit": "on", "TimeZone": "UTC"}
-_SOONEST, _LATEST = 0.05, 0.5  # seconds between two looks; a deadline may be set while nobody looks
+_MIN_POLL_INTERVAL, _MAX_POLL_INTERVAL = 0.05, 0.5  # seconds; a deadline may be set during the wait
 
 
 class TimersRefused(StorageError):
-    """No deadline can fire: PostgreSQL refuses all of them, for a table, a right or a setting that is to be mended."""
+    """No deadline can fire: PostgreSQL refuses all of them, because of a table, a privilege or a setting."""
 
 
 class TimerWorker:
-    """A process's timers; `connect` opens autocommit connections for a purpose, `owner` names it in the lease."""
+    """The timers of one process."""
 
     def __init__(self, connect: Callable[[str], psycopg.Connection[Any]], *, schema: str, owner: str) -> None:
-        """Take what it works with; `run` does the work."""
+        """Work on `schema`; `connect` opens an autocommit connection for a purpose, `owner` names it in the lease."""
         self._connect = connect
         self._schema = schema
         self._owner = owner
-        self.fired = 0  # deadlines, by this process
-        self._refused = Rarely(logger)
+        self.fired = 0  # deadlines that this process has fired
+        self._refused_log = Rarely(logger)
 
     def run(self, stop: Stop) -> None:
-        """Stand by, then fire what comes due, until `stop`.
+        """Wait for the lease, then fire due deadlines, until `stop` is set.
 
-        Raises when the database or the lease is lost, and when a table or a right is missing: run it again.
+        Raise an error when the database or the lease is lost, or a table or a privilege is missing: call it again.
         """
 
         def work(due: DueTimers, lease: Lease) -> None:
@@ -59,9 +59,9 @@ class TimerWorker:
         self._lead(work, stop.is_set)
 
     def fire(self, as_of: datetime | None = None) -> int:
-        """Fire what is due, or will be by the time `as_of`, and return how many; waits while another holds the lease.
+        """Fire the deadlines that are due now, or at the time `as_of`; return how many.
 
-        For tests, which need not wait for three days to pass.
+        Wait while another process holds the lease. It is meant for tests, which cannot wait for days.
         """
 
         def work(due: DueTimers, _: Lease) -> None:
@@ -72,10 +72,10 @@ class TimerWorker:
         return self.fired - before
 
     def _lead(self, work: Callable[[DueTimers, Lease], None], stopped: Callable[[], bool]) -> None:
-        holding = self._connect("timers lease")
-        lease = Lease(holding, self._schema, name=LEASE, owner=self._owner)
+        lease_connection = self._connect("timers lease")
+        lease = Lease(lease_connection, self._schema, name=LEASE, owner=self._owner)
         try:
-            refuse_moved(holding, self._schema)
+            refuse_moved(lease_connection, self._schema)
             if lease.acquire(stopped):
                 with self._connect("timers") as connection:
                     work(DueTimers(connection, self._schema, epoch=lease.epoch), lease)
@@ -83,10 +83,10 @@ class TimerWorker:
             lease.release()
 
     def _fire(self, due: DueTimers, as_of: datetime | None = None) -> int:
-        with _sentences(), database_errors():
+        with _refusals(), database_errors():
             fired = due.fire(as_of)
         for stream, state in due.refused.items():
-            self._refused.warning(
+            self._refused_log.warning(
                 "the deadline of %s waits: PostgreSQL refuses its event (SQLSTATE %s); the others fire",
                 stream,
                 state,
@@ -98,15 +98,16 @@ class TimerWorker:
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what PostgreSQL says of tables, rights or settings into an error that is waited for."""
+def _refusals() -> Iterator[None]:
+    """Turn an error about tables, privileges or settings into one that the worker waits for and retries."""
     try:
         yield
     except psycopg.Error as error:
         raise TimersRefused(
-            f"no deadline can fire: {first_line(error)} (SQLSTATE {error.sqlstate}); it goes on when that is mended"
+            f"no deadline can fire: {first_line(error)} (SQLSTATE {error.sqlstate}); correct that, and the worker "
+            "continues"
         ) from error
 
 
 def _pause(next_in: float | None) -> float:
-    return _LATEST if next_in is None else min(max(next_in, _SOONEST), _LATEST)
+    return _MAX_POLL_INTERVAL if next_in is None else min(max(next_in, _MIN_POLL_INTERVAL), _MAX_POLL_INTERVAL)

@@ -104,7 +104,7 @@ def test_while_the_database_does_not_answer_at_the_start(
         held[0].close()
 
     assert code == 0, running.log
-    assert running.log.splitlines() == ["SIGTERM: finishing what is in flight; once more to end at once"]
+    assert running.log.splitlines() == ["SIGTERM: finishing the work in flight; once more to end at once"]
 
 
 @pytest.mark.parametrize("command", [RELAY, PROJECTOR], ids=["relay", "projector"])
@@ -200,7 +200,7 @@ def test_while_the_services_code_is_imported(verb: list[str], number: signal.Sig
         _, said = process.communicate(timeout=60)
 
     assert process.returncode == 128 + number
-    assert said == f"{number.name}: nothing was under way\n"
+    assert said == f"{number.name}: no work was in progress\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="makes a namespace of processes: as root")

@@ -93,5 +93,5 @@ def test_a_declaration_is_checked() -> None:
     """A category by the catalog's rule; topics are patterns."""
     with pytest.raises(CatalogError, match="Quote"):
         Replies(categories=["Quote"])
-    assert Replies(topics=["shop.*"]).takes_topic("shop.answers")
-    assert not Replies(topics=[]).takes_topic("shop.replies")
+    assert Replies(topics=["shop.*"]).allows_topic("shop.answers")
+    assert not Replies(topics=[]).allows_topic("shop.replies")

@@ -100,4 +100,4 @@ def test_a_forged_reply_answers_nobody_else(headers: list[tuple[str, Any]]) -> N
             requester.request(TEA, GetPrice("tea"), Price, timeout=0.5)
 
         malformed = sum(value is ... for _, value in headers)
-        wait_until(lambda: requester.calls.malformed == malformed, what=f"{malformed} malformed replies")
+        wait_until(lambda: requester.pending.malformed == malformed, what=f"{malformed} malformed replies")

@@ -135,7 +135,7 @@ def main(url: str, transport_url: str, point: str, *options: str) -> None:
         apply = desk.apply
         desk.apply = lambda *given: _die(apply(*given))  # type: ignore[method-assign]
     elif point == "committed_not_answered":
-        ReplyWriter.to = _die  # type: ignore[method-assign, assignment]
+        ReplyWriter.replies_to = _die  # type: ignore[method-assign, assignment]
     else:
         TransportSource.acknowledge = _die  # type: ignore[method-assign, assignment]
     with working(url, transport_url, options=dict(option.split("=") for option in options)):

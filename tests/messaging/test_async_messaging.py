@@ -217,7 +217,7 @@ def test_a_listener_continues_after_functions_that_fail_or_hang(
     transport: LocalTransport, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both are logged."""
-    monkeypatch.setattr(listener_module, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(listener_module, "_CALL_TIMEOUT", 0.2)
     heard = list[str]()
     listener = Listener(transport, pricing, categories=["price"])
 

@@ -80,7 +80,7 @@ def test_a_request_has_its_reply_and_a_late_one_is_dropped(broker: Broker, url: 
             requester.request(TEA, GetPrice("late"), Price, timeout=0.01)
         with working(url, broker.url):
             assert requester.request(TEA, GetPrice("tea", 3), Price, timeout=60) == Price("tea", 300)
-            wait_until(lambda: requester.calls.late == 1, timeout=60, what="the late reply")
+            wait_until(lambda: requester.pending.late == 1, timeout=60, what="the late reply")
             again = requester.request(TEA, GetPrice("late"), Price, timeout=60, request_id=caught.value.request_id)
 
     assert again == Price("late", 100)

@@ -23,7 +23,7 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
-from eventkit.forks import never_free, tell_in_fork
+from eventkit.forks import never_free, reset_in_fork
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.broker_state import BrokerState
 from eventkit.transports.kafka.claims import GROUP as CLAIMS
@@ -66,7 +66,7 @@ class KafkaTopics:
         self._first: dict[str, Topic] = {}
         self._has_admin_api: bool | None = None
         self.offsets_retention: str | None = None  # minutes, if the broker reports it
-        tell_in_fork(self)
+        reset_in_fork(self)
 
     def forked(self) -> None:
         """Make a new client for this process at the next request."""
