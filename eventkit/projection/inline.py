@@ -101,7 +101,7 @@ class _InlineApplier(BatchApplier):
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Create the row; the identity of the server is left to a projector, which has the right to read it."""
-        register(connection, self._schema, self.projection.declared(connection))
+        register(connection, self.schema, self.projection.declared(connection))
 
     def fold_advanced(self, runs: Sequence[Run], done: Advanced | None) -> Sequence[Run]:
         """Apply the runs whose checkpoints the append has advanced under its fence; return the others."""

@@ -72,7 +72,7 @@ class BatchApplier:
         self.places = BrokerPlaces(schema)
         self._places_saved: dict[tuple[str, int], tuple[int, ...]] = {}  # by this process
         self.group = ""  # consumer group; set by `register`
-        self._schema = schema
+        self.schema = schema
         self.decrypter = decrypter
         self.recent = recent or Recent()
         self._table = 0  # file number of the table `projections`, which a restore changes; set by the first fence
@@ -103,9 +103,9 @@ class BatchApplier:
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Create the projection's row if it is new; refuse one with side effects on a copied database."""
         check = refuse_moved if self.projection.acts else remember
-        installation = check(connection, self._schema)
+        installation = check(connection, self.schema)
         declared = self.projection.declared(connection)
-        incarnation = register(connection, self._schema, declared, server=str(installation.here))
+        incarnation = register(connection, self.schema, declared, server=str(installation.here))
         self.group = group_of(self.projection, installation.id, incarnation)
 
     def begins(self) -> bool:
@@ -173,14 +173,14 @@ class BatchApplier:
         """Write the handlers whose events wait in this process, in a transaction of its own."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
-            HandlerWaits(self._schema).write(connection, self.projection.name, process, waiting)
+            HandlerWaits(self.schema).write(connection, self.projection.name, process, waiting)
 
     def follow(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record a consumer group before it is joined, in a transaction of its own."""
         with self.workspace.transaction() as connection:
             self.fence(connection)
             name = self.projection.name
-            ConsumerGroups(self._schema).follow(connection, group, broker=broker, projection=name, topics=topics)
+            ConsumerGroups(self.schema).follow(connection, group, broker=broker, projection=name, topics=topics)
 
     def save(self, reached: Reached) -> None:
         """Save the source's position and offsets, in a transaction of its own."""

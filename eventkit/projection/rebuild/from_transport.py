@@ -39,12 +39,12 @@ _LOCKED_WAIT = 2.0  # seconds that a swap may wait for messages
 class TransportFeeder:
     """The member of a rebuild's consumer group, on one thread."""
 
-    def __init__(self, feeder: StoreFeeder, source: TransportSource, *, schema: str, stop: Stop) -> None:
+    def __init__(self, feeder: StoreFeeder, source: TransportSource, *, stop: Stop) -> None:
         """Apply to the generation of `feeder`, on its connections."""
         self.applier = feeder.applier
         self._feeder = feeder
         self._source = source
-        self._projector = Projector(feeder.applier, history=feeder.history, schema=schema, stop=stop)
+        self._projector = Projector(feeder.applier, history=feeder.history, stop=stop)
         self._kept: list[Message] = []  # received under a swap's lock, and not applied yet
         self._has_received = False  # at least one message
         self._silence = 0.0  # seconds of waiting since the last message
@@ -177,7 +177,7 @@ def open_transport_feeder(
         group = f"{job.name}-rebuild-{job.rebuild.generation}-{uuid4().hex[:8]}"
         source = TransportSource(transport.subscribe(read, group))
         try:
-            reader = TransportFeeder(feeder, source, schema=job.schema, stop=stop)
+            reader = TransportFeeder(feeder, source, stop=stop)
             reader.refuse_without_end()
             logger.info("the rebuild of %s reads %s as group %s", job.name, ", ".join(read), group)
             yield reader

@@ -43,34 +43,34 @@ RETRY_TIME = 1.0  # seconds that one retry of held, waiting or requested streams
 
 
 class Projector:
-    """One projection on one connection; `counters` may be replaced before the first batch."""
+    """Projects with one applier, or with several in lanes."""
 
     def __init__(
         self,
         applier: BatchApplier,
         *,
         history: History,
-        schema: str = "eventkit",
         stop: Stop | None = None,
         aside: SetAside | None = None,
         lanes: Sequence[BatchApplier] = (),
+        counters: Counters | None = None,
     ) -> None:
         """Project with `applier`; its connection and `history` belong to this projector alone.
 
         `aside` keeps the streams that wait for an unavailable service; without it, the whole projection waits. `lanes`
-        are further appliers: they apply parts of a batch at the same time, each on its own connection.
+        are further appliers: they apply parts of a batch at the same time, each on its own connection. `counters` are
+        new unless given.
         """
         self.projection = applier.projection
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self.stop = stop or Stop()
         self.idle_since = time.monotonic()  # the end of the last batch
-        self._schema = schema
         self._marks: dict[tuple[str, int], Mark] = {}  # by topic and shard: places that are not saved yet
         self._applier = applier
         self._aside = aside
         self._full_logged = -HELD_INTERVAL  # time of the last warning that the waiting streams are full
         self._last_held = ""  # the last held stream that was retried, if the last retry ran out of time
-        self._parking = StreamParking(self._applier, history, schema=schema)
+        self._parking = StreamParking(self._applier, history, schema=applier.schema)
         self._isolation = EventIsolation(self._applier, self._parking, self.stop, set_aside=aside, lanes=lanes)
         self._has_lanes = bool(lanes)
         self._waits_report = None if aside is None else WaitsReport(aside, self._write_waits)
@@ -118,7 +118,7 @@ class Projector:
 
     def resume_points(self, begin: Begin) -> ResumePoints:
         """Return the places at which this projector resumes reading at a broker."""
-        return ResumePoints(self._applier, schema=self._schema, begin=begin)
+        return ResumePoints(self._applier, begin=begin)
 
     def record_group(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record a consumer group at a broker before joining it."""

@@ -12,7 +12,7 @@ from enum import Enum
 
 from eventkit.errors import PlaceGone
 from eventkit.projection.apply import BatchApplier
-from eventkit.storage.projections import BrokerPlaces, Place, Saved
+from eventkit.storage.projections import Place, Saved
 from eventkit.transports.base import Range
 
 logger = logging.getLogger("eventkit.projection")
@@ -29,10 +29,9 @@ class Begin(Enum):
 class ResumePoints:
     """The resume points of one projector; the `Resume` of its subscription."""
 
-    def __init__(self, applier: BatchApplier, *, schema: str, begin: Begin = Begin.REFUSE) -> None:
+    def __init__(self, applier: BatchApplier, *, begin: Begin = Begin.REFUSE) -> None:
         """Query on the connection of `applier`, between its transactions."""
         self._applier = applier
-        self._places = BrokerPlaces(schema)
         self._begin = begin
 
     def __call__(self, ranges: Sequence[Range]) -> dict[tuple[str, int], Place]:
@@ -40,10 +39,10 @@ class ResumePoints:
         name = self._applier.projection.name
         with self._applier.workspace.transaction() as connection:
             self._applier.fence(connection)
-            known = self._places.known(connection, name, sorted({each.topic for each in ranges}))
+            known = self._applier.places.known(connection, name, sorted({each.topic for each in ranges}))
             starts = {each.key: self._start(each, known.get(each.key)) for each in ranges}
             begun: list[Saved] = [(each.topic, each.shard, each.topic_id, starts[each.key]) for each in ranges]
-            self._places.begin(connection, name, begun)
+            self._applier.places.begin(connection, name, begun)
         return starts
 
     def _start(self, given: Range, known: tuple[str, Place] | None) -> Place:

@@ -115,10 +115,8 @@ class ProjectionRunner:
         others = [self._applier(stack, stop, applier.recent) for _ in range(1, lanes)]
         history = self._connections.history(applier.workspace.connection)
         stack.callback(history.close)
-        aside, schema = SetAside(self._projection.handlers, self._breakers), self._settings.schema
-        projector = Projector(applier, history=history, schema=schema, stop=stop, aside=aside, lanes=others)
-        projector.counters = self.counters
-        return projector
+        aside = SetAside(self._projection.handlers, self._breakers)
+        return Projector(applier, history=history, stop=stop, aside=aside, lanes=others, counters=self.counters)
 
     def _applier(self, stack: ExitStack, stop: Stop, recent: Recent | None = None) -> BatchApplier:
         """Return an applier on a new connection."""
