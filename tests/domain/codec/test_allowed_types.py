@@ -19,7 +19,7 @@ from eventkit import CatalogError, StreamId
 from eventkit.domain.codec.codec import Codec
 from tests.domain.codec.happenings import Colour, Customer, Line, Price
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "events.md"
 ROW = re.compile(r"^\| `((?:[^`])+)` \| (.*?) \|", re.MULTILINE)
 
 

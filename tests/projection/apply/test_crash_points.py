@@ -15,7 +15,7 @@ from eventkit.projection.run.projector import Projector
 from eventkit.projection.transaction import OwnTransaction
 from tests.projection.shop import Given, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BATCH = [*orders("order-1", 3), message("order-2", 1, Ordered("eve", -1)), *orders("order-2", 1, first=2)]
 
 

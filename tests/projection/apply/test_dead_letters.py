@@ -34,7 +34,7 @@ from tests.projection.shop import (  # fmt: skip
 )
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BAD = Ordered("eve", -1)
 LOG = [*orders("order-1", 2), message("order-1", 3, BAD), *orders("order-1", 2, first=4)]
 WAITING = "select count(*) from pg_locks where not granted and locktype in ('transactionid', 'tuple')"

@@ -23,7 +23,7 @@ from eventkit.projection.run.projector import Projector
 from tests.projection.shop import Given, Ordered, apply, checkpoints, letters, message, projector, rows, shop
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STREAMS, EVENTS = 5, 6
 EFFECTS = "create table if not exists effects (nth serial, stream text, version int)"
 NOTE = text("insert into effects (stream, version) values (:s, :v)")

@@ -23,7 +23,7 @@ from eventkit.projection.rebuild.swap import Swap
 from tests.projection.recorded import record
 from tests.projection.shop import apply, checkpoints, orders, projector, rows, totals
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BEFORE = [("ann", 3, 3)]  # the live rows: the store has one more event, and another comes
 AFTER = [("ann", 5, 5)]
 

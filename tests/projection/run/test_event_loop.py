@@ -16,7 +16,7 @@ from eventkit.errors import ProjectionError
 from eventkit.event_loop import CallInterrupted, EventLoop
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.projection.shop import letters, orders, rows, store
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODELS = "tests.projection.read_models"
 
 
