@@ -1,9 +1,9 @@
-"""Aggregates: state folded from one stream's events, decisions in plain Python, appended if nobody was faster.
+"""Aggregates: state folded from one stream's events, and decisions in plain Python, with optimistic concurrency.
 
-A class (`Aggregate`, `evolve`) or three functions (`Decider`) are declared over one engine, the `Fold`: pure, no I/O,
-no clock. A `Repository` loads and saves them on the caller's own session or connection, the caller commits;
-`retry_on_conflict` runs a whole unit of work again when another writer was first. Refused: an event that the fold does
-not take, a stream with missing versions.
+A class (`Aggregate`, `evolve`) or three functions (`Decider`) define a `Fold`, without I/O and clock. A `Repository`
+loads and saves aggregates on the caller's session or connection; the caller commits. `retry_on_conflict` runs a unit of
+work again after a version conflict. Loading fails for an event that the fold does not handle, and for a stream with
+missing versions.
 """
 
 from eventkit.aggregates.aggregate import Aggregate, evolve

@@ -1,4 +1,4 @@
-"""The class style: methods decide and record, functions marked with `evolve` change the state, and nothing else does.
+"""Aggregates as classes: methods decide and record events, and only methods marked with `evolve` change the state.
 
     @dataclass
     class Order(Aggregate):
@@ -14,11 +14,12 @@
         def _paid(self, event: OrderPaid) -> None:
             self.paid = True
 
-It needs no dataclass, but a class that can be made without arguments: that is the state before the first event. A
-recorded event changes the state at once, and is appended when the repository saves.
+The class need not be a dataclass, but must work without arguments: that instance is the state before the first event.
+A recorded event changes the state at once. The repository appends it when it saves.
 
-A method with a parameter `envelope` gets the event's envelope too: time, metadata, position. These are known once the
-event is stored, so such an event changes the state when the repository saves. Until then nothing else can be recorded.
+A method with a parameter `envelope` also gets the event's envelope: time, metadata, position. They are known only once
+the event is stored, so such an event changes the state when the repository saves. Until then recording another event
+raises AggregateError.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ def evolve(function: F, /) -> F: ...
 @overload
 def evolve(*events: type) -> Callable[[F], F]: ...
 def evolve(*events: Any) -> Any:
-    """Mark the method that changes the state for an event: its annotation says which, or `@evolve(Paid, Refunded)`."""
+    """Mark the method that changes the state for the event types of its annotation, or of `@evolve(Paid, Refunded)`."""
 
     def mark(function: F) -> F:
         setattr(function, _MARK, given)
@@ -53,21 +54,23 @@ def evolve(*events: Any) -> Any:
 class Aggregate(Tracked):
     """State that is folded from a stream.
 
-    `ignored` names the event types that the state does not depend on, as classes or by their names; any other that no
-    method evolves is an UnexpectedEvent.
+    `ignored` lists the event types that the state does not depend on, as classes or by their names. Any other type
+    without an evolve method raises UnexpectedEvent.
     """
 
     __slots__ = ()
     ignored: ClassVar[tuple[type | str, ...]] = ()
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Begin without events; a subclass need not call `super().__init__()`."""
-        self = super().__new__(cls)
+        self = super().__new__(cls)  # here, so that a subclass need not call `super().__init__()`
         self._track = Track()
         return self
 
     def record(self, *events: object) -> None:
-        """Record what happened: the state changes at once, saving appends it."""
+        """Record events: they change the state at once, and are appended when the repository saves.
+
+        Raises UnexpectedEvent if no method evolves an event, AggregateError inside of an evolve method.
+        """
         fold, track = fold_of(type(self)), self._track
         if track.evolving is not None:
             raise AggregateError(
@@ -102,7 +105,7 @@ def _kinds(events: Iterable[object]) -> str:
 
 
 def fold_of(cls: type[A]) -> Fold[A, A]:
-    """Return an aggregate class's fold, made once; AggregateError says what is wrong with the class."""
+    """Return an aggregate class's fold, made once; raise AggregateError if the class cannot be used."""
     if Aggregate not in getattr(cls, "__mro__", ()):
         raise AggregateError(f"{cls!r} is no aggregate: give a class of Aggregate, or a Decider")
     fold: Fold[A, A] | None = vars(cls).get(_FOLD)
@@ -119,13 +122,13 @@ def _fold_of(cls: type[A]) -> Fold[A, A]:
 
 
 def evolving_methods(cls: type) -> list[Any]:
-    """Return the methods that are marked with `evolve`, those that a subclass overrides left out."""
+    """Return the methods that are marked with `evolve`, without those that a subclass overrides."""
     methods = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
     return [function for function in methods.values() if hasattr(function, _MARK)]
 
 
 def steps_of(cls: type, methods: list[Any]) -> tuple[dict[type, Step], frozenset[type]]:
-    """Return what marked methods do, by class of event, and the classes whose method takes the envelope."""
+    """Return the step of each event class, and the classes whose method takes the envelope."""
     found = list(_steps(cls, methods))
     if not found:
         raise AggregateError(f"{cls.__name__} evolves no event: mark the methods that change its state with @evolve")
@@ -159,7 +162,7 @@ def _step(function: Callable[..., None]) -> Step:
 
 
 def _opened(aggregate: A, track: Track) -> A:
-    aggregate._track = track  # noqa: SLF001 this module's class; a snapshot's decoder does not call __new__
+    aggregate._track = track  # noqa: SLF001 own class; set here because a snapshot's decoder does not call __new__
     return aggregate
 
 

@@ -1,11 +1,11 @@
-"""The function style: `decide` says what happens, `evolve` what it does to the state; both are plain functions.
+"""Aggregates as functions: `decide` returns events for a command, `evolve` returns the next state for an event.
 
     def decide(command: Pay, order: Order) -> list[OrderPaid]: ...
     def evolve(order: Order, event: OrderPlaced | OrderPaid) -> Order: ...
 
     orders = Decider(Order, decide, evolve)       # Order() is the state before the first event
 
-The state may be immutable; `evolve` returns the next one. A repository hands out a `Deciding`.
+The state may be immutable. A repository returns it as a `Deciding`.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,9 +22,9 @@ S = TypeVar("S")
 
 
 class Decider(Generic[C, S]):
-    """Three functions: the initial state, commands to events, events to state.
+    """Three functions: the initial state, from command to events, from event to state.
 
-    `events` are the classes that `evolve` takes: its annotation says them unless given. `ignored` names those that the
+    `events` are the classes that `evolve` takes, by default those of its annotation. `ignored` lists types that the
     state does not depend on.
     """
 
@@ -54,7 +54,7 @@ class Decider(Generic[C, S]):
 
     @cached_property
     def fold(self) -> Fold[S, "Deciding[C, S]"]:
-        """The engine's view of it."""
+        """The fold of this decider."""
         steps = dict.fromkeys(classes_of(self.evolve, self._events), self.evolve)
         opened = partial(Deciding[C, S], self)
         return Fold(
@@ -63,7 +63,7 @@ class Decider(Generic[C, S]):
 
 
 class Deciding(Tracked, Generic[C, S]):
-    """A state and its decider, as a repository hands it out."""
+    """A state with its decider, as a repository returns it."""
 
     __slots__ = ("_decider", "state")
 
@@ -73,7 +73,7 @@ class Deciding(Tracked, Generic[C, S]):
         self.state = state
 
     def decide(self, command: C) -> list[Any]:
-        """Record what the decider makes of a command, and return it; the state is the one after it."""
+        """Record and return the events that the decider returns for a command; they change the state."""
         events = self._decider.decide(command, self.state)
         if isinstance(events, str | bytes) or not isinstance(events, Iterable):
             raise AggregateError(

@@ -1,4 +1,4 @@
-"""Decision models: state folded from the events of several tags, to decide by, with or without snapshots.
+"""Decision models: state folded from the events of several tags, for one decision, with or without snapshots.
 
     @dataclass
     class Seats(DecisionModel):
@@ -14,12 +14,12 @@
 
     decisions = Decisions(store, Seats, snapshots=Snapshots(every=1_000))
 
-    seats = decisions.load(session, "c1")                                  # Seats("c1"), and what has happened to it
+    seats = decisions.load(session, "c1")                                  # Seats("c1") after the events of its query
     if seats.taken < 30:
-        decisions.append(session, seats, stream, Subscribed("c1", "s9"))   # unless anything has come since
+        decisions.append(session, seats, stream, Subscribed("c1", "s9"))   # DecisionChanged if a new one matches
 
-A snapshot spares reading and changes nothing else; it is kept with an append, never by a load. Snapshots made by other
-code are not used: the fingerprint sees the model's code, and `Snapshots(version=…)` says the rest.
+A snapshot only saves reading events. It is written with an append, never by a load. A snapshot of other code is not
+used: the fingerprint covers the model's code, and `Snapshots(version=…)` everything else.
 """
 
 import logging
@@ -56,7 +56,7 @@ Story = Metadata | Mapping[str, Any] | None
 
 
 class ModelRead(NamedTuple):
-    """How far a model was read, and the snapshot that is due."""
+    """The position that a model was read to, and the snapshot that is due."""
 
     decision: Decision
     due: tuple[SnapshotPlace, KnownState] | None = None
@@ -65,8 +65,8 @@ class ModelRead(NamedTuple):
 class DecisionModel:
     """State that is folded from the events of a query; `evolve` marks the methods that change it.
 
-    An item of the query that names no types asks for those that the model evolves. `ignored` names types that the query
-    returns and the state does not depend on.
+    A query item without types selects the types that the model evolves. `ignored` lists types that the query selects
+    and the state does not depend on.
     """
 
     __slots__ = ("_read",)
@@ -74,18 +74,17 @@ class DecisionModel:
     ignored: ClassVar[tuple[type | str, ...]] = ()
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Begin without events; a subclass need not call `super().__init__()`."""
-        self = super().__new__(cls)
+        self = super().__new__(cls)  # here, so that a subclass need not call `super().__init__()`
         self._read = None
         return self
 
     def query(self) -> Sequence[QueryItem]:
-        """Return what the decision depends on; it may use what the model was made with."""
+        """Return the items that the decision depends on; they may use the model's arguments."""
         raise NotImplementedError
 
     @property
     def decision(self) -> Decision:
-        """How far the model has seen its tags, for `append(unless_changed=…)`."""
+        """The positions that the model has read to, for `append(unless_changed=…)`."""
         if self._read is None:
             raise AggregateError(
                 f"this {type(self).__name__} was not loaded: Decisions(store, …).load(session, …) does"
@@ -97,10 +96,10 @@ M = TypeVar("M", bound=DecisionModel)
 
 
 class Decisions(Generic[M]):
-    """Loads decision models of one class, and appends by them, on the caller's session or connection."""
+    """Load decision models of one class, and append by them, on the caller's session or connection."""
 
     def __init__(self, store: EventStore, model: type[M], *, snapshots: Snapshots | None = None) -> None:
-        """Check the model against the store's catalog; without `snapshots` every load reads all of its events."""
+        """Check the model against the store's catalog; without `snapshots` every load reads all its events."""
         if DecisionModel not in getattr(model, "__mro__", ()):
             raise AggregateError(f"{model!r} is no decision model: give a class of DecisionModel")
         self.store = store
@@ -118,11 +117,11 @@ class Decisions(Generic[M]):
         self._keeper = DecisionKeeper(self._fold, store, snapshots, model) if snapshots else None
 
     def load(self, connection: Synchronous, *args: Any, **kwargs: Any) -> M:
-        """Make a model of these arguments, and fold the events of its query into it."""
+        """Make a model with these arguments, and fold the events of its query into it."""
         return self._load.run(connection, self._steps(self._model(*args, **kwargs)))
 
     async def load_async(self, connection: Asynchronous, *args: Any, **kwargs: Any) -> M:
-        """Do what `load` does, on an asynchronous session or connection."""
+        """Do the same as `load`, on an asynchronous session or connection."""
         return await self._load.run_async(connection, self._steps(self._model(*args, **kwargs)))
 
     def append(
@@ -134,10 +133,9 @@ class Decisions(Generic[M]):
         metadata: Story = None,
         tags: Sequence[str] = (),
     ) -> Appended:
-        """Append to a stream unless an event that the model depends on has come since: that is a DecisionChanged.
+        """Append to a stream; raise DecisionChanged if an event that the model depends on was appended meanwhile.
 
-        A snapshot that is due is kept with it. The model is not changed by what is appended: load it again for the next
-        decision.
+        A due snapshot is written with the events. The model does not change: load it again for the next decision.
         """
         done = self.store.append(
             connection, stream, *events, metadata=metadata, tags=tags, unless_changed=model.decision
@@ -155,7 +153,7 @@ class Decisions(Generic[M]):
         metadata: Story = None,
         tags: Sequence[str] = (),
     ) -> Appended:
-        """Do what `append` does, on an asynchronous session or connection."""
+        """Do the same as `append`, on an asynchronous session or connection."""
         done = await self.store.append_async(
             connection, stream, *events, metadata=metadata, tags=tags, unless_changed=model.decision
         )
@@ -199,15 +197,15 @@ class Decisions(Generic[M]):
 
 
 class DecisionKeeper(Generic[M]):
-    """Snapshots of one decision model."""
+    """The snapshots of one decision model."""
 
     def __init__(self, fold: Fold[M, M], store: EventStore, snapshots: Snapshots, model: type[M]) -> None:
-        """Check that the state can be kept."""
+        """Raise AggregateError if the state cannot be kept in snapshots."""
         personal = [cls.__name__ for cls in fold.steps if store.catalog.is_personal(cls)]
         if personal and not snapshots.impersonal:
             raise AggregateError(
                 f"the state of {fold.name} may hold personal data of {', '.join(personal)}, and a snapshot would keep "
-                "it in plain text: say Snapshots(impersonal=True) where it holds none"
+                "it in plain text: give Snapshots(impersonal=True) if it holds none"
             )
         try:
             self._codec = Codec(model)
@@ -219,12 +217,12 @@ class DecisionKeeper(Generic[M]):
         self._sql = DecisionSnapshotSql(store.schema)
 
     def place(self, model: M, items: Iterable[Item]) -> SnapshotPlace:
-        """Return the place of a model's snapshot, by what it asks for and by its state before the first event."""
+        """Return the key of a model's snapshot: its query, its state before the first event, and the fingerprint."""
         asked = sha256(repr((list(items), self._codec.encode(model))).encode()).hexdigest()
         return SnapshotPlace(self._fold.name, asked[:32], self._fingerprint)
 
     def recall(self, place: SnapshotPlace) -> Steps[tuple[M, dict[str, int]] | None]:
-        """Return a state and the last position of each of its tags; None without a snapshot to use."""
+        """Return the state of a snapshot and the last position of each tag; None if there is no usable snapshot."""
         known = yield from recall_steps(self._sql, place)
         if known is None:
             return None
@@ -236,20 +234,20 @@ class DecisionKeeper(Generic[M]):
         return state, known.positions
 
     def due(self, model: M, since: int, decision: Decision) -> KnownState | None:
-        """Return what to keep after the next append, where the policy says so."""
+        """Return the snapshot to write with the next append; None if the policy does not ask for one."""
         try:
             if not since or not self._snapshots.due(model, since):
                 return None
             check_whole(model, self._model)
             state = self._codec.encode(model).decode()
-        except Exception as error:  # noqa: BLE001 whatever the user's policy or state does: the decision is read
+        except Exception as error:  # noqa: BLE001 the user's policy or state may fail, and the load must not
             logger.warning("no snapshot of the decision model %s: %r", self._fold.name, error)
             return None
         positions = {tag: seen.position for tag, seen in decision.seen.items() if seen.id is not None}
         return KnownState(state, positions) if positions else None
 
     def keep(self, place: SnapshotPlace, known: KnownState, decision: Decision) -> Steps[bool]:
-        """Keep a snapshot."""
+        """Write a snapshot."""
         ids = {tag: seen.id for tag, seen in decision.seen.items() if seen.id is not None}
         return (yield from keep_steps(self._sql, place, known, ids))
 

@@ -1,10 +1,10 @@
-"""What a fold does, as a short text: where it differs, the snapshots of the other fold are not read.
+"""A digest of a fold's code: a snapshot with another fingerprint is not read.
 
-It sees the state's shape and initial value, the names and schema versions of the events, and the code of the evolve
-functions, of the upcasters, and of what they name: methods of the state and of the events, functions, classes and
-constants of the top-level packages that these are in. It does not see other packages, what is called by a computed
-name, and values that change at run time: `version=` is for those. Another release of Python compiles differently, and
-is another fold.
+It covers the state's fields and initial value, the names and schema versions of the events, and the code of the evolve
+functions, of the upcasters, and of everything that they name: methods of the state and the events, and functions,
+classes and constants of the same top-level packages. It does not cover other packages, calls by a computed name, and
+values that change at run time: use `version=` for those. Another release of Python compiles to other bytecode, so it
+gives another fingerprint.
 """
 
 import sys
@@ -21,21 +21,21 @@ from eventkit.aggregates.fold import Fold
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.codec import Codec, classes_in, is_pydantic
 
-_FORMAT = 1  # raise it when snapshots are written in another way
+_FORMAT = 1  # increase it when the format of snapshots changes
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
-_READABLE = ("datetime", "decimal", "fractions", "uuid")  # modules whose values have a repr that says all
-_GENERATED = "<string>"  # the file of what @dataclass writes: the shape says it
+_READABLE = ("datetime", "decimal", "fractions", "uuid")  # modules whose values have a complete repr
+_GENERATED = "<string>"  # the file name of code that @dataclass generates from the fields
 
 
 def fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object) -> str:
-    """Return the fingerprint of a fold; the same in every process that runs the same code."""
+    """Return the fingerprint of a fold; it is the same in every process that runs the same code."""
     initial = fold.initial()
     state = type(initial)
     return _digest(fold, catalog, version, state, msgspec.json.decode(Codec(state).encode(initial)))
 
 
 def model_fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object, model: type) -> str:
-    """Return the fingerprint of a decision model's fold; its initial state depends on what the model is made with."""
+    """Return the fingerprint of a decision model's fold, without the initial state, which depends on its arguments."""
     return _digest(fold, catalog, version, model, None)
 
 
@@ -53,17 +53,17 @@ def _digest(fold: Fold[Any, Any], catalog: Catalog, version: object, state: Any,
 
 
 class _Reader:
-    """Describes functions by what they do, not by where they stand, with what they name, each once."""
+    """Describe functions by their bytecode, without line numbers, and the values that they name, each once."""
 
     def __init__(self, state: type, parts: list[type]) -> None:
         self._state = state
         self._parts = [cls for cls in parts if cls is not state]
-        self._scopes: list[Mapping[str, Any]] = []  # where a method that is called may be
-        self._roots: set[str] = set()  # the top-level packages that are looked into
-        self._seen: set[int] = {id(state)}  # of its methods only those count that the fold calls
+        self._scopes: list[Mapping[str, Any]] = []  # the classes whose methods may be called
+        self._roots: set[str] = set()  # the top-level packages that are covered
+        self._seen: set[int] = {id(state)}  # the state's class: only methods that the fold calls count
 
     def read(self, roots: list[Any]) -> Any:
-        """Describe the fold's own functions and classes."""
+        """Return the description of the fold's functions and classes."""
         classes = [self._state, *self._parts, *(cls for cls in roots if isinstance(cls, type))]
         functions = [
             function for one in roots for function in (one, *_inner(one)) if isinstance(function, FunctionType)
@@ -82,7 +82,7 @@ class _Reader:
         if isinstance(value, CodeType):
             consts = [self._value(const) for const in value.co_consts]
             return value.co_code, value.co_exceptiontable, value.co_names, value.co_varnames, consts
-        if isinstance(value, set | frozenset):  # their order is another one in each process
+        if isinstance(value, set | frozenset):  # their order differs between processes
             return sorted(repr(self._value(part)) for part in value)
         parts = _parts(value)
         return _shown(value) if parts is None else [self._value(part) for part in parts]
@@ -119,7 +119,7 @@ def _custom(cls: Any) -> dict[str, Any]:
 
 
 def _root(namespace: Mapping[str, Any]) -> str:
-    """Return the top-level package of a module; of a program run by `python -m` its real one."""
+    """Return the top-level package of a module, also of `__main__` under `python -m`."""
     spec = namespace.get("__spec__")
     name: str = spec.name if spec else namespace.get("__name__", "")
     return name.partition(".")[0]
@@ -148,7 +148,7 @@ def _shown(value: Any) -> str:
 
 
 def _inner(value: Any) -> list[Any]:
-    """Return the functions behind a property, method, partial, decorated or dispatching function, or other callable."""
+    """Return the functions in a property, method, partial, decorated or dispatching function, or other callable."""
     found = [getattr(value, name, None) for name in ("fget", "__func__", "func", "__wrapped__")]
     found += getattr(value, "registry", {}).values()
     found += [getattr_static(type(value), "__call__", None)]
@@ -156,7 +156,7 @@ def _inner(value: Any) -> list[Any]:
 
 
 def _is_written(value: Any) -> bool:
-    """Whether a class's attribute is code that somebody wrote."""
+    """Return whether a class's attribute is written code, not code that @dataclass generates."""
     functions = [value] if isinstance(value, FunctionType) else _inner(value)
     return any(function.__code__.co_filename != _GENERATED for function in functions)
 
@@ -165,5 +165,5 @@ def _closed(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # not filled yet: a function that names itself
+        except ValueError:  # an empty cell: the function refers to itself
             continue

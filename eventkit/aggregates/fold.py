@@ -1,7 +1,7 @@
-"""The engine of both styles: from the state before and an event to the state after, by the event's class.
+"""The fold of both styles: it returns the state after an event, by the event's class.
 
-Nothing is looked up by name or guessed: the classes stand in a decorator, in `events=`, or in the annotation of the
-function's second parameter, a class or a union of classes.
+The event classes of a function are given explicitly: in a decorator, in `events=`, or in the annotation of the second
+parameter, as a class or a union of classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,14 +17,14 @@ from eventkit.domain.functions import annotation_of, refusal
 from eventkit.errors import AggregateError, UnexpectedEvent
 
 S = TypeVar("S")  # the state
-A = TypeVar("A")  # what a repository hands out: the aggregate itself, or the state with its decider
+A = TypeVar("A")  # the object that a repository returns: the aggregate itself, or the state with its decider
 
 Step = Callable[..., Any]
-"""From state and event to state; it may change the state that it is given, and return it. Some take the envelope."""
+"""Returns the state after an event; it may change and return the given state. Some steps also take the envelope."""
 
 
 class Fold(msgspec.Struct, Generic[S, A], frozen=True):
-    """How events become the state of one kind of aggregate, and how the state is handed out."""
+    """The steps of one kind of aggregate by event class, and the conversion of its state for a repository."""
 
     name: str
     initial: Callable[[], S]
@@ -33,10 +33,10 @@ class Fold(msgspec.Struct, Generic[S, A], frozen=True):
     sources: tuple[Callable[..., Any], ...]  # the user's functions, for the fingerprint
     opened: Callable[[S, Track], A]
     state_of: Callable[[A], S]
-    enveloped: frozenset[type] = frozenset()  # the classes whose step takes the event's envelope too
+    enveloped: frozenset[type] = frozenset()  # the classes whose step also takes the event's envelope
 
     def evolve(self, state: S, event: object, envelope: Envelope[Any] | None = None) -> S:
-        """Return the state after an event; UnexpectedEvent where nobody said what it does to it."""
+        """Return the state after an event; raise UnexpectedEvent for a class that has no step and is not ignored."""
         step = self.steps.get(type(event))
         if step is not None:
             after: S = step(state, event) if envelope is None else step(state, event, envelope)
@@ -45,13 +45,13 @@ class Fold(msgspec.Struct, Generic[S, A], frozen=True):
         return state
 
     def check(self, event: object) -> None:
-        """Raise UnexpectedEvent where nobody said what an event does to the state."""
+        """Raise UnexpectedEvent for a class that has no step and is not ignored."""
         if type(event) not in self.steps and type(event) not in self.ignored:
             raise UnexpectedEvent(self.name, type(event).__name__)
 
 
 def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tuple[type, ...]:
-    """Return the event classes that an evolve function takes: those given, else those of its annotation."""
+    """Return the event classes that an evolve function takes: the given ones, or those of its annotation."""
     if wrong := refusal(function):
         raise AggregateError(f"{_name(function)} {wrong}")
     found: list[Any] = list(given) or _classes(_annotation(function))
@@ -64,7 +64,7 @@ def classes_of(function: Callable[..., Any], given: Iterable[type] = ()) -> tupl
 
 
 def _annotation(function: Callable[..., Any]) -> Any:
-    function = unwrap(function)  # somebody's decorator may stand between
+    function = unwrap(function)  # the function may be decorated
     code = getattr(function, "__code__", None)
     if code is None or code.co_argcount < 2:  # noqa: PLR2004 the state and the event
         return None

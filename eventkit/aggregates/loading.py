@@ -1,7 +1,7 @@
-"""Loads an aggregate: its stream is read page by page and folded, events alone, without their envelopes.
+"""Load an aggregate: read its stream page by page, and fold the decoded events.
 
-Written once for sync and async, as steps. A stream whose versions do not follow each other (pruned, archived) is
-refused: a state folded from a part of it would be wrong.
+The code is written once for sync and async, as steps. A stream with missing versions (pruned, archived) raises
+MissingEvents, because a state folded from a part of it would be wrong.
 """
 
 from typing import Generic, TypeVar
@@ -17,14 +17,14 @@ from eventkit.storage.events import NO_END, End, EventStore, ReadSql, StreamPage
 
 S = TypeVar("S")
 A = TypeVar("A")
-PAGE = 1_000  # events a statement
+PAGE = 1_000  # events per statement
 
 
 class Loader(Generic[S, A]):
-    """Loads aggregates of one kind."""
+    """Load aggregates of one kind."""
 
     def __init__(self, fold: Fold[S, A], store: EventStore, keeper: Keeper[S] | None = None) -> None:
-        """Check that the catalog knows every event of the fold."""
+        """Raise UnknownEventType if the catalog lacks an event of the fold."""
         catalog = store.catalog
         for cls in fold.steps:
             catalog.type_of(cls)
@@ -38,8 +38,8 @@ class Loader(Generic[S, A]):
         }
 
     def steps(self, stream: StreamId, end: End = NO_END) -> Steps[A]:
-        """Read a stream, from its snapshot on where it has one; an aggregate at version 0 where there is nothing."""
-        keeper = self._keeper if end is NO_END else None  # a snapshot may be younger than the end
+        """Read a stream, from its snapshot on if there is one; an empty stream gives an aggregate at version 0."""
+        keeper = self._keeper if end is NO_END else None  # a snapshot may be newer than the end
         recalled = (yield from keeper.recall(stream)) if keeper else None
         state, version = recalled or (self._fold.initial(), 0)
         track = Track(stream, version, snapshot=version)
@@ -49,7 +49,7 @@ class Loader(Generic[S, A]):
         return self._fold.opened(state, track)
 
     def deferred_steps(self, state: S, track: Track) -> Steps[None]:
-        """Change the state by the recorded events that were waiting for their envelopes; they are stored now."""
+        """Apply the recorded events that need their envelopes to the state; they are stored now."""
         if track.stream is None or not track.deferred:
             return
         track.version += len(track.recorded) - track.deferred

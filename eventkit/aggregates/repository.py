@@ -1,11 +1,11 @@
-"""Loads and saves aggregates on the caller's session or connection; the caller commits.
+"""Load and save aggregates on the caller's session or connection; the caller commits.
 
     with repository.change(session, "42") as order:      # loaded, or new
-        order.pay()                                      # what it records is appended at the end of the block
+        order.pay()                                      # the recorded events are appended at the end of the block
 
-Saving expects the stream at the version that was loaded (none, where there was nothing): if another writer was first it
-is a ConcurrencyError, and the answer is to load again (`retry_on_conflict`). An exception in the block appends nothing.
-An aggregate whose transaction was rolled back, or whose save failed, is stale: throw it away.
+Saving expects the stream at the version that was loaded. If another writer has appended meanwhile, it raises
+ConcurrencyError: load again (`retry_on_conflict`). An exception in the block appends nothing. Do not use an aggregate
+again if its save failed or its transaction was rolled back.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -44,7 +44,7 @@ def fold_for(aggregate: type[Aggregate] | Decider[Any, Any]) -> Fold[Any, Any]:
 
 
 class Draft(NamedTuple):
-    """What saving appends."""
+    """The append of one aggregate's recorded events."""
 
     stream: StreamId
     expected: Expected | int
@@ -83,28 +83,27 @@ class Repository(Generic[A]):
         self._save = Executor("save", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
 
     def new(self, key: Key) -> A:
-        """Return an aggregate that does not exist yet, without looking: saving it expects that there is no stream."""
+        """Return a new aggregate without a query; saving it raises ConcurrencyError if its stream exists."""
         return self._fold.opened(self._fold.initial(), Track(self.stream(key)))
 
     def load(self, connection: Synchronous, key: Key, *, at: int | datetime | None = None) -> A:
-        """Return the aggregate of an id or a stream; one at version 0 where there is nothing.
+        """Return the aggregate of an id or a stream; without events it is at version 0.
 
-        `at` is a version, or a time: as it was then. One that was loaded so is to be looked at; saving a change of it
-        is a ConcurrencyError where its stream has gone on.
+        `at` is a version or a time, and gives the past state. Saving a change of a past state raises ConcurrencyError.
         """
         return self._load.run(connection, self._steps(key, at))
 
     async def load_async(self, connection: Asynchronous, key: Key, *, at: int | datetime | None = None) -> A:
-        """Do what `load` does, on an asynchronous session or connection."""
+        """Do the same as `load`, on an asynchronous session or connection."""
         return await self._load.run_async(connection, self._steps(key, at))
 
     def save(
         self, connection: Synchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
     ) -> Appended | None:
-        """Append what was recorded since the aggregate was loaded; None where that is nothing.
+        """Append the events recorded since the aggregate was loaded; return None if there are none.
 
-        `unless_changed` is a decision over other entities: an event that it depends on and has come since is a
-        DecisionChanged.
+        `unless_changed` is a decision over other entities. Raises ConcurrencyError if the stream has changed, and
+        DecisionChanged if an event that the decision depends on was appended meanwhile.
         """
         draft = self._draft(aggregate)
         if draft is None:
@@ -122,7 +121,7 @@ class Repository(Generic[A]):
     async def save_async(
         self, connection: Asynchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
     ) -> Appended | None:
-        """Do what `save` does, on an asynchronous session or connection."""
+        """Do the same as `save`, on an asynchronous session or connection."""
         draft = self._draft(aggregate)
         if draft is None:
             return None
@@ -137,9 +136,9 @@ class Repository(Generic[A]):
         return await self._save.run_async(connection, self._saved(aggregate, done))
 
     def save_many(self, connection: Synchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
-        """Append what was recorded in all of them, or nothing; return what was appended, in their order.
+        """Append the recorded events of all aggregates, or none; return the appends in the same order.
 
-        Their streams are locked in one order whatever the order here, so that two such calls cannot deadlock.
+        The streams are locked in sorted order, so that two such calls cannot deadlock.
         """
         drafts = self._drafts(aggregates)
         done = self.store.append_many(connection, self._appends(drafts, metadata)) if drafts else []
@@ -149,7 +148,7 @@ class Repository(Generic[A]):
         ]
 
     async def save_many_async(self, connection: Asynchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
-        """Do what `save_many` does, on an asynchronous session or connection."""
+        """Do the same as `save_many`, on an asynchronous session or connection."""
         drafts = self._drafts(aggregates)
         done = await self.store.append_many_async(connection, self._appends(drafts, metadata)) if drafts else []
         return [
@@ -159,26 +158,26 @@ class Repository(Generic[A]):
 
     @contextmanager
     def change(self, connection: Synchronous, key: Key, *, metadata: Story = None) -> Iterator[A]:
-        """Load, and save at the end of the block; an exception in it appends nothing."""
+        """Load an aggregate, and save it at the end of the block; an exception in the block appends nothing."""
         aggregate = self.load(connection, key)
         yield aggregate
         self.save(connection, aggregate, metadata=metadata)
 
     @asynccontextmanager
     async def change_async(self, connection: Asynchronous, key: Key, *, metadata: Story = None) -> AsyncIterator[A]:
-        """Do what `change` does, on an asynchronous session or connection: `async with`."""
+        """Do the same as `change`, on an asynchronous session or connection: `async with`."""
         aggregate = await self.load_async(connection, key)
         yield aggregate
         await self.save_async(connection, aggregate, metadata=metadata)
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
-        """Return this repository bound to a cause: what it saves belongs to the cause's story and trace."""
+        """Return this repository bound to a cause: saved events get the cause's correlation id and trace."""
         bound = copy(self)
         bound.store = self.store.following(cause, keep=keep)
         return bound
 
     def stream(self, key: Key) -> StreamId:
-        """Return the stream of an id; a `StreamId` of this category is one already."""
+        """Return the stream of an id; a `StreamId` of this category is returned unchanged."""
         if isinstance(key, StreamId):
             if key.category != self.category:
                 raise InvalidStreamId(f"{key!r} is no stream of category {self.category!r}, where {self._fold.name} is")

@@ -1,11 +1,11 @@
-"""Runs a whole unit of work again when another transaction was first: a new transaction, a fresh state, a new decision.
+"""Run a whole unit of work again after a conflict: a new transaction, a fresh state, a new decision.
 
     retry_on_conflict(Session.begin, lambda session: pay(session, "42"))
 
 `begin` opens a transaction that ends with its block: `begin` of a sessionmaker or an engine, `connection` of a psycopg
-pool. Tried again are a ConcurrencyError, a serialization failure (40001) and a deadlock (40P01), also at the commit;
-nothing else, and never a lost connection, after which nobody knows whether the commit took place. What the function
-does outside of the database it does once for each attempt.
+pool. The errors that are retried are ConcurrencyError, a serialization failure (40001) and a deadlock (40P01), also at
+the commit. A lost connection is not retried, because the commit may have taken place. Effects of the function outside
+the database happen once for each attempt.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from eventkit.storage.db import psycopg_error
 T = TypeVar("T")
 C = TypeVar("C")
 ATTEMPTS = 5
-_FIRST, _LONGEST = 0.01, 1.0  # seconds, of which a random part is waited: rivals must not meet again
+_FIRST_PAUSE, _MAX_PAUSE = 0.01, 1.0  # seconds; a random part of them is waited, to separate competing writers
 
 
 def retry_on_conflict(
     begin: Callable[[], AbstractContextManager[C]], work: Callable[[C], T], *, attempts: int = ATTEMPTS
 ) -> T:
-    """Return what `work` returns in the first transaction that commits; the last conflict after `attempts` of them."""
+    """Return the result of `work` in the first transaction that commits; raise the last conflict after `attempts`."""
     if (wrong := refusal(work)) and not isinstance(work, type):
         raise AggregateError(f"{name_of(work)} {wrong}, or call retry_on_conflict_async")
     for pause in _pauses(attempts):
@@ -47,7 +47,7 @@ def retry_on_conflict(
 async def retry_on_conflict_async(
     begin: Callable[[], AbstractAsyncContextManager[C]], work: Callable[[C], Awaitable[T]], *, attempts: int = ATTEMPTS
 ) -> T:
-    """Do what `retry_on_conflict` does, for asynchronous transactions and functions."""
+    """Do the same as `retry_on_conflict`, for asynchronous transactions and functions."""
     for pause in _pauses(attempts):
         try:
             async with begin() as connection:
@@ -60,7 +60,7 @@ async def retry_on_conflict_async(
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether another transaction was first, so that the same work may succeed when it begins again."""
+    """Return whether an error is a conflict with another transaction, so that the same work may succeed next time."""
     if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None:
         return is_conflict(error.__cause__)  # a read that PostgreSQL could not serialize
     cause = psycopg_error(error) or error
@@ -68,9 +68,9 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def _pauses(attempts: int) -> Iterator[float | None]:
-    """Yield how long to wait after each attempt; None after the last."""
+    """Yield the seconds to wait after each attempt; None after the last."""
     if attempts < 1:
         raise ValueError(f"attempts={attempts}: give at least 1")
     for nth in range(attempts - 1):
-        yield random.uniform(0, min(_LONGEST, _FIRST * 2**nth))  # noqa: S311 no secret
+        yield random.uniform(0, min(_MAX_PAUSE, _FIRST_PAUSE * 2**nth))  # noqa: S311 no secret
     yield None

@@ -1,9 +1,9 @@
-"""When an aggregate's state is kept, so that loading a long stream reads only its end; the states are JSON.
+"""Snapshots of an aggregate's state, as JSON, so that loading a long stream reads only its end.
 
     orders = Repository(store, Order, category="order", snapshots=Snapshots(every=100))
 
-A snapshot changes nothing but the time that loading takes: it may be deleted at any time, and one that is missing, made
-by another fold or unreadable is replaced at the next save. Keeping one never fails a save; the log says why it did not.
+A snapshot only makes loading faster, and may be deleted at any time. If it is missing, unreadable, or of another fold,
+the next save replaces it. An error in writing a snapshot is logged, and never fails the save.
 """
 
 import logging
@@ -28,10 +28,11 @@ Policy = Callable[[Any, int], bool]
 
 
 class Snapshots:
-    """A policy: `every` so many events, or `when(state, events since the last snapshot)` says so.
+    """A policy: a snapshot `every` so many events, or if `when(state, events since the last snapshot)` is true.
 
-    `version` stands for what the fingerprint of the fold cannot see: change it to have all snapshots made again. Where
-    events have personal fields, the state marks its own with `Personal`, or `impersonal` says that it holds none.
+    Change `version` to make all snapshots again after a change that the fold's fingerprint does not cover. If events
+    have personal fields, mark the state's personal fields with `Personal`, or declare with `impersonal` that the state
+    has none.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Snapshots:
 
 
 def check_whole(state: object, cls: type) -> None:
-    """Refuse a state that its class's fields would not bring back."""
+    """Raise InvalidEvent for a state that decoding the fields of its class would not restore."""
     names = getattr(cls, "__dataclass_fields__", ())
     loose = [name for name in getattr(state, "__dict__", ()) if names and name not in names]
     if type(state) is not cls:
@@ -62,10 +63,10 @@ def check_whole(state: object, cls: type) -> None:
 
 
 class Keeper(Generic[S]):
-    """Snapshots of one kind of aggregate."""
+    """The snapshots of one kind of aggregate."""
 
     def __init__(self, snapshots: Snapshots, fold: Fold[S, Any], store: EventStore) -> None:
-        """Check that the state can be kept."""
+        """Raise AggregateError if the state cannot be kept in snapshots."""
         self._snapshots = snapshots
         self._fold = fold
         self._catalog = store.catalog
@@ -81,7 +82,7 @@ class Keeper(Generic[S]):
                 "Pydantic model can"
             ) from error
         self._check_personal()
-        # Who has no keys folds redacted values: such a state is nobody else's, nor is another's his.
+        # A process without master keys folds redacted values, so it must neither write nor read shared snapshots.
         self._blind = self._codec.personal is not None and self._sealing.masters is None
 
     def _check_personal(self) -> None:
@@ -89,12 +90,12 @@ class Keeper(Generic[S]):
         if personal and self._codec.personal is None and not self._snapshots.impersonal:
             raise AggregateError(
                 f"the state of {self._fold.name} may hold personal data of {', '.join(personal)}, and a snapshot would "
-                "keep it in plain text: mark the state's fields, Annotated[…, Personal(…)], or say "
-                "Snapshots(impersonal=True) where it holds none"
+                "keep it in plain text: mark the state's fields, Annotated[…, Personal(…)], or give "
+                "Snapshots(impersonal=True) if it holds none"
             )
 
     def recall(self, stream: StreamId) -> Steps[tuple[S, int] | None]:
-        """Return a state and its version; None where there is no snapshot to be used."""
+        """Return the state of a snapshot and its version; None if there is no usable snapshot."""
         if self._blind:
             return None
         found = yield from read_steps(self._sql, stream, self._fold.name, self._fingerprint)
@@ -112,19 +113,19 @@ class Keeper(Generic[S]):
         )
         try:
             if (yield from self._sealing.open([kept])):
-                return None  # somebody was forgotten: the events say what the state is now
+                return None  # a subject was forgotten: the state must be folded again from the redacted events
             return self._codec.decode(kept.data), version
         except UndecodableEvent as error:
             logger.warning("the snapshot of %s at version %d is not used: %s", stream, version, error)
             return None
 
     def keep(self, state: S, since: int, done: Appended) -> Steps[bool]:
-        """Keep the state after an append if the policy says so; return whether it was kept."""
+        """Write a snapshot after an append if the policy asks for it; return whether it was written."""
         if self._blind:
             return False
         try:
             encoded = self._encoded(state) if self._snapshots.due(state, since) else None
-        except Exception as error:  # noqa: BLE001 whatever the user's policy or state does: the save is done
+        except Exception as error:  # noqa: BLE001 the user's policy or state may fail, and the save must not
             reason = type(error).__name__ if self._codec.personal else repr(error)
             logger.warning("no snapshot of %s at version %d: %s", done.stream, done.version, reason)
             encoded = None

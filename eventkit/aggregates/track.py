@@ -1,4 +1,4 @@
-"""Where an aggregate is: its stream, the version that is stored, and what was recorded since it was loaded."""
+"""The stream of an aggregate, its stored version, and the events recorded since it was loaded."""
 
 from typing import Any
 
@@ -9,39 +9,39 @@ from eventkit.errors import AggregateError
 
 
 class Track(msgspec.Struct):
-    """What a repository must know about an aggregate besides its state."""
+    """The data of a repository about an aggregate, besides its state."""
 
     stream: StreamId | None = None
     version: int = 0
     snapshot: int = 0  # the version of the snapshot that it was loaded from; 0: none
-    evolving: int | None = None  # the version of the event that the state is evolved by now
-    deferred: int = 0  # how many of the recorded events, the last ones, change the state when they are stored
+    evolving: int | None = None  # the version of the event that is changing the state
+    deferred: int = 0  # the number of recorded events, the last ones, that change the state when they are stored
     recorded: list[Any] = msgspec.field(default_factory=list)
 
 
 class Tracked:
-    """What a repository loads and saves."""
+    """An object that a repository loads and saves."""
 
     __slots__ = ("_track",)
     _track: Track
 
     @property
     def stream(self) -> StreamId | None:
-        """The stream that it was loaded from, None where it was made by hand."""
+        """The stream that it was loaded from, None if it was not made by a repository."""
         return self._track.stream
 
     @property
     def version(self) -> int:
-        """The stream's version when it was loaded or last saved; 0: there is nothing yet.
+        """The stream's version when it was loaded or last saved; 0: the stream does not exist.
 
-        Inside of a function that evolves the state it is the version of the event, when recording as when loading.
+        In an evolve method it is the version of the event, both when recording and when loading.
         """
         evolving = self._track.evolving
         return self._track.version if evolving is None else evolving
 
     @property
     def recorded(self) -> tuple[Any, ...]:
-        """What was recorded and not saved yet; not to be asked for while the state is evolved."""
+        """The recorded events that are not saved yet; reading it in an evolve method raises AggregateError."""
         if self._track.evolving is not None:
             raise AggregateError(
                 f"{type(self).__name__}.recorded was read while its state was evolved: it is empty when the aggregate "
@@ -51,5 +51,5 @@ class Tracked:
 
 
 def track_of(tracked: Tracked) -> Track:
-    """Return it for the repository's own use."""
+    """Return the track, for the repository."""
     return tracked._track  # noqa: SLF001 this module's class
