@@ -1,14 +1,14 @@
-"""Record what happened in the transaction of your own state, relay it in order, build read models from it once.
+"""Append events in your own transaction, relay them in order, apply each once to read models.
 
     aggregate --record--> event --append--> events + outbox      one transaction, the service's own
     outbox --relay--> transport                                  publish, settle
     transport --deliver--> projector --apply--> read model       advance the checkpoint
 
-A service registers its events in a `Catalog` and appends them with an `EventStore`, in the transaction that it has
-open: both or neither. An `Aggregate` decides what to append, on state folded from its stream. `eventkit relay run`
-empties the outbox; `eventkit projector run` feeds `TableProjection`s, `SqlProjection`s, `Handlers`,
-`ProcessManager`s and `Responder`s. Importing this package loads no broker client, no alembic and no command line: what
-needs a database comes at its first use.
+A service registers its events in a `Catalog` and appends them with an `EventStore`, in its own open transaction, so the
+events commit with its state or not at all. An `Aggregate` makes decisions on state folded from its stream. `eventkit
+relay run` publishes the outbox; `eventkit projector run` runs `TableProjection`s, `SqlProjection`s, `Handlers`,
+`ProcessManager`s and `Responder`s. Importing this package loads no broker client, no alembic and no command line;
+modules that need a database are imported at their first use.
 """
 
 from importlib import import_module

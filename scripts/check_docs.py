@@ -30,7 +30,7 @@ PYTHON = re.compile(r"^```python[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DO
 
 
 def main() -> int:
-    """Print what is wrong; return the exit code."""
+    """Print the errors; return the exit code."""
     documents = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
     wrong = [line for document in documents for line in broken_links(document)]
     wrong += [*promises_without_a_test(), *errors_without_a_cure(), *programs_that_no_test_runs()]
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def broken_links(document: Path) -> Iterator[str]:
-    """Yield a line for each relative link that leads nowhere, and for each test that its file does not have."""
+    """Yield a line for each broken relative link, and for each named test that its file does not have."""
     for link in LINK.finditer(FENCE.sub("", document.read_text())):
         text, target = link["text"].strip("`"), link["target"]
         if re.match(r"[a-z]+:", target):
@@ -98,7 +98,7 @@ def texts_of(file: Path) -> Iterator[str]:
 
 
 def programs_that_no_test_runs() -> Iterator[str]:
-    """Yield a line for each Python block that is not, word for word, in the program that a test runs."""
+    """Yield a line for each Python block that is not literally in the program that a test runs."""
     for document, name in PROGRAMS.items():
         programs = [path.read_text() for path in ROOT.glob(name)]
         for block in PYTHON.finditer((ROOT / document).read_text()):

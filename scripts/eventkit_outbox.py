@@ -1,8 +1,8 @@
-"""Says so where another package has put its own `eventkit` over this one: PyPI's `eventkit`, as ib_insync brings it.
+"""Warn if another package has overwritten this one: PyPI's `eventkit`, a dependency of ib_insync, has the same folder.
 
-Two packages of one import name share a folder, and the later one wins without a word. Neither can help that from within
-the folder, so the wheel of eventkit-outbox has this module beside it, and a `.pth` that imports it. It looks at one
-file; only where that is somebody else's, it waits for the import to say what is wrong.
+Two packages with one import name share a folder, and the later one silently overwrites the earlier one. No code inside
+the folder can detect that, so the wheel of eventkit-outbox has this module beside it, and a `.pth` file that imports
+it. It reads one file. If that belongs to the other package, it warns when `eventkit` is imported.
 """
 
 import sys
@@ -14,10 +14,10 @@ _OURS = b"EventStore"
 
 
 class Warn:
-    """A finder that finds nothing, and warns when `eventkit` is looked for."""
+    """A finder that finds no module, and warns when `eventkit` is imported."""
 
     def find_spec(self, name: str, _path: object = None, _target: ModuleType | None = None) -> ModuleSpec | None:
-        """Say it once, on stderr."""
+        """Warn once, on stderr."""
         if name == "eventkit":
             sys.meta_path.remove(self)
             sys.stderr.write(
@@ -28,10 +28,10 @@ class Warn:
 
 
 def watch(folder: Path) -> bool:
-    """Watch for the import where the `eventkit` in a folder is not ours; return whether that is so."""
+    """Install the warning if the `eventkit` in a folder is the other package; return whether it is."""
     try:
         replaced = _OURS not in (folder / "eventkit" / "__init__.py").read_bytes()
-    except OSError:  # the other one was uninstalled, and took the file with it; an editable install has no modules here
+    except OSError:  # the other package was uninstalled with this file; an editable install has no modules here
         replaced = (folder / "eventkit" / "errors.py").is_file()
     if replaced:
         sys.meta_path.insert(0, Warn())

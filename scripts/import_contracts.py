@@ -1,16 +1,16 @@
-"""A contract for import-linter: a room is imported by its face, and nothing deeper by anybody outside."""
+"""A contract for import-linter: code outside of a room imports the room's package, and none of its modules."""
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
 
 class FaceContract(Contract):
-    """`rooms` are packages: their modules may be imported from within the room alone."""
+    """`rooms` are packages; only a room's own modules may import its modules."""
 
     rooms = fields.ListField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: FBT001 import-linter's signature
-        """Find the imports that go past a face."""
+        """Find imports of a room's modules from outside."""
         del verbose
         past = [
             f"{importer} imports {module}: import it from {room}"
@@ -22,6 +22,6 @@ class FaceContract(Contract):
         return ContractCheck(kept=not past, metadata={"past": past})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """Print each of them."""
+        """Print each of these imports."""
         for line in check.metadata["past"]:
             output.print_error(line)

@@ -1,10 +1,10 @@
-"""Read the prose of the project as a first-time reader would: count clauses that begin with *what* or *whoever*.
+"""Check the prose of the project: count the words `what`, `whoever` and `whatever`, and long sentences.
 
     python scripts/prose.py [FILE ...]
 
-Prose is the text of documents, and the docstrings and comments of code. More than four of these words in a thousand is
-an error, one in a file always passes: a noun says it better. Sentences of more than 35 words and lines of documents of
-more than 200 characters are warnings, counted at the end, or listed where files are named.
+Prose is the text of documents, and the docstrings and comments of code. More than four of these words in a thousand are
+an error; one in a file always passes. A noun is a better subject. Sentences of more than 35 words, and lines of
+documents of more than 200 characters, are warnings: they are counted at the end, or listed if files are named.
 """
 
 import ast
@@ -26,22 +26,22 @@ NOT_PROSE = re.compile(r"```[\s\S]*?```|`[^`\n]*`|^\|.*$|^ {4,}.*$|\]\([^)]*\)",
 
 
 class Read(NamedTuple):
-    """One file as it reads."""
+    """The counts of one file."""
 
     path: Path
     words: int
     vague: int
-    sentences: list[str]  # the long ones
-    lines: int  # the long ones
+    sentences: list[str]  # over LONG_SENTENCE
+    lines: int  # over LONG_LINE
 
     @property
     def wrong(self) -> bool:
-        """Whether vague words are too many."""
+        """Whether the file has too many vague words."""
         return self.vague > max(1, self.words * PER_THOUSAND / 1000)
 
 
 def main() -> int:
-    """Print what is wrong, and the sum of the warnings; return the exit code."""
+    """Print the errors and the number of warnings; return the exit code."""
     named = [Path(word).resolve() for word in sys.argv[1:]]
     reads = [read(path) for path in named or sorted(files())]
     for one in reads:
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def files() -> Iterator[Path]:
-    """Yield the files that have prose; records of decisions and of changes stay as they were written."""
+    """Yield the files that have prose, except generated ones."""
     yield from ROOT.glob("*.md")
     yield from (path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts)
     for folder in CODE:
@@ -68,7 +68,7 @@ def files() -> Iterator[Path]:
 
 
 def read(path: Path) -> Read:
-    """Read one file."""
+    """Count the words and sentences of one file."""
     source = path.read_text()
     text = source if path.suffix == ".md" else "\n\n".join(_prose_of(source))
     prose = NOT_PROSE.sub(" ", text)

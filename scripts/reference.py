@@ -1,7 +1,7 @@
-"""Write the pages of docs/reference/ that follow from the code: settings, the command line, the Python API.
+"""Generate the pages of docs/reference/ from the code: settings, the command line, the Python API.
 
-python scripts/reference.py           write them
-python scripts/reference.py --check   exit 1 where one of them is older than the code
+python scripts/reference.py           write the pages
+python scripts/reference.py --check   exit 1 if a page is older than the code
 """
 
 import inspect
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def settings() -> str:
-    """Return the page of settings: where each comes from, then every option of the command line."""
+    """Return the page of settings: the source of each, then every option of the command line."""
     rows = [
         _row(
             f"`{field.name}`",
@@ -75,7 +75,7 @@ def settings() -> str:
             WRITTEN,
             "",
             "A value comes from the first of these that has it: an option, the environment, `eventkit.toml` (or",
-            "`[tool.eventkit]` in `pyproject.toml`), the default. A password belongs into the environment or into",
+            "`[tool.eventkit]` in `pyproject.toml`), the default. A password belongs in the environment or in",
             "`~/.pgpass`: options and files refuse it. `eventkit doctor` names the file that was read.",
             "",
             _row("Setting", "Environment", "Option", "Default", "Meaning"),
@@ -115,14 +115,14 @@ def api() -> str:
 
 
 def themes() -> dict[str, list[str]]:
-    """Return the public names by theme; every error is in the last."""
+    """Return the public names by theme; the errors are the last theme."""
     named = {theme: names.split() for theme, names in THEMES.items()}
     errors = [name for name in eventkit.__all__ if _is_error(getattr(eventkit, name))]
     return {**named, ERRORS: errors}
 
 
 def commands(command: click.Command, path: str = "eventkit") -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its words, groups before what is in them."""
+    """Yield every command with its words, a group before its commands."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command, info_name=path)

@@ -1,10 +1,10 @@
-"""Build the documents as a site, in build/site; with `serve`, show it and build it again when a document changes.
+"""Build the documents as a site in build/site; with `serve`, show it and rebuild it when a document changes.
 
     python scripts/site.py
     python scripts/site.py serve
 
-The source of the site is a copy of docs/ and of the documents beside it: a link to a file that is not a document, such
-as a test, becomes its name. A broken link between documents ends the build.
+The source of the site is a copy of docs/ and of the documents beside it. A link to a file that is not a document, such
+as a test, becomes its text. A broken link between documents ends the build.
 """
 
 import re
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def copy() -> None:
-    """Make the source of the site anew."""
+    """Copy the documents to the source of the site."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(ROOT / "docs", SOURCE)
     for name in BESIDE:

@@ -1,1 +1,1 @@
-"""Answers questions about a running system, with statements whose cost does not grow with what there is."""
+"""Checks of a running system, by statements whose cost does not grow with the number of events, streams or letters."""

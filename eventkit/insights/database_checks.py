@@ -1,7 +1,7 @@
-"""What ought to be in a database, compared with what is: a list of small checks, each a function that yields findings.
+"""The database checks of `eventkit doctor`: a list of functions, each of which yields findings.
 
-A finding that is not `safe` is a fault: events are lost, or wait for somebody. One that is safe and has a reason is a
-remark. No check needs to be told a name, and none reads whole what grows.
+A finding that is not `safe` is a fault: events may be lost, or wait for an operator. A safe finding with a reason is a
+remark. No check needs a name as its input, and none reads a growing table as a whole.
 """
 
 import re
@@ -16,40 +16,40 @@ from eventkit.transports.base import Finding
 
 Check = Callable[[Health], Iterator[Finding]]
 
-LATE = 60.0  # seconds that an event may wait before somebody should look
-_MUCH = 1 << 30  # bytes of write-ahead log that a slot may retain
+LATE = 60.0  # seconds that an event may wait before it counts as a fault
+_MAX_RETAINED = 1 << 30  # bytes of write-ahead log that an inactive slot may retain
 _RELAY = re.compile(r"relay (\d+)/(\d+)")
 _OWN = re.compile(r"(index|column|trigger) (\S+) is not ours")
 _STORAGE = re.compile(r"storage of \S+ is '(.*)', must be '(.*)'")
 
 
 def checked(health: Health) -> Iterator[Finding]:
-    """Run all checks."""
+    """Return the findings of all checks."""
     return chain.from_iterable(check(health) for check in CHECKS)
 
 
 def encoding(health: Health) -> Iterator[Finding]:
-    """Yield whether every text of an event can be stored."""
+    """Check that the database's encoding can store every text of an event."""
     found, _ = health.settings()
-    reason = "an event with another character cannot be stored: make the database with encoding UTF8"
+    reason = "events with other characters cannot be stored: create the database with encoding UTF8"
     yield _finding("server_encoding", found, "UTF8", safe=found == "UTF8", reason=reason)
 
 
 def schema_name(health: Health) -> Iterator[Finding]:
-    """Yield a role whose default schema would be eventkit's."""
+    """Report a role whose default schema is eventkit's, because it has the same name."""
     _, is_role = health.settings()
     if is_role:
-        reason = 'its search path ("$user") finds eventkit\'s tables first: name schema or role otherwise'
+        reason = 'its search path ("$user") finds eventkit\'s tables first: rename the schema or the role'
         yield _finding("schema name", f"a role is named {health.schema}", "no role of that name", reason=reason)
 
 
 def installation(health: Health) -> Iterator[Finding]:
-    """Yield a database that is not where the installation was last known to be, or whose server does not say."""
+    """Report a moved or copied database, a server that hides its identity, and a failover."""
     found = look(health.connection, health.schema)
     if found.has_moved:
         reason = (
-            "nobody may act here: run `eventkit db adopt --moved` where the other is gone for good, or `--clone` where "
-            "it goes on"
+            "no process works here: run `eventkit db adopt --moved` if the other database is gone for good, or "
+            "`--clone` if it is still in use"
         )
         yield _finding("installation", f"on {found.here}", f"on {found.remembered}", reason=reason)
     elif found.here.system_identifier is None:
@@ -61,12 +61,12 @@ def installation(health: Health) -> Iterator[Finding]:
 
 
 def outbox(health: Health) -> Iterator[Finding]:
-    """Yield events that wait, and relays that should send them."""
+    """Report unsent events, and parts of the shards that no relay holds."""
     waiting = health.waiting()
     parts = {match.groups(): lease for lease in health.leases() if (match := _RELAY.fullmatch(lease.name))}
     late = (waiting.age or 0.0) > LATE
     found = f"{_count(waiting.events)} unsent" + (f", the oldest for {waiting.age:,.0f} s" if waiting.age else "")
-    reason = "nobody sends them, or the broker refuses: see the relay's log, and the findings below"
+    reason = "no relay sends them, or the broker refuses them: see the relay's log, and the findings below"
     yield _finding("outbox", found, f"sent within {LATE:.0f} s", safe=not late, reason=reason)
     held = {part for part, lease in parts.items() if lease.is_held}
     of = max((int(of) for _, of in held), default=1)
@@ -78,21 +78,21 @@ def outbox(health: Health) -> Iterator[Finding]:
 
 
 def held(health: Health) -> Iterator[Finding]:
-    """Yield topics that the relay does not send to, whatever the reason."""
+    """Report topics that the relay does not send to, with the reason."""
     for topic, found in held_topics(health.connection, health.schema).items():
-        reason = "its events wait in the outbox, and are sent when this is mended"
+        reason = "its events wait in the outbox, and are sent when the cause is removed"
         yield _finding(f"topic {topic}", f"held by the relay: {found}", "sent to", reason=reason)
 
 
 def letters(health: Health) -> Iterator[Finding]:
-    """Yield who has parked events: their streams wait for an operator."""
+    """Report dead letters by the projection or relay that parked them: their streams wait for an operator."""
     for by, count in health.letters().items():
         reason = "their streams wait: `eventkit dead-letters list`, then redrive or discard them"
         yield _finding("dead letters", f"{_count(count)} of {by}", "none", reason=reason)
 
 
 def projections(health: Health) -> Iterator[Finding]:
-    """Yield read models that are behind and that nobody runs."""
+    """Report read models that are behind and have no projector, and parked streams without a letter."""
     sessions = health.sessions()
     statuses = Statuses(health.connection, health.schema)
     for registered in statuses.registered():
@@ -106,28 +106,28 @@ def projections(health: Health) -> Iterator[Finding]:
             yield _finding(f"projection {registered.name}", found, "a projector", safe=not late, reason=reason)
         if status.parked and not status.letters:
             found = f"{status.parked:,} streams parked without a letter"
-            reason = "nothing takes them up: `eventkit projection rebuild`"
+            reason = "a redrive cannot find them: run `eventkit projection rebuild`"
             yield _finding(f"projection {registered.name}", found, "none", reason=reason)
 
 
 def waits(health: Health) -> Iterator[Finding]:
-    """Yield handlers whose breaker is open: their events wait for something that they call."""
+    """Report handlers whose breaker is open: their events wait for a service that they call."""
     for wait in HandlerWaits(health.schema).all(health.connection):
         if wait.is_open:
             streams = f"{wait.streams:,} stream{'' if wait.streams == 1 else 's'}"
             found = f"{streams} of {wait.type} wait for {wait.seconds:,.0f} s in {wait.process}: {wait.reason}"
-            reason = f"{wait.handler} calls something that is away; its events go on by themselves when it is back"
+            reason = f"a service that {wait.handler} calls is unavailable; its events are retried until it is back"
             safe = wait.seconds <= LATE
             yield _finding(f"projection {wait.projection}", found, "no open breaker", safe=safe, reason=reason)
 
 
 def slots(health: Health) -> Iterator[Finding]:
-    """Yield replication slots that keep the write-ahead log, and others that read this database."""
+    """Report the replication slots of this database; one that is lost or retains much write-ahead log is a fault."""
     for slot in health.slots():
         lost = slot.wal_status in ("lost", "unreserved")
-        much = not slot.is_active and (slot.retained or 0) > _MUCH
+        much = not slot.is_active and (slot.retained or 0) > _MAX_RETAINED
         if lost or much:
-            reason = "its reader is gone: the disk fills, or it lacks changes for good; restart it or drop the slot"
+            reason = "its reader is gone: the disk fills, or changes are lost for it; restart it or drop the slot"
             yield _finding(f"slot {slot.name}", _shown(slot), "active", reason=reason)
         else:
             reason = "" if slot.is_active else "an inactive slot keeps the write-ahead log"
@@ -135,26 +135,26 @@ def slots(health: Health) -> Iterator[Finding]:
 
 
 def publications(health: Health) -> Iterator[Finding]:
-    """Yield publications that take in eventkit's tables or read models without naming them."""
+    """Report publications that include eventkit's tables or read models without naming them."""
     for name, scope in health.publications():
         reason = "subscribers get eventkit's tables, or keep a read model's old rows after a rebuild: name tables"
         yield _finding(f"publication {name}", scope, "named tables", safe=True, reason=reason)
 
 
 def categories(health: Health) -> Iterator[Finding]:
-    """Yield categories whose events go to several topics: two catalogs write them."""
+    """Report categories whose events go to several topics, because two catalogs write them."""
     topics: dict[str, list[str]] = {}
     for topic in sorted(known_topics(health.connection, health.schema)):
         topics.setdefault(topic.rpartition(".")[2], []).append(topic)
     for category, found in topics.items():
         if len(found) > 1:
-            reason = "one of them is read only where it is named: give each catalog categories of its own"
+            reason = "projectors read one of them only with --topic: give each catalog categories of its own"
             setting = f"category {category}"
             yield _finding(setting, ", ".join(found), "one catalog", safe=True, reason=reason)
 
 
 def groups(health: Health) -> Iterator[Finding]:
-    """Yield consumer groups of deleted projections that are still at a broker."""
+    """Report consumer groups of deleted projections that are still at a broker."""
     for group in ConsumerGroups(health.schema).all(health.connection):
         if group.abandoned:
             reason = "a broker keeps messages for it: the next start of a projector removes it"
@@ -179,10 +179,10 @@ CHECKS: tuple[Check, ...] = (
 
 
 def tables(health: Health, differences: Iterable[str]) -> Iterator[Finding]:
-    """Yield how the tables differ; an operator's own index, column, trigger or fillfactor is no fault."""
+    """Report differences of the tables; an operator's own index, column, trigger or fillfactor is no fault."""
     for text in differences:
         if _is_own(health, text):
-            reason = "an operator's own: eventkit does not mind, unless it slows or refuses its writes"
+            reason = "made by an operator: no fault, unless it slows down or refuses eventkit's writes"
             yield _finding("tables", text, "as this release made them", safe=True, reason=reason)
         else:
             yield _finding("tables", text, "as this release made them", reason="see `eventkit db verify`")
@@ -207,7 +207,7 @@ def _count(count: int) -> str:
 
 
 def _runs(session: str, projection: str) -> bool:
-    """Whether a session's name is that of a process that runs a projection."""
+    """Return whether a session's name belongs to a process that runs a projection."""
     kind, _, name = session.removeprefix("eventkit ").rpartition(" ")
     return name == projection and kind.partition(" ")[0] in ("projector", "responder")
 

@@ -1,1 +1,1 @@
-"""What a running process says about itself."""
+"""Logs and traces of a running process."""

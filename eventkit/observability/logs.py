@@ -1,8 +1,9 @@
-"""The log of our own processes: sentences with values in them, one line each, on stderr; text for people, or JSON.
+"""The log of eventkit's processes on stderr: one sentence with its values a line, as text or as JSON.
 
-A library configures no logging: only the command line calls `configure`. Rooms log to `getLogger("eventkit.<room>")`.
-Whatever ends in the log, a message of a stranger too, is printable and begins no line of its own. As JSON everything on
-stderr is an object a line: errors that nobody caught, warnings of Python, and what a signal's handler says.
+A library does not configure logging: only the command line calls `configure`. Rooms log to
+`getLogger("eventkit.<room>")`. Every message is escaped, so that data from another producer can neither control a
+terminal nor forge a line. With JSON, stderr holds one object a line, also for uncaught errors, warnings of Python, and
+messages of signal handlers.
 """
 
 import json
@@ -24,7 +25,7 @@ Problem = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class TextLines(logging.Formatter):
-    """`2026-01-31 12:00:00.123 INFO    relay: the sentence`, in local time; a stack follows on lines of its own."""
+    """`2026-01-31 12:00:00.123 INFO    relay: the sentence`, in local time; a stack follows on further lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone()
@@ -34,7 +35,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time (UTC, ISO 8601), level, room, message, and error where there is a stack."""
+    """One object a line: time (UTC, ISO 8601), level, room, message, and error if there is a stack."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -49,7 +50,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(form: Format = "text", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Let eventkit's rooms log from `level` on, everybody else from WARNING on; replaces what was configured before."""
+    """Log eventkit's rooms from `level` on, all others from WARNING on; replace any earlier configuration."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -57,7 +58,7 @@ def configure(form: Format = "text", *, level: int = logging.INFO, stream: TextI
     logging.captureWarnings(capture=True)
     for module, name, hook in ((threading, "excepthook", _thread_ended), (sys, "excepthook", _process_ended),
                                (sys, "unraisablehook", _not_raised)):  # fmt: skip
-        if getattr(module, name) is getattr(module, f"__{name}__"):  # a tracker of errors may have its own
+        if getattr(module, name) is getattr(module, f"__{name}__"):  # keep the hook of an error tracker
             setattr(module, name, hook)
 
 
@@ -67,21 +68,21 @@ def is_json() -> bool:
 
 
 def write(room: str, sentence: str) -> None:
-    """Write a sentence past the logging library, whose locks a signal's handler must not wait for."""
+    """Write a sentence without the logging library, because a signal handler must not wait for its locks."""
     record = logging.LogRecord(f"eventkit.{room}", logging.INFO, "", 0, sentence, (), None)
     os.write(2, f"{JsonLines().format(record) if is_json() else sentence}\n".encode())
 
 
 def stack(problem: Problem | None) -> str:
-    """Return an error's stack; the lines of its message are indented, so that none passes for a line of the log."""
+    """Return an error's stack; the lines of its message are indented, so that they cannot be taken for log lines."""
     if problem is None or problem[1] is None:
         return ""
     chunks = traceback.format_exception(problem[1])
-    return plain("".join(chunk if _is_ours(chunk) else _indented(chunk) for chunk in chunks).rstrip("\n"))
+    return plain("".join(chunk if _is_frame(chunk) else _indented(chunk) for chunk in chunks).rstrip("\n"))
 
 
-def _is_ours(chunk: str) -> bool:
-    """Whether a part of a stack is Python's own words or our source, not an error's message."""
+def _is_frame(chunk: str) -> bool:
+    """Return whether a part of a stack is a frame or a heading, not an error's message."""
     return chunk.startswith((" ", "\n", "Traceback "))
 
 

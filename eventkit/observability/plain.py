@@ -1,4 +1,4 @@
-"""Text for a terminal or a log: what a stranger wrote can neither move the cursor nor begin a line of its own."""
+"""Escape text for a terminal or a log, so that foreign data can neither move the cursor nor start a new line."""
 
 import re
 
@@ -6,7 +6,7 @@ _UNPRINTABLE = re.compile(r"[^\n\t -~]")
 
 
 def plain(text: str) -> str:
-    r"""Return a text with control characters, and all others that print nothing, escaped as JSON has it: `\u001b`.
+    r"""Return a text with all unprintable characters escaped in JSON's form, as `\u001b`.
 
     Line breaks and tabs stay: the caller decides about them.
     """
@@ -14,7 +14,7 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, its spaces and line breaks made one space each, and plain."""
+    """Return plain text on one line: each run of spaces and line breaks becomes one space."""
     return plain(" ".join(text.split()))
 
 

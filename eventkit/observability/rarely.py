@@ -1,23 +1,22 @@
-"""A log line that anybody could cause, written at most once in a while: a flood of messages is no flood of lines."""
+"""A log line with a rate limit, for events that another process can cause in any number."""
 
 import logging
 import time
 
-EVERY = 10.0  # seconds
+INTERVAL = 10.0  # seconds
 
 
 class Rarely:
-    """One sentence of one place in the code; says how often it was left out since the last time."""
+    """Log one sentence at most once in `every` seconds, with the number of suppressed lines."""
 
-    def __init__(self, logger: logging.Logger, *, every: float = EVERY) -> None:
-        """Write to `logger` once in `every` seconds."""
+    def __init__(self, logger: logging.Logger, *, every: float = INTERVAL) -> None:
         self._logger = logger
         self._every = every
         self._at = -every
         self._left_out = 0
 
     def warning(self, sentence: str, *values: object) -> None:
-        """Write it, or count it."""
+        """Log the sentence, or count it as suppressed."""
         now = time.monotonic()
         if now - self._at < self._every:
             self._left_out += 1

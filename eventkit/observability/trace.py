@@ -1,16 +1,16 @@
-"""The trace that is going on, as OpenTelemetry knows it; where the process does not use OpenTelemetry, there is none.
+"""The current trace of OpenTelemetry, if the process uses it.
 
-Nothing is imported for it: who has a span open has imported `opentelemetry.trace`. Without it, asking costs one look
-into a dictionary.
+Nothing is imported: a process with an open span has imported `opentelemetry.trace`. Without it, the cost is one lookup
+in a dictionary.
 """
 
 import sys
 
 
 def current_traceparent() -> str | None:
-    """Return the current span's context as the W3C writes it (`00-<trace>-<span>-<flags>`), None without a span."""
+    """Return the current span's context in the form of W3C (`00-<trace>-<span>-<flags>`); None without a span."""
     trace = sys.modules.get("opentelemetry.trace")
-    current_span = getattr(trace, "get_current_span", None)  # another thread may just be importing it
+    current_span = getattr(trace, "get_current_span", None)  # another thread may be importing it now
     if current_span is None:
         return None
     span = current_span().get_span_context()

@@ -1,14 +1,13 @@
-"""Given, when, then: tests of aggregates, projections, handlers and process managers in the words of events.
+"""Given, when, then: tests of aggregates, projections, handlers and process managers, written as events.
 
     from eventkit.testing import given
 
     def test_a_closed_order_takes_nothing() -> None:
         given(Order, Closed()).when(Order.add, "cake").then_raises(OrderClosed)
 
-Aggregates need nothing but Python. Projections, handlers and process managers run on a real PostgreSQL, in the database
-that the fixture `eventkit_database` makes for the test: what they do is SQL, and no imitation of it would say much. The
-fixtures come with the installed package (eventkit/testing/plugin.py). A test that fails shows what was expected beside
-what happened.
+Aggregates need no database. Projections, handlers and process managers run SQL, so they are tested on a real
+PostgreSQL, in the database of the fixture `eventkit_database`. The fixtures come with the installed package
+(eventkit/testing/plugin.py). A failing test shows the expected and the actual events side by side.
 """
 
 from importlib import import_module
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Databases", "at", "given"]
 
-_AT_FIRST_USE = {  # the plugin is loaded in every run of pytest, also where nobody asks for it
+_AT_FIRST_USE = {  # pytest loads the plugin in every run, so imports wait for the first use
     "Databases": "eventkit.testing.databases",
     "at": "eventkit.testing.feed",
     "given": "eventkit.testing.given",

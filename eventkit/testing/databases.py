@@ -1,6 +1,6 @@
-"""Databases for tests: each test gets a fresh one, copied from a template that is migrated once (some 50 ms a copy).
+"""Databases for tests: each test gets a copy of a template that is migrated once (about 50 ms per copy).
 
-Each copy is adopted as an installation of its own, or a relay would take it for a database that was restored elsewhere.
+Each copy is adopted as a separate installation; otherwise a relay would refuse it as a restored database.
 """
 
 import uuid
@@ -15,16 +15,15 @@ from eventkit.storage.tables import DEFAULT_SCHEMA
 
 
 class Databases:
-    """The databases that tests make on one server, as a role that may create databases."""
+    """Test databases on one server; the role in `url` must be allowed to create databases."""
 
     def __init__(self, url: str, *, schema: str = DEFAULT_SCHEMA) -> None:
-        """Use the server at `url`."""
         self._url = url
         self._schema = schema
         self._template = ""
 
     def fresh(self, *, migrated: bool = True) -> str:
-        """Create a database and return its address; `migrated` says whether it has eventkit's tables."""
+        """Create a database, with eventkit's tables if `migrated`, and return its address."""
         name = _unique("test")
         self._execute("create database {} template {}", name, self._migrated() if migrated else "template1")
         url = self._address(name)
@@ -34,7 +33,7 @@ class Databases:
         return url
 
     def drop(self, url: str) -> None:
-        """Drop a database that `fresh` made, with the sessions in it."""
+        """Drop a database of `fresh`, and end its sessions."""
         self._execute("drop database if exists {} with (force)", make_url(url).database or "")
 
     def close(self) -> None:

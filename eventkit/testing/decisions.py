@@ -1,4 +1,4 @@
-"""Given events, when something is decided, then these events: for both styles of aggregates, without a database."""
+"""Scenarios of both styles of aggregates: given events, when a decision, then events; without a database."""
 
 import re
 from collections.abc import Callable
@@ -17,14 +17,13 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of the time in a scenario's enve
 
 
 class DecisionScenario:
-    """A scenario of an aggregate; `state` is what the events have made of it.
+    """A scenario of an aggregate; `state` is its state after the events.
 
-    An evolve method that takes the envelope gets one whose version, position and second after `BEGINNING` are the
-    number of the event.
+    An evolve method that takes the envelope gets one in which version, position and seconds after `BEGINNING` are the
+    event's number.
     """
 
     def __init__(self, subject: type[Aggregate] | Decider[Any, Any], events: tuple[object, ...]) -> None:
-        """Fold what is given."""
         self._fold = fold_for(subject)
         self._given = events
         self._story = [f"given {self._fold.name}", *(f"    {line}" for event in events for line in lines_of(event))]
@@ -33,11 +32,11 @@ class DecisionScenario:
 
     @property
     def state(self) -> Any:
-        """The state: of a class the aggregate itself."""
+        """The state; for an `Aggregate` class the aggregate itself."""
         return self._fold.state_of(self._aggregate)
 
     def when(self, what: Any, *args: Any, **kwargs: Any) -> Self:
-        """Decide: `when(Order.add, "cake")` calls the method, `when(Add("cake"))` gives a decider its command."""
+        """Decide: `when(Order.add, "cake")` calls the method, `when(Add("cake"))` passes a command to a decider."""
         __tracebackhide__ = True
         self._story += ["when", *(f"    {line}" for line in lines_of(_call(what, args, kwargs)))]
         try:
@@ -57,17 +56,17 @@ class DecisionScenario:
         if self._error:
             expected = [f"    {line}" for event in events for line in lines_of(event)] or ["    (nothing)"]
             fail("it raised", f"    {self._error!r}", "expected was", *expected, story=self._story, cause=self._error)
-        check(events, self._aggregate.recorded, story=self._story, what="the recorded events")
+        check(events, self._aggregate.recorded, story=self._story, subject="the recorded events")
         self._check_state()
         return self
 
     def then_nothing(self) -> Self:
-        """Expect that nothing was recorded, and nothing raised."""
+        """Expect no recorded event and no error."""
         __tracebackhide__ = True
         return self.then()
 
     def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
-        """Expect that the decision was refused; `match` is a regular expression found in the error's message."""
+        """Expect an error of the decision; the regular expression `match` must be found in its message."""
         __tracebackhide__ = True
         check_raised(self._error, kind, match, story=self._story, instead=self._aggregate.recorded)
         return self
@@ -77,7 +76,7 @@ class DecisionScenario:
         __tracebackhide__ = True
         if self._error:
             fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
-        check([expected], [self.state], story=self._story, what="the states")
+        check([expected], [self.state], story=self._story, subject="the states")
         return self
 
     def _opened(self, events: tuple[object, ...]) -> Any:
@@ -90,7 +89,7 @@ class DecisionScenario:
         return self._fold.opened(state, track)
 
     def _settle(self) -> None:
-        """Change the state by the events that wait for their envelopes, as saving does."""
+        """Apply the events that need their envelopes to the state, as saving does."""
         track, state = track_of(self._aggregate), self.state
         for version, event in enumerate(track.recorded, track.version + 1):
             if version > track.version + len(track.recorded) - track.deferred:
@@ -104,15 +103,15 @@ class DecisionScenario:
         return self._fold.evolve(state, event)
 
     def _check_state(self) -> None:
-        """Expect that the state is what the events give: a change without an event would be gone when it is loaded."""
+        """Expect the state to be the fold of the events: loading would lose a change without an event."""
         __tracebackhide__ = True
         again = self._opened((*self._given, *self._aggregate.recorded))
         expected = _shown(self._fold.state_of(again))
-        check([expected], [_shown(self.state)], story=self._story, what="the state and what its events give")
+        check([expected], [_shown(self.state)], story=self._story, subject="the state and the fold of its events")
 
 
 def _enveloped(event: object, version: int) -> Envelope[Any]:
-    """Return the envelope of an event in a scenario: its version is also its position, and its second."""
+    """Return the envelope of an event in a scenario: its version is also its position and its time in seconds."""
     return Envelope(
         event=event,
         id=UUID(int=version),
@@ -130,7 +129,7 @@ def _enveloped(event: object, version: int) -> Envelope[Any]:
 def check_raised(
     error: Exception | None, kind: type[Exception], match: str | None, *, story: list[str], instead: Any
 ) -> None:
-    """Expect an error."""
+    """Fail unless the error has the kind, and a message that matches."""
     __tracebackhide__ = True
     wanted = kind.__qualname__ + (f" with a message like {match!r}" if match else "")
     if error is None:

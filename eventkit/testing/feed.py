@@ -1,7 +1,6 @@
-"""Gives a projection its events, as messages off the wire, on a real database: decoded, applied, committed.
+"""Feed events to a projection, as messages of a broker: decode, apply and commit them in a real database.
 
-It goes the way that the projector goes, but for what the projector adds: no checkpoints, and an error is not retried
-and parked but raised.
+It uses the code of the projector, without checkpoints, retries and parking: an error is raised.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ from eventkit.projection.dispatch import Step
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.db import connect
 
-STREAM = "given-1"  # where events are whose stream does not matter
+STREAM = "given-1"  # the stream of events that are given without one
 
 
 class At(NamedTuple):
@@ -39,7 +38,7 @@ def at(
     metadata: Metadata | Mapping[str, Any] | None = None,
     time: datetime | None = None,
 ) -> At:
-    """Say which stream events are of, and with which metadata and at what time they were recorded."""
+    """Give events a stream, and optionally metadata and the time at which they were recorded."""
     return At(StreamId.parse(stream), events, metadata, time)
 
 
@@ -47,7 +46,7 @@ class Feed:
     """One projection in one database; each stream's events have versions from 1."""
 
     def __init__(self, projection: Projection, database: str) -> None:
-        """Connect when there is something to apply."""
+        """Connect to nothing yet."""
         self._projection = projection
         self._database = database
         self._versions: dict[str, int] = {}
@@ -55,7 +54,7 @@ class Feed:
     def apply(self, given: Iterable[object]) -> None:
         """Apply events in one transaction."""
         with self._workspace() as workspace, workspace.transaction() as connection:
-            connection.execute("select 1")  # a projector has read the fence by now: the transaction is open
+            connection.execute("select 1")  # open the transaction, as a projector does by reading the fence
             self._projection.apply(workspace, None, list(self._steps(given)))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The one way into all scenarios: what is tested, and what has happened before."""
+"""The entry point of all scenarios: the tested object, and the earlier events."""
 
 from typing import Any, overload
 
@@ -17,12 +17,12 @@ def given(subject: Projection, /, *events: object, database: str, master_keys: M
 def given(
     subject: Any, /, *events: object, database: str | None = None, master_keys: MasterKeys | None = None
 ) -> DecisionScenario | Reading:
-    """Begin with what has happened.
+    """Begin a scenario with earlier events.
 
-    An aggregate class or a `Decider` needs no more. A projection, handlers or a process manager want the address of a
-    `database` with eventkit's tables (the fixture `eventkit_database`); their events may say the stream: `at(stream,
-    event, …)`. Personal data of what handlers append is seen with the `master_keys` of their store (the fixture
-    `eventkit_master_keys`), and redacted without.
+    A projection, handlers or a process manager need the address of a `database` with eventkit's tables (the fixture
+    `eventkit_database`). Their events may have a stream: `at(stream, event, …)`. Personal data in events that handlers
+    append is decrypted with the `master_keys` of their store (the fixture `eventkit_master_keys`); without, it is
+    redacted.
     """
     if not isinstance(subject, Projection):
         return DecisionScenario(subject, events)

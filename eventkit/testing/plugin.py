@@ -1,9 +1,9 @@
-"""Fixtures for tests of services, there as soon as eventkit is installed beside pytest; each comes at its first use.
+"""Fixtures of pytest for tests of services; they are available wherever eventkit is installed.
 
 `eventkit_database` is the address of a fresh PostgreSQL database with eventkit's tables, `eventkit_engine` a SQLAlchemy
-engine on it, `eventkit_transport` an in-process transport of the test's own, `eventkit_master_keys` keys for personal
-data. The server is the embedded one, started
-once a session; to use another, define a session fixture `eventkit_server` that returns its address.
+engine on it, `eventkit_transport` an in-process transport for one test, `eventkit_master_keys` keys for personal data.
+The server is the embedded one, started once per session. To use another, define a session fixture `eventkit_server`
+that returns its address.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def eventkit_engine(eventkit_database: str) -> "Iterator[Engine]":
 
 @pytest.fixture
 def eventkit_transport() -> "Iterator[Transport]":
-    """Return an in-process transport that nobody else uses."""
+    """Return an in-process transport for this test alone."""
     from eventkit.transports.base import open_transport
 
     transport = open_transport(f"local://{uuid4().hex}")
@@ -69,7 +69,7 @@ def eventkit_transport() -> "Iterator[Transport]":
 
 @pytest.fixture(scope="session")
 def eventkit_master_keys() -> "MasterKeys":
-    """Return master keys that nobody else has: for stores that write personal data (the extra `privacy`)."""
+    """Return new master keys, for stores that write personal data (the extra `privacy`)."""
     from eventkit.domain.master_keys import MasterKeys
 
     return MasterKeys.parse(MasterKeys.generate("testing"))

@@ -1,7 +1,7 @@
-"""Given events, when more of them come, then these rows, events and deadlines: projections, handlers, process managers.
+"""Scenarios of projections, handlers and process managers: given, when events; then rows, events, deadlines.
 
-All of it on a real database, with eventkit's tables. A table projection's table is created where it is missing; other
-tables are the test's own affair. Each of `given` and `when` is a transaction.
+They run on a real database with eventkit's tables. A missing table of a table projection is created; the test creates
+other tables. `given` and each `when` are one transaction each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +25,11 @@ class Reading:
     def __init__(
         self, projection: Projection, events: tuple[object, ...], database: str, master_keys: MasterKeys | None = None
     ) -> None:
-        """Apply what is given; what that causes is no part of what `then_appended` expects."""
+        """Apply the given events; `then_appended` does not count the events that they cause."""
         self._table = projection.rows.table if isinstance(projection, TableProjection) else None
         self._traces = Traces(projection.catalog, database, master_keys)
         self._feed = Feed(projection, database)
-        self._story = [f"given {projection.name}", *_told(events)]
+        self._story = [f"given {projection.name}", *_story_lines(events)]
         self._error: Exception | None = None
         if self._table is not None:
             self._traces.create(self._table)
@@ -37,13 +37,13 @@ class Reading:
         self._before = self._traces.position()
 
     def when(self, *events: object) -> Self:
-        """Let more events come."""
-        self._story += ["when", *_told(events)]
+        """Apply more events."""
+        self._story += ["when", *_story_lines(events)]
         self._try(events)
         return self
 
     def when_due(self, after: timedelta) -> Self:
-        """Let time pass: deadlines that are due by then fire, and the projection is given their events."""
+        """Fire the deadlines that are due after a time, and apply their events."""
         self._story += ["when", f"    {after} have passed"]
         start = self._traces.position()
         self._traces.fire(datetime.now(UTC) + after)
@@ -53,41 +53,41 @@ class Reading:
         return self
 
     def then(self, *rows: Mapping[str, Any], of: Table | Select[Any] | None = None) -> Self:
-        """Expect these rows of the projection's table, or of what `of` selects, in any order.
+        """Expect these rows, in any order, in the projection's table, or in the table or query `of`.
 
-        Columns that no row names may hold anything.
+        Columns that no row names are not compared.
         """
         __tracebackhide__ = True
         self._check_fine()
         source = self._table if of is None else of
         if source is None:
-            raise ConfigurationError("this projection has no table of its own: say which, then(…, of=table)")
+            raise ConfigurationError("this projection declares no table: name one, then(…, of=table)")
         names = list(dict.fromkeys(name for row in rows for name in row))
         actual = [{name: row.get(name) for name in names or row} for row in self._traces.rows(source)]
-        check(_sorted(rows), _sorted(actual), story=self._story, what="the rows")
+        check(_sorted(rows), _sorted(actual), story=self._story, subject="the rows")
         return self
 
     def then_appended(self, *events: object) -> Self:
-        """Expect these events and commands to have been appended, in this order; `at(stream, …)` says where."""
+        """Expect exactly these appended events and commands, in this order; `at(stream, …)` adds the stream."""
         __tracebackhide__ = True
         self._check_fine()
         _check_placed(events, self._traces.appended(self._before), self._story, "the appended events")
         return self
 
     def then_deadlines(self, *events: object) -> Self:
-        """Expect these deadlines to be waiting, the soonest first; `at(stream, …)` says where."""
+        """Expect exactly these waiting deadlines, the soonest first; `at(stream, …)` adds the stream."""
         __tracebackhide__ = True
         self._check_fine()
         _check_placed(events, self._traces.deadlines(), self._story, "the waiting deadlines")
         return self
 
     def then_nothing(self) -> Self:
-        """Expect that nothing was appended, and nothing raised."""
+        """Expect no appended event and no error."""
         __tracebackhide__ = True
         return self.then_appended()
 
     def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
-        """Expect that a handler raised; `match` is a regular expression found in the error's message."""
+        """Expect an error of a handler; the regular expression `match` must be found in its message."""
         __tracebackhide__ = True
         appended = [event for _, event in self._traces.appended(self._before)]
         check_raised(self._error, kind, match, story=self._story, instead=appended)
@@ -105,14 +105,14 @@ class Reading:
             fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
 
 
-def _check_placed(expected: Iterable[object], actual: Sequence[Placed], story: list[str], what: str) -> None:
-    """Compare events; where the expected ones say no stream, any will do."""
+def _check_placed(expected: Iterable[object], actual: Sequence[Placed], story: list[str], subject: str) -> None:
+    """Compare events, and their streams if all expected events have one."""
     __tracebackhide__ = True
     wanted = _placed(expected)
     if any(stream == STREAM for stream, _ in wanted):
-        check([event for _, event in wanted], [event for _, event in actual], story=story, what=what)
+        check([event for _, event in wanted], [event for _, event in actual], story=story, subject=subject)
     else:
-        check(wanted, list(actual), story=story, what=what)
+        check(wanted, list(actual), story=story, subject=subject)
 
 
 def _placed(events: Iterable[object]) -> list[Placed]:
@@ -120,7 +120,7 @@ def _placed(events: Iterable[object]) -> list[Placed]:
     return [(part.stream, event) for part in parts for event in part.events]
 
 
-def _told(events: Iterable[object]) -> list[str]:
+def _story_lines(events: Iterable[object]) -> list[str]:
     return [
         f"    {line}"
         for stream, event in _placed(events)

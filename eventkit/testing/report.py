@@ -1,8 +1,8 @@
-"""What a failing test says: the story so far, then expected and actual side by side, each difference marked.
+"""The message of a failing test: the scenario, then expected and actual side by side, with marked differences.
 
     |  differs     <  expected only     >  not expected
 
-An event that is too long for its column is written a field a line, so that the mark stands at the field.
+An event that is too long for its column is written with one field a line, so that the mark is at the field.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from typing import Any, NoReturn
 
 import msgspec
 
-WIDTH = 54  # of a column: two of them fit into 120
+WIDTH = 54  # characters of a column: two columns fit into 120
 _NOTHING = "(nothing)"
 
 
-def check(expected: Sequence[Any], actual: Sequence[Any], *, story: Iterable[str], what: str) -> None:
+def check(expected: Sequence[Any], actual: Sequence[Any], *, story: Iterable[str], subject: str) -> None:
     """Raise an AssertionError that shows both, unless they are equal."""
     __tracebackhide__ = True
     if list(expected) != list(actual):
-        fail(f"{what} differ:", *side_by_side(expected, actual), story=story)
+        fail(f"{subject} differ:", *side_by_side(expected, actual), story=story)
 
 
 def fail(*lines: str, story: Iterable[str], cause: BaseException | None = None) -> NoReturn:
@@ -38,7 +38,7 @@ def side_by_side(expected: Sequence[Any], actual: Sequence[Any]) -> list[str]:
 
 
 def lines_of(value: Any, width: int = WIDTH) -> list[str]:
-    """Write a value on one line, or a part a line where it is too long for that."""
+    """Return a value on one line, or with one part a line if it is too long."""
     text = value if isinstance(value, Line) else repr(value)
     parts = _parts(value)
     if len(text) <= width or parts is None:
@@ -53,7 +53,7 @@ def lines_of(value: Any, width: int = WIDTH) -> list[str]:
 
 
 class Line(str):
-    """Text that is shown as it is, without quotes."""
+    """Text that is shown without quotes."""
 
     __slots__ = ()
 
@@ -70,7 +70,7 @@ def _aligned(left: list[str], right: list[str]) -> Iterator[tuple[str, str, str]
 
 
 def _parts(value: Any) -> tuple[str, str, list[tuple[str, Any]]] | None:
-    """Return how a value begins and ends, and its parts with what stands before each; None where it has none."""
+    """Return the begin and end of a value's repr, and its parts with their prefixes; None if it has no parts."""
     name = type(value).__qualname__
     if is_dataclass(value):
         return f"{name}(", ")", [(f"{field.name}=", getattr(value, field.name)) for field in fields(value)]

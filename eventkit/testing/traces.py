@@ -1,4 +1,4 @@
-"""What a projection has left in its database: rows, appended events, deadlines; and time, which can be let pass."""
+"""The effects of a projection in its database: rows, appended events and deadlines, which can also be fired."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,20 +17,19 @@ from eventkit.storage.timers import waiting
 
 _OPENING = Executor("testing", writes=False, bind_arguments=None)
 Placed = tuple[str, Any]
-"""A stream and an event of it."""
+"""A stream and an event in it."""
 
 
 class Traces:
-    """What is in one database."""
+    """The effects in one database, decoded by a catalog; without master keys personal data is redacted."""
 
     def __init__(self, catalog: Catalog, database: str, master_keys: MasterKeys | None) -> None:
-        """Decode by a catalog; without master keys personal data is redacted."""
         self._store = EventStore(catalog, master_keys=master_keys)
         self._database = database
         self._engine = sa.create_engine(make_url(database).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
 
     def create(self, table: sa.Table) -> None:
-        """Create a table that is missing."""
+        """Create a table if it is missing."""
         table.create(self._engine, checkfirst=True)
 
     def rows(self, source: sa.Table | sa.Select[Any]) -> list[Mapping[str, Any]]:
@@ -46,19 +45,19 @@ class Traces:
         return (last.position or 0) if last else 0
 
     def appended(self, after: int) -> list[Placed]:
-        """Return what was appended above a position."""
+        """Return the events above a position."""
         with self._connect("testing") as connection:
             return [(found.stream, found.event) for found in self._store.read_all(connection, after=after)]
 
     def deadlines(self) -> list[Placed]:
-        """Return the deadlines that wait, the soonest first."""
+        """Return the waiting deadlines, the soonest first."""
         with self._connect("testing") as connection:
             found = waiting(connection, self._store.schema)
             _OPENING.run(connection, self._store.sealing.open(found))
         return [(one.stream, self._store.catalog.event_of(one)) for one in found]
 
     def fire(self, as_of: datetime) -> None:
-        """Append the events of the deadlines that are due by a time."""
+        """Append the events of all deadlines that are due at a time."""
         TimerWorker(self._connect, schema=self._store.schema, owner="testing").fire(as_of)
 
     def _connect(self, name: str) -> psycopg.Connection[Any]:
