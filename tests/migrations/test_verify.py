@@ -83,7 +83,7 @@ DIFFERENCES = {
     ],
     "alter table eventkit.events alter column position set cycle": [
         (
-            "the identity of eventkit.events.position starts again when it is through: run "
+            "the identity of eventkit.events.position restarts at its end, and numbers repeat: run "
             '`alter table "eventkit".events alter column position set no cycle`'
         )
     ],

@@ -1,4 +1,4 @@
-"""PostgreSQL itself: connections and their settings, statements on any driver, text for statements."""
+"""PostgreSQL access: connections and their settings, statements on any driver, quoting."""
 
 from eventkit.storage.db.advisory_locks import projection_gate
 from eventkit.storage.db.arrays import plain_array, text_array

@@ -1,4 +1,4 @@
-"""The advisory locks of a database that eventkit takes: two numbers each, the first says what kind it is."""
+"""The advisory locks that eventkit takes in a database: two numbers each, the first is the lock's kind."""
 
 import zlib
 
@@ -6,5 +6,5 @@ _PROJECTION = 0x65766B74  # "evkt"
 
 
 def projection_gate(schema: str, name: str) -> tuple[int, int]:
-    """Return the lock that a projection's transactions share, and that a swap holds alone."""
+    """Return the lock that a projection's transactions share, and that a swap takes exclusively."""
     return _PROJECTION, zlib.crc32(f"{schema} {name}".encode()) - 2**31  # an int4

@@ -1,8 +1,8 @@
-"""Runs our statements on asyncpg: placeholders by number, each value as text, rows by asyncpg's own codecs.
+"""Runs eventkit's statements on asyncpg: placeholders by number, each value as text, rows by asyncpg's own codecs.
 
 Statements are written with psycopg's named placeholders, each with its cast. For asyncpg `%(ids)s::uuid[]` becomes
-`$1::text::uuid[]`: PostgreSQL reads the same text as from psycopg, so codecs that a service has set for jsonb, uuid or
-timestamptz have no part in it. asyncpg is never imported here: who hands over its connection has imported it.
+`$1::text::uuid[]`. PostgreSQL reads the same text as from psycopg, so codecs that a service has set for jsonb, uuid or
+timestamptz have no effect. This module never imports asyncpg: a caller that has such a connection has imported it.
 """
 
 import re
@@ -16,17 +16,17 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 from eventkit.storage.db.row_loaders import Row
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s(::text\b(?!\[))?|(.))", re.DOTALL)
-_STATEMENTS = 512  # that are kept translated; a store has some thirty
+_CACHED_STATEMENTS = 512  # a store has some thirty
 
 
 class AsyncpgConnection(Protocol):
-    """asyncpg.Connection, or one that a pool of asyncpg has lent."""
+    """asyncpg.Connection, or a connection from a pool of asyncpg."""
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open."""
 
     def get_settings(self) -> Any:  # noqa: ANN401 of asyncpg
-        """Return what the server has told of the session."""
+        """Return the settings that the server has reported for the session."""
 
     async def execute(self, query: str) -> str:
         """Run a statement without parameters."""
@@ -43,12 +43,12 @@ class Numbered(NamedTuple):
 
 
 def is_asyncpg(connection: object) -> TypeGuard[AsyncpgConnection]:
-    """Return whether it is a connection of asyncpg's."""
+    """Return whether the object is a connection of asyncpg."""
     asyncpg: Any = sys.modules.get("asyncpg")
     return asyncpg is not None and isinstance(connection, (asyncpg.Connection, asyncpg.pool.PoolConnectionProxy))
 
 
-@lru_cache(maxsize=_STATEMENTS)
+@lru_cache(maxsize=_CACHED_STATEMENTS)
 def numbered(statement: str) -> Numbered:
     """Translate psycopg's named placeholders, once for each statement."""
     numbers: dict[str, int] = {}
@@ -92,6 +92,6 @@ async def fetch(connection: AsyncpgConnection, text: str, params: Mapping[str, A
 
 @cache
 def _can_ignore_codecs(connection: Any) -> bool:  # noqa: ANN401 a class of asyncpg's
-    """Return whether asyncpg can leave out the codecs of the service; it does so for its own statements, in private."""
+    """Return whether asyncpg can ignore the service's codecs: by a private method, as for its own statements."""
     execute = getattr(connection, "_execute", None)
     return execute is not None and {"ignore_custom_codec", "record_class"} <= signature(execute).parameters.keys()

@@ -1,4 +1,4 @@
-"""Who holds what a swap or a delete waits for, in words: asked right after a lock timeout, on the same session."""
+"""Names the sessions that a swap or a delete waits for; called right after a lock timeout, on the same session."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,17 @@ select distinct coalesce('server process ' || l.pid, 'a prepared transaction'), 
 
 
 def lock_holders(connection: psycopg.Connection[Any], *, gate: tuple[int, int], oids: Sequence[int] = ()) -> str:
-    """Return who holds a gate or any lock on tables now, as one phrase; a transaction that has just ended is gone."""
+    """Return the sessions that hold a gate or a lock on tables now, as one phrase.
+
+    A transaction that ended after the timeout is not found any more.
+    """
     params = {"gate": gate[0], "key": gate[1], "oids": list(oids)}
-    found = [_words(*row) for row in connection.execute(_HOLDERS.encode(), params)]
+    found = [_phrase(*row) for row in connection.execute(_HOLDERS.encode(), params)]
     return "; ".join(found) or "a transaction that has ended meanwhile"
 
 
-def _words(who: str, application: str | None, user: str | None, state: str | None, age: int | None, query: str) -> str:
+def _phrase(
+    holder: str, application: str | None, user: str | None, state: str | None, age: int | None, query: str
+) -> str:
     name = f" ({application or user})" if application or user else ""
-    return f"{who}{name}, {state or 'in doubt'}" + (f" for {age} s" if age is not None else "") + f": {query or '-'}"
+    return f"{holder}{name}, {state or 'in doubt'}" + (f" for {age} s" if age is not None else "") + f": {query or '-'}"

@@ -1,8 +1,9 @@
-"""The door to PostgreSQL for our own processes: connections that notice a dead server, library errors that become ours.
+"""Connects eventkit's own processes to PostgreSQL, and maps the driver's errors to eventkit's.
 
-`connect` refuses what would lose or reorder events (a standby, a pooler that shares sessions, an identity with a cache)
-and tables that are not those of this code, each in one sentence that says what to do. No message ever contains a
-password. A service appends through its own connections and needs none of this.
+A connection notices a dead server within seconds. `connect` refuses a session that could lose or reorder events (a
+standby, a pooler that shares sessions, an identity with a cache), and tables of another version. Each error is one
+sentence with its cure, and no message contains a password. A service appends through its own connections and needs
+none of this.
 """
 
 import re
@@ -46,7 +47,7 @@ _ADVICE = (
         "is the server up and the address right?",
     ),
 )
-_NO_SUCH_THING = "PostgreSQL has no such thing ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
+_MISSING = "PostgreSQL lacks a table, column or schema ({text}): run `eventkit db upgrade`, then `eventkit db verify`"
 _ENDED = "PostgreSQL ended the session by its {} ({{text}})"
 _POOLER = r"unsupported (options )?startup parameter"
 _READ_ONLY = r"session is read-only|hot standby|read-only transaction"
@@ -57,13 +58,13 @@ _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
         NotPrimary,
         "PostgreSQL refuses to write ({text}): it is a standby now, or read-only; connect to the primary",
     ),
-    (errors.UndefinedTable, SchemaMismatch, _NO_SUCH_THING),
-    (errors.UndefinedColumn, SchemaMismatch, _NO_SUCH_THING),
-    (errors.InvalidSchemaName, SchemaMismatch, _NO_SUCH_THING),
+    (errors.UndefinedTable, SchemaMismatch, _MISSING),
+    (errors.UndefinedColumn, SchemaMismatch, _MISSING),
+    (errors.InvalidSchemaName, SchemaMismatch, _MISSING),
     (
         errors.InsufficientPrivilege,
         StorageError,
-        "PostgreSQL forbids it ({text}): grant the role what it needs: `eventkit db roles` prints it",
+        "PostgreSQL denies a privilege ({text}): grant it to the role; `eventkit db roles` prints the statements",
     ),
     (errors.IdleInTransactionSessionTimeout, DatabaseUnavailable, _ENDED.format("idle_in_transaction_session_timeout")),
     (errors.TransactionTimeout, DatabaseUnavailable, _ENDED.format("transaction_timeout")),
@@ -71,10 +72,10 @@ _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
     (
         errors.QueryCanceled,
         DatabaseUnavailable,
-        "PostgreSQL cancelled a statement ({text}): its statement_timeout was over, or somebody cancelled it",
+        "PostgreSQL cancelled a statement ({text}): its statement_timeout had passed, or somebody cancelled it",
     ),
     (errors.DiskFull, DatabaseUnavailable, "the disk of the PostgreSQL server is full ({text}): make room on it"),
-    (errors.OperationalError, DatabaseUnavailable, "PostgreSQL could not do it now ({code}): {text}"),
+    (errors.OperationalError, DatabaseUnavailable, "PostgreSQL could not run a statement now ({code}): {text}"),
     (errors.InterfaceError, DatabaseUnavailable, "the connection to PostgreSQL was lost: {text}"),
 )
 
@@ -87,7 +88,11 @@ def connect(
     autocommit: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> psycopg.Connection[Any]:
-    """Open a session `eventkit <name>` with `options` over our settings; check it against `schema`, if there is one."""
+    """Open a session named `eventkit <name>`, with eventkit's settings and `options`; check it.
+
+    `options` override the settings. The tables of `schema` are checked too, unless it is None. Raises
+    DatabaseUnavailable, NotPrimary, SchemaMismatch or ConfigurationError.
+    """
     parameters = {**_DEFAULTS, **parse(url), "application_name": f"eventkit {name}", "client_encoding": "utf8"}
     connection = _connection(parameters)
     release = connection.info.server_version
@@ -110,7 +115,7 @@ def connect(
 def _prepare(
     connection: psycopg.Connection[Any], schema: str | None, options: Mapping[str, str], another: Another
 ) -> None:
-    """Set what is ours, unless a pooler shares the session: it would be others' too. Then check the session."""
+    """Apply the settings, unless a pooler shares the session with other clients; then check the session."""
     shared = is_shared(connection, another)
     if not shared:
         apply(connection, options)
@@ -125,14 +130,14 @@ def _connection(parameters: Mapping[str, Any], server_version: int = 0) -> psyco
     except psycopg.Error as error:
         if not re.search(_POOLER, first_line(error)):
             raise _refused(error, parameters) from error
-    try:  # a pooler that takes no settings at the start: they are set afterwards
+    try:  # a pooler refuses settings at the start: they are set afterwards
         return psycopg.connect(make_conninfo("", **parameters), autocommit=True)
     except psycopg.Error as error:
         raise _refused(error, parameters) from error
 
 
 def parse(url: str) -> dict[str, Any]:
-    """Return a database URL's parts by libpq's names; an error never repeats the URL, for it may hold a password."""
+    """Return a database URL's parts by libpq's names; an error never repeats the URL, which may have a password."""
     if not _SCHEME.match(url):
         kind, given, _ = url.partition("://")
         kind = kind if given and re.fullmatch(r"[a-z][a-z0-9+]{0,20}", kind) else "another"
@@ -152,7 +157,7 @@ def parse(url: str) -> dict[str, Any]:
 
 
 def place(parameters: Mapping[str, Any]) -> str:
-    """Say where a URL's parts lead to, without the password."""
+    """Return a URL's parts as a phrase, without the password."""
     address = (
         f"{parameters.get('host') or parameters.get('hostaddr') or 'the local socket'}:{parameters.get('port') or 5432}"
     )
@@ -163,7 +168,7 @@ def place(parameters: Mapping[str, Any]) -> str:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn the driver's errors, also inside SQLAlchemy's, into ours where the database is away or not as expected."""
+    """Raise eventkit's error for a driver's, also inside SQLAlchemy's, that concerns the database or the session."""
     try:
         yield
     except psycopg.Error as error:
@@ -180,7 +185,7 @@ def database_errors() -> Iterator[None]:
 
 
 def translated(error: psycopg.Error) -> StorageError | None:
-    """Return the error of ours that the driver's is, None where it says something of a statement or its data."""
+    """Return eventkit's error for a driver's; None where that concerns a statement or its data."""
     kind, sentence = next(
         ((kind, sentence) for known, kind, sentence in _MEANINGS if isinstance(error, known)), (None, "")
     )
@@ -203,7 +208,7 @@ def _refused(error: psycopg.Error, parameters: Mapping[str, Any]) -> StorageErro
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's first line with something in it, without libpq's preamble."""
+    """Return the first line of an error that is not empty, without libpq's preamble."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = re.sub(r"^connection (failed|is bad): ", "", lines[0] if lines else type(error).__name__)
     text = re.sub(r'^connection to server (at|on) ".*?"(, port \d+)? failed: ', "", text)

@@ -1,4 +1,4 @@
-"""Django's connection: psycopg's connection inside `transaction.atomic()`, or a refusal in a sentence.
+"""Takes Django's connection: returns psycopg's connection below it, inside `transaction.atomic()`.
 
     from django.db import connection, transaction
 
@@ -6,8 +6,8 @@
         order.save()
         store.append(connection, ORDER, OrderPlaced(...))
 
-Statements run on psycopg's connection below Django's cursors. Django is never imported here: who hands over its
-connection has imported it.
+Statements run on psycopg's connection, without Django's cursors. This module never imports Django: a caller that has
+such a connection has imported it.
 """
 
 import sys
@@ -33,14 +33,14 @@ class DjangoConnection(Protocol):
         """Whether each statement commits itself."""
 
     def validate_thread_sharing(self) -> None:
-        """Refuse another thread."""
+        """Raise in another thread than the connection's."""
 
     def validate_no_broken_transaction(self) -> None:
-        """Refuse a block that has failed already."""
+        """Raise in an atomic block that has failed already."""
 
 
 def is_django(connection: object) -> TypeGuard[DjangoConnection]:
-    """Return whether it is a connection of Django's."""
+    """Return whether the object is a connection of Django."""
     base: Any = sys.modules.get("django.db.backends.base.base")
     proxy: Any = sys.modules.get("django.utils.connection")
     if base is None or proxy is None:
@@ -49,17 +49,20 @@ def is_django(connection: object) -> TypeGuard[DjangoConnection]:
 
 
 def psycopg_of(connection: DjangoConnection, name: str, *, writes: bool) -> psycopg.Connection[Any]:
-    """Return psycopg's connection below; `name` is the function that asks for it."""
+    """Return psycopg's connection below Django's; `name` is the public function that needs it.
+
+    Raises UnsupportedConnection for another database, another driver, and a write outside of `transaction.atomic()`.
+    """
     where = f"{name}: Django's connection {connection.alias!r}"
     if connection.vendor != "postgresql":
-        raise UnsupportedConnection(f"{where} is of {connection.vendor}: events are in PostgreSQL, with psycopg 3")
+        raise UnsupportedConnection(f"{where} is to {connection.vendor}: eventkit needs PostgreSQL, with psycopg 3")
     connection.validate_thread_sharing()
     connection.ensure_connection()
     found = connection.connection
     if not isinstance(found, psycopg.Connection):
         kind = f"{type(found).__module__}.{type(found).__qualname__}"
         raise UnsupportedConnection(
-            f"{where} runs on a {kind}: install psycopg 3, which Django 4.2 and later takes by itself"
+            f"{where} runs on a {kind}: install psycopg 3, which Django 4.2 and later then uses"
         )
     if not connection.in_atomic_block and connection.get_autocommit() and writes:
         raise UnsupportedConnection(

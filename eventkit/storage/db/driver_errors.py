@@ -1,7 +1,7 @@
-"""One error for what PostgreSQL says, whichever driver heard it: psycopg's, found by the SQLSTATE.
+"""Maps the errors of every driver to psycopg's errors, by the SQLSTATE.
 
-The statements of this room are written once, and know psycopg's errors. An error that they do not turn into one of
-eventkit's leaves as the driver raised it.
+The code that runs statements handles psycopg's errors alone. An error that it does not handle is raised to the caller
+as the driver's own.
 """
 
 import sys
@@ -20,7 +20,7 @@ _FIELDS = {
 
 
 def psycopg_error(error: BaseException | None) -> psycopg.Error | None:
-    """Return psycopg's error for a driver's, SQLAlchemy's or Django's; None where no driver has raised it."""
+    """Return psycopg's error for an error of a driver, SQLAlchemy or Django; None for any other error."""
     if isinstance(error, psycopg.Error) or error is None:
         return error
     if isinstance(error, DBAPIError):
@@ -52,5 +52,5 @@ def _of_server(error: Any) -> psycopg.Error:  # noqa: ANN401 asyncpg may not be 
         kind = psycopg.errors.lookup(error.sqlstate or "")
     except KeyError:
         kind = psycopg.DatabaseError
-    said = {field: getattr(error, name, None) for field, name in _FIELDS.items()}
-    return kind(str(error), info={field: str(value).encode() for field, value in said.items() if value is not None})
+    values = {field: getattr(error, name, None) for field, name in _FIELDS.items()}
+    return kind(str(error), info={field: str(value).encode() for field, value in values.items() if value is not None})

@@ -1,11 +1,11 @@
-"""Runs steps (generators that yield statements and receive rows) on whatever connection a service has.
+"""Runs steps (generators that yield statements and receive rows) on a service's own session or connection.
 
-Taken are Session, Connection, AsyncSession and AsyncConnection of SQLAlchemy over psycopg or asyncpg, scoped sessions,
-connections of psycopg, of asyncpg and of Django. Everything else is refused in a sentence. The caller owns the
-transaction: nothing here begins, commits or rolls back. Before an append, a Session that autoflushes flushes, as before
-a query: its rows are locked first, the streams after them.
+These are Session, Connection, AsyncSession and AsyncConnection of SQLAlchemy over psycopg or asyncpg, scoped sessions,
+and connections of psycopg, asyncpg and Django. Anything else raises UnsupportedConnection. The caller owns the
+transaction: nothing here begins, commits or rolls back. Before an append, a Session with autoflush flushes, as before a
+query: its rows are locked first, the streams after them.
 
-Steps know psycopg's errors, whichever driver raised one; an error that they do not handle leaves as it came.
+Steps handle psycopg's errors, with every driver. An error that they do not handle is raised as the driver's own.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ T = TypeVar("T")
 
 try:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-except ImportError:  # no greenlet (the extra `asyncio`), so there are none to be handed
+except ImportError:  # without greenlet (the extra `asyncio`) no caller has one of these
 
     class _None(Generic[T]):
-        """Stands for a class that nothing can be of."""
+        """Stands for a class without instances."""
 
     AsyncConnection = AsyncSession = async_scoped_session = _None  # type: ignore[misc, assignment]
 
@@ -66,17 +66,17 @@ Asynchronous = (
 _SYNC = (sqlalchemy.Connection, Session, scoped_session, psycopg.Connection)
 _ASYNC = (AsyncConnection, AsyncSession, async_scoped_session, psycopg.AsyncConnection)
 _DRIVERS = ("psycopg", "asyncpg")  # of SQLAlchemy
-_TAKEN = (
+_SUPPORTED = (
     "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg:// or, asynchronous, "
     "postgresql+asyncpg://, psycopg.Connection, psycopg.AsyncConnection, asyncpg.Connection, or Django's connection "
     "within transaction.atomic()"
 )
 INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, TimeoutError)
-"""What may end a statement from outside: a task that is cancelled, a signal, the time limit of asyncpg's connection."""
+"""Errors that end a statement from outside: a cancelled task, a signal, the time limit of asyncpg's connection."""
 
 
 class OpenConnection(NamedTuple):
-    """A connection that an Executor has let in: how statements run there, and what was behind a Session."""
+    """A checked connection: the function that runs statements on it, and the connection below a Session."""
 
     execute: Execute
     connection: sqlalchemy.Connection | psycopg.Connection[Any]
@@ -94,7 +94,7 @@ class OpenConnection(NamedTuple):
         return cast("psycopg.Connection[Any]", found)
 
     def is_idle(self) -> bool:
-        """Whether nothing was done yet in the caller's transaction; in a pipeline that cannot be known."""
+        """Whether the caller's transaction has not begun yet; in a pipeline this is unknown, and False."""
         pgconn = self.driver.pgconn
         return pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
 
@@ -104,10 +104,10 @@ class OpenConnection(NamedTuple):
 
 
 class Executor(NamedTuple):
-    """How a public function reaches the database.
+    """Runs the steps of one public function.
 
-    Its name, whether it writes, which of a Session's binds it takes, and the PostgreSQL schema of its statements, None
-    for statements on sessions of eventkit's own.
+    It has the function's name, whether it writes, the arguments that select a Session's bind, and the PostgreSQL schema
+    of its statements. The schema is None for statements on eventkit's own sessions.
     """
 
     name: str
@@ -116,12 +116,12 @@ class Executor(NamedTuple):
     schema: str | None = None
 
     def check(self, connection: object) -> None:
-        """Refuse what is no synchronous connection."""
+        """Raise UnsupportedConnection unless this is a synchronous connection."""
         if not (isinstance(connection, _SYNC) or is_django(connection)):
             raise _refused(connection, f"{self.name}_async")
 
     def check_async(self, connection: object) -> None:
-        """Refuse what is no asynchronous connection."""
+        """Raise UnsupportedConnection unless this is an asynchronous connection."""
         if not (isinstance(connection, _ASYNC) or is_asyncpg(connection)):
             raise _refused(connection, self.name)
 
@@ -142,7 +142,7 @@ class Executor(NamedTuple):
         return await within(sessions, lambda synchronous: run(self._open(synchronous).execute, steps))
 
     def open(self, connection: Synchronous) -> OpenConnection:
-        """Check a synchronous connection; a Session flushes."""
+        """Check a synchronous connection and open it; a Session with autoflush flushes before a write."""
         self.check(connection)
         return self._open(connection)
 
@@ -165,15 +165,15 @@ class Executor(NamedTuple):
             return session.connection(dict(self.bind_arguments) if self.bind_arguments else None)
         except UnboundExecutionError as error:
             raise UnsupportedConnection(
-                f"{self.name}: this Session cannot tell which of its binds holds eventkit's tables ({error}): "
-                'say it with EventStore(…, bind_arguments={"mapper": YourModel}) or {"bind": engine}'
+                f"{self.name}: this Session has several binds, and none is known to hold eventkit's tables ({error}): "
+                'name it with EventStore(…, bind_arguments={"mapper": YourModel}) or {"bind": engine}'
             ) from error
 
     def _of_sqlalchemy(self, connection: sqlalchemy.Connection) -> OpenConnection:
         dialect = connection.dialect
         if dialect.driver not in _DRIVERS or dialect.name != "postgresql":
             raise UnsupportedConnection(
-                f"{self.name} does not take {dialect.name}+{dialect.driver}: make the engine with a URL of "
+                f"{self.name} does not support {dialect.name}+{dialect.driver}: make the engine with a URL of "
                 "postgresql+psycopg://, or an asynchronous one with postgresql+asyncpg://"
             )
         self._check_translation(connection)
@@ -185,13 +185,13 @@ class Executor(NamedTuple):
         return OpenConnection(on_sqlalchemy(connection), connection)
 
     def _check_translation(self, connection: sqlalchemy.Connection) -> None:
-        """Refuse a connection on which SQLAlchemy means another schema: our statements name theirs as text."""
+        """Refuse a connection that maps the schema to another one: eventkit's statements name theirs as text."""
         translated = connection.get_execution_options().get("schema_translate_map") or {}
         to = translated.get(self.schema, self.schema)
         if self.schema is not None and to != self.schema:
             raise UnsupportedConnection(
-                f"{self.name}: this connection's schema_translate_map leads schema {self.schema!r} to {to!r}, and "
-                f"eventkit's statements do not follow it: use EventStore(…, schema={to!r}), or leave {self.schema!r} "
+                f"{self.name}: this connection's schema_translate_map maps schema {self.schema!r} to {to!r}, and "
+                f"eventkit's statements do not use it: give EventStore(…, schema={to!r}), or leave {self.schema!r} "
                 "out of the map"
             )
 
@@ -201,8 +201,8 @@ class Executor(NamedTuple):
         self._check_transaction(begins=not connection.autocommit or status != TransactionStatus.IDLE)
 
     def _check_asyncpg(self, connection: AsyncpgConnection, *, begins: bool = False) -> None:
-        told = str(getattr(connection.get_settings(), "client_encoding", "UTF8"))
-        self._check_encoding(told.strip("'").replace("-", "").upper())  # PgBouncer repeats asyncpg's own 'utf-8'
+        reported = str(getattr(connection.get_settings(), "client_encoding", "UTF8"))
+        self._check_encoding(reported.strip("'").replace("-", "").upper())  # PgBouncer repeats asyncpg's own 'utf-8'
         self._check_transaction(begins=begins or connection.is_in_transaction())
 
     def _check_encoding(self, encoding: str | None) -> None:
@@ -213,7 +213,7 @@ class Executor(NamedTuple):
             )
 
     def _check_transaction(self, *, begins: bool) -> None:
-        """Refuse to write where each statement commits itself: events would not belong to the caller's transaction."""
+        """Refuse to write where each statement commits itself: events would be outside of the caller's transaction."""
         if self.writes and not begins:
             raise UnsupportedConnection(
                 f"{self.name}: this connection is in autocommit, outside of a transaction, so events could not be "
@@ -225,14 +225,14 @@ class Executor(NamedTuple):
 async def within(
     connection: AsyncConnection | AsyncSession | async_scoped_session[Any], function: Callable[[Synchronous], T]
 ) -> T:
-    """Call a synchronous function with the synchronous face of an asynchronous connection of SQLAlchemy's."""
+    """Call a function with the synchronous session or connection inside an asynchronous one of SQLAlchemy."""
     if isinstance(connection, async_scoped_session):
         connection = cast("AsyncSession", connection())
     return await connection.run_sync(function)
 
 
 def run(execute: Execute, steps: Steps[T]) -> T:
-    """Run steps on a connection that is open."""
+    """Run steps on an open connection."""
     try:
         statement = next(steps)
         while True:
@@ -263,12 +263,12 @@ async def _run_async(fetch: Fetch, steps: Steps[T]) -> T:
 
 
 def _throw(steps: Steps[Any], error: BaseException) -> Statement:
-    """Let the steps handle an error; what they do not handle is raised as the driver's own."""
+    """Let the steps handle an error; raise the driver's own where they do not."""
     known = psycopg_error(error) or error
     try:
         return steps.throw(known)
-    except BaseException as left:
-        if left is not known or known is error:
+    except BaseException as unhandled:
+        if unhandled is not known or known is error:
             raise
     raise error
 
@@ -280,10 +280,10 @@ def _refused(connection: object, other: str) -> UnsupportedConnection:
     if asynchronous or isinstance(connection, _SYNC) or is_django(connection):
         called, wait = ("asynchronous", "await ") if asynchronous else ("synchronous", "")
         return UnsupportedConnection(f"a {name} is {called}: call `{wait}{other}(…)` with it")
-    lends = "it lends connections, take one of them: " if _lends(connection) else ""
-    return UnsupportedConnection(f"a {name} cannot be used here: {lends}give it a {_TAKEN}")
+    advice = "it makes connections, use one of them: " if _is_pool(connection) else ""
+    return UnsupportedConnection(f"a {name} cannot be used here: {advice}give it a {_SUPPORTED}")
 
 
-def _lends(connection: object) -> bool:
-    """Return whether it is an engine or a pool."""
+def _is_pool(connection: object) -> bool:
+    """Return whether the object is an engine or a pool."""
     return any(callable(getattr(connection, name, None)) for name in ("connect", "acquire", "getconn"))

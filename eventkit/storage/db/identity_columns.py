@@ -1,8 +1,8 @@
-"""The identity columns: what is wrong with those that numbers are drawn from, and the statement that mends it.
+"""Checks the identity columns, and names the statement that repairs each problem.
 
 A restore, logical replication or a copy of rows can leave an identity behind its column's highest number. Positions
-would then collide, and two projections could share a generation, and with it their checkpoints. Roles need not see all
-tables: what a session may not read it does not check.
+would then collide, and two projections could share a generation, and with it their checkpoints. A session checks only
+the tables that its role may read.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ _FOUND = """select t.name, t.col, s.seqcache, s.seqincrement, s.seqcycle,
        and d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
   left join pg_sequence s on s.seqrelid = d.objid
  order by t.nth"""
-# A statement's snapshot is older than what it reads of a sequence: the rows that it sees had drawn their numbers.
+# A statement reads a sequence later than its snapshot: the rows that it sees have drawn their numbers before.
 _HIGHEST = """select %s::text, (select coalesce(max({column}), 0) from {s}.{table}),
                      (select last_value - (not is_called)::int from {sequence})"""
 
 
 class Identity(NamedTuple):
-    """A column's, as the database has it."""
+    """The identity of a column in the database."""
 
     table: str
     column: str
@@ -39,7 +39,7 @@ class Identity(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A sentence about one column."""
+    """A problem of one column, as a sentence."""
 
     table: str
     column: str
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
 
 
 def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[Problem]:
-    """Return what is wrong with the identities of a schema, of the events' first."""
+    """Return the problems of a schema's identities, that of `events` first."""
     tables, columns = zip(*COLUMNS, strict=True)
     params = {"schema": schema, "tables": list(tables), "columns": list(columns)}
     found = [Identity(*row) for row in connection.execute(_FOUND, params)]
@@ -89,7 +89,7 @@ def _problems(schema: str, item: Identity, numbers: tuple[int, int | None]) -> I
     if item.increment != 1:
         yield problem(f"the identity of {name} has an increment of {item.increment}: run `{alter} set increment by 1`")
     if item.cycles:
-        yield problem(f"the identity of {name} starts again when it is through: run `{alter} set no cycle`")
+        yield problem(f"the identity of {name} restarts at its end, and numbers repeat: run `{alter} set no cycle`")
     if last is not None and last < highest:
         yield problem(
             f"the identity of {name} is at {last}, behind the highest {item.column} {highest}: "

@@ -1,4 +1,4 @@
-"""Reads our statements' rows in one way, whatever loaders or codecs a service has registered for its connection."""
+"""Reads rows with psycopg's default loaders, although a service may have registered others for its connection."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -11,7 +11,7 @@ from psycopg.pq import Format
 
 Row = tuple[Any, ...]
 
-_KINDS: dict[int, Callable[[Any], Any]] = {  # of our statements' results, by PostgreSQL's type
+_KINDS: dict[int, Callable[[Any], Any]] = {  # of statement results, by PostgreSQL's type
     16: lambda value: value in (True, "t"),
     20: int,
     21: int,
@@ -21,7 +21,7 @@ _KINDS: dict[int, Callable[[Any], Any]] = {  # of our statements' results, by Po
 
 
 class _Plain:
-    """How psycopg reads and writes values where nobody has registered anything."""
+    """psycopg's default loaders and dumpers."""
 
     connection = None
     adapters = AdaptersMap(types=psycopg.adapters.types)
@@ -32,7 +32,7 @@ _PLAIN = _Plain.adapters
 
 
 def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
-    """Read numbers and text as psycopg does by itself, whatever the caller has registered for the connection."""
+    """Set psycopg's default loaders on a cursor for numbers and text that the caller has changed."""
     for oid in changed_types(cursor.adapters):
         loader = _PLAIN.get_loader(oid, Format.TEXT)
         if loader is not None:
@@ -40,12 +40,12 @@ def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> Non
 
 
 def changed_types(adapters: AdaptersMap) -> list[int]:
-    """Return the types, of those that our statements return, that the caller has made to be read in another way."""
+    """Return the types in the results of eventkit's statements that the caller has registered another loader for."""
     return [oid for oid in _KINDS if adapters.get_loader(oid, Format.TEXT) is not _PLAIN.get_loader(oid, Format.TEXT)]
 
 
 def plain_rows(result: sqlalchemy.CursorResult[Any]) -> list[Row]:
-    """Return rows that a driver has read already, with numbers and text as Python's own."""
+    """Return rows that a driver has already loaded, with numbers and text as Python's own."""
     columns = cast("Sequence[Sequence[Any]]", result.cursor.description)
     kinds = [_KINDS.get(column[1]) for column in columns]
     return [

@@ -1,7 +1,7 @@
-"""What a session must be before the relay or a projector may trust it: on a primary, not shared, with our tables.
+"""Checks a session before the relay or a projector uses it: on a primary, not shared, with this version's tables.
 
 Each refusal is one sentence with the values in it. Identities must be ahead of their columns, and that of `events` must
-have no cache: a session that draws positions ahead would hand them out of order.
+have no cache: a session that draws positions ahead would use them out of order.
 """
 
 import logging
@@ -17,7 +17,7 @@ from eventkit.storage.tables import REVISIONS, VERSION_TABLE
 logger = logging.getLogger("eventkit.storage")
 
 OLDEST_RELEASE = 15
-_told: set[str] = set()
+_warned: set[str] = set()
 
 Another = Callable[[], psycopg.Connection[Any]]
 """Opens one more session at the same address."""
@@ -27,13 +27,13 @@ _SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::
 
 
 def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: bool = False) -> None:
-    """Refuse a session that would lose or reorder events, and tables that this code does not know."""
+    """Refuse a session that would lose or reorder events, and tables of another version."""
     with connection.transaction():
         _check_server(connection, schema)
         for problem in identity_problems(connection, schema):
             if (problem.table, problem.column) != GENERATIONS or not problem.is_behind:
                 raise SchemaMismatch(problem.sentence)
-            _tell(f"{problem.sentence}; until then a new projection or rebuild draws again and again")
+            _warn_once(f"{problem.sentence}; until then a new projection or rebuild draws again and again")
     if shared:
         raise NotPrimary(
             f"{connection.info.host}:{connection.info.port} is a pooler that shares sessions between its clients "
@@ -42,10 +42,10 @@ def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: b
         )
 
 
-def _tell(sentence: str) -> None:
+def _warn_once(sentence: str) -> None:
     """Warn once in this process, however many sessions it opens."""
-    if sentence not in _told:
-        _told.add(sentence)
+    if sentence not in _warned:
+        _warned.add(sentence)
         logger.warning("%s", sentence)
 
 
@@ -54,22 +54,20 @@ def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
     row = connection.execute(_SERVER, {"events": f'"{schema}".events'}).fetchone()
     recovering, release, has_events, database = row or (True, 0, False, "")
     if recovering:
-        raise NotPrimary(
-            f"the server of {database!r} is a standby: eventkit works on the primary alone; correct the URL"
-        )
+        raise NotPrimary(f"the server of {database!r} is a standby: eventkit needs the primary; correct the URL")
     if release < OLDEST_RELEASE:
         raise SchemaMismatch(f"PostgreSQL {release} is too old: eventkit needs {OLDEST_RELEASE} or later")
     if not has_events:
         raise SchemaMismatch(
             f"database {database!r} has no eventkit tables in schema {schema!r}: run `eventkit db upgrade`"
         )
-    at = revisions(connection, schema)  # none where a service's own alembic has run our migrations
+    at = revisions(connection, schema)  # none where a service's own alembic has run eventkit's migrations
     if at and (problem := revision_problem(schema, at)):
         raise SchemaMismatch(problem)
 
 
 def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Return what the version table of our own says, nothing where there is none."""
+    """Return the revisions in eventkit's version table; an empty list where there is no such table."""
     there = connection.execute("select to_regclass(%s) is not null", [f'"{schema}".{VERSION_TABLE}']).fetchone()
     if there != (True,):
         return []
@@ -78,7 +76,7 @@ def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
 
 
 def revision_problem(schema: str, present: list[str]) -> str | None:
-    """Say what is wrong with the revisions that a database has, if anything."""
+    """Return the problem with a database's revisions as a sentence; None where there is none."""
     unknown = [revision for revision in present if revision not in REVISIONS]
     if unknown:
         return (
@@ -92,7 +90,7 @@ def revision_problem(schema: str, present: list[str]) -> str | None:
 
 
 def is_shared(connection: psycopg.Connection[Any], another: Another) -> bool:
-    """Return whether a pooler lends the server process of this session to a second one that is there beside it."""
+    """Return whether a pooler gives two open sessions one server process."""
     if (pid := _pid(connection)) == connection.info.backend_pid:
         return False
     with another() as second, second.transaction():

@@ -1,9 +1,9 @@
-"""The settings of our own sessions: every one that a role, a database, a server or the environment may have changed.
+"""The settings of eventkit's own sessions: all that a role, a database, a server or the environment may have changed.
 
-They are sent twice. With the connection's start, because a time limit of a role could end the session before its first
-statement; and by a statement after it, because PGTZ and PGDATESTYLE are applied later and a pooler may drop them. The
-search path stays that of the role or the URL, which finds the tables of read models; only `pg_catalog` comes first.
-`synchronous_commit` is raised to `on` and never lowered. A caller's session is not touched.
+They are sent twice: at the connection's start, because a time limit of a role could end the session before its first
+statement; and by a statement after it, because PGTZ and PGDATESTYLE are applied later and a pooler may drop settings.
+The search path of the role or the URL stays, because it finds the tables of read models; only `pg_catalog` comes first.
+`synchronous_commit` is raised to `on` and never lowered. A caller's session is not changed.
 """
 
 import logging
@@ -17,7 +17,7 @@ from eventkit.errors import SchemaMismatch
 
 logger = logging.getLogger("eventkit.session")
 
-# In force from the first moment on: each of these could end a session or its first statement.
+# Set at the start, because each of these could end a session or its first statement.
 STARTING = {
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -57,15 +57,15 @@ SETTINGS = {
     "client_min_messages": "notice",
     "plan_cache_mode": "auto",
     "jit": "off",
-    # A machine that lost its power holds its locks until the server notices: within ten seconds, not two hours.
+    # A client machine that lost its power holds its locks until the server notices: in ten seconds, not two hours.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "5",
     "tcp_user_timeout": "10000",
 }
 
-# Only what differs: a role without the right may not even repeat `session_replication_role`. The switches of the
-# planner are those that this release has.
+# Only settings that differ: without the right, a role may not even repeat the value of `session_replication_role`. The
+# planner's switches are those of the server's release.
 _APPLY = """select pg_catalog.set_config(name, value, false)
   from unnest(%(names)s::text[], %(values)s::text[]) s(name, value)
  where pg_catalog.current_setting(name, true) is distinct from value
@@ -77,18 +77,18 @@ union all
 select pg_catalog.set_config(name, boot_val, false) from pg_catalog.pg_settings
  where name like 'enable\\_%%' and setting <> boot_val and name <> all(%(names)s::text[])"""
 
-# What was set for the role or the database, with the more particular last, as PostgreSQL applies it.
+# The settings of the role and the database, the more specific one last, as PostgreSQL applies them.
 _STORED = """select setting from pg_catalog.pg_db_role_setting r, pg_catalog.unnest(r.setconfig) setting
  where setdatabase in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))
    and setrole in (0, (select oid from pg_catalog.pg_roles where rolname = session_user))
  order by setrole <> 0, setdatabase <> 0"""
 
 _ESCAPED_SPACE = "\\ "
-_told: set[frozenset[str]] = set()
+_reported: set[frozenset[str]] = set()
 
 
 def starting_options(given: str | None, server_version: int = 0) -> str:
-    """Return `options` for the connection's start: what the URL or PGOPTIONS gives, then ours, which wins."""
+    """Return `options` for the connection's start: those of the URL or PGOPTIONS, then eventkit's, which win."""
     before = given if given is not None else _from_environment()
     ours = {**STARTING, **(TRANSACTION_LIMIT if server_version >= TRANSACTION_LIMIT_SINCE else {})}
     switches = [f"-c {name}={value.replace(' ', _ESCAPED_SPACE)}" for name, value in ours.items()]
@@ -96,17 +96,17 @@ def starting_options(given: str | None, server_version: int = 0) -> str:
 
 
 def apply(connection: psycopg.Connection[Any], options: Mapping[str, str]) -> None:
-    """Set everything of ours, and `options` over it, on an autocommit connection; say what of the role's gave way."""
+    """Apply eventkit's settings and `options`, on an autocommit connection; log overruled settings of the role."""
     _refuse_encoding(connection)
     wanted = {**SETTINGS, **options}
-    if path := _without_catalog(connection):  # first of all: it may lead our own statements astray
+    if path := _without_catalog(connection):  # first: it may resolve names in the next statements wrongly
         connection.execute("select pg_catalog.set_config('search_path', %s, false)", [path])
     connection.execute(_APPLY, {"names": list(wanted), "values": list(wanted.values())})
-    _tell(connection, wanted)
+    _report_overruled(connection, wanted)
 
 
 def stored_settings(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    """Return what was set for this role and this database (`alter role … set`), by name."""
+    """Return the settings of this role and this database (`alter role … set`), by name."""
     pairs = (setting.partition("=") for (setting,) in connection.execute(_STORED).fetchall())
     return {name: value for name, _, value in pairs}
 
@@ -121,24 +121,24 @@ def _refuse_encoding(connection: psycopg.Connection[Any]) -> None:
 
 
 def _without_catalog(connection: psycopg.Connection[Any]) -> str | None:
-    """Return a search path without `pg_catalog`, which then comes first; None where it is not named anyway."""
+    """Return the search path without `pg_catalog`, which PostgreSQL then searches first; None where it is not named."""
     row = connection.execute("show search_path").fetchone()
     names = [name.strip() for name in (row[0] if row else "").split(",")]
     kept = [name for name in names if name.strip('"') != "pg_catalog"]
     return None if kept == names else ", ".join(kept) or '""'
 
 
-def _tell(connection: psycopg.Connection[Any], wanted: Mapping[str, str]) -> None:
-    """Name, once a process, each time limit or mode of the role or the database that does not hold here."""
+def _report_overruled(connection: psycopg.Connection[Any], wanted: Mapping[str, str]) -> None:
+    """Log, once a process, the time limits and modes of the role or the database that eventkit's settings overrule."""
     stored = stored_settings(connection)
     limits = {name: wanted[name] for name in (STARTING | TRANSACTION_LIMIT) if name in stored}
     overruled = frozenset(f"{name} = {stored[name]}" for name, ours in limits.items() if stored[name] != ours)
-    if overruled and overruled not in _told:
-        _told.add(overruled)
+    if overruled and overruled not in _reported:
+        _reported.add(overruled)
         logger.info("%s: set for the role or the database, not in force here", ", ".join(sorted(overruled)))
 
 
 def _from_environment() -> str:
-    """Return PGOPTIONS as libpq would take it."""
+    """Return PGOPTIONS as libpq reads it."""
     found = next((option.val for option in Conninfo.get_defaults() if option.keyword == b"options"), None)
     return found.decode() if found else ""

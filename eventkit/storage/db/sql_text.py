@@ -1,6 +1,6 @@
-"""Identifiers as text for statements that have parameters."""
+"""Quotes identifiers for statements that have parameters."""
 
 
 def quoted(schema: str) -> str:
-    """Quote an identifier for a statement with parameters."""
+    """Return a schema's name quoted, as the `{s}` of a statement with parameters."""
     return '"' + schema.replace('"', '""').replace("%", "%%") + '"'

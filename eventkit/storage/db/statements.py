@@ -1,4 +1,4 @@
-"""How a statement runs on each kind of connection; rows come back as tuples of Python's own numbers and text."""
+"""Runs a statement on each kind of connection; rows are tuples of Python's own numbers and text."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
@@ -18,17 +18,17 @@ Fetch = Callable[[str, dict[str, Any] | None], Awaitable[list[Row]]]
 
 
 def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
-    """Run statements on a connection of psycopg's."""
+    """Return a function that runs statements on a connection of psycopg."""
 
     def execute(text: str, params: Params) -> list[Row]:
-        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever factories the connection has
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # not the connection's own factories
         plain_loaders(cursor)
         cursor.execute(text, params)
         result = cursor.pgresult  # none yet in a pipeline
         if result is not None and result.status == ExecStatus.COMMAND_OK:
             return []
         try:
-            return cursor.fetchall()  # in a pipeline it waits for the answer, which `description` would not
+            return cursor.fetchall()  # in a pipeline this waits for the result, `description` would not
         except psycopg.ProgrammingError as error:
             return _no_rows(error)
 
@@ -36,7 +36,7 @@ def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
 
 
 def on_psycopg_async(connection: psycopg.AsyncConnection[Any]) -> Fetch:
-    """Run statements on an asynchronous connection of psycopg's."""
+    """Return a function that runs statements on an asynchronous connection of psycopg."""
 
     async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
         cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
@@ -51,14 +51,14 @@ def on_psycopg_async(connection: psycopg.AsyncConnection[Any]) -> Fetch:
 
 
 def _no_rows(error: psycopg.ProgrammingError) -> list[Row]:
-    """Return no rows where the statement was one that has none; raise what is an error of the server's."""
+    """Return no rows for a statement that returns none; raise an error of the server."""
     if error.sqlstate is None and type(error) is psycopg.ProgrammingError:
         return []
     raise error
 
 
 def on_asyncpg(connection: AsyncpgConnection) -> Fetch:
-    """Run statements on a connection of asyncpg's."""
+    """Return a function that runs statements on a connection of asyncpg."""
 
     async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
         return await asyncpg_statements.fetch(connection, text, params)
@@ -67,7 +67,7 @@ def on_asyncpg(connection: AsyncpgConnection) -> Fetch:
 
 
 def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
-    """Run statements on a connection of SQLAlchemy's over psycopg."""
+    """Return a function that runs statements on a connection of SQLAlchemy over psycopg."""
     changed = changed_types(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
 
     def execute(text: str, params: Params) -> list[Row]:
@@ -76,7 +76,7 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
             return []
         if changed and isinstance(result.cursor, psycopg.Cursor):
             plain_loaders(result.cursor)
-        elif changed:  # of an asynchronous connection: its rows were read already
+        elif changed:  # an asynchronous connection has loaded its rows already
             return plain_rows(result)
         return [tuple(row) for row in result]
 
@@ -84,7 +84,7 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
 
 
 def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
-    """Run statements on a connection of SQLAlchemy's over asyncpg."""
+    """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
 
     def execute(text: str, params: Params) -> list[Row]:
         if isinstance(params, Mapping):

@@ -1,23 +1,23 @@
-"""How anything that came over the wire is filed: as text that PostgreSQL takes, under a name that an index takes."""
+"""Makes text from a message storable: text that PostgreSQL accepts, a name that fits into an index."""
 
 import hashlib
 
-LONGEST = 1_000  # bytes of a name: with the columns beside it, an index entry stays below the 2,704 bytes of a btree
-_SURELY_SHORT = LONGEST // 4  # characters
-_BEGINNING = 100  # characters of a name that is cut
+MAX_NAME_BYTES = 1_000  # with the columns beside it, an index entry stays below the 2,704 bytes of a btree
+_ALWAYS_SHORT = MAX_NAME_BYTES // 4  # characters
+_KEPT_PREFIX = 100  # characters of a name that is cut
 
 
 def plain_text(text: str) -> str:
-    """Return a text without what PostgreSQL and UTF-8 do not take: NUL and lone surrogates."""
+    """Return a text with NUL and lone surrogates replaced, which PostgreSQL and UTF-8 do not accept."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def file_name(text: str) -> str:
-    """Return a text as a name: itself, or its beginning and a digest where it is too long or has to be changed."""
-    if len(text) <= _SURELY_SHORT and text.isprintable():
+    """Return a text as a name: unchanged, or its beginning and a digest where it is too long or not storable."""
+    if len(text) <= _ALWAYS_SHORT and text.isprintable():
         return text
     plain = plain_text(text)
-    if plain == text and len(text.encode()) <= LONGEST:
+    if plain == text and len(text.encode()) <= MAX_NAME_BYTES:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return f"{plain[:_BEGINNING]}... sha256:{digest}"
+    return f"{plain[:_KEPT_PREFIX]}... sha256:{digest}"

@@ -1,9 +1,9 @@
-"""The append statement and what its outcome means: one statement, one round trip, for any number of events and streams.
+"""Runs the append statement and maps its outcome: one statement, one round trip, any number of events and streams.
 
-It locks the stream rows in order of name and raises their versions, inserts the events, then their outbox rows. A
-stream's row is locked before its positions are drawn, so within a stream the order of positions is the order of
-versions: the relay leans on that. The steps are written once, for sync and async: a generator that yields statements
-and receives rows; `eventkit.storage.db.execute` runs it.
+The statement locks the stream rows in order of name and raises their versions, inserts the events, then their outbox
+rows. It locks a stream's row before it draws positions. So within a stream the order of positions is the order of
+versions, and the relay depends on that. Sync and async share the steps: a generator that yields statements and
+receives rows. `eventkit.storage.db.execute` runs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ from eventkit.storage.events.decision import (
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy import Encryption
 
-_SHOWN = 5  # streams of a call that an error names
+_MAX_STREAMS_SHOWN = 5  # in an error
 
 
 class Expected(Enum):
-    """What a stream may be expected to be, besides a version."""
+    """The expectations of a stream besides a version."""
 
     ANY = "any version"
     NO_STREAM = "no stream"
@@ -63,7 +63,7 @@ class Append:
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """Where events went: the version and the position of the last, the ids of all."""
+    """Appended events: the version and the position of the last one, and the ids of all."""
 
     stream: StreamId
     version: int
@@ -72,19 +72,19 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
 
 class Call(NamedTuple):
-    """What is to be appended, and under which conditions.
+    """Entries to append, and the conditions.
 
-    `repeatable` says that the ids are the caller's and may be there already. Entries without events are guards.
+    `repeatable` says that the caller gave the ids, so the events may exist already. Entries without events are guards.
     """
 
     entries: list[Entry]
     repeatable: bool = False
     decision: Decision | None = None
-    params: Mapping[str, Any] = MappingProxyType({})  # of what the statement does besides
+    params: Mapping[str, Any] = MappingProxyType({})  # of inline projections
 
 
 class Written(NamedTuple):
-    """Where events went, and the rows of the statement; none where an earlier call with the same ids wrote them."""
+    """Appended events and the statement's rows; no rows where an earlier call with the same ids wrote the events."""
 
     appended: list[Appended]
     rows: list[Row]
@@ -93,8 +93,8 @@ class Written(NamedTuple):
 def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encryption) -> Steps[Written]:
     """Append to streams, all or nothing.
 
-    A savepoint stands around what may have to be taken back: several expectations, or ids. That is three round trips
-    instead of one. Tags are locked before it, so that their locks outlast a conflict.
+    A call with several expectations, or with ids, may have to be undone: it runs inside a savepoint, in three round
+    trips instead of one. Tags are locked before the savepoint, so their locks outlast a conflict.
     """
     entries = call.entries
     try:
@@ -106,7 +106,7 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
         call = call._replace(entries=entries)
         write = _write(sql, topics, call)
         if call.repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
-            return (yield from _taken_back(sql, write, call))
+            return (yield from _write_in_savepoint(sql, write, call))
         rows = yield from write
         if call.decision is not None and is_changed(rows):
             raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
@@ -118,7 +118,7 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
 
 
 def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
-    """Write what is as expected; a row for each stream, none where a single one is not."""
+    """Run the statement; return a row for each stream that was as expected."""
     entries, decision = call.entries, call.decision
     tagged = decision is not None or bool(tags_of(entries))
 
@@ -136,19 +136,19 @@ def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
     return rows
 
 
-def _taken_back(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
-    """Append behind a savepoint, and go back to it where something is not as expected."""
+def _write_in_savepoint(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
+    """Append inside a savepoint, and roll back to it where a stream is not as expected."""
     yield sql.savepoint, None
     try:
-        return (yield from _judged(sql, write, call))
-    except INTERRUPTED:  # the caller may go on, and commit: a part of the call must not be there
-        with suppress(Exception):  # SQLAlchemy has thrown the connection away: nothing of it can be committed
+        return (yield from _write_checked(sql, write, call))
+    except INTERRUPTED:  # the caller may continue and commit: no part of the call may remain
+        with suppress(Exception):  # SQLAlchemy has dropped the connection: nothing on it can be committed
             yield sql.rollback, None
             yield sql.release, None
         raise
 
 
-def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
+def _write_checked(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
     entries, repeatable = call.entries, call.repeatable
     rows: list[Row] = []
     duplicate: Exception | None = None
@@ -170,7 +170,7 @@ def _judged(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:
         raise duplicate
     if call.decision is not None and changed:
         raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
-    if len(entries) > 1:  # the rows were locked and all came back: these are the versions
+    if len(entries) > 1:  # the statement locked all rows and returned them: these are the versions
         raise _conflict(wrong[0], [(stream, version - _count(entries, stream)) for stream, version, *_ in rows])
     raise _conflict(wrong[0], (yield sql.versions, _names(entries)))
 
@@ -210,12 +210,12 @@ def _unexpected(entries: list[Entry], rows: list[Row]) -> list[Entry]:
 def _conflict(entry: Entry, versions: list[Row]) -> ConcurrencyError:
     actual: int | None = next((version for stream, version in versions if stream == entry.stream), 0)
     if actual == entry.expected:
-        actual = None  # it came there since the statement
+        actual = None  # it reached this version after the statement
     return ConcurrencyError(entry.stream, entry.expected or 0, actual)
 
 
 def _repeated(entries: list[Entry], known: list[Row]) -> list[Appended]:
-    """Return what an earlier call with the same ids did, if this is the same call."""
+    """Return the result of an earlier call with the same ids; raise DuplicateEventId if that call was another one."""
     places = {event_id: (stream, version, position) for event_id, stream, version, position in known}
     entries = [entry for entry in entries if entry.events]
     for entry in entries:
@@ -233,7 +233,7 @@ def _elsewhere(entry: Entry, event_id: UUID, version: int, places: dict[str, tup
     wanted = f"as version {version} of" if version else "in"
     return (
         f"event {event_id} was to be written {wanted} {entry.stream!r}, but of this call's ids {there}: "
-        "nothing was written; an id names one event for ever"
+        "nothing was written; an id belongs to one event for ever, so give new events new ids"
     )
 
 
@@ -247,7 +247,7 @@ def cause(error: psycopg.Error | DBAPIError) -> BaseException | None:
 
 
 def fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
-    """Raise our error for what append knows; a timeout that the caller has set stays as it is."""
+    """Raise eventkit's error for a driver's; a lock or statement timeout that the caller set is raised unchanged."""
     match cause(error):
         case errors.SerializationFailure():
             expected = entries[0].expected if len(entries) == 1 else None
@@ -255,16 +255,16 @@ def fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
         case errors.DeadlockDetected():
             raise AppendDeadlock(
                 f"PostgreSQL ended this transaction to resolve a deadlock while it appended to {_shown(entries)}: roll "
-                "back and retry it whole; transactions that change the same rows and append do not deadlock if all of "
-                "them do it in one order"
+                "back and retry the whole transaction; transactions that change the same rows and append do not "
+                "deadlock if all of them use one order"
             ) from error
         case errors.UniqueViolation(diag=diag) if diag.constraint_name == "events_id_key":
             raise DuplicateEventId(
-                f"an event id of this call is in the store already: {diag.message_detail}"
+                f"an event id of this call is already in the store: {diag.message_detail}"
             ) from error
         case errors.UniqueViolation(diag=diag) if diag.constraint_name == "events_stream_version_key":
             raise StorageError(
-                f"tables streams and events disagree about {_shown(entries)}, which only a change by hand can do: "
+                f"tables streams and events disagree about {_shown(entries)}, which only a manual change can cause: "
                 f"{diag.message_detail}"
             ) from error
         case errors.CheckViolation(diag=diag) if diag.constraint_name == "streams_closed_check":
@@ -280,5 +280,6 @@ def fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
 
 
 def _shown(entries: list[Entry]) -> str:
-    more = len(entries) - _SHOWN
-    return ", ".join(entry.stream for entry in entries[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(entries) - _MAX_STREAMS_SHOWN
+    named = ", ".join(entry.stream for entry in entries[:_MAX_STREAMS_SHOWN])
+    return named + (f" and {more} more" if more > 0 else "")

@@ -1,14 +1,14 @@
-"""The append statement and its parameters, for one event or many, for each way of expecting a stream.
+"""The append statement and its parameters: for one event or many, for each kind of expected version.
 
     s: lock or create the stream rows, raise version   e: insert the events, in order   o: their outbox rows   return
 
-Where a stream is not as expected, `s` is empty and so is everything after it. Three kinds of `s`, in this order: any
-version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an upsert would
-write version 1 to a stream that does not exist).
+Where a stream is not as expected, `s` returns no row, and nothing after it is written. There are three kinds of `s`, in
+this order: any version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an
+upsert would write version 1 to a stream that does not exist).
 
-A guard is an entry without events: its stream's row is locked with the others, in the same order, and its version
-comes back as it was. The row is updated, not only locked: a caller under REPEATABLE READ then gets its 40001. The
-guard of a missing stream leaves a row at version 0, which an append that expects no stream takes as a version.
+A guard is an entry without events. Its stream's row is locked with the others, in the same order, and its version is
+returned unchanged. The row is updated, not only locked: a caller under REPEATABLE READ then gets its 40001. The guard
+of a missing stream leaves a row at version 0, and an append that expects no stream accepts that row.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -18,12 +18,12 @@ from eventkit.storage.db import Statement, plain_array, quoted, text_array
 from eventkit.storage.entry import Entry
 from eventkit.storage.tables import SHARDS
 
-# The caller's commit must be durable before the relay may see it; never lowered from remote_apply. It stands in the
-# outermost select, for a CTE that nothing reads is never run.
+# The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The expression is in
+# the outermost select, because PostgreSQL does not run a CTE that no other part of the statement reads.
 _DURABLE = """case when current_setting('synchronous_commit') in ('off', 'local')
             then set_config('synchronous_commit', 'on', true) end"""
 
-# As the relay reads and sends it: jsonb writes numbers without exponents.
+# The size that the relay reads and sends: jsonb writes numbers without exponents.
 _BYTES = "octet_length(data::text) + octet_length(metadata::text) as bytes"
 
 _ONE = """with s as (
@@ -50,8 +50,8 @@ _ONE_LOCKS = (
    where t.stream = %(stream)s::text and t.version = %(expected)s::int""",
 )
 
-# `order by ord` is part of the promise: without it a join hands the events over, and they draw their positions, in any
-# order. The stream rows are locked in the same order by every call, so two calls cannot deadlock.
+# `order by ord` is necessary: without it the join returns the events in any order, and they draw their positions in
+# that order. Every call locks the stream rows in the same order, so two calls cannot deadlock.
 _MANY = """with w as materialized (
   select * from unnest(%(streams)s::text[], %(counts)s::int[], %(topics)s::text[], %(shards)s::smallint[])
     with ordinality w(stream, n, topic, shard, nth)
@@ -95,7 +95,7 @@ ANY_VERSION, NEW_STREAM, AT_VERSION = range(3)  # the kinds of lock
 
 
 class SourceTopics(Protocol):
-    """The part of a catalog that writing needs."""
+    """The part of a catalog that an append needs."""
 
     name: str
     has_personal: bool
@@ -105,16 +105,16 @@ class SourceTopics(Protocol):
 
 
 class SqlParts(NamedTuple):
-    """What an append by tags, or one that projections follow, adds to the statement."""
+    """The SQL that tags, a decision or inline projections add to the append statement."""
 
-    before: str = ""  # CTEs ahead of the locks of streams
-    source: str = ""  # what these locks read first
-    only: str = "true"  # the condition under which anything is written
-    event: str = ""  # what is returned of each event besides its place
-    then: str = ""  # CTEs behind the events
-    columns: str = ""  # more columns; then there is a row for each event
-    joins: str = ""  # where these come from
-    end: str = ""  # more rows
+    before: str = ""  # CTEs before the one that locks streams
+    source: str = ""  # more sources of that CTE, read before it locks
+    only: str = "true"  # the condition for writing at all
+    event: str = ""  # more columns that the insert of events returns
+    then: str = ""  # CTEs after the events
+    columns: str = ""  # more columns of the result, which then has a row for each event
+    joins: str = ""  # the sources of these columns
+    end: str = ""  # more rows of the result
 
 
 NO_PARTS = SqlParts()
@@ -142,8 +142,7 @@ class AppendSql:
     unique_id = "events_id_key"
 
     def __init__(self, schema: str, *, one: SqlParts = NO_PARTS, many: SqlParts = NO_PARTS) -> None:
-        """Quote the schema's name; `one` and `many` are added to the statements for one event and for several."""
-        s = quoted(schema)
+        s = quoted(schema)  # `one` and `many` are added to the statements for one event and for several
         self.one = tuple(one_sql(s, lock, one) for lock in _ONE_LOCKS)
         self.many = tuple(many_sql(s, lock, many) for lock in MANY_LOCKS)
         self.many_any = self.many[0]
@@ -184,7 +183,7 @@ def _one(topics: SourceTopics, entry: Entry) -> dict[str, Any]:
     }
 
 
-# Array literals of our own: psycopg's lists take 14 µs for each JSON text, these 0.3.
+# Array literals, not lists: psycopg takes 14 µs for each JSON text of a list, a literal takes 0.3 µs.
 def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
     """Return the parameters of the statement for any number of events."""
     rows = [

@@ -1,7 +1,7 @@
-"""The event store read stream by stream: which streams there are, at which version, and their events by version.
+"""Reads the event store stream by stream: the streams, their versions, and their events by version.
 
-What a snapshot shows of one stream is a prefix of it, so reading up to `streams.version` misses nothing of it, whatever
-is still open; positions play no part. Called by rebuilds and by whoever asks how far behind a projection is.
+A snapshot shows a prefix of each stream. So reading up to `streams.version` misses no event of that prefix, also while
+transactions are open, and positions do not matter. Called by rebuilds and by commands that compute a projection's lag.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
 
 _OF = "(cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"
 _TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _OF
-# By the primary key; a part's streams are those of a hash, so that no two workers ever have the same stream.
+# By the primary key; a part is chosen by a hash of the stream, so no two workers have the same stream.
 _PAGE = f"""select stream, version from {{s}}.streams
             where {_OF} and stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
             order by stream limit %(limit)s"""
@@ -45,7 +45,7 @@ _NEWEST = """select position, stream, version, extract(epoch from clock_timestam
 
 
 class Newest(NamedTuple):
-    """An event, without what it says, and its age in seconds."""
+    """An event without its data, and its age in seconds."""
 
     position: int
     stream: str
@@ -72,23 +72,22 @@ class StreamLog:
     """The store's streams, of some categories or all, over one autocommit connection to its primary."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, categories: Sequence[str] = ()) -> None:
-        """Read with the connection, which is used by one thread."""
         self._categories = list(categories)
-        self._connection = connection
+        self._connection = connection  # used by one thread
         self._cursor = connection.cursor(binary=True)
         self._schema = f'"{schema}"'
 
     def total(self) -> int:
-        """Return how many events the streams have."""
+        """Return the number of events of the streams."""
         row = self._cursor.execute(self._sql(_TOTAL), {"categories": self._categories}).fetchone()
         return int(row[0]) if row else 0
 
     def versions(self, streams: Sequence[str]) -> dict[str, int]:
-        """Return the version of each of these streams that is there."""
+        """Return the versions of these streams, without those that do not exist."""
         return dict(self._cursor.execute(self._sql(_VERSIONS), (list(streams),)).fetchall())
 
     def has_more_than(self, count: int) -> bool:
-        """Whether there are more streams than so many."""
+        """Whether there are more than `count` streams; it counts no further."""
         row = self._cursor.execute(self._sql(_SOME), (count + 1,)).fetchone()
         return bool(row and row[0] > count)
 
@@ -113,7 +112,7 @@ class StreamLog:
         return self._cursor.execute(statement, (streams, *bounds, max_bytes), prepare=True).fetchall()
 
     def age(self, next_events: Sequence[tuple[str, int]]) -> float | None:
-        """Return for how many seconds the oldest of these events, by stream and version, has been recorded."""
+        """Return the age in seconds of the oldest of these events, given by stream and version."""
         params = (text_array([e[0] for e in next_events]), plain_array([e[1] for e in next_events]))
         row = self._cursor.execute(self._sql(_OLDEST), params).fetchone()
         return float(row[0]) if row and row[0] is not None else None

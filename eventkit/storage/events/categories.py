@@ -1,9 +1,8 @@
-"""The categories of streams that an event store has, and whose events they are: what a projector subscribes to.
+"""Lists the categories of streams that an event store has, with the source of their events, and the relay's topics.
 
-And, for a look at their settings, the topics that a relay sends to.
-
-A loose scan over the events' index on (stream, version): one step a category, however many streams there are. Of a
-category whose events were all pruned the record of prunings tells.
+A projector subscribes to categories; preflight checks the settings of topics. The list of categories is a loose scan
+over the events' index on (stream, version): one step a category, however many streams there are. A category whose
+events were all pruned is found in the record of prunings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from eventkit.storage.db import database_errors
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
             where e.stream >= %s order by e.stream, e.version limit 1"""
-# The oldest rows tell the topics that a catalog has named otherwise; where nothing waits, those are not known.
+# A catalog may name a category's topic; such a topic is known only from outbox rows or from `topics`.
 _PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
 _SENT = "select topic from {s}.topics"
 _RECORD = "insert into {s}.topics (topic) values (%s) on conflict do nothing"
@@ -27,7 +26,7 @@ _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 
 def stored_categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
-    """Yield each category once, with the source of the first event that there is, or was."""
+    """Yield each category once, with the source of its first event, or of its first pruning."""
     statement = _NEXT.format(s=f'"{schema}"').encode()
     above = ""
     seen: set[str] = set()
@@ -43,13 +42,13 @@ def stored_categories(connection: psycopg.Connection[Any], schema: str) -> Itera
 
 
 def topics_in_use(connection: psycopg.Connection[Any], schema: str) -> list[str]:
-    """Return the topics that are known, and those that the categories have unless a catalog says otherwise."""
-    usual = {f"{source}.{category}" for category, source in stored_categories(connection, schema)}
-    return sorted(usual | known_topics(connection, schema))
+    """Return the known topics, and the default topic of each category."""
+    defaults = {f"{source}.{category}" for category, source in stored_categories(connection, schema)}
+    return sorted(defaults | known_topics(connection, schema))
 
 
 def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
-    """Return the topics that a relay has sent to, and those of the oldest events that wait for one."""
+    """Return the topics that a relay has sent to, and the topics of the oldest unsent events."""
     with database_errors():
         return {
             topic
@@ -59,14 +58,14 @@ def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
 
 
 def record_held(connection: psycopg.Connection[Any], schema: str, reasons: Mapping[str, str]) -> None:
-    """Note that the relay sends nothing to topics for now, and why, for who looks at the database from outside."""
+    """Record the topics that the relay sends nothing to for now, with the reasons, for status commands."""
     with database_errors():
         for topic, reason in sorted(reasons.items()):
             connection.execute(_RECORD_HELD.format(s=f'"{schema}"').encode(), (topic, reason))
 
 
 def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
-    """Return the topics that the relay held in the last minutes and that the oldest events wait for, and why."""
+    """Return the topics that the relay held in the last ten minutes and that the oldest events need, with reasons."""
     s = f'"{schema}"'
     with database_errors():
         waiting = {topic for (topic,) in connection.execute(_PENDING.format(s=s).encode()).fetchall()}
@@ -75,6 +74,6 @@ def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, s
 
 
 def record_topic(connection: psycopg.Connection[Any], schema: str, topic: str) -> None:
-    """Note that a relay sends to a topic."""
+    """Record that a relay sends to a topic."""
     with database_errors():
         connection.execute(_RECORD.format(s=f'"{schema}"').encode(), (topic,))

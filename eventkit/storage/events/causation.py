@@ -1,12 +1,12 @@
-"""Reads by story: the events of one correlation id, the causes of an event, and what it has caused.
+"""Reads the events of one correlation id, the causes of an event, and its effects.
 
-`CorrelatedPages` reads a correlation id by its index, in order of position. Forwards it passes no position that an open
-transaction could still fill, as `read_all` does: it asks for the highest position and for the holders of the lock on
-`events`. When these are gone, everything up to that position is visible. Where one of them stays open, the reading ends
-before the first missing position. The first event of a story has no correlation id: its own id is that of the story.
+`CorrelatedPages` reads a correlation id by its index, in order of position. Forwards, like `read_all`, it stops before
+a position that an open transaction could still fill: it reads the highest position and the holders of the lock on
+`events`. When these have ended, everything up to that position is visible. While one of them is open, reading ends
+before the first missing position. The first event of a story has no correlation id: its own id is the story's.
 
-A cause is named by `causation_id`. Causes are found by id, effects by an index on `causation_id`. Both indexes are
-partial: an event without metadata has no entry in them.
+An event names its cause by `causation_id`. Causes are found by id, effects by an index on `causation_id`. Both indexes
+are partial: an event without metadata has no entry in them.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from eventkit.storage.events.read import COLUMNS, Chosen, Window, check_gap_proo
 from eventkit.storage.outbox import OTHERS, encoded, split_holders
 from eventkit.storage.privacy import Encryption
 
-_WAITS = 20  # times 10 ms for the appends that are open
+_MAX_WAITS = 20  # of 10 ms, for open appends
 _BEYOND = 2**63 - 1
 
 # Each branch is read in order of position by an index, up to the limit, whatever the statistics say.
@@ -57,7 +57,7 @@ _CAUSES = f"""with recursive chain(depth, cause_of, cause) as (
 select {COLUMNS} from chain join {{s}}.events on id = cause_of
  where not again order by depth desc"""
 
-# PostgreSQL takes rows of the recursion as the limit asks for them: level by level, and no more than that.
+# PostgreSQL runs the recursion only as far as the limit needs: level by level, and no further.
 _TREE = f"""with recursive tree(depth, place, cause_of, parent) as (
   select 0, position, id, null::uuid from {{s}}.events where id = %(id)s::uuid
   union all
@@ -70,7 +70,7 @@ select {COLUMNS}, parent::text from (select * from tree where not again limit %(
 
 
 class Caused(NamedTuple):
-    """An event of a causation tree; `depth` is 0 at the event that was asked for, 1 for what it caused, and so on."""
+    """An event of a causation tree; `depth` is 0 for the event that was asked for, 1 for its effects, and so on."""
 
     depth: int
     envelope: Envelope[Any]
@@ -80,13 +80,12 @@ class StorySql:
     """The statements for one PostgreSQL schema."""
 
     def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
         self._s = quoted(schema)
         self.top, self.first_gap = _TOP.format(s=self._s), _FIRST_GAP.format(s=self._s)
         self.causes, self.tree = _CAUSES.format(s=self._s), _TREE.format(s=self._s)
 
     def page(self, match: str, *, backwards: bool) -> str:
-        """Return the statement that reads a page of a story."""
+        """Return the statement that reads a page of a correlation id's events."""
         return _PAGE.format(s=self._s, match=match, direction="desc" if backwards else "")
 
 
@@ -95,7 +94,7 @@ class CorrelatedPages:
 
     def __init__(self, sql: StorySql, story: str, window: Window, chosen: Chosen, *, backwards: bool) -> None:
         if not story or type(story) is not str:
-            raise InvalidEvent(f"correlation_id={story!r}: give the text that the events of the story have")
+            raise InvalidEvent(f"correlation_id={story!r}: give a text, such as envelope.correlation_id")
         self._sql, self._window, self._backwards = sql, window, backwards
         self._statement = sql.page(chosen.match, backwards=backwards)
         self._params = chosen.params | {"story": story, "first": _uuid(story)}
@@ -103,11 +102,11 @@ class CorrelatedPages:
         self._settled = backwards  # whether no position below `before` can still be filled
         self._top: int | None = None
         self._open: frozenset[str] = frozenset()  # holders that may own a missing position
-        self._waits = _WAITS
+        self._waits = _MAX_WAITS
         self.over = window.limit == 0
 
     def ask(self) -> Statement:
-        """Ask for the end of what is settled, then for pages."""
+        """Return a statement for the end of the settled positions, then statements for pages."""
         if self._settled:
             return self._statement, self._params | numbers(limit=self._window.size, **self._place)
         if self._waits:
@@ -115,7 +114,6 @@ class CorrelatedPages:
         return self._sql.first_gap, numbers(after=self._window.after, top=self._top or 0)
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Return the page."""
         if not self._settled:
             self._settle(rows)
             return []
@@ -126,7 +124,7 @@ class CorrelatedPages:
         return rows
 
     def _settle(self, rows: list[Row]) -> None:
-        if not self._waits:  # somebody stays open: end before the first position that is missing
+        if not self._waits:  # an append is still open: end before the first missing position
             self._place["before"] = rows[0][0] if rows else self._place["before"]
             self._settled = True
             return
@@ -141,7 +139,7 @@ class CorrelatedPages:
 
 
 def causes_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[list[EncodedEvent]]:
-    """Read an event behind the events that led to it, the first cause first; an empty list where it is not there."""
+    """Read an event's causes and the event, the first cause first; an empty list where there is no such event."""
     with database_errors():
         rows = yield sql.causes, {"id": _id(event_id), "limit": _count(limit)}
         events = [encoded(row) for row in rows]
@@ -151,7 +149,7 @@ def causes_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption)
 
 
 def tree_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[list[tuple[int, EncodedEvent]]]:
-    """Read an event and what it has caused, each event followed by its own effects, with their depth."""
+    """Read an event and all its effects, each event followed by its own effects, with their depth."""
     with database_errors():
         rows = yield sql.tree, {"id": _id(event_id), "limit": _count(limit)}
         events = [encoded(row[:-1]) for row in rows]
@@ -182,7 +180,7 @@ def _count(limit: int) -> str:
 
 
 def _uuid(text: str) -> str | None:
-    """Return a story's id as that of its first event; None where it is no event id."""
+    """Return a correlation id as the id of the story's first event; None where it is not a UUID."""
     try:
         return UUID(text).hex
     except ValueError:

@@ -1,13 +1,13 @@
-"""Decides over several entities: reads the events of some tags, and appends only if no other has come since.
+"""Decides over several entities: reads the events of some tags, and appends only if no newer one matches.
 
     decision = store.query(session, QueryItem(tags=["course:c1"]), QueryItem(tags=["student:s9"], types=[Subscribed]))
     ...                                                       # decide, on decision.events
     store.append(session, stream, Subscribed(...), unless_changed=decision)
 
-This is the dynamic consistency boundary, inside the caller's own transaction. A decision remembers, for each tag of its
-query, the last event that it has seen. An append that depends on it locks the tags, then looks above these places. The
-caller's own events count. The locks stay until the transaction ends: asked again after a conflict, about the same tags,
-in the same READ COMMITTED transaction, the decision holds. Events that were pruned are not seen.
+This is the dynamic consistency boundary, inside the caller's own transaction. A decision remembers the last event that
+its query saw of each tag. An append by the decision locks the tags, then checks for matching events above these
+positions. The caller's own events count. The locks stay until the transaction ends. So after a conflict a second query
+of the same tags, in the same READ COMMITTED transaction, stays valid. A query does not see pruned events.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,24 +39,23 @@ class QueryItem:
     types: Sequence[type] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse an item without a tag: nothing could be locked."""
         object.__setattr__(self, "tags", check_tags(self.tags))
         if not self.tags:
             raise InvalidEvent(
-                "QueryItem(tags=[]): an item needs a tag, for a tag is what an append locks; give the events of a rule "
-                'that knows no entity a constant one, such as "invoices"'
+                "QueryItem(tags=[]): an item needs a tag, because an append locks tags; for a rule without an entity, "
+                'give the events a constant tag, such as "invoices"'
             )
 
 
 class Item(NamedTuple):
-    """An item in the words of the tables; a type is its source and its name, on two lines."""
+    """An item as the tables know it; a type is its source and its name, on two lines."""
 
     tags: tuple[str, ...]
     types: tuple[str, ...]
 
 
 def items_of(catalog: Catalog, asked: Sequence[QueryItem], otherwise: Sequence[type] = ()) -> list[Item]:
-    """Return items in the words of the tables; one that names no types asks for those of `otherwise`, or for any."""
+    """Return items as the tables know them; one without types gets the types `otherwise`, or matches any type."""
     return [Item(tuple(item.tags), tuple(_kinds(catalog, item.types or otherwise))) for item in asked]
 
 
@@ -66,7 +65,7 @@ def _kinds(catalog: Catalog, classes: Iterable[type]) -> Iterator[str]:
 
 
 class Seen(NamedTuple):
-    """The last event of a tag, as a query saw it; no id where there was none. `version` says how often it is used."""
+    """The last event of a tag that a query saw; no id where there was none. `version` counts the tag's events."""
 
     version: int
     position: int
@@ -74,19 +73,18 @@ class Seen(NamedTuple):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The events of a query, oldest first, and how far it has seen its tags; give it to `append(unless_changed=…)`."""
+    """The events of a query, oldest first, and the last event seen of each tag; for `append(unless_changed=…)`."""
 
     events: tuple[Envelope[Any], ...]
     items: tuple[Item, ...]
     seen: Mapping[str, Seen]
 
     def __iter__(self) -> Iterator[Envelope[Any]]:
-        """Iterate over the events."""
         return iter(self.events)
 
 
 class Found(NamedTuple):
-    """What a query returns before its events are decoded."""
+    """The result of a query before its events are decoded."""
 
     events: list[EncodedEvent]
     seen: dict[str, Seen]
@@ -97,7 +95,7 @@ def query_steps(
 ) -> Steps[Found]:
     """Read the events of any of the items, and the last event of each tag, in one statement.
 
-    `known` leaves out the events up to a position of each tag.
+    `known` gives a position for each tag; events up to it are left out.
     """
     params = {
         "tags": text_array(sorted({tag for item in items for tag in item.tags})),
@@ -119,7 +117,7 @@ def tags_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def lock_statement(sql: TagSql, entries: Sequence[Entry], decision: Decision) -> Statement:
-    """Return the statement that locks the tags of a decision and of what is appended by it."""
+    """Return the statement that locks the tags of a decision and of the entries."""
     return sql.lock, _raises(tags_of(entries), decision.seen)
 
 
@@ -132,12 +130,12 @@ def tagged_statement(
         params["expected"] = str(entries[0].expected)
     if decision is None:
         return sql.tagged[kind], params | _raises(tags_of(entries), ())
-    return sql.decided[kind], params | _look(decision)
+    return sql.decided[kind], params | _check_params(decision)
 
 
 def conflict_steps(sql: TagSql, decision: Decision, *, stream: str) -> Steps[DecisionChanged]:
-    """Return the error that names the event that has come since; `stream` is that of the append."""
-    rows = yield sql.came, _look(decision)
+    """Return the error that names the newer event; `stream` is that of the append, named where there is no event."""
+    rows = yield sql.came, _check_params(decision)
     if rows:
         position, kind, stream, version, event_id = rows[0]
         return DecisionChanged(stream, version, type=kind, position=position, event_id=event_id)
@@ -163,14 +161,14 @@ def _tagged(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _items(items: Sequence[Item]) -> dict[str, Any]:
-    """Write items as parallel arrays; each one's tags and types are an array literal, for they differ in length."""
+    """Write items as parallel arrays; each one's tags and types are an array literal, because their lengths differ."""
     return {
         "item_tags": text_array(text_array(item.tags) for item in items),
         "item_types": text_array(text_array(item.types) for item in items),
     }
 
 
-def _look(decision: Decision) -> dict[str, Any]:
+def _check_params(decision: Decision) -> dict[str, Any]:
     seen = decision.seen
     drivers = [min(item.tags, key=lambda tag: seen[tag].version) for item in decision.items]
     last = [(tag, one) for tag, one in seen.items() if one.id is not None]

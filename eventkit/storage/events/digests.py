@@ -2,10 +2,10 @@
 
     digest = sum of id * (2 * version + 1) over the events, modulo 2**61 - 1; the id is a UUID as a number
 
-It is a sum, so a checkpoint adds a batch's part in the statement that moves it, a pruned prefix is kept as one number,
-and PostgreSQL computes the same with aggregates. It finds accidents (a restored store, a failover that lost commits, a
-forged message), not an adversary who may choose ids. `None` is a digest that is not known: the reader stepped over
-events that it never saw.
+It is a sum. So the statement that moves a checkpoint adds a batch's part, a pruned prefix is kept as one number, and
+PostgreSQL computes the same with aggregates. It finds accidents (a restored store, a failover that lost commits, a
+forged message), not an adversary who may choose ids. `None` is an unknown digest: the reader skipped events that it
+never saw.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ TERM = """((('x' || substr(h, 1, 15))::bit(60)::bigint::numeric * 128
   * (2 * e.version + 1))"""
 SUM = f"mod(coalesce(sum({TERM}), 0), {PRIME})::bigint"  # mod(), for % is the mark of a parameter
 
-# One range of the unique index on (stream, version) a stream, and one look-up for the event at its place.
+# For each stream one range of the unique index on (stream, version), and one look-up of the event at its place.
 _ASK = f"""select greatest(s.pruned_to, d.highest),
        case when d.count = w.version - coalesce(s.pruned_to, 0)
             then mod(coalesce(s.pruned_digest, 0) + d.digest, {PRIME}) end, p.id
@@ -40,7 +40,7 @@ _ASK = f"""select greatest(s.pruned_to, d.highest),
 
 
 class Question(NamedTuple):
-    """The digest of a stream up to a version (0: not asked), and the id of the event at a place (0: not asked)."""
+    """Asks for a stream's digest up to a version (0: not asked), and the id of the event at a place (0: not asked)."""
 
     stream: str
     version: int
@@ -50,8 +50,8 @@ class Question(NamedTuple):
 class Stored(NamedTuple):
     """The store's answer.
 
-    `digest` is None where it cannot be known: events above the version were pruned, or some are missing. `highest` is
-    the highest version up to the one asked for that the store has, or had before it was pruned; 0 where it has none.
+    `digest` is None where the store cannot compute it: events above the version were pruned, or some are missing.
+    `highest` is the highest version, not above the one asked for, that the store has or had before pruning; else 0.
     """
 
     highest: int
@@ -60,7 +60,7 @@ class Stored(NamedTuple):
 
 
 def part_of(event_id: UUID, version: int) -> int:
-    """Return what one event adds to its stream's digest."""
+    """Return the part of one event in its stream's digest."""
     return event_id.int * (2 * version + 1) % PRIME
 
 
@@ -70,7 +70,7 @@ def added(digest: int | None, part: int | None) -> int | None:
 
 
 def ask(connection: psycopg.Connection[Any], schema: str, questions: Sequence[Question]) -> list[Stored]:
-    """Return what the store has of streams, in the order of the questions. `schema` is quoted."""
+    """Return the store's answers, in the order of the questions. `schema` is quoted."""
     params = (
         text_array([each.stream for each in questions]),
         plain_array([each.version for each in questions]),

@@ -1,7 +1,7 @@
-"""Checks and encodes what is to be appended, before any SQL: streams, versions, ids, events and their metadata.
+"""Checks and encodes an append before any SQL runs: streams, versions, ids, events and their metadata.
 
-An event's metadata is what the call gives, over what the store was bound to (`EventStore.following`, `with_metadata`),
-with the trace that is current. Called by `EventStore`.
+An event's metadata has the fields that the call gives, the fields that the store was bound to (`EventStore.following`,
+`with_metadata`), and the current trace. The call's fields win. Called by `EventStore`.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ _LARGEST = 2**31 - 1  # a version is an integer
 
 
 class Entries:
-    """Makes the entries of one catalog's events; `story` is the metadata that all of them have."""
+    """Makes the entries of one catalog's events; all of them have the metadata `story`."""
 
     def __init__(self, catalog: Catalog, story: Metadata = NONE) -> None:
         self._encode = catalog.encode
@@ -41,7 +41,7 @@ class Entries:
         *,
         tags: Iterable[str] = (),
     ) -> Entry:
-        """Check and encode the events of one stream; each carries its own tags and these."""
+        """Check and encode the events of one stream; each has its own tags and these."""
         stream = stream_of(stream)
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
@@ -67,7 +67,8 @@ class Entries:
         repeatable = {append.ids is not None for append in appends}
         if len(repeatable) > 1:
             raise InvalidEvent(
-                "append_many was given ids for some streams but not for all: a retry could not tell what is there"
+                "append_many was given ids for some streams but not for all, so a retry could not find all events of "
+                "this call: give ids for every stream, or for none"
             )
         return entries, repeatable.pop()
 
@@ -80,7 +81,7 @@ class Entries:
 
 
 def guarding(guards: Mapping[StreamId | str, Expected | int] | None, entries: Sequence[Entry]) -> list[Entry]:
-    """Return the entries of streams that are guarded and not written."""
+    """Return the entries of the guarded streams; raise InvalidEvent for one that the call also writes."""
     written = {entry.stream for entry in entries}
     found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in (guards or {}).items()]
     for guard in found:
@@ -148,7 +149,7 @@ def _check_id(one: object) -> None:
 def _check_distinct(entries: list[Entry]) -> None:
     for stream, count in Counter(entry.stream for entry in entries).items():
         if count > 1:
-            raise InvalidEvent(f"stream {stream!r} is there {count} times in one append_many: put its events into one")
+            raise InvalidEvent(f"one append_many names stream {stream!r} {count} times: put its events into one Append")
     ids = [event_id for entry in entries for event_id in entry.ids]
     if len(set(ids)) < len(ids):
         raise InvalidEvent("ids: an id is given to two events of this append_many")

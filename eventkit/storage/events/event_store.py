@@ -1,12 +1,12 @@
-"""Appends events in the caller's transaction and reads them back; what a service author uses.
+"""Appends events in the caller's transaction and reads them back. A service uses this class.
 
-`append` writes one statement on the caller's own session or connection: the caller's rows and the events, or neither;
-the caller commits. Everything is checked and encoded before any SQL. A stream that is not as expected is a
-ConcurrencyError, after which a READ COMMITTED transaction can go on. A lost connection is DatabaseUnavailable; a lock
-or statement timeout that the caller has set stays the driver's error.
+`append` runs one statement on the caller's own session or connection, and the caller commits: the caller's rows and the
+events become durable together, or not at all. Everything is checked and encoded before any SQL runs. A stream that is
+not as expected raises ConcurrencyError, and a READ COMMITTED transaction stays usable. A lost connection raises
+DatabaseUnavailable. A lock or statement timeout that the caller has set stays the driver's error.
 
-Lock order: a Session's pending rows are flushed first, then the streams are locked. On connections change your rows
-before you append, everywhere: a transaction that does it the other way round may deadlock with it (AppendDeadlock).
+Lock order: a Session's pending rows are flushed first, then the streams are locked. On a connection, always change your
+rows before you append: two transactions with different orders may deadlock (AppendDeadlock).
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -53,9 +53,9 @@ Guards = Mapping[StreamId | str, Expected | int]
 class EventStore:
     """The events of one service.
 
-    `bind_arguments` tell a Session with several binds where eventkit's tables are: `{"mapper": Order}`. `master_keys`
-    are needed to write personal data; without them it is read redacted. `inline` is an `Inline(...)` of projections
-    that every append applies in its own transaction.
+    `bind_arguments` select the bind with eventkit's tables, for a Session with several: `{"mapper": Order}`.
+    `master_keys` are needed to write personal data; without them it is read redacted. `inline` is an `Inline(...)` of
+    projections that every append applies in its own transaction.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class EventStore:
         self._causation_tree = self._read_stream._replace(name="causation_tree")
 
     def following(self, cause: Envelope[Any], *, keep: Iterable[str] = ()) -> Self:
-        """Return this store bound to a cause: what it appends belongs to the cause's story and trace.
+        """Return this store bound to a cause: its events get the cause's correlation id, causation id and trace.
 
-        The user's own fields of the cause follow where `keep` names them. In a handler:
+        `keep` names the user's own metadata fields to copy from the cause. In a handler:
         `store.following(envelope).append(session, stream, event)`.
         """
         return self.with_metadata(cause.following(keep=keep))
 
     def with_metadata(self, metadata: Metadata | Mapping[str, Any]) -> Self:
-        """Return this store bound to metadata: all that it appends has these fields, unless the call says others."""
+        """Return this store bound to metadata: all its events get these fields, unless a call gives others."""
         bound = copy(self)
         bound.entries = Entries(self.catalog, Metadata.of(metadata).over(self.entries.story))
         return bound
@@ -118,11 +118,11 @@ class EventStore:
     ) -> Appended:
         """Append events to a stream in the caller's transaction, in one statement.
 
-        `expected` is a version, NO_STREAM or ANY; another state is a ConcurrencyError, and nothing is written. `ids`
-        make a retry after an unknown commit safe: the same ids at that very place are a success, elsewhere they are a
-        DuplicateEventId. The events carry `tags` besides those that their types declare. `guards` are versions, or
-        NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`): an
-        event that matches it and has come since is a DecisionChanged, a kind of ConcurrencyError.
+        `expected` is a version, NO_STREAM or ANY; another state raises ConcurrencyError, and nothing is written. `ids`
+        make a retry after an unknown commit safe: the same ids at the same place are a success, at another place they
+        raise DuplicateEventId. The events get `tags` besides the tags that their types declare. `guards` are versions,
+        or NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`):
+        a newer event that matches it raises DecisionChanged, a kind of ConcurrencyError.
         """
         entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
         call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
@@ -140,7 +140,7 @@ class EventStore:
         guards: Guards | None = None,
         unless_changed: Decision | None = None,
     ) -> Appended:
-        """Do what `append` does, on an asynchronous session or connection."""
+        """Append like `append`, on an asynchronous session or connection."""
         entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
         call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
         return (await self._run_async(self._append, connection, call))[0]
@@ -153,7 +153,7 @@ class EventStore:
         guards: Guards | None = None,
         unless_changed: Decision | None = None,
     ) -> list[Appended]:
-        """Append to several streams, to all or to none, in one statement; return what was done, in the same order.
+        """Append to several streams, to all or to none, in one statement; return the results in the same order.
 
         `guards` and `unless_changed` are those of `append`.
         """
@@ -167,26 +167,26 @@ class EventStore:
         guards: Guards | None = None,
         unless_changed: Decision | None = None,
     ) -> list[Appended]:
-        """Do what `append_many` does, on an asynchronous session or connection."""
+        """Append like `append_many`, on an asynchronous session or connection."""
         return await self._run_async(self._append_many, connection, self._call(appends, guards, unless_changed))
 
     def query(self, connection: Synchronous, *items: QueryItem) -> Decision:
-        """Return the events that match any of the items, and how far their tags were seen, to decide by.
+        """Return the events that match any of the items, as a decision to append by.
 
-        Each item names tags, all of which an event must have, and types. Everything is read at once: keep the tags of
-        a decision narrow.
+        Each item names tags, all of which an event must have, and types. All events are held in memory: keep the tags
+        of a decision narrow.
         """
         asked = self._items(items)
         return self._decision(asked, self._query.run(connection, query_steps(self._sql, asked, self.sealing)))
 
     async def query_async(self, connection: Asynchronous, *items: QueryItem) -> Decision:
-        """Do what `query` does, on an asynchronous session or connection."""
+        """Query like `query`, on an asynchronous session or connection."""
         asked = self._items(items)
         steps = query_steps(self._sql, asked, self.sealing)
         return self._decision(asked, await self._query.run_async(connection, steps))
 
     def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
-        """Append what `entries` has checked and encoded, one entry a stream: what a process manager has gathered."""
+        """Append entries that `EventStore.entries` has checked and encoded, one a stream; process managers use it."""
         if entries:
             self._run(self._append_many, connection, Call(list(entries)))
 
@@ -222,7 +222,7 @@ class EventStore:
         limit: int | None = None,
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
-        """Do what `read_stream` does, on an asynchronous session or connection: `async for`."""
+        """Read like `read_stream`, on an asynchronous session or connection: `async for`."""
         pages = self._stream(stream, Window(after, limit, batch), End.of(until, before), backwards=backwards)
         self._read_stream.check_async(connection)
         return self._pages_async(self._read_stream, connection, pages)
@@ -243,13 +243,14 @@ class EventStore:
     ) -> Iterator[Envelope[Any]]:
         """Read all events above position `after`, in order of position; `after` may be the last position that was read.
 
-        `types`, `categories`, `since` (included) and `until` (left out) choose; the server passes the others over, at
-        `batch` events a statement, so take a larger batch where few are chosen. `correlation_id` reads the events of
-        one story, by an index.
-        What was pruned or archived is not there, and nothing says so: positions have holes anyway, of rollbacks. Who
-        needs all of a stream reads that stream, which raises StreamPruned.
-        Forwards, nothing is ever missed: reading ends before a missing position that an open transaction could still
-        fill, and goes on there the next time. It needs READ COMMITTED on the primary. Backwards, it reads what it sees.
+        `types`, `categories`, `since` (inclusive) and `until` (exclusive) select events. The server skips the others,
+        `batch` events a statement, so give a larger batch where few events match. `correlation_id` reads the events of
+        one correlation id, by an index.
+        Pruned and archived events are missing without notice, because positions also have holes from rollbacks. To be
+        sure of a whole stream, use `read_stream`, which raises StreamPruned.
+        Forwards, no event is missed: reading ends before a missing position that an open transaction could still fill,
+        and the next call continues there. This needs READ COMMITTED on the primary. Backwards, it reads all visible
+        events.
         """
         self._read_all.check(connection)
         chosen = self._chosen(types, categories, since, until)
@@ -270,7 +271,7 @@ class EventStore:
         limit: int | None = None,
         batch: int = 1_000,
     ) -> AsyncIterator[Envelope[Any]]:
-        """Do what `read_all` does, on an asynchronous session or connection: `async for`."""
+        """Read like `read_all`, on an asynchronous session or connection: `async for`."""
         self._read_all.check_async(connection)
         chosen = self._chosen(types, categories, since, until)
         log = self._log(Window(after, limit, batch), chosen, correlation_id, backwards=backwards)
@@ -297,14 +298,14 @@ class EventStore:
         backwards: bool = False,
         limit: int | None = None,
     ) -> AsyncIterator[Envelope[Any]]:
-        """Do what `read_category` does, on an asynchronous session or connection: `async for`."""
+        """Read like `read_category`, on an asynchronous session or connection: `async for`."""
         return self.read_all_async(connection, after=after, categories=[category], backwards=backwards, limit=limit)
 
     def read_causes(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> list[Envelope[Any]]:
-        """Return an event behind the events that led to it, the first cause first.
+        """Return the chain of causes of an event, the first cause first and the event last.
 
-        The list ends at an event without a cause, or whose cause is not in this store; it has at most `limit` events,
-        the nearest ones. It is empty where there is no such event.
+        The chain begins at an event without a cause, or with a cause that is not in this store. It has at most `limit`
+        events, the nearest ones. It is empty where there is no such event.
         """
         steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
         return [self.catalog.decode(event) for event in self._read_causes.run(connection, steps)]
@@ -312,14 +313,14 @@ class EventStore:
     async def read_causes_async(
         self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
     ) -> list[Envelope[Any]]:
-        """Do what `read_causes` does, on an asynchronous session or connection."""
+        """Read like `read_causes`, on an asynchronous session or connection."""
         steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
         return [self.catalog.decode(event) for event in await self._read_causes.run_async(connection, steps)]
 
     def causation_tree(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> list[Caused]:
-        """Return an event and what it has caused, across streams: pairs of depth and envelope.
+        """Return an event and all its effects, across streams: pairs of depth and envelope.
 
-        Each event is followed by its own effects, so that printing them indented by `depth` draws the tree. It has at
+        Each event is followed by its own effects, so printing them indented by `depth` draws the tree. The list has at
         most `limit` events, those nearest to the event. It is empty where there is no such event.
         """
         steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
@@ -328,7 +329,7 @@ class EventStore:
     async def causation_tree_async(
         self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
     ) -> list[Caused]:
-        """Do what `causation_tree` does, on an asynchronous session or connection."""
+        """Read like `causation_tree`, on an asynchronous session or connection."""
         steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
         return self._tree(await self._causation_tree.run_async(connection, steps))
 
@@ -340,15 +341,14 @@ class EventStore:
         types: Sequence[type] = (),
         categories: Sequence[str] = (),
     ) -> LiveSubscription:
-        """Return the events above position `after`, then those that come: iterate with `for` or with `async for`.
+        """Return the events above position `after`, then new events as they commit: use `for` or `async for`.
 
-        It reads over a connection of its own, at the URL of the database, of an engine or of a psycopg pool; all
-        subscriptions of a process share one. `after=None` begins with what comes from now on. `types` and `categories`
-        choose; without them it yields all types of the catalog. Go on later from `subscription.position`, not from an
-        envelope's.
+        `database` is a URL, an engine or a psycopg pool; the subscriptions of a process share one connection of their
+        own. `after=None` begins with the next event. `types` and `categories` select events; without them it yields
+        all types of the catalog. To continue later, save `subscription.position`, not an envelope's position.
         """
         wanted = wanted_by(self.catalog, types, categories)
-        Window(after or 0, None, 1)  # refuses what is no position
+        Window(after or 0, None, 1)  # raises InvalidEvent where `after` is not a position
         return LiveSubscription(Follower(self._live, address_of(database), after), self.catalog.decode, wanted)
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
@@ -366,15 +366,17 @@ class EventStore:
     def _tree(self, found: Sequence[tuple[int, EncodedEvent]]) -> list[Caused]:
         return [Caused(depth, self.catalog.decode(event)) for depth, event in found]
 
-    def _run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
+    def _run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         if self.inline is not None:
-            return self.inline.run(door, connection, call)
-        return door.run(connection, append_steps(self._sql, self.catalog, call, self.sealing)).appended
+            return self.inline.run(executor, connection, call)
+        return executor.run(connection, append_steps(self._sql, self.catalog, call, self.sealing)).appended
 
-    async def _run_async(self, door: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
+    async def _run_async(self, executor: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
         if self.inline is not None:
-            return await self.inline.run_async(door, connection, call)
-        return (await door.run_async(connection, append_steps(self._sql, self.catalog, call, self.sealing))).appended
+            return await self.inline.run_async(executor, connection, call)
+        return (
+            await executor.run_async(connection, append_steps(self._sql, self.catalog, call, self.sealing))
+        ).appended
 
     def _stream(self, stream: StreamId | str, window: Window, end: End, *, backwards: bool) -> Paging:
         return StreamPages(self._read_sql, stream_of(stream), window, backwards=backwards, end=end)
@@ -391,14 +393,14 @@ class EventStore:
             return CorrelatedPages(self._story_sql, story, window, chosen, backwards=backwards)
         return (LogBackwards if backwards else LogForwards)(self._read_sql, window, chosen)
 
-    def _pages(self, door: Executor, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
+    def _pages(self, executor: Executor, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
         while not pages.over:
-            for event in door.run(connection, page_steps(pages, self.sealing)):
+            for event in executor.run(connection, page_steps(pages, self.sealing)):
                 yield self.catalog.decode(event)
 
     async def _pages_async(
-        self, door: Executor, connection: Asynchronous, pages: Paging
+        self, executor: Executor, connection: Asynchronous, pages: Paging
     ) -> AsyncIterator[Envelope[Any]]:
         while not pages.over:
-            for event in await door.run_async(connection, page_steps(pages, self.sealing)):
+            for event in await executor.run_async(connection, page_steps(pages, self.sealing)):
                 yield self.catalog.decode(event)

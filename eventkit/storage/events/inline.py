@@ -1,10 +1,10 @@
-"""An append that applies projections in its own transaction: events and read model change together, or not at all.
+"""Appends and applies projections in one transaction: events and read model change together, or not at all.
 
-A savepoint stands around both, so a failure of the append or of a handler takes all of the call back and leaves the
-caller's transaction usable. A transaction in which nothing was done yet needs none: it is rolled back itself, and the
-caller's next statement begins another. A conflict has written nothing, so nothing is taken back: the locks of a
-decision's tags stay. The statements are those of `inline_sql`. How projections are applied is not known here:
-`eventkit.projection.inline` does it. Called by `EventStore`, where it was given `inline=`.
+Both run inside a savepoint, so a failure of the append or of a handler undoes the whole call and leaves the caller's
+transaction usable. A transaction that begins with the append needs no savepoint: it is rolled back itself, and the
+caller's next statement begins another. A conflict has written nothing, so nothing is undone and the locks of a
+decision's tags stay. `inline_sql` has the statements; `eventkit.projection.inline` applies the projections. Called by
+an `EventStore` with `inline=`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _RELEASE = "release savepoint eventkit_inline"
 
 
 class InlineContext(NamedTuple):
-    """The caller's transaction, and what else applying needs of the store."""
+    """The caller's transaction, the store's schema and its master keys."""
 
     opened: OpenConnection
     schema: str
@@ -50,13 +50,13 @@ class Inlined(NamedTuple):
 
 @runtime_checkable
 class InlineProjections(Protocol):
-    """What applies projections; `eventkit.Inline` is one."""
+    """Applies projections to appended events; `eventkit.Inline` implements it."""
 
     def targets(self, entries: Sequence[Entry]) -> list[Target]:
-        """Return the projections that read some of what is to be appended, in order of name."""
+        """Return the projections that read any of the entries, in order of name."""
 
     def apply_appended(self, site: InlineContext, append: Inlined) -> None:
-        """Apply what this transaction has appended."""
+        """Apply the events that this transaction has appended."""
 
 
 class InlineAppends:
@@ -71,16 +71,16 @@ class InlineAppends:
         self._schema = schema
         self._sql = InlineSql(schema)
 
-    def run(self, door: Executor, connection: Synchronous, call: Call) -> list[Appended]:
+    def run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         """Append and apply."""
         targets = self._projections.targets(call.entries)
         call = call._replace(params=following_params(self._schema, call.entries, targets) if targets else {})
         steps = append_steps(self._sql.following(len(targets)), self._catalog, call, self._sealing)
-        opened = door.open(connection)
+        opened = executor.open(connection)
         if not targets:
             return run(opened.execute, steps).appended
         if not opened.is_psycopg:
-            raise _refused(door, "SQLAlchemy over asyncpg")
+            raise _refused(executor, "SQLAlchemy over asyncpg")
         begins, written = opened.is_idle(), None
         try:
             if not begins:
@@ -89,7 +89,7 @@ class InlineAppends:
             # crash point: appended, not applied -> the caller's transaction is gone, with the events
             site = InlineContext(opened, self._schema, self._sealing.masters)
             self._projections.apply_appended(site, Inlined(self._catalog.name, call.entries, targets, written))
-            # crash point: applied, not kept -> the same, with the read model
+            # crash point: applied, savepoint not released -> the same, with the read model
             _keep(opened, begins=begins)
         except BaseException as error:
             if written is None and isinstance(error, ConcurrencyError) and error.transaction_usable:
@@ -97,41 +97,40 @@ class InlineAppends:
                 raise
             _take_back(opened, begins=begins)
             if isinstance(error, psycopg.Error | DBAPIError) and isinstance(cause(error), psycopg.OperationalError):
-                fail(error, call.entries)  # a deadlock, a lost connection: not what a handler's statement says
+                fail(error, call.entries)  # a deadlock or a lost connection, not an error of a handler's statement
             raise
-        return written.appended  # crash point: applied, not committed -> the caller has not committed: neither is there
+        return written.appended  # crash point: applied, not committed -> neither events nor read model are there
 
-    async def run_async(self, door: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
-        """Do that on an asynchronous session or connection of SQLAlchemy, which can run what is synchronous."""
-        door.check_async(connection)
+    async def run_async(self, executor: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
+        """Append and apply on an asynchronous session or connection of SQLAlchemy, which can run synchronous code."""
+        executor.check_async(connection)
         if isinstance(connection, psycopg.AsyncConnection):
-            raise _refused(door, "a psycopg.AsyncConnection")
+            raise _refused(executor, "a psycopg.AsyncConnection")
         if is_asyncpg(connection):
-            raise _refused(door, "an asyncpg.Connection")
+            raise _refused(executor, "an asyncpg.Connection")
         sessions = cast("AsyncConnection | AsyncSession", connection)
-        return await within(sessions, lambda synchronous: self.run(door, synchronous, call))
+        return await within(sessions, lambda synchronous: self.run(executor, synchronous, call))
 
 
-def _refused(door: Executor, given: str) -> UnsupportedConnection:
+def _refused(executor: Executor, given: str) -> UnsupportedConnection:
     return UnsupportedConnection(
-        f"{door.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection over "
-        f"postgresql+psycopg://, this is {given}: append on one of those, or without `inline=` and let a projector "
-        "follow"
+        f"{executor.name}: inline projections need SQLAlchemy's AsyncSession or AsyncConnection over "
+        f"postgresql+psycopg://, this is {given}: append on one of those, or leave `inline=` out and run a projector"
     )
 
 
 def _keep(opened: OpenConnection, *, begins: bool) -> None:
-    """Release the savepoint; without one, see that the transaction is still there: COMMIT says nothing of an abort."""
+    """Release the savepoint; without one, check the transaction: a COMMIT of an aborted one raises no error."""
     if not begins:
         opened.execute(_RELEASE, None)
     elif not opened.is_open():
         raise ProjectionError(
-            "the transaction is aborted, or was ended, by an inline projection's handler: a handler must not end it, "
+            "an inline projection's handler has ended the transaction or left it aborted: a handler must not end it, "
             "and must not swallow a database error (it may use a savepoint)"
         )
 
 
 def _take_back(opened: OpenConnection, *, begins: bool) -> None:
-    with suppress(psycopg.Error, SQLAlchemyError):  # the error that is under way says more
+    with suppress(psycopg.Error, SQLAlchemyError):  # the error being raised says more
         for statement in ("rollback",) if begins else (_ROLLBACK, _RELEASE):
             opened.execute(statement, None)

@@ -1,9 +1,9 @@
-"""The short way of an append that applies projections inline: what its statement does besides, and what comes back.
+"""The statement of an append with inline projections: the CTEs that it adds, and the rows that it returns.
 
 An append of one event, with one table projection, is five statements in this order:
 
-    1. savepoint   a failure takes back events, checkpoints and rows, and nothing of the caller's; no savepoint in a
-                   transaction that begins with the append: it is rolled back itself, with nothing of the caller's in it
+    1. savepoint   a failure undoes events, checkpoints and rows, and no change of the caller; a transaction that
+                   begins with the append has no savepoint: it is rolled back itself, and has no change of the caller
     2. append      lock the stream, insert the event and its outbox row; then, for each projection in order of name,
                    take its fence and advance its checkpoint of the stream, if that is exactly below the event
     3. take        lock and read the row of the event's key
@@ -12,21 +12,22 @@ An append of one event, with one table projection, is five statements in this or
 
 Why this order, and no shorter one:
 
-- Streams are locked before fences: two appends that took them the other way round could deadlock beside a rebuild's
-  swap, which waits for a fence alone.
+- Streams are locked before fences. In the other order two appends could deadlock with a rebuild's swap, which waits
+  for a fence alone.
 - The fence is read by the statement that locks it, and the row is returned as it is locked: so the checkpoint is that
   of the generation which is live, also where the statement has waited for a swap (`projections/registry.py`).
-- The user's table is not in statement 2. Its name would lead to the table of before the swap, and its lock, taken
-  before the fence is had, would deadlock with the swap, which holds the fence and then takes the table.
+- The user's table is not in statement 2. Its name would be resolved before the swap, and its lock, taken before the
+  fence, would deadlock with the swap, which holds the fence and then locks the table.
 - The rows are locked after the checkpoint: a fold of rows that were read before it would repeat or lose an event.
 - The statements for one event and for one row have no arrays. PostgreSQL plans a statement with `unnest(array)` anew
-  each time, for it takes the plan of an array of unknown length for worse; that is more work than running it.
-- Events come back as PostgreSQL keeps them, in the statement that writes them: the handlers see the same JSON and the
-  same times as a projector's, and nothing is read twice.
+  each time, because it estimates a generic plan, for an array of unknown length, as worse. Planning costs more than
+  running it.
+- The statement that writes the events returns them as PostgreSQL stores them. So the handlers see the same JSON and
+  the same times as a projector's handlers, and nothing is read twice.
 
-A projection that is not registered or of another version, a checkpoint that is parked, behind or missing, and events
-that an earlier call with the same ids has written are left as they are here. `eventkit.projection.inline` applies
-these in the way of a projector.
+The statement skips some projections and streams: a projection that is not registered or has another version; a
+checkpoint that is parked, behind or missing; events that an earlier call with the same ids has written. There
+`eventkit.projection.inline` applies the events as a projector does.
 """
 
 from collections.abc import Sequence
@@ -43,14 +44,14 @@ _EVENT = """, metadata::text as metadata, data::text as data,
 _EVENT_COLUMNS = ", e.version, e.time, e.metadata, e.data"
 _FIRST, _WIDTH = 8, 2  # the columns of the first projection, and how many each has
 
-# Behind the streams' locks, or the fence of the projection before: a CTE is run when another one reads it.
+# After the streams' locks, or after the fence of the previous projection: a CTE runs when another one reads it.
 _FENCE = """, f{i} as (
   select p.generation, p.declared_version, pg_advisory_xact_lock_shared(%(gate{i})s::int, %(key{i})s::int)
     from {s}.projections p, (select count(*) from {before}) z
    where p.name = %(projection{i})s::text for key share of p
 )"""
 
-# As `checkpoints.ADVANCE`: a checkpoint that would be created above version 1 is created as parked, and taken back.
+# As `checkpoints.ADVANCE`: a checkpoint that would be created above version 1 is created as parked, then removed.
 _ONE_CHECKPOINT = """, k{i} as (
   insert into {s}.checkpoints as k (generation, stream, version, event_id, digest, parked)
   select f.generation, %(stream)s::text, s.version, %(id)s::uuid,
@@ -62,8 +63,8 @@ _ONE_CHECKPOINT = """, k{i} as (
   returning parked
 )"""
 
-# Of each stream that events are written to: how many, the id of the last one, and what they add to the digest. The
-# version is drawn here, so the sum over id * (2 * version + 1) is given as a * (2 * last version + 1) + b.
+# For each stream that events are written to: their number, the id of the last one, and their part of the digest. The
+# version is only known here, so the sum over id * (2 * version + 1) is given as a * (2 * last version + 1) + b.
 _SPANS = """, x as materialized (
   select s.stream, s.version, w.n, w.nth, g.id, mod(g.a * (2 * s.version::bigint + 1) + g.b, {prime})::bigint as digest
     from s join w on w.stream = s.stream
@@ -97,7 +98,7 @@ class Target(NamedTuple):
 
 
 class Advanced(NamedTuple):
-    """The streams that the append has advanced for a projection, and those whose new checkpoint must be taken back."""
+    """The streams that the append has advanced for a projection, and those whose new checkpoint must be removed."""
 
     generation: int
     streams: frozenset[str]
@@ -112,7 +113,7 @@ class InlineSql:
         self._statements: dict[int, TagSql] = {}
 
     def following(self, count: int) -> TagSql:
-        """Return the statements that so many projections follow."""
+        """Return the append statements with this number of inline projections."""
         if count not in self._statements:
             one, many = (_parts(quoted(self._schema), count, single=single) for single in (True, False))
             self._statements[count] = TagSql(self._schema, one=one, many=many)
@@ -130,7 +131,7 @@ def _parts(s: str, count: int, *, single: bool) -> SqlParts:
 
 
 def following_params(schema: str, entries: Sequence[Entry], targets: Sequence[Target]) -> dict[str, Any]:
-    """Return the parameters that the statements have besides those of a plain append."""
+    """Return the parameters that inline projections add to those of a plain append."""
     params = _digest_params(entries)
     for i, target in enumerate(targets):
         gate, key = projection_gate(schema, target.name)
@@ -168,7 +169,7 @@ def event_rows(source: str, entries: Sequence[Entry], rows: Sequence[Row]) -> li
 
 
 def advanced(rows: Sequence[Row], place: int) -> Advanced | None:
-    """Return what was done for the projection at a place among the targets; None where it is not registered."""
+    """Return the streams advanced for the projection at a place among the targets; None where it is not registered."""
     at = _FIRST + _WIDTH * place
     if not rows or rows[0][at] is None:
         return None

@@ -1,13 +1,14 @@
-"""Reads events back in pages: a stream by version, everything by position. It is asked for statements and takes rows.
+"""Reads events back in pages: a stream by version, all events by position. A `Paging` returns statements, takes rows.
 
-A stream forwards is whole or StreamPruned; backwards, and everything by position, is what is there. It reads what was
-recorded: an amendment is for the readers of the topic, and for those who stand in for it.
+A stream read forwards is whole, or StreamPruned is raised. A stream read backwards, and all events by position, have
+no such check. Reading returns the recorded events: an amendment is only for the readers of the topic.
 
-`LogForwards` never passes a position that could still be filled, so that its last position is a place to go on from. A
-missing position is a gap; whoever drew it holds a lock on `events` until its end. Each statement returns the holders of
-that lock, read after its snapshot. A gap's possible owners are the holders of the statement that found it, without
-those that a later list lacks. A statement that began when none was left and still does not see the position proves a
-rollback (docs/decisions/0003). While all of them live, the reading ends before the gap.
+`LogForwards` stops before a position that could still be filled, so a reader can continue from its last position. A
+missing position is a gap; the transaction that drew it holds a lock on `events` until it ends. Each statement returns
+the holders of that lock, read after its snapshot. A gap's possible owners are the holders that the statement which
+found it returned, without those that a later list lacks. If a statement began after the last owner had ended and does
+not see the position, the position was rolled back (docs/decisions/0003). While all owners live, reading ends before
+the gap.
 """
 
 from datetime import datetime
@@ -23,17 +24,17 @@ from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_ar
 from eventkit.storage.outbox import NEARLY_BYTES, OTHERS, Holders, encoded, missing, split_holders
 from eventkit.storage.privacy import Encryption
 
-MAX_BYTES = 8_000_000  # nearly, of the events of one statement
+MAX_BYTES = 8_000_000  # approximate size of the events of one statement
 COLUMNS = """position, null::text, stream, version, id::text, source, type, schema_version,
   to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
   nullif(metadata::text, '{{}}'), data::text"""
-# An event that is not asked for is read as its position alone: a position that is missing may still be filled.
+# An event that does not match is read as its position alone: only a missing position is a gap.
 _CHOSEN = """left join lateral (
        select e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at, e.metadata, e.data
         where {match}) x on true"""
 
-# A page is bounded by the bytes of its events, before any large value is fetched. In place of the topic, each row says
-# how many rows the page has that far, so that a page which was cut short by its bytes is told from the last one.
+# A page is bounded by the bytes of its events, before any large value is fetched. In place of the topic, each row has
+# the number of rows before the cut, so a page that was cut by its bytes differs from the last page.
 _OF_PAGE = COLUMNS.replace("null::text", "found::text", 1)
 
 
@@ -53,7 +54,7 @@ _STREAM = _page(
     "version {direction}",
 )
 
-# Behind the events a row at position 0, where those that come next were pruned, in the same snapshot.
+# After the events a row at position 0, where the next events of the stream were pruned; in the same snapshot.
 _WHOLE_STREAM = f"""{_STREAM}
 union all
 select 0::bigint, null, null, pruned_to, null, null, null, null, null, null, null from {{s}}.streams
@@ -79,7 +80,7 @@ _LATE = _page(
     order by position limit %(limit)s::int""",
     "position",
 )
-# What is above the cursor and what has appeared in the gaps, in one snapshot; the first row tells of the statement.
+# Events above the cursor and events that have appeared in gaps, in one snapshot; the first row has the holders.
 _FORWARDS = f"""select 0::bigint,
        ({OTHERS}),
        current_setting('transaction_isolation'), pg_is_in_recovery()::int,
@@ -100,7 +101,7 @@ def check_moment(moment: datetime | None) -> None:
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """Which events to read of all: some types, as (source, name), some categories, recorded in some time."""
+    """Selects events by type, as (source, name), by category and by the time of recording."""
 
     types: tuple[tuple[str, str], ...] = ()
     categories: tuple[str, ...] = ()
@@ -108,19 +109,18 @@ class Chosen(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a time without a zone."""
         for moment in (self.since, self.until):
             check_moment(moment)
 
     @property
     def match(self) -> str:
-        """The condition, in SQL."""
+        """The condition in SQL."""
         parts = [condition for name, condition in _MATCHES.items() if getattr(self, name)]
         return " and ".join(parts) or "true"
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its parameters."""
+        """The parameters of the condition."""
         return {
             "sources": text_array(source for source, _ in self.types),
             "types": text_array(name for _, name in self.types),
@@ -144,7 +144,6 @@ class ReadSql:
     """The statements for one PostgreSQL schema, built once for each kind of choice."""
 
     def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
         self._s = quoted(schema)
 
     @cache  # noqa: B019 a store has one, for as long as it lives
@@ -155,19 +154,18 @@ class ReadSql:
 
     @cache  # noqa: B019 likewise
     def of_all(self, match: str, *, backwards: bool) -> str:
-        """Return the statement that reads what matches a condition, of all events."""
+        """Return the statement that reads all events that match a condition."""
         return (_BACKWARDS if backwards else _FORWARDS).format(s=self._s, match=match)
 
 
 class Window(msgspec.Struct):
-    """What of it to read: above `after`, up to `limit` events, `batch` a statement."""
+    """The part to read: above `after`, at most `limit` events, `batch` a statement."""
 
     after: int
     limit: int | None
     batch: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of events."""
         for name, lowest in (("after", 0), ("limit", 0), ("batch", 1)):
             value = getattr(self, name)
             if (value is not None or name != "limit") and (type(value) is not int or not lowest <= value < _BEYOND):
@@ -175,7 +173,7 @@ class Window(msgspec.Struct):
 
     @property
     def size(self) -> int:
-        """How many events the next statement may return."""
+        """The most events that the next statement may return."""
         return self.batch if self.limit is None else min(self.batch, self.limit)
 
     def taken(self, count: int) -> bool:
@@ -186,7 +184,7 @@ class Window(msgspec.Struct):
 
 
 class Paging(Protocol):
-    """A reading that is asked for its next statement until it is over."""
+    """A read in pages: `ask` for a statement and `take` its rows, until it is `over`."""
 
     over: bool
 
@@ -194,11 +192,11 @@ class Paging(Protocol):
         """Return the next statement."""
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Take its rows; return those that are next."""
+        """Take the statement's rows; return the next rows of the read."""
 
 
 def page_steps(pages: Paging, sealing: Encryption) -> Steps[list[EncodedEvent]]:
-    """Read one page; personal data is opened where its keys are there."""
+    """Read one page; decrypt personal data where the keys are available."""
     with database_errors():
         rows = yield pages.ask()
         events = [encoded(row) for row in pages.take(rows) if is_chosen(row)]
@@ -208,12 +206,12 @@ def page_steps(pages: Paging, sealing: Encryption) -> Steps[list[EncodedEvent]]:
 
 
 def is_cut(page: list[Row], limit: int) -> bool:
-    """Return whether there may be more than a page has: it was cut by its number, or by its bytes."""
+    """Return whether there may be more rows: the page was cut by its number of rows or by its bytes."""
     return len(page) == limit or bool(page and int(page[0][1]) > len(page))
 
 
 def is_chosen(row: Row) -> bool:
-    """Return whether a row is an event that was asked for, and not the position of another."""
+    """Return whether a row is an event that matches, and not only the position of another one."""
     return row[2] is not None
 
 
@@ -225,7 +223,7 @@ class End(NamedTuple):
 
     @classmethod
     def of(cls, until: int | datetime | None, before: int | None) -> "End":
-        """Return the end that is given as a version or a time to be included, or as a version to be left out."""
+        """Return the end given by `until`, an inclusive version or time, or by `before`, an exclusive version."""
         if until is not None and before is not None:
             raise InvalidEvent(f"until={until!r} and before={before!r}: give one of them")
         if isinstance(until, datetime):
@@ -257,11 +255,10 @@ class StreamPages:
         self.over = window.limit == 0 or window.after >= _BEYOND_VERSION
 
     def ask(self) -> Statement:
-        """Return the next page's statement."""
         return self._statement, self._more | numbers(stream=self._stream, limit=self._window.size, **self._place)
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Return the page; StreamPruned where it should have begun with events that are gone."""
+        """Return the page; raise StreamPruned where events before it were pruned."""
         if rows and rows[-1][0] == 0:
             raise StreamPruned(self._stream, after=self._place["after"], pruned_to=rows[-1][3])
         last = not is_cut(rows, self._window.size)
@@ -282,12 +279,10 @@ class LogBackwards:
         self.over = window.limit == 0
 
     def ask(self) -> Statement:
-        """Return the next page's statement."""
         place = numbers(after=self._window.after, before=self._before, limit=self._window.size)
         return self._statement, self._chosen | place
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Return the page."""
         last = not is_cut(rows, self._window.size)
         self.over = self._window.taken(len(rows)) or last
         if rows:
@@ -296,7 +291,7 @@ class LogBackwards:
 
 
 class Gap(msgspec.Struct):
-    """Positions above `low`, up to `high`, that were not visible, and who may own them."""
+    """Positions above `low`, up to `high`, that were not visible, and their possible owners."""
 
     low: int
     high: int
@@ -304,7 +299,7 @@ class Gap(msgspec.Struct):
 
 
 class LogForwards:
-    """Everything, oldest first, up to the first position that an open transaction may own."""
+    """All events, oldest first, up to the first position that an open transaction may own."""
 
     def __init__(self, sql: ReadSql, window: Window, chosen: Chosen = ALL) -> None:
         self._statement = sql.of_all(chosen.match, backwards=False)
@@ -314,19 +309,19 @@ class LogForwards:
         self._gaps: list[Gap] = []  # below the cursor, ascending
         self._held: list[Row] = []  # rows above the lowest gap, ascending
         self._page = window.size if chosen is ALL else window.batch  # most rows may be of other events
-        self._above = self._page  # how many rows above the cursor to ask for
-        self._tail = False  # there were fewer: what comes later is for the next reading
+        self._above = self._page  # the number of rows above the cursor to ask for
+        self._tail = False  # a statement returned fewer: newer events are for the next read
         self.over = window.limit == 0
 
     def ask(self) -> Statement:
-        """Ask for what is above the cursor and for the gaps, in one snapshot."""
+        """Return the statement that reads above the cursor and in the gaps, in one snapshot."""
         params = self._chosen | numbers(cursor=self._cursor, above=self._above, limit=self._window.batch)
         params["lows"] = plain_array(gap.low for gap in self._gaps)
         params["highs"] = plain_array(gap.high for gap in self._gaps)
         return self._statement, params
 
     def take(self, rows: list[Row]) -> list[Row]:
-        """Return what lies below the lowest gap."""
+        """Return the rows below the lowest gap."""
         head, *rows = sorted(rows, key=_position)
         check_gap_proof(isolation=head[2], recovering=head[3])
         holders = split_holders(head[1])
@@ -340,7 +335,7 @@ class LogForwards:
         return self._release(stuck=stuck)
 
     def _settle(self, late: list[Row], holders: Holders) -> bool:
-        """Fill and drop gaps; return whether the lowest is owned by nobody but transactions that still run."""
+        """Fill and drop gaps; return whether all possible owners of the lowest gap are still open."""
         covered = late[-1][0] if is_cut(late, self._window.batch) else self._cursor
         kept = [gap for gap in self._gaps if gap.owners or gap.high > covered]
         self._gaps = [piece for gap in kept for piece in _without(gap, [row[0] for row in late])]
@@ -364,7 +359,7 @@ class LogForwards:
 
 
 def _up_to(rows: list[Row], limit: int) -> int:
-    """Return how many rows there are up to the last of so many that were asked for."""
+    """Return the number of rows up to the `limit`-th event that matches; all rows where there are fewer."""
     wanted = [place for place, row in enumerate(rows, 1) if is_chosen(row)]
     return wanted[limit - 1] if limit <= len(wanted) else len(rows)
 
@@ -374,21 +369,22 @@ def _size(row: Row) -> int:
 
 
 def _without(gap: Gap, seen: list[int]) -> list[Gap]:
-    """Return what of a gap is still missing, given ascending positions that have appeared."""
+    """Return the parts of a gap that are still missing, given ascending positions that have appeared."""
     inside = [position for position in seen if gap.low < position <= gap.high]
     return [Gap(low, high, gap.owners) for low, high in missing(gap.low, [*inside, gap.high + 1])]
 
 
 def check_gap_proof(*, isolation: str, recovering: int) -> None:
-    """Refuse a connection that does not show who may still fill a missing position."""
+    """Raise where a connection cannot show the transactions that may still fill a missing position."""
     if recovering:
         raise NotPrimary(
-            "read_all forwards needs the primary: a standby does not show who may still fill a missing position"
+            "read_all forwards needs the primary: a standby does not show the transactions that may still fill a "
+            "missing position"
         )
     if isolation != "read committed":
         raise UnsupportedConnection(
             f"read_all forwards needs READ COMMITTED, this transaction is {isolation.upper()}: its snapshot does not "
-            "show what happened to a missing position; read on a connection of its own, or backwards"
+            "show whether a missing position was filled; read on another connection, or backwards"
         )
 
 

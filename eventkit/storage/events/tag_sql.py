@@ -1,14 +1,14 @@
-"""The statements behind tags: lock them, read by them, and look again before an append.
+"""The statements for tags: lock them, read by them, and check a decision again within an append.
 
-A tag is a row of `tags`; whoever appends an event that carries it, or decides by it, locks that row: all tags of a call
-in one order, then its streams, then positions are drawn. So within a tag the order of positions is the order of
-commits, and the last position of a tag says how much of it a reader has seen.
+A tag is a row of `tags`. An append of an event with the tag, or by a decision on the tag, locks that row. A call locks
+all its tags in one order, then its streams, then it draws positions. So within a tag the order of positions is the
+order of commits, and the last position that a reader has seen of a tag says how much of the tag it has seen.
 
-A decision takes two statements. LOCK locks the tags and raises the version of those that the new events carry: a real
-update, which ends REPEATABLE READ and SERIALIZABLE callers with 40001. LOOK is part of the append, whose snapshot is
-younger than the locks: it finds a matching event above the position that was remembered for each tag, or a remembered
-last event that is gone, having been rolled back to a savepoint. Versions of tags are never compared: they rise for
-events that do not match, and fall with a savepoint.
+An append by a decision takes two statements. LOCK locks the tags and raises the version of those that the new events
+carry: a real update, which ends REPEATABLE READ and SERIALIZABLE callers with 40001. CHECK is a part of the append, and
+its snapshot is newer than the locks. It finds a matching event above the position that the decision remembers for each
+tag, or a remembered last event that is gone because of a rollback to a savepoint. Versions of tags are not compared:
+they also rise for events that do not match, and a rollback to a savepoint lowers them.
 """
 
 from eventkit.storage.db import quoted
@@ -40,19 +40,19 @@ _ITEMS = (
     "i(driver, above, types, tags)"
 )
 _NEWER = f"from {_ITEMS} " + _MATCHING
-_LOOK = f"""hit as materialized (select exists (select {_NEWER})
+_CHECK = f"""hit as materialized (select exists (select {_NEWER})
   or exists (
     select from unnest(%(seen_tags)s::text[], %(seen_positions)s::bigint[], %(seen_ids)s::uuid[]) h(tag, position, id)
      where not exists (select from {{s}}.event_tags x join {{s}}.events e using (position)
                         where x.tag = h.tag and x.position = h.position and e.id = h.id)) as hit), """
 _NO_ROW = "\nunion all select null, null, null, null{} from hit where hit.hit"
 
-# The event that a conflict names: the first that came.
+# The event that a conflict names: the first one that matches.
 CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}.events e where e.position = (
   select min(a.position) {_NEWER})"""
 
-# The events of any item above what is known of its tags, and per tag its version and its last event, in one snapshot.
-# The rarest tag drives an item.
+# The events of any item above the known position of its tags; and for each tag its version and its last event. All in
+# one snapshot. An item is read by its rarest tag.
 QUERY = (
     """with item as materialized (
   select i.tags, i.types, d.driver, coalesce((
@@ -88,10 +88,10 @@ class TagSql(AppendSql):
         self.lock = LOCK.format(s=s)
         self.query = QUERY.format(s=s)
         self.came = CAME.format(s=s)
-        locked, tagged, look = _LOCKED.format(s=s), _TAGGED.format(s=s), _LOOK.format(s=s)
-        # No stream is locked before all tags are: the count needs every one of them.
+        locked, tagged, check = _LOCKED.format(s=s), _TAGGED.format(s=s), _CHECK.format(s=s)
+        # All tags are locked before any stream: the count needs every row of `k`.
         then, no_row = tagged + many.then, _NO_ROW.format(", null" * many.columns.count(","))
         by_tags = many._replace(before=locked, source=", (select count(*) from k) z", then=then)
-        by_decision = many._replace(before=look, source=", hit", only="not hit.hit", then=then, end=no_row)
+        by_decision = many._replace(before=check, source=", hit", only="not hit.hit", then=then, end=no_row)
         self.tagged = tuple(many_sql(s, lock, by_tags) for lock in MANY_LOCKS)
         self.decided = tuple(many_sql(s, lock, by_decision) for lock in MANY_LOCKS)

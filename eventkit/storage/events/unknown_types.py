@@ -1,7 +1,7 @@
-"""Which types the stored events of a catalog have: what its code must know before it reads them.
+"""Finds stored event types that a catalog does not know, before a process reads them.
 
-A loose scan over the index on (source, type): one step a type, however many events there are. Types of which all events
-were pruned are not there any more.
+A loose scan over the index on (source, type): one step a type, however many events there are. A type whose events were
+all pruned is not found.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ with recursive t(type) as (
 )
 select type from t where type is not null
 """
-_LOOKED_AT = 1_000  # events of a type: nearly all types are of one category
+_EVENTS_CHECKED = 1_000  # of a type: nearly all types occur in one category
 _CATEGORIES = f"""select distinct split_part(stream, '-', 1) from (
-  select stream from {{s}}.events where source = %s and type = %s limit {_LOOKED_AT}) e"""
+  select stream from {{s}}.events where source = %s and type = %s limit {_EVENTS_CHECKED}) e"""
 
 
 def refuse_unknown_types(
     connection: psycopg.Connection[Any], schema: str, catalog: Catalog, *, categories: Sequence[str] = ()
 ) -> None:
-    """Raise UnknownEventType where the store has events of the catalog itself that the catalog does not know.
+    """Raise UnknownEventType where the store has events of the catalog's source with a type that it does not know.
 
-    Types of other `categories` than these do not matter, where some are given.
+    Given `categories`, check only types that occur in them.
     """
     with database_errors():
         rows = connection.execute(_sql(_TYPES, schema), {"source": catalog.name}).fetchall()
@@ -44,11 +44,11 @@ def refuse_unknown_types(
 
 
 def find_unknown_types(source: str, names: Sequence[str]) -> str:
-    """Say what an operator can do about types that nobody knows."""
+    """Return a message that names unknown types and the ways to make them known."""
     return (
         f"events of {source!r} have types that the catalog of this code does not know: {', '.join(names)}; they would "
-        "have no effect. Import the module that registers them; where a class was renamed, say renamed_from=...; where "
-        f"they are nobody's any more, say catalog.retired({names[0]!r})"
+        "have no effect. Import the module that registers them; if a class was renamed, give renamed_from=...; if "
+        f"no code uses them any more, call catalog.retired({names[0]!r})"
     )
 
 

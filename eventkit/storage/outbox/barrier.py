@@ -1,10 +1,10 @@
-"""Makes durable what a reading statement returned, before anybody publishes it.
+"""Makes the rows of a reading statement durable, before the relay publishes them.
 
-A commit with `synchronous_commit = off` is visible before it is flushed, and a crash takes it back. So a statement that
-returns rows locks a row of its own, `for update`: that makes the statement's end a synchronous commit, which flushes
-everything before it. Each reader has its own row in `readers`. `skip locked`, because the session of a hung reader may
-still hold its row: then the page is flushed by making a new row. A role that may not lock waits until the server has
-flushed as far as it had written; a server that does not tell (Amazon Aurora) is refused then.
+A commit with `synchronous_commit = off` is visible before it is flushed, and a crash can lose it. So a statement that
+returns rows also locks a row, `for update`: the statement then ends in a synchronous commit, which flushes everything
+before it. Each reader has its own row in `readers`. The session of a hung reader may still hold its row, hence `skip
+locked`: then an insert of a new row flushes the page. A role that may not lock waits until the server has flushed as
+far as it had written. A server that does not report this (Amazon Aurora) is refused then.
 """
 
 import time
@@ -23,14 +23,16 @@ _MAKE = "insert into {s}.readers (name) values (%(name)s) on conflict do nothing
 _LOCK = "(select count(*)::text from (select from {s}.readers where name = %(reader)s for update skip locked) locked)"
 _WRITTEN = "pg_current_wal_insert_lsn()::text"
 _FLUSHED = "select pg_current_wal_flush_lsn() >= %s::pg_lsn"
-_LONGEST_WAIT = 30.0  # seconds until the server's log writer is taken for stuck; it works every 0.2 s
+_MAX_FLUSH_WAIT = 30.0  # seconds; the server's log writer works every 0.2 s
 
 
 class Barrier:
-    """One reader's, on its autocommit connection. `sql` goes into its statement, `params` with it."""
+    """One reader's flush, on its autocommit connection: put `sql` into the statement, and `params` with it.
+
+    `schema` is quoted.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
-        """Find or make the reader's row; `schema` is quoted."""
         self._connection = connection
         self._schema = schema
         self._name = connection.info.parameter_status("application_name") or "reader"
@@ -43,17 +45,19 @@ class Barrier:
         else:
             self._check_flush("0/0")
 
-    def pass_through(self, told: str | None) -> None:
-        """Return when the rows of a statement are durable; `told` is the value of `sql` in it, None without rows."""
-        if told is None or (self._locks and told != "0"):
+    def pass_through(self, reported: str | None) -> None:
+        """Return when the rows of a statement are durable; `reported` is the value of `sql`, None without rows."""
+        if reported is None or (self._locks and reported != "0"):
             return
         if self._locks:
             self.params["reader"] = self._make(f"{self._name} {uuid.uuid4().hex[:8]}")  # its commit flushes, too
             return
-        deadline = time.monotonic() + _LONGEST_WAIT
-        while not self._check_flush(told):
+        deadline = time.monotonic() + _MAX_FLUSH_WAIT
+        while not self._check_flush(reported):
             if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"PostgreSQL has not flushed its log up to {told} in {_LONGEST_WAIT:g} s")
+                raise DatabaseUnavailable(
+                    f"PostgreSQL has not flushed its log up to {reported} in {_MAX_FLUSH_WAIT:g} s"
+                )
             time.sleep(0.002)
 
     def _row(self) -> str:
@@ -69,6 +73,6 @@ class Barrier:
             return self._connection.execute(_FLUSHED, [written]).fetchone() == (True,)
         except (errors.ObjectNotInPrerequisiteState, errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
             raise StorageError(
-                f"this server does not tell how far its log is flushed ({str(error).splitlines()[0]}), and the role "
-                f"may not lock a row of its own instead: grant select, insert, update on {self._schema}.readers to it"
+                f"this server does not report how far its log is flushed ({str(error).splitlines()[0]}), and the role "
+                f"may not lock a row instead: grant select, insert, update on {self._schema}.readers to it"
             ) from error

@@ -1,7 +1,7 @@
-"""All events as a source of the reader: the store read in order of position, under concurrent writers.
+"""A source of all events for the reader: the store in order of position, under concurrent writers.
 
-Nothing leaves `events`, so where the reader looks at a span again it may return what it returned before; who reads must
-know what it has.
+No row leaves `events`. So a reader that reads a span again may return the same events again, and the caller must skip
+the events that it has.
 """
 
 from typing import Any
@@ -25,17 +25,16 @@ _DRAWN = """select greatest((select max(position) from {s}.events), pg_sequence_
 
 
 class EventLog:
-    """All events, over one autocommit connection; a `Source` of the reader."""
+    """All events, over one autocommit connection; a `PositionSource` of the reader."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
-        """Read with the connection, which is used by one thread."""
-        self._connection = connection
+        self._connection = connection  # used by one thread
         self._schema = f'"{schema}"'
         parts = {name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
         self._pages = Pages(connection, self._schema, parts)
 
     def horizon(self) -> Horizon:
-        """Return the highest visible position and who may own lower ones that are not."""
+        """Return the highest visible position and the possible owners of lower ones that are not visible."""
         return read_horizon(self._connection, self._schema)
 
     def drawn(self) -> int | None:
@@ -45,5 +44,5 @@ class EventLog:
         return int(row[0]) if row else None
 
     def fetch(self, ask: Ask) -> Page:
-        """Read events in one statement; what is returned is durable."""
+        """Read events in one statement; the returned events are durable."""
         return self._pages.fetch(ask, {})

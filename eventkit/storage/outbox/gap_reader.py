@@ -1,10 +1,10 @@
-"""Reads events in order of position under concurrent writers, losing and reordering none within a stream.
+"""Reads events in order of position under concurrent writers; loses none, and keeps the order within a stream.
 
-The relay reads what is unsent (`Outbox`), a projector may read all there is (`EventLog`): both are a `PositionSource`,
-and this is the reader of both. It keeps a cursor, the highest position looked at, and the gaps below it
-(`eventkit.storage.outbox.gaps`). Every statement reads all due gaps *and* the rows above the cursor in one snapshot;
-where gaps need several statements, nothing above the cursor is taken until they are through. Memory belongs to one
-connection: after a lost connection or a restart of the server make a new reader.
+The relay reads unsent events (`Outbox`), a projector may read all events (`EventLog`): both are a `PositionSource`. The
+reader keeps a cursor, the highest position read, and the gaps below it (`eventkit.storage.outbox.gaps`). Every
+statement reads all due gaps *and* the rows above the cursor in one snapshot. Where gaps need several statements, no row
+above the cursor is taken until all of them are read. The gaps are only valid for one connection: after a lost
+connection or a restart of the server, make a new reader.
 """
 
 import logging
@@ -19,14 +19,11 @@ from eventkit.storage.outbox.gaps import Gaps, Holders, missing
 logger = logging.getLogger("eventkit.reader")
 
 Row = tuple[Any, ...]
-_SPAN = 1_000  # a longer hole (a crash jumps ahead, a sequence was set) is kept as a span
+_MAX_HOLE = 1_000  # positions; a longer hole (a crash skips numbers, a sequence was set) is kept as a span
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What one statement shall read.
-
-    Gaps, spans (leaving out what is in flight), and up to `limit` positions above the cursor.
-    """
+    """Asks for one statement: gaps, spans without the positions in flight, up to `limit` positions above the cursor."""
 
     cursor: int
     above: bool
@@ -35,23 +32,23 @@ class Ask(msgspec.Struct, frozen=True):
     in_flight: list[int]
     limit: int
     max_bytes: int
-    watch: bool = False  # tell the holders even where nothing is found: a gap waits for one of them to end
+    watch: bool = False  # return the holders even without rows: a gap waits for one of them to end
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What one statement returned, all in one snapshot.
+    """The result of one statement, in one snapshot: rows in order of position.
 
-    Rows in order of position, of which those with a topic of None are only seen.
+    A row with a topic of None has only been seen: it is not returned to the reader's caller.
     """
 
     rows: list[Row]  # position first, topic second
-    holders: Holders  # none where nothing was found and the holders were not asked for
-    complete: bool  # False where `limit` or `max_bytes` cut it short
+    holders: Holders  # none where there were no rows and `watch` was false
+    complete: bool  # False where `limit` or `max_bytes` cut the page
     server: str  # changes when the server restarts, or its tables are made anew
 
 
 class Horizon(msgspec.Struct, frozen=True):
-    """The highest position that is visible, and who may own lower ones that are not."""
+    """The highest visible position, and the possible owners of lower ones that are not visible."""
 
     position: int
     holders: Holders
@@ -59,13 +56,13 @@ class Horizon(msgspec.Struct, frozen=True):
 
 
 class PositionSource(Protocol):
-    """One table's way of asking."""
+    """A table that a `GapReader` reads."""
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and the holders, in one statement."""
 
     def fetch(self, ask: Ask) -> Page:
-        """Read in one statement, and make sure that what is returned is durable."""
+        """Read in one statement; the returned rows must be durable."""
 
 
 class GapReader:
@@ -75,31 +72,27 @@ class GapReader:
     """
 
     def __init__(self, source: PositionSource, *, limit: int = 4_000, max_bytes: int = 8_000_000) -> None:
-        """Read nothing yet: call `start_pending` or `start_after` first."""
-        self._source = source
+        self._source = source  # nothing is read before `start_pending` or `start_after`
         self._limit = limit
         self._max_bytes = max_bytes
         self._cursor = 0
         self._gaps = Gaps()
         self._server = ""
-        self._resume: int | None = None  # how far the spans of an unfinished read have been taken
-        self._before: Holders = frozenset()  # the list of holders from before that read
+        self._resume: int | None = None  # the position up to which the spans of an unfinished read were taken
+        self._before: Holders = frozenset()  # the holders from before that read
 
     @property
     def cursor(self) -> int:
-        """The highest position that was looked at."""
+        """The highest position that was read."""
         return self._cursor
 
     @property
     def waiting(self) -> int:
-        """How many positions below the cursor may still appear."""
+        """The number of positions below the cursor that may still appear."""
         return len(self._gaps)
 
     def start_pending(self) -> None:
-        """Start where the source holds only what is unsent.
-
-        Everything up to the highest visible position is one span, read whole.
-        """
+        """Start with a source of unsent events: all positions up to the highest visible one are one span to read."""
         horizon = self._source.horizon()
         self._cursor, self._server = horizon.position, horizon.server
         self._gaps = Gaps(horizon.holders)
@@ -114,15 +107,15 @@ class GapReader:
         self._resume = None
 
     def floor(self) -> int:
-        """Return the position up to which everything has been returned or was rolled back."""
+        """Return the position up to which all events were returned or rolled back."""
         positions, spans = self._gaps.known()
         return min([self._cursor, *(p - 1 for p in positions), *(low for low, _ in spans)])
 
     def read(self, in_flight: Callable[[], Collection[int]] = tuple) -> list[Row]:
-        """Return the next rows in order of position; none where there are none yet.
+        """Return the next rows in order of position; an empty list where there are none yet.
 
-        `in_flight` tells what was returned before and is not settled; it is asked before the statement, and only where
-        spans are read.
+        `in_flight` returns the positions that were read before and are not settled. It is called before the statement,
+        and only where spans are read.
         """
         while True:
             if self._resume is None:
@@ -130,18 +123,18 @@ class GapReader:
             page = self._source.fetch(self._ask(in_flight))
             if page.server != self._server:
                 raise DatabaseUnavailable(
-                    "the PostgreSQL server was restarted, or its tables were made anew, as by a restore: what was "
-                    "known about gaps is void, reading starts again"
+                    "the PostgreSQL server was restarted, or its tables were made anew, as by a restore: the known "
+                    "gaps are not valid any more, and reading starts again"
                 )
             torn = self._resume is not None and self._gaps.torn(self._before, page.holders)
             if not self._gaps.woken(page.holders) and not torn:
                 return self._take(page)
-            self._resume = None  # the rows are thrown away: who has just ended may own what should come before them
+            self._resume = None  # the rows are dropped: a transaction that just ended may own events before them
 
     def sweep(self, in_flight: Collection[int]) -> int:
-        """Return how many rows below the cursor are neither in flight nor a known gap.
+        """Return the number of rows below the cursor that are neither in flight nor a known gap.
 
-        Anything but zero is a bug, and reported as one.
+        A number above zero is a bug, and is logged as an error.
         """
         positions, spans = self._gaps.known()
         if spans:
@@ -151,7 +144,7 @@ class GapReader:
         strays = [row[0] for row in self._source.fetch(ask).rows]
         if strays:
             logger.error(
-                "%d events were passed over, the first at position %d: please report this as a bug",
+                "%d events were skipped, the first at position %d: please report this as a bug",
                 len(strays),
                 strays[0],
             )
@@ -182,7 +175,7 @@ class GapReader:
     def _advance(self, above: list[int], holders: Holders) -> None:
         holes: list[int] = []
         for low, high in missing(self._cursor, above):
-            if high - low > _SPAN:
+            if high - low > _MAX_HOLE:
                 self._gaps.add(holders, span=(low, high))
             else:
                 holes.extend(range(low + 1, high + 1))

@@ -1,13 +1,13 @@
-"""Which positions may still appear below the cursor, and when to look for them again. Pure: no SQL, no clock.
+"""Tracks the positions that may still appear below the cursor, and the time to read them again. No SQL, no clock.
 
-A position that was drawn but is not visible is a *gap*: its transaction is open, or rolled back. Whoever draws a
-position holds a lock on `events` until it ends, so each statement that reads rows also returns the *holders* of that
-lock, read after its snapshot: a transaction that is listed is invisible in the snapshot, and one that has left an
-earlier list is fully visible in it or rolled back.
+A position that was drawn but is not visible is a *gap*: its transaction is open, or rolled back. A transaction that
+draws a position holds a lock on `events` until it ends. So each statement that reads rows also returns the *holders* of
+that lock, read after its snapshot. A listed transaction is invisible in the snapshot; a transaction of an earlier list
+that is no longer listed is fully visible in the snapshot, or rolled back.
 
 Gaps are kept in groups by the holders that could own them. A group whose holders all live *sleeps* and costs nothing.
-A group that has lost one is read again before anything newer is taken, otherwise version n+1 of a stream could come
-before n. A group without holders was read after the last of them ended: what is still missing was rolled back.
+A group that has lost a holder is read again before any newer row is taken: otherwise version n+1 of a stream could come
+before n. A group without holders was read after the last of them ended: the positions still missing were rolled back.
 docs/decisions/0009 has the proof.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 Holders = frozenset[str]
 
 NOBODY: Holders = frozenset()
-_SET_LIMIT = 10_000  # more gaps than this are read as one span: `= any(…)` grows by 2 ms a thousand
-_RESTLESS = 8  # reads before a group sleeps: short transactions end before, and waking costs a second read
+_MAX_POSITIONS = 10_000  # of a group; more are read as one span: `= any(…)` grows by 2 ms a thousand
+_READS_BEFORE_SLEEP = 8  # short transactions end before, and waking costs a second read
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class GapGroup:
     reads: int = 0
 
     def absorb(self, other: "GapGroup") -> None:
-        """Take over another group's positions; too many become one span."""
+        """Take over another group's positions; more than 10,000 become one span."""
         self.positions |= other.positions
         self.spans += other.spans
         self.awake |= other.awake
         self.reads = min(self.reads, other.reads)
-        if len(self.positions) > _SET_LIMIT or len(self.spans) > 1:
+        if len(self.positions) > _MAX_POSITIONS or len(self.spans) > 1:
             self.collapse()
 
     def collapse(self) -> None:
@@ -47,10 +47,10 @@ class GapGroup:
         self.positions, self.spans = set(), [(min(lows), max(highs))]
 
     def shrink(self, before: Holders, after: Holders) -> None:
-        """Strike the holders that had ended before it, sleep if the others live."""
+        """Remove the holders that had ended before this read; sleep if the others live."""
         self.reads += 1
         self.holders &= before
-        settled = bool(self.spans) or self.reads >= _RESTLESS
+        settled = bool(self.spans) or self.reads >= _READS_BEFORE_SLEEP
         self.awake = not (settled and self.holders <= after)
 
 
@@ -58,12 +58,11 @@ class Gaps:
     """All groups, and the list of holders that came with the last statement."""
 
     def __init__(self, holders: Holders = NOBODY) -> None:
-        """Start with nothing missing."""
         self.holders = holders
         self._groups: list[GapGroup] = []
 
     def __len__(self) -> int:
-        """Return how many single positions are missing."""
+        """Return the number of single positions that are missing."""
         return sum(len(group.positions) for group in self._groups)
 
     def __bool__(self) -> bool:
@@ -71,9 +70,9 @@ class Gaps:
         return bool(self._groups)
 
     def add(self, holders: Holders, *, positions: Iterable[int] = (), span: tuple[int, int] | None = None) -> None:
-        """Remember what one statement did not see; it is read at least once more."""
+        """Add positions that a statement did not see; they are read at least once more."""
         group = GapGroup(holders, set(positions), [span] if span else [])
-        if len(group.positions) > _SET_LIMIT:
+        if len(group.positions) > _MAX_POSITIONS:
             group.collapse()
         if group.positions or group.spans:
             self._groups.append(group)
@@ -84,15 +83,15 @@ class Gaps:
         return [p for group in awake for p in group.positions], [span for group in awake for span in group.spans]
 
     def known(self) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return everything that may still appear, asleep or not."""
+        """Return all positions and spans that may still appear, asleep or not."""
         return [p for group in self._groups for p in group.positions], [
             s for group in self._groups for s in group.spans
         ]
 
     def woken(self, after: Holders) -> bool:
-        """Take the new list of holders.
+        """Take the new list of holders; return whether a sleeping group has lost one.
 
-        Return whether a sleeping group has lost one: then the rows of that statement must not be used.
+        The rows of that statement must not be used then: the group's positions come before them.
         """
         self.holders = after
         lost = [group for group in self._groups if not group.awake and not group.holders <= after]
@@ -103,7 +102,7 @@ class Gaps:
     def torn(self, before: Holders, after: Holders) -> bool:
         """Return whether an owner of a span's positions may have ended between two pages of one read.
 
-        Its earlier events would be on a page that was read before it committed, its later ones on this.
+        Its earlier events would belong on a page read before its commit, its later ones are on this page.
         """
         return any(group.awake and group.spans and not group.holders & before <= after for group in self._groups)
 
@@ -114,10 +113,7 @@ class Gaps:
             group.positions -= found
 
     def read_through(self, before: Holders) -> None:
-        """All that was due has been read.
-
-        `before` is the list of holders from before the first statement of that read.
-        """
+        """Note that all due positions were read; `before` are the holders from before the read's first statement."""
         kept: dict[tuple[Holders, bool], GapGroup] = {}
         for group in self._after(before):
             key = (group.holders, group.awake)
@@ -132,7 +128,7 @@ class Gaps:
             if group.awake:
                 group.shrink(before, self.holders)
                 if not group.holders:
-                    continue  # read after the last of them had ended
+                    continue  # read after the last of them ended
             if group.positions or group.spans:
                 yield group
 

@@ -1,13 +1,13 @@
-"""Who may act: one holder per lease, numbered by epochs, so that what a deposed holder still tries to write is refused.
+"""Leases: one holder a name, numbered by epochs, so the late writes of a deposed holder are refused.
 
 The holder of epoch n holds the session advisory lock (lease, n). A standby waits for that lock, a second at a time, or
-for the row's expiry on the database's clock; then, in one transaction, it takes lock n+1 and sets the epoch to n+1
-where it is n. So a killed holder is replaced at once (its lock goes with its connection) and a hung one when its time
-is over, and nobody need be terminated.
+for the row's expiry on the database's clock. Then, in one transaction, it takes lock n+1 and sets the epoch from n to
+n+1. So a killed holder is replaced at once, because its lock ends with its connection, and a hung one at its expiry. No
+process has to be terminated.
 
 A holder stops at its first failed renewal, at its first refused write, or at its own monotonic deadline, counted from
-before the renewal was sent. It may believe in its lease for a moment longer than it has it: that makes duplicates,
-never a change, since every write checks the epoch.
+before the renewal was sent. It may take itself for the holder a moment too long. That causes duplicates, but no wrong
+write, because every write checks the epoch.
 """
 
 import logging
@@ -24,13 +24,13 @@ from eventkit.storage.db import database_errors
 
 logger = logging.getLogger("eventkit.lease")
 
-SECONDS = 8.0  # how long a lease lasts without renewal
-RENEWAL = 3.0  # how often it is renewed
-_WAIT = "1s"  # how long a standby waits for the lock before it looks at the clock again
+SECONDS = 8.0  # a lease's duration without renewal
+RENEWAL = 3.0  # seconds between renewals
+_LOCK_TIMEOUT = "1s"  # of a standby, before it checks the expiry again
 
 _CREATE = """insert into {s}.leases (name, epoch, owner, expires_at) values (%(name)s, 0, '', '-infinity')
              on conflict do nothing"""
-_LOOK = "select epoch, expires_at <= clock_timestamp(), owner from {s}.leases where name = %(name)s"
+_READ = "select epoch, expires_at <= clock_timestamp(), owner from {s}.leases where name = %(name)s"
 _TAKE = """update {s}.leases set epoch = %(epoch)s + 1, owner = %(owner)s,
                    expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
             where name = %(name)s and epoch = %(epoch)s"""
@@ -43,7 +43,6 @@ class Lease:
     """One process's claim to a name, on an autocommit connection that is its alone."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, name: str, owner: str) -> None:
-        """Hold nothing yet; call `acquire`."""
         self.name = name
         self.epoch = 0
         self._connection = connection
@@ -55,57 +54,57 @@ class Lease:
         self._lock_class = zlib.crc32(f"eventkit {schema} {name}".encode()) - 2**31  # int4
 
     def acquire(self, stopped: Callable[[], bool]) -> bool:
-        """Wait until this process is the holder; False when `stopped` before."""
+        """Wait until this process is the holder; return False when `stopped` before."""
         with database_errors():
             self._execute(_CREATE)
-            told = False
+            reported = False
             while not stopped():
-                epoch, expired, owner = self._look()
+                epoch, expired, owner = self._read()
                 if epoch == 0 or expired or self._lock_is_free(epoch):
                     if self._take(epoch):
                         return True
-                elif not told:
+                elif not reported:
                     logger.info("standing by: %s holds %s, epoch %d", owner, self.name, epoch)
-                    told = True
+                    reported = True
         return False
 
     def check(self) -> None:
-        """Raise Deposed when the lease is over by this process's own clock, or was taken."""
+        """Raise Deposed when the lease has expired by this process's own clock, or another process has taken it."""
         if self._ended.is_set() or time.monotonic() >= self._deadline:
             msg = f"lease {self.name!r}, epoch {self.epoch}: not renewed in time, another process may hold it now"
             raise Deposed(msg)
 
     def release(self) -> None:
-        """Let a standby in at once; never raises, and waits for a second at most."""
+        """End the lease, so a standby can take it at once; never raise, and wait for a second at most."""
         self._ended.set()
         if self._renewer is not None:
             self._renewer.join(timeout=1.0)
-            if self._renewer.is_alive():  # the database hangs: the lease runs out by itself
+            if self._renewer.is_alive():  # the database hangs: the lease expires
                 return
         try:
             with database_errors():
                 self._execute(_RELEASE)
         except StorageError:
-            logger.debug("lease %s could not be released, it runs out by itself", self.name)
+            logger.debug("lease %s could not be released: it expires in %g s", self.name, SECONDS)
         finally:
             self._connection.close()
 
-    def _look(self) -> tuple[int, bool, str]:
-        row = self._execute(_LOOK).fetchone()
+    def _read(self) -> tuple[int, bool, str]:
+        row = self._execute(_READ).fetchone()
         return row or (0, True, "")
 
     def _lock_is_free(self, epoch: int) -> bool:
-        """Wait a second for the lock of the present holder; it is given back at once, only its end is news."""
+        """Wait a second for the current holder's lock, and release it at once; True means that the holder has ended."""
         try:
             with self._connection.transaction():
-                self._connection.execute(f"set local lock_timeout = '{_WAIT}'")
+                self._connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
                 self._connection.execute("select pg_advisory_xact_lock(%s::int, %s::int)", (self._lock_class, epoch))
         except psycopg.errors.LockNotAvailable:
             return False
         return True
 
     def _take(self, epoch: int) -> bool:
-        """Take lock epoch + 1 and the row in one transaction; False when another was faster."""
+        """Take lock epoch + 1 and the row in one transaction; return False when another process was faster."""
         sent = time.monotonic()
         with self._connection.transaction():
             lock = (self._lock_class, epoch + 1)
@@ -116,7 +115,7 @@ class Lease:
             if not taken:
                 self._connection.execute("select pg_advisory_unlock(%s::int, %s::int)", lock)
                 return False
-        # crash point: taken, nothing read yet -> the connection's end frees the lock, the next takes epoch + 2
+        # crash point: taken, nothing read yet -> the connection's end frees the lock, the next holder takes epoch + 2
         self.epoch = epoch + 1
         self._deadline = sent + SECONDS
         self._renewer = threading.Thread(target=self._renew, name=f"lease {self.name}", daemon=True)

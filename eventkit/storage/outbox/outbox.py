@@ -1,6 +1,6 @@
-"""The outbox as the relay sees it: what is unsent, settling what was acknowledged, parking what never will be.
+"""The relay's side of the outbox: reads unsent events, settles acknowledged ones, parks refused ones.
 
-What is in the table is unsent; nothing else is known to a relay that starts. Settling and parking check the lease's
+The table has the unsent events, and a relay that starts knows nothing else. Settling and parking check the lease's
 epoch `for share` in their own statement, so a deposed relay changes nothing. Both may be repeated after a lost
 connection.
 """
@@ -21,8 +21,8 @@ from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 
 logger = logging.getLogger("eventkit.relay")
 
-# PostgreSQL settings for a connection that reads: few rows from the end of large tables, by their keys, whatever the
-# statistics say. So there is one good plan, and planning a read anew would cost twice what the read does.
+# PostgreSQL settings for a connection that reads a few rows from the end of large tables, by their keys. There is one
+# good plan, independent of the statistics, and planning a read anew would cost twice as much as the read.
 READING = {
     "plan_cache_mode": "force_generic_plan",
     "enable_bitmapscan": "off",
@@ -36,10 +36,10 @@ READING = {
     "TimeZone": "UTC",  # an event's time travels in UTC
 }
 
-# A commit clears the virtual id (`n/0`) as it becomes visible, and lets the lock go a moment later. COMMIT PREPARED
-# keeps the id until the lock goes: a prepared transaction that this snapshot sees gets a `/0` here, or a next version
-# of its stream could be read while it still seems open. Its transaction id is that of the lock on it, counted from the
-# snapshot's; every `transactionid` lock is looked at, since PREPARE hands the locks over one by one.
+# A commit clears the virtual id (`n/0`) as it becomes visible, and releases the lock a moment later. COMMIT PREPARED
+# keeps the id until it releases the lock. So a prepared transaction that this snapshot sees gets a `/0` here: otherwise
+# the next version of its stream could be read while it still seems open. Its transaction id is that of its
+# `transactionid` lock, counted from the snapshot's; all such locks are read, because PREPARE transfers them one by one.
 HOLDERS = """select coalesce(string_agg(name, ','), '') from (
   select virtualtransaction || case when bool_or(pid is null) and coalesce(pg_visible_in_snapshot((
            ((min(transactionid::text::bigint) - min(here) + 2147483648) & 4294967295) - 2147483648 + min(here)
@@ -51,7 +51,7 @@ HOLDERS = """select coalesce(string_agg(name, ','), '') from (
    group by virtualtransaction having bool_or(locktype = 'relation')) holders"""
 OTHERS = HOLDERS.replace("where granted", "where granted and pid is distinct from pg_backend_pid()")
 
-# Changes where positions may be given out again: with a restart of the server, and with a restore of the table.
+# Changes when positions may be drawn a second time: with a restart of the server, and with a restore of the table.
 SERVER = (
     "pg_is_in_recovery() || ' ' || pg_postmaster_start_time() || ' ' || pg_relation_filenode('{s}.events'::regclass)"
 )
@@ -63,26 +63,26 @@ EVENT = (
     "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
 )
 
-# How large an event is, nearly: its stored size says little where it is compressed, by up to 87 (pglz) or 255 (lz4)
-# times, and to measure it would fetch what is too much to be fetched.
+# The approximate size of an event. The stored size of a compressed value is up to 87 (pglz) or 255 (lz4) times smaller
+# than the value, and measuring the value would fetch it.
 _NEARLY = """pg_column_size(e.{column}) * case pg_column_compression(e.{column})
        when 'pglz' then 16 when 'lz4' then 40 else 1 end"""
 NEARLY_BYTES = f"({_NEARLY.format(column='data')} + {_NEARLY.format(column='metadata')})"
 
-# The rest of a row, behind position and topic, in the order in which `encoded` reads it; put through `format` once.
-# It is what readers get: an event that the broker refused may have been amended. Read it `from events e {AMENDED}`, one
-# look-up an event by the primary key (`offset 0`, whatever the statistics say of a table that is nearly always empty).
+# The rest of a row, after position and topic, in the order in which `encoded` reads it; for one `format`. Readers get
+# the amendment of an event that the broker refused. Use it with `from events e {AMENDED}`: one look-up an event by the
+# primary key (`offset 0`, because the statistics of a table that is nearly always empty mislead the planner).
 AS_TEXT = """stream, version::text, id::text, source, coalesce(a.type, e.type),
        nullif(coalesce(a.schema_version, e.schema_version), 1)::text, btrim(to_json(recorded_at)::text, '"'),
        nullif(coalesce(a.metadata, e.metadata)::text, '{{}}'), coalesce(a.data, e.data)::text"""
 AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.data from {s}.amendments x
       where x.position = e.position offset 0) a on true"""
 
-# One snapshot: gaps, spans and what is above the cursor, in order of position, and, read after the snapshot, the
-# holders. The plan is three nested loops over primary keys, and `offset 0` keeps it so whatever the statistics say.
-# The running sum bounds the bytes before any large value is fetched. Holders are read where there are rows, or gaps
-# that wait for one of them to end: beside thousands of other sessions' locks they cost more than the rest. Where there
-# are rows, the statement makes them durable (`eventkit.storage.outbox.barrier`).
+# One snapshot: gaps, spans and rows above the cursor, in order of position; and the holders, read after the snapshot.
+# The plan is three nested loops over primary keys, and `offset 0` keeps it independent of the statistics. The running
+# sum bounds the bytes before any large value is fetched. Holders are read only where there are rows, or gaps that wait
+# for a holder to end: with thousands of other sessions' locks they cost more than the rest. Where there are rows, the
+# statement makes them durable (`eventkit.storage.outbox.barrier`).
 FETCH = (
     """with found as (
   (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
@@ -124,14 +124,14 @@ _WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[
        select from unnest(%(parked)s::text[], %(parked_from)s::bigint[]) p(stream, first)
         where p.stream = e.stream and p.first <= e.position))"""
 
-_MANY_PARKED = 50
-_MOST_PARKED = 1_000  # that are held in memory; where there are more, each row is looked up among the letters
+_PARKED_AS_PARAMETER = 50  # streams; more are written into the statement
+_PARKED_IN_MEMORY = 1_000  # streams; where there are more, each row is looked up among the letters
 
 _IN_LETTERS = """o.topic <> all(%(held)s::text[]) and not exists (select from {s}.dead_letters d
         where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)"""
 
 _PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_by = 'relay'
- group by stream order by stream limit {_MOST_PARKED + 1}"""
+ group by stream order by stream limit {_PARKED_IN_MEMORY + 1}"""
 _REDRIVES = "select relay_redrives from {s}.installation"
 
 _FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
@@ -155,22 +155,19 @@ select exists (select from fence), p.* from (select) one left join parked p on t
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """The relay's parked streams, each with the position from which on it waits: the first thousand, or all."""
+    """The relay's parked streams, the first thousand or all, each with the position of its first parked event."""
 
     streams: dict[str, int] = {}
-    redrives: int = 0  # changes when an operator has taken letters of the relay away
+    redrives: int = 0  # changes when an operator has removed letters of the relay
 
     @property
     def more(self) -> bool:
-        """Whether there are more than `streams` holds: a row has to be looked up among the letters."""
-        return len(self.streams) > _MOST_PARKED
+        """Whether there are more than `streams` has: a row has to be looked up among the letters."""
+        return len(self.streams) > _PARKED_IN_MEMORY
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Which rows a relay takes.
-
-    One of `of` equal parts of the shards, without held topics and without parked streams from a position on.
-    """
+    """The rows that a relay reads: one of `of` equal parts of the shards, without held topics and parked streams."""
 
     part: int = 0
     of: int = 1
@@ -179,12 +176,11 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """What is unsent, for one relay, over one autocommit connection; a `Source` of the reader."""
+    """The unsent events of one relay, over one autocommit connection; a `PositionSource` of the reader."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, scope: Scope | None = None) -> None:
-        """Read with `scope`; the connection is used by one thread."""
         scope = scope or Scope()
-        self._connection = connection
+        self._connection = connection  # used by one thread
         self._schema = f'"{schema}"'
         self._cursor = connection.cursor(binary=True)
         self._params = {
@@ -197,15 +193,15 @@ class Outbox:
         self._pages = Pages(connection, self._schema, parts)
 
     def horizon(self) -> Horizon:
-        """Return the highest visible position and who may own lower ones that are not."""
+        """Return the highest visible position and the possible owners of lower ones that are not visible."""
         return read_horizon(self._connection, self._schema)
 
     def fetch(self, ask: Ask) -> Page:
-        """Read unsent events in one statement; what is returned is durable."""
+        """Read unsent events in one statement; the returned events are durable."""
         return self._pages.fetch(ask, self._params)
 
     def parked(self) -> Parked:
-        """Return what is parked; it reads a thousand streams at most."""
+        """Return the parked streams; it reads about a thousand at most."""
         with database_errors():
             streams = dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
             (redrives,) = self._cursor.execute(_REDRIVES.format(s=self._schema)).fetchone() or (0,)
@@ -213,11 +209,11 @@ class Outbox:
 
 
 def _wanted(scope: Scope, schema: str) -> str:
-    """Return the condition of a scope; many parked streams are written into it, for only a constant array is hashed."""
+    """Return the condition of a scope; it has many parked streams as a literal: only a constant array is hashed."""
     conditions = [_WANTED]
     if scope.parked.more:
         conditions = [_IN_LETTERS.format(s=schema)]
-    elif len(scope.parked.streams) > _MANY_PARKED:
+    elif len(scope.parked.streams) > _PARKED_AS_PARAMETER:
         literal = text_array(scope.parked.streams).replace("'", "''").replace("%", "%%")
         conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
     if scope.of > 1:
@@ -226,22 +222,21 @@ def _wanted(scope: Scope, schema: str) -> str:
 
 
 class Settlement:
-    """The writing side, over one autocommit connection of its own; raises Deposed when the lease has another epoch."""
+    """Settles and parks events, over its own autocommit connection; raises Deposed when the lease has another epoch."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, lease: str, epoch: int) -> None:
-        """Write in the name of `epoch` of `lease`."""
         self._connection = connection
         self._schema = f'"{schema}"'
         self._fence = {"lease": lease, "epoch": epoch}
         self.settled = 0  # events
 
     def settle(self, positions: Sequence[int]) -> None:
-        """Delete what the transport has acknowledged; one statement, idempotent."""
+        """Delete the outbox rows that the transport has acknowledged; one statement, idempotent."""
         self._write(_SETTLE, {"positions": plain_array(positions)})
         self.settled += len(positions)
 
     def park(self, position: int, error: str) -> None:
-        """Park an event that the transport refuses, and with it the rest of its stream; its rows stay in the outbox."""
+        """Park an event that the transport refuses, and with it the rest of its stream; the rows stay in the outbox."""
         _, stream, version, event_id, event_type = self._write(_PARK, {"position": position, "error": error})
         if stream is not None:
             logger.error(
@@ -275,10 +270,12 @@ def split_holders(text: str) -> frozenset[str]:
 
 
 class Pages:
-    """Runs the reading statement; its first row tells of the statement itself."""
+    """Runs the reading statement on an autocommit connection; `parts` say from which tables, `schema` is quoted.
+
+    The statement's first row has the holders, the number of rows before the cut, and the server.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, parts: Mapping[str, str]) -> None:
-        """Read from what `parts` names, on an autocommit connection; `schema` is quoted."""
         self._connection = connection
         self._cursor = connection.cursor(binary=True)
         self._schema = schema
@@ -302,7 +299,7 @@ class Pages:
                 "max_bytes": ask.max_bytes,
                 "watch": ask.watch,
             }
-            # Written into the statement, and planned anew, where there are any: only a constant array is hashed.
+            # Positions in flight are part of the statement, which is planned anew: only a constant array is hashed.
             statement = self._statement.replace("%(in_flight)s", f"'{plain_array(ask.in_flight)}'")
             head, *rows = self._cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
             barrier.pass_through(head[9])
@@ -335,9 +332,9 @@ def encoded(row: Row) -> EncodedEvent:
 
 
 def message(row: Row) -> Message:
-    """Put a row on the wire, tagged with its position.
+    """Return a row as a message, tagged with its position.
 
-    An event without metadata, in its first schema, takes the short way: no encoded event is made of it.
+    An event without metadata, in its first schema, needs no encoded event in between.
     """
     position, topic, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
     if metadata is not None or schema_version is not None:

@@ -174,7 +174,7 @@ def test_a_schema_newer_than_the_code(database_url: str) -> None:
     [
         ("set cache 10", "has a cache of 10, which reorders events: run `alter table"),
         ("set increment by 3", "has an increment of 3"),
-        ("set cycle", "starts again when it is through"),
+        ("set cycle", "restarts at its end, and numbers repeat"),
         ("drop identity", "is no identity column"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_role_that_is_read_only_by_default_is_written_to(
     database = make_url(database_url).database
     alter(database_url, f"alter database {database} set default_transaction_read_only = on")
     caplog.set_level("INFO")
-    session_settings._told.clear()
+    session_settings._reported.clear()
 
     with connect(database_url, name="test", schema=schema) as session:
         session.execute("delete from eventkit.outbox")

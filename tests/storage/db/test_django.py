@@ -109,7 +109,7 @@ async def test_an_asynchronous_function_names_its_synchronous_twin(connection: A
 
 def test_another_database_or_driver_of_djangos_is_refused(connection: Any, database_url: str) -> None:
     """SQLite, and psycopg2, which Django takes where psycopg 3 is not installed."""
-    with pytest.raises(UnsupportedConnection, match="is of sqlite: events are in PostgreSQL"):
+    with pytest.raises(UnsupportedConnection, match="is to sqlite: eventkit needs PostgreSQL"):
         store.append(django_connection(database_url, "django.db.backends.sqlite3"), ORDER, Placed(1))
     connection.connection = psycopg2.connect(database_url)
     with pytest.raises(UnsupportedConnection, match=r"runs on a psycopg2\S+: install psycopg 3"):

@@ -90,7 +90,7 @@ def test_a_map_that_leads_our_schema_elsewhere_is_refused(database_url: str, nam
     """Statements name their schema: the sentence says how the other one is used."""
     home, arguments = CALLS[name]
     engine = sa.create_engine(sqlalchemy_url(database_url)).execution_options(schema_translate_map=TRANSLATED)
-    refused = pytest.raises(UnsupportedConnection, match=r"schema_translate_map leads schema 'eventkit' to 'tenant'")
+    refused = pytest.raises(UnsupportedConnection, match=r"schema_translate_map maps schema 'eventkit' to 'tenant'")
     with Session(engine) if orm else engine.connect() as connection, refused:
         _use(getattr(home, name)(connection, *arguments()))
     engine.dispose()

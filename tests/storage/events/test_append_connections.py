@@ -275,9 +275,9 @@ async def test_pools_and_engines_are_refused_and_the_error_names_an_alternative(
     """They lend connections; one statement would not be where the next one is."""
     with psycopg_pool.ConnectionPool(database_url, min_size=1, open=True) as pool:
         for wrong in (pool, async_engine.sync_engine):
-            with pytest.raises(UnsupportedConnection, match="it lends connections, take one of them"):
+            with pytest.raises(UnsupportedConnection, match="it makes connections, use one of them"):
                 store.append(wrong, ORDER, Placed())  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedConnection, match="it lends connections, take one of them"):
+    with pytest.raises(UnsupportedConnection, match="it makes connections, use one of them"):
         await store.append_async(async_engine, ORDER, Placed())  # type: ignore[arg-type]
 
 

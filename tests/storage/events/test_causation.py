@@ -97,7 +97,7 @@ def test_a_story_ends_before_a_position_that_may_still_be_filled(database_url: s
 
 def test_a_story_waits_for_an_append_that_ends_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open transaction of the usual length shortens no story: it is waited for."""
-    monkeypatch.setattr(causation, "_WAITS", 10_000)  # a slow machine must not make it too long
+    monkeypatch.setattr(causation, "_MAX_WAITS", 10_000)  # a slow machine must not make it too long
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as slow:
         appended(slow, 1, correlation_id=STORY)
         appended(connection, 2, correlation_id=STORY)

@@ -29,7 +29,7 @@ class Schedules(RuleBasedStateMachine):
         """Start with small limits, so that every path is walked."""
         self.patch = pytest.MonkeyPatch()
         for (module, name), size in zip(
-            [(gaps, "_SET_LIMIT"), (gap_reader, "_SPAN"), (gaps, "_RESTLESS")], sizes, strict=True
+            [(gaps, "_MAX_POSITIONS"), (gap_reader, "_MAX_HOLE"), (gaps, "_READS_BEFORE_SLEEP")], sizes, strict=True
         ):
             self.patch.setattr(module, name, size)
         self.world = World()
