@@ -1,1 +1,1 @@
-"""The only room that writes SQL of ours: tables, appending, reading, the outbox, leases, checkpoints, dead letters."""
+"""The only package with eventkit's SQL: tables, appending, reading, the outbox, leases, checkpoints, dead letters."""

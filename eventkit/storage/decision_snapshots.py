@@ -1,10 +1,10 @@
-"""Snapshots of decision models: a state, and the last event of each tag that it stands on. Always disposable.
+"""Snapshots of decision models: a state, and the last event of each of its tags. They may be deleted at any time.
 
-A snapshot is written after an append by the decision, which holds the locks of all its tags: every event that they had
-is in the state, and every later one has a higher position than any of these. So the state lacks the events above each
-tag's last one, in the order in which all of them would be read. It is written inside a savepoint, because its failure
-must not cost the caller the append. It counts only for the code that made it (its fingerprint), and only while the last
-event of each of its tags is still there. Pruning and restoring delete all snapshots.
+A snapshot is written after an append by the decision, which holds the locks of all its tags. So the state includes
+every event that these tags had, and every later event has a higher position. Reading continues above each tag's last
+event, in order of position. The write is inside a savepoint: its failure must not undo the append. A snapshot is valid
+only for the code that made it (its fingerprint), and only while the last event of each of its tags exists. Pruning and
+restoring delete all snapshots.
 """
 
 import logging
@@ -26,7 +26,7 @@ _READ = """select h.tag, h.position, s.state::text
       where not exists (select from {s}.event_tags x join {s}.events e using (position)
                          where x.tag = l.tag and x.position = l.position and e.id = l.id))"""
 
-# A row that is locked is being deleted: it is not waited for.
+# A locked row is being deleted: this statement does not wait for it.
 _KEEP = """with there as (
   select from {s}.decision_snapshots where model = %(model)s::text and key = %(key)s::text
 ), free as (
@@ -43,7 +43,7 @@ on conflict (model, key) do update
 
 
 class SnapshotPlace(NamedTuple):
-    """Which snapshot: of which model, by a digest of what it asks for, made by which code."""
+    """Identifies a snapshot: the model, a digest of its query, and the fingerprint of its code."""
 
     model: str
     key: str
@@ -67,14 +67,14 @@ class DecisionSnapshotSql(SnapshotSql):
 
 
 def recall_steps(sql: DecisionSnapshotSql, place: SnapshotPlace) -> Steps[KnownState | None]:
-    """Return a snapshot; None where there is none that counts."""
+    """Return a valid snapshot; None where there is none."""
     with database_errors():
         rows = yield sql.read, place._asdict()
     return KnownState(rows[0][2], {row[0]: row[1] for row in rows}) if rows else None
 
 
 def keep_steps(sql: DecisionSnapshotSql, place: SnapshotPlace, known: KnownState, ids: dict[str, str]) -> Steps[bool]:
-    """Keep a snapshot in place of an older one; log why, where that was not possible. `ids` are the last events'."""
+    """Store a snapshot over an older one; log a warning where that fails. `ids` are the ids of the last events."""
     params: dict[str, Any] = {
         **place._asdict(),
         "tags": text_array(known.positions),
@@ -87,7 +87,7 @@ def keep_steps(sql: DecisionSnapshotSql, place: SnapshotPlace, known: KnownState
         try:
             yield sql.keep, params
         except (psycopg.Error, DBAPIError) as error:
-            yield sql.rollback, None  # raises where the connection is lost, and then the caller has lost more
+            yield sql.rollback, None  # raises where the connection is lost: the transaction is lost too
             yield sql.release, None
             logger.warning("no snapshot of the decision model %s: %s", place.model, first_line(error))
             return False

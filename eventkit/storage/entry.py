@@ -1,4 +1,4 @@
-"""What is appended to one stream by one call."""
+"""The events of one call for one stream."""
 
 from typing import NamedTuple
 from uuid import UUID

@@ -1,13 +1,13 @@
-"""Forgetting people: destroys the key of a subject, in the caller's transaction; what a service author uses.
+"""Forgets people: destroys the key of a subject, in the caller's transaction. A service uses this class.
 
     privacy = Privacy(store)
 
     privacy.forget(session, "customer-42", reason="asked for it on the phone")
     store.append(session, shop.stream("customer", 42), CustomerForgotten())       # for read models to follow
 
-From the commit on, personal data of that subject reads as its redacted values. Processes that read before may keep the
-key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). It waits for open transactions that have appended
-personal data of the subject, and those that come later are refused. Rotating master keys is here as well.
+From the commit on, personal data of that subject reads as its redacted values. A process that read before may cache the
+key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). Forgetting waits for open transactions that have
+appended personal data of the subject, and later ones are refused. This module also rotates master keys.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous, data
 from eventkit.storage.events import EventStore
 from eventkit.storage.privacy import KeySql, Wrapped
 
-_LONGEST = 500
+_MAX_TEXT = 500  # characters
 PAGE = 500  # keys that are rotated in one transaction
 
 
@@ -36,9 +36,10 @@ class Privacy:
     def forget(
         self, connection: Synchronous, subject: str, *, reason: str | None = None, by: str | None = None
     ) -> bool:
-        """Destroy a subject's key; False where it was forgotten before. `by` is the database's user unless given.
+        """Destroy a subject's key; return False where it was forgotten before.
 
-        A subject that has no personal data yet is forgotten too: none will be taken.
+        A subject without personal data is forgotten too: later personal data is refused. `by` is the database's user
+        unless given. Raises InvalidEvent for a subject, reason or `by` that is empty, long or not printable.
         """
         self._sealing.cache.drop(subject)
         return self._forget.run(connection, forget_steps(self._sealing.sql, str(subject), reason=reason, by=by))
@@ -46,19 +47,19 @@ class Privacy:
     async def forget_async(
         self, connection: Asynchronous, subject: str, *, reason: str | None = None, by: str | None = None
     ) -> bool:
-        """Do what `forget` does, on an asynchronous session or connection."""
+        """Forget like `forget`, on an asynchronous session or connection."""
         self._sealing.cache.drop(subject)
         return await self._forget.run_async(
             connection, forget_steps(self._sealing.sql, str(subject), reason=reason, by=by)
         )
 
     def readmit(self, connection: Synchronous, subject: str) -> bool:
-        """Let a forgotten subject have personal data again, under a new key; what was forgotten stays forgotten."""
+        """Accept personal data of a forgotten subject again, under a new key; the old data stays unreadable."""
         self._sealing.cache.drop(subject)
         return self._readmit.run(connection, self._readmission(subject))
 
     async def readmit_async(self, connection: Asynchronous, subject: str) -> bool:
-        """Do what `readmit` does, on an asynchronous session or connection."""
+        """Readmit like `readmit`, on an asynchronous session or connection."""
         self._sealing.cache.drop(subject)
         return await self._readmit.run_async(connection, self._readmission(subject))
 
@@ -70,16 +71,16 @@ class Privacy:
 
 def forget_steps(sql: KeySql, subject: str, *, reason: str | None, by: str | None) -> Steps[bool]:
     """Destroy a subject's key and leave its row; return False where that was done before."""
-    for what, value in (("subject", subject), ("reason", reason or "-"), ("by", by or "-")):
-        if not (0 < len(value) <= _LONGEST and value.isprintable()):
-            raise InvalidEvent(f"{what} {value[:100]!r} cannot be recorded: give 1 to {_LONGEST} printable characters")
+    for name, value in (("subject", subject), ("reason", reason or "-"), ("by", by or "-")):
+        if not (0 < len(value) <= _MAX_TEXT and value.isprintable()):
+            raise InvalidEvent(f"{name} {value[:100]!r} cannot be recorded: give 1 to {_MAX_TEXT} printable characters")
     with database_errors():
         rows = yield sql.forget, {"subject": subject, "reason": reason, "by": by}
     return bool(rows)
 
 
 def readmit_steps(sql: KeySql, masters: MasterKeys, subject: str) -> Steps[bool]:
-    """Give a forgotten subject a new key; False where it is not forgotten."""
+    """Give a forgotten subject a new key; return False where it is not forgotten."""
     key_id, key = masters.new_key(subject)
     params = {"subject": subject, "key_id": key_id, "key": key, "master_key": masters.current}
     with database_errors():
@@ -88,7 +89,7 @@ def readmit_steps(sql: KeySql, masters: MasterKeys, subject: str) -> Steps[bool]
 
 
 def vacuum(connection: psycopg.Connection[Any], schema: str) -> str | None:
-    """Take a destroyed key out of the table's file, on an autocommit connection; say why where it stays there."""
+    """Remove a destroyed key from the table's file, on an autocommit connection; return a warning where it stays."""
     warnings: list[str] = []
 
     def note(warning: Diagnostic) -> None:
@@ -104,18 +105,18 @@ def vacuum(connection: psycopg.Connection[Any], schema: str) -> str | None:
         connection.remove_notice_handler(note)
     if not warnings:
         return None
-    return f"the destroyed key stays in the table's file until autovacuum comes by: {warnings[0]}"
+    return f"the destroyed key stays in the table's file until autovacuum runs: {warnings[0]}"
 
 
 class Rotated(NamedTuple):
-    """How many keys were wrapped again, and how many were in use by open transactions."""
+    """The number of keys that were wrapped again, and of those that open transactions had locked."""
 
     done: int
     left: int
 
 
 def rotate(connection: psycopg.Connection[Any], schema: str, masters: MasterKeys) -> Rotated:
-    """Wrap all keys by the current master key, on an autocommit connection; safe to stop and to run again."""
+    """Wrap all keys with the current master key, on an autocommit connection; safe to stop and to run again."""
     sql, after, done, left = KeySql(schema), "", 0, 0
     while True:
         params = {"master_key": masters.current, "after": after, "limit": str(PAGE)}
@@ -137,5 +138,5 @@ def _again(masters: MasterKeys, rows: list[Wrapped]) -> dict[str, str]:
 
 
 def on_connection(connection: psycopg.Connection[Any], steps: Steps[bool]) -> bool:
-    """Run steps on a connection of our own, in its open transaction."""
+    """Run steps on one of eventkit's own connections, in its open transaction."""
     return Executor("privacy", writes=True, bind_arguments=None).run(connection, steps)

@@ -1,12 +1,13 @@
-"""Brings a database to this code's tables, or back, through alembic; the migrations are in the wheel or the checkout.
+"""Upgrades and downgrades eventkit's tables with alembic; the migrations are in the wheel or the checkout.
 
-Everything is in a PostgreSQL schema of our own, its version table included, so nothing of a service's own alembic is
-touched. Only an env.py that says `include_schemas=True` needs a word, so that autogenerate leaves our tables alone:
+All tables are in eventkit's own PostgreSQL schema, the version table too, so a service's own alembic is not affected.
+Only an env.py with `include_schemas=True` needs a filter, to keep eventkit's tables out of autogenerate:
 
     context.configure(..., include_schemas=True, include_name=eventkit.storage.migrate.include_name)
 
-A service may run our migrations as a branch of its own instead: add the folder `versions` in `migrations_folder()` to
-`version_locations` and say `alembic upgrade heads`; `eventkit_schema` in its alembic.ini names another schema.
+A service may run eventkit's migrations as a branch of its own instead: add the folder `versions` in
+`migrations_folder()` to `version_locations` and run `alembic upgrade heads`; `eventkit_schema` in its alembic.ini names
+another schema.
 """
 
 import io
@@ -36,13 +37,13 @@ SCHEMA_OPTION = "eventkit_schema"
 
 logger = logging.getLogger("eventkit.migrate")
 
-_WHO = "select current_user, current_database(), current_setting('search_path')"
+_SESSION = "select current_user, current_database(), current_setting('search_path')"
 _NO_SCHEMA = "''"
-_alembic = threading.Lock()  # alembic keeps what it works on in globals of its process
+_alembic = threading.Lock()  # alembic keeps its state in globals of the process
 
 
 def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
-    """Create or upgrade the tables, in one transaction; safe to run from several places at once."""
+    """Create or upgrade the tables, in one transaction; safe to run by several processes at once."""
     with _migrating(url, schema) as config:
         command.upgrade(config, revision)
     with connect(url, name="migration", schema=None, autocommit=True) as session:
@@ -51,13 +52,13 @@ def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> N
 
 
 def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "-1") -> None:
-    """Undo migrations down to a revision, "base" for all: what their tables held is gone."""
+    """Undo migrations down to a revision, "base" for all; the data of their tables is lost."""
     with _migrating(url, schema) as config:
         command.downgrade(config, revision)
 
 
 def current(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
-    """Return the revision that the database is at, None where no migration of ours has run."""
+    """Return the database's revision; None where no migration of eventkit has run."""
     check_schema(schema)
     with connect(url, name="migration", schema=None) as connection, database_errors():
         present = revisions(connection, schema)
@@ -75,17 +76,20 @@ def sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
 def include_name(
     name: str | None, type_: str, _parents: Mapping[str, str | None], *, schema: str = DEFAULT_SCHEMA
 ) -> bool:
-    """Keep a service's `alembic revision --autogenerate` away from our schema; `functools.partial` names another."""
+    """Filter eventkit's schema out of a service's `alembic revision --autogenerate`.
+
+    For another schema, use `functools.partial(include_name, schema=...)`.
+    """
     return type_ != "schema" or name != schema
 
 
 def include_only(schema: str, name: str | None, type_: str, _parents: Mapping[str, str | None]) -> bool:
-    """Keep our own alembic away from everything but our schema."""
+    """Filter all schemas but eventkit's out of eventkit's own alembic."""
     return type_ != "schema" or name == schema
 
 
 def migrations_folder() -> Path:
-    """Return where the migrations are: inside an installed package, beside the package in a checkout."""
+    """Return the folder of the migrations: inside an installed package, beside the package in a checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file():
@@ -94,18 +98,18 @@ def migrations_folder() -> Path:
 
 
 def schema_of(context: MigrationContext) -> str:
-    """Return the schema that a migration works in."""
+    """Return the schema of a migration."""
     return schema_of_config(context.config)
 
 
 def schema_of_config(config: Config | None) -> str:
-    """Return the schema that alembic was told: by us, or as `eventkit_schema` in a service's alembic.ini."""
-    told = (config.attributes.get(SCHEMA_OPTION) or config.get_main_option(SCHEMA_OPTION)) if config else None
-    return check_schema(str(told or DEFAULT_SCHEMA))
+    """Return the schema that alembic was given: by eventkit, or as `eventkit_schema` in a service's alembic.ini."""
+    given = (config.attributes.get(SCHEMA_OPTION) or config.get_main_option(SCHEMA_OPTION)) if config else None
+    return check_schema(str(given or DEFAULT_SCHEMA))
 
 
 def make_schema(context: MigrationContext, schema: str) -> None:
-    """Create the schema, unless it is there: an operator may have made it for a role that may not create one."""
+    """Create the schema, unless it exists: an operator may have made it for a role that may not create one."""
     if context.as_sql or context.connection is None:
         context.execute(CreateSchema(schema, if_not_exists=True))
     elif not context.dialect.has_schema(context.connection, schema):
@@ -114,27 +118,27 @@ def make_schema(context: MigrationContext, schema: str) -> None:
 
 
 def _keep_default_schema(connection: Connection, schema: str) -> None:
-    """Take "$user" out of the search path of a role named like the schema, which leads there from now on only."""
-    user, database, path = connection.execute(text(_WHO)).one()
+    """Remove "$user" from the search path of a role named like the schema, which would find the new schema there."""
+    user, database, path = connection.execute(text(_SESSION)).one()
     kept = [name.strip() for name in path.split(",") if name.strip() != '"$user"']
     if user == schema and len(kept) < len(path.split(",")):
         quote = connection.dialect.identifier_preparer.quote_identifier
         where = f"{quote(user)} in database {quote(database)}"
         connection.execute(text(f"alter role {where} set search_path = {', '.join(kept) or _NO_SCHEMA}"))
         logger.info(
-            "role %s has the schema's name: its search path in this database is %s, so that its own tables do not land "
+            "role %s has the schema's name: its search path in this database is %s now, so its own tables are not made "
             "among eventkit's", user, ", ".join(kept) or "empty",
         )  # fmt: skip
 
 
 def lock_key(schema: str) -> int:
-    """Return the advisory lock under which one upgrade of a schema runs at a time."""
+    """Return the advisory lock that allows one upgrade of a schema at a time."""
     return zlib.crc32(f"eventkit migration {schema}".encode())
 
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    """Open SQLAlchemy's kind of connection for alembic."""
+    """Open a connection of SQLAlchemy for alembic."""
     with database_errors():
         engine = create_engine(
             "postgresql+psycopg://", creator=lambda: connect(url, name="migration", schema=None), poolclass=NullPool
@@ -170,8 +174,8 @@ def _commands() -> Iterator[None]:
             raise
         text = str(error.orig).splitlines()[0]
         raise SchemaMismatch(
-            f"{text}, though no {VERSION_TABLE} of ours says so: the tables were made another way (by a service's own "
-            "alembic with our migrations as a branch?); upgrade them there, or compare them with `eventkit db verify`"
+            f"{text}, but there is no {VERSION_TABLE}: the tables were made another way (by a service's own alembic "
+            "with eventkit's migrations as a branch?); upgrade them there, or compare them with `eventkit db verify`"
         ) from error
 
 

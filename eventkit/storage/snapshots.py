@@ -1,9 +1,9 @@
-"""Snapshots: an aggregate's state at a version, so that loading reads only what came after. Always disposable.
+"""Snapshots: an aggregate's state at a version, so loading reads only later events. They may be deleted at any time.
 
-A snapshot counts only for the fold that made it (its fingerprint) and only while the event it was taken after is still
-that event: whatever was restored, edited or pruned, no state is ever read that its events would not give. It is written
-after the append, in the caller's transaction, which holds the stream's lock; inside a savepoint, because nothing that
-goes wrong with it may cost the caller a save; and without waiting for whoever deletes it at that moment.
+A snapshot is valid only for the fold that made it (its fingerprint), and only while the event that it was taken after
+is still the stored one. So after a restore, an edit or a prune, no state is read that the events would not give. It is
+written after the append, in the caller's transaction, which holds the stream's lock. The write is inside a savepoint,
+because its failure must not undo the append, and it does not wait for a transaction that deletes the snapshot.
 """
 
 import logging
@@ -24,7 +24,7 @@ _READ = """select s.version, s.event_id::text, s.state::text
   join {s}.events e on e.stream = s.stream and e.version = s.version and e.id = s.event_id
  where s.stream = %(stream)s::text and s.aggregate = %(aggregate)s::text and s.fingerprint = %(fingerprint)s::text"""
 
-# Another writer of this stream waits at the stream's row; a row that is locked all the same is being deleted by hand.
+# Other writers of this stream wait at the stream's row; so a locked snapshot row is being deleted by hand.
 _KEEP = """with there as (
   select from {s}.snapshots where stream = %(stream)s::text and aggregate = %(aggregate)s::text
 ), free as (
@@ -59,13 +59,12 @@ class SnapshotSql:
     release = "release savepoint eventkit_snapshot"
 
     def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
         s = quoted(schema)
         self.read, self.keep = _READ.format(s=s), _KEEP.format(s=s)
 
 
 def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) -> Steps[tuple[int, str, str] | None]:
-    """Return a snapshot's version, its event's id and its state; None where there is none that counts."""
+    """Return a valid snapshot's version, its event's id and its state; None where there is none."""
     params = {"stream": str(stream), "aggregate": aggregate, "fingerprint": fingerprint}
     with database_errors():
         rows = yield sql.read, params
@@ -73,7 +72,7 @@ def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) 
 
 
 def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Encryption, source: str) -> Steps[bool]:
-    """Keep a snapshot in place of an older one, its personal data sealed; log why, where that was not possible."""
+    """Store a snapshot over an older one, with personal data encrypted; log a warning where that fails."""
     params = {**snapshot._asdict(), "stream": str(snapshot.stream), "version": str(snapshot.version)}
     params["event_id"] = snapshot.event_id.hex
     with database_errors():
@@ -84,7 +83,7 @@ def keep_steps(sql: SnapshotSql, snapshot: Snapshot, sealing: Encryption, source
             if sealed is not None:
                 yield sql.keep, {**params, "state": sealed.data}
         except psycopg.Error as error:
-            yield sql.rollback, None  # raises where the connection is lost, and then the caller has lost more
+            yield sql.rollback, None  # raises where the connection is lost: the transaction is lost too
             yield sql.release, None
             logger.warning("no snapshot of %s at version %d: %s", snapshot.stream, snapshot.version, first_line(error))
             return False

@@ -1,9 +1,9 @@
-"""Deadlines: set and cancelled in the caller's transaction, fired by whoever holds the lease, each in one statement.
+"""Deadlines: set and cancelled in the caller's transaction, fired by the holder of the lease, each in one statement.
 
-A deadline is named by its stream and a name; its row holds the event to append, encoded, so that firing needs none of
-the service's code. The row is the judge between firing and cancelling: both delete it, and only one can. Steps are
-written once, for sync and async (`eventkit.storage.db.execute` runs them); what fires runs on a connection of its own.
-Called by `eventkit.messaging` and by process managers.
+A deadline is identified by its stream and a name. Its row has the encoded event to append, so firing needs none of the
+service's code. Firing and cancelling both delete the row, and only one of them can. Sync and async share the steps
+(`eventkit.storage.db.execute` runs them). Firing uses its own connection. Called by `eventkit.messaging` and by process
+managers.
 """
 
 import time
@@ -26,14 +26,14 @@ from eventkit.storage.privacy import Encryption, Unsealed
 LEASE = "timers"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LIMIT = 500  # deadlines that fire in one statement
-_AGAIN = 30.0  # seconds after which streams are tried again whose events were refused
-_OF_EVENTS = ("22", "23", "P0")  # SQLSTATE classes that speak of one event: data, constraints, `raise` in a trigger
-_OF_ONE_STREAM = (*_OF_EVENTS, "55P03", "40")  # ... and locks
+_RETRY_INTERVAL = 30.0  # seconds, for streams whose events were refused
+_EVENT_ERRORS = ("22", "23", "P0")  # SQLSTATE classes of one event: data, constraints, `raise` in a trigger
+_STREAM_ERRORS = (*_EVENT_ERRORS, "55P03", "40")  # of one stream: events and locks
 
-# A stream that was archived takes no event: its deadlines wait until it is restored.
+# An archived stream is closed: its deadlines wait until it is restored.
 _OPEN = "not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"
-# In order of their names, like every statement here that waits for rows. A row that is firing is waited for: then this
-# is a new deadline.
+# In order of stream and name, like every statement here that waits for rows. It waits for a row that is firing, and
+# then inserts a new deadline.
 _SET = """insert into {s}.timers as t
          (stream, name, due_at, event_id, source, topic, shard, type, schema_version, data, metadata)
 select stream, name, coalesce(at, clock_timestamp() + make_interval(secs => after)), id, %(source)s, topic, shard,
@@ -56,11 +56,10 @@ _CANCEL = """with d as (
 )
 delete from {s}.timers t using d where t.stream = d.stream and t.name = d.name returning t.stream, t.name"""
 
-# One statement, so that a process that hangs holds nothing. It waits for nobody: a deadline that is being cancelled,
-# and one whose stream is locked by an open transaction, are left for the next time. Only a stream that an open
-# transaction is creating makes it wait, for `lock_timeout`. As in append, the stream is locked before a position is
-# drawn.
-# statement_timestamp, for a volatile function would keep the index on due_at from being used.
+# One statement, so a hanging process holds no lock. It does not wait: a deadline that is being cancelled, and one whose
+# stream is locked by an open transaction, fire the next time. Only a stream that an open transaction is creating makes
+# it wait, for `lock_timeout`. As in append, the stream is locked before a position is drawn.
+# It uses statement_timestamp, because with a volatile function PostgreSQL would not use the index on due_at.
 _FIRE = """with l as materialized (
   select epoch from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
 ), due as materialized (
@@ -109,7 +108,7 @@ _LIST = """select stream, name, due_at, due_at <= clock_timestamp(), type, event
 
 
 class Deadline(NamedTuple):
-    """An event to be appended when its time has come, encoded; `due` is a time, or how long after now."""
+    """An encoded event to append when it is due; `due` is a time, or a duration from now."""
 
     stream: StreamId
     name: str
@@ -120,7 +119,7 @@ class Deadline(NamedTuple):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A deadline as it lies there; what its event says stays there."""
+    """A stored deadline, without its event's data."""
 
     stream: str
     name: str
@@ -135,7 +134,6 @@ class TimerSql:
     """The statements for one PostgreSQL schema, built once."""
 
     def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
         s = quoted(schema)
         is_open = _OPEN.format(s=s)
         self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
@@ -145,7 +143,7 @@ class TimerSql:
 def set_steps(
     sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline], sealing: Encryption
 ) -> Steps[list[datetime]]:
-    """Set deadlines of different names; one that is set already is moved. Return when they are due."""
+    """Set deadlines with different names; replace those that exist. Return their due times."""
     with database_errors():
         if topics.has_personal:
             unsealed = [Unsealed(one.stream, one.id, one.event) for one in deadlines]
@@ -156,7 +154,7 @@ def set_steps(
 
 
 def cancel_steps(sql: TimerSql, names: Sequence[tuple[str, str]]) -> Steps[set[tuple[str, str]]]:
-    """Cancel deadlines by stream and name; return those that were still to come."""
+    """Cancel deadlines by stream and name; return those that had not fired."""
     with database_errors():
         params = {"streams": text_array(one for one, _ in names), "names": text_array(one for _, one in names)}
         rows = yield sql.cancel, params
@@ -183,7 +181,7 @@ def _set(sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline]) -> 
 
 
 def waiting(connection: psycopg.Connection[Any], schema: str) -> list[EncodedEvent]:
-    """Return the events of all deadlines, the soonest first, as they stand there, not recorded yet: for tests."""
+    """Return the stored events of all deadlines, the soonest first; for tests."""
     names = ("id", "source", "stream", "type", "schema_version", "data")
     rows = connection.execute(_WAITING.format(s=quoted(schema)).encode()).fetchall()
     return [EncodedEvent(version=0, time="", **dict(zip(names, row, strict=True))) for row in rows]
@@ -192,22 +190,25 @@ def waiting(connection: psycopg.Connection[Any], schema: str) -> list[EncodedEve
 class DueTimers:
     """The deadlines of one schema, on an autocommit connection with a `lock_timeout`.
 
-    `refused` are the streams whose events PostgreSQL refuses for what is in them, with its code: the others fire.
+    `epoch` is that of the lease. `refused` has the streams whose events PostgreSQL refuses, with the SQLSTATE: the
+    deadlines of other streams fire.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, epoch: int) -> None:
-        """Fire with the lease's epoch."""
         self._connection = connection
         self._sql = TimerSql(schema)
         self._epoch = epoch
         self.refused: dict[str, str] = {}
-        self._tried = 0.0  # when refused streams were tried again
+        self._retried_at = 0.0  # monotonic time of the last retry of refused streams
 
     def fire(self, as_of: datetime | None = None) -> int:
-        """Append the events of all that is due, or was by the time `as_of`; return how many; Deposed by another."""
-        if time.monotonic() - self._tried > _AGAIN:
+        """Append the events of all deadlines due now, or by the time `as_of`; return their number.
+
+        Raises Deposed where another process holds the lease.
+        """
+        if time.monotonic() - self._retried_at > _RETRY_INTERVAL:
             self.refused.clear()
-            self._tried = time.monotonic()
+            self._retried_at = time.monotonic()
         fired, busy = 0, list(self.refused)
         while True:
             count, left = self._fire_page(as_of, busy)
@@ -217,7 +218,7 @@ class DueTimers:
                 return fired
 
     def next_in(self) -> float | None:
-        """Return how many seconds there are until the next is due; None when there is none."""
+        """Return the seconds until the next deadline is due; None when there is none."""
         with database_errors():
             row = self._connection.execute(self._sql.next).fetchone()
         return row[0] if row else None
@@ -226,12 +227,12 @@ class DueTimers:
         try:
             return self._fire(as_of, busy)
         except psycopg.Error as error:
-            if not (error.sqlstate or "").startswith(_OF_ONE_STREAM):
+            if not (error.sqlstate or "").startswith(_STREAM_ERRORS):
                 raise
             return self._fire_stream_by_stream(as_of, busy)
 
     def _fire_stream_by_stream(self, as_of: datetime | None, busy: Sequence[str]) -> tuple[int, list[str]]:
-        """Leave out the streams that open transactions are creating, and those whose events are refused."""
+        """Fire without the streams that open transactions are creating, and those whose events are refused."""
         fired, left = 0, list[str]()
         for (stream,) in self._connection.execute(self._sql.due, (as_of, LIMIT)).fetchall():
             if stream in busy:
@@ -240,9 +241,9 @@ class DueTimers:
                 count, more = self._fire(as_of, busy, only=stream)
             except psycopg.Error as error:
                 state = error.sqlstate or ""
-                if not state.startswith(_OF_ONE_STREAM):
+                if not state.startswith(_STREAM_ERRORS):
                     raise
-                if state.startswith(_OF_EVENTS):
+                if state.startswith(_EVENT_ERRORS):
                     self.refused[stream] = state
                 count, more = 0, [stream]
             fired += count
@@ -259,7 +260,7 @@ class DueTimers:
             "limit": LIMIT,
         }
         row = self._connection.execute(self._sql.fire, params).fetchone()
-        # crash point: fired, not known to be -> the rows are gone with the commit, or there for the next
+        # crash point: fired, result not received -> the commit has deleted the rows, or the next process fires them
         held, count, left = row or (False, 0, [])
         if not held:
             raise Deposed(f"lease {LEASE!r}, epoch {self._epoch}: another process holds it now; nothing was fired")
@@ -267,7 +268,7 @@ class DueTimers:
 
 
 def listed(connection: psycopg.Connection[Any], schema: str, *, category: str | None, limit: int) -> list[Listed]:
-    """Return the deadlines that come next, of all streams or of a category's."""
+    """Return the next deadlines, of all streams or of one category."""
     pattern = f"{category.replace('_', chr(92) + '_')}-%" if category else "%"
     with database_errors():
         rows = connection.execute(TimerSql(schema).list, {"stream": pattern, "limit": limit}).fetchall()

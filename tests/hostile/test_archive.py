@@ -83,7 +83,7 @@ def test_an_event_that_would_not_come_back_is_not_deleted(
     changed = "replace(row_to_json(e)::text, 'seven', 'eight')"
     monkeypatch.setattr(room, "_EVENTS", room._EVENTS.replace("row_to_json(e)::text", changed))
 
-    with pytest.raises(ArchiveError, match=r"would have brought back 1 of 2 events as they are: nothing was archived"):
+    with pytest.raises(ArchiveError, match=r"would have restored 1 of 2 events unchanged: nothing was archived"):
         Archive(connection, "eventkit", actor="ann").close([STREAM], tmp_path / "a.jsonl")
 
     assert there(url) == {STREAM: [1, 2]}
@@ -191,7 +191,7 @@ def test_no_crafted_file_is_restored(url: str, connection: psycopg.Connection[An
         crafted = tmp_path / "crafted"
         crafted.write_bytes(craft(file.read_bytes()))
 
-        with pytest.raises(ArchiveError, match=r"is no archive of this database, or was changed since") as refused:
+        with pytest.raises(ArchiveError, match=r"is not an archive of this database, or was changed since") as refused:
             archive.restore(crafted)
 
         assert there(url) == {}, title
@@ -219,5 +219,5 @@ def test_another_databases_archive_is_not_restored(
         other.execute("drop owned by eventkit_maintenance")
     Archive(connection, "eventkit", actor="ann").close([STREAM], tmp_path / "ours")
 
-    with pytest.raises(ArchiveError, match="is no archive of this database"):
+    with pytest.raises(ArchiveError, match="is not an archive of this database"):
         Archive(connection, "eventkit", actor="ann").restore(tmp_path / "theirs")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from eventkit.domain.message import Message
-from eventkit.storage.db.wire_text import LONGEST, file_name
+from eventkit.storage.db.wire_text import MAX_NAME_BYTES, file_name
 from eventkit.storage.dead_letters import keeping as letter_keeping
 from eventkit.storage.dead_letters.letters import DeadLetters, Letter
 from eventkit.storage.projections.inbox import name_of_message
@@ -52,7 +52,7 @@ def test_a_letter_is_kept_with_any_content(url: str, kind: str, stream: str) -> 
 
     [(found,)] = rows(url, "select stream from eventkit.dead_letters")
     assert kept == 1
-    assert len(found.encode()) <= LONGEST
+    assert len(found.encode()) <= MAX_NAME_BYTES
     assert found == stream or "sha256:" in found
 
 
@@ -63,7 +63,7 @@ def test_names_are_distinct() -> None:
     names = [file_name(text) for text in texts]
 
     assert len(set(names)) == len(texts)
-    assert all(len(name.encode()) <= LONGEST for name in names)
+    assert all(len(name.encode()) <= MAX_NAME_BYTES for name in names)
     assert name_of_message(HEX, "shop").startswith("message:")
 
 
@@ -93,4 +93,4 @@ def test_a_malformed_message_that_postgresql_refuses_is_passed_over(
 
     assert checkpoints(url) == {"order-2": (2, False)}
     assert [stream for stream, _, _ in letters(url)] == ["order-7"]
-    assert "no event, and lost, for PostgreSQL refuses its letter (23514): key 'order-1'" in caplog.text
+    assert "a message that is no event is lost, because PostgreSQL refuses its letter (23514): key 'order-1'" in caplog.text

@@ -1,4 +1,4 @@
-"""Dead letters: written, looked for, and acted on."""
+"""Dead letters: kept by projectors and the relay, listed and handled by operators."""
 
 from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
 from eventkit.storage.dead_letters.letters import BEHIND, CAUSES, GAP, DeadLetters, Kept, Letter

@@ -1,13 +1,13 @@
-"""What operators do to dead letters: redrive, edit, discard; each in one transaction with its record.
+"""Redrives, edits and discards dead letters; each action runs in one transaction with its record.
 
-A projection's letters are touched under its fence and the stream's checkpoint lock, as its projectors do. To redrive is
-to ask: the projector that runs takes it up (`eventkit.projection.run.projector`), with the code that it has. A discard
-moves the checkpoint past the event, comparing versions.
+An action on a projection's letters holds the projection's fence and the stream's checkpoint lock, as its projectors do.
+A redrive is a request: a running projector takes it up (`eventkit.projection.run.projector`) with its own code. A
+discard moves the checkpoint past the event, comparing versions.
 
-The relay's letters only say from where on it leaves a stream alone. Taking them away is a redrive: the relay sees it
-within a second and reads the stream again from its lowest unsent event. Its part in it, parking and settling, is under
-its epoch. What shall be sent instead of the event, other data or a tombstone, is an amendment: everyone who reads
-events as a reader of the topic would (relay, repairs, rebuilds) gets that.
+The relay's letters only mark the position from which on it skips a stream. Removing them is a redrive: the relay
+notices within a second, and reads the stream again from its lowest unsent event. The relay parks and settles under its
+epoch. An amendment holds other data, or a tombstone, in place of the event: the relay, repairs and rebuilds send and
+apply that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from eventkit.storage.dead_letters.query import LIVE, RELAY, Choice
 from eventkit.storage.events import part_of
 from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
 
-TOMBSTONE = "eventkit.tombstone"  # the type of what is published in place of a discarded event: nobody handles it
+TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event
 
 _ASK = f"""with live as materialized ({LIVE} for share)
 insert into {{s}}.redrives (parked_by, stream, asked_by, reserved_for)
@@ -44,7 +44,7 @@ _SEND_AGAIN = f"""with gone as (
   returning *)
 {RECORD} select %(actor)s, 'redrive', 'the relay sends it again', id, {COPIED} from gone"""
 
-# The relay looks at this each second, and reads anew. Last in its transaction: all of them lock this row.
+# The relay reads this each second, and starts anew when it changes. Last in a transaction: all actions lock this row.
 _SEEN_BY_RELAY = "update {s}.installation set relay_redrives = relay_redrives + 1"
 
 _AMEND = """insert into {{s}}.amendments (position, event_id, type, schema_version, data, metadata)
@@ -58,7 +58,7 @@ _BURY = _AMEND.format(what=f"'{TOMBSTONE}', 1, jsonb_build_object('type', e.type
 _REPLACE = _AMEND.format(what="e.type, e.schema_version, %(data)s::jsonb, e.metadata")
 
 _PLACED = "select from {s}.dead_letters where id = any(%(ids)s) and version > 0 limit 1"
-# In order, so that two operators who discard the same letters wait for each other.
+# In order, so two operators who discard the same letters wait for each other.
 _LOCK = """select id, version, event_id, cause from {s}.dead_letters
  where id = any(%(ids)s) order by version, id for update"""
 _FIRST_OTHER = """select min(version) from {s}.dead_letters
@@ -88,7 +88,7 @@ class LockedLetter(msgspec.Struct, frozen=True):
 
 
 class ActionOutcome(msgspec.Struct, frozen=True):
-    """What came of discarding a letter."""
+    """The result of discarding a letter."""
 
     letter: int
     result: str
@@ -96,19 +96,19 @@ class ActionOutcome(msgspec.Struct, frozen=True):
 
 
 class LetterActions:
-    """One operator's actions, on an autocommit connection."""
+    """One operator's actions, on an autocommit connection; each is recorded with the `actor`."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
-        """Act as `actor`, who is written down with each action."""
         self._connection = connection
         self._schema = f'"{schema}"'
         self._name = schema
         self._actor = actor
 
     def redrive(self, choice: Choice, *, named: Sequence[str] = (), process: str | None = None) -> tuple[int, int]:
-        """Let streams be tried again from their first letter on; those of projections `named` by this process alone.
+        """Request that streams are retried from their first letter on.
 
-        Return how many streams of projections were not asked for before, and how many letters of the relay are gone.
+        Streams of the projections `named` are reserved for `process`. Return the number of projections' streams that
+        were not requested before, and the number of the relay's letters that were removed.
         """
         with database_errors(), self._connection.transaction():
             ids = choice.of_relay(yes=False).ids
@@ -116,35 +116,38 @@ class LetterActions:
             sent = self._execute(_SEND_AGAIN, ids=choice.of_relay(yes=True).ids).rowcount
             if sent:
                 self._execute(_SEEN_BY_RELAY)
-            # crash point: asked, not committed -> nothing has happened
+            # crash point: requested, not committed -> nothing has happened
         return asked, sent
 
     def release(self, process: str) -> int:
-        """Ask no more for what a process was to do and has not done; return how many streams that were."""
+        """Withdraw the requests reserved for a process that it has not served; return how many."""
         with database_errors():
             return self._execute(_RELEASE, process=process).rowcount
 
     def discard(self, parked_by: str, stream: str, ids: Sequence[int]) -> list[ActionOutcome]:
-        """Discard letters of one stream, in order of version, as far as that leaves no hole; what is behind goes on."""
+        """Discard letters of one stream, in order of version, as long as that leaves no hole.
+
+        Letters behind them are retried.
+        """
         place = {"parked_by": parked_by, "stream": stream}
         with database_errors(), self._connection.transaction():
             if parked_by == RELAY:
                 checkpoint, outcomes = None, removed(self._lock(ids), "a tombstone is published in its place")
                 self._execute(_BURY, ids=[outcome.letter for outcome in outcomes])
             else:
-                checkpoint, outcomes = self._step_over(place, ids)
+                checkpoint, outcomes = self._skip(place, ids)
             done = [outcome for outcome in outcomes if outcome.done]
             results = [outcome.result for outcome in done]
             self._execute(_DISCARD, ids=[outcome.letter for outcome in done], results=results)
             if parked_by == RELAY:
                 self._execute(_SEEN_BY_RELAY)
             if checkpoint is not None:
-                self._go_on(place, checkpoint)
+                self._unpark(place, checkpoint)
             # crash point: discarded, not committed -> nothing has happened
         return outcomes
 
     def edit(self, letter: int, parked_by: str, stream: str, data: str) -> None:
-        """Put other data into a letter, keep the old in the record, and let its stream be tried again."""
+        """Replace a letter's data, keep the old data in the record, and request a retry of its stream."""
         with database_errors(), self._connection.transaction():
             if parked_by != RELAY and self._checkpoint(parked_by, stream) is None:
                 raise DeadLetterError(f"dead letter {letter} is of a generation that is not live: it cannot be edited")
@@ -164,7 +167,7 @@ class LetterActions:
                 self._execute(_ASK, ids=[letter], named=[], process=None)
             # crash point: edited, not committed -> nothing has happened
 
-    def _step_over(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[ActionOutcome]]:
+    def _skip(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[ActionOutcome]]:
         if self._execute(_PLACED, ids=ids).fetchone() is None:
             return None, removed(self._lock(ids), "removed")
         checkpoint = self._checkpoint(**place)
@@ -172,7 +175,7 @@ class LetterActions:
             return None, removed(self._lock(ids), "removed: its generation is not live")
         held = self._lock(ids)
         other = self._execute(_FIRST_OTHER, ids=ids, above=checkpoint.version, **place).fetchone()
-        return stepped(checkpoint, held, before=other[0] if other else None)
+        return skipped(checkpoint, held, before=other[0] if other else None)
 
     def _checkpoint(self, parked_by: str, stream: str) -> Checkpoint | None:
         """Hold the fence and lock the checkpoint, as a projector does; None where the generation is not live."""
@@ -182,8 +185,8 @@ class LetterActions:
             return None
         return Inbox(self._name, name).lock(self._connection, live.generation, stream)
 
-    def _go_on(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
-        """Let the stream go on: at once where nothing is behind, else by its projector."""
+    def _unpark(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
+        """Unpark the stream where no letter is left; else request a retry by its projector."""
         left = self._execute(_ASK_FOR_REST, **place).fetchone() is not None
         _, name, generation = place["parked_by"].split(":")
         moved = msgspec.structs.replace(checkpoint, parked=left)
@@ -197,17 +200,18 @@ class LetterActions:
 
 
 def removed(letters: Iterable[LockedLetter], result: str) -> list[ActionOutcome]:
-    """Let all go that are there."""
+    """Return one outcome for each letter: it was removed."""
     return [ActionOutcome(letter.id, result) for letter in letters]
 
 
-def stepped(
+def skipped(
     checkpoint: Checkpoint, letters: Iterable[LockedLetter], *, before: int | None
 ) -> tuple[Checkpoint | None, list[ActionOutcome]]:
-    """Step over letters in order of version, up to the first other letter of the stream (version `before`).
+    """Move a checkpoint past letters in order of version, up to the first other letter of the stream.
 
-    Return where the checkpoint is then, None where it stays as it is, and what came of each letter. What is at or below
-    the checkpoint has no place to step over. A letter that waits for missing events is given up together with them.
+    `before` is the version of that other letter. Return the moved checkpoint, None where it stays, and the outcome of
+    each letter. A letter at or below the checkpoint does not move it. A letter that waits for missing events is given
+    up together with them.
     """
     outcomes: list[ActionOutcome] = []
     now = checkpoint
@@ -216,7 +220,7 @@ def stepped(
         if letter.version <= now.version:
             outcomes.append(ActionOutcome(letter.id, "removed"))
         elif not (follows or letter.cause == GAP) or (before is not None and letter.version > before):
-            outcomes.append(ActionOutcome(letter.id, f"waits for what comes after version {now.version}", done=False))
+            outcomes.append(ActionOutcome(letter.id, f"waits for the event after version {now.version}", done=False))
         else:
             missing = "" if follows else ", over versions that were missing"
             result = f"the checkpoint went from version {now.version} to {letter.version}{missing}"

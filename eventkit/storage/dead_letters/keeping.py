@@ -1,8 +1,8 @@
-"""Writes letters so that nothing in one of them keeps it, or the others, from being written.
+"""Writes letters, also where PostgreSQL refuses the values of one of them.
 
-Together in one statement; where PostgreSQL refuses that, by halves; a message that is refused alone, and parks no
-stream, is logged and passed over. A refusal undoes nothing else of the transaction. Used by `dead_letters`, which makes
-the rows.
+All letters are written in one statement; where PostgreSQL refuses that, in halves. A single refused message that parks
+no stream is logged and dropped. A refusal undoes no other change of the transaction. Called by
+`eventkit.storage.dead_letters.letters`, which makes the rows.
 """
 
 import logging
@@ -15,13 +15,13 @@ import psycopg
 
 logger = logging.getLogger("eventkit.storage")
 
-# Nobody's fault but the letter's: its values, the constraints on them, and PostgreSQL's limits.
+# Errors caused by a letter's values: the values, the constraints on them, and PostgreSQL's limits.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 _UNIQUE = "(parked_by, stream, version, event_id)"
-_TRIES = 5  # for numbers that another process takes at the same time
+_MAX_TRIES = 5  # another process may take the same numbers at the same time
 
-# A letter that was there and failed again, or waited and now fails itself, gets the new reason; the others stay as they
-# are. In order, so that two processes that keep the same letters wait for each other.
+# A letter that failed again, or that waited and now fails itself, gets the new reason; others stay unchanged. In order,
+# so two processes that keep the same letters wait for each other.
 _KEEP = (
     """
 insert into {s}.dead_letters as d
@@ -49,7 +49,7 @@ _BY_NUMBER = {  # where the identity is behind the table
 
 
 class LetterRow(msgspec.Struct, frozen=True):
-    """A letter as its row has it."""
+    """A letter as a row."""
 
     stream: str
     version: int
@@ -64,12 +64,12 @@ class LetterRow(msgspec.Struct, frozen=True):
 
 
 def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, rows: Sequence[LetterRow]) -> int:
-    """Write letters in the transaction that is open, `schema` being quoted; return how many were not there yet."""
-    return _Keeping(connection, schema, parked_by).keep(_each_once(rows))
+    """Write letters in the open transaction; return the number of new ones. `schema` is quoted."""
+    return _LetterWriter(connection, schema, parked_by).keep(_each_once(rows))
 
 
 def _each_once(rows: Iterable[LetterRow]) -> list[LetterRow]:
-    """Leave out what is there twice: one statement changes no row twice. The reason of one that fails is kept."""
+    """Drop duplicates, because one statement changes no row twice; keep the one that failed itself."""
     found: dict[tuple[str, int, UUID], LetterRow] = {}
     for row in rows:
         place = row.stream, row.version, row.event_id
@@ -78,14 +78,14 @@ def _each_once(rows: Iterable[LetterRow]) -> list[LetterRow]:
     return list(found.values())
 
 
-class _Keeping:
+class _LetterWriter:
     def __init__(self, connection: psycopg.Connection[Any], schema: str, parked_by: str) -> None:
         self._connection = connection
         self._schema = schema
         self._parked_by = parked_by
 
     def keep(self, rows: Sequence[LetterRow]) -> int:
-        """Write all of them, whatever is in them."""
+        """Write all letters; return the number of new ones."""
         try:
             return self._written(rows)
         except REFUSALS as error:
@@ -94,20 +94,24 @@ class _Keeping:
             middle = len(rows) // 2
             return self.keep(rows[:middle]) + self.keep(rows[middle:])
         if rows[0].version:
-            raise refusal  # it parks its stream, which must not go on without it
+            raise refusal  # without its letter, the stream would not be parked
         reason = refusal.sqlstate or type(refusal).__name__
-        logger.error("no event, and lost, for PostgreSQL refuses its letter (%s): key %.60r", reason, rows[0].stream)
+        logger.error(
+            "a message that is no event is lost, because PostgreSQL refuses its letter (%s): key %.60r",
+            reason,
+            rows[0].stream,
+        )
         return 0
 
     def _written(self, rows: Sequence[LetterRow]) -> int:
-        """Write rows with numbers of the identity or, where these are taken, with numbers above the table's."""
+        """Write rows with numbers of the identity or, where these exist, with numbers above the table's."""
         numbers = _BY_IDENTITY
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             try:
                 return self._insert(rows, numbers)
-            except psycopg.errors.UniqueViolation as error:  # the letters' own conflicts are no violation
+            except psycopg.errors.UniqueViolation as error:  # only of `id`: other conflicts are updates
                 taken, numbers = error, _BY_NUMBER
-                logger.warning("the identity of dead_letters is behind its table: `eventkit db verify` says more")
+                logger.warning("the identity of dead_letters is behind its table: run `eventkit db verify`")
         raise taken
 
     def _insert(self, rows: Sequence[LetterRow], numbers: dict[str, str]) -> int:

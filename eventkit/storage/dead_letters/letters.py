@@ -1,10 +1,10 @@
-"""Events that could not be applied, and those that wait behind them; handled under the stream's checkpoint lock.
+"""Keeps events that could not be applied, and those that wait behind them, under the stream's checkpoint lock.
 
-A letter keeps the message as it came (its headers in `event`, its bytes in `data`), so that a redrive decodes it with
-the code of that day. Keeping a letter twice is keeping it once: a redelivery finds it there. Malformed ones have
-version 0: they have no place in a stream, and park none. Nothing that is in a letter keeps it from being kept: how is
-in `letter_keeping`. Called by `eventkit.projection`; the relay parks by positions alone, and what operators do to
-letters is in `letter_actions`.
+A letter has the message as it was received (its headers in `event`, its bytes in `data`), so a redrive decodes it with
+its own code. Keeping a letter is idempotent: a redelivery finds it. A malformed message has version 0: it has no place
+in a stream, and parks none. `eventkit.storage.dead_letters.keeping` writes a letter with any content. Called by
+`eventkit.projection`. The relay parks by positions alone; `eventkit.storage.dead_letters.actions` has the operators'
+actions.
 """
 
 import json
@@ -19,9 +19,9 @@ from eventkit.domain.message import Message
 from eventkit.storage.db import file_name, plain_text
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
-MAX_BYTES = 8_000_000  # of the letters that are loaded at once; a single one may exceed it
-BEHIND, GAP = "behind", "gap"  # causes that are no fault of the event itself
-_LONGEST_TYPE = 200  # characters; the whole of it is among the headers
+MAX_BYTES = 8_000_000  # of the letters of one load; a single letter may exceed it
+BEHIND, GAP = "behind", "gap"  # causes outside of the event itself
+_MAX_TYPE = 200  # characters; the headers have the whole type
 
 # The running sum bounds the bytes before any large value is fetched.
 _LOAD = f"""select id, version, cause, event, data from (
@@ -32,7 +32,7 @@ _LOAD = f"""select id, version, cause, event, data from (
 _CAUSES = "select distinct cause from {s}.dead_letters where parked_by = %s and stream = %s and version > 0"
 _REACH = """select stream, max(version) from {s}.dead_letters
              where parked_by = %s and stream = any(%s) and version > 0 group by stream"""
-# A partial index has the streams with a gap. Another cause is looked for around the two harmless ones, which may have
+# A partial index has the streams with a gap. Another cause is searched for around 'behind' and 'gap', which may have
 # very many letters.
 _HELD = """select distinct d.stream from {s}.dead_letters d
  where d.parked_by = %(parked_by)s and d.cause = 'gap' and d.stream > %(after)s and not exists (
@@ -44,7 +44,7 @@ _HELD = """select distinct d.stream from {s}.dead_letters d
 COPIED = "parked_by, stream, version, position, event_id, type, cause, error, detail, attempts, event, data, parked_at"
 RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
 
-# Where somebody has asked for it, what a redrive does is recorded with it, in its transaction.
+# The result of a requested redrive is recorded in its transaction.
 _REMOVE = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
 {RECORD}
 select asked_by, 'redrive', case when version > %(above)s then 'applied' else 'had been applied' end, id,
@@ -62,7 +62,7 @@ CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEH
 
 
 class Letter(msgspec.Struct):
-    """An event to be kept; `cause`: failed, undecodable, newer schema, fork, gap, malformed, or behind (another)."""
+    """An event to keep; `cause`: failed, undecodable, newer schema, fork, gap, malformed, or behind (another)."""
 
     version: int
     event_id: UUID
@@ -71,11 +71,11 @@ class Letter(msgspec.Struct):
     error: str
     attempts: int
     message: Message
-    detail: str | None = None  # what an error says in its own words: it may quote the event
+    detail: str | None = None  # the text of an error, which may quote the event
 
 
 class Kept(msgspec.Struct):
-    """A letter as it lies there."""
+    """A stored letter."""
 
     id: int
     version: int
@@ -84,40 +84,39 @@ class Kept(msgspec.Struct):
 
 
 class DeadLetters:
-    """The letters of one schema, for readers of events."""
+    """The letters of one schema, for projectors."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
 
     def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
-        """Keep letters of one stream; return how many were not there yet."""
+        """Keep letters of one stream; return the number of new ones."""
         return self.keep_all(connection, parked_by, [(stream, letter) for letter in letters])
 
     def keep_all(
         self, connection: psycopg.Connection[Any], parked_by: str, letters: Sequence[tuple[str, Letter]]
     ) -> int:
-        """Keep letters of several streams; return how many were not there yet."""
+        """Keep letters of several streams; return the number of new ones."""
         rows = [row_of(stream, letter) for stream, letter in letters]
         return keep_rows(connection, self._schema, parked_by, rows)
 
     def load(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, *, limit: int) -> list[Kept]:
-        """Return a stream's letters in order of version; the last ones are left out where they are too large."""
+        """Return a stream's letters in order of version, at most `limit` of them and MAX_BYTES."""
         rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
         return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
 
     def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
-        """Take letters away: they are applied, those above a version in this transaction."""
+        """Remove applied letters; this transaction has applied those above version `above`, earlier ones the others."""
         connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
 
     def asked(self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None) -> list[str]:
-        """Return streams that somebody wants to be tried again, by any projector or by the process that is named."""
+        """Return the streams with a redrive request: for any projector, or reserved for a process."""
         return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by, reserved_for))]
 
     def end_redrive(
         self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None
     ) -> None:
-        """Take what was asked as done, as far as it goes: to the end, or to a letter that has failed again."""
+        """Remove a redrive request: the redrive is complete, or has `stopped` at a letter that failed again."""
         params = {
             "parked_by": parked_by,
             "stream": stream,
@@ -127,17 +126,17 @@ class DeadLetters:
         connection.execute(self._sql(_END), params)
 
     def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
-        """Return why a stream's letters are there; empty when it has none."""
+        """Return the causes of a stream's letters; an empty set when it has none."""
         return {cause for (cause,) in connection.execute(self._sql(_CAUSES), (parked_by, stream))}
 
     def reach(self, connection: psycopg.Connection[Any], parked_by: str, streams: Sequence[str]) -> dict[str, int]:
-        """Return the highest version of each of these streams that has a letter."""
+        """Return the highest version with a letter, for each of these streams that has letters."""
         return dict(connection.execute(self._sql(_REACH), (parked_by, list(streams))).fetchall())
 
     def held(
         self, connection: psycopg.Connection[Any], parked_by: str, *, after: str = "", limit: int = 1_000
     ) -> list[str]:
-        """Return the next streams that wait for missing events and for nothing else, in order."""
+        """Return the next streams, in order, that only wait for missing events."""
         params = {"parked_by": parked_by, "after": after, "limit": limit}
         return [stream for (stream,) in connection.execute(self._sql(_HELD), params)]
 
@@ -146,7 +145,7 @@ class DeadLetters:
 
 
 def row_of(stream: str, letter: Letter) -> LetterRow:
-    """Write a letter as its row: in values that PostgreSQL takes, under a name that its index takes."""
+    """Return a letter as a row: with values that PostgreSQL accepts, and a name that fits into its index."""
     message = letter.message
     given: Sequence[tuple[str, str | bytes | None]] = message.headers
     headers = {
@@ -159,7 +158,7 @@ def row_of(stream: str, letter: Letter) -> LetterRow:
         stream=file_name(stream),
         version=letter.version,
         event_id=letter.event_id,
-        type=plain_text(letter.type)[:_LONGEST_TYPE],
+        type=plain_text(letter.type)[:_MAX_TYPE],
         cause=letter.cause,
         error=plain_text(letter.error),
         detail=None if letter.detail is None else plain_text(letter.detail),

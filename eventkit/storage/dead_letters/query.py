@@ -1,7 +1,7 @@
-"""Dead letters as operators see them: a projection's and the relay's in one form, by filter.
+"""Lists dead letters for operators, of projections and of the relay in one form, by filter.
 
-A relay's letter has no message of its own: its event is in the outbox, and its data is read from the store, as readers
-would get it. A letter is *stale* when its generation is neither live nor being built: a rebuild has replaced it.
+A letter of the relay has no message: its event is in the outbox, and its data is read from the store, with amendments.
+A letter is *stale* when its generation is neither live nor being built: a rebuild has replaced it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ _WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
 _OF_LETTERS = _WHERE.replace("{id}", "id").replace("{time}", "parked_at")
 _OF_ACTIONS = _WHERE.replace("{id}", "letter").replace("{time}", "at")
 
-PAGE = 10_000  # letters that are held in memory at once, and that are counted before "more"
+PAGE = 10_000  # letters in memory at once; a count goes no further
 
 # By the unique key (parked_by, stream, version, event_id), whose first columns order the letters.
 _CHOOSE = f"""select id, parked_by, stream, version from {{s}}.dead_letters d
@@ -44,7 +44,7 @@ _CHOOSE = f"""select id, parked_by, stream, version from {{s}}.dead_letters d
 _HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
 _COUNT = f"""select count(*) from (
   select from {{s}}.dead_letters d where {_OF_LETTERS} limit {PAGE} + 1) counted"""
-# What a redrive takes up: all letters of a stream, from the first on.
+# A redrive retries all letters of a stream, from the first on.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
    and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE}))
@@ -75,7 +75,7 @@ _NAMES = "select name from {s}.projections order by name limit 20"
 
 
 class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters: all of what is given must hold; nothing given is all. `by` is `relay` or a projection's name."""
+    """Selects letters that match all given fields; all letters without one. `by` is `relay` or a projection's name."""
 
     ids: Sequence[int] | None = None
     event_ids: Sequence[UUID] | None = None
@@ -89,7 +89,7 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filed(msgspec.Struct, frozen=True):
-    """A dead letter; `data`, and `detail` of its error, only where the payload was asked for."""
+    """A dead letter; `data` and the error's `detail` only with `payload=True`."""
 
     id: int
     parked_by: str
@@ -106,11 +106,11 @@ class Filed(msgspec.Struct, frozen=True):
     data: bytes | None
     detail: str | None
     stale: bool
-    asked_by: str | None  # who wants its stream to be redriven, where that has not been done yet
+    asked_by: str | None  # the actor of a redrive request that is not served yet
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What was done to a letter, and the letter as it was; detail and data only where the payload was asked for."""
+    """A recorded action on a letter, and the letter as it was; detail and data only with `payload=True`."""
 
     id: int
     at: datetime
@@ -136,43 +136,42 @@ Actions = list[Action]  # LetterQuery has a method `list`
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The letters that a filter has found, by stream: what an action is confirmed for, and then done to."""
+    """The letters that a filter has found, by stream, for one action."""
 
     streams: dict[tuple[str, str], list[int]]  # (parked_by, stream) -> ids, in order of version
-    more: bool = False  # there are more than a page holds
+    more: bool = False  # there are more than a page
 
     @property
     def ids(self) -> list[int]:
-        """All of them."""
+        """The ids of all letters."""
         return [letter for ids in self.streams.values() for letter in ids]
 
     def of_relay(self, *, yes: bool) -> "Choice":
-        """Return the relay's part, or the projections'."""
+        """Return the relay's letters, or the projections'."""
         return Choice({key: ids for key, ids in self.streams.items() if (key[0] == RELAY) is yes})
 
 
 class LetterQuery:
-    """The letters of one schema, over an autocommit connection."""
+    """The letters of one schema, over an autocommit connection; read only."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
-        """Only read."""
         self._connection = connection
         self._schema = f'"{schema}"'
 
     def check(self, wanted: LetterFilter) -> None:
-        """Raise DeadLetterError where nobody of the name `by` has ever parked, or could park, anything here."""
+        """Raise DeadLetterError where `by` is neither the relay nor a projection, and has parked no stream before."""
         if wanted.by is not None and not self._rows(_PARKED_BY, {"by": wanted.by}):
             names = ", ".join(["relay", *(name for (name,) in self._rows(_NAMES, {}))])
             raise DeadLetterError(f"nobody named {wanted.by!r} parks streams in this database: there are {names}")
 
     def choose(self, wanted: LetterFilter) -> Choice:
-        """Return which letters are wanted: the first page of them."""
+        """Return the first page of the letters that match."""
         return next(self.pages(wanted))
 
     def pages(self, wanted: LetterFilter) -> Iterator[Choice]:
-        """Yield which letters are wanted, page by page, those that are there now and no later ones; one page at least.
+        """Yield the letters that match now, page by page, without later ones; one page at least.
 
-        A page's letters may be gone when the next is asked for.
+        The letters of a page may be removed before the next page is read.
         """
         params = msgspec.structs.asdict(wanted) | {"highest": self._rows(_HIGHEST, {})[0][0], "limit": PAGE}
         after: tuple[Any, ...] = (None, None, None, None)
@@ -185,27 +184,27 @@ class LetterQuery:
             after = rows[-1]
 
     def count(self, wanted: LetterFilter) -> tuple[int, bool]:
-        """Return how many letters are wanted, up to a page of them, and whether there are more."""
+        """Return the number of letters that match, at most a page, and whether there are more."""
         found = int(self._rows(_COUNT, msgspec.structs.asdict(wanted))[0][0])
         return min(found, PAGE), found > PAGE
 
     def whole_streams(self, choice: Choice) -> Choice:
-        """Return a page of the letters of the streams that were chosen, without those that no redrive can take up."""
+        """Return a page of all letters of the chosen streams, without those that no redrive can retry."""
         rows = self._rows(_WHOLE, {"ids": choice.ids})
         return _by_stream(rows, more=choice.more or len(rows) == PAGE)
 
     def asked(self, choice: Choice) -> int:
-        """Return how many of the streams somebody wants to be redriven, and no projector has taken up yet."""
+        """Return the number of the chosen streams with a redrive request that no projector has served yet."""
         parked_by, streams = zip(*choice.streams, strict=True) if choice.streams else ((), ())
         return int(self._rows(_ASKED, {"parked_by": list(parked_by), "streams": list(streams)})[0][0])
 
     def list(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> list[Filed]:
-        """Return letters in order of who parked them, stream and version."""
+        """Return letters in order of `parked_by`, stream and version."""
         how = {"limit": limit, "payload": payload}
         return [Filed(*row) for row in self._rows(_LIST, msgspec.structs.asdict(wanted) | how)]
 
     def log(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> Actions:
-        """Return what was done, the newest first; `ids` are those of the letters."""
+        """Return recorded actions, the newest first; the filter's `ids` are ids of letters."""
         how = {"limit": limit, "payload": payload}
         return [Action(*row) for row in self._rows(_LOG, msgspec.structs.asdict(wanted) | how)]
 

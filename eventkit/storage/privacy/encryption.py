@@ -1,8 +1,9 @@
-"""Seals the personal values of what is appended, and opens those of what is read, with the keys of their subjects.
+"""Encrypts the personal values of appended events, and decrypts those of read events, with their subjects' keys.
 
-Sealing is part of the append's steps: the keys are locked or made in the caller's transaction. Opening reads the keys
-that it does not know in one statement a page, and keeps up to `KEPT` of them for `SECONDS`: for so long a process may
-still open what another has forgotten. Without master keys nothing is opened, and personal data reads as redacted.
+Encryption ("sealing") is part of the append's steps: the keys are locked or made in the caller's transaction.
+Decryption ("opening") reads unknown keys in one statement a page, and caches up to `KEPT` of them for `SECONDS`. During
+that time a process may still decrypt data of a subject that another process has forgotten. Without master keys nothing
+is decrypted, and personal data reads as redacted.
 """
 
 import time
@@ -19,25 +20,25 @@ from eventkit.storage.db import Steps
 from eventkit.storage.entry import Entry
 from eventkit.storage.privacy.subject_keys import KeySql, free_keys, reading_keys, writing_keys
 
-KEPT = 10_000  # keys in memory
-SECONDS = 60.0  # that a key is kept
+KEPT = 10_000  # cached keys
+SECONDS = 60.0  # until a cached key is read again
 
 
 class KeyCache:
-    """Keys for opening, by their ids, the oldest thrown away first; shared by threads."""
+    """A cache of keys for decryption, by their ids; the oldest are dropped first. Threads may share it."""
 
     def __init__(self, *, kept: int = KEPT, seconds: float = SECONDS) -> None:
         self._kept, self._seconds = kept, seconds
         self._keys: dict[str, tuple[float, str, Cipher | None]] = {}
 
     def known(self, key_ids: Collection[str]) -> dict[str, Cipher | None]:
-        """Return the keys that are kept and not too old."""
+        """Return the cached keys that are not too old."""
         oldest = time.monotonic() - self._seconds
         found = {key_id: kept for key_id in key_ids if (kept := self._keys.get(key_id)) is not None}
         return {key_id: cipher for key_id, (at, _, cipher) in found.items() if at >= oldest}
 
     def keep(self, subjects: Mapping[str, str], ciphers: Mapping[str, Cipher | None]) -> None:
-        """Keep keys that were just read, each with its subject."""
+        """Cache keys that were just read, each with its subject."""
         now = time.monotonic()
         for key_id, cipher in ciphers.items():
             self._keys.pop(key_id, None)
@@ -46,25 +47,25 @@ class KeyCache:
             self._keys.pop(key_id, None)
 
     def drop(self, subject: str) -> None:
-        """Throw the keys of a subject away."""
+        """Drop the keys of a subject."""
         for key_id, (_, owner, _) in list(self._keys.items()):
             if owner == subject:
                 self._keys.pop(key_id, None)
 
 
 class Unsealed(NamedTuple):
-    """An event that will be in a stream, under an id."""
+    """An event before encryption, with its stream and its id."""
 
     stream: str
     id: UUID
     event: Encoded
 
     def personal(self) -> Mapping[str, Values]:
-        """Return what must be sealed, by subject."""
+        """Return the values to encrypt, by subject."""
         return self.event.personal(self.stream) if isinstance(self.event, Sealable) else {}
 
     def sealed(self, source: str, keys: Mapping[str, SubjectKey]) -> Encoded:
-        """Seal what there is to seal."""
+        """Return the event with its personal values encrypted."""
         event = self.event
         if not isinstance(event, Sealable) or not self.personal():
             return event
@@ -73,7 +74,7 @@ class Unsealed(NamedTuple):
 
 
 class Encryption:
-    """Seals and opens for one PostgreSQL schema; without master keys it opens nothing and refuses to seal."""
+    """Encrypts and decrypts for one PostgreSQL schema; without master keys it only refuses to encrypt."""
 
     def __init__(self, schema: str, masters: MasterKeys | None, *, cache: KeyCache | None = None) -> None:
         self.sql = KeySql(schema)
@@ -81,7 +82,7 @@ class Encryption:
         self.cache = cache or KeyCache()
 
     def sealed_entries(self, source: str, entries: list[Entry]) -> Steps[list[Entry]]:
-        """Return entries whose events' personal values are sealed."""
+        """Return entries whose events' personal values are encrypted."""
         events = [
             Unsealed(entry.stream, event_id, event)
             for entry in entries
@@ -91,13 +92,13 @@ class Encryption:
         return [entry._replace(events=[next(sealed) for _ in entry.events]) for entry in entries]
 
     def sealed(self, source: str, events: Sequence[Unsealed]) -> Steps[list[Encoded]]:
-        """Return events whose personal values are sealed for the place that they will have."""
+        """Return events whose personal values are encrypted for their stream and id."""
         subjects = {subject for one in events for subject in one.personal()}
         keys = (yield from writing_keys(self.sql, self._masters(), subjects)) if subjects else {}
         return [one.sealed(source, keys) for one in events]
 
     def sealed_if_free(self, source: str, one: Unsealed) -> Steps[Encoded | None]:
-        """Do what `sealed` does, but wait for nobody and make no key; None where a key is not there or in use."""
+        """Encrypt like `sealed`, without waiting and without new keys; None where a key is missing or locked."""
         subjects = one.personal()
         if not subjects:
             return one.event
@@ -105,7 +106,7 @@ class Encryption:
         return one.sealed(source, keys) if keys.keys() == subjects.keys() else None
 
     def open(self, events: Sequence[EncodedEvent]) -> Steps[list[EncodedEvent]]:
-        """Open, in place, what is sealed in events; return those in which something stays redacted."""
+        """Decrypt events in place; return those in which a value stays redacted."""
         found = [(event, opened) for event in events if marked(event.data) and (opened := sealed_in(event)) is not None]
         if not found or self.masters is None:
             return [event for event, _ in found]
@@ -126,7 +127,7 @@ class Encryption:
     def _masters(self) -> MasterKeys:
         if self.masters is None:
             raise ConfigurationError(
-                "an event has personal data, and there is no master key to seal it with: give "
+                "an event has personal data, and there is no master key to encrypt it with: give "
                 "EventStore(…, master_keys=eventkit.config.load().master_keys), and set EVENTKIT_MASTER_KEYS"
             )
         return self.masters

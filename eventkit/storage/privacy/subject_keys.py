@@ -1,9 +1,9 @@
-"""The keys of subjects: made and locked in the append's transaction, read for readers, destroyed when one is forgotten.
+"""The keys of subjects: made and locked in the append's transaction, read for readers, destroyed by `forget`.
 
-A row is a subject; its key lies there wrapped by a master key, and after `forget` there is none: the row stays, so that
-no append brings the subject back unnoticed. Whoever seals holds a share lock on the row until his transaction ends, and
-forgetting waits for him: what was committed before reads as redacted, what comes after is refused. Steps are written
-once, for sync and async (`eventkit.storage.db.execute` runs them).
+A row is a subject. It has the subject's key, wrapped with a master key. After `forget` the key is gone and the row
+stays, so no append makes a new key unnoticed. An append that encrypts holds a share lock on the row until its
+transaction ends, and `forget` waits for it: data committed before reads as redacted, later data is refused. Sync and
+async share the steps (`eventkit.storage.db.execute` runs them).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from eventkit.storage.db import Statement, Steps, quoted, text_array
 
 _COLUMNS = "subject, key_id, key, master_key"
 _READ = f"select {_COLUMNS} from {{s}}.subject_keys where subject = any(%(subjects)s::text[])"
-# In order of subject, as every statement here that locks several: two of them cannot deadlock.
+# In order of subject, like every statement here that locks several rows: two of them cannot deadlock.
 _LOCK = _READ + " order by subject for share"
 _LOCK_FREE = _LOCK + " skip locked"
 _CREATE = """insert into {s}.subject_keys (subject, key_id, key, master_key)
@@ -40,7 +40,7 @@ returning subject"""
 _TO_ROTATE = f"""select {_COLUMNS} from {{s}}.subject_keys
  where master_key <> %(master_key)s and subject > %(after)s::text
  order by subject limit %(limit)s::int"""
-# Keys that open transactions have locked are left for another time: nobody waits.
+# Keys that open transactions have locked are left for the next run: the statement does not wait.
 _ROTATE = """with n as (
   select * from unnest(%(subjects)s::text[], %(key_ids)s::text[], %(keys)s::text[]) n(subject, key_id, key)
 ), free as materialized (
@@ -57,7 +57,6 @@ class KeySql:
     """The statements for one PostgreSQL schema, built once."""
 
     def __init__(self, schema: str) -> None:
-        """Quote the schema's name."""
         s = quoted(schema)
         self.read, self.lock, self.lock_free = (text.format(s=s) for text in (_READ, _LOCK, _LOCK_FREE))
         self.create = _CREATE.format(s=s)
@@ -66,7 +65,7 @@ class KeySql:
 
 
 class Wrapped(NamedTuple):
-    """A row: its key is wrapped, in base64; without one the subject was forgotten."""
+    """A row with its wrapped key, in base64; without a key the subject was forgotten."""
 
     subject: str
     key_id: str | None
@@ -81,7 +80,7 @@ class Wrapped(NamedTuple):
 
 
 def writing_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) -> Steps[dict[str, SubjectKey]]:
-    """Lock the keys of subjects until the transaction ends, making those that are missing; SubjectForgotten."""
+    """Lock the keys of subjects until the transaction ends, and make missing ones; raise SubjectForgotten."""
     rows = yield sql.lock, _subjects(subjects)
     missing = set(subjects) - {row[0] for row in rows}
     if missing:
@@ -97,15 +96,15 @@ def writing_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) ->
 
 
 def free_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) -> Steps[dict[str, SubjectKey]]:
-    """Lock those of the keys that are there and that nobody is about to change."""
+    """Lock the keys that exist and that no other transaction is changing."""
     rows = yield sql.lock_free, _subjects(subjects)
     return _keys(masters, [Wrapped(*row) for row in rows])
 
 
 def reading_keys(sql: KeySql, masters: MasterKeys, wanted: Mapping[str, str]) -> Steps[dict[str, Cipher | None]]:
-    """Read keys, wanted by their ids, each with its subject; None for one that was destroyed.
+    """Read keys by their ids, each with its subject; return None for a destroyed one.
 
-    SubjectKeyMissing where a subject has no row.
+    Raises SubjectKeyMissing where a subject has no row.
     """
     rows = yield sql.read, _subjects(set(wanted.values()))
     found = {row[0]: Wrapped(*row) for row in rows}

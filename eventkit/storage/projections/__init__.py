@@ -1,4 +1,4 @@
-"""The database's side of projections: who is registered, how far each is, which tables it writes."""
+"""The tables of projections: registration, checkpoints, the inbox, rebuilds, and the tables of read models."""
 
 from eventkit.storage.projections.applied import Applied, applied_steps
 from eventkit.storage.projections.broker_places import BrokerPlaces, Place, Saved

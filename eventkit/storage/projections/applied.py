@@ -1,10 +1,10 @@
-"""How far a projection has applied certain streams, asked on whatever connection a service has."""
+"""Reads how far a projection has applied streams, on a service's own session or connection."""
 
 import msgspec
 
 from eventkit.storage.db import Steps, quoted, text_array
 
-# One row at least, also where nothing is registered or applied: the projection's, beside each stream's checkpoint.
+# At least one row, also where nothing is registered or applied: the projection's columns, with each checkpoint.
 _APPLIED = """
 select current_setting('transaction_isolation'), p.declared_version, k.stream, k.version, k.parked
   from (values (%(name)s::text)) n(name) left join {s}.projections p on p.name = n.name
@@ -12,7 +12,7 @@ select current_setting('transaction_isolation'), p.declared_version, k.stream, k
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What one statement saw; `declared_version` is None where the projection is not registered."""
+    """The versions that a projection has applied; `declared_version` is None where it is not registered."""
 
     isolation: str
     declared_version: int | None
@@ -21,7 +21,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def applied_steps(schema: str, name: str, streams: dict[str, int]) -> Steps[Applied]:
-    """Look once."""
+    """Read the applied versions of `streams`, in one statement."""
     rows = yield _APPLIED.format(s=quoted(schema)), {"name": name, "streams": text_array(streams)}
     known = [row for row in rows if row[2] is not None]
     versions = {row[2]: row[3] for row in known}

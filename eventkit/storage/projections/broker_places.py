@@ -1,8 +1,8 @@
-"""Up to where a projection has taken effect of each shard of a topic, in the broker's own numbers, row by row.
+"""Stores a projection's offset in each shard of a topic, in the broker's own numbers: its place.
 
-A place is saved in the transaction of the batch, so it says exactly what this database has. The broker's own record of
-the group may be ahead of it (the database was restored to an earlier state) or gone (Kafka forgets a stopped group):
-the place is what counts. `topic_id` is the topic's identity at the broker, so that a place means nothing on another
+A place is saved in the transaction of the batch, so it matches this database exactly. The broker's record of the
+consumer group may be ahead (the database was restored to an earlier state) or gone (Kafka deletes the offsets of a
+stopped group): the place decides. `topic_id` is the topic's identity at the broker, so a place is not valid on another
 broker, or in a topic that was made anew. A place is an array of numbers, compared from the left.
 """
 
@@ -27,8 +27,8 @@ select %(projection)s, topic, shard, i, p::bigint[] from given order by topic, s
 on conflict (projection, topic, shard) do update set topic_id = excluded.topic_id, place = excluded.place
  where k.topic_id <> excluded.topic_id or k.place <> excluded.place"""
 )
-# A process that hangs in its transaction holds the rows of shards that others have by now: they do not wait for it, and
-# save with a later batch. Nor does a late process take a place back.
+# A process that hangs in its transaction holds the rows of shards that are assigned to others by now: they do not wait
+# for it, and save with a later batch. A late process does not move a place back.
 _SAVE = (
     _GIVEN
     + """, free as (
@@ -46,7 +46,6 @@ class BrokerPlaces:
     """The places of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
 
     def known(
@@ -57,17 +56,17 @@ class BrokerPlaces:
         return {(topic, shard): (topic_id, tuple(place)) for topic, shard, topic_id, place in rows}
 
     def begin(self, connection: psycopg.Connection[Any], projection: str, places: Sequence[Saved]) -> None:
-        """Set where shards are read from now on."""
+        """Set the places from which shards are read."""
         connection.execute(self._sql(_BEGIN), _params(projection, places))
 
     def save(
         self, connection: psycopg.Connection[Any], projection: str, places: Sequence[Saved]
     ) -> set[tuple[str, int]]:
-        """Move places on, in one statement; return the shards that could be moved without waiting."""
+        """Advance places, in one statement; return the shards that were advanced without waiting."""
         return set(connection.execute(self._sql(_SAVE), _params(projection, places)).fetchall())
 
     def forget(self, connection: psycopg.Connection[Any], projection: str) -> None:
-        """Let a projection begin everywhere at the beginning."""
+        """Delete a projection's places: it reads every topic from the beginning."""
         connection.execute(self._sql(_DELETE), (projection,))
 
     def _sql(self, statement: str) -> bytes:

@@ -1,9 +1,9 @@
-"""How far each generation of a projection has applied each stream; advanced together with the read model.
+"""Checkpoints: the version up to which a generation of a projection has applied a stream.
 
-The compare-and-set on the version is what makes an event take effect once: a duplicate, a gap, a parked stream and a
-process that was thought dead all fail to advance. Every function runs in the caller's READ COMMITTED transaction and
-takes checkpoints in order of stream (`collate "C"`), so that two processes cannot deadlock on them. Called by
-`eventkit.projection` alone.
+A checkpoint advances in the transaction that writes the read model. The compare-and-set on the version gives each event
+its effect exactly once: a duplicate, a gap, a parked stream and a process that was thought dead all fail to advance.
+Every function runs in the caller's READ COMMITTED transaction. It locks checkpoints in order of stream (`collate "C"`),
+so two processes cannot deadlock. Called by `eventkit.projection` alone.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ import psycopg
 from eventkit.storage.db import plain_array, text_array
 from eventkit.storage.events import PRIME, added
 
-# Locks each checkpoint it touches, in order of stream; one index look-up a stream. The WHERE compares with the run's
-# *first* version: `k.version < excluded.version` would skip over holes. A run from above version 1 must not create a
-# checkpoint; asking first whether there is one would cost a second look-up for each stream, so it is created as parked,
-# comes back as such, and is deleted again before anybody can see it.
+# Locks each checkpoint that it changes, in order of stream; one index look-up a stream. The WHERE compares with the
+# run's *first* version: `k.version < excluded.version` would skip holes. A run that begins above version 1 must not
+# create a checkpoint. A check before would cost a second look-up for each stream. So the checkpoint is created as
+# parked, returned as parked, and deleted before another transaction can see it.
 ADVANCE = f"""
 with x as materialized (
   select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[],
@@ -32,12 +32,12 @@ on conflict (generation, stream) do update
  where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
 returning stream, parked
 """
-# Of the rows that are there, those that nobody else has locked are locked here. A row that another transaction is about
-# to create is not seen: creating it waits, for `lock_timeout`.
+# Locks the existing rows that no other transaction has locked. A row that another transaction is creating is not seen:
+# creating it waits, for `lock_timeout`.
 _FREE = """select stream from {s}.checkpoints where generation = %s and stream = any(%s)
             order by stream collate "C" for no key update skip locked"""
 _THERE = "select stream from {s}.checkpoints where generation = %s and stream = any(%s)"
-_TAKE_BACK = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
+_REMOVE = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
 _COLUMNS = "stream, version, event_id, parked, digest"
 _READ = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = any(%s)"
 _CREATE = """insert into {s}.checkpoints (generation, stream, version, digest) values (%s, %s, 0, 0)
@@ -63,8 +63,8 @@ select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
 _ANY = "select exists (select from {s}.checkpoints where generation = %s)"
 _EVENTS = "select coalesce(sum(version), 0)::bigint from {s}.checkpoints where generation = %s"
 _PARKED = "select count(*) from {s}.checkpoints where generation = %s and parked"
-# As many as the planner expects: of a table that was analyzed since it grew, about right.
-_ABOUT = "explain (format json) select from {s}.checkpoints where generation = %s"
+# The planner's estimate: about right for a table that was analyzed since it grew.
+_ESTIMATE = "explain (format json) select from {s}.checkpoints where generation = %s"
 _COUNT = "select count(*) from (select from {s}.checkpoints where generation = %s limit %s) counted"
 _COUNT_PARKED = "select count(*) from (select from {s}.checkpoints where generation = %s and parked limit %s) counted"
 # A loose scan over the primary key; "order." is above every stream of "order".
@@ -82,7 +82,7 @@ select name from c where name is not null
 
 
 class Span(msgspec.Struct, gc=False, frozen=True):
-    """A run of one stream's versions without a hole, the id of its last event, and what it adds to the digest."""
+    """A run of one stream's versions without a hole, the id of its last event, and its part of the digest."""
 
     stream: str
     first: int
@@ -98,10 +98,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
     version: int
     event_id: UUID | None
     parked: bool
-    digest: int | None = None  # of all events up to there (`eventkit.storage.events.digests`); None: not known
+    digest: int | None = None  # of all events up to `version` (`eventkit.storage.events.digests`); None: not known
 
     def advanced(self, version: int, event_id: UUID, part: int | None) -> "Checkpoint":
-        """Return it at a later event; `part` is what the events in between add to the digest, None if not known."""
+        """Return it at a later event; `part` is the part of the events up to there in the digest, None if unknown."""
         return Checkpoint(self.stream, version, event_id, self.parked, added(self.digest, part))
 
 
@@ -109,11 +109,10 @@ class Checkpoints:
     """The checkpoints of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
 
     def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
-        """Advance each stream that is exactly below its span and not parked, all in one statement; return those."""
+        """Advance each stream that is exactly below its span and not parked, in one statement; return these streams."""
         params = {
             "generation": generation,
             "streams": text_array([span.stream for span in spans]),
@@ -130,7 +129,7 @@ class Checkpoints:
 
     def take_back(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> None:
         """Delete checkpoints that this transaction has created above version 1."""
-        connection.execute(self._sql(_TAKE_BACK), (generation, list(streams)))
+        connection.execute(self._sql(_REMOVE), (generation, list(streams)))
 
     def locked(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> set[str]:
         """Lock the checkpoints of streams without waiting; return those that another transaction has locked."""
@@ -171,44 +170,44 @@ class Checkpoints:
     def lagging(
         self, connection: psycopg.Connection[Any], generation: int, live: int
     ) -> list[tuple[str, int, int, bool]]:
-        """Return the streams in which one generation is behind another: from, to, and whether it is parked there."""
+        """Return the streams in which `generation` is behind `live`: both versions, and whether it is parked."""
         return connection.execute(self._sql(_LAGGING), {"new": generation, "live": live}).fetchall()
 
     def newly_parked(self, connection: psycopg.Connection[Any], generation: int, live: int) -> list[str]:
-        """Return the streams that are parked in one generation and not in another."""
+        """Return the streams that are parked in `generation` and not in `live`."""
         params = {"new": generation, "live": live}
         return [stream for (stream,) in connection.execute(self._sql(_NEWLY_PARKED), params)]
 
     def any(self, connection: psycopg.Connection[Any], generation: int) -> bool:
-        """Return whether a generation knows a stream."""
+        """Return whether a generation has a checkpoint."""
         return connection.execute(self._sql(_ANY), (generation,)).fetchone() == (True,)
 
     def parked(self, connection: psycopg.Connection[Any], generation: int) -> int:
-        """Return how many streams a generation has parked."""
+        """Return the number of streams that a generation has parked."""
         row = connection.execute(self._sql(_PARKED), (generation,)).fetchone()
         return int(row[0]) if row else 0
 
     def count(self, connection: psycopg.Connection[Any], generation: int, *, upto: int | None) -> tuple[int, int]:
-        """Return how many streams a generation knows, and how many of them are parked.
+        """Return the number of a generation's streams, and the number of parked ones.
 
-        Above `upto` the first is what the planner expects, and the second stays at `upto`.
+        Above `upto` the first is the planner's estimate, and the second stays at `upto`.
         """
         counts = [
             int((connection.execute(self._sql(statement), (generation, upto)).fetchone() or (0,))[0])
             for statement in (_COUNT, _COUNT_PARKED)
         ]
         if upto is not None and counts[0] == upto:
-            ((plan,),) = connection.execute(self._sql(_ABOUT), (generation,)).fetchall()
+            ((plan,),) = connection.execute(self._sql(_ESTIMATE), (generation,)).fetchall()
             counts[0] = max(upto, int(plan[0]["Plan"]["Plan Rows"]))
         return counts[0], counts[1]
 
     def events(self, connection: psycopg.Connection[Any], generation: int) -> int:
-        """Return how many events a generation has applied; reads all of its checkpoints."""
+        """Return the number of events that a generation has applied; it reads all of its checkpoints."""
         row = connection.execute(self._sql(_EVENTS), (generation,)).fetchone()
         return int(row[0]) if row else 0
 
     def categories(self, connection: psycopg.Connection[Any], generation: int) -> list[str]:
-        """Return the categories of the streams that a generation knows."""
+        """Return the categories of a generation's streams."""
         return [name for (name,) in connection.execute(self._sql(_CATEGORIES), {"generation": generation})]
 
     def _sql(self, statement: str) -> bytes:

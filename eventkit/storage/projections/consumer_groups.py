@@ -1,7 +1,7 @@
-"""The consumer groups that this installation's projections have at brokers, and those that nobody needs any more.
+"""Records the consumer groups of this installation's projections at brokers, and the abandoned ones.
 
-A group that nobody reads for keeps Redis from trimming and lets RabbitMQ and ActiveMQ fill its queues. So each is
-recorded before it is made, abandoned with its projection, and its row is deleted when the broker has removed it.
+A group without a reader keeps Redis from trimming, and its queues at RabbitMQ and ActiveMQ grow. So a group is recorded
+before it is made, and abandoned with its projection. Its row is deleted when the broker has removed it.
 """
 
 from collections.abc import Sequence
@@ -34,25 +34,24 @@ class ConsumerGroup(NamedTuple):
 
 
 class ConsumerGroups:
-    """The rows of one schema."""
+    """The consumer groups of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
 
     def follow(
         self, connection: psycopg.Connection[Any], name: str, *, broker: str, projection: str, topics: Sequence[str]
     ) -> None:
-        """Record a group that is about to be joined."""
+        """Record a group before it is joined."""
         params = {"name": name, "broker": broker, "projection": projection, "topics": list(topics)}
         connection.execute(self._sql(_FOLLOW), params)
 
     def abandon(self, connection: psycopg.Connection[Any], projection: str) -> None:
-        """Note that the broker may remove a projection's groups."""
+        """Mark a projection's groups as abandoned: they may be removed at the broker."""
         connection.execute(self._sql(_ABANDON), (projection,))
 
     def disown(self, connection: psycopg.Connection[Any], projection: str) -> None:
-        """Forget the groups that belong to the database of which this one is a copy."""
+        """Delete the rows of groups that belong to another database, of which this one is a copy."""
         connection.execute(self._sql(_DISOWN), (projection,))
 
     def all(self, connection: psycopg.Connection[Any]) -> list[ConsumerGroup]:

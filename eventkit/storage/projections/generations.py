@@ -1,7 +1,7 @@
-"""What belongs to one generation of a projection besides its tables: its checkpoints and its dead letters.
+"""The checkpoints and the dead letters of one generation of a projection.
 
-A generation that no row of `projections` or `rebuilds` names is dead: nobody applies to it, for every batch reads its
-generation behind the fence. What is left of it is taken away by whoever made it dead, or by the next rebuild.
+A generation that no row of `projections` or `rebuilds` names is dead. No batch is applied to it, because every batch
+reads its generation after it has taken the fence. The process that made it dead, or the next rebuild, deletes its rows.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ _CAUSES = """select cause, count(*) from (
   select cause from {s}.dead_letters where parked_by = %s limit %s) d group by cause order by cause"""
 _LETTERS = "delete from {s}.dead_letters where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
 _REDRIVES = "delete from {s}.redrives where parked_by like 'projection:%%' and split_part(parked_by, ':', 3) = %s"
-# Messages that are no events are in no stream: no rebuild reads them again, so they stay with what is live.
+# Messages that are no events are in no stream: a rebuild does not read them again, so the live generation keeps them.
 _KEEP_MALFORMED = """update {s}.dead_letters d set parked_by = %(new)s where parked_by = %(old)s and version = 0
    and not exists (select from {s}.dead_letters t where t.parked_by = %(new)s and t.stream = d.stream
                     and t.version = d.version and t.event_id = d.event_id)"""
-# A stream's letters above all that the new generation has of it: it may be about to apply what is below them.
+# A stream's letters above all checkpoints and letters that the new generation has of it: it may still apply lower ones.
 _HAND_OVER = """
 with handed as (
   update {s}.dead_letters d set parked_by = %(new)s
@@ -55,21 +55,21 @@ def dead_generations(connection: psycopg.Connection[Any], schema: str) -> list[i
 
 
 def forget(connection: psycopg.Connection[Any], schema: str, generation: int) -> int:
-    """Delete a generation's checkpoints and letters; return how many letters there were."""
+    """Delete a generation's checkpoints and letters; return the number of letters."""
     connection.execute(_sql(_CHECKPOINTS, schema), (generation,))
     connection.execute(_sql(_REDRIVES, schema), (str(generation),))
     return connection.execute(_sql(_LETTERS, schema), (str(generation),)).rowcount
 
 
 def keep_malformed(connection: psycopg.Connection[Any], schema: str, *, old: str, new: str) -> None:
-    """Hand the letters of messages without a place from one generation on to the next."""
+    """Give the letters of malformed messages to the next generation."""
     connection.execute(_sql(_KEEP_MALFORMED, schema), {"old": old, "new": new})
 
 
 def hand_over(
     connection: psycopg.Connection[Any], schema: str, *, name: str, old: int, new: int, categories: Sequence[str]
 ) -> None:
-    """Hand the letters that the next generation has not reached on to it, of what it reads, to be tried by its code."""
+    """Give the next generation the letters that it has not reached, in its categories, and request their redrive."""
     generations = {"old": parked_by(name, old), "new": parked_by(name, new), "generation": new}
     params = generations | {"categories": list(categories)}
     connection.execute(_sql(_HAND_OVER, schema), params)
@@ -78,12 +78,12 @@ def hand_over(
 def letters_by_cause(
     connection: psycopg.Connection[Any], schema: str, parked_by: str, *, upto: int | None
 ) -> dict[str, int]:
-    """Return how many letters there are, by cause, of `upto` at most."""
+    """Return the number of letters by cause; it counts `upto` letters at most."""
     return dict(connection.execute(_sql(_CAUSES, schema), (parked_by, upto)).fetchall())
 
 
 def parked_by(name: str, generation: int) -> str:
-    """Return what the dead letters of a generation say of who parked them."""
+    """Return the `parked_by` of a generation's dead letters."""
     return f"projection:{name}:{generation}"
 
 

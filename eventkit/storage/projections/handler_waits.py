@@ -1,8 +1,8 @@
-"""Which handlers of which processes have events that wait, and why: each process writes its own.
+"""Records the handlers whose events wait, with the reason; each process writes its own rows.
 
-A process writes all of its rows of a projection in one statement, when they change and every few seconds while there
-are any. A row that was not written for a minute means nothing any more: its process is dead, and the next process that
-writes deletes it. A reason names an exception and a place in the code, nothing of the event.
+A process writes all its rows of a projection in one statement: when they change, and every few seconds while there are
+any. A row that was not written for a minute has expired: its process is dead, and the next process that writes deletes
+it. A reason names an exception and a place in the code, and has no data of the event.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import psycopg
 
 from eventkit.storage.db import database_errors
 
-ALIVE = 60.0  # seconds for which a row counts
+ALIVE = 60.0  # seconds until a row expires
 
 # Rows of dead processes are deleted without waiting for another process that does the same.
 _WRITE = """with w as materialized (
@@ -58,8 +58,8 @@ class WaitingHandler(msgspec.Struct, frozen=True):
     source: str
     type: str
     handler: str
-    is_open: bool  # the breaker; else single streams are tried again
-    since: float  # ago
+    is_open: bool  # the breaker; else single streams are retried
+    since: float  # seconds ago
     reason: str
     attempts: int
     streams: int
@@ -74,28 +74,27 @@ class HandlerWait(msgspec.Struct, frozen=True):
     source: str
     type: str
     handler: str
-    is_open: bool  # the breaker: its events of all streams wait; else single streams are tried again
+    is_open: bool  # the breaker: the handler's events of all streams wait; else single streams are retried
     since: datetime
     reason: str  # class and place of the last error
     attempts: int
     streams: int
     next_at: datetime
     seen_at: datetime
-    seconds: float  # since then
+    seconds: float  # since `since`
     next_in: float  # seconds until the next attempt
 
 
 class HandlerWaits:
-    """The rows of one schema."""
+    """The waiting handlers of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
 
     def write(
         self, connection: psycopg.Connection[Any], projection: str, process: str, waiting: Sequence[WaitingHandler]
     ) -> None:
-        """Put a process's rows of a projection in the place of those it had; delete those of dead processes."""
+        """Replace a process's rows of a projection; delete those of dead processes."""
         columns = {
             "sources": [each.source for each in waiting],
             "types": [each.type for each in waiting],
@@ -111,7 +110,7 @@ class HandlerWaits:
         connection.execute(self._sql(_WRITE), params)
 
     def all(self, connection: psycopg.Connection[Any], projection: str | None = None) -> list[HandlerWait]:
-        """Return those of living processes, of all projections or of one."""
+        """Return the waiting handlers of live processes, of all projections or of one."""
         params = {"alive": ALIVE, "projection": projection}
         with database_errors():
             return [HandlerWait(*row) for row in connection.execute(self._sql(_READ), params)]

@@ -1,8 +1,9 @@
-"""Which messages without a version a handler has taken effect of: one row a message, in the handler's transaction.
+"""The inbox: the messages without a version that a handler has handled, one row a message.
 
-A message has no stream, so it is its own: `message:<id>@<source>`, version 1, and its row in `inbox` is its checkpoint.
-So all that projections do with checkpoints (once, parking, redrive) is done with messages by the same code. Unlike
-checkpoints, rows are of no more use once no broker will deliver the message again: `prune` takes them away.
+The row is written in the handler's transaction. A message has no stream, so it gets one of its own, named
+`message:<id>@<source>`, at version 1; its row in `inbox` is the checkpoint. So the code for checkpoints (exactly-once
+effect, parking, redrive) also handles messages. Unlike a checkpoint, a row is useless when no broker will deliver the
+message again: `prune_inbox` deletes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,10 @@ from eventkit.storage.db import database_errors, file_name, plain_array, text_ar
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
-MOST_COUNTED = 10_000  # messages that are counted at most
+MOST_COUNTED = 10_000  # messages that a count reads at most
 _PAGE = 10_000  # rows that are pruned in one transaction
 
-# A process that has the same message at the same time waits for the first at the unique key, then finds it taken.
+# Of two processes with the same message, the second waits at the unique key, then finds the row.
 _TAKE = """insert into {s}.inbox as i (handler, message, event_id)
 select %(handler)s, m, e from unnest(%(messages)s::text[], %(ids)s::uuid[]) x(m, e) order by m collate "C"
 on conflict (handler, message) do update set event_id = excluded.event_id where i.event_id is null and not i.parked
@@ -38,8 +39,8 @@ _OLDEST = "select clock_timestamp() - received_at from {s}.inbox order by receiv
 _SOME = f"select count(*) from (select {{old}} limit {MOST_COUNTED}) counted"
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
   select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
-# The transaction that keeps a reply has inserted its row before. The conflict finds it by its key, whatever the planner
-# thinks: an update that joins the array read the whole inbox, by a plan that was made while that was empty.
+# The transaction that stores a reply has inserted its row before, and the conflict finds it by its key. An update that
+# joins the array would read the whole inbox, by a plan that was made while the inbox was empty.
 _KEEP = """insert into {s}.inbox (handler, message, reply)
 select %(handler)s, m, r from unnest(%(messages)s::text[], %(replies)s::json[]) x(m, r)
 on conflict (handler, message) do update set reply = excluded.reply"""
@@ -48,32 +49,31 @@ _REPLIES = """select message, reply::text, parked
 
 
 class StoredReply(NamedTuple):
-    """What there is to say about a request; a reply of None was never given."""
+    """The stored reply to a request, None where there is none, and whether the request is parked."""
 
     reply: str | None  # JSON
     parked: bool
 
 
 def name_of_message(event_id: str, source: str) -> str:
-    """Return what stands for the stream of a message: by a digest where an index would not take its id and source."""
+    """Return the stream name of a message; with a digest where its id and source are too long for an index."""
     return file_name(f"{_PREFIX}{event_id}@{source}")
 
 
 def is_message(stream: str) -> bool:
-    """Return whether this stands for a message and is no stream."""
+    """Return whether this is the name of a message and not of a stream."""
     return stream.startswith(_PREFIX)
 
 
 class Inbox(Checkpoints):
-    """The checkpoints of one schema, and the messages of one handler beside them."""
+    """The checkpoints of one schema, and the messages of one handler."""
 
     def __init__(self, schema: str, handler: str) -> None:
-        """Use the tables of `schema`."""
         super().__init__(schema)
         self._handler = handler
 
     def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
-        """Advance streams, and take messages that nobody has taken; return what advanced."""
+        """Advance streams, and insert messages that were not handled yet; return those that advanced."""
         streams = [span for span in spans if not is_message(span.stream)]
         messages = [span for span in spans if is_message(span.stream)]
         advanced = super().advance(connection, generation, streams) if streams else set()
@@ -120,7 +120,7 @@ class Inbox(Checkpoints):
 
 
 def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str, replies: Mapping[str, str]) -> None:
-    """Keep replies, as JSON by message, in the transaction that has taken the messages."""
+    """Store replies, as JSON by message, in the transaction that has inserted the messages."""
     params = {"handler": handler, "messages": text_array(replies), "replies": text_array(replies.values())}
     connection.execute(_KEEP.format(s=f'"{schema}"').encode(), params)
 
@@ -128,7 +128,7 @@ def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str,
 def find_replies(
     connection: psycopg.Connection[Any], schema: str, handler: str, messages: Sequence[str]
 ) -> dict[str, StoredReply]:
-    """Return what there is to say to requests that have been taken; nothing about others."""
+    """Return the stored replies to requests that were handled or parked; other requests are left out."""
     with database_errors():
         params = {"handler": handler, "messages": text_array(messages)}
         rows = connection.execute(_REPLIES.format(s=f'"{schema}"').encode(), params)
@@ -136,9 +136,9 @@ def find_replies(
 
 
 def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
-    """Forget messages that were received longer ago, on an autocommit connection, in batches; return how many.
+    """Delete messages received longer than `age` ago, on an autocommit connection, in batches; return their number.
 
-    What is parked stays. A message that a broker delivers again after that takes effect again.
+    Parked messages stay. A message that a broker delivers again after that is handled again.
     """
     old = _OLD.format(s=f'"{schema}"')
     statement = _PRUNE.format(s=f'"{schema}"', old=old).encode()
@@ -151,7 +151,7 @@ def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timede
 
 
 def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None:
-    """Return how long ago the oldest message came that handlers remember; None where there is none."""
+    """Return the age of the oldest message in the inbox; None where there is none."""
     with database_errors():
         row = connection.execute(_OLDEST.format(s=f'"{schema}"').encode()).fetchone()
     return row[0] if row else None
@@ -160,7 +160,7 @@ def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None
 def count_old_messages(
     connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None
 ) -> int:
-    """Return how many messages `prune` would forget, 10,000 at most: there may be more then."""
+    """Return the number of messages that `prune_inbox` would delete, counting 10,000 at most."""
     with database_errors():
         statement = _SOME.format(old=_OLD).format(s=f'"{schema}"').encode()
         row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()

@@ -1,4 +1,4 @@
-"""The tables of read models as PostgreSQL knows them: the user's own, found by the names that their code uses."""
+"""Finds the user's own tables of read models in PostgreSQL, by the names that their code uses."""
 
 import re
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _WRITTEN = """select oid from unnest(%s::oid[]) t(oid)
 
 
 class TableName(NamedTuple):
-    """A table's name as the code has it; without a schema, the session's search path decides."""
+    """A table's name in the user's code; without a schema, the session's search path decides."""
 
     schema: str | None
     name: str
@@ -52,7 +52,7 @@ class TableName(NamedTuple):
 
 
 class LiveTable(msgspec.Struct, frozen=True):
-    """A table that is there; `place` is its quoted name with its schema."""
+    """A table that exists; `place` is its quoted name with its schema."""
 
     oid: int
     schema: str
@@ -61,27 +61,27 @@ class LiveTable(msgspec.Struct, frozen=True):
 
 
 def is_table(connection: psycopg.Connection[Any], table: LiveTable) -> bool:
-    """Return whether it is a table of a user: no view, no sequence, nothing of PostgreSQL's own."""
+    """Return whether it is a user's table: no view, no sequence, and not one of PostgreSQL's own."""
     kind = connection.execute(_KIND, (table.oid,)).fetchone()
     system = table.schema.startswith("pg_") or table.schema == "information_schema"
     return kind is not None and kind[0] in {"r", "p"} and not system
 
 
 def search_path(connection: psycopg.Connection[Any]) -> str:
-    """Return where this session looks for names without a schema."""
+    """Return the session's search path, which finds names without a schema."""
     row = connection.execute("select current_setting('search_path')").fetchone()
     return str(row[0]) if row else ""
 
 
 def written(connection: psycopg.Connection[Any], tables: Iterable[LiveTable]) -> list[str]:
-    """Return which of these tables this transaction has written to, by their quoted names."""
+    """Return the tables that this transaction has written to, by their quoted names."""
     oids = {table.oid: table.place for table in tables}
     rows = connection.execute(_WRITTEN, (list(oids),)).fetchall()
     return [oids[oid] for (oid,) in rows]
 
 
 def find_tables(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> list[LiveTable]:
-    """Return the tables that these names lead to in this session, without those that are not there."""
+    """Return the tables that these names find in this session, without those that do not exist."""
     found = [connection.execute(_FIND, (name.identifier.as_string(connection),)).fetchone() for name in names]
     return [LiveTable(*row) for row in found if row]
 

@@ -1,8 +1,8 @@
-"""The generation of a projection that is being built: one row while a rebuild lives, and after it died.
+"""The rebuild of a projection: one row for the generation that is being built, also after the rebuild's process died.
 
-A rebuild holds a session advisory lock, so a second one is refused, and a dead one is known by the lock being free. Its
-workers hold the row `for key share` while they write; whoever cleans up after a dead rebuild deletes the row, waits for
-them by that, and leaves those that are still alive nothing to write to.
+A rebuild holds a session advisory lock, so a second one is refused, and a free lock shows a dead rebuild. Its workers
+hold the row `for key share` while they write. The cleanup of a dead rebuild deletes the row, which waits for these
+workers; a worker that is still alive then finds no row, and stops.
 """
 
 import zlib
@@ -14,7 +14,7 @@ import psycopg
 from eventkit.errors import RebuildRefused
 from eventkit.storage.projections.registry import Live
 
-_LONGEST_PREFIX = 40  # characters of our schema's name in that of a shadow
+_MAX_PREFIX = 40  # characters of eventkit's schema in the name of a shadow schema
 _CLASS = 0x65766B72  # "evkr": the class of rebuilds among a database's advisory locks
 _LOCK = "select pg_try_advisory_lock(%s, %s)"
 _FREE = "select pg_try_advisory_xact_lock(%s, %s)"
@@ -42,7 +42,7 @@ _PROGRESS = "update {s}.rebuilds set done = %s, total = %s where name = %s and g
 
 
 class Rebuild(msgspec.Struct, frozen=True):
-    """A row; `definition` is what the live tables were when the shadow was made."""
+    """A row; `definition` describes the live tables when the shadow was made."""
 
     generation: int
     declared_version: int
@@ -52,37 +52,36 @@ class Rebuild(msgspec.Struct, frozen=True):
     total: int
 
     def live(self) -> Live:
-        """Return it as what a batch applies to."""
+        """Return it as the generation that a batch applies to."""
         return Live(self.generation, self.declared_version, 0, self.shadow)
 
 
 def shadow_name(schema: str, generation: int) -> str:
-    """Return a name of at most 63 characters that no other schema of eventkit's tables gets for its rebuild."""
-    if len(schema) > _LONGEST_PREFIX:
-        schema = f"{schema[: _LONGEST_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
+    """Return the name of a shadow schema: at most 63 characters, different for each of eventkit's schemas."""
+    if len(schema) > _MAX_PREFIX:
+        schema = f"{schema[: _MAX_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
     return f"{schema}_rebuild_{generation}"
 
 
 class Rebuilds:
-    """The rows of one schema."""
+    """The rebuilds of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
         self._name = schema
 
     def lock(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Be the one rebuild of a projection as long as this session lives; RebuildRefused where another is."""
+        """Take a projection's rebuild lock until the session ends; raise RebuildRefused where another holds it."""
         if connection.execute(_LOCK, (_CLASS, self._key(name))).fetchone() != (True,):
             raise self._refusal(connection, name)
 
     def refuse_second(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Raise RebuildRefused where a rebuild is under way; none begins before this transaction ends."""
+        """Raise RebuildRefused where a rebuild runs; no other one begins before this transaction ends."""
         if connection.execute(_FREE, (_CLASS, self._key(name))).fetchone() != (True,):
             raise self._refusal(connection, name)
 
     def draw(self, connection: psycopg.Connection[Any]) -> int:
-        """Return a new generation's number; one that something bears already, as after a restore, is passed over."""
+        """Return a new generation's number; skip a number that is in use, as after a restore."""
         while True:
             row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
             number = int(row[0]) if row else 0
@@ -94,34 +93,34 @@ class Rebuilds:
         connection.execute(self._sql(_BEGIN), {"name": name, **msgspec.structs.asdict(rebuild)})
 
     def find(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
-        """Return the row of a rebuild, living or dead."""
+        """Return the row of a rebuild, running or dead."""
         row = connection.execute(self._sql(_FIND), (name,)).fetchone()
         return self._read(row, name)
 
     def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
-        """Hold the row until the transaction ends, beside others; RebuildRefused where it is gone."""
+        """Lock the row until the transaction ends, shared with others; raise RebuildRefused where it is gone."""
         self._hold(connection, _FENCE, name, rebuild)
 
     def take(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
-        """Hold the row alone until the transaction ends; RebuildRefused where it is gone."""
+        """Lock the row exclusively until the transaction ends; raise RebuildRefused where it is gone."""
         self._hold(connection, _HOLD, name, rebuild)
 
     def end(self, connection: psycopg.Connection[Any], name: str) -> Rebuild | None:
-        """Delete the row, after every worker's transaction; return what it was."""
+        """Delete the row, after every worker's transaction; return it."""
         row = connection.execute(self._sql(_END), (name,)).fetchone()
         return self._read(row, name)
 
     def progress(self, connection: psycopg.Connection[Any], name: str, generation: int, done: int, total: int) -> None:
-        """Say how many events are applied, for `eventkit projection status`."""
+        """Store the number of applied events, for `eventkit projection status`."""
         connection.execute(self._sql(_PROGRESS), (done, max(done, total), name, generation))
 
     def _read(self, row: tuple[Any, ...] | None, name: str) -> Rebuild | None:
-        """Refuse a row that names any other schema: it would be dropped with all that is in it."""
+        """Return the row; refuse one that names another schema, which would be dropped with all its tables."""
         rebuild = Rebuild(*row) if row else None
         if rebuild and rebuild.shadow != shadow_name(self._name, rebuild.generation):
             raise RebuildRefused(
                 f"the rebuild of {name!r} names the schema {rebuild.shadow!r}, which eventkit has not made: nothing "
-                f"was done; somebody changed {self._name}.rebuilds, so delete that row"
+                f"was done; the row in {self._name}.rebuilds was changed by hand, so delete it"
             )
         return rebuild
 
@@ -134,8 +133,8 @@ class Rebuilds:
 
     def _refusal(self, connection: psycopg.Connection[Any], name: str) -> RebuildRefused:
         row = connection.execute(_HOLDER, (_CLASS, self._key(name))).fetchone()
-        who = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
-        return RebuildRefused(f"projection {name!r} is being rebuilt{who}: wait for it, or end it first")
+        holder = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
+        return RebuildRefused(f"projection {name!r} is being rebuilt{holder}: wait for it, or end it first")
 
     def _key(self, name: str) -> int:
         return zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4

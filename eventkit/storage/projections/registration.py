@@ -1,8 +1,8 @@
-"""Registers a projection: its row says which one it is, and another one under its name is refused.
+"""Registers a projection: its row identifies it, and another projection with the same name is refused.
 
-The row is made, and its incarnation drawn, in one statement, so that several processes at once get one. The incarnation
-is in the name of the projection's consumer group: two databases never share a group, and a read model that begins anew
-begins at the first event. On another server or database than the one where it was drawn, a read model draws a new one.
+One statement makes the row and draws its incarnation, so several processes get the same one. The name of the
+projection's consumer group contains the incarnation: two databases never share a group, and a new read model begins at
+the first event. On another server or database than before, a read model draws a new incarnation.
 """
 
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ from eventkit.errors import NameTaken, SchemaMismatch
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 
-# `generation` is drawn by the identity only when the row is new: conflicting inserts would burn numbers at every start,
-# hence the look before. A number that another row has is a conflict, too: the next one is drawn.
+# The identity draws `generation` only for a new row. A conflicting insert would draw a number at every start, hence the
+# check before. A number that another row has is a conflict too, and the next one is drawn.
 _INSERT = """insert into {s}.projections (name, kind, catalog, tables, categories, declared_version, server)
              select %(name)s, %(kind)s, %(catalog)s, %(tables)s::text[], %(categories)s::text[], %(version)s, %(server)s
               where not exists (select from {s}.projections where name = %(name)s)
@@ -29,8 +29,8 @@ _JUMP = """update {s}.projections set generation = 1 + greatest(
              (select max(generation) from {s}.rebuilds)) where name = %(name)s"""
 _ROW = """select kind, catalog, tables, categories, declared_version from {s}.projections where name = %s"""
 _LEFT = "select t from unnest(%s::text[]) t where to_regclass(t) is not null"
-# A row that says nothing yet, tables that were renamed, more of them, other policies: the row learns it.
-_LEARN = """update {s}.projections set kind = %(kind)s, catalog = %(catalog)s, tables = %(tables)s::text[],
+# Stores new values in the row: its first ones, renamed tables, more tables, other retry policies.
+_UPDATE = """update {s}.projections set kind = %(kind)s, catalog = %(catalog)s, tables = %(tables)s::text[],
                     retry = %(retry)s::jsonb
              where name = %(name)s and (kind, catalog, tables, retry) is distinct from
                    (%(kind)s::text, %(catalog)s::text, %(tables)s::text[], %(retry)s::jsonb)"""
@@ -42,11 +42,11 @@ _SETTLE = "update {s}.projections set server = %(server)s where name = %(name)s 
 _MOVE = """update {s}.projections set incarnation = gen_random_uuid(), server = %(server)s
             where name = %(name)s and server <> %(server)s returning incarnation"""
 _INCARNATION = "select incarnation from {s}.projections where name = %s"
-_TRIES = 10_000  # numbers that an identity may lag behind
+_MAX_TRIES = 10_000  # numbers that an identity may lag behind
 
 
 class DeclaredProjection(msgspec.Struct, frozen=True):
-    """A projection as its code declares it."""
+    """A projection as its code declares it; `acts` where its handlers have effects outside of its tables."""
 
     name: str
     kind: str
@@ -58,7 +58,7 @@ class DeclaredProjection(msgspec.Struct, frozen=True):
     retry: str = "{}"  # JSON: how handlers are called
 
     def __str__(self) -> str:
-        """Say which one it is."""
+        """Describe it by kind, catalog, tables and categories."""
         writes = f", writes {', '.join(self.tables)}" if self.tables else ""
         reads = ", ".join(sorted(self.categories)) or "all categories"
         return f"{self.kind} of catalog {self.catalog!r}{writes}, reads {reads}"
@@ -82,8 +82,8 @@ def register(
 ) -> UUID:
     """Create the projection's row if it is new, in the caller's transaction; return its incarnation.
 
-    `server` names server and database, None where they were not asked. A rebuild (`rebuilds`) may change what is read.
-    Raises NameTaken where the row is another projection's.
+    `server` names server and database; None skips that check. A rebuild (`rebuilds`) may change the categories. Raises
+    NameTaken where the row belongs to another projection.
     """
     params = {**msgspec.structs.asdict(declared), "server": server}
     _create(connection, schema, params)
@@ -92,7 +92,7 @@ def register(
     if known.version == declared.version:
         if not rebuilds:
             _take_categories(connection, schema, declared, known)
-        connection.execute(_sql(_LEARN, schema), params)
+        connection.execute(_sql(_UPDATE, schema), params)
     if server is not None:
         connection.execute(_sql(_SETTLE, schema), params)
         if not declared.acts and connection.execute(_sql(_MOVE, schema), params).fetchone():
@@ -103,8 +103,8 @@ def register(
 
 
 def _create(connection: psycopg.Connection[Any], schema: str, params: dict[str, Any]) -> None:
-    """Insert the row with a generation that nothing bears, also where the identity lags behind."""
-    for _ in range(_TRIES):
+    """Insert the row with a generation that is not in use, also where the identity lags behind."""
+    for _ in range(_MAX_TRIES):
         row = connection.execute(_sql(_INSERT, schema), params).fetchone()
         if row and _one(connection, _sql(_USED, schema), {"generation": row[0]}) == (True,):
             connection.execute(_sql(_JUMP, schema), params)
@@ -122,21 +122,21 @@ def _refuse_another(connection: psycopg.Connection[Any], declared: DeclaredProje
 
 
 def _take_categories(connection: psycopg.Connection[Any], schema: str, declared: DeclaredProjection, row: _Row) -> None:
-    """Let what acts read more categories, from their beginning, or fewer; a read model needs its rebuild."""
+    """Change the categories of a projection that acts: more, from their beginning, or fewer; refuse a read model."""
     mine, theirs = set(declared.categories), set(row.categories)
     if mine == theirs:
         return
     if not declared.acts:
         raise NameTaken(
-            f"{_both(declared, row)}: give one of them another name, or, where the categories of one projection have "
+            f"{_both(declared, row)}: give one of them another name, or, if the categories of one projection have "
             "changed, raise its version= and run `eventkit projection rebuild`"
         )
     wider = not mine or (bool(theirs) and mine > theirs)
     narrower = not theirs or mine < theirs
     if not (wider or narrower):
         raise NameTaken(
-            f"{_both(declared, row)}: give one of them another name, or, where the categories of one have changed, "
-            "add the new ones first and take the old ones away later"
+            f"{_both(declared, row)}: give one of them another name, or, if the categories of one have changed, add "
+            "the new ones first and remove the old ones later"
         )
     connection.execute(_sql(_WIDEN if wider else _NARROW, schema), msgspec.structs.asdict(declared))
 

@@ -1,14 +1,14 @@
-"""The projections of a database: which generation is live, which version of the code made it, how far it has read.
+"""The projections of a database: the live generation, the version of its code, and the position read in the store.
 
-A projection's row is the fence: every transaction that applies events holds it `for key share` until it ends, so a
-rebuild's swap and a delete, which take it `for update`, know that no batch is in flight. Nothing that was read before
-the fence may be used behind it. A `for key share` lets the row's position be saved beside it: an append that applies a
-projection inline may stay open for long, and a projector that reads the store must not wait for it. Called by
+A projection's row is the fence. Every transaction that applies events locks it `for key share` until it ends. A
+rebuild's swap and a delete lock it `for update`, so no batch is in flight then. A value that was read before the fence
+was taken must not be used after it. `for key share` allows an update of the row's position meanwhile: an append that
+applies a projection inline may stay open for long, and a projector that reads the store must not wait for it. Called by
 `eventkit.projection` alone.
 
-Row locks are not fair: while one batch after another shares the row, nobody would ever get it alone. So each takes the
-projection's advisory lock first, in the mode in which it wants the row, for that lock is a queue; what is read is what
-the row's lock gives. A swap lets the others by after a second: those in front may take long.
+Row locks are not fair: while one batch after another shares the row, an exclusive lock would wait for ever. So each
+transaction takes the projection's advisory lock first, in the same mode, because advisory locks are queued. The row is
+read as it is locked. A swap waits a second for the lock, then tries again, so others do not wait behind it for long.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ import psycopg
 
 from eventkit.storage.db import projection_gate
 
-# The gate is evaluated for the row that is about to be locked; the columns are those of the row as it is locked.
+# The advisory lock is taken before the row is locked; the columns are those of the row as it is locked.
 _FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s), pg_relation_filenode(tableoid)
               from {s}.projections where name = %(name)s for {lock}"""
 _SHARED = {"lock": "key share", "gate": "pg_advisory_xact_lock_shared"}
@@ -38,17 +38,17 @@ _DELETE = "delete from {s}.projections where name = %s"
 
 
 class Live(msgspec.Struct, frozen=True):
-    """What is live, as read behind the fence."""
+    """The live generation, read under the fence."""
 
     generation: int
     declared_version: int
-    position: int  # up to which the store was read, for those that read the store
-    shadow: str | None = None  # the schema that a rebuild's tables are in; None: they are where their names lead
-    table: int = 0  # the file of the table that it was read from: another one after a restore
+    position: int  # read in the store, for projectors that read the store
+    shadow: str | None = None  # the schema of a rebuild's tables; None: the search path finds the live ones
+    table: int = 0  # the file of the table `projections`: another one after a restore
 
 
 class BuildingGeneration(msgspec.Struct, frozen=True):
-    """The generation that is being built, or that a dead rebuild has left."""
+    """The generation of a running or a dead rebuild."""
 
     generation: int
     declared_version: int
@@ -65,27 +65,26 @@ class Registered(msgspec.Struct, frozen=True):
     declared_version: int
     tables: list[str]
     position: int
-    retry: dict[str, Any]  # the policies of its handlers, as the last projector to start has them
+    retry: dict[str, Any]  # the retry policies of its handlers, from the projector that started last
     building: BuildingGeneration | None
 
 
 class ProjectionRegistry:
-    """The rows of one schema."""
+    """The projections of one schema."""
 
     def __init__(self, schema: str) -> None:
-        """Use the tables of `schema`."""
         self._schema = f'"{schema}"'
         self._name = schema
 
     def fence(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
-        """Hold the row until the transaction ends."""
+        """Lock the row until the transaction ends, shared with other batches; None where it does not exist."""
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
         row = connection.execute(self._sql(_FENCE, **_SHARED), params).fetchone()
         return Live(row[0], row[1], row[2], table=row[4]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
-        """Hold the row alone until the transaction ends: behind every batch in flight, before those that come."""
+        """Lock the row exclusively until the transaction ends: after every batch in flight, before later ones."""
         connection.execute("select pg_advisory_xact_lock(%s, %s)", self.gate(name))
         row = connection.execute(self._sql(_TAKE), {"name": name}).fetchone()
         return Live(*row[:3]) if row else None
@@ -95,11 +94,11 @@ class ProjectionRegistry:
         return projection_gate(self._name, name)
 
     def save_position(self, connection: psycopg.Connection[Any], name: str, position: int) -> None:
-        """Remember how far the store has been read."""
+        """Save the position up to which the store was read."""
         connection.execute(self._sql(_SAVE), (position, name))
 
     def read_again(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Let the store be read from its beginning."""
+        """Reset the position: the store is read from its beginning."""
         connection.execute(self._sql(_READ_AGAIN), (name,))
 
     def all(self, connection: psycopg.Connection[Any]) -> list[Registered]:
@@ -116,13 +115,13 @@ class ProjectionRegistry:
         tables: Sequence[str],
         categories: Sequence[str],
     ) -> None:
-        """Let another generation be the live one; this transaction has taken the row."""
+        """Make another generation the live one; this transaction has called `take`."""
         params = {"generation": live.generation, "version": live.declared_version, "position": live.position}
         where = {"name": name, "tables": list(tables), "categories": list(categories)}
         connection.execute(self._sql(_REPLACE), params | where)
 
     def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Take the row away; this transaction has taken it."""
+        """Delete the row; this transaction has called `take`."""
         connection.execute(self._sql(_DELETE), (name,))
 
     def _sql(self, statement: str, **words: str) -> bytes:

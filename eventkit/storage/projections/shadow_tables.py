@@ -1,9 +1,9 @@
-"""The tables that a rebuild fills: like the live ones, under the same names, in a PostgreSQL schema of their own.
+"""Makes the tables that a rebuild fills: like the live ones, with the same names, in their own PostgreSQL schema.
 
-The same names, so that statements that name tables themselves find the shadow by the session's search path. Columns,
-defaults, checks and comments come by `like`; what a new row must keep (primary key, unique and exclusion constraints,
-unique indexes) is there from the start; the other indexes are built when the rows are there, which is cheaper. Foreign
-keys, grants, owner and replica identity are given at the swap.
+With the same names, a user's own SQL statements find the shadow by the session's search path. `like` copies columns,
+defaults, checks and comments. Primary key, unique and exclusion constraints and unique indexes are made at the start.
+The other indexes are built after the rows, which is cheaper. The swap adds foreign keys, grants, owner and replica
+identity.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from psycopg import sql
 from eventkit.errors import RebuildRefused
 from eventkit.storage.projections.live_tables import LiveTable
 
-# Everything that the swap must carry over, as text: compared at the swap, so that a table that was altered while its
-# shadow was filled is not swapped for the old shape.
+# The table's columns, constraints and indexes as text. The swap compares it, and refuses a table that was altered while
+# its shadow was filled.
 _DEFINITION = """
 select coalesce(string_agg(line, e'\n' order by line collate "C"), '') from (
   select 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || attidentity::text
@@ -56,17 +56,17 @@ select format('create %%s index if not exists %%I on %%s %%s', case when indisun
 
 
 def definition(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> str:
-    """Return what the tables are, to be compared at the swap."""
+    """Return the definition of the tables as text, which the swap compares."""
     return "\n".join(
         f"{table.place}\n{_value(connection, _DEFINITION, oid=table.oid)}" for table in sorted(tables, key=_place)
     )
 
 
 def create_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequence[LiveTable]) -> None:
-    """Create the schema and its tables, empty, with what makes rows unique.
+    """Create the schema and its tables, empty, with their unique constraints and indexes.
 
-    Where a publication is for all tables they are unlogged, which keeps them out of it: the rows will be merged. A
-    crash of the server empties them, and `_MARK` with them, while the checkpoints stay.
+    Where a publication is for all tables they are unlogged, which keeps them out of it, and the rows are merged later.
+    A crash of the server empties them, and the table `_MARK`, while the checkpoints stay.
     """
     unlogged = connection.execute(_PUBLISHED).fetchone() == (True,)
     connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
@@ -81,20 +81,20 @@ def create_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequen
 
 
 def is_unlogged(connection: psycopg.Connection[Any], name: str) -> bool:
-    """Return whether a shadow's tables are unlogged, and may not take the live ones' place."""
+    """Return whether a shadow's tables are unlogged, so they cannot replace the live ones."""
     row = connection.execute("select to_regclass(%s) is not null", [_mark(name)]).fetchone()
     return row == (True,)
 
 
 def is_lost(connection: psycopg.Connection[Any], name: str) -> bool:
-    """Return whether a crash of the server has emptied a shadow: its checkpoints say nothing any more."""
+    """Return whether a crash of the server has emptied a shadow: its checkpoints are not valid any more."""
     if not is_unlogged(connection, name):
         return False
     return connection.execute(f"select exists (select from {_mark(name)})".encode()).fetchone() != (True,)
 
 
 def index_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequence[LiveTable]) -> None:
-    """Build the indexes that the rows did not need, and let the planner look at the rows; may be called again."""
+    """Build the other indexes, and analyze the tables; may be called again."""
     for table in tables:
         to = shadow_of(connection, name, table)
         _execute(connection, _INDEXES, {"oid": table.oid, "to": to, "unique": False})
@@ -102,7 +102,7 @@ def index_shadow(connection: psycopg.Connection[Any], name: str, tables: Sequenc
 
 
 def drop_shadow(connection: psycopg.Connection[Any], name: str) -> None:
-    """Drop a shadow, if it is there; waits until nobody writes to it."""
+    """Drop a shadow, if it exists; waits for transactions that write to it."""
     connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)), prepare=True)
 
 
@@ -116,7 +116,9 @@ def refuse_same_names(tables: Sequence[LiveTable]) -> None:
     names = [table.name for table in tables]
     twice = next((table for table in tables if names.count(table.name) > 1), None)
     if twice:
-        raise RebuildRefused(f"two tables of one projection are named {twice.name!r}: a rebuild cannot tell them apart")
+        raise RebuildRefused(
+            f"two tables of one projection are named {twice.name!r}: a rebuild cannot tell them apart; rename one"
+        )
 
 
 def _mark(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Which streams a generation of a projection has not applied to their end: what a rebuild feeds, and what lags.
+"""Finds the streams that a generation of a projection has not applied to their end: a projection's lag.
 
-The streams come from the store, the checkpoints from the read models' database, page by page: the two may be different
-databases.
+A rebuild applies these streams. They are read from the store, the checkpoints from the read models' database, page by
+page: the two may be different databases.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _PAGE = 5_000  # streams
 
 
 class StreamLag(NamedTuple):
-    """A stream, how far it is applied (0: not at all), its version, and whether it is parked."""
+    """A stream, the applied version (0: none), its version, and whether it is parked."""
 
     stream: str
     applied: int
@@ -33,7 +33,7 @@ def behind(
 ) -> Iterator[StreamLag]:
     """Yield the streams of a part whose version is above their checkpoint, in order of name.
 
-    The versions are read before the checkpoints: a checkpoint may be ahead of what was seen of its stream, not behind.
+    Versions are read before checkpoints, so a checkpoint may be ahead of the version that was read.
     """
     after = ""
     while page := log.page(after, _PAGE, part):

@@ -1,9 +1,9 @@
-"""Puts the tables of a rebuild in the place of the live ones, in the caller's transaction, which holds the fence.
+"""Replaces the live tables with those of a rebuild, in the caller's transaction, which holds the fence.
 
-By name: the live tables are dropped and the shadows take their names, with their grants, owner, foreign keys, comments
-and owned sequences. Whoever waits for a name meanwhile finds the new table. Where something needs the very table (a
-view, a foreign key from elsewhere, a trigger, a policy, a publication, partitions), or a snapshot is to see old rows
-until its end, the rows are merged into it instead: what differs is written, nothing else.
+A swap by name drops the live tables, and the shadows take their names, with grants, owner, foreign keys, comments and
+owned sequences. A statement that waits for the name meanwhile finds the new table. Some objects need the same table: a
+view, a foreign key from another table, a trigger, a policy, a publication, partitions. Then, or where open snapshots
+must still see the old rows, the rows are merged into the live table: only rows that differ are written.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from eventkit.errors import RebuildRefused
 from eventkit.storage.projections.live_tables import LiveTable
 from eventkit.storage.projections.shadow_tables import shadow_of
 
-# What `drop table` would refuse to drop, or would drop without a word, and `like` does not make again.
+# Objects that keep `drop table` from working, or that it would drop silently, and that `like` does not make again.
 _DEPENDENTS = """
 with dependent as (
   select d.classid, d.objid, d.objsubid from pg_depend d join pg_class c on c.oid = %(oid)s
@@ -59,7 +59,7 @@ _OWNED = """select s.oid, a.attname from pg_depend d join pg_class s on s.oid = 
              where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
                and d.refobjid = %(oid)s and d.deptype = 'a'"""
 
-# Read from the live table before it is dropped, run on its successor in this order.
+# Read from the live table before it is dropped, then run on the new one in this order.
 _AFTER = """
 select 1, format('alter table %%s owner to %%I', %(to)s::text, pg_get_userbyid(relowner))
   from pg_class where oid = %(oid)s and pg_get_userbyid(relowner) <> current_user
@@ -110,7 +110,7 @@ _KEY = """select array_agg(attname::text order by attnum) from pg_index join pg_
 _COLUMNS = """select attname::text, attidentity <> '' from pg_attribute
                where attrelid = %s and attnum > 0 and not attisdropped and attgenerated = '' order by attnum"""
 
-# A key that is an identity is merged as the shadow has drawn it: the live one goes on behind.
+# A key that is an identity is merged with the shadow's numbers: the live sequence continues above them.
 _IDENTITIES = """
 select setval(live, greatest(pg_sequence_last_value(live), drawn))
   from (select pg_get_serial_sequence(%(place)s, attname)::regclass as live,
@@ -128,30 +128,30 @@ _NEW = """insert into {live} ({columns}) overriding system value select {columns
 
 
 def needs_itself(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> list[str]:
-    """Return what would not survive a swap by name: the rows have to be merged then."""
+    """Return the objects that a swap by name would lose; where there are any, the rows must be merged."""
     ours = [table.oid for table in tables]
     return [
-        f"{what} of {table.place}"
+        f"{dependent} of {table.place}"
         for table in tables
-        for (what,) in connection.execute(_DEPENDENTS.encode(), {"oid": table.oid, "ours": ours})
+        for (dependent,) in connection.execute(_DEPENDENTS.encode(), {"oid": table.oid, "ours": ours})
     ]
 
 
 def refuse_keyless(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
-    """Raise RebuildRefused where rows will have to be merged into a table that has no primary key."""
+    """Raise RebuildRefused where rows must be merged into a table without a primary key."""
     for table in tables:
         if needs_itself(connection, [table]) and not _key(connection, table):
             raise RebuildRefused(_KEYLESS.format(table.place))
 
 
 def lock_tables(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
-    """Keep readers and writers out until the transaction ends; in order of name, lest two swaps deadlock."""
+    """Lock out readers and writers until the transaction ends; in order of name, so two swaps cannot deadlock."""
     for table in sorted(tables, key=lambda table: table.place):
         connection.execute(f"lock table {table.place} in access exclusive mode".encode())
 
 
 def swap_names(connection: psycopg.Connection[Any], shadow: str, tables: Sequence[LiveTable]) -> None:
-    """Drop the live tables, which are locked, and let their shadows take their names."""
+    """Drop the live tables, which are locked, and give their names to their shadows."""
     after: list[tuple[int, str]] = []
     for table in tables:
         new = shadow_of(connection, shadow, table)
@@ -168,15 +168,15 @@ def swap_names(connection: psycopg.Connection[Any], shadow: str, tables: Sequenc
 
 
 def merge_rows(connection: psycopg.Connection[Any], shadow: str, tables: Sequence[LiveTable]) -> int:
-    """Make the rows of the live tables those of their shadows; return how many were written."""
+    """Merge the rows of the shadows into the live tables; return the number of rows written."""
     return sum(_merge(connection, table, shadow_of(connection, shadow, table)) for table in tables)
 
 
 def drop_tables(connection: psycopg.Connection[Any], tables: Sequence[LiveTable]) -> None:
-    """Drop tables, together, for they may refer to each other; what else depends on them forbids it."""
+    """Drop tables in one statement, because they may refer to each other; fail where other objects need them."""
     if tables:
         names = sql.SQL(", ").join(sql.Identifier(table.schema, table.name) for table in tables)
-        connection.execute(sql.SQL("drop table if exists {}").format(names), prepare=True)  # one statement, no more
+        connection.execute(sql.SQL("drop table if exists {}").format(names), prepare=True)  # allows one statement only
 
 
 def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -> int:

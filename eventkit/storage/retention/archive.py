@@ -1,9 +1,9 @@
-"""Closes streams: all their events go into a file, one JSON object a line, and away; nothing is appended to them again.
+"""Archives streams: moves all their events into a file, one JSON object a line, and closes the streams for appends.
 
-The file is written, flushed to the disk, read back and compared with the store before anything is deleted, in the
-transaction that holds the streams and keeps the file's SHA-256. `restore` puts back what this database has archived,
-under the same positions and ids, and opens the streams again; any other file is refused. The rules of pruning hold:
-nothing unsent, nothing that a projection has not applied.
+The file is written, flushed to the disk, read back and compared with the store before any event is deleted. One
+transaction locks the streams, deletes the events and stores the file's SHA-256. `restore` inserts the events of an
+archive of this database again, with the same positions and ids, and reopens the streams; any other file is refused. The
+rules of pruning apply: unsent events, and events that a projection has not applied, are not archived.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _EVENTS = f"""select position, split_part(stream, '-', 1), source,
 _DIGESTS = f"""(select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
           where e.stream = any(%s) group by e.stream)"""
 _CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream = any(%s)"
-# The digest of what is pruned gains the archived events before they go, and loses them when they are back.
+# The digest of the pruned events gains the archived events before they are deleted, and loses them after a restore.
 _ADD = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
   from {_DIGESTS} x where t.stream = x.stream"""
 _SUBTRACT = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + {PRIME} - x.digest, {PRIME})
@@ -48,7 +48,7 @@ _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
   from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
 _RECORDS = "from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r"
-# As text, for what is the same to a comparison (1.0 and 1.00) is not the same event.
+# As text, because 1.0 and 1.00 are equal to a comparison, but not the same event.
 _SAME = f"""select count(*) {_RECORDS} join {{s}}.events e using (position)
  where e::text = r::text and l -> 'tags' is not distinct from ({_TAGS})"""
 _PUT_BACK = f"insert into {{s}}.events overriding system value select r.* {_RECORDS} order by r.position"
@@ -56,20 +56,22 @@ _TAG_AGAIN = f"""insert into {{s}}.event_tags (tag, position)
 select t.tag, r.position {_RECORDS} cross join jsonb_array_elements_text(coalesce(l -> 'tags', '[]')) t(tag)"""
 _SPANS = f"select r.stream, min(r.version), max(r.version) {_RECORDS} group by 1 order by 1"
 _KNOWN = "select exists (select from {s}.prunings where archive_digest = %s)"
-_FETCH = 50  # events at once from the server, each up to a megabyte
+_FETCH_SIZE = 50  # events, each up to a megabyte
 
 
 class Archive:
     """Archives and restores, on an autocommit connection."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
-        """Do nothing yet."""
         self._connection = connection
         self._schema = schema
         self._actor = actor
 
     def close(self, streams: Sequence[str], file: Path, *, ignored: Sequence[str] = ()) -> int:
-        """Archive streams into a new file, all or none; return how many events it has."""
+        """Archive streams into a new file, all or none; return the number of its events.
+
+        `ignored` projections need not have applied the events. Raises ArchiveError, or MaintenanceDenied.
+        """
         names = sorted(set(streams))
         with database_errors(), self._connection.transaction():
             check_maintenance(self._connection, self._schema)
@@ -78,7 +80,7 @@ class Archive:
                 positions, tally = self._write(names, out)
                 keep(out, file)
                 found = self._verify(out, file, len(positions))
-                # crash point: archived, not committed -> the file is there, and the store as it was
+                # crash point: archived, not committed -> the file exists, and the store is unchanged
                 self._execute(_ADD, (names,))
                 take_away(self._connection, self._schema, positions)
                 self._execute(_CLOSE, (names,))
@@ -89,13 +91,13 @@ class Archive:
         return len(positions)
 
     def restore(self, file: Path) -> list[str]:
-        """Put back what a file has; return the streams, which are open again."""
+        """Insert the events of a file again; return its streams, which are open again."""
         with opened(file) as there, database_errors(), self._connection.transaction():
             found = digest(there)
             if self._execute(_KNOWN, (found,)).fetchone() != (True,):
                 raise ArchiveError(
-                    f"{file} is no archive of this database, or was changed since it was written (SHA-256 {found}): "
-                    "nothing was done"
+                    f"{file} is not an archive of this database, or was changed since it was written (SHA-256 "
+                    f"{found}): nothing was done"
                 )
             streams = self._spans(there)
             self._open(file, streams)
@@ -111,7 +113,7 @@ class Archive:
             return sorted(streams)
 
     def _check(self, names: list[str], ignored: Sequence[str]) -> None:
-        """Lock the streams, and refuse what is missing, closed, unsent or unapplied."""
+        """Lock the streams; refuse missing and closed ones, and those with unsent or unapplied events."""
         found = {stream: closed for stream, _, closed in self._execute(_LOCK, (names,))}
         for name in names:
             if name not in found:
@@ -122,7 +124,7 @@ class Archive:
             raise ArchiveError(f"{count} events of {stream} are not sent yet: let the relay send them first")
         for stream, projection in self._execute(_UNAPPLIED, (names, list(ignored))):
             raise ArchiveError(
-                f"projection {projection!r} has not applied {stream} to its end: let its projector do so, "
+                f"projection {projection!r} has not applied {stream} to its end: let its projector catch up, "
                 "or ignore that projection if it does not read this stream"
             )
 
@@ -130,7 +132,7 @@ class Archive:
         positions: list[int] = []
         tally: dict[tuple[str, str], int] = {}
         cursor = self._connection.cursor(name="archive")
-        cursor.itersize = _FETCH
+        cursor.itersize = _FETCH_SIZE
         for position, category, source, line in cursor.execute(self._sql(_EVENTS), (names,)):
             out.write(f"{line}\n".encode())
             positions.append(position)
@@ -143,7 +145,7 @@ class Archive:
         same = sum(self._execute(_SAME, (batch,)).fetchone()[0] for batch in lines.batches())  # type: ignore[index]
         if same != events:
             raise ArchiveError(
-                f"{file} would have brought back {same:,} of {events:,} events as they are: nothing was archived"
+                f"{file} would have restored {same:,} of {events:,} events unchanged: nothing was archived"
             )
         return lines.digest
 

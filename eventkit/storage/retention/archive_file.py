@@ -1,7 +1,7 @@
 """The file of an archive: one JSON object a line, lines end with LF alone, UTF-8, readable by its owner only.
 
-It is made new, through no link and over no other file, and gone again where its writer fails. It is known by the
-SHA-256 of its bytes, which the database keeps: a file that was cut, edited or made by anybody else is told from it.
+It is always a new file, through no link and over no other file, and deleted again where its writer fails. The database
+stores the SHA-256 of its bytes, so a file that was cut, edited or made by others is recognized.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def created(file: Path) -> Iterator[BinaryIO]:
-    """Lend a new file to write and read; take it away again where that fails."""
+    """Open a new file for writing and reading; delete it again where the block fails."""
     with file_errors(file):
         try:
             new = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError as error:
             raise ArchiveError(
-                f"{file} is there already: an archive is never written over, name another file"
+                f"{file} exists already, and an archive is never overwritten: name another file"
             ) from error
         with open(new, "w+b") as lent:  # noqa: PTH123 a descriptor
             try:
@@ -38,7 +38,7 @@ def created(file: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """Lend a file that is there, to read."""
+    """Open an existing file for reading."""
     with file_errors(file):
         there = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(there, "rb") as lent:  # noqa: PTH123 a descriptor: nobody waits for a FIFO
@@ -48,7 +48,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
 
 
 def keep(out: BinaryIO, file: Path) -> None:
-    """Make sure that a file and its name are on the disk."""
+    """Flush a file and its directory entry to the disk."""
     out.flush()
     os.fsync(out.fileno())
     folder = os.open(file.parent, os.O_RDONLY)
@@ -68,10 +68,9 @@ def digest(file: BinaryIO) -> str:
 
 
 class Lines:
-    """The lines of a file in batches that fit into memory; `digest` is that of what was read."""
+    """The lines of a file in batches that fit into memory; `digest` is the SHA-256 of the lines read so far."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Begin at the beginning."""
         self._file = file
         self._hash = hashlib.sha256()
 
@@ -84,7 +83,7 @@ class Lines:
         """Yield batches; each ends at 8 MB or 2,000 lines."""
         self._file.seek(0)
         batch, size = [], 0
-        for line in self._file:  # bytes are cut at LF only: a text has other separators within
+        for line in self._file:  # bytes are split at LF only: text would also be split at other separators
             self._hash.update(line)
             batch.append(line.decode())
             size += len(line)
@@ -97,7 +96,7 @@ class Lines:
 
 @contextmanager
 def file_errors(file: Path) -> Iterator[None]:
-    """Turn the system's errors into ours."""
+    """Raise ArchiveError for an error of the operating system."""
     try:
         yield
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
-"""The right to delete events: for one statement, as the role that an operator made for it and granted to this one.
+"""Deletes events as the maintenance role, for one statement; an operator has made the role and granted it.
 
-`events` refuses every DELETE but that role's, the table owner's and a superuser's too. So nothing is deleted by an
-application's mistake: whoever prunes has been given the role on purpose.
+`events` refuses every DELETE of another role, also of the table's owner and of a superuser. So no application deletes
+events by mistake: only a role with the grant can.
 """
 
 from collections.abc import Iterator
@@ -36,16 +36,16 @@ def check_maintenance(connection: psycopg.Connection[Any], schema: str) -> None:
     }
     statements = [statement for statement, there in missing.items() if not there]
     if statements:
-        what = "is missing" if not exists else f"is not all that {user} needs"
+        problem = "is missing" if not exists else f"lacks a grant that {user} needs"
         raise MaintenanceDenied(
-            f"events are deleted as the role {MAINTENANCE_ROLE} alone, which {what}: an administrator runs "
+            f"events are deleted as the role {MAINTENANCE_ROLE} alone, which {problem}: an administrator runs "
             f"`{'; '.join(statements)};`"
         )
 
 
 @contextmanager
 def maintenance(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Act as the role within the caller's transaction; an error ends that transaction, and the role with it."""
+    """Use the role within the caller's transaction; an error ends that transaction, and the role with it."""
     connection.execute(f"set local role {MAINTENANCE_ROLE}".encode())
     yield
     connection.execute(b"reset role")

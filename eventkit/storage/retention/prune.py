@@ -1,12 +1,12 @@
-"""Takes events away that everybody has had: sent, applied by every projection that this database knows, and old enough.
+"""Prunes old events that were sent, and applied by every projection that this database knows.
 
-A stream is pruned from its beginning: what stays is a whole end of it, `streams.pruned_to` says from where, and its
-version stays as it is. So whoever needs what is gone finds that out, and does not take the rest for the whole.
+A stream is pruned from its beginning. The events above `streams.pruned_to` stay without a hole, and the stream keeps
+its version. So a reader that needs pruned events gets an error, and does not take the rest for the whole stream.
 
 Each batch is a transaction that first locks the rows of its streams, without waiting: a stream that is being appended
-to just now is left for the next run. That an event is not in the outbox any more, or below a checkpoint, stays true for
-ever, so what one snapshot shows is enough. Projections in other databases cannot be seen from here: whoever prunes says
-so. Called by the `eventkit events` command.
+to is left for the next run. An event that has left the outbox, or is below a checkpoint, stays so, therefore one
+snapshot is enough. Projections in other databases are not visible from here: the operator confirms that they have
+applied the events. Called by the `eventkit events` command.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,11 +23,11 @@ from eventkit.storage.retention.maintenance_role import check_maintenance, maint
 
 BATCH = 1_000  # events
 
-# A generation that declares categories reads those alone.
+# A generation with declared categories reads only these.
 READS = """(cardinality({generation}.categories) = 0
             or split_part({stream}.stream, '-', 1) = any({generation}.categories))"""
-# In order of position, which is nearly that of time; `prunable` is true for a prefix of each stream. A stream whose row
-# another transaction holds is left out. The generation that a rebuild is building counts as a projection.
+# In order of position, which is nearly the order of time; `prunable` is true for a prefix of each stream. A stream
+# whose row another transaction has locked is left out. The generation of a rebuild counts as a projection.
 _JUDGED = """
 with page as materialized (
   select position, stream, version, source, recorded_at < %(before)s as old from {s}.events
@@ -57,10 +57,10 @@ _PAGE = (
     + """select p.position, p.stream, p.version, p.source, p.old, coalesce(x.prunable, false)
   from page p left join prefix x using (position) order by p.position"""
 )
-LOOKED_AT = 50_000  # events that are counted before anything is pruned: the oldest
-_OLDEST = {"after": 0, "limit": LOOKED_AT}
+COUNTED_EVENTS = 50_000  # the oldest events, counted before a prune
+_OLDEST = {"after": 0, "limit": COUNTED_EVENTS}
 _LOOK = _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "")
-# The last row, without a category, says how many old events the look has met.
+# The last row, without a category, has the number of old events among the counted ones.
 _COUNT = (
     _LOOK
     + """(select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
@@ -77,10 +77,10 @@ _WAITED_FOR = (
 
 _DELETE = "delete from {s}.events where position = any(%s::bigint[])"
 _UNTAG = "delete from {s}.event_tags where position = any(%s::bigint[])"
-# No decision model stands on events that its query would not return any more.
+# A decision model must not use events that its query would not return any more.
 FORGET_DECISIONS = "delete from {s}.decision_snapshots"
 _UNAMEND = "delete from {s}.amendments where position = any(%s::bigint[])"
-# Before the events go: what they add to the digest stays with the stream.
+# Before the events are deleted: their part of the digest stays with the stream.
 _MARK = f"""update {{s}}.streams t set pruned_to = x.version, pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
   from (select e.stream, max(e.version) as version, {SUM} as digest
           from {{s}}.events e cross join lateral (select {HEX} as h) x
@@ -96,7 +96,7 @@ _PRUNED = "select category, sum(events)::bigint from {s}.prunings group by 1 ord
 
 
 class Which(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events: recorded before a moment, of one category or all, whatever these projections have applied."""
+    """Selects events recorded before a moment, of one category or all; `ignored` projections need not have applied."""
 
     before: datetime
     category: str | None = None
@@ -104,7 +104,7 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """What there is of a category that is old enough: prunable, unsent, and sent but not applied by all projections."""
+    """The old events of a category: prunable ones, unsent ones, and sent ones that not all projections have applied."""
 
     category: str
     prunable: int
@@ -113,7 +113,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An event as a batch sees it."""
+    """An event of a batch."""
 
     position: int
     stream: str
@@ -127,7 +127,6 @@ class PruneRun:
     """One run, on an autocommit connection."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, which: Which, *, actor: str) -> None:
-        """Prune nothing yet."""
         self._connection = connection
         self._schema = schema
         self._which = which
@@ -137,13 +136,13 @@ class PruneRun:
         self._params = {"before": which.before, "category": which.category, "ignored": list(which.ignored)}
 
     def count(self) -> list[Count]:
-        """Return what of the oldest 50,000 events would be pruned now, and what would not, by category.
+        """Return the numbers of the oldest 50,000 events that would and would not be pruned now, by category.
 
-        `more` says afterwards whether there are more old events than those.
+        Afterwards `more` is true where there are more old events.
         """
         with database_errors():
             *rows, (_, old, *_) = self._execute(_COUNT, self._params | _OLDEST).fetchall()
-        self.more = old == LOOKED_AT
+        self.more = old == COUNTED_EVENTS
         return [Count(*row) for row in rows]
 
     def waited_for(self) -> list[str]:
@@ -152,13 +151,13 @@ class PruneRun:
             return [name for (name,) in self._execute(_WAITED_FOR, self._params | _OLDEST)]
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
-        """Prune, batch after batch; yield how many events each took away. Whoever stops listening stops it."""
+        """Prune, batch after batch; yield the number of events of each. A caller that stops iterating stops the run."""
         with database_errors():
             check_maintenance(self._connection, self._schema)
         after = 0
         while True:
             with database_errors(), self._connection.transaction():
-                page = self._judge(after, size)
+                page = self._candidates(after, size)
                 pruned = [item for item in page if item.prunable]
                 if pruned:
                     self._prune(pruned)
@@ -166,10 +165,10 @@ class PruneRun:
             if pruned:
                 yield len(pruned)
             if not any(item.old for item in page):
-                return  # later positions are younger
+                return  # later positions are newer
             after = page[-1].position
 
-    def _judge(self, after: int, size: int) -> list[Candidate]:
+    def _candidates(self, after: int, size: int) -> list[Candidate]:
         rows = self._execute(_PAGE, self._params | {"after": after, "limit": size})
         return [Candidate(*row) for row in rows]
 
@@ -186,11 +185,11 @@ class PruneRun:
 
 
 def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:
-    """Return the moment that is an age ago by the database's clock, which has dated the events."""
+    """Return the time `age` ago by the database's clock, which has set the events' times."""
     with database_errors():
         row = connection.execute("select clock_timestamp() - %s", (age,)).fetchone()
     if row is None:
-        raise AssertionError("PostgreSQL did not tell the time")
+        raise AssertionError("PostgreSQL did not return the time")
     moment: datetime = row[0]
     return moment
 
@@ -206,7 +205,7 @@ def take_away(connection: psycopg.Connection[Any], schema: str, positions: Seque
 
 
 def pruned_categories(connection: psycopg.Connection[Any], schema: str) -> dict[str, int]:
-    """Return how many events were ever pruned or archived, by category."""
+    """Return the number of events that were ever pruned or archived, by category."""
     with database_errors():
         return dict(connection.execute(_PRUNED.format(s=f'"{schema}"').encode()).fetchall())
 

@@ -1,4 +1,4 @@
-"""The tables of an installation: compared with the code, their sizes, roles and identities."""
+"""The tables of an installation: comparison with the code, sizes, roles, the installation's id."""
 
 from eventkit.storage.schema.health import SOME, Health, Slot
 from eventkit.storage.schema.installation import adopt, look, refuse_moved, remember, unknown_server

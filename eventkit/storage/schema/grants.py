@@ -1,11 +1,11 @@
-"""Who may do what with which table: the least that each kind of process needs, found by trial. Beside `tables.py`.
+"""The privileges that each kind of process needs on each table, the least of them, found by tests.
 
     writer       a service that appends, reads, subscribes, sets deadlines, keeps snapshots and forgets people
     relay        `eventkit relay run`
     projector    `eventkit projector run` of read models, handlers and process managers; `eventkit timers run`
-    operator     everything that `eventkit` does to letters, projections, inboxes, keys and old events
+    operator     all commands of `eventkit` for letters, projections, inboxes, keys and old events
     reader       an auditor: lists and verifies, changes nothing
-    maintenance  the role that deletes events, for as long as a statement of the operator's takes
+    maintenance  the role that deletes events, for one statement of the operator
     owner        `eventkit db upgrade`: owns schema, tables and function, and needs no grant
 
 S, I, U and D are select, insert, update and delete; `for share` and `for update` need U.
@@ -50,7 +50,7 @@ DRAWN = ("projections", ("projector", "operator"))  # a generation is drawn from
 
 
 def name_of(role: str, prefix: str = DEFAULT_PREFIX) -> str:
-    """Return the database's name of a role; that of the maintenance role is written in a trigger."""
+    """Return a role's name in the database; a trigger has the name of the maintenance role."""
     return MAINTENANCE_ROLE if role == "maintenance" else f"{prefix}{role}"
 
 

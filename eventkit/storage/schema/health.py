@@ -1,10 +1,10 @@
-"""Short looks at a database for a check-up: none of them reads whole what grows with events, streams or letters."""
+"""Reads the state of a database for `eventkit doctor`; no query's cost grows with events, streams or letters."""
 
 from typing import Any, NamedTuple
 
 import psycopg
 
-SOME = 10_000  # rows that are counted at most
+SOME = 10_000  # rows that a count reads at most
 
 _WAITING = f"""select (select count(*) from (select from {{s}}.outbox limit {SOME}) o),
   (select extract(epoch from clock_timestamp() - e.recorded_at)::float8 from {{s}}.events e
@@ -54,7 +54,7 @@ class HeldLease(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A replication slot; `retained` is None where this role or server cannot say."""
+    """A replication slot; `retained` is None where this role or server does not show it."""
 
     name: str
     plugin: str
@@ -64,15 +64,14 @@ class Slot(NamedTuple):
 
 
 class Health:
-    """Looks at one schema, over an autocommit connection."""
+    """The state of one schema, over an autocommit connection; read only."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
-        """Only read."""
         self.connection = connection
         self.schema = schema
 
     def waiting(self) -> UnsentEvents:
-        """Return what the outbox has."""
+        """Return the number of unsent events and the age of the oldest."""
         return UnsentEvents(*self._rows(_WAITING)[0])
 
     def leases(self) -> list[HeldLease]:
@@ -80,15 +79,18 @@ class Health:
         return [HeldLease(*row) for row in self._rows(_LEASES)]
 
     def letters(self) -> dict[str, int]:
-        """Return how many dead letters each has parked, 10,000 at most."""
+        """Return the number of dead letters by `parked_by`, 10,000 each at most."""
         return dict(self._rows(_LETTERS))
 
     def slots(self) -> list[Slot]:
-        """Return the replication slots that concern this database."""
+        """Return the replication slots of this database, and those of the whole server."""
         return [Slot(*row) for row in self._rows(_SLOTS)]
 
     def publications(self) -> list[tuple[str, str]]:
-        """Return the publications that publish eventkit's tables or read models by the way: name and scope."""
+        """Return the publications of all tables or whole schemas that include eventkit's tables or read models.
+
+        Each is its name and its scope.
+        """
         return [(name, scope) for name, scope in self._rows(_PUBLICATIONS)]
 
     def sessions(self) -> set[str]:

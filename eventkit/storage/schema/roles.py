@@ -1,4 +1,4 @@
-"""Makes the roles of `eventkit.storage.schema.grants`, and says what of their rights is missing or too much."""
+"""Makes the roles of `eventkit.storage.schema.grants`, and finds missing and surplus privileges."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from eventkit.errors import StorageError
 from eventkit.storage.db import database_errors
 from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
 
-Right = tuple[str, str]  # what (a table, a sequence, "schema" or "database") and a privilege
+Right = tuple[str, str]  # an object (a table, a sequence, "" for the schema) and a privilege
 
 _ROLE = "select oid from pg_roles where rolname = %s"
-# Explicit grants to one role, by its name, so that a role that is not there has none.
+# Explicit grants to one role, by its name: a missing role has none.
 _GRANTED = """
 with r as (select oid from pg_roles where rolname = %(role)s)
 select c.relname::text, lower(a.privilege_type) from pg_class c, aclexplode(c.relacl) a
@@ -49,7 +49,7 @@ _EFFECTIVE = """select has_schema_privilege(%(schema)s::regnamespace, 'usage'), 
 
 
 def role_statements(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """Return the SQL that makes the roles what they must be; none where they are."""
+    """Return the SQL statements that bring the roles to their privileges; an empty list where they have them."""
     with database_errors():
         found = [each for role in ROLES for each in _of_role(connection, schema, role, name_of(role, prefix))]
         operator, maintenance = name_of("operator", prefix), name_of("maintenance")
@@ -59,7 +59,7 @@ def role_statements(connection: psycopg.Connection[Any], schema: str, prefix: st
 
 
 def create_roles(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """Run those statements in one transaction, as a role that may create roles and owns the tables; return them."""
+    """Run `role_statements` in one transaction, as a role that may create roles and owns the tables; return them."""
     with connection.transaction():
         found = role_statements(connection, schema, prefix)
         for statement in found:
@@ -74,12 +74,12 @@ def create_roles(connection: psycopg.Connection[Any], schema: str, prefix: str =
 
 
 def purposes(connection: psycopg.Connection[Any], schema: str) -> dict[str, list[str]]:
-    """Return, for each kind of process, which rights the session's own role lacks for it; none where it has all."""
+    """Return, for each kind of process, the rights that the session's role lacks for it; an empty list for none."""
     return {role: _lacking(connection, schema, role) for role in ROLES if role not in {"owner", "maintenance"}}
 
 
 def incomplete(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """Return the statements for roles that are there already: after an upgrade they may lack rights on new tables."""
+    """Return the statements for existing roles, which may lack rights on new tables after an upgrade."""
     there = {name_of(role, prefix) for role in ROLES if connection.execute(_ROLE, [name_of(role, prefix)]).fetchone()}
     return [each for each in role_statements(connection, schema, prefix) if each.split()[-1].strip('"') in there]
 
@@ -89,7 +89,7 @@ def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: 
     found = [] if connection.execute(_ROLE, [name]).fetchone() else [_text("create role {} nologin", name)]
     if role == "owner":
         return found + [statement for (statement,) in connection.execute(_NOT_OWNED, params)]
-    has = {(what, privilege) for what, privilege in connection.execute(_GRANTED, params)}
+    has = {(target, privilege) for target, privilege in connection.execute(_GRANTED, params)}
     needs = _needs(connection, schema, role)
     found += _by_table("grant {} on {} to {}", schema, name, needs - has)
     found += _by_table("revoke {} on {} from {}", schema, name, has - needs)
@@ -100,7 +100,7 @@ def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: 
 
 
 def _needs(connection: psycopg.Connection[Any], schema: str, role: str) -> set[Right]:
-    """Return all rights of a role: on the schema (""), on tables, and on the sequences that numbers are drawn from."""
+    """Return all rights of a role: on the schema (""), on tables, and on their sequences."""
     rights = {(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges}
     for table, sequence in connection.execute(_SEQUENCES, {"schema": f'"{schema}"'}).fetchall():
         if (table, "select") in rights and role != "maintenance":
@@ -117,11 +117,11 @@ def _by_table(statement: str, schema: str, name: str, rights: Iterable[Right]) -
     return [_on(statement, schema, table, privileges, name) for table, privileges in by_table.items()]
 
 
-def _on(statement: str, schema: str, what: str, privileges: list[str], name: str) -> str:
+def _on(statement: str, schema: str, target: str, privileges: list[str], name: str) -> str:
     place = sql.SQL("schema {}").format(sql.Identifier(schema))
-    if what:
-        kind = "" if what in TABLES else "sequence "
-        place = sql.SQL(kind) + sql.Identifier(schema, what)
+    if target:
+        kind = "" if target in TABLES else "sequence "
+        place = sql.SQL(kind) + sql.Identifier(schema, target)
     return sql.SQL(statement).format(sql.SQL(", ".join(privileges)), place, sql.Identifier(name)).as_string()
 
 

@@ -1,4 +1,4 @@
-"""How large the tables are: rows (as the statistics say), bytes with indexes, dead rows; and what is oldest in them."""
+"""Reads the sizes of the tables: rows by the statistics, bytes with indexes, dead rows; and the oldest events."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from eventkit.storage.tables import metadata
 
 _TABLES = """select relname, greatest(n_live_tup, 0), pg_total_relation_size(relid), n_dead_tup
                from pg_stat_user_tables where schemaname = %s and relname = any(%s) order by 3 desc, 1"""
-# Both by the primary keys; nothing is counted further than a hundred thousand.
+# By the primary keys; a count reads a hundred thousand rows at most.
 _AGES = """select (select recorded_at from {s}.events order by position limit 1),
        (select count(*) from (select from {s}.outbox limit 100000) o),
        (select e.recorded_at from {s}.events e
@@ -20,26 +20,26 @@ _AGES = """select (select recorded_at from {s}.events order by position limit 1)
 
 
 class TableSize(msgspec.Struct, frozen=True):
-    """One table."""
+    """The size of one table."""
 
     name: str
-    rows: int  # about
+    rows: int  # an estimate
     bytes: int
     dead_rows: int
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """All tables of ours, the largest first."""
+    """All tables of eventkit, the largest first."""
 
     tables: list[TableSize]
     oldest_event: datetime | None
-    unsent: int  # 100,000 at most, as are the letters
+    unsent: int  # 100,000 at most, like the letters
     oldest_unsent: datetime | None
     dead_letters: int
 
 
 def table_sizes(connection: psycopg.Connection[Any], schema: str) -> Sizes:
-    """Look, on an autocommit connection."""
+    """Return the sizes, read on an autocommit connection."""
     names = [table.name for table in metadata(schema).sorted_tables]
     with database_errors():
         tables = [TableSize(*row) for row in connection.execute(_TABLES.encode(), (schema, names))]

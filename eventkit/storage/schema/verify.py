@@ -1,9 +1,9 @@
-"""Compares a live database with `tables.py`: both become facts, and what only one of them says is named.
+"""Compares a live database with `tables.py`: both become facts, and each difference becomes a sentence.
 
     column events.version: integer not null
     index dead_letters.dead_letters_parked_by_stream_cause_idx: btree (parked_by, stream, cause)
 
-Only reads, and only what is in our schema: `eventkit db verify` needs no more than the right to look.
+It only reads, and only eventkit's schema: `eventkit db verify` needs no privilege besides.
 """
 
 import re
@@ -90,12 +90,12 @@ select coalesce((select substring(setting from '=(.*)$') from pg_db_role_setting
 
 
 def _session(url: str) -> psycopg.Connection[Any]:
-    """Connect with a search path that shortens no name of ours in what PostgreSQL prints."""
+    """Connect with a search path with which PostgreSQL prints eventkit's names with their schema."""
     return connect(url, name="verify", schema=None, options={"search_path": "pg_catalog, pg_temp"})
 
 
 def differences(url: str, schema: str) -> list[str]:
-    """Return a sentence for everything that is not as it must be; none means that the database is right."""
+    """Return a sentence for each difference from `tables.py`; an empty list where there is none."""
     check_schema(schema)
     with _session(url) as connection, database_errors():
         row = connection.execute("select to_regnamespace(%s) is not null", [f'"{schema}"']).fetchone()
@@ -105,17 +105,17 @@ def differences(url: str, schema: str) -> list[str]:
 
 
 def notes(url: str, schema: str) -> list[str]:
-    """Return a sentence for what is right and worth knowing."""
+    """Return a sentence for each risk that is no difference: a role named like the schema."""
     with connect(url, name="verify", schema=None) as connection, database_errors():
         row = connection.execute(_NAMESAKE, {"schema": schema}).fetchone()
     if row is None:
         return []
-    found = f'role {schema!r} has the schema\'s name: where its search path has "$user", tables that it makes without a'
-    return [f"{found} schema land among eventkit's; its search path in this database is {row[0]}"]
+    found = f'role {schema!r} has the schema\'s name: with "$user" in its search path, tables that it makes without a'
+    return [f"{found} schema are made among eventkit's; its search path in this database is {row[0]}"]
 
 
 def expected(schema: str) -> Facts:
-    """Return the facts that `tables.py` states."""
+    """Return the facts of `tables.py`."""
     facts = dict(fact for table in metadata(schema).sorted_tables for fact in _table(table))
     quoted = _DIALECT.identifier_preparer.quote(schema)
     for table in APPEND_ONLY:
@@ -128,7 +128,7 @@ def expected(schema: str) -> Facts:
 
 
 def live(connection: psycopg.Connection[Any], schema: str) -> Facts:
-    """Return the facts that the database states."""
+    """Return the facts of the database."""
     names = {"schema": f'"{schema}"', "version_table": VERSION_TABLE}
     return dict(connection.execute(_LIVE, names).fetchall())
 
@@ -144,7 +144,7 @@ def _differences(connection: psycopg.Connection[Any], schema: str) -> list[str]:
 
 
 def _goes_with_table(name: str, others: Facts) -> bool:
-    """Whether the whole table is on one side only: that is said once, not for each of its columns."""
+    """Whether the whole table is on one side only: it gets one sentence, not one for each column."""
     table = _TABLE.match(name)
     return table is not None and f"table {table[1]}" not in others
 

@@ -1,4 +1,4 @@
-"""Live subscriptions to the event store, without a broker."""
+"""Live subscriptions to the event store without a broker."""
 
 from eventkit.storage.subscriptions.database_address import Database, address_of
 from eventkit.storage.subscriptions.live_log import LiveLogs

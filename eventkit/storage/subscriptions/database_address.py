@@ -1,4 +1,4 @@
-"""Finds the URL of a database for a session of eventkit's own: from a URL, an engine of SQLAlchemy, a psycopg pool."""
+"""Returns the URL of a database for eventkit's own session: from a URL, an engine of SQLAlchemy or a psycopg pool."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -18,22 +18,22 @@ class EngineLike(Protocol):
 
     @property
     def url(self) -> URL:
-        """Where it connects to."""
+        """The database's URL."""
 
 
 class PoolLike(Protocol):
     """A pool of psycopg_pool, synchronous or asynchronous."""
 
     @property
-    def conninfo(self) -> Any:  # noqa: ANN401 a text, or what returns one
-        """Where it connects to."""
+    def conninfo(self) -> Any:  # noqa: ANN401 a text, or a function that returns one
+        """The connection string."""
 
 
 Database = str | URL | EngineLike | PoolLike
 
 
 def address_of(database: object) -> str:
-    """Return the URL of a database that is given by its URL, an engine of SQLAlchemy or a pool of psycopg."""
+    """Return the URL of a database; raise UnsupportedConnection for another object."""
     url = getattr(database, "url", database)
     if isinstance(url, str) and url.startswith(f"{_ASYNCPG}://"):
         url = make_url(url)
@@ -46,13 +46,13 @@ def address_of(database: object) -> str:
     kind = type(database)
     raise UnsupportedConnection(
         f"subscribe: a {kind.__module__}.{kind.__qualname__} is no database: give its URL, an engine, or a pool of "
-        "psycopg that was made with an address; a subscription has a connection of its own, outside of the caller's "
-        "transaction"
+        "psycopg that was made with a connection string; a subscription has its own connection, outside of the "
+        "caller's transaction"
     )
 
 
 def _for_psycopg(url: URL) -> URL:
-    """Return an asyncpg URL with libpq's names; what only asyncpg knows is left out."""
+    """Return an asyncpg URL with libpq's names, without options that only asyncpg has."""
     if url.drivername != _ASYNCPG:
         return url
     query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}

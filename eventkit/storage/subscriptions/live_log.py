@@ -1,9 +1,8 @@
-"""One reader of all events for the live subscriptions of a process: it keeps what came last, for those who follow.
+"""One reader of all events for the live subscriptions of a process; it keeps the latest events in memory.
 
 A thread reads `events` as a projector without a broker does (`GapReader`), gap-safe and in the order of each stream,
-and appends batches to a list that is bounded by bytes. A follower that is behind that list, or was too slow for it,
-reads alone until it can join. It can join at a batch when everything returned before that batch lies below its own
-place.
+and appends batches to a list that is bounded by bytes. A follower that is behind that list reads on its own connection
+until it can join. It can join at a batch when all events returned before that batch lie below its own position.
 """
 
 import logging
@@ -22,27 +21,26 @@ from eventkit.storage.privacy import Encryption
 
 logger = logging.getLogger("eventkit.subscribe")
 
-MAX_BYTES = 8_000_000  # of events that are kept for followers
+MAX_BYTES = 8_000_000  # of events in memory
 PAGE, PAGE_BYTES = 1_000, 2_000_000  # events, and bytes, of a batch
-_SHORTEST, _LONGEST = 0.001, 0.03  # seconds between two looks into the store
-AGAIN = 1.0  # seconds until the next try where the database is away
-_DOOR = Executor("subscribe", writes=False, bind_arguments=None)
+_MIN_POLL_INTERVAL, _MAX_POLL_INTERVAL = 0.001, 0.03  # seconds
+RETRY_INTERVAL = 1.0  # seconds, while the database is unavailable
+_EXECUTOR = Executor("subscribe", writes=False, bind_arguments=None)
 
 
 class LiveBatch(NamedTuple):
-    """Events as they were read at once."""
+    """The events of one read."""
 
-    begins: int  # the highest position that was looked at before
+    begins: int  # the highest position read before
     events: list[EncodedEvent]
     size: int  # bytes
-    floor: int  # the position up to which everything has been returned, with this batch
+    floor: int  # the position up to which all events have been returned, with this batch
 
 
 class Log:
-    """All events above a position, read over a connection of its own."""
+    """All events above a position, read over its own connection; `after=None` begins with the next event."""
 
     def __init__(self, url: str, schema: str, sealing: Encryption, after: int | None) -> None:
-        """Connect; None reads what comes from now on."""
         self._connection = connect(url, name="subscribe", schema=schema, autocommit=True, options=READING)
         source = EventLog(self._connection, schema)
         self._refuse_restored(source.drawn(), after or 0)
@@ -55,38 +53,36 @@ class Log:
             self._connection.close()
             raise StoreRestored(
                 f"the subscription is at position {after}, and the store has drawn {drawn}: it was restored, or lost "
-                "commits in a failover, and gives positions out again. Subscribe from before the restore, or from 0"
+                "commits in a failover, and draws positions again. Subscribe from before the restore, or from 0"
             )
 
     @property
     def floor(self) -> int:
-        """The position up to which everything has been returned."""
+        """The position up to which all events have been returned."""
         return self._reader.floor()
 
     def read(self) -> LiveBatch:
-        """Return what is next, which may be nothing."""
+        """Return the next events; the batch may be empty."""
         begins = self._reader.cursor
         events = [encoded(row) for row in self._reader.read()]
         if self._sealing.masters is not None and events:
-            _DOOR.run(self._connection, self._sealing.open(events))
+            _EXECUTOR.run(self._connection, self._sealing.open(events))
         return LiveBatch(begins, events, sum(len(event.data) for event in events), self._reader.floor())
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
 
 class LiveLog:
-    """What came last, by the number of its batch; `join` and `get` are called by followers, from any thread."""
+    """The latest batches of events, by number, read by a thread; followers call `join` and `get` from any thread."""
 
     def __init__(self, open_log: Callable[[int | None], Log], after: int | None) -> None:
-        """Open the log at once, so that whoever starts it hears what is wrong; then read in a thread."""
         self._open = open_log
-        self._log: Log | None = open_log(after)
+        self._log: Log | None = open_log(after)  # here, so the first subscriber gets its errors
         self._floor = self._log.floor
         self._cursor = self._floor
         self._batches: deque[LiveBatch] = deque()
-        self._first = 0  # the number of the first batch that is kept
+        self._first = 0  # the number of the first batch in memory
         self._size = 0
         self._changed = threading.Condition()
         self._wakers: set[Callable[[], None]] = set()
@@ -95,21 +91,21 @@ class LiveLog:
         self._thread = threading.Thread(target=self._run, name="eventkit-subscribe", daemon=True)
 
     def start(self) -> None:
-        """Begin to read: there is a follower."""
+        """Start the thread; there must be a follower."""
         self._thread.start()
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread works, in this process."""
+        """Whether the thread runs in this process."""
         return self._thread.is_alive()
 
     def place(self, after: int | None) -> int:
-        """Return where a new follower stands: at `after`, or above all that was looked at."""
+        """Return a new follower's position: `after`, or the highest position read."""
         with self._changed:
             return self._cursor if after is None else after
 
     def join(self, floor: int) -> int | None:
-        """Return the number of the batch at which a follower that has everything up to `floor` goes on, if it can."""
+        """Return the number of the batch from which a follower with all events up to `floor` can read; else None."""
         with self._changed:
             if self._failure:
                 raise self._failure
@@ -123,7 +119,7 @@ class LiveLog:
             return None
 
     def get(self, number: int, timeout: float) -> LiveBatch | None:
-        """Return a batch, None where it has not come in `timeout` seconds; LookupError where it is no longer kept."""
+        """Return a batch; None where it is not read within `timeout` seconds, LookupError where it was dropped."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_there(number), timeout):
                 return None
@@ -134,7 +130,7 @@ class LiveLog:
             return self._batches[number - self._first]
 
     def wake(self, waker: Callable[[], None]) -> None:
-        """Call `waker`, once, when there is something new."""
+        """Call `waker`, once, when there is a new batch or a failure."""
         with self._changed:
             self._wakers.add(waker)
 
@@ -142,32 +138,32 @@ class LiveLog:
         return self._failure is not None or number < self._first + len(self._batches)
 
     def _run(self) -> None:
-        told = ""
+        reported = ""
         while self.followers:
             try:
                 self._follow()
             except (DatabaseUnavailable, NotPrimary) as error:
-                if str(error) != told:
+                if str(error) != reported:
                     logger.warning("live subscriptions wait: %s", error)
-                told = str(error)
-                time.sleep(AGAIN)
+                reported = str(error)
+                time.sleep(RETRY_INTERVAL)
             except Exception as error:  # noqa: BLE001 raised by every follower
                 self._fail(error)
                 return
 
     def _follow(self) -> None:
         log, self._log = self._log or self._open(self._floor), None
-        pause = _SHORTEST
+        pause = _MIN_POLL_INTERVAL
         try:
             while self.followers:
                 batch = log.read()
                 self._floor = batch.floor
                 if batch.events:
                     self._keep(batch)
-                    pause = _SHORTEST
+                    pause = _MIN_POLL_INTERVAL
                 else:
                     time.sleep(pause)
-                    pause = min(pause * 2, _LONGEST)
+                    pause = min(pause * 2, _MAX_POLL_INTERVAL)
         finally:
             log.close()
 
@@ -203,16 +199,16 @@ class LiveLogs:
         self._lock = threading.Lock()
 
     def open(self, url: str, after: int | None) -> Log:
-        """Read above a position alone."""
+        """Open a log of one follower, above a position."""
         return Log(url, self._schema, self._sealing, after)
 
     def follow(self, url: str, after: int | None, follower: object) -> LiveLog:
-        """Return the log of a database, begun at `after` where nobody followed it yet."""
+        """Return the shared log of a database; start it at `after` where no follower has one yet."""
         with self._lock:
             log = self._logs.get(url)
             if log is not None:
                 log.followers.add(follower)
-            if log is None or not log.is_running:  # or another process has forked from the one that started it
+            if log is None or not log.is_running:  # it has ended, or this process was forked from the one that has it
                 log = self._logs[url] = LiveLog(lambda position: self.open(url, position), after)
                 log.followers.add(follower)
                 log.start()

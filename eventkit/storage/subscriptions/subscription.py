@@ -1,11 +1,12 @@
-"""Live subscriptions: what is in the store above a position, then what comes, without a broker.
+"""Live subscriptions: the events above a position, then new events as they commit, without a broker.
 
     for envelope in store.subscribe(url, after=position, types=[OrderPlaced]):        # or: async for
         ...
 
-The events of a stream come in order. Events of different streams come in the order of their positions, but for those
-whose transaction was open when later ones came: they delay nobody. So the last envelope's position is no place to go on
-from; `subscription.position` is one: everything up to it has been yielded. What lies above it may be yielded again.
+The events of a stream are yielded in order. Events of different streams are yielded in the order of their positions,
+except those of a transaction that was open when later events were read: others do not wait for it. So continue from
+`subscription.position`, not from the last envelope's position: all events up to it have been yielded, and events above
+it may be yielded again.
 """
 
 import asyncio
@@ -17,19 +18,21 @@ from typing import Any, Self
 from eventkit.domain.catalog import Catalog, category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import DatabaseUnavailable, NotPrimary
-from eventkit.storage.subscriptions.live_log import AGAIN, LiveBatch, LiveLog, LiveLogs, Log
+from eventkit.storage.subscriptions.live_log import RETRY_INTERVAL, LiveBatch, LiveLog, LiveLogs, Log
 
 Decode = Callable[[EncodedEvent], Envelope[Any]]
 Wanted = Callable[[EncodedEvent], bool]
-_WAIT = 0.5  # seconds of a wait, after which a thread may be interrupted
-_PAUSE = 0.02  # seconds between two looks of a follower that reads alone and has found nothing
+_WAIT_TIMEOUT = 0.5  # seconds, so that a thread may be interrupted
+_POLL_INTERVAL = 0.02  # seconds, of a follower that reads on its own connection
 
 
 class Follower:
-    """One place in the log: alone while it is behind, then with all others."""
+    """One subscription's position: it reads on its own connection while it is behind, then from the shared log.
+
+    It begins above `after`; None begins with the next event.
+    """
 
     def __init__(self, logs: LiveLogs, url: str, after: int | None) -> None:
-        """Go on above `after`; None begins with what comes from now on."""
         self._logs, self._url = logs, url
         self._live: LiveLog | None = logs.follow(url, after, self)
         self._number: int | None = None  # of the batch that is next
@@ -39,18 +42,17 @@ class Follower:
 
     @property
     def live(self) -> LiveLog | None:
-        """The log that is shared, where this place has joined it."""
+        """The shared log, where this follower has joined it."""
         return self._live if self._number is not None else None
 
     def read(self, timeout: float) -> list[EncodedEvent]:
-        """Return the next events, none after a while; DatabaseUnavailable where there is no connection."""
+        """Return the next events; an empty list after `timeout` seconds, or while the database is unavailable."""
         if self._number is None:
             self._join()
         batch = self._read_alone() if self._number is None else self._read_live(self._number, timeout)
         return self._take(batch) if batch else []
 
     def close(self) -> None:
-        """Follow no more."""
         if self._live:
             self._live.followers.discard(self)
         self._live = None
@@ -74,7 +76,7 @@ class Follower:
             return None
         try:
             batch = live.get(number, timeout)
-        except LookupError:  # too slow: what comes next is no longer kept
+        except LookupError:  # too slow: the next batch was dropped
             self._number = None
             return None
         if batch is not None:
@@ -89,10 +91,10 @@ class Follower:
             batch = self._alone.read()
         except (DatabaseUnavailable, NotPrimary):
             self._leave()
-            time.sleep(AGAIN)
+            time.sleep(RETRY_INTERVAL)
             return None
         if not batch.events:
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_INTERVAL)
         return batch
 
     def _take(self, batch: LiveBatch) -> list[EncodedEvent]:
@@ -109,10 +111,12 @@ class Follower:
 
 
 class LiveSubscription:
-    """Events, one after the other: iterate with `for` or with `async for`, in one thread or task; then `close` it."""
+    """An iterator over events, made by `EventStore.subscribe`; use `for` or `async for` in one thread or task, `close`.
+
+    It is also a context manager, which closes it.
+    """
 
     def __init__(self, follower: Follower, decode: Decode, wanted: Wanted) -> None:
-        """Be made by `EventStore.subscribe`."""
         self._follower = follower
         self._decode, self._wanted = decode, wanted
         self._ready: list[EncodedEvent] = []  # the next one last
@@ -123,11 +127,10 @@ class LiveSubscription:
 
     @property
     def position(self) -> int:
-        """The position up to which everything has been yielded, and handled: the event under way does not count."""
+        """The position up to which all events have been yielded and handled; the current event does not count."""
         return self._position
 
     def __iter__(self) -> Self:
-        """Iterate in a thread."""
         return self
 
     def __next__(self) -> Envelope[Any]:
@@ -135,11 +138,10 @@ class LiveSubscription:
         while not self._closed:
             if (envelope := self._next()) is not None:
                 return envelope
-            self._fill(_WAIT)
+            self._fill(_WAIT_TIMEOUT)
         raise StopIteration
 
     def __aiter__(self) -> Self:
-        """Iterate in a task."""
         return self
 
     async def __anext__(self) -> Envelope[Any]:
@@ -151,24 +153,20 @@ class LiveSubscription:
         raise StopAsyncIteration
 
     def close(self) -> None:
-        """End the iteration, from any thread; nothing is left behind."""
+        """End the iteration, from any thread, and close its connection."""
         self._closed = True
         self._follower.close()
 
     def __enter__(self) -> Self:
-        """Close it at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Close it at the end of the block."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def _next(self) -> Envelope[Any] | None:
@@ -181,40 +179,40 @@ class LiveSubscription:
         try:
             events = self._follower.read(timeout)
         except Exception:
-            if self._closed:  # by another thread, under this one's hands
+            if self._closed:  # by another thread meanwhile
                 return
             raise
         self._ready = [event for event in events if self._wanted(event)][::-1]
         self._after_ready = self._follower.floor
 
     async def _fill_async(self) -> None:
-        """Wait without a thread where the log is shared, in one where it is read alone."""
+        """Wait without a thread where the log is shared; else read in a thread."""
         live = self._follower.live
         if live is None or self._reading is not None:
-            # A task that is cancelled while it waits loses nothing: the next one waits for the same reading.
+            # A task that is cancelled while it waits loses no event: the next one waits for the same read.
             self._reading = self._reading or asyncio.ensure_future(asyncio.to_thread(self._fill, 0))
             await asyncio.shield(self._reading)
             self._reading = None
             return
         loop, news = asyncio.get_running_loop(), asyncio.Event()
-        live.wake(lambda: _tell(loop, news))
+        live.wake(lambda: _notify(loop, news))
         self._fill(0)
         if not self._ready and not self._closed:
             with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), _WAIT)
+                await asyncio.wait_for(news.wait(), _WAIT_TIMEOUT)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+def _notify(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(news.set)
 
 
 def wanted_by(catalog: Catalog, types: Sequence[type], categories: Iterable[str]) -> Wanted:
-    """Return the filter of a subscription: some types, or all of the catalog's own and all that it consumes."""
+    """Return the filter of a subscription: `types`, or all types that the catalog registers or consumes."""
     kinds = [catalog.type_of(cls) for cls in types] or catalog.types
     names = frozenset((kind.source, name) for kind in kinds for name in kind.names)
     kept = frozenset(category_of(category) for category in categories)
-    own = None if types else catalog.name  # one that the catalog does not know is an error, not passed over
+    own = None if types else catalog.name  # an unknown type of the catalog's own source is an error, not skipped
 
     def wanted(event: EncodedEvent) -> bool:
         of_kind = event.source == own or (event.source, event.type) in names

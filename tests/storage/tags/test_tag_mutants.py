@@ -46,7 +46,7 @@ def _last_event_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _one_position_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = tags._look
+    right = tags._check_params
 
     def wrong(decision: tags.Decision) -> dict[str, object]:
         highest = max(one.position for one in decision.seen.values())
@@ -56,7 +56,7 @@ def _one_position_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
         params = right(tags.Decision(decision.events, decision.items, seen))
         return params | {"seen_tags": "{}", "seen_positions": "{}", "seen_ids": "{}"}
 
-    monkeypatch.setattr(tags, "_look", wrong)
+    monkeypatch.setattr(tags, "_check_params", wrong)
 
 
 def _types_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def _decided_by(monkeypatch: pytest.MonkeyPatch, look: str, more: Callable[[Any,
 
 
 def _locked_and_looked_in_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    look = tag_sql._LOCKED + tag_sql._LOOK.replace(
+    look = tag_sql._LOCKED + tag_sql._CHECK.replace(
         "(select exists (", "(select (select count(*) < 0 from k) or exists ("
     )
     _decided_by(monkeypatch, look, lambda entries, seen: tags._raises(tags.tags_of(entries), seen.seen))
