@@ -1,6 +1,6 @@
-"""Alembic's environment: our tables, our schema, our version table in it; nothing else in the database is looked at.
+"""Alembic's environment: eventkit's tables, in eventkit's schema, with its version table; no other schema is read.
 
-`eventkit db` hands its connection over; plain `alembic` from a checkout opens one by eventkit's settings.
+`eventkit db` gives its connection; plain `alembic` from a checkout opens one by eventkit's settings.
 One upgrade runs at a time, in one transaction, under an advisory lock: a second one waits, then finds nothing to do.
 """
 

@@ -1,6 +1,6 @@
 """${message}.
 
-Say what changes, what it locks and for how long, and whether it must run before or after the new code.
+Describe the change, its locks and their duration, and whether it must run before or after the new code.
 """
 
 import sqlalchemy as sa

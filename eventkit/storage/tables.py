@@ -1,7 +1,7 @@
-"""Every table and column name of eventkit, in one place; migrations and `eventkit db verify` are compared with it.
+"""All tables and columns of eventkit; the migrations and `eventkit db verify` are compared with it.
 
-All tables live in a PostgreSQL schema of their own (`eventkit` unless configured). Someone in psql should understand a
-row without the code: each table says what one row is.
+The tables are in their own PostgreSQL schema (`eventkit` unless configured). Each table has a comment that describes a
+row, for readers in psql.
 """
 
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 DEFAULT_SCHEMA = "eventkit"
 VERSION_TABLE = "eventkit_version"
-REVISIONS = ("eventkit_0001",)  # every migration, oldest first; a database must be at the last
+REVISIONS = ("eventkit_0001",)  # all migrations, oldest first; a database must be at the last one
 MAINTENANCE_ROLE = "eventkit_maintenance"
 SHARDS = 256  # outbox.shard is crc32(stream) modulo this
 
-# What is append-only has one trigger, on every statement that could change or remove a row, also under replication.
-# Only the active role counts: a superuser, too, must `set role eventkit_maintenance`, which an operator has to create.
+# An append-only table has one trigger, on every statement that could change or remove a row, also under replication.
+# Only the active role counts: a superuser too must `set role eventkit_maintenance`, and an operator must create that.
 REFUSE_CHANGE = "refuse_change"
 REFUSE_CHANGE_BODY = f"""
 begin
@@ -47,15 +47,15 @@ begin
   end if;
   raise exception using
     errcode = 'restrict_violation',
-    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
+    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: recorded rows are never changed',
     hint = 'only the role {MAINTENANCE_ROLE} may, after "set role {MAINTENANCE_ROLE}"; an operator creates it';
 end
 """
 APPEND_ONLY = ("events", "dead_letter_actions")  # tables, each with a trigger `<table>_append_only`
 
-STORAGE = "storage"  # key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
+STORAGE = "storage"  # the key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
 
-# The outbox is filled and emptied all day: vacuum by the number of its dead rows, at full speed, whatever its size.
+# Outbox rows are inserted and deleted all the time: vacuum by the number of dead rows, at full speed, for every size.
 _OUTBOX_STORAGE = {
     "autovacuum_vacuum_scale_factor": "0.0",
     "autovacuum_vacuum_threshold": "10000",
@@ -63,16 +63,16 @@ _OUTBOX_STORAGE = {
     "autovacuum_analyze_scale_factor": "0.0",
     "autovacuum_analyze_threshold": "50000",
 }
-# A row that is updated by every append or batch: room for HOT updates in its page, and vacuum before the table doubles.
+# Every append or batch updates such a row: room for HOT updates in its page, and vacuum before the table doubles.
 _UPDATED_STORAGE = {
     "fillfactor": "70",
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_vacuum_cost_delay": "0",
 }
-# Rows are inserted and deleted, and few are there at a time: vacuum before the dead ones are many.
-_COMING_AND_GOING_STORAGE = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
+# Rows are inserted and deleted, and the table stays small: vacuum before it has many dead rows.
+_SHORT_LIVED_STORAGE = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
 
-# A destroyed key is a dead row: vacuum comes for the first one, not for a fifth of the table.
+# A destroyed key is a dead row: vacuum at the first one, not at a fifth of the table.
 _SECRET_STORAGE = {"autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "0"}
 
 
@@ -116,12 +116,12 @@ def _installation(tables: MetaData) -> None:
         tables,
         Column("single", Boolean, primary_key=True, server_default=text("true")),
         Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
-        Column("system_identifier", BigInteger),  # of the server, where it tells; null before the first use
+        Column("system_identifier", BigInteger),  # of the server; null before the first use, or where not reported
         Column("database_oid", BigInteger),
-        Column("timeline", Integer),  # a hint: every failover changes it
-        Column("relay_redrives", BigInteger, nullable=False, server_default=text("0")),  # the relay begins to read anew
+        Column("timeline", Integer),  # every failover changes it
+        Column("relay_redrives", BigInteger, nullable=False, server_default=text("0")),  # the relay reads anew
         CheckConstraint("single", name="single"),
-        comment="The id of this installation, and the server and database in which it was last known to be.",
+        comment="The id of this installation, and its last known server and database.",
     )
     Table(
         "topics",
@@ -136,7 +136,7 @@ def _installation(tables: MetaData) -> None:
         Column("topic", Text, primary_key=True),
         Column("reason", Text, nullable=False),
         Column("held_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A topic to which the relay did not send for a while, why, and when that was last so.",
+        comment="A topic to which the relay sends nothing for now, the reason, and the last time it was so.",
     )
     Table(
         "groups",
@@ -160,7 +160,7 @@ def _store(tables: MetaData) -> None:
         Column("pruned_digest", BigInteger, nullable=False, server_default=text("0")),
         Column("closed", Boolean, nullable=False, server_default=text("false")),
         CheckConstraint("NOT closed OR version = pruned_to", name="closed"),  # an append would raise the version
-        comment="A stream, its version, up to which its events were pruned, their digest; closed: it takes no more.",
+        comment="A stream, its version, and how far its events were pruned, with their digest; closed: archived.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -177,19 +177,19 @@ def _store(tables: MetaData) -> None:
         Column("metadata", JSONB, nullable=False),
         Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("stream", "version"),
-        Index(None, "source", "type"),  # of which types there are events: few values, so 7 bytes an event
-        # By story and by cause: an event without metadata has no entry in them.
+        Index(None, "source", "type"),  # finds the stored types: few values, so 7 bytes an event
+        # By correlation and by cause: an event without metadata has no entry in these two.
         _in_metadata("correlation"),
         _in_metadata("causation"),
         CheckConstraint("version > 0", name="version"),
-        comment="What happened. Append-only.",
+        comment="An event. Append-only.",
     )
     Table(
         "tags",
         tables,
         Column("tag", Text(collation="C"), primary_key=True),
         Column("version", BigInteger, nullable=False),
-        comment="A tag of events, and how often an event took it: the row that decisions by this tag lock.",
+        comment="A tag, and the number of times an event took it. Appends and decisions by this tag lock the row.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -197,8 +197,8 @@ def _store(tables: MetaData) -> None:
         tables,
         Column("tag", Text(collation="C"), primary_key=True),
         Column("position", BigInteger, primary_key=True, autoincrement=False),
-        Index(None, "position"),  # by which pruning and archiving find an event's tags
-        comment="An event carries a tag.",
+        Index(None, "position"),  # pruning and archiving find an event's tags by it
+        comment="A tag of an event.",
     )
 
 
@@ -221,7 +221,7 @@ def _privacy(tables: MetaData) -> None:
         Column("reason", Text),
         CheckConstraint("(key IS NULL) = (master_key IS NULL)", name="wrapped"),
         CheckConstraint("(key IS NULL) = (forgotten_at IS NOT NULL)", name="forgotten"),
-        comment="A person's key, wrapped by a master key; once forgotten there is none, and who did it, when and why.",
+        comment="A subject's wrapped key; a forgotten subject has none, but who forgot it, when and why.",
         info={STORAGE: _SECRET_STORAGE},
     )
 
@@ -234,7 +234,7 @@ def _relay(tables: MetaData) -> None:
         Column("topic", Text, nullable=False),
         Column("shard", SmallInteger, nullable=False),
         Column("bytes", Integer, nullable=False),
-        comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
+        comment="An event that the broker has not acknowledged, and its topic. Deleted when sent, never updated.",
         info={STORAGE: _OUTBOX_STORAGE},
     )
     Table(
@@ -247,7 +247,7 @@ def _relay(tables: MetaData) -> None:
         Column("data", JSONB, nullable=False),
         Column("metadata", JSONB, nullable=False),
         Column("amended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="What readers get in place of an event that the broker refused: other data, or a tombstone.",
+        comment="The data, or tombstone, that readers get in place of an event that the broker refused.",
     )
     Table(
         "leases",
@@ -256,18 +256,18 @@ def _relay(tables: MetaData) -> None:
         Column("epoch", Integer, nullable=False),
         Column("owner", Text, nullable=False),
         Column("expires_at", DateTime(timezone=True), nullable=False),
-        comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+        comment="The process that may act, such as a relay, until when. Late writes of an older epoch are refused.",
     )
     Table(
         "readers",
         tables,
         Column("name", Text, primary_key=True),
-        comment="A row that a reader of the store locks in its statement: so what the statement returned is durable.",
+        comment="A row that a reader of the store locks in its statement, which makes the returned events durable.",
     )
 
 
 def _letter() -> list[Column[Any]]:
-    """Return what a dead letter and the record of what was done to it have in common."""
+    """Return the columns that a dead letter and the record of an action on it have in common."""
     return [
         Column("parked_by", Text, nullable=False),
         Column("stream", Text(collation="C"), nullable=False),
@@ -291,9 +291,9 @@ def _letters(tables: MetaData) -> None:
         Column("parked_by", Text, primary_key=True),
         Column("stream", Text(collation="C"), primary_key=True),
         Column("asked_by", Text, nullable=False),
-        Column("reserved_for", Text),  # the process that does it, where the operator has named the code
+        Column("reserved_for", Text),  # the process that serves it, where the operator has named its code
         Column("asked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="Somebody asks for a parked stream to be tried again: its projector does, and removes the row.",
+        comment="A request to retry a parked stream. The projector that serves it deletes the row.",
     )
     Table(
         "dead_letter_actions",
@@ -307,7 +307,7 @@ def _letters(tables: MetaData) -> None:
         *_letter(),
         Column("new_data", LargeBinary),
         Column("parked_at", DateTime(timezone=True), nullable=False),
-        comment="Who did what to a dead letter, the letter as it was, and what came of it. Append-only.",
+        comment="An operator's action on a dead letter, the letter as it was, and the result. Append-only.",
     )
 
 
@@ -322,9 +322,9 @@ def _pruning(tables: MetaData) -> None:
         Column("events", BigInteger, nullable=False),
         Column("recorded_before", DateTime(timezone=True)),
         Column("archive", Text),
-        Column("archive_digest", Text),  # SHA-256, in hex: what it is restored by
+        Column("archive_digest", Text),  # SHA-256, in hex; a restore checks it
         Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="How many events of a category a run has pruned, from before when, or archived into which file.",
+        comment="The number of events of a category that a run has pruned or archived, the time limit, the file.",
     )
 
 
@@ -341,7 +341,7 @@ def _rebuilds(tables: MetaData) -> None:
         Column("total", BigInteger, nullable=False),
         Column("done", BigInteger, nullable=False, server_default=text("0")),
         Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="The generation of a projection that is being built, and the schema its tables are in until the swap.",
+        comment="A rebuild: the generation that is being built, and the schema of its tables until the swap.",
     )
 
 
@@ -359,9 +359,9 @@ def _projections(tables: MetaData) -> None:
         Column("categories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # none: reads all
         Column("declared_version", Integer, nullable=False),
         Column("position", BigInteger, nullable=False, server_default=text("0")),
-        Column("retry", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # how its handlers are called
+        Column("retry", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # of its handlers
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation, its tables, its position in the store. The row is the fence.",
     )
     Table(
         "checkpoints",
@@ -373,7 +373,7 @@ def _projections(tables: MetaData) -> None:
         Column("digest", BigInteger),  # of the ids of all events up to the version; null where some were never seen
         Column("parked", Boolean, nullable=False, server_default=text("false")),
         Index("checkpoints_parked_idx", "generation", "stream", postgresql_where=text("parked")),
-        comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
+        comment="The version up to which a projection's generation has applied a stream, its event; parked or not.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -384,7 +384,7 @@ def _projections(tables: MetaData) -> None:
         Column("shard", Integer, primary_key=True, autoincrement=False),
         Column("topic_id", Text, nullable=False),  # of the topic at its broker
         Column("place", ARRAY(BigInteger), nullable=False),
-        comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
+        comment="A projection's offset in a shard of a topic, in the broker's numbers. Saved with each batch.",
         info={STORAGE: _UPDATED_STORAGE},
     )
     Table(
@@ -395,14 +395,14 @@ def _projections(tables: MetaData) -> None:
         Column("source", Text, primary_key=True),
         Column("type", Text, primary_key=True),
         Column("handler", Text, nullable=False),
-        Column("is_open", Boolean, nullable=False),  # the breaker; false: single streams are tried again
+        Column("is_open", Boolean, nullable=False),  # the breaker; false: single streams are retried
         Column("since", DateTime(timezone=True), nullable=False),
-        Column("reason", Text, nullable=False),  # class and place of the last error, nothing of the event
+        Column("reason", Text, nullable=False),  # class and place of the last error, no data of the event
         Column("attempts", Integer, nullable=False),
         Column("streams", Integer, nullable=False),
         Column("next_at", DateTime(timezone=True), nullable=False),
         Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A handler of a process whose events wait, and why. Written while they do; an old row means nothing.",
+        comment="A handler whose events wait in a process, and why. Renewed while they wait; an old row has expired.",
     )
     Table(
         "dead_letters",
@@ -413,7 +413,7 @@ def _projections(tables: MetaData) -> None:
         UniqueConstraint("parked_by", "stream", "version", "event_id"),
         Index(None, "parked_by", "stream", "cause"),
         Index("dead_letters_gaps_idx", "parked_by", "stream", postgresql_where=text("(cause = 'gap'::text)")),
-        comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
+        comment="An event that could not be published or applied, or that waits behind one. It parks its stream.",
     )
 
 
@@ -426,7 +426,7 @@ def _messaging(tables: MetaData) -> None:
         Column("due_at", DateTime(timezone=True), nullable=False),
         Column("event_id", Uuid, nullable=False),
         Column("source", Text, nullable=False),
-        Column("topic", Text),  # null: its events go to no broker
+        Column("topic", Text),  # null: the event is not sent to a broker
         Column("shard", SmallInteger, nullable=False),
         Column("type", Text, nullable=False),
         Column("schema_version", SmallInteger, nullable=False),
@@ -434,23 +434,21 @@ def _messaging(tables: MetaData) -> None:
         Column("metadata", JSONB, nullable=False),
         Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         Index(None, "due_at"),
-        comment="A deadline: the event that is appended to the stream when it is due. Deleted when it fires, "
-        "or is cancelled.",
-        info={STORAGE: _COMING_AND_GOING_STORAGE},
+        comment="A deadline: the event to append to the stream when it is due. Deleted when it fires, or is cancelled.",
+        info={STORAGE: _SHORT_LIVED_STORAGE},
     )
     Table(
         "inbox",
         tables,
         Column("handler", Text, primary_key=True),
         Column("message", Text(collation="C"), primary_key=True),
-        Column("event_id", Uuid),  # null while nothing has taken effect: a message that failed at once
+        Column("event_id", Uuid),  # null while it was not handled: a message that failed at first
         Column("parked", Boolean, nullable=False, server_default=text("false")),
-        Column("reply", JSON),  # what a responder has answered, to answer the same again
+        Column("reply", JSON),  # a responder's reply, sent again to a repeated request
         Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         Index(None, "received_at"),
-        comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "
-        "Pruned.",
-        info={STORAGE: _COMING_AND_GOING_STORAGE},
+        comment="A message without a version (id@source) that a handler has handled, or that is parked there. Pruned.",
+        info={STORAGE: _SHORT_LIVED_STORAGE},
     )
 
 
@@ -463,22 +461,22 @@ def _snapshots(tables: MetaData) -> None:
         Column("version", Integer, nullable=False),
         Column("event_id", Uuid, nullable=False),
         Column("fingerprint", Text, nullable=False),
-        Column("state", JSON, nullable=False),  # jsonb would sort the keys, and a dict of the state has an order
+        Column("state", JSON, nullable=False),  # jsonb would sort the keys, and a dict in the state has an order
         Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
-        info={STORAGE: _COMING_AND_GOING_STORAGE},
+        comment="An aggregate's state after an event, for one version of its code. May be deleted at any time.",
+        info={STORAGE: _SHORT_LIVED_STORAGE},
     )
     Table(
         "decision_snapshots",
         tables,
         Column("model", Text, primary_key=True),
-        Column("key", Text, primary_key=True),  # a digest of what the model asks for, and of its state before
+        Column("key", Text, primary_key=True),  # a digest of the model's query and of its initial state
         Column("fingerprint", Text, nullable=False),
         Column("tags", ARRAY(Text), nullable=False),
         Column("positions", ARRAY(BigInteger), nullable=False),  # of the last event of each tag
         Column("event_ids", ARRAY(Uuid), nullable=False),
         Column("state", JSON, nullable=False),
         Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A decision model's state after the events of its tags: it spares reading. Delete it freely.",
-        info={STORAGE: _COMING_AND_GOING_STORAGE},
+        comment="A decision model's state after the events of its tags. May be deleted at any time.",
+        info={STORAGE: _SHORT_LIVED_STORAGE},
     )

@@ -1,7 +1,6 @@
 """The tables: installation; streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox.
 
-Records become append-only. Locks nothing of yours, and must run before the code. What the tables mean is written in
-`eventkit/storage/tables.py`.
+Locks no table of yours, and must run before the code. The comments of `eventkit/storage/tables.py` describe the tables.
 """
 
 import sqlalchemy as sa
@@ -19,18 +18,18 @@ C_TEXT = sa.Text(collation="C")
 TIME = sa.DateTime(timezone=True)
 NOW = sa.text("clock_timestamp()")
 UPDATED = "fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
-EMPTIED = (
+OUTBOX = (
     "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0, "
     "autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000"
 )
 KEYS = "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 0"
-COMING_AND_GOING = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
+SHORT_LIVED = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
 
 
 def upgrade() -> None:
     context = op.get_context()
     schema = schema_of(context)
-    if context.version_table_schema != schema:  # a branch of a service's own alembic: nobody has made it yet
+    if context.version_table_schema != schema:  # a branch of a service's own alembic, which has not made it
         make_schema(context, schema)
     _installation(schema)
     _store(schema)
@@ -48,14 +47,14 @@ def upgrade() -> None:
     for table, storage in (
         ("streams", UPDATED),
         ("tags", UPDATED),
-        ("outbox", EMPTIED),
+        ("outbox", OUTBOX),
         ("subject_keys", KEYS),
         ("checkpoints", UPDATED),
         ("places", UPDATED),
-        ("timers", COMING_AND_GOING),
-        ("inbox", COMING_AND_GOING),
-        ("snapshots", COMING_AND_GOING),
-        ("decision_snapshots", COMING_AND_GOING),
+        ("timers", SHORT_LIVED),
+        ("inbox", SHORT_LIVED),
+        ("snapshots", SHORT_LIVED),
+        ("decision_snapshots", SHORT_LIVED),
     ):
         op.execute(f'alter table "{schema}".{table} set ({storage})')
 
@@ -98,7 +97,7 @@ def _installation(schema: str) -> None:
         sa.PrimaryKeyConstraint("single", name="installation_pkey"),
         sa.CheckConstraint("single", name=op.f("installation_single_check")),
         schema=schema,
-        comment="The id of this installation, and the server and database in which it was last known to be.",
+        comment="The id of this installation, and its last known server and database.",
     )
     op.execute(f'insert into "{schema}".installation default values')
     op.create_table(
@@ -116,7 +115,7 @@ def _installation(schema: str) -> None:
         sa.Column("held_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("topic", name="held_topics_pkey"),
         schema=schema,
-        comment="A topic to which the relay did not send for a while, why, and when that was last so.",
+        comment="A topic to which the relay sends nothing for now, the reason, and the last time it was so.",
     )
     op.create_table(
         "groups",
@@ -142,7 +141,7 @@ def _store(schema: str) -> None:
         sa.PrimaryKeyConstraint("stream", name="streams_pkey"),
         sa.CheckConstraint("NOT closed OR version = pruned_to", name=op.f("streams_closed_check")),
         schema=schema,
-        comment="A stream, its version, up to which its events were pruned, their digest; closed: it takes no more.",
+        comment="A stream, its version, and how far its events were pruned, with their digest; closed: archived.",
     )
     op.create_table(
         "events",
@@ -163,7 +162,7 @@ def _store(schema: str) -> None:
         sa.UniqueConstraint("id", name="events_id_key"),
         sa.CheckConstraint("version > 0", name=op.f("events_version_check")),
         schema=schema,
-        comment="What happened. Append-only.",
+        comment="An event. Append-only.",
     )
     op.create_index("events_source_type_idx", "events", ["source", "type"], schema=schema)
     for name in ("correlation", "causation"):
@@ -181,7 +180,7 @@ def _store(schema: str) -> None:
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("tag", name="tags_pkey"),
         schema=schema,
-        comment="A tag of events, and how often an event took it: the row that decisions by this tag lock.",
+        comment="A tag, and the number of times an event took it. Appends and decisions by this tag lock the row.",
     )
     op.create_table(
         "event_tags",
@@ -189,7 +188,7 @@ def _store(schema: str) -> None:
         sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("tag", "position", name="event_tags_pkey"),
         schema=schema,
-        comment="An event carries a tag.",
+        comment="A tag of an event.",
     )
     op.create_index("event_tags_position_idx", "event_tags", ["position"], schema=schema)
 
@@ -202,7 +201,7 @@ begin
   end if;
   raise exception using
     errcode = 'restrict_violation',
-    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: what happened stays as it was recorded',
+    message = 'eventkit: ' || tg_op || ' on ' || tg_table_name || ' is refused: recorded rows are never changed',
     hint = 'only the role eventkit_maintenance may, after "set role eventkit_maintenance"; an operator creates it';
 end
 $body$""")
@@ -227,7 +226,7 @@ def _privacy(schema: str) -> None:
         sa.CheckConstraint("(key IS NULL) = (master_key IS NULL)", name=op.f("subject_keys_wrapped_check")),
         sa.CheckConstraint("(key IS NULL) = (forgotten_at IS NOT NULL)", name=op.f("subject_keys_forgotten_check")),
         schema=schema,
-        comment="A person's key, wrapped by a master key; once forgotten there is none, and who did it, when and why.",
+        comment="A subject's wrapped key; a forgotten subject has none, but who forgot it, when and why.",
     )
 
 
@@ -240,7 +239,7 @@ def _relay(schema: str) -> None:
         sa.Column("bytes", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("position", name="outbox_pkey"),
         schema=schema,
-        comment="An event not yet acknowledged by the transport, and where it goes. Deleted when sent, never updated.",
+        comment="An event that the broker has not acknowledged, and its topic. Deleted when sent, never updated.",
     )
     op.create_table(
         "amendments",
@@ -253,7 +252,7 @@ def _relay(schema: str) -> None:
         sa.Column("amended_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("position", name="amendments_pkey"),
         schema=schema,
-        comment="What readers get in place of an event that the broker refused: other data, or a tombstone.",
+        comment="The data, or tombstone, that readers get in place of an event that the broker refused.",
     )
     op.create_table(
         "leases",
@@ -263,14 +262,14 @@ def _relay(schema: str) -> None:
         sa.Column("expires_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
         schema=schema,
-        comment="Who may act: the relay of a shard. Its epoch fences those who no longer may.",
+        comment="The process that may act, such as a relay, until when. Late writes of an older epoch are refused.",
     )
     op.create_table(
         "readers",
         sa.Column("name", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("name", name="readers_pkey"),
         schema=schema,
-        comment="A row that a reader of the store locks in its statement: so what the statement returned is durable.",
+        comment="A row that a reader of the store locks in its statement, which makes the returned events durable.",
     )
 
 
@@ -284,7 +283,7 @@ def _letters(schema: str) -> None:
         sa.Column("asked_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("parked_by", "stream", name="redrives_pkey"),
         schema=schema,
-        comment="Somebody asks for a parked stream to be tried again: its projector does, and removes the row.",
+        comment="A request to retry a parked stream. The projector that serves it deletes the row.",
     )
     op.create_table(
         "dead_letter_actions",
@@ -310,7 +309,7 @@ def _letters(schema: str) -> None:
         sa.Column("parked_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="dead_letter_actions_pkey"),
         schema=schema,
-        comment="Who did what to a dead letter, the letter as it was, and what came of it. Append-only.",
+        comment="An operator's action on a dead letter, the letter as it was, and the result. Append-only.",
     )
 
 
@@ -328,7 +327,7 @@ def _pruning(schema: str) -> None:
         sa.Column("pruned_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("run", "category", "source", name="prunings_pkey"),
         schema=schema,
-        comment="How many events of a category a run has pruned, from before when, or archived into which file.",
+        comment="The number of events of a category that a run has pruned or archived, the time limit, the file.",
     )
 
 
@@ -350,7 +349,7 @@ def _projections(schema: str) -> None:
         sa.PrimaryKeyConstraint("name", name="projections_pkey"),
         sa.UniqueConstraint("generation", name="projections_generation_key"),
         schema=schema,
-        comment="A projection, its live generation, its tables, how far it has read the store. The row is the fence.",
+        comment="A projection, its live generation, its tables, its position in the store. The row is the fence.",
     )
     op.create_table(
         "checkpoints",
@@ -362,7 +361,7 @@ def _projections(schema: str) -> None:
         sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.PrimaryKeyConstraint("generation", "stream", name="checkpoints_pkey"),
         schema=schema,
-        comment="A generation of a projection has applied a stream up to a version: that of this event; parked or not.",
+        comment="The version up to which a projection's generation has applied a stream, its event; parked or not.",
     )
     op.create_table(
         "places",
@@ -373,7 +372,7 @@ def _projections(schema: str) -> None:
         sa.Column("place", ARRAY(sa.BigInteger), nullable=False),
         sa.PrimaryKeyConstraint("projection", "topic", "shard", name="places_pkey"),
         schema=schema,
-        comment="Where a projection goes on in a shard of a topic, in the broker's numbers. Saved with each batch.",
+        comment="A projection's offset in a shard of a topic, in the broker's numbers. Saved with each batch.",
     )
     op.create_table(
         "handler_waits",
@@ -387,7 +386,7 @@ def _projections(schema: str) -> None:
         sa.Column("seen_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("projection", "process", "source", "type", name="handler_waits_pkey"),
         schema=schema,
-        comment="A handler of a process whose events wait, and why. Written while they do; an old row means nothing.",
+        comment="A handler whose events wait in a process, and why. Renewed while they wait; an old row has expired.",
     )
     columns = ["generation", "stream"]
     parked = sa.text("parked")
@@ -409,7 +408,7 @@ def _rebuilds(schema: str) -> None:
         sa.PrimaryKeyConstraint("name", name="rebuilds_pkey"),
         sa.UniqueConstraint("generation", name="rebuilds_generation_key"),
         schema=schema,
-        comment="The generation of a projection that is being built, and the schema its tables are in until the swap.",
+        comment="A rebuild: the generation that is being built, and the schema of its tables until the swap.",
     )
 
 
@@ -435,7 +434,7 @@ def _dead_letters(schema: str) -> None:
             "parked_by", "stream", "version", "event_id", name="dead_letters_parked_by_stream_version_event_id_key"
         ),
         schema=schema,
-        comment="An event that could not be published or applied, and those that wait behind it; it parks its stream.",
+        comment="An event that could not be published or applied, or that waits behind one. It parks its stream.",
     )
     columns = ["parked_by", "stream", "cause"]
     op.create_index("dead_letters_parked_by_stream_cause_idx", "dead_letters", columns, schema=schema)
@@ -460,8 +459,7 @@ def _timers(schema: str) -> None:
         sa.Column("set_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("stream", "name", name="timers_pkey"),
         schema=schema,
-        comment="A deadline: the event that is appended to the stream when it is due. Deleted when it fires, "
-        "or is cancelled.",
+        comment="A deadline: the event to append to the stream when it is due. Deleted when it fires, or is cancelled.",
     )
     op.create_index("timers_due_at_idx", "timers", ["due_at"], schema=schema)
 
@@ -477,8 +475,7 @@ def _inbox(schema: str) -> None:
         sa.Column("received_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("handler", "message", name="inbox_pkey"),
         schema=schema,
-        comment="A message without a version (id@source) that has taken effect in a handler, or is parked there. "
-        "Pruned.",
+        comment="A message without a version (id@source) that a handler has handled, or that is parked there. Pruned.",
     )
     op.create_index("inbox_received_at_idx", "inbox", ["received_at"], schema=schema)
 
@@ -495,7 +492,7 @@ def _snapshots(schema: str) -> None:
         sa.Column("saved_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("stream", "aggregate", name="snapshots_pkey"),
         schema=schema,
-        comment="An aggregate's state after an event, by a fold's fingerprint: it spares reading. Delete it freely.",
+        comment="An aggregate's state after an event, for one version of its code. May be deleted at any time.",
     )
     op.create_table(
         "decision_snapshots",
@@ -509,5 +506,5 @@ def _snapshots(schema: str) -> None:
         sa.Column("saved_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("model", "key", name="decision_snapshots_pkey"),
         schema=schema,
-        comment="A decision model's state after the events of its tags: it spares reading. Delete it freely.",
+        comment="A decision model's state after the events of its tags. May be deleted at any time.",
     )
