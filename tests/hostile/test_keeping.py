@@ -93,4 +93,4 @@ def test_a_malformed_message_that_postgresql_refuses_is_passed_over(
 
     assert checkpoints(url) == {"order-2": (2, False)}
     assert [stream for stream, _, _ in letters(url)] == ["order-7"]
-    assert "a message that is no event is lost, because PostgreSQL refuses its letter (23514): key 'order-1'" in caplog.text
+    assert "lost, because PostgreSQL refuses its letter (23514): key 'order-1'" in caplog.text
