@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from benchmarks.openloop import STREAMS
-from benchmarks.peers.road import Place, Road
+from benchmarks.peers.carrier import Carrier, Place
 from benchmarks.way import NOTE
 
 Insert = Callable[[psycopg.Connection[Any], int], None]
@@ -59,7 +59,7 @@ class Contestant(Protocol):
     def prepare(self) -> None:
         """Fetch and build the programs of the contestant; raise ServerMissing where that is impossible."""
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
         """Lend its process, not started yet, which ends with the context and leaves nothing behind."""
 
 

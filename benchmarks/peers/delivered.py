@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from benchmarks.openloop import STREAMS
-from benchmarks.peers.road import Road
+from benchmarks.peers.carrier import Carrier
 from tests.servers import ServerFailed
 
 PARTITIONS = 6
@@ -62,12 +62,12 @@ class Topic:
         ends = [self._consumer.get_watermark_offsets(partition, timeout=30) for partition in self._partitions]
         return sum(high - low for low, high in ends)
 
-    def wait(self, count: int, road: Road, *, limit: float) -> bool:
+    def wait(self, count: int, carrier: Carrier, *, limit: float) -> bool:
         """Wait until so many are in it; return False when time is over while more still come."""
         now = time.monotonic()
         deadline, stall, size = now + limit, now + _STALL, 0
         while (found := self.size()) < count:
-            road.check()
+            carrier.check()
             now = time.monotonic()
             if found > size:
                 size, stall = found, now + _STALL

@@ -11,8 +11,8 @@ import psycopg
 
 from benchmarks.backlog import Backlog
 from benchmarks.openloop import STREAMS
+from benchmarks.peers.carrier import Carrier, Place, ProcessCarrier
 from benchmarks.peers.contestant import Insert, Inserter
-from benchmarks.peers.road import Place, ProcessRoad, Road
 from benchmarks.way import NOTE
 from eventkit import Catalog, EventStore
 
@@ -49,13 +49,13 @@ class Eventkit:
     def prepare(self) -> None:
         """Nothing: it is here."""
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
         environment = {
             "EVENTKIT_DATABASE_URL": place.database_url,
             "EVENTKIT_TRANSPORT_URL": f"kafka://{place.bootstrap}",
         }
         command = [sys.executable, "-m", "eventkit.cli", "relay", "run"]
-        return ProcessRoad(place, command, table="eventkit.outbox", environment=environment)
+        return ProcessCarrier(place, command, table="eventkit.outbox", environment=environment)
 
 
 def _appender(topic: str) -> Insert:

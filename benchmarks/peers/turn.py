@@ -9,10 +9,10 @@ import msgspec
 from benchmarks.laps import Lap, Load
 from benchmarks.measure import Meter, Sample
 from benchmarks.openloop import STREAMS, OpenLoop
+from benchmarks.peers.carrier import Carrier, Place
 from benchmarks.peers.contestant import Contestant
 from benchmarks.peers.delivered import PARTITIONS, Delivered, Topic
 from benchmarks.peers.load import contend, opener
-from benchmarks.peers.road import Place, Road
 from benchmarks.servers import Kafka
 from tests.servers.postgres import PostgresServer, by_tcp
 
@@ -42,59 +42,59 @@ class Ground(msgspec.Struct, frozen=True):
     def drain(self, contestant: Contestant, events: int, *, limit: float) -> Drain:
         """Let a contestant drain a backlog, for so many seconds at most."""
         numbers = range(_WARM_UP, _WARM_UP + events // STREAMS * STREAMS)
-        with self._turn(contestant) as (place, road), Topic(place.bootstrap, place.topic) as topic:
-            self._warm_up(contestant, place, road, topic)
+        with self._turn(contestant) as (place, carrier), Topic(place.bootstrap, place.topic) as topic:
+            self._warm_up(contestant, place, carrier, topic)
             contestant.outbox.fill(place, numbers)
-            road.start()
-            meter = Meter(road.pid)
-            whole = topic.wait(numbers.stop, road, limit=limit)
+            carrier.start()
+            meter = Meter(carrier.pid)
+            whole = topic.wait(numbers.stop, carrier, limit=limit)
             used = meter.sample(0, 1)
-            road.stop()
+            carrier.stop()
             delivered = topic.delivered(numbers)
         sample = msgspec.structs.replace(used, events=delivered.events, seconds=delivered.seconds)
         return Drain(delivered, sample, whole)
 
     def follow(self, contestant: Contestant, load: Load) -> tuple[Lap, Sample]:
         """Put a load on a contestant, after one that counts for nothing."""
-        with self._turn(contestant) as (place, road):
-            road.start()
+        with self._turn(contestant) as (place, carrier):
+            carrier.start()
             opened = opener(contestant.outbox.inserter(place))
             with OpenLoop(opened, place.database_url, place.bootstrap, place.topic) as loop:
                 loop.lap(load)
-                meter = Meter(road.pid)
+                meter = Meter(carrier.pid)
                 lap = loop.lap(load)
                 used = meter.sample(load.events, load.seconds + load.warm)
-            road.check()
+            carrier.check()
         return lap, used
 
     def contend(self, contestant: Contestant, seconds: float) -> Delivered:
         """Let several writers write to the same streams at once, and check the topic."""
-        with self._turn(contestant) as (place, road), Topic(place.bootstrap, place.topic) as topic:
-            road.start()
+        with self._turn(contestant) as (place, carrier), Topic(place.bootstrap, place.topic) as topic:
+            carrier.start()
             numbers = contend(contestant.outbox.inserter(place), place.database_url, seconds)
-            topic.wait(len(numbers), road, limit=_TIMEOUT)
-            road.stop()
+            topic.wait(len(numbers), carrier, limit=_TIMEOUT)
+            carrier.stop()
             return topic.delivered(numbers)
 
     @contextmanager
-    def _turn(self, contestant: Contestant) -> Iterator[tuple[Place, Road]]:
+    def _turn(self, contestant: Contestant) -> Iterator[tuple[Place, Carrier]]:
         topic = f"peers.{contestant.name}-{uuid4().hex[:8]}"
         self.kafka.create_topic(topic, PARTITIONS, message_timestamp_type="LogAppendTime")
         database = self.server.fresh(migrated=contestant.name == "eventkit")
         place = Place(by_tcp(database), self.kafka.bootstrap, topic)
         try:
-            with contestant.road(place) as road:
-                yield place, road
+            with contestant.carrier(place) as carrier:
+                yield place, carrier
         finally:
             self.server.drop(database)
             self.kafka.delete_topic(topic)
 
-    def _warm_up(self, contestant: Contestant, place: Place, road: Road, topic: Topic) -> None:
-        road.start()
+    def _warm_up(self, contestant: Contestant, place: Place, carrier: Carrier, topic: Topic) -> None:
+        carrier.start()
         with ExitStack() as open_:
             write = opener(contestant.outbox.inserter(place))(place.database_url, open_)
             for number in range(_WARM_UP):
                 write(number)
-        if not topic.wait(_WARM_UP, road, limit=_TIMEOUT):
+        if not topic.wait(_WARM_UP, carrier, limit=_TIMEOUT):
             raise TimeoutError(f"{contestant.title}: the warm-up has not come through within {_TIMEOUT:g} s")
-        road.stop()
+        carrier.stop()

@@ -50,7 +50,7 @@ class Killer:
             left, applied = self._left(victim, last), self._state.applied()
             self._processes.restart(victim)
             if left:
-                self._goes_on(victim, last, applied)
+                self._check_progress(victim, last, applied)
                 return Kill(victim, at, self._caught_up())
         raise DemoFailed(
             f"the {victim} was killed {ATTEMPTS} times, each time with an empty outbox: give a higher --rate"
@@ -69,11 +69,11 @@ class Killer:
         """Return whether something waited; when the relay is dead, nothing leaves the outbox."""
         return self._state.pending_up_to(last) if victim == "relay" else self._state.last_pending() is not None
 
-    def _goes_on(self, victim: str, last: int, applied: int) -> None:
+    def _check_progress(self, victim: str, last: int, applied: int) -> None:
         published = self._wait(lambda: not self._state.pending_up_to(last), TIMEOUT)
         if victim == "relay" and not published:
             raise DemoFailed(
-                f"a new relay has not published within {TIMEOUT:.0f} s what the killed one left in the outbox"
+                f"a new relay has not published within {TIMEOUT:.0f} s the events that the killed one left"
             )
         if victim == "projector" and not self._wait(lambda: self._state.applied() > applied, TIMEOUT):
             raise DemoFailed(f"a new projector has applied nothing within {TIMEOUT:.0f} s of the kill")

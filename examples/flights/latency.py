@@ -57,7 +57,7 @@ def watch(database_url: str, schema: str, projections: int, wires: Wires) -> Non
             wait(writers or [never], watcher.pause)
             for pipe in writers.copy():
                 _receive(pipe, watcher, writers)
-            watcher.look()
+            watcher.poll()
     wires.results.send(watcher.timed)
 
 
@@ -91,7 +91,7 @@ class Watcher:
         """Watch a sample."""
         self._under_way[sample.stream, sample.version] = sample.committed
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Note which samples have become visible."""
         if not self._under_way:
             return

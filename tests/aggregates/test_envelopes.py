@@ -110,7 +110,7 @@ def test_nothing_is_recorded_on_a_state_that_is_not_known_yet(session: Session, 
     assert len(member.recorded) == 0
 
 
-def test_an_event_that_nobody_evolves_is_refused_at_once_behind_one_that_waits() -> None:
+def test_an_unevolved_event_is_refused_at_once_behind_one_that_waits() -> None:
     """It would be refused each time the aggregate is loaded."""
     member = members.new("ada")
     with pytest.raises(UnexpectedEvent):

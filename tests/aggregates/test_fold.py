@@ -96,7 +96,7 @@ def test_a_decider_records_its_decision() -> None:
     assert deciding.recorded == (Added("tea"), Closed())
 
 
-def test_a_decider_says_its_events_by_annotation_or_by_name() -> None:
+def test_a_decider_names_its_events_by_annotation_or_by_name() -> None:
     """`events=` stands in for an annotation, and comes before it."""
     named: Decider[Add | Close, Cart] = Decider(Cart, decide, lambda cart, _: cart, events=[Added])
 

@@ -113,7 +113,7 @@ def test_who_has_no_keys_neither_uses_nor_keeps_a_snapshot(connection: psycopg.C
     assert state(connection, customers()) == Customer(REGISTERED.name, 2)
 
 
-def test_a_snapshot_waits_for_nobody_who_is_forgetting(connection: psycopg.Connection, database_url: str) -> None:
+def test_a_snapshot_does_not_wait_for_a_forget(connection: psycopg.Connection, database_url: str) -> None:
     """A save that needs no key continues; the snapshot is left for the next one."""
     known = customers()
     loaded = known.load(connection, ADA)

@@ -191,7 +191,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("change", FAILURES.values(), ids=list(FAILURES))
-def test_a_snapshot_that_cannot_be_written_costs_nobody_a_save(
+def test_a_snapshot_that_cannot_be_written_fails_no_save(
     session: Session, database_url: str, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
     """The transaction continues, the events are committed, and the log says why there is no snapshot."""
@@ -208,7 +208,7 @@ def test_a_snapshot_that_cannot_be_written_costs_nobody_a_save(
     assert "no snapshot of order-1 at version 1" in caplog.text
 
 
-def test_a_snapshot_waits_for_nobody(session: Session, database_url: str) -> None:
+def test_a_snapshot_does_not_wait_for_locks(session: Session, database_url: str) -> None:
     """Beside an open transaction that deletes snapshots, a save is done at once, without one."""
     orders = kept(1)
     add(orders, session, 1)
@@ -260,7 +260,7 @@ def test_a_state_that_json_cannot_hold_is_not_kept(session: Session, caplog: pyt
     assert "has an attribute 'more', which is no field of it" in caplog.text
 
 
-def test_a_failing_policy_costs_nobody_a_save(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_policy_fails_no_save(session: Session, caplog: pytest.LogCaptureFixture) -> None:
     """The log has its error."""
 
     def fails(state: Order, since: int) -> bool:

@@ -279,7 +279,7 @@ def test_a_wrong_store_is_refused(url: str, empty_database_url: str, broker: str
     assert "no eventkit tables" in empty
 
 
-def test_a_store_that_is_away_is_only_missed(url: str, broker: str) -> None:
+def test_an_outage_of_the_store_is_only_logged(url: str, broker: str) -> None:
     """Events come from the broker: the projector works, and names the functions it lacks."""
     arguments = (*PROJECTOR, "--topic", "shop.order", "--until-idle", "0.1")
     store = ("--store-url", f"postgresql://postgres@{NOBODY}/shop")

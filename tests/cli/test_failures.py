@@ -54,7 +54,7 @@ def test_a_fault_is_one_sentence_and_exit_70() -> None:
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_debug_shows_the_stack_and_lets_nobody_forge_a_line(form: str) -> None:
+def test_debug_shows_the_stack_and_no_forged_line(form: str) -> None:
     """Control characters are escaped, and the lines of a message are no lines of the log."""
     done = run("--debug", "--log-format", form, "db", "sql")
 

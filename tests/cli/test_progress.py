@@ -41,7 +41,7 @@ def test_on_a_terminal_a_rebuild_shows_a_bar_with_rate_and_time_left(url: str) -
     assert out.decode().startswith("totals: 1,200 events in")
 
 
-def test_where_output_is_kept_a_rebuild_says_a_line_a_stage(url: str) -> None:
+def test_in_a_log_file_a_rebuild_prints_a_line_a_stage(url: str) -> None:
     """Nothing moves the cursor, and `--json` has stdout for itself."""
     done = subprocess.run(
         [*COMMAND, "--json"], cwd=ROOT, env=environment(url), capture_output=True, text=True, timeout=60, check=True

@@ -109,7 +109,7 @@ def test_a_deletes_tables_are_dropped_on_request_unless_something_needs_them(url
     assert rows(url, "select to_regclass('totals')::text") == [(None,)]
 
 
-def test_a_delete_names_who_holds_the_projection(url: str) -> None:
+def test_a_delete_names_the_session_that_holds_the_projection(url: str) -> None:
     """It waits for batches in flight as long as its lock timeout says."""
     apply(url, orders("order-1", 2))
     with psycopg.connect(url, application_name="a batch") as batch:

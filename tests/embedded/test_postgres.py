@@ -141,7 +141,7 @@ def test_a_machine_without_the_wheel_uses_its_own_postgresql(
     assert list(room.iterdir()) == []
 
 
-def test_nobody_else_on_the_machine_gets_in(room: Path) -> None:
+def test_other_users_of_the_machine_get_no_access(room: Path) -> None:
     """By TCP nobody has a password, the superuser neither; the socket is in a folder that is closed to others."""
     with EmbeddedPostgres(durable=False) as postgres:
         for login in ("postgres", "postgres:postgres", "nobody", "root"):

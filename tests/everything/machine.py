@@ -18,8 +18,8 @@ from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.everything.checks import Checks
+from tests.everything.pipeline import Group, Sender
 from tests.everything.read_models import CREATE, Done, Weather, read_models
-from tests.everything.road import Group, Sender
 from tests.everything.writers import Numbers, Writer, settle
 from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until

@@ -22,7 +22,7 @@ from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.outbox.outbox import Settlement
 from eventkit.transports.local.publisher import LocalPublisher
 from tests.everything.machine import Everything
-from tests.everything.road import hooked
+from tests.everything.pipeline import hooked
 from tests.servers.postgres import PostgresServer
 
 EXAMPLES = int(os.environ.get("EVENTKIT_EXAMPLES", "0"))

@@ -19,9 +19,9 @@ import psycopg
 from eventkit.transports import open_transport
 from tests.faults import ledger
 from tests.faults.checker import Verdict, judge
-from tests.faults.logs import Told, told
+from tests.faults.logs import LogCounts, count_lines
 from tests.faults.shop import TOPIC
-from tests.faults.storm import BROKER, WORKERS, Blow, Storm, by_chance
+from tests.faults.storm import BROKER, WORKERS, Fault, Storm, by_chance
 from tests.faults.watch import START, Tell, Watch
 from tests.faults.workload import finish
 from tests.process import ROOT, EventkitProcess
@@ -39,7 +39,7 @@ class Campaign:
     seconds: float
     seed: int = 1
     pace: float = 0.15  # seconds at most between two transactions of a writer
-    plans: Sequence[Iterable[Blow]] = ()  # by chance where none are given
+    plans: Sequence[Iterable[Fault]] = ()  # by chance where none are given
     options: Mapping[str, str] | None = None  # of the transport, for the projectors
 
 
@@ -51,27 +51,27 @@ class Outcome:
     acted: Verdict  # by the handler
     left: int  # unsent, unseen or not acted upon when the time was over
     parked: int
-    told: Told
-    counts: dict[str, int]  # of blows, by whom and how
+    logs: LogCounts
+    counts: dict[str, int]  # of faults, by process and kind
     seconds: float
 
     @property
     def clean(self) -> bool:
         """Whether every promise was kept, each effect happening once."""
         once = self.seen.duplicates == self.acted.duplicates == 0
-        return self.seen.clean and self.acted.clean and once and not (self.left or self.parked or self.told.wrong)
+        return self.seen.clean and self.acted.clean and once and not (self.left or self.parked or self.logs.wrong)
 
     def described(self) -> str:
         """Return it for a terminal."""
         parts = [
             ("read model", _words(self.seen, duplicates="applied twice")),
             ("effects", _words(self.acted, duplicates="done twice")),
-            ("left", f"{self.left} on the way, {self.parked} parked, {self.told.repaired} taken from the store"),
+            ("left", f"{self.left} on the way, {self.parked} parked, {self.logs.repaired} taken from the store"),
             ("struck", ", ".join(f"{what} {count}" for what, count in sorted(self.counts.items()))),
             ("verdict", f"{'clean' if self.clean else 'NOT CLEAN'} after {self.seconds:.0f} s"),
         ]
-        if self.told.tracebacks:
-            parts.insert(3, ("logs", f"{self.told.tracebacks} tracebacks"))
+        if self.logs.tracebacks:
+            parts.insert(3, ("logs", f"{self.logs.tracebacks} tracebacks"))
         return "\n".join(f"  {name:<11} {text}" for name, text in parts)
 
 
@@ -95,7 +95,7 @@ def run(url: str, broker: Any, folder: Path, campaign: Campaign, tell: Tell = la
     finally:
         for worker in workers.values():
             worker.kill()
-    found = told([worker.log() for worker in workers.values()])
+    found = count_lines([worker.log() for worker in workers.values()])
     return Outcome(seen, acted, left, int(parked), found, dict(storm.counts), time.monotonic() - started)
 
 
@@ -126,7 +126,7 @@ def _words(verdict: Verdict, *, duplicates: str) -> str:
     )
 
 
-def _by_chance(seed: int) -> list[Iterable[Blow]]:
+def _by_chance(seed: int) -> list[Iterable[Fault]]:
     return [
         by_chance(RELAYS, WORKERS, f"{seed} relays"),
         by_chance(PROJECTORS, WORKERS, f"{seed} projectors"),

@@ -8,20 +8,20 @@ _REPAIRED = re.compile(r"took (\d+) events of \S+ from the store")
 
 
 @dataclass(frozen=True)
-class Told:
-    """How often."""
+class LogCounts:
+    """Counts of hints."""
 
     repaired: int  # events that the broker has not brought in order
     tracebacks: int
 
     @property
     def wrong(self) -> bool:
-        """Whether something is."""
+        """Whether there is any."""
         return bool(self.repaired or self.tracebacks)
 
 
-def told(logs: Iterable[str]) -> Told:
-    """Read logs."""
+def count_lines(logs: Iterable[str]) -> LogCounts:
+    """Count the hints in logs."""
     texts = list(logs)
     repaired = sum(int(count) for text in texts for count in _REPAIRED.findall(text))
-    return Told(repaired, sum(text.count("Traceback (most recent call last)") for text in texts))
+    return LogCounts(repaired, sum(text.count("Traceback (most recent call last)") for text in texts))

@@ -1,6 +1,6 @@
 """Faults of the processes of a campaign: killed with -9, stopped in their tracks, asked to end, and restarted.
 
-Blows fall on relays, on projectors and on the broker at the same time, each by a plan of its own: a short one that is
+Faults hit relays, projectors and the broker at the same time, each by a plan of its own: a short one that is
 written down, or one by chance that lasts as long as the campaign does. A process that ends by itself, as a worker that
 finds no broker at its start, is started again, as a supervisor would.
 """
@@ -39,7 +39,7 @@ class Victim(Protocol):
         """Ask it to end, and wait for that."""
 
 
-class Blow(NamedTuple):
+class Fault(NamedTuple):
     """A fault: after how many seconds, of which kind, on which process, and for how long."""
 
     after: float
@@ -49,7 +49,7 @@ class Blow(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Shortest and longest seconds: between two blows, down, and hung."""
+    """Shortest and longest seconds: between two faults, down, and hung."""
 
     after: tuple[float, float]
     down: tuple[float, float]
@@ -60,19 +60,19 @@ WORKERS = Pace(after=(1.5, 6), down=(0, 1.5), hung=(0.2, 10))  # a lease lasts e
 BROKER = Pace(after=(5, 14), down=(0, 3), hung=(0.2, 6))
 
 
-def by_chance(victims: Sequence[str], pace: Pace, seed: str) -> Iterator[Blow]:
-    """Return blows without end, the same for the same seed."""
+def by_chance(victims: Sequence[str], pace: Pace, seed: str) -> Iterator[Fault]:
+    """Return faults without end, the same for the same seed."""
     chance = random.Random(seed)
     while True:
         fate = chance.choices(list(FATES), list(FATES.values()))[0]
         away = chance.uniform(*(pace.hung if fate == HUNG else pace.down))
-        yield Blow(chance.uniform(*pace.after), chance.choice(victims), fate, away)
+        yield Fault(chance.uniform(*pace.after), chance.choice(victims), fate, away)
 
 
 class Storm(Threads):
     """Strikes until the end of its block, or of its plans; `counts` has the number of its faults."""
 
-    def __init__(self, victims: Mapping[str, Victim], plans: Sequence[Iterable[Blow]]) -> None:
+    def __init__(self, victims: Mapping[str, Victim], plans: Sequence[Iterable[Fault]]) -> None:
         """Strike by each plan on a thread of its own."""
         super().__init__([partial(self._follow, plan) for plan in plans])
         self._victims = victims
@@ -80,7 +80,7 @@ class Storm(Threads):
         self.counts: Counter[str] = Counter()
 
     def wait(self) -> None:
-        """Wait until every blow of plans that end has fallen."""
+        """Wait until every fault of plans that end has fallen."""
         while self.alive:
             self.over.wait(0.2)
             self.tend()
@@ -97,18 +97,18 @@ class Storm(Threads):
             finally:
                 self._busy[name].release()
 
-    def _follow(self, plan: Iterable[Blow]) -> None:
-        for blow in plan:
-            if self.over.wait(blow.after):
+    def _follow(self, plan: Iterable[Fault]) -> None:
+        for fault in plan:
+            if self.over.wait(fault.after):
                 break
-            with self._busy[blow.victim]:
-                self._strike(self._victims[blow.victim], blow)
-            self.counts[f"{_kind(blow.victim)} {blow.fate}"] += 1
+            with self._busy[fault.victim]:
+                self._strike(self._victims[fault.victim], fault)
+            self.counts[f"{_kind(fault.victim)} {fault.fate}"] += 1
 
-    def _strike(self, victim: Victim, blow: Blow) -> None:
-        {KILLED: victim.kill, HUNG: victim.pause, ENDED: victim.terminate}[blow.fate]()
-        time.sleep(blow.down)
-        if blow.fate == HUNG:
+    def _strike(self, victim: Victim, fault: Fault) -> None:
+        {KILLED: victim.kill, HUNG: victim.pause, ENDED: victim.terminate}[fault.fate]()
+        time.sleep(fault.down)
+        if fault.fate == HUNG:
             victim.resume()
         else:
             victim.start()

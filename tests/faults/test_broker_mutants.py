@@ -23,7 +23,7 @@ from eventkit.transports import open_transport
 from tests.conftest import lend
 from tests.faults import ledger
 from tests.faults.checker import Verdict, judge
-from tests.faults.logs import told
+from tests.faults.logs import count_lines
 from tests.faults.read_models import acting
 from tests.faults.shop import TOPIC, note
 from tests.servers.redis import RedisServer
@@ -55,8 +55,8 @@ class Unguarded(Projector):
         return True
 
 
-class Road:
-    """From a service to the effects, by hand: a database, a broker, and who goes between them."""
+class Pipeline:
+    """From a service to the effects, step by step: a database, a broker, and the processes between them."""
 
     def __init__(self, url: str, broker: RedisServer) -> None:
         """Begin with a fresh database and an empty broker."""
@@ -116,61 +116,63 @@ def broker() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def road(database_url: str, broker: RedisServer) -> Road:
-    """An empty road."""
-    return Road(database_url, broker)
+def pipeline(database_url: str, broker: RedisServer) -> Pipeline:
+    """An empty pipeline."""
+    return Pipeline(database_url, broker)
 
 
 @pytest.mark.parametrize(("source", "lost"), [(Hasty, 5), (TransportSource, 0)])
 def test_an_acknowledgement_before_the_effect_loses_messages(
-    road: Road, source: type[TransportSource], lost: int
+    pipeline: Pipeline, source: type[TransportSource], lost: int
 ) -> None:
     """A projector dies with a batch in its hands."""
-    road.publish(road.append(5))
-    with road.projector(source=source) as (_, receiving):
+    pipeline.publish(pipeline.append(5))
+    with pipeline.projector(source=source) as (_, receiving):
         wait_until(receiving.receive, what="a batch")
 
-    road.follow()
+    pipeline.follow()
 
-    assert road.verdict() == Verdict(written=5, lost=lost, phantom=0, reordered=0, duplicates=0)
+    assert pipeline.verdict() == Verdict(written=5, lost=lost, phantom=0, reordered=0, duplicates=0)
 
 
 @pytest.mark.parametrize(("kind", "duplicates"), [(Unguarded, 5), (Projector, 0)])
-def test_an_effect_without_a_checkpoint_happens_twice(road: Road, kind: type[Projector], duplicates: int) -> None:
+def test_an_effect_without_a_checkpoint_happens_twice(
+    pipeline: Pipeline, kind: type[Projector], duplicates: int
+) -> None:
     """A projector dies when a batch is applied and not acknowledged."""
-    road.publish(road.append(5))
-    with road.projector(kind) as (projector, source):
+    pipeline.publish(pipeline.append(5))
+    with pipeline.projector(kind) as (projector, source):
         projector.apply(wait_until(source.receive, what="a batch"))
 
-    road.follow(kind)
+    pipeline.follow(kind)
 
-    assert road.verdict() == Verdict(written=5, lost=0, phantom=0, reordered=0, duplicates=duplicates)
+    assert pipeline.verdict() == Verdict(written=5, lost=0, phantom=0, reordered=0, duplicates=duplicates)
 
 
-def test_an_event_published_before_its_commit_is_a_phantom(road: Road) -> None:
+def test_an_event_published_before_its_commit_is_a_phantom(pipeline: Pipeline) -> None:
     """A service sends by itself, and then its transaction is rolled back."""
 
     def send_and_fail(messages: list[Message]) -> None:
-        road.publish(messages)
+        pipeline.publish(messages)
         raise ConnectionError("the service died")
 
     with pytest.raises(ConnectionError):
-        road.append(5, before_commit=send_and_fail)
-    road.follow()
+        pipeline.append(5, before_commit=send_and_fail)
+    pipeline.follow()
 
-    assert road.verdict() == Verdict(written=0, lost=0, phantom=5, reordered=0, duplicates=0)
+    assert pipeline.verdict() == Verdict(written=0, lost=0, phantom=5, reordered=0, duplicates=0)
 
 
 @pytest.mark.parametrize(("kind", "reordered"), [(Unguarded, 1), (Projector, 0)])
 def test_an_overtaking_event_shows_as_disorder_or_as_a_hole(
-    road: Road, caplog: pytest.LogCaptureFixture, kind: type[Projector], reordered: int
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, kind: type[Projector], reordered: int
 ) -> None:
     """Two relays send at once: who has no checkpoint acts out of order, who has one asks the store and says so."""
-    first, second = road.append(2)
+    first, second = pipeline.append(2)
 
     for message in (second, first):
-        road.publish([message])
-        road.follow(kind)
+        pipeline.publish([message])
+        pipeline.follow(kind)
 
-    assert road.verdict() == Verdict(written=2, lost=0, phantom=0, reordered=reordered, duplicates=0)
-    assert told([caplog.text]).repaired == 1 - reordered
+    assert pipeline.verdict() == Verdict(written=2, lost=0, phantom=0, reordered=reordered, duplicates=0)
+    assert count_lines([caplog.text]).repaired == 1 - reordered

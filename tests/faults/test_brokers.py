@@ -1,7 +1,7 @@
 """The short form of `python -m tests.faults brokers`, which strikes at random for two minutes on each broker.
 
-Here few blows fall, each where it hurts: a relay, a projector and the broker killed with -9 while others write, then
-the other relay and the other projector hung, which had taken over.
+Here few faults are injected, each at a critical point. A relay, a projector and the broker are killed with -9 while
+others write; then the other relay and projector, which had taken over, are hung.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import lend
 from tests.faults.campaign import BROKERS, Campaign, run
-from tests.faults.storm import HUNG, KILLED, Blow
+from tests.faults.storm import HUNG, KILLED, Fault
 from tests.servers.activemq import ActiveServer
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitServer
@@ -20,9 +20,9 @@ from tests.servers.redis import RedisServer
 
 SECONDS = 2.5
 PLANS = [
-    [Blow(0.4, "relay0"), Blow(0.8, "relay1", HUNG, 0.6)],
-    [Blow(0.2, "projector0"), Blow(0.8, "projector1", HUNG, 0.6)],
-    [Blow(0.8, "broker", KILLED, 0.1)],
+    [Fault(0.4, "relay0"), Fault(0.8, "relay1", HUNG, 0.6)],
+    [Fault(0.2, "projector0"), Fault(0.8, "projector1", HUNG, 0.6)],
+    [Fault(0.8, "broker", KILLED, 0.1)],
 ]
 STARTS: dict[str, Callable[[], Any]] = {
     "kafka": lambda: KafkaServer(heap="512m", properties={"group.min.session.timeout.ms": "1000"}).start(),

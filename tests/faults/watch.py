@@ -26,11 +26,11 @@ class Watch:
         """Look through an autocommit connection."""
         self._connection = connection
         self._storm = storm
-        self._tell = tell
-        self._started = self._told = time.monotonic()
+        self._report = tell
+        self._started = self._reported = time.monotonic()
 
     def begin(self) -> None:
-        """Wait until the first events have arrived: the groups have their places, and the blows may fall."""
+        """Wait until the first events have arrived: the groups have their offsets, and faults may begin."""
         wait_until(lambda: min(self.look()[:3]) > 0, timeout=START, what="the first events")
 
     def look(self) -> Progress:
@@ -38,10 +38,10 @@ class Watch:
         time.sleep(0.1)
         self._storm.tend()
         found = ledger.progress(self._connection)
-        if time.monotonic() - self._told > EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported > EVERY:
+            self._reported = time.monotonic()
             text = "{:7,} written {:7,} seen {:7,} acted upon {:5,} unsent".format(*found)
-            self._tell(f"{self._told - self._started:4.0f} s {text} {self._storm.counts.total():4} blows")
+            self._report(f"{self._reported - self._started:4.0f} s {text} {self._storm.counts.total():4} faults")
         return found
 
     def drain(self) -> int:

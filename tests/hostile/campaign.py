@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from eventkit.transports import Transport
 from tests.hostile.foreign import Foreign, Send
 from tests.hostile.kinds import EVERYWHERE, ODD, event
-from tests.hostile.reading import Told, swallow
+from tests.hostile.reading import Fate, swallow
 
 _SHORT = 255  # bytes of an AMQP name
 PAGE = 200  # messages between two good events
@@ -59,7 +59,7 @@ def made_up(number: int, *, odd: bool, start: int) -> list[Foreign]:
     return found
 
 
-def run(url: str, broker: str, transport: Transport, send: Send, *, number: int, start: int) -> Iterator[Told]:
+def run(url: str, broker: str, transport: Transport, send: Send, *, number: int, start: int) -> Iterator[Fate]:
     """Send made-up messages page by page; AssertionError where a good event behind a page is not applied."""
     odd = broker in ("kafka", "rabbitmq", "local")
     left = number

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 GOOD = b'{"customer": "good", "amount": 1}'
 
 
-class Told(NamedTuple):
+class Fate(NamedTuple):
     """The fate of messages."""
 
     applied: int  # of the odd ones
@@ -37,7 +37,7 @@ def joined(transport: Transport, topic: str) -> Iterator[TransportSource]:
 
 def swallow(
     url: str, transport: Transport, send: Send, messages: Sequence[Foreign], projection: Projection | None = None
-) -> Told:
+) -> Fate:
     """Send messages between two good events, and read until the second of these is applied."""
     topic, key = f"shop{uuid4().hex[:12]}.order", f"order-{uuid4().hex}"
     with joined(transport, topic) as source, projector(url, projection) as running:
@@ -45,7 +45,7 @@ def swallow(
         wait_until(lambda: _applied(url, running, source, key) == 2, timeout=120, what="the good events to be applied")
     counted = running.counters
     letters = rows(url, "select stream, cause, error from eventkit.dead_letters order by id")
-    return Told(counted.applied - counted.unhandled - 2, counted.unhandled, counted.duplicates, letters)
+    return Fate(counted.applied - counted.unhandled - 2, counted.unhandled, counted.duplicates, letters)
 
 
 def _applied(url: str, running: Projector, source: TransportSource, key: str) -> int:

@@ -89,7 +89,7 @@ def test_a_thread_that_fails_unexpectedly_says_so_and_begins_again(caplog: pytes
 
 
 @pytest.mark.parametrize("headers", [[("ce_causationid", b"\xff")], [("ce_causationid", ...), ("ce_outcome", "x")], []])
-def test_a_forged_reply_answers_nobody_else(headers: list[tuple[str, Any]]) -> None:
+def test_a_forged_reply_answers_no_other_request(headers: list[tuple[str, Any]]) -> None:
     """A reply that names no request, or cannot be read, is passed over; the request times out."""
     transport = LocalTransport(uuid.uuid4().hex)
     transport.create_topics(TOPICS, partitions=1)

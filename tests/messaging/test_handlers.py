@@ -94,7 +94,7 @@ def test_a_message_without_a_version_takes_effect_once(url: str) -> None:
     assert (second["applied"], second["duplicates"]) == (0, 2)
 
 
-def test_nobody_has_the_handlers_row_alone_while_a_message_is_worked(url: str) -> None:
+def test_the_handlers_row_has_a_shared_lock_while_a_message_is_worked(url: str) -> None:
     """As a delete would: the message is taken behind the fence."""
     fenced, refused = Handlers("fenced", shop, categories=["charge_card"]), []
 

@@ -191,7 +191,7 @@ def test_a_failing_append_is_the_events_fault(url: str) -> None:
     assert rows(url, f"select {said} from eventkit.dead_letters") == [(True, True)]
 
 
-def test_a_stream_that_is_closed_stops_nobody_but_the_event_that_appends_to_it(url: str) -> None:
+def test_a_closed_stream_stops_only_the_event_that_appends_to_it(url: str) -> None:
     """It was archived meanwhile: the event is parked, the others are reacted to."""
     place(url, "1", "2")
     with psycopg.connect(url) as connection:

@@ -55,7 +55,7 @@ def test_due_deadlines_are_appended_and_others_stay(database_url: str) -> None:
     assert waiting(database_url) == [("order-3", "PaymentOverdue")]
 
 
-def test_a_deadline_of_a_closed_stream_waits_and_holds_up_nobody(database_url: str) -> None:
+def test_a_deadline_of_a_closed_stream_waits_and_delays_no_other(database_url: str) -> None:
     """It was archived before its deadline: restored, it fires."""
     with psycopg.connect(database_url) as connection:
         for number in (1, 2):

@@ -44,7 +44,7 @@ def test_committed_events_arrive_and_rolled_back_ones_do_not(
     relay.says("holding relay 0/1, epoch 1")
 
 
-def test_an_open_transaction_delays_nobody_but_itself(
+def test_an_open_transaction_delays_only_its_own_events(
     writer: Writer, database_url: str, topic: Topic, relay: RelayProcess
 ) -> None:
     """No stall: later positions go out at once, the late commit follows."""

@@ -53,7 +53,7 @@ def topic_name(kafka: KafkaServer) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("refused_by", ["the client", "the broker"])
-def test_a_trickle_of_refused_events_delays_nobody_else(
+def test_a_trickle_of_refused_events_delays_no_other_stream(
     database_url: str, kafka: KafkaServer, topic_name: str, tmp_path: Path, refused_by: str
 ) -> None:
     """Two refused events a second, each of a stream of its own: the relay keeps up, the others' arrive in order.

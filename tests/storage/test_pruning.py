@@ -67,7 +67,7 @@ def test_an_event_that_a_projection_has_not_applied_stays(url: str) -> None:
     assert prune(url, ignored=["board"]) == 2
 
 
-def test_nobody_waits_for_a_projection_that_reads_other_categories(url: str, tmp_path: Path) -> None:
+def test_pruning_does_not_wait_for_a_projection_of_other_categories(url: str, tmp_path: Path) -> None:
     """It is waited for where its own categories are concerned, and where it declares none."""
     append(url, "a", 3)
     send(url, "a")

@@ -38,7 +38,7 @@ def handles(url: str) -> None:
 
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("act", [relays, fires, handles])
-def test_on_a_copy_nobody_acts_before_it_is_adopted(url: str, act: Callable[[str], None], copy: str) -> None:
+def test_on_a_copy_no_process_acts_before_it_is_adopted(url: str, act: Callable[[str], None], copy: str) -> None:
     """The error has both places and both ways to continue."""
     with connect(url, name="test", autocommit=True) as connection:
         here = look(connection, "eventkit").here
@@ -58,14 +58,14 @@ def test_a_server_without_an_identity_stops_no_process(url: str, unknown: str) -
     fires(url)
 
 
-def test_another_timeline_stops_nobody(url: str) -> None:
+def test_another_timeline_stops_no_process(url: str) -> None:
     """Every failover changes it."""
     execute(url, "update eventkit.installation set timeline = timeline + 1")
 
     fires(url)
 
 
-def test_the_first_who_acts_remembers_where(url: str) -> None:
+def test_the_first_process_that_acts_records_the_server(url: str) -> None:
     """A service's own alembic has made the tables, and asked nobody."""
     execute(url, "update eventkit.installation set system_identifier = null, database_oid = null, timeline = null")
 

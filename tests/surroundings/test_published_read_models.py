@@ -105,7 +105,7 @@ def tables_seen(publisher: str) -> set[str]:
     }
 
 
-def test_a_shadow_that_a_crash_has_emptied_is_not_gone_on_with(
+def test_a_shadow_that_a_crash_has_emptied_is_not_resumed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its checkpoints are still there, its rows are not: `--resume` feeds it from the start."""

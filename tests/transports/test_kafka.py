@@ -217,7 +217,7 @@ def test_cold_partitions_warm_up_together(transport: KafkaTransport) -> None:
     publisher.close(1)
 
 
-def test_a_short_send_waits_for_nobody(kafka: Kafka) -> None:
+def test_a_short_send_leaves_at_once(kafka: Kafka) -> None:
     """Batches gather where much is sent at once; a few messages leave now, however long the client may linger."""
     with closing(LeavingKafka(kafka.url, {"linger.ms": "300000"})) as transport:
         topic = transport.create_topics([fresh("short")], partitions=2)[0]
@@ -346,7 +346,7 @@ def test_a_silent_broker_is_given_up_within_the_patience(own_kafka: KafkaServer)
     own_kafka.resume()
 
 
-def test_events_wait_while_the_broker_is_away_and_go_when_it_comes(own_kafka: KafkaServer) -> None:
+def test_events_wait_during_an_outage_and_are_sent_after_it(own_kafka: KafkaServer) -> None:
     """A publisher that was made during an outage sends its messages as soon as the broker answers."""
     topic = fresh("later")
     own_kafka.create_topic(topic)
@@ -499,7 +499,7 @@ def _is_dead(client: Producer, topic: str) -> bool:
     return False
 
 
-def test_a_group_that_somebody_is_in_stays(transport: Transport) -> None:
+def test_a_group_with_members_stays(transport: Transport) -> None:
     """It is not removed under its members, and the error says why."""
     topic, group = transport.create_topics([fresh("kept")], partitions=1)[0], fresh("group")
     assert isinstance(transport, KafkaTransport)

@@ -32,7 +32,7 @@ class TestLocal(TransportContract):
     """`local://name`."""
 
 
-def test_it_says_that_nothing_leaves_the_process(transport: LocalTransport) -> None:
+def test_a_flag_shows_that_nothing_leaves_the_process(transport: LocalTransport) -> None:
     """A caller that needs a second process can tell from the flag."""
     assert Flag.ONE_PROCESS in transport.flags
 

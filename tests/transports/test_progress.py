@@ -23,7 +23,7 @@ class Plain:
 
 
 @given(st.lists(st.one_of(st.sampled_from(KEYS), st.integers(0, 30)), max_size=40))
-def test_the_place_to_resume_at_is_the_first_that_nobody_acknowledged(steps: list[str | int]) -> None:
+def test_the_offset_to_resume_at_is_the_first_unacknowledged_one(steps: list[str | int]) -> None:
     """In any order of deliveries and acknowledgements: a key is a delivery, a number acknowledges one of them."""
     progress, plain = PartitionProgress(), Plain()
     for step in steps:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.peers.carrier import OUTBOX, Carrier, Place
 from benchmarks.peers.contestant import TableOutbox
-from benchmarks.peers.debezium.connect import ConnectRoad, WarmRoad
-from benchmarks.peers.road import OUTBOX, Place, Road
+from benchmarks.peers.debezium.connect import ConnectCarrier, WarmCarrier
 from tests.servers.jars import CACHES, fetch
 
 VERSION, CONNECT_VERSION = "3.6.1.Final", "4.3.1"
@@ -69,8 +69,8 @@ class Debezium:
         """Fetch the jars."""
         fetch(Path(__file__).with_name("pom.xml"), _JARS, f"Debezium {VERSION}")
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
-        return ConnectRoad(place, _java(), connector(place), slot=_SLOT)
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
+        return ConnectCarrier(place, _java(), connector(place), slot=_SLOT)
 
 
 class WarmDebezium(Debezium):
@@ -80,8 +80,8 @@ class WarmDebezium(Debezium):
     title = f"{Debezium.title}, warm"
     settings = "the same; Connect stays up, its connector is stopped before the backlog is written and resumed after it"
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
-        return WarmRoad(place, _java(), connector(place), slot=_SLOT)
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
+        return WarmCarrier(place, _java(), connector(place), slot=_SLOT)
 
 
 def connector(place: Place) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.peers.road import OUTBOX, Place, ProcessRoad, wait
+from benchmarks.peers.carrier import OUTBOX, Place, ProcessCarrier, wait
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerMissing
 
@@ -36,7 +36,7 @@ connector.client.config.override.policy=All
 _SLOT = "from pg_replication_slots where slot_name = %s"
 
 
-class ConnectRoad(ProcessRoad):
+class ConnectCarrier(ProcessCarrier):
     """Connect, started and ended with its connector."""
 
     def __init__(self, place: Place, java: Sequence[str], connector: Mapping[str, str], *, slot: str) -> None:
@@ -108,7 +108,7 @@ class ConnectRoad(ProcessRoad):
         return bool(found and found[0])
 
 
-class WarmRoad(ConnectRoad):
+class WarmCarrier(ConnectCarrier):
     """Connect stays up from the first start on; only its connector stops."""
 
     def start(self) -> None:

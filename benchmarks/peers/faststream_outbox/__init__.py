@@ -3,9 +3,9 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from benchmarks.peers.carrier import OUTBOX, Carrier, Place, ProcessCarrier
 from benchmarks.peers.contestant import TableOutbox
 from benchmarks.peers.environment import python
-from benchmarks.peers.road import OUTBOX, Place, ProcessRoad, Road
 
 VERSION = "0.19.0"
 _FOLDER = Path(__file__).parent
@@ -35,7 +35,7 @@ class FastStreamOutbox:
         """Make its environment."""
         python("faststream-outbox", _FOLDER / "requirements.txt")
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
         interpreter = python("faststream-outbox", _FOLDER / "requirements.txt")
         relay = str(_FOLDER / "relay.py")
-        return ProcessRoad(place, [interpreter, relay, place.database_url, place.bootstrap, place.topic])
+        return ProcessCarrier(place, [interpreter, relay, place.database_url, place.bootstrap, place.topic])

@@ -5,8 +5,8 @@ import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from benchmarks.peers.carrier import OUTBOX, Carrier, Place, ProcessCarrier
 from benchmarks.peers.contestant import TableOutbox
-from benchmarks.peers.road import OUTBOX, Place, ProcessRoad, Road
 from tests.servers import ServerMissing
 from tests.servers.jars import CACHES
 
@@ -44,5 +44,5 @@ class Watermill:
         if built.returncode:
             raise ServerMissing(f"watermill's relay could not be built: {built.stderr[-2000:]}")
 
-    def road(self, place: Place) -> AbstractContextManager[Road]:
-        return ProcessRoad(place, [str(_RELAY), place.database_url, place.bootstrap, place.topic], table=_TABLE)
+    def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
+        return ProcessCarrier(place, [str(_RELAY), place.database_url, place.bootstrap, place.topic], table=_TABLE)

@@ -71,7 +71,7 @@ def test_events_of_other_types_are_applied(url: str) -> None:
     assert checkpoints(url) == {"order-1": (4, False), "order-2": (1, False)}
 
 
-def test_poison_that_looks_like_an_absence_is_parked_and_stops_nobody(url: str) -> None:
+def test_poison_that_looks_like_an_outage_is_parked_and_stops_no_other_stream(url: str) -> None:
     """A stream that fails while others get through is itself at fault."""
     api = Api()
     api.poison = {"eve"}

@@ -74,7 +74,7 @@ def desk(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     desk.connection.close()
 
 
-def test_a_running_projector_takes_up_a_requested_redrive(url: str, desk: Desk) -> None:
+def test_a_running_projector_starts_a_requested_redrive(url: str, desk: Desk) -> None:
     """With the code that it has, in order, while it works; and the record says who asked."""
     stop = Stop()
     with projector(url, mended) as running:

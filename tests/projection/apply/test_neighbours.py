@@ -118,7 +118,7 @@ def test_many_new_streams_that_another_process_creates_delay_no_other(
 
 
 @pytest.mark.parametrize("hole", [False, True], ids=["a run", "a run with a hole"])
-def test_a_stream_that_waits_for_a_lock_alone_is_gone_around(url: str, *, hole: bool) -> None:
+def test_a_stream_that_waits_for_a_lock_is_skipped(url: str, *, hole: bool) -> None:
     """It is tried again without waiting: here a wait has no end but that of its statement."""
     waiting = orders("order-1", 4)
     source = Given([*(waiting[::2] if hole else waiting), *orders("order-2", 1)], orders("order-2", 1, first=2))

@@ -68,7 +68,7 @@ def test_only_the_stream_of_a_failing_event_is_parked(url: str) -> None:
     assert (done.counters.applied, done.counters.parked) == (97, 3)
 
 
-def test_a_letter_says_why_and_how_often_it_was_tried(url: str) -> None:
+def test_a_letter_has_its_reason_and_the_number_of_attempts(url: str) -> None:
     """The kind of the error, its masked text, and the event are in the row."""
     apply(url, [message("order-1", 1, BAD)])
 

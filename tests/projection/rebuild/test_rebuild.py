@@ -254,7 +254,7 @@ def test_a_handler_that_names_the_live_table_with_its_schema_is_refused(url: str
     assert rows(url) == [("ann", 2, 2)]
 
 
-def test_a_dead_rebuild_is_gone_on_with_where_its_checkpoints_are(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_rebuild_is_resumed_at_its_checkpoints(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`resume` reads only the rest; it refuses another version's."""
     record(url, orders("order-1", 3), orders("order-2", 2))
     monkeypatch.setattr(rebuilding, "index_shadow", _die)

@@ -55,7 +55,7 @@ def test_threads_share_one_loop(loop: EventLoop) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("slow")], ids=["ValueError", "TimeoutError"])
-def test_an_error_is_raised_where_somebody_waits(loop: EventLoop, error: Exception) -> None:
+def test_an_error_is_raised_in_the_waiting_thread(loop: EventLoop, error: Exception) -> None:
     """A TimeoutError too, which is no time limit of the loop's."""
 
     async def fail() -> None:

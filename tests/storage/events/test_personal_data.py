@@ -72,7 +72,7 @@ def keys(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.both_postgres
-def test_personal_data_is_sealed_in_the_row_and_opened_by_who_has_the_keys(connection: Connection) -> None:
+def test_personal_data_is_sealed_in_the_row_and_opened_with_the_keys(connection: Connection) -> None:
     """In `read_stream` and `read_all`, forwards and backwards; a reader without keys gets redacted values."""
     store.append_many(connection, [Append(ADA, [REGISTERED, Counted(1)]), Append(ORDER, [ORDERED])])
     row = connection.execute("select data::text from eventkit.events where stream = 'order-1'").fetchone()

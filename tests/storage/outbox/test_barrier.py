@@ -82,7 +82,7 @@ def test_a_returned_page_survives_a_crash(own_server: EmbeddedPostgres, role: st
     assert run(own_server.url, "select count(*) from eventkit.events") == [(20,)]
 
 
-def test_a_session_that_holds_a_reader_s_row_delays_nobody(own_server: EmbeddedPostgres) -> None:
+def test_a_session_that_holds_a_readers_row_delays_no_other(own_server: EmbeddedPostgres) -> None:
     """A hung reader of the same name may hold the row: the page comes at once, and is as durable."""
     with reader_of(own_server, "postgres") as connection, psycopg.connect(own_server.url) as hung:
         log = EventLog(connection, "eventkit")

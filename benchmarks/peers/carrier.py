@@ -24,7 +24,7 @@ class Place(msgspec.Struct, frozen=True):
     topic: str
 
 
-class Road(Protocol):
+class Carrier(Protocol):
     """A process that carries events from an outbox to a topic."""
 
     @property
@@ -41,7 +41,7 @@ class Road(Protocol):
         """Raise with the end of its log where it has ended by itself."""
 
 
-class ProcessRoad:
+class ProcessCarrier:
     """A program that runs until SIGTERM; it makes its own outbox, in which nothing is written before it is there."""
 
     def __init__(
@@ -111,11 +111,11 @@ class Condition(Protocol):
         """Return whether it is so."""
 
 
-def wait(condition: Condition, what: str, road: Road) -> None:
+def wait(condition: Condition, what: str, carrier: Carrier) -> None:
     """Wait until a condition holds, as long as the process lives."""
     deadline = time.monotonic() + _TIMEOUT
     while not condition():
-        road.check()
+        carrier.check()
         if time.monotonic() > deadline:
             raise ServerFailed(f"{what}: not there within {_TIMEOUT:g} s")
         time.sleep(0.05)
