@@ -1,6 +1,6 @@
 """`python -m benchmarks RUN`: eventkit beside the raw speed of this machine, on real servers; `--help` lists the runs.
 
-Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given, alternates the
+Each run starts a PostgreSQL and an Apache Kafka of its own on free ports unless URLs are given. It alternates the
 contestants in one run, prints a table, and with --json one object on the last line. A run is `command` in the module of
 its name.
 """

@@ -1,10 +1,14 @@
 """Every wrong input to a command: one sentence with the remedy, and a non-zero exit.
 
-Elsewhere: settings and their file (test_settings), the `db` commands (test_db), topics on Kafka (test_topics), each
-refusal of a connection (storage/test_connection, test_standby_and_pooler), drivers and asynchronous sessions
-(storage/test_append_connections), bad events (domain/), outages while a relay runs, and a refused event
-(relay/test_absence, test_relay), events a projection cannot apply (projection/test_parking), broken read models and
-`--from store` (projection/test_running). Signals: test_signals.
+Other tests have the rest:
+
+- settings: test_settings; the `db` commands: test_db; topics on Kafka: test_topics; signals: test_signals
+- each refusal of a connection: storage/db/test_connection, storage/db/test_standby_and_pooler
+- drivers and asynchronous sessions: storage/events/test_append_connections
+- bad events: domain/
+- outages while a relay runs, and a refused event: relay/test_absence, relay/test_relay
+- events a projection cannot apply: projection/apply/test_parking
+- broken read models and `--from store`: projection/run/test_running
 """
 
 import logging
