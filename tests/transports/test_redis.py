@@ -130,7 +130,7 @@ def test_a_topic_that_only_listeners_read_is_trimmed_by_them(
     redis: RedisServer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages older than the retention are trimmed even where no group has ever been."""
-    monkeypatch.setattr(trimming, "_EVERY", 0)
+    monkeypatch.setattr(trimming, "_TRIM_INTERVAL", 0)
     transport = RedisTransport(redis.url, {"retention": "0.000001"})
     deliver(transport.publisher(), messages(topic, 2_000, keys=1))
     stream = stream_key(topic, partition_of("order-0", 4))
@@ -244,7 +244,7 @@ def test_a_server_that_refuses_writes_is_waited_for(own_server: RedisServer, ref
 
 def test_a_full_server_is_drained_by_its_readers(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers join, read and acknowledge where nothing can be written: messages read by all make room again."""
-    monkeypatch.setattr(trimming, "_EVERY", 0)
+    monkeypatch.setattr(trimming, "_TRIM_INTERVAL", 0)
     transport, client = RedisTransport(own_server.url, {"retention": "0.000001"}), own_server.client()
     topic = transport.create_topics([fresh("full")], partitions=2)[0]
     used: Any = client.info("memory")["used_memory"]
