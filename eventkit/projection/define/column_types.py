@@ -1,7 +1,7 @@
-"""The names of columns and of their types in statements, so that a value reaches its column as it was given.
+"""The names of columns and of their types in statements, chosen so that no cast changes a value.
 
-A cast to `varchar(3)` cuts a longer text without an error, an assignment refuses it. So nothing is cast to a type with
-a length: the statements cast to the type alone, and PostgreSQL checks the length when it writes the row.
+A cast to `varchar(3)` truncates a longer text without an error, while an assignment raises one. So statements cast to
+types without a length, and PostgreSQL checks the length when it writes the row.
 """
 
 import re
@@ -20,12 +20,12 @@ _CUT = {"BIT": "BIT VARYING", "BIT VARYING": "BIT VARYING"}  # `bit` alone is bi
 
 
 def type_of(column: sa.Column[Any]) -> str:
-    """Return the type to cast to: that of the column, without a length."""
+    """Return the type for casts: the column's type without a length."""
     return _name(column.type)
 
 
 def stored_type_of(column: sa.Column[Any]) -> str:
-    """Return the type that a value is read back in: numbers and times are rounded as the column rounds them."""
+    """Return the type in which a value is read back: numbers and times are rounded as in the column."""
     loose = is_padded(column) or is_text(column) or is_array(column)
     return type_of(column) if loose else column.type.compile(DIALECT)
 
@@ -41,14 +41,14 @@ def is_array(column: sa.Column[Any]) -> bool:
 
 
 def is_padded(column: sa.Column[Any]) -> bool:
-    """Whether a value may come back otherwise than it was given: padded with blanks, or as a domain has it."""
+    """Whether the database may return another value than it was given: padded with blanks, or changed by a domain."""
     kind = _undecorated(column.type)
     padded = column.type.compile(DIALECT).upper().startswith(("CHAR", "NCHAR", "BIT"))
     return padded or isinstance(kind, DOMAIN)
 
 
 def identifier(name: str) -> sql.Identifier:
-    """Quote a name for a statement that has parameters: psycopg reads a single % as one of them."""
+    """Quote a name for a statement with parameters, in which psycopg reads a single % as a placeholder."""
     return sql.Identifier(name.replace("%", "%%"))
 
 

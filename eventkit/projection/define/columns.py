@@ -1,7 +1,6 @@
-"""The values of a user's columns on their way to PostgreSQL and back, so that SQLAlchemy's types keep their meaning.
+"""Converts values of columns for PostgreSQL and back, as SQLAlchemy's types define.
 
-Thousands of values go at once, as one array a column; the values of a single row go by themselves. Used by the rows of
-table projections.
+Many rows are sent as one array per column, a single row as plain values. Used for the rows of table projections.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +17,10 @@ _FLOAT8, _NUMERIC = 701, 1700
 
 
 class Columns:
-    """Some columns of one table, in an order of their own."""
+    """Some columns of one table, in a fixed order."""
 
     def __init__(self, columns: Sequence[Column[Any]]) -> None:
-        """Ask SQLAlchemy what it does to the values of each."""
+        """Get SQLAlchemy's converters of each column."""
         self.columns = columns
         self._out = {column: _processor(column, "bind") for column in columns}
         self._in = [_processor(column, "result") for column in columns]
@@ -30,22 +29,22 @@ class Columns:
     def arrays(
         self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
     ) -> list[Any]:
-        """Return an array parameter for each of `columns`, which are some of these."""
+        """Return an array parameter for each of `columns`, a subset of these columns."""
         return [self._array(connection, column, given) for column, given in zip(columns, values, strict=True)]
 
     def values(
         self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
     ) -> list[Any]:
-        """Return the parameter of each of `columns` for a single row, whose value is the first."""
+        """Return a parameter for each of `columns` for a single row: the first of its values."""
         return [self._value(connection, column, given[0]) for column, given in zip(columns, values, strict=True)]
 
     def given(self, column: Column[Any], value: Any) -> Any:  # noqa: ANN401 a value of the user's column
-        """Return one value as the driver shall have it."""
+        """Return a value converted for the driver."""
         process = self._out[column]
         return value if value is None or process is None else process(value)
 
     def read(self, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
-        """Return rows of all these columns as the user's code shall see them."""
+        """Return rows of all these columns, converted for the service's code."""
         if not any(self._in):
             return rows
         return ([p(value) if p else value for p, value in zip(self._in, row, strict=True)] for row in rows)
@@ -55,23 +54,23 @@ class Columns:
     ) -> list[Any] | str:
         process = self._out[column]
         if process is not None:
-            values = [value if value is None and not _says_none(column) else process(value) for value in values]
+            values = [value if value is None and not _stores_none(column) else process(value) for value in values]
         types = set(map(type, values)) - {type(None)}
         if types and all(issubclass(kind, str) for kind in types):
             return text_array(values)
         if types == {int}:
             return plain_array(values)
-        if len(types) > 1:  # the driver takes arrays of one type
-            values = [value if value is None else _written(value) for value in values]
-        if column in self._arrays:  # unnest would take an array of arrays apart
+        if len(types) > 1:  # the driver accepts only arrays of one type
+            values = [value if value is None else _as_text(value) for value in values]
+        if column in self._arrays:  # unnest would flatten an array of arrays
             return [value if value is None else _literal(connection, value) for value in values]
         return values if isinstance(values, list) else list(values)
 
     def _value(self, connection: psycopg.Connection[Any], column: Column[Any], value: Any) -> Any:  # noqa: ANN401 see given
         process = self._out[column]
-        if process is not None and (value is not None or _says_none(column)):
+        if process is not None and (value is not None or _stores_none(column)):
             value = process(value)
-        if type(value) is int:  # as text: psycopg types numbers by size, and would prepare a statement for each
+        if type(value) is int:  # as text: psycopg chooses the type by size, and would prepare a statement for each type
             return str(value)
         if column in self._arrays and value is not None and not isinstance(value, str):
             return _literal(connection, value)
@@ -80,16 +79,16 @@ class Columns:
 
 def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:
     kind = column.type.dialect_impl(DIALECT)
-    oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # what the driver says of a column; only numbers are asked
+    oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # the column's type OID; only number types use it
     return kind.bind_processor(DIALECT) if way == "bind" else kind.result_processor(DIALECT, oid)
 
 
-def _says_none(column: Column[Any]) -> bool:
-    """Whether None is a value of its own: JSON's null, in a column that has no other."""
+def _stores_none(column: Column[Any]) -> bool:
+    """Whether None is stored as JSON's null, in a column that is NOT NULL."""
     return column.type.should_evaluate_none and not column.nullable
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 a value of the user's column
+def _as_text(value: Any) -> str:  # noqa: ANN401 a value of the user's column
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 

@@ -1,7 +1,7 @@
-"""A batch's fold into the rows of a table: take them, call the handlers in order, write what they made of them.
+"""Applies a batch to the rows of a table: locks and reads the rows, calls the handlers in order, writes the rows.
 
-A row that another process has created since it was not found is folded again, on what is there. Called by table
-projections.
+If another process inserts a row after it was found missing, the row's events are applied again, to that row. Called by
+table projections.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Call = Callable[[Any, Step], object]
 
 
 class RowFold:
-    """One batch, in the transaction that is open."""
+    """Applies one batch in the open transaction."""
 
     def __init__(self, rows: RowTable, connection: psycopg.Connection[Any], shadow: str | None, call: Call) -> None:
         self._rows = rows
@@ -26,17 +26,17 @@ class RowFold:
         self._call = call
 
     def fold(self, keyed: Sequence[tuple[Any, Step]]) -> None:
-        """Fold all steps, each into the row of its key."""
-        theirs = self._into(self._taken([key for key, _ in keyed]), keyed)
-        if theirs:  # created by another process: the folds from the defaults are void
-            self._into(self._there(list(theirs)), [(key, step) for key, step in keyed if key in theirs])
+        """Apply each step to the row of its key."""
+        conflicts = self._into(self._taken([key for key, _ in keyed]), keyed)
+        if conflicts:  # inserted by another process: apply the events again, to its rows
+            self._into(self._existing(list(conflicts)), [(key, step) for key, step in keyed if key in conflicts])
 
     def _into(self, taken: Taken, keyed: Sequence[tuple[Any, Step]]) -> set[Any]:
         rows, call = taken.rows, self._call
         for key, step in keyed:
             row = rows[key]
-            if row is None:  # deleted by an event before: start again from the defaults
-                row = rows[key] = self._again(key, taken)
+            if row is None:  # deleted by an earlier event: start from the defaults
+                row = rows[key] = self._recreated(key, taken)
             try:
                 result = call(row, step)
                 if result is not None and result is not DELETE:
@@ -48,15 +48,15 @@ class RowFold:
                 rows[key] = None
         return self._rows.write(self._connection, self._shadow, taken)
 
-    def _again(self, key: Any, taken: Taken) -> Any:  # noqa: ANN401 the user's
+    def _recreated(self, key: Any, taken: Taken) -> Any:  # noqa: ANN401 the user's
         if key in taken.new:
             return self._rows.fresh(self._shadow, key)
         self._rows.write(self._connection, self._shadow, Taken({key: None}, set()))
-        return self._there([key]).rows[key]
+        return self._existing([key]).rows[key]
 
     def _taken(self, keys: Sequence[Any]) -> Taken:
         return self._rows.take(self._connection, self._shadow, list(dict.fromkeys(keys)))
 
-    def _there(self, keys: Sequence[Any]) -> Taken:
+    def _existing(self, keys: Sequence[Any]) -> Taken:
         self._rows.lock(self._connection, self._shadow, keys)
         return Taken(self._rows.load(self._connection, self._shadow, keys), set())

@@ -1,7 +1,7 @@
-"""What a table must be for a projection to write its rows, checked where the projection is declared.
+"""Checks, at its declaration, that a projection can write the rows of its table.
 
-Refused is what SQLAlchemy would compute at each INSERT or UPDATE of its own: a projection's rows are written all at
-once, in statements that know constants, functions without arguments, and what the database itself fills in.
+Values that SQLAlchemy computes at each of its own INSERTs or UPDATEs are refused. A projection writes many rows in one
+statement, with constants, with results of functions without arguments, and with defaults of the database.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Columns = Mapping[str, sa.Column[Any]]
 
 
 def check_columns(source: RowSource, named: Columns, *, key: Sequence[str], values: Sequence[sa.Column[Any]]) -> None:
-    """Raise ProjectionError unless the key is unique and new rows have all they need."""
+    """Raise ProjectionError unless the key is unique and new rows have a value for each column."""
     table = source.table.fullname
     _check_key(source.table, named, key)
     for column in values:
@@ -54,7 +54,7 @@ def _check_generated(place: str, column: sa.Column[Any]) -> None:
     default: Any = column.default
     if column.onupdate is not None:
         raise ProjectionError(
-            f"{place} has onupdate=, which SQLAlchemy follows in statements of its own alone: set it in the handlers"
+            f"{place} has onupdate=, which SQLAlchemy applies only in its own statements: set it in the handlers"
         )
     if default is None:
         return
@@ -69,7 +69,7 @@ def _check_generated(place: str, column: sa.Column[Any]) -> None:
         )
     if default.is_callable and not _takes_nothing(default.arg):
         raise ProjectionError(
-            f"{place} has a default that asks for the statement's context, and a projection's statement has none: set "
+            f"{place} has a default that needs the statement's context, and a projection's statement has none: set "
             "the column in the handlers"
         )
 

@@ -1,7 +1,7 @@
-"""The class of a table projection's rows: an attribute a column, and what the user's mapped class has of its own.
+"""Makes the class of a table projection's rows, with an attribute for each column.
 
-Made once, when a projection is declared. A row of a mapped class is an instance of it, with its methods and properties,
-but not of the ORM: it has no state, no relationships, and no session. What such a row could not keep to is refused.
+It is made once, when a projection is declared. For a mapped class it is a subclass with its methods and properties, but
+outside of the ORM: a row has no state, no relationships and no session. Mapped classes that need those are refused.
 """
 
 import keyword
@@ -15,17 +15,17 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 
 from eventkit.errors import ProjectionError
 
-LOADED = "_loaded"  # of a row: its key as it was loaded
+LOADED = "_loaded"  # attribute with the row's key as loaded
 
 
 class RowSource(NamedTuple):
-    """What rows are made of: a table, and the mapped class that was given for it."""
+    """A table, and the mapper of its class if one was given."""
 
     table: sa.Table
     mapper: Mapper[Any] | None
 
     def name(self, column: sa.Column[Any]) -> str:
-        """Return the attribute that a column is in a row."""
+        """Return the name of a column's attribute in a row."""
         try:
             return column.key if self.mapper is None else self.mapper.get_property_by_column(column).key
         except UnmappedColumnError:  # the class leaves it out
@@ -33,7 +33,7 @@ class RowSource(NamedTuple):
 
 
 def source_of(given: Any) -> RowSource:  # noqa: ANN401 a table, or any class
-    """Take a table or a mapped class; ProjectionError says why another thing cannot have rows."""
+    """Return the source for a table or a mapped class; raise ProjectionError for anything else."""
     if isinstance(given, sa.Table):
         return RowSource(given, None)
     mapper = sa.inspect(given, raiseerr=False) if isinstance(given, type) else None
@@ -45,17 +45,17 @@ def source_of(given: Any) -> RowSource:  # noqa: ANN401 a table, or any class
             f"{given.__name__} is mapped to more than one table, or is one of several classes of one: a row is of one "
             "table and one class; give the table itself"
         )
-    kept = [what for what, there in _kept_by_the_orm(mapper) if there]
-    if kept:
+    features = [feature for feature, is_used in _orm_features(mapper) if is_used]
+    if features:
         raise ProjectionError(
-            f"{given.__name__} has {kept[0]}, which the ORM keeps when it flushes, and a projection's rows are written "
-            f"without it: give {given.__name__}.__table__, or a class without that"
+            f"{given.__name__} has {features[0]}, which the ORM handles when it flushes, but a projection's rows are "
+            f"written without it: give {given.__name__}.__table__, or a class without that"
         )
     return RowSource(table, mapper)
 
 
 def row_class(source: RowSource, columns: Sequence[sa.Column[Any]]) -> type:
-    """Make the class; it takes the values of the columns in their order, and the key."""
+    """Return a class whose constructor takes the values of the columns in order, and the key."""
     names = [_checked(source, column) for column in columns]
     plain = make_dataclass(f"{source.table.name}_row", [*names, LOADED], slots=True, eq=False)
     if source.mapper is None:
@@ -64,12 +64,12 @@ def row_class(source: RowSource, columns: Sequence[sa.Column[Any]]) -> type:
 
 
 def stray(row: Any) -> str | None:  # noqa: ANN401 a class made for the table
-    """Return an attribute that a handler has set and that is no column; a cached property keeps its own there."""
+    """Return an attribute that a handler has set and that is no column; cached properties are left out."""
     held = getattr(row, "__dict__", None)
     return next((name for name in held if not hasattr(type(row), name)), None) if held else None
 
 
-def _kept_by_the_orm(mapper: Mapper[Any]) -> list[tuple[str, bool]]:
+def _orm_features(mapper: Mapper[Any]) -> list[tuple[str, bool]]:
     return [
         ("a version counter (version_id_col)", mapper.version_id_col is not None),
         ("validators (@validates)", bool(mapper.validators)),
@@ -79,7 +79,7 @@ def _kept_by_the_orm(mapper: Mapper[Any]) -> list[tuple[str, bool]]:
 def _row_of(cls: type, plain: Any, names: Sequence[str]) -> type:  # noqa: ANN401 a dataclass
     body = {
         "__slots__": (*names, LOADED),
-        "__abstract__": True,  # declarative bases: this is no class to be mapped
+        "__abstract__": True,  # declarative bases must not map this class
         "__module__": cls.__module__,
         "__init__": plain.__init__,
         "__repr__": plain.__repr__,
@@ -89,7 +89,7 @@ def _row_of(cls: type, plain: Any, names: Sequence[str]) -> type:  # noqa: ANN40
     }
     try:
         made: type = type(cls)(f"{cls.__name__}_row", (cls,), body)
-        made.__init__ = plain.__init__  # type: ignore[misc]  # a base may have made one of its own
+        made.__init__ = plain.__init__  # type: ignore[misc]  # a base class may have replaced it
     except Exception as error:
         raise ProjectionError(
             f"no class of rows can be made of {cls.__name__} ({error}): give {cls.__name__}.__table__"
@@ -98,7 +98,7 @@ def _row_of(cls: type, plain: Any, names: Sequence[str]) -> type:  # noqa: ANN40
 
 
 class _NoState:
-    """Stands where the ORM keeps an instance's state."""
+    """Replaces the attribute in which the ORM keeps an instance's state; raises ProjectionError."""
 
     def __get__(self, row: object, cls: type) -> None:
         if row is None:

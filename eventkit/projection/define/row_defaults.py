@@ -1,8 +1,8 @@
-"""What a row of a table holds before any event, where that is known without the database creating it.
+"""The default values of a new row, if they are known without creating the row in the database.
 
-It is known where the key is text, a number or a UUID and every other column has a constant as Python default, or none
-and nothing in the database that would fill it: no default, no trigger. Then a new row is written once, with what its
-events made of it; otherwise it is created first and read back.
+They are known if the key is text, a number or a UUID, every other column has a constant Python default or none, and the
+database fills no column by a default or a trigger. Then a new row is inserted once, with its final values. Otherwise it
+is created first and read back.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ from psycopg import sql
 from eventkit.projection.define.column_types import is_padded, stored_type_of
 from eventkit.projection.define.columns import Columns
 
-# Exactly these: what is derived from them may compare otherwise (citext), or come back otherwise (char(n)).
+# Exactly these types: subclasses may compare differently (citext) or return other values (char(n)).
 _KEYS = {
     sa.String, sa.Text, sa.VARCHAR, sa.TEXT, sa.Unicode, sa.UnicodeText,
     sa.Integer, sa.BigInteger, sa.SmallInteger, sa.INTEGER, sa.BIGINT, sa.SMALLINT, sa.Uuid, sa.UUID,
@@ -35,17 +35,16 @@ select exists (select from pg_attribute
 
 
 class RowDefaults:
-    """The new rows of one table."""
+    """The default values of new rows of one table."""
 
     def __init__(self, columns: Columns, *, key: Sequence[sa.Column[Any]], values: Sequence[sa.Column[Any]]) -> None:
-        """Look at the columns alone."""
         self._columns = columns
         self._key = key
         self._values = values
         self._constant = all(_compares_plainly(column) for column in key) and all(map(_is_constant, values))
 
     def values(self, connection: psycopg.Connection[Any], table: sql.Composed) -> tuple[Any, ...] | None:
-        """Return what the columns beside the key hold at first, as the database gives it back; None: ask it."""
+        """Return the defaults of all columns but the key, as the database returns them; None if it computes them."""
         if not self._constant or self._filled(connection, table):
             return None
         types = sql.SQL(", ").join(sql.SQL("%s::{}").format(sql.SQL(stored_type_of(column))) for column in self._values)
@@ -56,7 +55,7 @@ class RowDefaults:
         return found if all(isinstance(value, _UNCHANGEABLE) for value in found) else None
 
     def fit(self, key_columns: Sequence[Sequence[Any]]) -> bool:
-        """Whether these keys come back from the database as they are."""
+        """Whether the database returns these keys unchanged."""
         return all(
             issubclass(kind, column.type.python_type) and kind is not bool
             for column, keys in zip(self._key, key_columns, strict=True)

@@ -1,7 +1,7 @@
-"""The statements of a table projection's rows, in order of key: for many rows one array a column, for one its values.
+"""The SQL statements for a table projection's rows: one array per column for many rows, plain values for one row.
 
-PostgreSQL plans a statement with `unnest(array)` anew each time, which takes longer than running it for one row. The
-table is the user's, so they are made of its columns; nothing here knows a table of ours.
+PostgreSQL plans a statement with `unnest(array)` at each execution, which takes longer than the execution for one row.
+The statements are built from the columns of the service's table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from eventkit.projection.define.column_types import identifier, is_array, is_tex
 _LOCK = """insert into {t} as t ({new}) select {names} from {given} order by {order}
 on conflict ({key}) do update set {first} = excluded.{first} where false"""
 _LOAD = "select k.{place}, {all} from {given} join {t} t on {match}"
-# In READ COMMITTED a row that had to be waited for is returned as the other transaction left it, or not at all.
+# In READ COMMITTED a row locked by another transaction is returned as that committed it, or not if it was deleted.
 _TAKE = _LOAD + " order by {order} for update of t"
 _DELETE = "delete from {t} t using {given} where {match}"
 _WRITE = "update {t} t set {changes} from {given} where {match}"
@@ -24,14 +24,14 @@ on conflict ({key}) do nothing returning {all}"""
 
 
 class RowSql(NamedTuple):
-    """The statements for one table, as the driver takes them."""
+    """The statements for one table, in the driver's form."""
 
-    lock: bytes  # create what is missing, and lock all
+    lock: bytes  # create missing rows, and lock all
     load: bytes
-    take: bytes  # lock and read what is there
+    take: bytes  # lock and read existing rows
     delete: bytes
     write: bytes
-    create: bytes  # returns the keys of those that were not there
+    create: bytes  # returns the keys of inserted rows
 
 
 def row_sql(
@@ -42,9 +42,9 @@ def row_sql(
     values: Sequence[Column[Any]],
     single: bool = False,
 ) -> RowSql:
-    """Build them, for a `single` row or for many.
+    """Build the statements, for a `single` row or for many.
 
-    Rows have a key and values; `preset` are the values that Python's defaults give to a new row.
+    `key` and `values` are the columns of a row; `preset` are the columns with a Python default.
     """
     match = _joined(" and ", (sql.SQL("t.{c} = k.{c}").format(c=_name(column)) for column in key))
     order = _joined(", ", (_ordered(column) for column in key))
@@ -97,7 +97,7 @@ def _given(columns: Sequence[Column[Any]], *, ordinality: bool = False) -> sql.C
 
 
 def _one_given(columns: Sequence[Column[Any]]) -> sql.Composed:
-    """Return `(select ...) k(...)` over one parameter a column, and a place."""
+    """Return `(select ...) k(...)` over one parameter a column, and the row's number."""
     values = [sql.SQL("%s::{}").format(sql.SQL(type_of(column))) for column in columns]
     names = [*map(_name, columns), _place(columns)]
     return sql.SQL("(select {}) k({})").format(_joined(", ", [*values, sql.SQL("1")]), _joined(", ", names))

@@ -1,14 +1,12 @@
-"""The rows of a table projection: locked in order of key, then read, written back in one statement.
+"""Locks and reads the rows of a table projection in key order, and writes them back.
 
-Several processes may fold into one row. So a row is locked before it is read: by the statement that reads it, which
-waits for another's lock and returns what that left, or not at all what it deleted. A row that is not there is folded
-from the defaults and written once, at the end; where another process created it meanwhile, that fold is void and the
-row's events are folded again, on the row.
+Several processes may change one row. So the statement that reads a row also locks it: it waits for another transaction
+and returns the row as committed, or no row after a delete. A missing row starts from the defaults and is inserted at
+the end. If another process has inserted it meanwhile, its events are applied again, to that row.
 
-Where the database has a part in new rows (`eventkit.projection.define.row_defaults`), they are created first, and all
-are locked, by an upsert whose WHERE is false; they are read by the next statement, whose snapshot sees what the
-previous holder committed. Creating what is missing and then `select ... for update` would lose an update where a
-handler deletes. The table is the user's; its columns' defaults make new rows.
+If the database computes defaults of new rows (`eventkit.projection.define.row_defaults`), an upsert whose WHERE is
+false first creates missing rows and locks all. The next statement reads them, with a snapshot that sees the previous
+lock holder's commit. Creating missing rows and then `select ... for update` would lose an update if a handler deletes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +29,7 @@ from eventkit.projection.define.row_sql import RowSql, row_sql
 
 
 class Delete(Enum):
-    """What a handler returns to delete its row."""
+    """The type of DELETE, which a handler returns to delete its row."""
 
     DELETE = "delete"
 
@@ -40,21 +38,21 @@ DELETE: Final = Delete.DELETE
 
 
 class OneRowError(ProjectionError):
-    """Keys that are several to Python are one to the database."""
+    """Keys that differ in Python are equal in the database."""
 
 
 class Taken(NamedTuple):
-    """The rows of some keys, all that are there locked; None: to be deleted."""
+    """The rows of some keys; existing ones are locked. None: delete the row."""
 
     rows: dict[Any, Any]
-    new: set[Any]  # the keys of those that are not there
+    new: set[Any]  # keys without a row in the table
 
 
 class RowTable:
-    """One table's rows."""
+    """The rows of one table."""
 
     def __init__(self, table: Any, key: Sequence[str]) -> None:  # noqa: ANN401 a Table, or a class mapped to one
-        """Check that the key is unique and that new rows have all they need."""
+        """Raise ProjectionError unless the key is unique and new rows have a value for each column."""
         self._source = source_of(table)
         self.table = self._source.table
         self.key = tuple(key)
@@ -71,13 +69,13 @@ class RowTable:
         self._attributes = [self._source.name(column) for column in self._values]
         self._key_of = attrgetter(*self.key)
         self._new_rows = RowDefaults(self._columns, key=self._of_key, values=self._values)
-        self._statements: dict[tuple[str | None, bool], RowSql] = {}  # by shadow, and whether it is a single row
-        self._new: dict[str | None, tuple[Any, ...] | None] = {}  # what new rows hold, once it was looked up
+        self._statements: dict[tuple[str | None, bool], RowSql] = {}  # by shadow, and by whether it is for a single row
+        self._new: dict[str | None, tuple[Any, ...] | None] = {}  # default values by shadow, once looked up
 
     def take(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> Taken:
-        """Lock and read the rows of these keys, by key as given; those that are not there hold the defaults.
+        """Lock and read the rows of these keys, by key as given; missing rows are made from the defaults.
 
-        Where the defaults are not known, those rows are created.
+        If the database computes the defaults, missing rows are created first.
         """
         if self._defaults(connection, shadow) is None or not self._new_rows.fit(self._key_columns(keys)):
             self.lock(connection, shadow, keys)
@@ -87,33 +85,33 @@ class RowTable:
         return Taken({**rows, **{key: self.fresh(shadow, key) for key in new}}, new)
 
     def fresh(self, shadow: str | None, key: Any) -> Any:  # noqa: ANN401 a class made for the table
-        """Return a new row of a key that `take` has found to be new."""
+        """Return a new row for a key that `take` has returned as new."""
         return self._row([*(key if len(self.key) > 1 else (key,)), *(self._new[shadow] or ())])
 
-    def forget(self) -> None:
-        """Forget what new rows hold: the table may have been altered."""
+    def clear_defaults(self) -> None:
+        """Clear the cached defaults of new rows: the table may have been altered."""
         self._new.clear()
 
     def lock(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> None:
-        """Create the rows that are missing, with their defaults, and lock all, in order of key."""
+        """Create missing rows with their defaults, and lock all rows in key order."""
         presets = [[_default(column) for _ in keys] for column in self._preset]
         columns = [*self._of_key, *self._preset]
         try:
             self._execute(connection, self._sql(shadow, len(keys)).lock, columns, [*self._key_columns(keys), *presets])
-        except CardinalityViolation as error:  # of one statement: it would create one row twice
+        except CardinalityViolation as error:  # two keys of the statement are one row
             raise self._one_row(connection, shadow, len(keys), len(keys) - 1) from error
 
     def load(self, connection: psycopg.Connection[Any], shadow: str | None, keys: Sequence[Any]) -> dict[Any, Any]:
-        """Read rows that this transaction has locked, by their keys as given."""
+        """Read rows that this transaction has locked; return them by their keys as given."""
         rows = self._read(connection, self._sql(shadow, len(keys)).load, keys)
         if len(rows) != len(keys):
             raise self._one_row(connection, shadow, len(keys), len(rows))
         return rows
 
     def write(self, connection: psycopg.Connection[Any], shadow: str | None, taken: Taken) -> set[Any]:
-        """Write changed and new rows, and delete those that are None.
+        """Write changed and new rows, and delete rows that are None.
 
-        Return the keys of new rows that another process has created meanwhile: they are not written.
+        Return the keys of new rows that another process has inserted meanwhile; they are not written.
         """
         gone = [key for key, row in taken.rows.items() if row is None and key not in taken.new]
         kept = {key: row for key, row in taken.rows.items() if row is not None}
@@ -192,7 +190,7 @@ class RowTable:
         return sql.SQL(".").join(quote(name) for name in place if name)
 
     def _sql(self, shadow: str | None, count: int) -> RowSql:
-        """Return the statements for so many rows of the table, or of its shadow."""
+        """Return the statements for one or many rows of the table, or of its shadow."""
         single = count == 1
         if (shadow, single) not in self._statements:
             name, parts = self._name(shadow, identifier), {"preset": self._preset, "values": self._values}

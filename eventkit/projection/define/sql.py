@@ -1,8 +1,8 @@
-"""SQL projections: functions over a SQLAlchemy Connection, for one event or for a run of events of one type.
+"""SQL projections: handlers with a SQLAlchemy Connection, for one event or for a run of events of one type.
 
-Their statements run in the batch's transaction, which commits them together with the checkpoints. Where several streams
-change one row, the statements must be right under READ COMMITTED: `set total = total + :x`, not a value that was read
-before without a lock.
+Their statements run in the batch's transaction, which commits them together with the checkpoints. If several streams
+change one row, statements must be correct under READ COMMITTED: `set total = total + :x`, not a value that was read
+earlier without a lock.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ from eventkit.storage.projections import TableName
 
 
 class SqlProjection(Projection):
-    """Statements for each event.
+    """A projection whose handlers run SQL statements.
 
     board = SqlProjection("board", flights, tables=[departures])
 
@@ -43,7 +43,7 @@ class SqlProjection(Projection):
     kind = "SQL projection"
     needs_sqlalchemy = True
 
-    def __init__(  # noqa: PLR0913 what all projections have, and tables
+    def __init__(  # noqa: PLR0913 the arguments of all projections, and tables
         self,
         name: str,
         catalog: Catalog,
@@ -55,11 +55,12 @@ class SqlProjection(Projection):
         timeout: float | None = None,
         concurrency: int = Projection.concurrency,
     ) -> None:
-        """Declare it; `tables` are all that its handlers write, named as they name them: a rebuild needs them.
+        """Declare a projection; `tables` are all tables that its handlers write, which a rebuild needs.
 
-        `retry` and `timeout`, the seconds that a handler may take between two statements (an `async def` altogether),
-        are those of the handlers that have none of their own. Where a handler is `async def`, `concurrency` is how many
-        transactions run at a time in one process, each on a connection and with streams of its own.
+        Name the tables as the handlers' statements do. `retry` and `timeout` are defaults for handlers without their
+        own. The timeout is in seconds: between two statements, or in all for an `async def`. If a handler is `async
+        def`, `concurrency` is the number of concurrent transactions in one process, each with its own connection and
+        streams.
         """
         super().__init__(name, catalog, version=version, categories=categories)
         self.declare(retry, timeout)
@@ -84,7 +85,7 @@ class SqlProjection(Projection):
         return register
 
     def on_batch(self, cls: type, *, retry: Retry | None = None, timeout: float | None = None) -> Callable[[F], F]:
-        """Register a handler for runs of events of a class: (connection, envelopes); each stream's come in order.
+        """Register a handler for runs of events of a class: (connection, envelopes), in order for each stream.
 
         An `async def` is called with SQLAlchemy's AsyncConnection.
         """
@@ -102,7 +103,7 @@ class SqlProjection(Projection):
         return register
 
     def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
-        """Call the handlers, a run of one type at a time; the session's search path leads their names to a shadow."""
+        """Call the handlers, a run of one type at a time; a rebuild's search path leads to its shadow tables."""
         del shadow
         for handler, run in groupby(steps, key=lambda step: step.handler):
             if handler.asynchronous:
@@ -128,7 +129,7 @@ def _each(function: Function, *, enveloped: bool) -> Function:
 
 
 def _await(workspace: OwnTransaction, handler: Handler, steps: Sequence[Step]) -> None:
-    """Call an `async def` handler for each event, or for the run of them."""
+    """Call an `async def` handler for each event, or once for the run."""
     calls: list[AsyncCall] = handler.function(workspace.async_connection, steps)  # type: ignore[assignment]
     for call, result in zip(calls, workspace.call_async(calls), strict=True):
         if result is not None:

@@ -1,7 +1,7 @@
-"""Table projections: each event changes one row, named by a key that follows from the event alone.
+"""Table projections: each event changes one row, whose key depends only on the event.
 
-The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back in one
-statement, new ones in another.
+The rows of a batch are locked and loaded together, changed in memory by the handlers, and written back: changed rows in
+one statement, new rows in another.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.projections import TableName, find_tables
 
-_WITH_ENVELOPE = 2  # parameters of a key
+_WITH_ENVELOPE = 2  # parameters of a key function
 
 
 class TableProjection(Projection):
-    """Rows of one table, each folded from the events of its key.
+    """A projection into one table, whose rows are computed from the events with their key.
 
         totals = TableProjection("customer_totals", shop, table=customer_totals, key="customer")
 
@@ -35,15 +35,15 @@ class TableProjection(Projection):
         def placed(row: CustomerTotals, event: OrderPlaced) -> None:
             row.orders += 1
 
-    A handler takes the row (loaded, or new with the table's defaults) and the event, and the envelope if it wants; it
-    returns DELETE to delete the row. A handler must depend on nothing else, and change nothing else. New rows cost the
-    least where every column has a constant as Python default (`default=0`).
+    A handler takes the row (loaded, or new with the table's defaults), the event and optionally the envelope. It
+    returns DELETE to delete the row. A handler must not depend on anything else, nor change anything else. New rows are
+    fastest if every column has a constant Python default (`default=0`).
     """
 
     kind = "table projection"
-    awaits = False  # `async def` handlers: a fold waits for nothing
+    awaits = False  # whether `async def` handlers are allowed
 
-    def __init__(  # noqa: PLR0913 what all projections have, and a table
+    def __init__(  # noqa: PLR0913 the arguments of all projections, and a table
         self,
         name: str,
         catalog: Catalog,
@@ -54,10 +54,11 @@ class TableProjection(Projection):
         categories: Sequence[str] = (),
         retry: Retry | None = None,
     ) -> None:
-        """Declare it; `retry` is the policy of the handlers that have none of their own.
+        """Declare a projection; `retry` is the policy of handlers without their own.
 
-        `table` is a Table, or a class that is mapped to one: rows have its methods and properties then. `key` is a
-        column, or several: the table's primary key or a unique constraint.
+        `table` is a Table, or a class mapped to one; rows then have its methods and properties. `key` is a column or
+        several, which must be the table's primary key or a unique constraint. Raise ProjectionError for a table whose
+        rows a projection cannot write.
         """
         super().__init__(name, catalog, version=version, categories=categories)
         self.declare(retry)
@@ -67,8 +68,8 @@ class TableProjection(Projection):
     def on(self, cls: type, *, key: Callable[..., Any] | None = None, retry: Retry | None = None) -> Callable[[F], F]:
         """Register the handler of an event class.
 
-        The key is the event's field of the key column's name, or what `key` makes of the event (and the envelope, if it
-        takes two).
+        `key` is a function of the event, or of event and envelope, that returns the row's key. By default the key is
+        the event's field with the name of the key column.
         """
         self.handlers.check_type(cls)
         policy = self.policy(cls, retry)
@@ -91,8 +92,8 @@ class TableProjection(Projection):
         return register
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Raise ProjectionError when the table does not exist; forget what was known of its new rows."""
-        self.rows.forget()
+        """Raise ProjectionError if the table does not exist; clear the cached defaults of its new rows."""
+        self.rows.clear_defaults()
         if not find_tables(connection, self.tables):
             table = self.rows.table.fullname
             raise ProjectionError(
@@ -101,7 +102,7 @@ class TableProjection(Projection):
             )
 
     def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
-        """Lock and load the rows, fold, and write."""
+        """Lock and load the rows, call the handlers, and write the rows."""
         if steps:
             self.fold(workspace.connection, shadow, steps, _call)
 
@@ -112,7 +113,7 @@ class TableProjection(Projection):
         steps: Sequence[Step],
         call: Call,
     ) -> None:
-        """Do that, calling handlers through `call`; where it is asked about a step twice, the second time counts."""
+        """Apply events with `call` as the handler; if it is called twice for a step, the second call counts."""
         RowFold(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
@@ -145,12 +146,12 @@ def _call(row: object, step: Step) -> object:
 
 
 def _fields(cls: type) -> set[str]:
-    known = ("__dataclass_fields__", "__struct_fields__", "model_fields")  # not annotations: those may not resolve yet
+    known = ("__dataclass_fields__", "__struct_fields__", "model_fields")  # not annotations, which may not resolve yet
     return {name for attribute in known for name in getattr(cls, attribute, ())}
 
 
 def _uniform(function: Function, *, enveloped: bool) -> Function:
-    """Return a function of row, event and envelope."""
+    """Return a handler that takes row, event and envelope."""
     return function if enveloped else lambda row, event, _: function(row, event)
 
 
