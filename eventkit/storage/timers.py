@@ -30,8 +30,7 @@ _RETRY_INTERVAL = 30.0  # seconds, for streams whose events were refused
 _EVENT_ERRORS = ("22", "23", "P0")  # SQLSTATE classes of one event: data, constraints, `raise` in a trigger
 _STREAM_ERRORS = (*_EVENT_ERRORS, "55P03", "40")  # of one stream: events and locks
 
-# An archived stream is closed: its deadlines wait until it is restored.
-_OPEN = "not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"
+
 # In order of stream and name, like every statement here that waits for rows. It waits for a row that is firing, and
 # then inserts a new deadline.
 _SET = """insert into {s}.timers as t
@@ -59,13 +58,15 @@ delete from {s}.timers t using d where t.stream = d.stream and t.name = d.name r
 # One statement, so a hanging process holds no lock. It does not wait: a deadline that is being cancelled, and one whose
 # stream is locked by an open transaction, fire the next time. Only a stream that an open transaction is creating makes
 # it wait, for `lock_timeout`. As in append, the stream is locked before a position is drawn.
-# It uses statement_timestamp, because with a volatile function PostgreSQL would not use the index on due_at.
+# It uses statement_timestamp, because with a volatile function PostgreSQL would not use the index on due_at. An
+# archived stream is closed: its deadlines wait until it is restored.
 _FIRE = """with l as materialized (
   select epoch from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
 ), due as materialized (
   select t.stream, t.name from {s}.timers t, l
    where t.due_at <= coalesce(%(as_of)s::timestamptz, statement_timestamp())
-     and t.stream <> all(%(busy)s::text[]) and (%(only)s::text is null or t.stream = %(only)s::text) and {open}
+     and t.stream <> all(%(busy)s::text[]) and (%(only)s::text is null or t.stream = %(only)s::text)
+     and not exists (select from {s}.streams c where c.stream = t.stream and c.closed)
    order by t.due_at, t.stream, t.name limit %(limit)s
    for update of t skip locked
 ), free as materialized (
@@ -97,9 +98,12 @@ _FIRE = """with l as materialized (
 select exists (select from l), (select count(*) from e),
        array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
 
-_NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers t where {open}"
+_NEXT = """select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers t
+            where not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"""
 _DUE = """select distinct stream from (
-  select stream from {s}.timers t where due_at <= coalesce(%s::timestamptz, statement_timestamp()) and {open}
+  select stream from {s}.timers t
+   where due_at <= coalesce(%s::timestamptz, statement_timestamp())
+     and not exists (select from {s}.streams c where c.stream = t.stream and c.closed)
    order by due_at limit %s) d order by stream"""
 _WAITING = """select event_id::text, source, stream, type, schema_version, data::text
                 from {s}.timers order by due_at, stream, name"""
@@ -135,9 +139,8 @@ class TimerSql:
 
     def __init__(self, schema: str) -> None:
         s = quoted(schema)
-        is_open = _OPEN.format(s=s)
         self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
-        self.fire, self.next, self.due = (text.format(s=s, open=is_open) for text in (_FIRE, _NEXT, _DUE))
+        self.fire, self.next, self.due = (text.format(s=s) for text in (_FIRE, _NEXT, _DUE))
 
 
 def set_steps(

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from eventkit.storage.db.sql_text import quoted
+
 EVENTS, GENERATIONS = ("events", "position"), ("projections", "generation")
 COLUMNS = (EVENTS, GENERATIONS, ("dead_letters", "id"), ("dead_letter_actions", "id"))
 
@@ -63,7 +65,7 @@ def _numbers(
     if not readable:
         return {}
     statements = [
-        _HIGHEST.format(s=f'"{schema}"', table=item.table, column=item.column, sequence=item.sequence)
+        _HIGHEST.format(s=quoted(schema), table=item.table, column=item.column, sequence=item.sequence)
         for item in readable
     ]
     rows = connection.execute(" union all ".join(statements).encode(), [item.table for item in readable])

@@ -12,6 +12,7 @@ import psycopg
 
 from eventkit.errors import NotPrimary, SchemaMismatch
 from eventkit.storage.db.identity_columns import GENERATIONS, identity_problems
+from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.tables import REVISIONS, VERSION_TABLE
 
 logger = logging.getLogger("eventkit.storage")
@@ -51,7 +52,7 @@ def _warn_once(sentence: str) -> None:
 
 def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
     """Check the server and the revision."""
-    row = connection.execute(_SERVER, {"events": f'"{schema}".events'}).fetchone()
+    row = connection.execute(_SERVER, {"events": f"{quoted(schema)}.events"}).fetchone()
     recovering, release, has_events, database = row or (True, 0, False, "")
     if recovering:
         raise NotPrimary(f"the server of {database!r} is a standby: eventkit needs the primary; correct the URL")
@@ -68,7 +69,7 @@ def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
 
 def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
     """Return the revisions in eventkit's version table; an empty list where there is no such table."""
-    there = connection.execute("select to_regclass(%s) is not null", [f'"{schema}".{VERSION_TABLE}']).fetchone()
+    there = connection.execute("select to_regclass(%s) is not null", [f"{quoted(schema)}.{VERSION_TABLE}"]).fetchone()
     if there != (True,):
         return []
     rows = connection.execute(f'select version_num from "{schema}".{VERSION_TABLE} order by 1').fetchall()

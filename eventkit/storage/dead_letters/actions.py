@@ -18,18 +18,18 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors
-from eventkit.storage.dead_letters.letters import COPIED, GAP, RECORD
-from eventkit.storage.dead_letters.query import LIVE, RELAY, Choice
+from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.dead_letters.letters import GAP
+from eventkit.storage.dead_letters.query import RELAY, Choice
 from eventkit.storage.events import part_of
 from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
 
 TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event
 
-_ASK = f"""with live as materialized ({LIVE} for share)
-insert into {{s}}.redrives (parked_by, stream, asked_by, reserved_for)
+_ASK = """with live as materialized (select generation::text from {s}.projections for share)
+insert into {s}.redrives (parked_by, stream, asked_by, reserved_for)
 select distinct parked_by, stream, %(actor)s,
-       case when split_part(parked_by, ':', 2) = any(%(named)s::text[]) then %(process)s end from {{s}}.dead_letters
+       case when split_part(parked_by, ':', 2) = any(%(named)s::text[]) then %(process)s end from {s}.dead_letters
  where id = any(%(ids)s) and version > 0 and split_part(parked_by, ':', 3) in (table live)
 on conflict (parked_by, stream) do update set reserved_for = excluded.reserved_for"""
 _RELEASE = "delete from {s}.redrives where reserved_for = %(process)s"
@@ -38,24 +38,31 @@ select %(parked_by)s, %(stream)s, %(actor)s
  where exists (select from {s}.dead_letters where parked_by = %(parked_by)s and stream = %(stream)s and version > 0)
 on conflict (parked_by, stream) do update set asked_by = excluded.asked_by
 returning true"""
-_SEND_AGAIN = f"""with gone as (
-  delete from {{s}}.dead_letters where parked_by = '{RELAY}'
-     and stream in (select stream from {{s}}.dead_letters where parked_by = '{RELAY}' and id = any(%(ids)s))
+_SEND_AGAIN = """with gone as (
+  delete from {s}.dead_letters where parked_by = 'relay'
+     and stream in (select stream from {s}.dead_letters where parked_by = 'relay' and id = any(%(ids)s))
   returning *)
-{RECORD} select %(actor)s, 'redrive', 'the relay sends it again', id, {COPIED} from gone"""
+insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
+       type, cause, error, detail, attempts, event, data, parked_at)
+select %(actor)s, 'redrive', 'the relay sends it again', id, parked_by, stream, version, position, event_id, type,
+       cause, error, detail, attempts, event, data, parked_at from gone"""
 
 # The relay reads this each second, and starts anew when it changes. Last in a transaction: all actions lock this row.
 _SEEN_BY_RELAY = "update {s}.installation set relay_redrives = relay_redrives + 1"
 
-_AMEND = """insert into {{s}}.amendments (position, event_id, type, schema_version, data, metadata)
-select e.position, e.id, {what}
-  from {{s}}.dead_letters d join {{s}}.events e on e.position = d.position
-  join {{s}}.outbox o on o.position = e.position -- what was sent is not amended
+# Only unsent events, which are in the outbox, are amended: by a tombstone, or by other data.
+_BURY = """insert into {s}.amendments (position, event_id, type, schema_version, data, metadata)
+select e.position, e.id, 'eventkit.tombstone', 1, jsonb_build_object('type', e.type), '{{}}'
+  from {s}.dead_letters d join {s}.events e on e.position = d.position join {s}.outbox o on o.position = e.position
  where d.id = any(%(ids)s)
 on conflict (position) do update set type = excluded.type, schema_version = excluded.schema_version,
    data = excluded.data, metadata = excluded.metadata, amended_at = excluded.amended_at"""
-_BURY = _AMEND.format(what=f"'{TOMBSTONE}', 1, jsonb_build_object('type', e.type), '{{{{}}}}'")
-_REPLACE = _AMEND.format(what="e.type, e.schema_version, %(data)s::jsonb, e.metadata")
+_REPLACE = """insert into {s}.amendments (position, event_id, type, schema_version, data, metadata)
+select e.position, e.id, e.type, e.schema_version, %(data)s::jsonb, e.metadata
+  from {s}.dead_letters d join {s}.events e on e.position = d.position join {s}.outbox o on o.position = e.position
+ where d.id = any(%(ids)s)
+on conflict (position) do update set type = excluded.type, schema_version = excluded.schema_version,
+   data = excluded.data, metadata = excluded.metadata, amended_at = excluded.amended_at"""
 
 _PLACED = "select from {s}.dead_letters where id = any(%(ids)s) and version > 0 limit 1"
 # In order, so two operators who discard the same letters wait for each other.
@@ -63,19 +70,23 @@ _LOCK = """select id, version, event_id, cause from {s}.dead_letters
  where id = any(%(ids)s) order by version, id for update"""
 _FIRST_OTHER = """select min(version) from {s}.dead_letters
  where parked_by = %(parked_by)s and stream = %(stream)s and version > %(above)s and id <> all(%(ids)s)"""
-_DISCARD = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
-{RECORD} select %(actor)s, 'discard', result, gone.id, gone.{COPIED.replace(", ", ", gone.")}
-  from gone join unnest(%(ids)s::bigint[], %(results)s::text[]) r(id, result) on r.id = gone.id
- order by gone.version, gone.id"""
+_DISCARD = """with gone as (delete from {s}.dead_letters where id = any(%(ids)s) returning *)
+insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
+       type, cause, error, detail, attempts, event, data, parked_at)
+select %(actor)s, 'discard', r.result, g.id, g.parked_by, g.stream, g.version, g.position, g.event_id, g.type,
+       g.cause, g.error, g.detail, g.attempts, g.event, g.data, g.parked_at
+  from gone g join unnest(%(ids)s::bigint[], %(results)s::text[]) r(id, result) on r.id = g.id
+ order by g.version, g.id"""
 
-_NOT_DATA = COPIED.replace(" data,", "")
-_EDIT = f"""with edited as (update {{s}}.dead_letters set data = new from (select convert_to(%(data)s, 'UTF8') as new) n
-                            where id = any(%(ids)s) and parked_by <> '{RELAY}')
-insert into {{s}}.dead_letter_actions (actor, action, result, data, new_data, letter, {_NOT_DATA})
+_EDIT = """with edited as (update {s}.dead_letters set data = new from (select convert_to(%(data)s, 'UTF8') as new) n
+                           where id = any(%(ids)s) and parked_by <> 'relay')
+insert into {s}.dead_letter_actions (actor, action, result, data, new_data, letter, parked_by, stream, version,
+       position, event_id, type, cause, error, detail, attempts, event, parked_at)
 select %(actor)s, 'edit', 'tried again', coalesce(d.data, convert_to(coalesce(a.data, e.data)::text, 'UTF8')),
-       convert_to(%(data)s, 'UTF8'), d.id, d.{_NOT_DATA.replace(", ", ", d.")}
-  from {{s}}.dead_letters d left join {{s}}.events e on e.position = d.position
-  left join {{s}}.amendments a on a.position = d.position where d.id = any(%(ids)s)"""
+       convert_to(%(data)s, 'UTF8'), d.id, d.parked_by, d.stream, d.version,
+       d.position, d.event_id, d.type, d.cause, d.error, d.detail, d.attempts, d.event, d.parked_at
+  from {s}.dead_letters d left join {s}.events e on e.position = d.position
+  left join {s}.amendments a on a.position = d.position where d.id = any(%(ids)s)"""
 
 
 class LockedLetter(msgspec.Struct, frozen=True):
@@ -100,7 +111,7 @@ class LetterActions:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
         self._connection = connection
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._name = schema
         self._actor = actor
 

@@ -17,35 +17,41 @@ logger = logging.getLogger("eventkit.storage")
 
 # Errors caused by a letter's values: the values, the constraints on them, and PostgreSQL's limits.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
-_UNIQUE = "(parked_by, stream, version, event_id)"
+
 _MAX_TRIES = 5  # another process may take the same numbers at the same time
 
 # A letter that failed again, or that waited and now fails itself, gets the new reason; others stay unchanged. In order,
 # so two processes that keep the same letters wait for each other.
-_KEEP = (
-    """
+_KEEP = """
 insert into {s}.dead_letters as d
-       ({id}parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data) {overriding}
-select {number}%(parked_by)s, *
+       (parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
+select %(parked_by)s, *
   from unnest(%(streams)s::text[], %(versions)s::int[], %(event_ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
               %(errors)s::text[], %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
        x(stream, version, event_id)
  order by stream collate "C", version, event_id
-on conflict """
-    + _UNIQUE
-    + """ do update
+on conflict (parked_by, stream, version, event_id) do update
    set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
        attempts = d.attempts + excluded.attempts
  where excluded.cause <> 'behind'
 returning xmax = 0
 """
-)
-_BY_IDENTITY = {"id": "", "overriding": "", "number": ""}
-_BY_NUMBER = {  # where the identity is behind the table
-    "id": "id, ",
-    "overriding": "overriding system value",
-    "number": "(select coalesce(max(id), 0) from {s}.dead_letters) + row_number() over (), ",
-}
+# The same with numbers above the table's, where the identity is behind the table.
+_KEEP_NUMBERED = """
+insert into {s}.dead_letters as d
+       (id, parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
+       overriding system value
+select (select coalesce(max(id), 0) from {s}.dead_letters) + row_number() over (), %(parked_by)s, *
+  from unnest(%(streams)s::text[], %(versions)s::int[], %(event_ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
+              %(errors)s::text[], %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
+       x(stream, version, event_id)
+ order by stream collate "C", version, event_id
+on conflict (parked_by, stream, version, event_id) do update
+   set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
+       attempts = d.attempts + excluded.attempts
+ where excluded.cause <> 'behind'
+returning xmax = 0
+"""
 
 
 class LetterRow(msgspec.Struct, frozen=True):
@@ -105,19 +111,16 @@ class _LetterWriter:
 
     def _written(self, rows: Sequence[LetterRow]) -> int:
         """Write rows with numbers of the identity or, where these exist, with numbers above the table's."""
-        numbers = _BY_IDENTITY
+        statement = _KEEP
         for _ in range(_MAX_TRIES):
             try:
-                return self._insert(rows, numbers)
+                return self._insert(rows, statement)
             except psycopg.errors.UniqueViolation as error:  # only of `id`: other conflicts are updates
-                taken, numbers = error, _BY_NUMBER
+                taken, statement = error, _KEEP_NUMBERED
                 logger.warning("the identity of dead_letters is behind its table: run `eventkit db verify`")
         raise taken
 
-    def _insert(self, rows: Sequence[LetterRow], numbers: dict[str, str]) -> int:
-        statement = _KEEP.format(
-            s=self._schema, **{name: text.format(s=self._schema) for name, text in numbers.items()}
-        )
+    def _insert(self, rows: Sequence[LetterRow], statement: str) -> int:
         params = {
             "parked_by": self._parked_by,
             "streams": [row.stream for row in rows],
@@ -133,7 +136,9 @@ class _LetterWriter:
         }
         self._connection.execute("savepoint letters")
         try:
-            kept: int = sum(new for (new,) in self._connection.execute(statement.encode(), params))
+            kept: int = sum(
+                new for (new,) in self._connection.execute(statement.format(s=self._schema).encode(), params)
+            )
         except REFUSALS:
             self._connection.execute("rollback to savepoint letters")
             raise

@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.message import Message
-from eventkit.storage.db import file_name, plain_text
+from eventkit.storage.db import file_name, plain_text, quoted
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
 MAX_BYTES = 8_000_000  # of the letters of one load; a single letter may exceed it
@@ -41,20 +41,23 @@ _HELD = """select distinct d.stream from {s}.dead_letters d
        or o.cause > 'behind' and o.cause < 'gap' or o.cause > 'gap'))
  order by d.stream limit %(limit)s"""
 
-COPIED = "parked_by, stream, version, position, event_id, type, cause, error, detail, attempts, event, data, parked_at"
-RECORD = f"insert into {{s}}.dead_letter_actions (actor, action, result, letter, {COPIED})"
 
 # The result of a requested redrive is recorded in its transaction.
-_REMOVE = f"""with gone as (delete from {{s}}.dead_letters where id = any(%(ids)s) returning *)
-{RECORD}
-select asked_by, 'redrive', case when version > %(above)s then 'applied' else 'had been applied' end, id,
-       gone.{COPIED.replace(", ", ", gone.")}
-  from gone join {{s}}.redrives r on r.parked_by = gone.parked_by and r.stream = gone.stream
- order by gone.version, gone.id"""
-_END = f"""with asked as (delete from {{s}}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
-                          returning asked_by)
-{RECORD}
-select asked_by, 'redrive', 'failed again', id, {COPIED} from {{s}}.dead_letters, asked
+_REMOVE = """with gone as (delete from {s}.dead_letters where id = any(%(ids)s) returning *)
+insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
+       type, cause, error, detail, attempts, event, data, parked_at)
+select r.asked_by, 'redrive', case when g.version > %(above)s then 'applied' else 'had been applied' end, g.id,
+       g.parked_by, g.stream, g.version, g.position, g.event_id, g.type, g.cause, g.error, g.detail, g.attempts,
+       g.event, g.data, g.parked_at
+  from gone g join {s}.redrives r on r.parked_by = g.parked_by and r.stream = g.stream
+ order by g.version, g.id"""
+_END = """with asked as (delete from {s}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
+                         returning asked_by)
+insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
+       type, cause, error, detail, attempts, event, data, parked_at)
+select asked_by, 'redrive', 'failed again', id, parked_by, stream, version, position, event_id, type, cause, error,
+       detail, attempts, event, data, parked_at
+  from {s}.dead_letters, asked
  where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
 _ASKED = """select stream from {s}.redrives where parked_by = %s and reserved_for is not distinct from %s
              order by asked_at, stream limit 1000"""
@@ -87,7 +90,7 @@ class DeadLetters:
     """The letters of one schema, for projectors."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
         """Keep letters of one stream; return the number of new ones."""

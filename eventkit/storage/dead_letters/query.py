@@ -13,13 +13,10 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 RELAY = "relay"
 
-LIVE = "select generation::text from {s}.projections"
-STALE = f"""d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in (
-         {LIVE} union all select generation::text from {{s}}.rebuilds)"""
 
 _WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
    and (%(event_ids)s::uuid[] is null or d.event_id = any(%(event_ids)s))
@@ -47,13 +44,17 @@ _COUNT = f"""select count(*) from (
 # A redrive retries all letters of a stream, from the first on.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
-   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in ({LIVE}))
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
+     select generation::text from {{s}}.projections))
  order by parked_by, stream, version, id limit {PAGE}"""
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
        d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
-       case when %(payload)s then d.detail end, ({STALE}), r.asked_by
+       case when %(payload)s then d.detail end,
+       d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in (
+         select generation::text from {{s}}.projections union all select generation::text from {{s}}.rebuilds),
+       r.asked_by
   from {{s}}.dead_letters d
   left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
   left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e
@@ -156,7 +157,7 @@ class LetterQuery:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def check(self, wanted: LetterFilter) -> None:
         """Raise DeadLetterError where `by` is neither the relay nor a projection, and has parked no stream before."""

@@ -9,29 +9,24 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.db import plain_array, quoted, text_array
 from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
 
-_OF = "(cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"
-_TOTAL = "select coalesce(sum(version), 0)::bigint from {s}.streams where " + _OF
+_TOTAL = """select coalesce(sum(version), 0)::bigint from {s}.streams
+ where (cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))"""
 # By the primary key; a part is chosen by a hash of the stream, so no two workers have the same stream.
-_PAGE = f"""select stream, version from {{s}}.streams
-            where {_OF} and stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
-            order by stream limit %(limit)s"""
+_PAGE = """select stream, version from {s}.streams
+ where (cardinality(%(categories)s::text[]) = 0 or split_part(stream, '-', 1) = any(%(categories)s::text[]))
+   and stream > %(after)s and (hashtextextended(stream, 0) & 2147483647) %% %(of)s = %(part)s
+ order by stream limit %(limit)s"""
 # A nested loop: one range of the unique index on (stream, version) for each span, in the order of the spans. The
 # running sum is counted in that order, and bounds the bytes before any large value is fetched.
-_EVENTS = (
-    "select position, '', "
-    + AS_TEXT
-    + """ from (
-  select e.*, {bytes} as bytes, sum({bytes}) over (rows unbounded preceding) as running
+_EVENTS = f"""select position, '', {AS_TEXT} from (
+  select e.*, {NEARLY_BYTES} as bytes, sum({NEARLY_BYTES}) over (rows unbounded preceding) as running
     from unnest(%s::text[], %s::int[], %s::int[]) with ordinality w(stream, low, high, nth)
-    cross join lateral (select * from {s}.events x
+    cross join lateral (select * from {{s}}.events x
        where x.stream = w.stream and x.version > w.low and x.version <= w.high order by x.version) e
-) e """
-    + AMENDED
-    + " where running - bytes < %s"
-)
+) e {AMENDED} where running - bytes < %s"""
 _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::float8
                from unnest(%s::text[], %s::int[]) w(stream, version)
                join {s}.events e on e.stream = w.stream and e.version = w.version"""
@@ -75,7 +70,7 @@ class StreamLog:
         self._categories = list(categories)
         self._connection = connection  # used by one thread
         self._cursor = connection.cursor(binary=True)
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def total(self) -> int:
         """Return the number of events of the streams."""
@@ -108,8 +103,7 @@ class StreamLog:
         """
         streams = text_array([item.stream for item in missing])
         bounds = [plain_array([item[end] for item in missing]) for end in (1, 2)]
-        statement = _EVENTS.format(s=self._schema, bytes=NEARLY_BYTES).encode()
-        return self._cursor.execute(statement, (streams, *bounds, max_bytes), prepare=True).fetchall()
+        return self._cursor.execute(self._sql(_EVENTS), (streams, *bounds, max_bytes), prepare=True).fetchall()
 
     def age(self, next_events: Sequence[tuple[str, int]]) -> float | None:
         """Return the age in seconds of the oldest of these events, given by stream and version."""

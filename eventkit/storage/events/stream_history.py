@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 from eventkit.storage.events.digests import Question, Stored, ask
 from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
 
@@ -22,19 +22,13 @@ T = TypeVar("T")
 
 MAX_BYTES = 8_000_000  # of the events of one read; a single event may exceed it
 # By the unique index on (stream, version). The running sum bounds the bytes before any large value is fetched.
-_READ = (
-    "select position, '', "
-    + AS_TEXT
-    + f""" from (
+_READ = f"""select position, '', {AS_TEXT} from (
   select *, sum(bytes) over (order by version rows unbounded preceding) as running from (
     select e.*, {NEARLY_BYTES} as bytes from {{s}}.events e
-     where stream = %s and version > %s and version < %s order by version limit %s) e) e """
-    + AMENDED
-    + f"""
+     where stream = %s and version > %s and version < %s order by version limit %s) e) e {AMENDED}
  where running - bytes < {MAX_BYTES}
  order by e.version -- a bare `version` would be the text above
 """
-)
 _PRUNED_TO = "select pruned_to from {s}.streams where stream = %s"
 
 
@@ -62,9 +56,9 @@ class OwnHistory:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
-        self._schema = f'"{schema}"'
-        self._statement = _READ.format(s=f'"{schema}"').encode()
-        self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
+        self._schema = quoted(schema)
+        self._statement = _READ.format(s=quoted(schema)).encode()
+        self._pruned_to = _PRUNED_TO.format(s=quoted(schema)).encode()
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         return [message(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
@@ -85,9 +79,9 @@ class RemoteHistory:
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], schema: str) -> None:
         self._connect = connect  # opens an autocommit connection to the store's primary
-        self._schema = f'"{schema}"'
-        self._statement = _READ.format(s=f'"{schema}"').encode()
-        self._pruned_to = _PRUNED_TO.format(s=f'"{schema}"').encode()
+        self._schema = quoted(schema)
+        self._statement = _READ.format(s=quoted(schema)).encode()
+        self._pruned_to = _PRUNED_TO.format(s=quoted(schema)).encode()
         self._connection: psycopg.Connection[Any] | None = None
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:

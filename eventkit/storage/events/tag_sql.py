@@ -53,30 +53,24 @@ CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}
 
 # The events of any item above the known position of its tags; and for each tag its version and its last event. All in
 # one snapshot. An item is read by its rarest tag.
-QUERY = (
-    """with item as materialized (
+QUERY = f"""with item as materialized (
   select i.tags, i.types, d.driver, coalesce((
       select h.position from unnest(%(known_tags)s::text[], %(known_positions)s::bigint[]) h(tag, position)
        where h.tag = d.driver), 0) as above
     from unnest(%(item_tags)s::text[], %(item_types)s::text[]) i(tags, types) cross join lateral (
-      select k.tag as driver from unnest(i.tags::text[]) k(tag) left join {s}.tags t on t.tag = k.tag
+      select k.tag as driver from unnest(i.tags::text[]) k(tag) left join {{s}}.tags t on t.tag = k.tag
        order by coalesce(t.version, 0), k.tag limit 1) d
 ), matching as materialized (
-  select distinct a.position from item i """
-    + _MATCHING
-    + """
+  select distinct a.position from item i {_MATCHING}
 )
-select """
-    + COLUMNS
-    + """ from matching m join {s}.events using (position)
+select {COLUMNS} from matching m join {{s}}.events using (position)
 union all
 select 0::bigint, k.tag, null::text, null::int, last.id::text, null::text, last.position::text, null::smallint, null,
        coalesce(t.version, 0)::text, null
-  from unnest(%(tags)s::text[]) k(tag) left join {s}.tags t on t.tag = k.tag left join lateral (
-    select x.position, e.id from {s}.event_tags x join {s}.events e using (position)
+  from unnest(%(tags)s::text[]) k(tag) left join {{s}}.tags t on t.tag = k.tag left join lateral (
+    select x.position, e.id from {{s}}.event_tags x join {{s}}.events e using (position)
      where x.tag = k.tag order by x.position desc limit 1) last on true
 order by 1"""
-)
 
 
 class TagSql(AppendSql):

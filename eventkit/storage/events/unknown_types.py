@@ -11,7 +11,7 @@ import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import UnknownEventType
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 _TYPES = """
 with recursive t(type) as (
@@ -60,4 +60,4 @@ def _is_read(
 
 
 def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=f'"{schema}"').encode()
+    return statement.format(s=quoted(schema)).encode()

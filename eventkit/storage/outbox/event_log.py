@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
 from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 
@@ -29,7 +29,7 @@ class EventLog:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection  # used by one thread
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         parts = {name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
         self._pages = Pages(connection, self._schema, parts)
 

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import Deposed, StorageError
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 logger = logging.getLogger("eventkit.lease")
 
@@ -46,7 +46,7 @@ class Lease:
         self.name = name
         self.epoch = 0
         self._connection = connection
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._owner = owner
         self._deadline = 0.0
         self._ended = threading.Event()

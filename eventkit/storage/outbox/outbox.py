@@ -15,7 +15,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
-from eventkit.storage.db import database_errors, plain_array, text_array
+from eventkit.storage.db import database_errors, plain_array, quoted, text_array
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 
@@ -56,7 +56,7 @@ SERVER = (
     "pg_is_in_recovery() || ' ' || pg_postmaster_start_time() || ' ' || pg_relation_filenode('{s}.events'::regclass)"
 )
 
-_HORIZON = "select coalesce(max(position), 0), (" + HOLDERS + "), " + SERVER + " from {s}.events"
+_HORIZON = f"select coalesce(max(position), 0), ({HOLDERS}), {SERVER} from {{s}}.events"
 
 EVENT = (
     "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, "
@@ -83,34 +83,25 @@ AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.d
 # sum bounds the bytes before any large value is fetched. Holders are read only where there are rows, or gaps that wait
 # for a holder to end: with thousands of other sessions' locks they cost more than the rest. Where there are rows, the
 # statement makes them durable (`eventkit.storage.outbox.barrier`).
-FETCH = (
-    """with found as (
-  (select {event} from {s}.events e {pending_of_event} where e.position > %(cursor)s
+FETCH = f"""with found as (
+  (select {{event}} from {{s}}.events e {{pending_of_event}} where e.position > %(cursor)s
     order by e.position limit %(above)s)
   union all
-  (select {event} from unnest(%(positions)s::bigint[]) g(position)
-     join {s}.events e using (position) {pending_of_event})
+  (select {{event}} from unnest(%(positions)s::bigint[]) g(position)
+     join {{s}}.events e using (position) {{pending_of_event}})
   union all
   (select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) s(low, high) cross join lateral (
-     select {event} from {span} order by o.position limit %(limit)s) r)
+     select {{event}} from {{span}} order by o.position limit %(limit)s) r)
 ), page as materialized (
   select * from (select *, sum(bytes) over (order by position rows unbounded preceding) as running
                    from found order by position limit %(limit)s) p
    where running - bytes < %(max_bytes)s
 )
-select 0::bigint, case when %(watch)s or exists (select from found) then ("""
-    + HOLDERS
-    + """) end, (select count(*)::text from found), null, null, null, null, null,
-       """
-    + SERVER
-    + """,
-       case when exists (select from page) then {barrier} end, null
+select 0::bigint, case when %(watch)s or exists (select from found) then ({HOLDERS}) end,
+       (select count(*)::text from found), null, null, null, null, null, {SERVER},
+       case when exists (select from page) then {{barrier}} end, null
 union all
-select position, topic, """
-    + AS_TEXT
-    + " from page e "
-    + AMENDED
-)
+select position, topic, {AS_TEXT} from page e {AMENDED}"""
 
 _OF_OUTBOX = {
     "event": EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
@@ -134,24 +125,23 @@ _PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_
  group by stream order by stream limit {_PARKED_IN_MEMORY + 1}"""
 _REDRIVES = "select relay_redrives from {s}.installation"
 
-_FENCE = "with fence as (select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share)"
-
-_SETTLE = (
-    _FENCE
-    + """, gone as (delete from {s}.outbox where position = any(%(positions)s::bigint[]) and exists (select from fence))
-select exists (select from fence)"""
+_SETTLE = """with fence as (
+  select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
+), gone as (
+  delete from {s}.outbox where position = any(%(positions)s::bigint[]) and exists (select from fence)
 )
+select exists (select from fence)"""
 
-_PARK = (
-    _FENCE
-    + """, parked as (
+_PARK = """with fence as (
+  select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
+), parked as (
   insert into {s}.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
   select 'relay', e.stream, e.version, e.position, e.id, e.type, 'refused', %(error)s, 1
     from {s}.events e where e.position = %(position)s and exists (select from fence)
   on conflict do nothing
-  returning stream, version, event_id, type)
-select exists (select from fence), p.* from (select) one left join parked p on true"""
+  returning stream, version, event_id, type
 )
+select exists (select from fence), p.* from (select) one left join parked p on true"""
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -181,7 +171,7 @@ class Outbox:
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, scope: Scope | None = None) -> None:
         scope = scope or Scope()
         self._connection = connection  # used by one thread
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._cursor = connection.cursor(binary=True)
         self._params = {
             "held": text_array(scope.held),
@@ -226,7 +216,7 @@ class Settlement:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, lease: str, epoch: int) -> None:
         self._connection = connection
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._fence = {"lease": lease, "epoch": epoch}
         self.settled = 0  # events
 

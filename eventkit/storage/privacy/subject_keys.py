@@ -15,11 +15,12 @@ from eventkit.domain.sealing import Cipher, SubjectKey
 from eventkit.errors import SubjectForgotten, SubjectKeyMissing
 from eventkit.storage.db import Statement, Steps, quoted, text_array
 
-_COLUMNS = "subject, key_id, key, master_key"
-_READ = f"select {_COLUMNS} from {{s}}.subject_keys where subject = any(%(subjects)s::text[])"
+_READ = "select subject, key_id, key, master_key from {s}.subject_keys where subject = any(%(subjects)s::text[])"
 # In order of subject, like every statement here that locks several rows: two of them cannot deadlock.
-_LOCK = _READ + " order by subject for share"
-_LOCK_FREE = _LOCK + " skip locked"
+_LOCK = """select subject, key_id, key, master_key from {s}.subject_keys
+ where subject = any(%(subjects)s::text[]) order by subject for share"""
+_LOCK_FREE = """select subject, key_id, key, master_key from {s}.subject_keys
+ where subject = any(%(subjects)s::text[]) order by subject for share skip locked"""
 _CREATE = """insert into {s}.subject_keys (subject, key_id, key, master_key)
 select subject, key_id, key, %(master_key)s
   from unnest(%(subjects)s::text[], %(key_ids)s::text[], %(keys)s::text[]) n(subject, key_id, key)
@@ -37,7 +38,7 @@ _READMIT = """update {s}.subject_keys
        forgotten_at = null, forgotten_by = null, reason = null
  where subject = %(subject)s::text and key is null
 returning subject"""
-_TO_ROTATE = f"""select {_COLUMNS} from {{s}}.subject_keys
+_TO_ROTATE = """select subject, key_id, key, master_key from {s}.subject_keys
  where master_key <> %(master_key)s and subject > %(after)s::text
  order by subject limit %(limit)s::int"""
 # Keys that open transactions have locked are left for the next run: the statement does not wait.

@@ -11,34 +11,29 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.db import plain_array, quoted, text_array
 
 Place = tuple[int, ...]
 Saved = tuple[str, int, str, Place]  # topic, shard, topic_id, place
 
 _KNOWN = "select topic, shard, topic_id, place from {s}.places where projection = %s and topic = any(%s)"
-_GIVEN = """with given as (
-  select * from unnest(%(topics)s::text[], %(shards)s::int[], %(ids)s::text[], %(places)s::text[]) g(topic, shard, i, p)
-)"""
-_BEGIN = (
-    _GIVEN
-    + """insert into {s}.places as k (projection, topic, shard, topic_id, place)
-select %(projection)s, topic, shard, i, p::bigint[] from given order by topic, shard
+_BEGIN = """insert into {s}.places as k (projection, topic, shard, topic_id, place)
+select %(projection)s, topic, shard, i, p::bigint[]
+  from unnest(%(topics)s::text[], %(shards)s::int[], %(ids)s::text[], %(places)s::text[]) g(topic, shard, i, p)
+ order by topic, shard
 on conflict (projection, topic, shard) do update set topic_id = excluded.topic_id, place = excluded.place
  where k.topic_id <> excluded.topic_id or k.place <> excluded.place"""
-)
 # A process that hangs in its transaction holds the rows of shards that are assigned to others by now: they do not wait
 # for it, and save with a later batch. A late process does not move a place back.
-_SAVE = (
-    _GIVEN
-    + """, free as (
+_SAVE = """with given as (
+  select * from unnest(%(topics)s::text[], %(shards)s::int[], %(ids)s::text[], %(places)s::text[]) g(topic, shard, i, p)
+), free as (
   select k.topic, k.shard, g.i, g.p::bigint[] as p from {s}.places k join given g using (topic, shard)
    where k.projection = %(projection)s order by k.topic, k.shard for update of k skip locked
 )
 update {s}.places k set place = case when k.topic_id = f.i then greatest(k.place, f.p) else f.p end, topic_id = f.i
   from free f where k.projection = %(projection)s and k.topic = f.topic and k.shard = f.shard
 returning k.topic, k.shard"""
-)
 _DELETE = "delete from {s}.places where projection = %s"
 
 
@@ -46,7 +41,7 @@ class BrokerPlaces:
     """The places of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def known(
         self, connection: psycopg.Connection[Any], projection: str, topics: Sequence[str]

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.db import plain_array, quoted, text_array
 from eventkit.storage.events import PRIME, added
 
 # Locks each checkpoint that it changes, in order of stream; one index look-up a stream. The WHERE compares with the
@@ -38,17 +38,18 @@ _FREE = """select stream from {s}.checkpoints where generation = %s and stream =
             order by stream collate "C" for no key update skip locked"""
 _THERE = "select stream from {s}.checkpoints where generation = %s and stream = any(%s)"
 _REMOVE = "delete from {s}.checkpoints where generation = %s and stream = any(%s)"
-_COLUMNS = "stream, version, event_id, parked, digest"
-_READ = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = any(%s)"
+_READ = """select stream, version, event_id, parked, digest from {s}.checkpoints
+            where generation = %s and stream = any(%s)"""
 _CREATE = """insert into {s}.checkpoints (generation, stream, version, digest) values (%s, %s, 0, 0)
              on conflict do nothing"""
-_LOCK = f"select {_COLUMNS} from {{s}}.checkpoints where generation = %s and stream = %s for update"
+_LOCK = """select stream, version, event_id, parked, digest from {s}.checkpoints
+            where generation = %s and stream = %s for update"""
 _MOVE = """update {s}.checkpoints
               set version = %(version)s, event_id = %(event_id)s, digest = %(digest)s, parked = %(parked)s
             where generation = %(generation)s and stream = %(stream)s"""
-_PAGE = f"""select {_COLUMNS} from {{s}}.checkpoints
+_PAGE = """select stream, version, event_id, parked, digest from {s}.checkpoints
              where generation = %s and stream > %s order by stream limit %s"""
-_BETWEEN = f"""select {_COLUMNS} from {{s}}.checkpoints
+_BETWEEN = """select stream, version, event_id, parked, digest from {s}.checkpoints
                where generation = %s and stream > %s and stream <= %s order by stream"""
 _LAGGING = """
 select l.stream, coalesce(n.version, 0), l.version, coalesce(n.parked, false)
@@ -109,7 +110,7 @@ class Checkpoints:
     """The checkpoints of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
         """Advance each stream that is exactly below its span and not parked, in one statement; return these streams."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 _FOLLOW = """insert into {s}.groups as g (name, broker, projection, topics)
              values (%(name)s, %(broker)s, %(projection)s, %(topics)s)
@@ -37,7 +37,7 @@ class ConsumerGroups:
     """The consumer groups of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def follow(
         self, connection: psycopg.Connection[Any], name: str, *, broker: str, projection: str, topics: Sequence[str]

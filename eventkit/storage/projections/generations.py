@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg
 
+from eventkit.storage.db import quoted
+
 # A loose scan over the primary key: one step a generation, however many streams each has.
 _DEAD = """
 with recursive g(n) as (
@@ -88,4 +90,4 @@ def parked_by(name: str, generation: int) -> str:
 
 
 def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=f'"{schema}"').encode()
+    return statement.format(s=quoted(schema)).encode()

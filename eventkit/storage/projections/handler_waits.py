@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 ALIVE = 60.0  # seconds until a row expires
 
@@ -89,7 +89,7 @@ class HandlerWaits:
     """The waiting handlers of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
 
     def write(
         self, connection: psycopg.Connection[Any], projection: str, process: str, waiting: Sequence[WaitingHandler]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import database_errors, file_name, plain_array, text_array
+from eventkit.storage.db import database_errors, file_name, plain_array, quoted, text_array
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
@@ -33,12 +33,16 @@ _CREATE = "insert into {s}.inbox (handler, message) values (%s, %s) on conflict 
 _LOCK = """select message, (event_id is not null)::int, event_id, parked
              from {s}.inbox where handler = %s and message = %s for update"""
 _MOVE = "update {s}.inbox set event_id = %s, parked = %s where handler = %s and message = %s"
-_OLD = """from {s}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
-           and (%(handler)s::text is null or handler = %(handler)s::text)"""
+
 _OLDEST = "select clock_timestamp() - received_at from {s}.inbox order by received_at limit 1"
-_SOME = f"select count(*) from (select {{old}} limit {MOST_COUNTED}) counted"
+_COUNT_OLD = f"""select count(*) from (
+  select from {{s}}.inbox where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
+     and (%(handler)s::text is null or handler = %(handler)s::text) limit {MOST_COUNTED}) counted"""
 _PRUNE = """delete from {s}.inbox where (handler, message) in (
-  select handler, message {old} order by received_at limit %(limit)s for update skip locked)"""
+  select handler, message from {s}.inbox
+   where received_at < clock_timestamp() - %(age)s and event_id is not null and not parked
+     and (%(handler)s::text is null or handler = %(handler)s::text)
+   order by received_at limit %(limit)s for update skip locked)"""
 # The transaction that stores a reply has inserted its row before, and the conflict finds it by its key. An update that
 # joins the array would read the whole inbox, by a plan that was made while the inbox was empty.
 _KEEP = """insert into {s}.inbox (handler, message, reply)
@@ -122,7 +126,7 @@ class Inbox(Checkpoints):
 def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str, replies: Mapping[str, str]) -> None:
     """Store replies, as JSON by message, in the transaction that has inserted the messages."""
     params = {"handler": handler, "messages": text_array(replies), "replies": text_array(replies.values())}
-    connection.execute(_KEEP.format(s=f'"{schema}"').encode(), params)
+    connection.execute(_KEEP.format(s=quoted(schema)).encode(), params)
 
 
 def find_replies(
@@ -131,7 +135,7 @@ def find_replies(
     """Return the stored replies to requests that were handled or parked; other requests are left out."""
     with database_errors():
         params = {"handler": handler, "messages": text_array(messages)}
-        rows = connection.execute(_REPLIES.format(s=f'"{schema}"').encode(), params)
+        rows = connection.execute(_REPLIES.format(s=quoted(schema)).encode(), params)
         return {message: StoredReply(*rest) for message, *rest in rows}
 
 
@@ -140,8 +144,7 @@ def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timede
 
     Parked messages stay. A message that a broker delivers again after that is handled again.
     """
-    old = _OLD.format(s=f'"{schema}"')
-    statement = _PRUNE.format(s=f'"{schema}"', old=old).encode()
+    statement = _PRUNE.format(s=quoted(schema)).encode()
     pruned, page = 0, _PAGE
     with database_errors():
         while page == _PAGE:
@@ -153,7 +156,7 @@ def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timede
 def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None:
     """Return the age of the oldest message in the inbox; None where there is none."""
     with database_errors():
-        row = connection.execute(_OLDEST.format(s=f'"{schema}"').encode()).fetchone()
+        row = connection.execute(_OLDEST.format(s=quoted(schema)).encode()).fetchone()
     return row[0] if row else None
 
 
@@ -162,6 +165,6 @@ def count_old_messages(
 ) -> int:
     """Return the number of messages that `prune_inbox` would delete, counting 10,000 at most."""
     with database_errors():
-        statement = _SOME.format(old=_OLD).format(s=f'"{schema}"').encode()
+        statement = _COUNT_OLD.format(s=quoted(schema)).encode()
         row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()
     return int(row[0]) if row else 0

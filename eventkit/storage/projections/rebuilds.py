@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import RebuildRefused
+from eventkit.storage.db import quoted
 from eventkit.storage.projections.registry import Live
 
 _MAX_PREFIX = 40  # characters of eventkit's schema in the name of a shadow schema
@@ -23,21 +24,19 @@ _HOLDER = """select a.pid, a.application_name, coalesce(a.client_addr::text, 'th
               where l.locktype = 'advisory' and l.granted
                 and l.classid::int8 = %s and l.objid::int8 = %s::int8 & 4294967295
                 and l.database = (select oid from pg_database where datname = current_database())"""
-_COLUMNS = "generation, declared_version, shadow, definition, categories, total"
+
 _DRAW = "select nextval(pg_get_serial_sequence(%s, 'generation'))"
 _USED = """select exists (select from {s}.projections where generation = %(number)s)
                or exists (select from {s}.rebuilds where generation = %(number)s)
                or exists (select from {s}.checkpoints where generation = %(number)s)"""
-_BEGIN = (
-    "insert into {s}.rebuilds (name, "
-    + _COLUMNS
-    + """)
-  values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(categories)s, %(total)s)"""
-)
-_FIND = "select " + _COLUMNS + " from {s}.rebuilds where name = %s"
+_BEGIN = """insert into {s}.rebuilds (name, generation, declared_version, shadow, definition, categories, total)
+values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(categories)s, %(total)s)"""
+_FIND = """select generation, declared_version, shadow, definition, categories, total
+             from {s}.rebuilds where name = %s"""
 _FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
 _HOLD = "select 1 from {s}.rebuilds where name = %s and generation = %s for update"
-_END = "delete from {s}.rebuilds where name = %s returning " + _COLUMNS
+_END = """delete from {s}.rebuilds where name = %s
+          returning generation, declared_version, shadow, definition, categories, total"""
 _PROGRESS = "update {s}.rebuilds set done = %s, total = %s where name = %s and generation = %s"
 
 
@@ -67,7 +66,7 @@ class Rebuilds:
     """The rebuilds of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._name = schema
 
     def lock(self, connection: psycopg.Connection[Any], name: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import NameTaken, SchemaMismatch
+from eventkit.storage.db import quoted
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 
@@ -151,4 +152,4 @@ def _one(connection: psycopg.Connection[Any], statement: bytes, params: Any) -> 
 
 
 def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=f'"{schema}"').encode()
+    return statement.format(s=quoted(schema)).encode()

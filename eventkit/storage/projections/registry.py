@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db import projection_gate
+from eventkit.storage.db import projection_gate, quoted
 
 # The advisory lock is taken before the row is locked; the columns are those of the row as it is locked.
-_FENCE = """select generation, declared_version, position, {gate}(%(gate)s, %(key)s), pg_relation_filenode(tableoid)
-              from {s}.projections where name = %(name)s for {lock}"""
-_SHARED = {"lock": "key share", "gate": "pg_advisory_xact_lock_shared"}
+_FENCE = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s),
+                   pg_relation_filenode(tableoid)
+              from {s}.projections where name = %(name)s for key share"""
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
@@ -73,14 +73,14 @@ class ProjectionRegistry:
     """The projections of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = f'"{schema}"'
+        self._schema = quoted(schema)
         self._name = schema
 
     def fence(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
         """Lock the row until the transaction ends, shared with other batches; None where it does not exist."""
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
-        row = connection.execute(self._sql(_FENCE, **_SHARED), params).fetchone()
+        row = connection.execute(self._sql(_FENCE), params).fetchone()
         return Live(row[0], row[1], row[2], table=row[4]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
@@ -124,8 +124,8 @@ class ProjectionRegistry:
         """Delete the row; this transaction has called `take`."""
         connection.execute(self._sql(_DELETE), (name,))
 
-    def _sql(self, statement: str, **words: str) -> bytes:
-        return statement.format(s=self._schema, **words).encode()
+    def _sql(self, statement: str) -> bytes:
+        return statement.format(s=self._schema).encode()
 
 
 def _registered(*columns: Any) -> Registered:  # noqa: ANN401 a row

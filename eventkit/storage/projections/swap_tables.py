@@ -53,18 +53,23 @@ select 'its partitions or children' from pg_class c where c.oid = %(oid)s
 order by 1
 """
 
-_UNOWN = """select format('alter sequence %%s owned by none', s.oid::regclass) from ({owned}) s"""
-_OWNED = """select s.oid, a.attname from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
-              join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
-             where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
-               and d.refobjid = %(oid)s and d.deptype = 'a'"""
+_UNOWN = """
+select format('alter sequence %%s owned by none', s.oid::regclass)
+  from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
+ where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+   and d.refobjid = %(oid)s and d.refobjsubid > 0 and d.deptype = 'a'
+"""
 
 # Read from the live table before it is dropped, then run on the new one in this order.
 _AFTER = """
 select 1, format('alter table %%s owner to %%I', %(to)s::text, pg_get_userbyid(relowner))
   from pg_class where oid = %(oid)s and pg_get_userbyid(relowner) <> current_user
 union all
-select 2, format('alter sequence %%s owned by %%s.%%I', s.oid::regclass, %(to)s::text, s.attname) from ({owned}) s
+select 2, format('alter sequence %%s owned by %%s.%%I', s.oid::regclass, %(to)s::text, a.attname)
+  from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
+  join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+ where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+   and d.refobjid = %(oid)s and d.deptype = 'a'
 union all
 select 3, format('revoke all on %%s from %%s', %(to)s::text, coalesce(quote_ident(r.rolname), 'public'))
   from pg_class c, aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
@@ -156,8 +161,8 @@ def swap_names(connection: psycopg.Connection[Any], shadow: str, tables: Sequenc
     for table in tables:
         new = shadow_of(connection, shadow, table)
         params = {"oid": table.oid, "to": table.place, "shadow": new, "schema": table.schema}
-        after += connection.execute(_AFTER.format(owned=_OWNED).encode(), params).fetchall()
-        for (statement,) in connection.execute(_UNOWN.format(owned=_OWNED).encode(), params).fetchall():
+        after += connection.execute(_AFTER.encode(), params).fetchall()
+        for (statement,) in connection.execute(_UNOWN.encode(), params).fetchall():
             connection.execute(statement.encode())
     drop_tables(connection, tables)
     for table in tables:

@@ -14,47 +14,53 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.errors import ArchiveError
-from eventkit.storage.db import database_errors, plain_array, text_array
+from eventkit.storage.db import database_errors, plain_array, quoted, text_array
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.retention.maintenance_role import check_maintenance
-from eventkit.storage.retention.prune import FORGET_DECISIONS, READS, RECORD, take_away
+from eventkit.storage.retention.prune import FORGET_DECISIONS, RECORD, take_away
 
 _LOCK = """select stream, version, closed from {s}.streams where stream = any(%s) order by stream for no key update"""
 _UNSENT = """select e.stream, count(*) from {s}.events e join {s}.outbox o on o.position = e.position
               where e.stream = any(%s) group by 1 order by 1"""
-_UNAPPLIED = f"""select s.stream, p.name from {{s}}.streams s
-  cross join (select name, generation, categories from {{s}}.projections
-              union all select name, generation, categories from {{s}}.rebuilds) p
- where {READS.format(generation="p", stream="s")}
+_UNAPPLIED = """select s.stream, p.name from {s}.streams s
+  cross join (select name, generation, categories from {s}.projections
+              union all select name, generation, categories from {s}.rebuilds) p
+ where (cardinality(p.categories) = 0 or split_part(s.stream, '-', 1) = any(p.categories))
    and s.stream = any(%s) and p.name <> all(%s) and s.version > s.pruned_to and not exists (
-   select from {{s}}.checkpoints c
+   select from {s}.checkpoints c
     where c.generation = p.generation and c.stream = s.stream and c.version >= s.version) order by 1, 2"""
-# An event's row, and its tags beside it where it has any.
-_TAGS = "select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position"
-_EVENTS = f"""select position, split_part(stream, '-', 1), source,
+# An event's row, with its tags where it has any.
+_EVENTS = """select position, split_part(stream, '-', 1), source,
        case when tags is null then row_to_json(e)::text
-            else left(row_to_json(e)::text, -1) || ', "tags": ' || tags || '}}}}' end
-  from {{s}}.events e, lateral (select ({_TAGS})::text as tags) t where stream = any(%s) order by stream, version"""
-_DIGESTS = f"""(select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
-          where e.stream = any(%s) group by e.stream)"""
+            else left(row_to_json(e)::text, -1) || ', "tags": ' || tags || '}}' end
+  from {s}.events e, lateral (
+    select (select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position)::text as tags) t
+ where stream = any(%s) order by stream, version"""
 _CLOSE = "update {s}.streams set pruned_to = version, closed = true where stream = any(%s)"
 # The digest of the pruned events gains the archived events before they are deleted, and loses them after a restore.
 _ADD = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + x.digest, {PRIME})
-  from {_DIGESTS} x where t.stream = x.stream"""
+  from (select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
+         where e.stream = any(%s) group by e.stream) x where t.stream = x.stream"""
 _SUBTRACT = f"""update {{s}}.streams t set pruned_digest = mod(t.pruned_digest + {PRIME} - x.digest, {PRIME})
-  from {_DIGESTS} x where t.stream = x.stream"""
+  from (select e.stream, {SUM} as digest from {{s}}.events e cross join lateral (select {HEX} as h) x
+         where e.stream = any(%s) group by e.stream) x where t.stream = x.stream"""
 _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
   from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
-_RECORDS = "from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r"
+
 # As text, because 1.0 and 1.00 are equal to a comparison, but not the same event.
-_SAME = f"""select count(*) {_RECORDS} join {{s}}.events e using (position)
- where e::text = r::text and l -> 'tags' is not distinct from ({_TAGS})"""
-_PUT_BACK = f"insert into {{s}}.events overriding system value select r.* {_RECORDS} order by r.position"
-_TAG_AGAIN = f"""insert into {{s}}.event_tags (tag, position)
-select t.tag, r.position {_RECORDS} cross join jsonb_array_elements_text(coalesce(l -> 'tags', '[]')) t(tag)"""
-_SPANS = f"select r.stream, min(r.version), max(r.version) {_RECORDS} group by 1 order by 1"
+_SAME = """select count(*) from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r
+  join {s}.events e using (position)
+ where e::text = r::text and l -> 'tags' is not distinct from (
+   select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position)"""
+_PUT_BACK = """insert into {s}.events overriding system value
+select r.* from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r order by r.position"""
+_TAG_AGAIN = """insert into {s}.event_tags (tag, position)
+select t.tag, r.position from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r
+ cross join jsonb_array_elements_text(coalesce(l -> 'tags', '[]')) t(tag)"""
+_SPANS = """select r.stream, min(r.version), max(r.version)
+  from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r group by 1 order by 1"""
 _KNOWN = "select exists (select from {s}.prunings where archive_digest = %s)"
 _FETCH_SIZE = 50  # events, each up to a megabyte
 
@@ -170,4 +176,4 @@ class Archive:
         return self._connection.execute(self._sql(statement), params)
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=f'"{self._schema}"').encode()
+        return statement.format(s=quoted(self._schema)).encode()

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import MaintenanceDenied
+from eventkit.storage.db import quoted
 from eventkit.storage.tables import MAINTENANCE_ROLE
 
 _RIGHTS = f"""
@@ -25,7 +26,7 @@ select '"' || replace(current_user, '"', '""') || '"',
 
 def check_maintenance(connection: psycopg.Connection[Any], schema: str) -> None:
     """Raise MaintenanceDenied, with the SQL that an administrator has to run, where this session may not delete."""
-    events = f'"{schema}".events'
+    events = f"{quoted(schema)}.events"
     row = connection.execute(_RIGHTS.encode(), {"schema": schema, "events": events}).fetchone()
     user, exists, member, usage, rights = row or ("", False, False, False, False)
     missing = {

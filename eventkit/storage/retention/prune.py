@@ -17,21 +17,19 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.db import database_errors, plain_array
+from eventkit.storage.db import database_errors, plain_array, quoted
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
 
 BATCH = 1_000  # events
 
-# A generation with declared categories reads only these.
-READS = """(cardinality({generation}.categories) = 0
-            or split_part({stream}.stream, '-', 1) = any({generation}.categories))"""
 # In order of position, which is nearly the order of time; `prunable` is true for a prefix of each stream. A stream
-# whose row another transaction has locked is left out. The generation of a rebuild counts as a projection.
+# whose row another transaction has locked is left out. The generation of a rebuild counts as a projection. A generation
+# with declared categories reads only these.
 _JUDGED = """
 with page as materialized (
   select position, stream, version, source, recorded_at < %(before)s as old from {s}.events
-   where position > %(after)s {page}
+   where position > %(after)s order by position limit %(limit)s
 ), locked as materialized (
   select stream, pruned_to from {s}.streams
    where stream in (select stream from page where old) and not closed
@@ -42,36 +40,40 @@ with page as materialized (
   union all select name, generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
 ), judged as (
   select p.*, l.pruned_to, not exists (select from {s}.outbox o where o.position = p.position) as sent,
-         not exists (select from live g where {reads} and not exists (
-           select from {s}.checkpoints c
-            where c.generation = g.generation and c.stream = p.stream and c.version >= p.version)) as applied
+         not exists (
+           select from live g
+            where (cardinality(g.categories) = 0 or split_part(p.stream, '-', 1) = any(g.categories))
+              and not exists (
+                select from {s}.checkpoints c
+                 where c.generation = g.generation and c.stream = p.stream and c.version >= p.version)) as applied
     from page p join locked l using (stream)
 ), prefix as (
   select *, bool_and(old and sent and applied) over w and version = pruned_to + row_number() over w as prunable
     from judged window w as (partition by stream order by version)
 )
 """
-_JUDGED = _JUDGED.replace("{reads}", READS.format(generation="g", stream="p"))
+_LOCK = "for no key update skip locked"
 _PAGE = (
-    _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "for no key update skip locked")
+    _JUDGED
     + """select p.position, p.stream, p.version, p.source, p.old, coalesce(x.prunable, false)
   from page p left join prefix x using (position) order by p.position"""
 )
 COUNTED_EVENTS = 50_000  # the oldest events, counted before a prune
 _OLDEST = {"after": 0, "limit": COUNTED_EVENTS}
-_LOOK = _JUDGED.replace("{page}", "order by position limit %(limit)s").replace("{lock}", "")
+
 # The last row, without a category, has the number of old events among the counted ones.
 _COUNT = (
-    _LOOK
+    _JUDGED
     + """(select split_part(stream, '-', 1), count(*) filter (where prunable), count(*) filter (where not sent),
        count(*) filter (where sent and not applied) from prefix where old group by 1 order by 1)
 union all select null, count(*), 0, 0 from page where old"""
 )
 _WAITED_FOR = (
-    _LOOK
-    + f"""select distinct g.name from judged p cross join live g
- where p.old and p.sent and not p.applied and {READS.format(generation="g", stream="p")} and not exists (
-   select from {{s}}.checkpoints c
+    _JUDGED
+    + """select distinct g.name from judged p cross join live g
+ where p.old and p.sent and not p.applied
+   and (cardinality(g.categories) = 0 or split_part(p.stream, '-', 1) = any(g.categories)) and not exists (
+   select from {s}.checkpoints c
     where c.generation = g.generation and c.stream = p.stream and c.version >= p.version) order by 1"""
 )
 
@@ -169,7 +171,7 @@ class PruneRun:
             after = page[-1].position
 
     def _candidates(self, after: int, size: int) -> list[Candidate]:
-        rows = self._execute(_PAGE, self._params | {"after": after, "limit": size})
+        rows = self._execute(_PAGE, self._params | {"after": after, "limit": size}, lock=_LOCK)
         return [Candidate(*row) for row in rows]
 
     def _prune(self, pruned: Sequence[Candidate]) -> None:
@@ -180,8 +182,8 @@ class PruneRun:
             params = {"run": self._run, "category": category, "source": source, "actor": self._actor}
             self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})
 
-    def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
-        return self._connection.execute(statement.format(s=f'"{self._schema}"').encode(), params)
+    def _execute(self, statement: str, params: Any, *, lock: str = "") -> psycopg.Cursor[Any]:  # noqa: ANN401 psycopg's
+        return self._connection.execute(statement.format(s=quoted(self._schema), lock=lock).encode(), params)
 
 
 def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:
@@ -198,16 +200,16 @@ def take_away(connection: psycopg.Connection[Any], schema: str, positions: Seque
     """Delete events by position, as the maintenance role; their streams' rows are locked by this transaction."""
     where = (plain_array(positions),)
     with maintenance(connection):
-        connection.execute(_DELETE.format(s=f'"{schema}"').encode(), where)
-    connection.execute(_UNTAG.format(s=f'"{schema}"').encode(), where)
-    connection.execute(_UNAMEND.format(s=f'"{schema}"').encode(), where)
-    connection.execute(FORGET_DECISIONS.format(s=f'"{schema}"').encode())
+        connection.execute(_DELETE.format(s=quoted(schema)).encode(), where)
+    connection.execute(_UNTAG.format(s=quoted(schema)).encode(), where)
+    connection.execute(_UNAMEND.format(s=quoted(schema)).encode(), where)
+    connection.execute(FORGET_DECISIONS.format(s=quoted(schema)).encode())
 
 
 def pruned_categories(connection: psycopg.Connection[Any], schema: str) -> dict[str, int]:
     """Return the number of events that were ever pruned or archived, by category."""
     with database_errors():
-        return dict(connection.execute(_PRUNED.format(s=f'"{schema}"').encode()).fetchall())
+        return dict(connection.execute(_PRUNED.format(s=quoted(schema)).encode()).fetchall())
 
 
 def _tally(pruned: Iterable[Candidate]) -> dict[tuple[str, str], int]:

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from eventkit.storage.db import quoted
+
 SOME = 10_000  # rows that a count reads at most
 
 _WAITING = f"""select (select count(*) from (select from {{s}}.outbox limit {SOME}) o),
@@ -107,6 +109,6 @@ class Health:
         return {name for (name,) in self._rows(_REQUIRED)}
 
     def _rows(self, statement: str) -> list[tuple[Any, ...]]:
-        names = {"schema": self.schema, "name": f'"{self.schema}"'}
+        names = {"schema": self.schema, "name": quoted(self.schema)}
         params = {name: value for name, value in names.items() if f"%({name})s" in statement}
         return self.connection.execute(statement.format(s=names["name"]).encode(), params or None).fetchall()

@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import InstallationMoved
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 
 logger = logging.getLogger("eventkit.storage")
 
@@ -178,8 +178,8 @@ def _number(connection: psycopg.Connection[Any], statement: str) -> int | None:
 
 def _may_write(connection: psycopg.Connection[Any], schema: str) -> bool:
     statement = "select has_table_privilege(%s, 'UPDATE')"
-    return connection.execute(statement, (f'"{schema}".installation',)).fetchone() == (True,)
+    return connection.execute(statement, (f"{quoted(schema)}.installation",)).fetchone() == (True,)
 
 
 def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=f'"{schema}"').encode()
+    return statement.format(s=quoted(schema)).encode()

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import StorageError
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
 
 Right = tuple[str, str]  # an object (a table, a sequence, "" for the schema) and a privilege
@@ -85,7 +85,7 @@ def incomplete(connection: psycopg.Connection[Any], schema: str, prefix: str = D
 
 
 def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: str) -> list[str]:
-    params = {"schema": f'"{schema}"', "role": name}
+    params = {"schema": quoted(schema), "role": name}
     found = [] if connection.execute(_ROLE, [name]).fetchone() else [_text("create role {} nologin", name)]
     if role == "owner":
         return found + [statement for (statement,) in connection.execute(_NOT_OWNED, params)]
@@ -102,7 +102,7 @@ def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: 
 def _needs(connection: psycopg.Connection[Any], schema: str, role: str) -> set[Right]:
     """Return all rights of a role: on the schema (""), on tables, and on their sequences."""
     rights = {(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges}
-    for table, sequence in connection.execute(_SEQUENCES, {"schema": f'"{schema}"'}).fetchall():
+    for table, sequence in connection.execute(_SEQUENCES, {"schema": quoted(schema)}).fetchall():
         if (table, "select") in rights and role != "maintenance":
             rights.add((sequence, "select"))  # to check that it is ahead of its table
         if table == DRAWN[0] and role in DRAWN[1]:
@@ -127,7 +127,7 @@ def _on(statement: str, schema: str, target: str, privileges: list[str], name: s
 
 def _lacking(connection: psycopg.Connection[Any], schema: str, role: str) -> list[str]:
     pairs = [(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges]
-    params = {"schema": f'"{schema}"', "tables": [t for t, _ in pairs], "privileges": [p for _, p in pairs]}
+    params = {"schema": quoted(schema), "tables": [t for t, _ in pairs], "privileges": [p for _, p in pairs]}
     usage, lacking = connection.execute(_EFFECTIVE, params).fetchone() or (False, [])
     rights = (right.split(" ") for right in lacking)
     return [*([] if usage else ["usage on the schema"]), *(f"{privilege} on {table}" for table, privilege in rights)]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
-from eventkit.storage.db import connect, database_errors, identity_problems, revision_problem, revisions
+from eventkit.storage.db import connect, database_errors, identity_problems, quoted, revision_problem, revisions
 from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, STORAGE, VERSION_TABLE, metadata
 
 Facts = dict[str, str]
@@ -98,7 +98,7 @@ def differences(url: str, schema: str) -> list[str]:
     """Return a sentence for each difference from `tables.py`; an empty list where there is none."""
     check_schema(schema)
     with _session(url) as connection, database_errors():
-        row = connection.execute("select to_regnamespace(%s) is not null", [f'"{schema}"']).fetchone()
+        row = connection.execute("select to_regnamespace(%s) is not null", [quoted(schema)]).fetchone()
         if row != (True,):
             return [f"schema {schema!r} is missing: run `eventkit db upgrade`"]
         return _differences(connection, schema)
@@ -117,11 +117,11 @@ def notes(url: str, schema: str) -> list[str]:
 def expected(schema: str) -> Facts:
     """Return the facts of `tables.py`."""
     facts = dict(fact for table in metadata(schema).sorted_tables for fact in _table(table))
-    quoted = _DIALECT.identifier_preparer.quote(schema)
+    name = _DIALECT.identifier_preparer.quote(schema)
     for table in APPEND_ONLY:
         facts[f"trigger {table}.{table}_append_only"] = (
-            f"CREATE TRIGGER {table}_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON {quoted}.{table} "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION {quoted}.{REFUSE_CHANGE}()"
+            f"CREATE TRIGGER {table}_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON {name}.{table} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {name}.{REFUSE_CHANGE}()"
         )
     facts[f"function {REFUSE_CHANGE}"] = REFUSE_CHANGE_BODY
     return facts
@@ -129,7 +129,7 @@ def expected(schema: str) -> Facts:
 
 def live(connection: psycopg.Connection[Any], schema: str) -> Facts:
     """Return the facts of the database."""
-    names = {"schema": f'"{schema}"', "version_table": VERSION_TABLE}
+    names = {"schema": quoted(schema), "version_table": VERSION_TABLE}
     return dict(connection.execute(_LIVE, names).fetchall())
 
 
