@@ -103,7 +103,7 @@ def test_a_role_named_like_the_schema_keeps_its_default_schema(postgres: Postgre
     assert found == ("public",)
     assert "role records has the schema's name" in upgraded.stderr
     assert verified.returncode == 0
-    assert verified.stdout.startswith("note: role 'records' has the schema's name: where its search path has \"$user\"")
+    assert verified.stdout.startswith("note: role 'records' has the schema's name: with \"$user\" in its search path")
 
 
 def test_a_downgrade_asks_first(database_url: str) -> None:

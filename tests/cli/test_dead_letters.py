@@ -195,7 +195,7 @@ def test_code_that_fails_while_it_begins_leaves_no_request_behind(url: str, monk
     shown = run(url, "redrive", "--by", "totals", "--yes", "--code", MENDED)
 
     assert shown.exit_code == 1
-    assert "2 streams not tried: asked for no more" in shown.stderr
+    assert "2 streams not tried: the request is withdrawn" in shown.stderr
     assert rows(url, "select * from eventkit.redrives") == []
 
 

@@ -119,7 +119,7 @@ def test_nothing_that_is_there_is_written_over(
         if kind == "link":
             other.write_text("precious")
 
-    with pytest.raises(ArchiveError, match="there already"):
+    with pytest.raises(ArchiveError, match="exists already"):
         Archive(connection, "eventkit", actor="ann").close([STREAM], file)
 
     assert {path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"precious"}

@@ -263,7 +263,7 @@ def test_archived_streams_come_back_as_they_were(url: str, tmp_path: Path) -> No
                 store.append_many(writer, [Append(stream, [Placed(1)], expected=ANY) for stream in several])
         append(url, "c", 1)
         send(url, "c")
-        with pytest.raises(ArchiveError, match="there already"):
+        with pytest.raises(ArchiveError, match="exists already"):
             archive.close([order("c")], file, ignored=["totals", "board"])
 
         assert archive.restore(file) == [order("a"), order("b")]

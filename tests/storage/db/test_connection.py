@@ -229,7 +229,7 @@ def test_a_role_that_is_read_only_by_default_is_written_to(
         ("do $$ begin raise sqlstate '57P05'; end $$", DatabaseUnavailable, "its idle_session_timeout"),
         ("do $$ begin raise sqlstate '53100'; end $$", DatabaseUnavailable, "disk of the PostgreSQL server is full"),
         ("set transaction read only; delete from eventkit.outbox", NotPrimary, "connect to the primary"),
-        ("set role pg_monitor; select from eventkit.events", StorageError, "grant the role"),
+        ("set role pg_monitor; select from eventkit.events", StorageError, "grant it to the role"),
     ],
 )
 @pytest.mark.parametrize("through", ["psycopg", "sqlalchemy"])

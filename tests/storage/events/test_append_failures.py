@@ -239,5 +239,5 @@ def test_tables_changed_by_hand_are_named(connection: Connection) -> None:
     store.append(connection, ORDER, Placed())
     connection.execute("update eventkit.streams set version = 0")
 
-    with pytest.raises(StorageError, match="change by hand"):
+    with pytest.raises(StorageError, match="manual change"):
         store.append(connection, ORDER, Placed())
