@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-GUARANTEES = ROOT / "docs" / "guarantees.md"
-CURES = ROOT / "docs" / "troubleshooting.md"
+DOCS = ROOT / "docs"
+GUARANTEES = DOCS / "guarantees.md"
+CURES = DOCS / "troubleshooting.md"
+INDEX = ROOT / "llms.txt"
 CODE = ROOT / "eventkit"
 ERRORS = CODE / "errors.py"
 PROGRAMS = {
@@ -31,9 +33,14 @@ PYTHON = re.compile(r"^```python[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DO
 
 def main() -> int:
     """Print the errors; return the exit code."""
-    documents = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
+    documents = sorted({*ROOT.glob("*.md"), INDEX, *DOCS.rglob("*.md")})
     wrong = [line for document in documents for line in broken_links(document)]
-    wrong += [*promises_without_a_test(), *errors_without_a_cure(), *programs_that_no_test_runs()]
+    wrong += [
+        *pages_without_a_line(),
+        *promises_without_a_test(),
+        *errors_without_a_cure(),
+        *programs_that_no_test_runs(),
+    ]
     for remark in quotes_that_no_message_has():  # no error: the words of the log may change
         print(f"remark: {remark}")
     print("\n".join(wrong) or f"{len(documents)} documents: links, promises and the programs in them hold")
@@ -61,6 +68,17 @@ def anchors(document: Path) -> set[str]:
     """Return the anchors that a document's headings make."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def pages_without_a_line() -> Iterator[str]:
+    """Yield a line for each page that llms.txt or the navigation of the site does not list."""
+    listed = {link["target"] for link in LINK.finditer(INDEX.read_text())}
+    navigation = (ROOT / "zensical.toml").read_text()
+    for page in sorted({*DOCS.glob("*.md"), *(DOCS / "reference").glob("*.md")}):
+        if page.relative_to(ROOT).as_posix() not in listed:
+            yield f"{page.relative_to(ROOT)}: add a line to {INDEX.name}"
+        if f'"{page.relative_to(DOCS).as_posix()}"' not in navigation:
+            yield f"{page.relative_to(ROOT)}: add it to the navigation in zensical.toml"
 
 
 def promises_without_a_test() -> Iterator[str]:

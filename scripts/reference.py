@@ -110,7 +110,7 @@ def api() -> str:
     for theme, names in themes().items():
         lines += [f"## {theme}", ""]
         for name in names:
-            lines += [f"### {name}", "", *_entry(name), ""]
+            lines += [*_entry(name), ""]
     return "\n".join(lines)
 
 
@@ -135,8 +135,8 @@ def commands(command: click.Command, path: str = "eventkit") -> Iterator[tuple[s
 def _entry(name: str) -> list[str]:
     value = getattr(eventkit, name)
     if inspect.isclass(value) or inspect.isfunction(value):
-        return [f"::: {value.__module__}.{value.__qualname__}"]
-    return [f"A value of `{type(value).__name__}`."]
+        return [f"::: {value.__module__}.{value.__qualname__}"]  # mkdocstrings writes its heading
+    return [f"### {name}", "", f"A value of `{type(value).__name__}`."]
 
 
 def _option(setting: str) -> str:
