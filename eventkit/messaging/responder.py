@@ -74,7 +74,7 @@ class Responder(Projection):
     answers = True
     unversioned = True
     prompt = True
-    retry = Retry(attempts=1)  # somebody waits
+    retry = Retry(attempts=1)  # a requester waits for the answer
 
     def __init__(  # noqa: PLR0913 the options of all handlers, each by its name
         self,

@@ -23,7 +23,7 @@ Claim = Callable[[Collection[str]], dict[str, str]]
 
 _MIN_READ_WAIT, _MAX_READ_WAIT, _READ_WAIT_GROWTH = 0.001, 0.07, 1.4  # seconds between reads, and their factor
 _FULL_PAGE = 500  # rows; after a page of so many the next is read without a wait
-_SETTLE_INTERVAL = 0.02  # seconds; nobody waits for a settlement, and a large one costs as much as a small one
+_SETTLE_INTERVAL = 0.02  # seconds; a settlement may wait, and a large one costs as much as a small one
 _REPORT_INTERVAL = 0.005  # seconds between polls for acknowledgements; only their settlement waits for them
 _IDLE_REPORT_INTERVAL = 0.1  # seconds, the same while no event is outstanding
 _SILENCE_LIMIT = 3.0  # seconds without an acknowledgement until a warning

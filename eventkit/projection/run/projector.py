@@ -279,7 +279,9 @@ class Projector:
             if not self._isolation.repair(Run(stream, []), self.counters, redrive=True):
                 break  # a service that its handler calls is away: the request stays
             parked = self.is_parked(stream)
-            logger.info("%s redrives %s: it %s", self.projection.name, stream, "stays parked" if parked else "goes on")
+            logger.info(
+                "%s redrives %s: it %s", self.projection.name, stream, "stays parked" if parked else "continues"
+            )
             tried += 1
         return tried
 
