@@ -61,7 +61,7 @@ def test_a_swap_to_a_newer_version_ends_no_other_projection(url: str) -> None:
         _, log = process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert "start the code of version 2 in its place" in log
+    assert "start the code of version 2 instead" in log
 
 
 def test_a_column_that_goes_under_a_running_projector_parks_nothing(url: str) -> None:
