@@ -129,5 +129,5 @@ def test_another_version_asks_for_its_rebuild(url: str) -> None:
         apply(url, projection=totals(version=2))
     with psycopg.connect(url) as connection:
         connection.execute("update eventkit.projections set declared_version = 2")
-    with pytest.raises(VersionMismatch, match="start the code of version 2 in its place"):
+    with pytest.raises(VersionMismatch, match="start the code of version 2 instead"):
         apply(url)
