@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## How fast all of it is, beside the raw parts on this machi
 docs: $(VENV)/.dev ## Hold the documents to the code, and build them as a site in build/site; ARGS=serve shows it
 	@$(PY) scripts/check_docs.py
 	@$(PY) scripts/reference.py --check
-	@$(PY) scripts/prose.py | tail -1 || true
+	@$(PY) scripts/prose.py
 	@$(PY) scripts/site.py $(ARGS)
 
 clean: ## Remove what make made
