@@ -255,8 +255,8 @@ def fail(error: psycopg.Error | DBAPIError, entries: list[Entry]) -> NoReturn:
         case errors.DeadlockDetected():
             raise AppendDeadlock(
                 f"PostgreSQL ended this transaction to resolve a deadlock while it appended to {_shown(entries)}: roll "
-                "back and retry the whole transaction; transactions that change the same rows and append do not "
-                "deadlock if all of them use one order"
+                "back and retry it whole; transactions that change the same rows and append do not deadlock if all of "
+                "them use one order"
             ) from error
         case errors.UniqueViolation(diag=diag) if diag.constraint_name == "events_id_key":
             raise DuplicateEventId(
