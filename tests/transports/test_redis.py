@@ -14,6 +14,7 @@ from eventkit.transports import open_transport
 from eventkit.transports.partition import partition_of
 from eventkit.transports.redis import RedisTransport, trimming
 from eventkit.transports.redis.address import RedisAddress
+from eventkit.transports.redis.subscription import MOST
 from eventkit.transports.redis.topics import stream_key
 from eventkit.transports.redis.trimming import Trimming
 from tests.servers.redis import RedisServer
@@ -55,6 +56,7 @@ class TestRedis(TransportContract, ServerContract):
     """`redis://host:port`."""
 
     too_large = 1_100_000
+    largest_answer = MOST * 900_000
     killed = ("session_timeout=1",)
 
 

@@ -47,7 +47,7 @@ _REDRIVE_PAUSE = 1.0  # seconds between them at most
 _AWAY_PAUSE = 1.0  # seconds between two attempts of a rebuild while a service that a handler calls is away
 
 
-class Decision(NamedTuple):
+class NextAttempt(NamedTuple):
     """How a repair continues after an event has failed."""
 
     result: bool | None  # of the whole repair, if it has ended
@@ -111,7 +111,7 @@ class EventIsolation:
             current = attempt.run
             try:
                 left = self.again(partial(self._parking.repair, attempt, done))
-                decision = Decision(True if left is None else None, left, min(self._most, 2 * attempt.limit))
+                decision = NextAttempt(True if left is None else None, left, min(self._most, 2 * attempt.limit))
                 self._record_success(run.stream, attempt.tried)
             except Locked:
                 if current.arrivals:
@@ -190,37 +190,37 @@ class EventIsolation:
         kinds = [handler.kind if (handler := handlers.of(arrival)) else None for arrival in tried]
         return max(1, kinds.index(step.handler.kind)) if step and step.handler.kind in kinds else 1
 
-    def _wait_or_park(self, attempt: RepairAttempt, away: Away, done: Counters) -> Decision:
+    def _wait_or_park(self, attempt: RepairAttempt, away: Away, done: Counters) -> NextAttempt:
         """Set a stream aside whose next event has failed, or park it if it fails while others succeed."""
         run = attempt.run
         if len(attempt.tried) != 1:
-            return Decision(None, run, self._before(attempt.tried, away))
+            return NextAttempt(None, run, self._before(attempt.tried, away))
         if self._set_aside is None:
-            return Decision(False if self._wait_for(away) else None, run, 1)
+            return NextAttempt(False if self._wait_for(away) else None, run, 1)
         breaker, failing = self._set_aside.breakers.failed(away.error), attempt.tried[0]
         if not run.arrivals:
-            return Decision(result=False)
+            return NextAttempt(result=False)
         attempts = self._absences.failed(run.stream, failing.version)
         self._set_aside.add(run, breaker.handler)
         pause = None if breaker.is_open else pause_of(away.error, breaker)
         strikes = self._set_aside.failed(run.stream, pause=pause)
         if strikes < breaker.handler.retry.attempts or isinstance(away.error, TryLater):
-            return Decision(result=True)
+            return NextAttempt(result=True)
         waited = self._set_aside.drop(run.stream)
-        return Decision(None, self._park(waited, failing, Failed(away.error), done, attempts), self._most)
+        return NextAttempt(None, self._park(waited, failing, Failed(away.error), done, attempts), self._most)
 
-    def _halve_or_park(self, attempt: RepairAttempt, failure: Failed, done: Counters) -> Decision:
+    def _halve_or_park(self, attempt: RepairAttempt, failure: Failed, done: Counters) -> NextAttempt:
         """Repair with half as many events after several have failed together; retry or park a single one."""
         tried = attempt.tried
         if not tried:
             raise failure.error  # the error is not from applying: fewer events would not help
         if len(tried) > 1:
-            return Decision(None, attempt.run, len(tried) // 2)
+            return NextAttempt(None, attempt.run, len(tried) // 2)
         return self._retry_or_park(attempt.run, tried[0], failure, done, redrive=attempt.redrive)
 
     def _retry_or_park(
         self, run: Run, failing: Arrival, failure: Failed, done: Counters, *, redrive: bool = False
-    ) -> Decision:
+    ) -> NextAttempt:
         """Schedule a retry of an event that has failed alone, or park it with its stream.
 
         A redrive runs between two batches: it makes few attempts, with pauses of a second at most.
@@ -233,15 +233,15 @@ class EventIsolation:
         most = min(policy.attempts, _REDRIVE_ATTEMPTS) if redrive else policy.attempts
         if not is_retried or attempts >= most:
             left = self._park(self._with_rest(run, handler), failing, failure, done, attempts)
-            return Decision(None, left, self._most)
+            return NextAttempt(None, left, self._most)
         pause = policy.backoff.pause(attempts)
         if self._set_aside is None or redrive:
             stopped = self._stop.wait(min(pause, _REDRIVE_PAUSE) if redrive else pause)
-            return Decision(False if stopped else None, run)
+            return NextAttempt(False if stopped else None, run)
         if not run.arrivals:
-            return Decision(result=False)  # its dead letters are tried again later
+            return NextAttempt(result=False)  # its dead letters are tried again later
         self._set_aside.add_failed(run, handler, str(failure), attempts=attempts, pause=pause)
-        return Decision(result=True)
+        return NextAttempt(result=True)
 
     def _wait_for(self, away: Away) -> bool:
         """Wait before the next attempt; return whether to stop."""
