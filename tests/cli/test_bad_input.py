@@ -210,7 +210,7 @@ def test_a_projector_whose_topic_is_missing_says_how_to_create_it(url: str, kafk
         (("--from", "transport"), "", 2, "no transport is given: set EVENTKIT_TRANSPORT_URL"),
         (("--from", "transport"), "local://here", 2, "this transport does not leave its process, so a rebuild would"),
         (("--from", "transport", "--workers", "2"), "local://here", 2, "--workers: one process reads the transport"),
-        (("--from", "transport", "--memory", "1GB"), "local://here", 2, "--memory: what is read of a transport is"),
+        (("--from", "transport", "--memory", "1GB"), "local://here", 2, "--memory: the memory for reading"),
         (("--memory", "20MB"), "", 2, "a rebuild of this service takes"),
     ],
 )

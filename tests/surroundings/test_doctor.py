@@ -40,7 +40,7 @@ def slot(url: str) -> Iterator[str]:
 
 def test_a_slot_whose_reader_is_gone_is_a_fault(url: str, slot: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps the write-ahead log until the disk is full."""
-    monkeypatch.setattr(database_checks, "_MUCH", 0)
+    monkeypatch.setattr(database_checks, "_MAX_RETAINED", 0)
     execute(url, f"select pg_create_physical_replication_slot('{slot}', true)")
     order(url, "order", 1)
 

@@ -103,5 +103,5 @@ def test_a_state_changed_without_an_event_is_caught() -> None:
         def _added(self, _: Added) -> None:
             self.items += 1
 
-    with pytest.raises(AssertionError, match=r"what its events give differ:(.|\n)*'items': 1.*\|.*'items': 2"):
+    with pytest.raises(AssertionError, match=r"the fold of its events differ:(.|\n)*'items': 1.*\|.*'items': 2"):
         given(Careless).when(Careless.add).then(Added("tea"))
