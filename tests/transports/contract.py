@@ -302,7 +302,7 @@ class TransportContract(ListeningContract):
     def test_messages_that_grow_arrive_once_each_in_order_and_few_at_a_time(
         self, transport: Transport, topic: str, group: str
     ) -> None:
-        """A batch has about 8 MB, or one answer of a broker that counts entries; nothing is lost, swapped or sent twice."""
+        """A batch has about 8 MB, or one answer of a broker that counts entries; each comes once, in order."""
         sent = growing(topic, small=600, large=40, size=880_000)
         assert len(deliver(transport.publisher(), sent).confirmed) == len(sent)
         subscription = transport.subscribe([topic], group)
