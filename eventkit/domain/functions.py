@@ -1,7 +1,7 @@
 """Checks of the user's functions at registration, so that a call cannot fail silently later.
 
 Calling a generator function runs nothing, calling a class makes an instance, and a coroutine has to be awaited. The
-functions here return a sentence, and each room raises its own error with it.
+functions here return a sentence; the caller raises its own error with it.
 """
 
 import functools

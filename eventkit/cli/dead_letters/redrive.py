@@ -1,4 +1,7 @@
-"""A confirmed redrive: apply the events in this process, or wait for the running projectors."""
+"""A confirmed redrive: apply the events in this process, or wait for the running projectors.
+
+The request is written by `eventkit.storage.dead_letters.actions`; `StreamParking` applies the letters.
+"""
 
 import os
 import socket

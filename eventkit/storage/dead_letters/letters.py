@@ -109,7 +109,7 @@ class DeadLetters:
         return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
 
     def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
-        """Remove applied letters; this transaction has applied those above version `above`, earlier ones the others."""
+        """Remove applied letters: above version `above` this transaction applied them, else an earlier transaction."""
         connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
 
     def asked(self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None) -> list[str]:

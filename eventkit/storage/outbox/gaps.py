@@ -102,7 +102,8 @@ class Gaps:
     def torn(self, before: Holders, after: Holders) -> bool:
         """Return whether an owner of a span's positions may have ended between two pages of one read.
 
-        Its earlier events would belong on a page read before its commit, its later ones are on this page.
+        Such an owner's events are torn: a page that was read before its commit lacks the earlier ones, and the page
+        that is read now has the later ones.
         """
         return any(group.awake and group.spans and not group.holders & before <= after for group in self._groups)
 
