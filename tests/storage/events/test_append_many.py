@@ -163,7 +163,7 @@ def test_a_call_waits_for_an_open_one_and_then_sees_its_version(database_url: st
     [
         ([], "nothing to append"),
         ([Append(ORDER, [])], "nothing to append to 'order-1'"),
-        ([Append(ORDER, [Placed()]), Append("order-1", [Placed()])], "'order-1' is there 2 times"),
+        ([Append(ORDER, [Placed()]), Append("order-1", [Placed()])], "names stream 'order-1' 2 times"),
         ([(ORDER, [Placed()])], "append_many takes Append"),
     ],
 )

@@ -86,7 +86,7 @@ def _decided_by(monkeypatch: pytest.MonkeyPatch, look: str, more: Callable[[Any,
         source=", hit",
         only="not hit.hit",
         then=tag_sql._TAGGED.format(s="eventkit"),
-        end=tag_sql._NO_ROW,
+        end=tag_sql._NO_ROW.format(""),
     )
     monkeypatch.setattr(store._sql, "decided", tuple(many_sql("eventkit", lock, parts) for lock in MANY_LOCKS))
     right = tags.tagged_statement
