@@ -87,7 +87,7 @@ def test_a_malformed_message_that_postgresql_refuses_is_passed_over(
     with psycopg.connect(url) as connection:
         check = f"alter table eventkit.dead_letters add check (event->'headers'->>'ce_id' <> '{bad!s}')"
         connection.execute(check.encode())
-    monkeypatch.setattr(letter_keeping, "_TRIES", 1)
+    monkeypatch.setattr(letter_keeping, "_MAX_TRIES", 1)
 
     apply(url, [message("order-7", 1, Noted(), ce_streamversion="y"), MALFORMED, *orders("order-2", 2)])
 

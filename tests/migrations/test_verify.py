@@ -64,8 +64,8 @@ DIFFERENCES = {
     "alter table eventkit.events enable row level security": ["row security of events is not ours"],
     "comment on table eventkit.streams is 'mine'": [
         (
-            "comment of streams is 'mine', must be 'A stream, its version, up to which its events were pruned, "
-            "their digest; closed: it takes no more.'"
+            "comment of streams is 'mine', must be 'A stream, its version, and how far its events were pruned, "
+            "with their digest; closed: archived.'"
         )
     ],
     "alter table eventkit.events alter column position set cache 10": [
