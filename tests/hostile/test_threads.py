@@ -83,7 +83,7 @@ def test_a_thread_that_fails_unexpectedly_says_so_and_begins_again(caplog: pytes
         sending.broadcast(TEA, PriceChanged("tea"))
 
     assert back.wait(60)
-    assert "begins again: LookupError at test_threads.py" in caplog.text
+    assert "starts again: LookupError at test_threads.py" in caplog.text
     assert "a payload" not in caplog.text
     listening.close()
 

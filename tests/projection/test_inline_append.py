@@ -350,7 +350,7 @@ def test_a_handler_that_swallows_a_database_error_fails_the_append(url: str) -> 
             connection.execute(sa.text("select from nothing"))
 
     with engine(url) as made, Session(made) as session:
-        with pytest.raises(ProjectionError, match="the transaction is aborted"):
+        with pytest.raises(ProjectionError, match="left it aborted"):
             EventStore(shop, inline=Inline(swallowing)).append(session, "note-1", Noted())
         PLAIN.append(session, "note-2", Noted())
         session.commit()

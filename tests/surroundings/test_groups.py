@@ -103,7 +103,7 @@ def test_a_group_that_cannot_be_removed_is_kept_in_mind(url: str, redis: RedisSe
 
 
 def test_doctor_names_groups_that_nobody_needs(url: str, redis: RedisServer) -> None:
-    """One that could not be removed yet, and one of this installation's that is in no row; others' groups are not."""
+    """One that could not be removed yet, one of this installation's that is in no row, and those of others."""
     name = category(redis.url)
     order(url, name, 1)
     relayed(url, redis.url)
@@ -122,7 +122,11 @@ def test_doctor_names_groups_that_nobody_needs(url: str, redis: RedisServer) -> 
         for each in group_findings(Settings(database_url=url, transport_url=redis.url), open_transport(redis.url))
     }
 
-    assert said == {f"group {group}": "of a projection that was deleted", f"group {acts}": "at the broker, in no row"}
+    assert said == {
+        f"group {group}": "of a projection that was deleted",
+        f"group {acts}": "at the broker, in no row",
+        "groups of others": "totals.01234567.89abcdef",
+    }
 
 
 def _groups(redis: RedisServer, category: str) -> list[dict[str, bytes]]:

@@ -309,7 +309,7 @@ def _child(url: str, point: str) -> None:
             desk.act._execute = _dying(desk.act._execute, actions._SEND_AGAIN)  # type: ignore[method-assign]
             desk.redrive()
         elif point == "discarded_not_committed":
-            _die_after(patch, LetterActions, "_go_on")
+            _die_after(patch, LetterActions, "_unpark")
             desk.discard()
         elif point == "edited_not_committed":
             first = desk.list.list(LetterFilter(cause="failed"))[0]
