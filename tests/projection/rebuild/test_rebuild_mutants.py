@@ -112,10 +112,15 @@ def comparing_before_the_lock(patch: Patch) -> None:
     patch.setattr(Swap, "_catch_up", lambda *_: 0)
 
 
+def _fence(patch: Patch, part: str, instead: str) -> None:
+    assert part in registry._FENCE
+    patch.setattr(registry, "_FENCE", registry._FENCE.replace(part, instead))
+
+
 def generation_without_lock(patch: Patch) -> None:
     """Read the generation, and hold nothing."""
-    mutant = "select generation, declared_version, position, null from {s}.projections where name = %(name)s -- {lock}"
-    patch.setattr(registry, "_FENCE", mutant)
+    _fence(patch, "pg_advisory_xact_lock_shared(%(gate)s, %(key)s)", "null")
+    _fence(patch, " for key share", "")
 
 
 @pytest.mark.parametrize("mutate", [without_comparing, comparing_before_the_lock, generation_without_lock])
@@ -128,7 +133,7 @@ def test_a_wrong_swap_is_caught(url: str, mutate: Callable[[Patch], None], monke
 
 def gate_left_open(patch: Patch) -> None:
     """Share the row, and queue for nothing."""
-    patch.setattr(registry, "_FENCE", registry._FENCE.replace("{gate}(%(gate)s, %(key)s)", "null"))
+    _fence(patch, "pg_advisory_xact_lock_shared(%(gate)s, %(key)s)", "null")
 
 
 @pytest.mark.parametrize("mutate", [None, gate_left_open])
