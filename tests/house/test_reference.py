@@ -21,6 +21,8 @@ def test_the_reference_is_as_new_as_the_code() -> None:
 
 def test_every_public_name_has_a_place_in_the_reference() -> None:
     """Each name that `eventkit` exports stands under one theme of the API's page."""
-    headings = [line.removeprefix("### ") for line in API.read_text().splitlines() if line.startswith("### ")]
+    lines = API.read_text().splitlines()
+    headings = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
+    objects = [line.rpartition(".")[2] for line in lines if line.startswith("::: ")]
 
-    assert sorted(headings) == sorted(eventkit.__all__)
+    assert sorted([*headings, *objects]) == sorted(eventkit.__all__)
