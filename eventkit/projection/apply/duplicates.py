@@ -37,7 +37,9 @@ class Recent:
         self._ids: set[bytes] | None = None
 
     def add(self, ids: bytes) -> None:
-        """Add the ids of committed events, 16 bytes each."""
+        """Add the ids of committed events, 16 bytes each; a batch of duplicates brings none."""
+        if not ids:
+            return
         self._now.append(ids)
         self._ids = None
         self._count += len(ids) // _BYTES
