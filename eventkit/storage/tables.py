@@ -51,7 +51,7 @@ begin
     hint = 'only the role {MAINTENANCE_ROLE} may, after "set role {MAINTENANCE_ROLE}"; an operator creates it';
 end
 """
-APPEND_ONLY = ("events", "dead_letter_actions")  # tables, each with a trigger `<table>_append_only`
+APPEND_ONLY = ("events", "dead_letter_actions", "operator_actions")  # tables, each with a trigger `<table>_append_only`
 
 STORAGE = "storage"  # the key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
 
@@ -98,6 +98,7 @@ def metadata(schema: str = DEFAULT_SCHEMA) -> MetaData:
     _snapshots(tables)
     _letters(tables)
     _pruning(tables)
+    _operation(tables)
     for table in tables.sorted_tables:
         _store_as(table, table.info.get(STORAGE, {}))
     return tables
@@ -120,6 +121,7 @@ def _installation(tables: MetaData) -> None:
         Column("database_oid", BigInteger),
         Column("timeline", Integer),  # every failover changes it
         Column("relay_redrives", BigInteger, nullable=False, server_default=text("0")),  # the relay reads anew
+        Column("relay_parts", SmallInteger, nullable=False, server_default=text("1")),  # relays divide the shards by it
         CheckConstraint("single", name="single"),
         comment="The id of this installation, and its last known server and database.",
     )
@@ -325,6 +327,46 @@ def _pruning(tables: MetaData) -> None:
         Column("archive_digest", Text),  # SHA-256, in hex; a restore checks it
         Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         comment="The number of events of a category that a run has pruned or archived, the time limit, the file.",
+    )
+
+
+def _operation(tables: MetaData) -> None:
+    Table(
+        "processes",
+        tables,
+        Column("id", Uuid, primary_key=True),
+        Column("role", Text, nullable=False),  # relay, projector, timers, responder, rebuild
+        Column("name", Text, nullable=False),
+        Column("host", Text, nullable=False),
+        Column("pid", Integer, nullable=False),
+        Column("version", Text, nullable=False),  # of eventkit
+        Column("started_at", DateTime(timezone=True), nullable=False),
+        Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Column("state", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+        comment="A running process, renewed every few seconds; state: its rates and places. Deleted at a clean end.",
+        info={STORAGE: _UPDATED_STORAGE},
+    )
+    Table(
+        "pauses",
+        tables,
+        Column("kind", Text, primary_key=True),
+        Column("name", Text, primary_key=True),
+        Column("paused_by", Text, nullable=False),
+        Column("reason", Text, nullable=False, server_default=text("''::text")),
+        Column("paused_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        CheckConstraint("kind = ANY (ARRAY['projection'::text, 'topic'::text])", name="kind"),
+        comment="A projection, or a topic at the relay, that an operator has paused.",
+    )
+    Table(
+        "operator_actions",
+        tables,
+        Column("id", BigInteger, Identity(always=True, cache=1), primary_key=True),
+        Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Column("actor", Text, nullable=False),
+        Column("action", Text, nullable=False),
+        Column("subject", Text, nullable=False),
+        Column("detail", Text, nullable=False, server_default=text("''::text")),
+        comment="An operator's action, such as a pause; those on dead letters have a table of theirs. Append-only.",
     )
 
 

@@ -43,6 +43,7 @@ def upgrade() -> None:
     _snapshots(schema)
     _letters(schema)
     _pruning(schema)
+    _operation(schema)
     _append_only(schema)
     for table, storage in (
         ("streams", UPDATED),
@@ -51,6 +52,7 @@ def upgrade() -> None:
         ("subject_keys", KEYS),
         ("checkpoints", UPDATED),
         ("places", UPDATED),
+        ("processes", UPDATED),
         ("timers", SHORT_LIVED),
         ("inbox", SHORT_LIVED),
         ("snapshots", SHORT_LIVED),
@@ -62,6 +64,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     schema = schema_of(op.get_context())
     for table in (
+        *("operator_actions", "pauses", "processes"),
         "decision_snapshots",
         "snapshots",
         "subject_keys",
@@ -94,6 +97,7 @@ def _installation(schema: str) -> None:
         sa.Column("database_oid", sa.BigInteger),
         sa.Column("timeline", sa.Integer),
         sa.Column("relay_redrives", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("relay_parts", sa.SmallInteger, nullable=False, server_default=sa.text("1")),
         sa.PrimaryKeyConstraint("single", name="installation_pkey"),
         sa.CheckConstraint("single", name=op.f("installation_single_check")),
         schema=schema,
@@ -193,6 +197,48 @@ def _store(schema: str) -> None:
     op.create_index("event_tags_position_idx", "event_tags", ["position"], schema=schema)
 
 
+def _operation(schema: str) -> None:
+    op.create_table(
+        "processes",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("started_at", TIME, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False, server_default=NOW),
+        sa.Column("state", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.PrimaryKeyConstraint("id", name="processes_pkey"),
+        schema=schema,
+        comment="A running process, renewed every few seconds; state: its rates and places. Deleted at a clean end.",
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("paused_by", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.Column("paused_at", TIME, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("kind", "name", name="pauses_pkey"),
+        sa.CheckConstraint("kind = ANY (ARRAY['projection'::text, 'topic'::text])", name=op.f("pauses_kind_check")),
+        schema=schema,
+        comment="A projection, or a topic at the relay, that an operator has paused.",
+    )
+    op.create_table(
+        "operator_actions",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True, cache=1), nullable=False),
+        sa.Column("at", TIME, nullable=False, server_default=NOW),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.PrimaryKeyConstraint("id", name="operator_actions_pkey"),
+        schema=schema,
+        comment="An operator's action, such as a pause; those on dead letters have a table of theirs. Append-only.",
+    )
+
+
 def _append_only(schema: str) -> None:
     op.execute(f"""create function "{schema}".refuse_change() returns trigger language plpgsql as $body$
 begin
@@ -205,7 +251,7 @@ begin
     hint = 'only the role eventkit_maintenance may, after "set role eventkit_maintenance"; an operator creates it';
 end
 $body$""")
-    for table in ("events", "dead_letter_actions"):
+    for table in ("events", "dead_letter_actions", "operator_actions"):
         op.execute(f"""create trigger {table}_append_only before update or delete or truncate on "{schema}".{table}
                         for each statement execute function "{schema}".refuse_change()""")
         op.execute(f'alter table "{schema}".{table} enable always trigger {table}_append_only')

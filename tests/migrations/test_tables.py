@@ -214,6 +214,7 @@ def test_tables_of_create_all_and_of_migrations_have_the_same_columns(empty_data
     assert verify.differences(empty_database_url, SCHEMA) == [
         "trigger events.events_append_only is missing",
         "trigger dead_letter_actions.dead_letter_actions_append_only is missing",
+        "trigger operator_actions.operator_actions_append_only is missing",
         "function refuse_change is missing",
     ]
 

@@ -21,6 +21,7 @@ ROWS = {
     "dead_letters": f"insert into eventkit.dead_letters ({_LETTER}) values ({_ITS_VALUES})",
     "dead_letter_actions": f"insert into eventkit.dead_letter_actions (actor, action, result, letter, parked_at, "
     f"{_LETTER}) values ('me', 'discard', 'done', 1, now(), {_ITS_VALUES})",
+    "operator_actions": "insert into eventkit.operator_actions (actor, action, subject) values ('me', 'pause', 'p')",
 }
 BACK = "select setval(pg_get_serial_sequence('eventkit.{}', '{}'), 1, false)"
 

@@ -13,7 +13,7 @@ import psycopg
 from eventkit.storage.db.sql_text import quoted
 
 EVENTS, GENERATIONS = ("events", "position"), ("projections", "generation")
-COLUMNS = (EVENTS, GENERATIONS, ("dead_letters", "id"), ("dead_letter_actions", "id"))
+COLUMNS = (EVENTS, GENERATIONS, ("dead_letters", "id"), ("dead_letter_actions", "id"), ("operator_actions", "id"))
 
 _FOUND = """select t.name, t.col, s.seqcache, s.seqincrement, s.seqcycle,
        case when has_sequence_privilege(s.seqrelid, 'SELECT') and has_table_privilege(a.attrelid, 'SELECT')
