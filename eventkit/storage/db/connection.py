@@ -9,15 +9,17 @@ none of this.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy.exc import DBAPIError
 
 from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, NotPrimary, SchemaMismatch, StorageError
+from eventkit.observability.liveness import waiting_for
 from eventkit.storage.db.driver_errors import psycopg_error
 from eventkit.storage.db.session_checks import Another, check_session, is_shared
 from eventkit.storage.db.session_settings import TRANSACTION_LIMIT_SINCE, apply, starting_options
@@ -80,6 +82,18 @@ _MEANINGS: tuple[tuple[type[psycopg.Error], type[StorageError], str], ...] = (
 )
 
 
+T = TypeVar("T")
+
+
+class NotedConnection(psycopg.Connection[Any]):
+    """A connection whose thread notes each wait for the server: a frozen one blocks the driver for ever."""
+
+    def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:  # noqa: ANN401 passed on to the driver
+        """Wait for the server's answer; every statement, commit and copy passes here."""
+        with waiting_for("the database"):
+            return super().wait(gen, *args, **options)
+
+
 def connect(
     url: str,
     *,
@@ -126,14 +140,19 @@ def _prepare(
 def _connection(parameters: Mapping[str, Any], server_version: int = 0) -> psycopg.Connection[Any]:
     options = starting_options(parameters.get("options"), server_version)
     try:
-        return psycopg.connect(make_conninfo("", **{**parameters, "options": options}), autocommit=True)
+        return _opened({**parameters, "options": options})
     except psycopg.Error as error:
         if not re.search(_POOLER, first_line(error)):
             raise _refused(error, parameters) from error
     try:  # a pooler refuses settings at the start: they are set afterwards
-        return psycopg.connect(make_conninfo("", **parameters), autocommit=True)
+        return _opened(parameters)
     except psycopg.Error as error:
         raise _refused(error, parameters) from error
+
+
+def _opened(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
+    with waiting_for("the database"):
+        return NotedConnection.connect(make_conninfo("", **parameters), autocommit=True)
 
 
 def parse(url: str) -> dict[str, Any]:
