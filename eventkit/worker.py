@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from eventkit.errors import DatabaseUnavailable, Deposed, NotPrimary, TopicUnusable, TransportUnavailable
-from eventkit.observability import logs
+from eventkit.observability import logs, metrics
+from eventkit.observability.liveness import loop
 
 logger = logging.getLogger("eventkit.worker")
 
@@ -97,6 +98,7 @@ class Waits:
         if worked > _STEADY_TIME or not self._attempts:
             self._wait, self._failing_since, self._attempts = _MIN_WAIT, now, 0
         self._attempts += 1
+        metrics.WORKER_RETRIES.add(1, self._name)
         if str(error) != self._logged:
             logger.warning("%s waits: %s", self._name, error)
             self._logged, self._logged_at = str(error), now
@@ -117,11 +119,12 @@ def supervise(
     `passing` are the errors of a database or a broker that is away unless given; other errors are raised.
     """
     waits = Waits(name)
-    while not stop.is_set():
-        started = time.monotonic()
-        try:
-            work(stop)
-        except passing as error:
-            stop.wait(waits.failed(error, worked=time.monotonic() - started))
-        else:
-            return
+    with loop(name):
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                work(stop)
+            except passing as error:
+                stop.wait(waits.failed(error, worked=time.monotonic() - started))
+            else:
+                return

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import StorageError
+from eventkit.observability import metrics
 from eventkit.observability.rarely import Rarely
 from eventkit.storage.db import database_errors, first_line
 from eventkit.storage.outbox import Lease
@@ -92,6 +93,7 @@ class TimerWorker:
                 state,
             )
         self.fired += fired
+        metrics.FIRED.add(fired)
         if fired:
             logger.info("fired %d deadlines", fired)
         return fired

@@ -119,7 +119,10 @@ PARKED = Counter(
     _PROJECTION,
 )  # fmt: skip
 HANDLER_RETRIES = Counter(
-    "eventkit_projection_retries_total", "attempts", "Failed events that were set aside to be tried again.", _PROJECTION
+    "eventkit_projection_retries_total",
+    "attempts",
+    "Attempts to apply an event that have failed in its handler.",
+    _PROJECTION,
 )
 WAITING_STREAMS = Gauge(
     "eventkit_projection_waiting_streams",

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportError, TransportUnavailable
+from eventkit.observability.liveness import waiting_for
 from eventkit.storage.events import record_topic
 from eventkit.transports import Transport
 
@@ -47,7 +48,8 @@ class Claims:
     def _claim(self, topics: list[str], owner: str) -> dict[str, str]:
         """Return the owner of each topic; the publisher reports a missing topic."""
         try:
-            return self._transport.claim(topics, owner)
+            with waiting_for("the broker"):
+                return self._transport.claim(topics, owner)
         except TransportUnavailable:
             raise
         except TransportError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import TransportUnavailable
+from eventkit.observability import metrics
 from eventkit.relay.bisect import send_by_halves
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
@@ -93,6 +94,7 @@ class Leader:
         return None
 
     def _handle(self, failure: Reports) -> None:
+        metrics.PUBLISHER_FAILURES.add(1, "refused" if failure.refused else "held" if failure.held else "lost")
         self._owed.update(failure.confirmed)
         self.settle_owed()
         if len(failure.refused) == 1:  # it was alone, or the broker named it alone: a search finds no other
@@ -118,4 +120,6 @@ class Leader:
             self._unrecorded[topic] = reason
 
     def _held(self) -> list[str]:
-        return sorted(topic for topic, until in self._held_until.items() if until > time.monotonic())
+        held = sorted(topic for topic, until in self._held_until.items() if until > time.monotonic())
+        metrics.HELD_TOPICS.set(len(held))
+        return held

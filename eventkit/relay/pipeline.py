@@ -12,6 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from eventkit.observability import metrics
+from eventkit.observability.liveness import loop, waiting_for
+from eventkit.relay.acknowledgement_times import AcknowledgementTimes
 from eventkit.relay.in_flight import InFlight
 from eventkit.storage.outbox import GapReader, Row, Settlement, message
 from eventkit.transports import Publisher, Reports
@@ -71,6 +74,7 @@ class Pipeline:
         self._ending = threading.Event()
         self._error: BaseException | None = None
         self._claim = claim
+        self._times = AcknowledgementTimes()
         self.refused: dict[str, str] = {}  # topic -> reason of the refused claims that ended the run
 
     def run(self, keep_running: Callable[[], bool], changed: Callable[[], bool]) -> Reports | None:
@@ -81,9 +85,14 @@ class Pipeline:
         """
         threads = [
             threading.Thread(
-                target=self._guarded, args=(lambda: self._read(changed),), name="relay reader", daemon=True
+                target=self._guarded,
+                args=("relay reader", lambda: self._read(changed)),
+                name="relay reader",
+                daemon=True,
             ),
-            threading.Thread(target=self._guarded, args=(self._settle,), name="relay settlement", daemon=True),
+            threading.Thread(
+                target=self._guarded, args=("relay settlement", self._settle), name="relay settlement", daemon=True
+            ),
         ]
         for thread in threads:
             thread.start()
@@ -92,15 +101,17 @@ class Pipeline:
         finally:
             self._ending.set()
             self._acknowledged.put(None)
-            for thread in threads:
-                thread.join()
+            with waiting_for("the relay's reader and settlement"):
+                for thread in threads:
+                    thread.join()
         if self._error is not None:
             raise self._error
         return failure
 
-    def _guarded(self, stage: Callable[[], None]) -> None:
+    def _guarded(self, name: str, stage: Callable[[], None]) -> None:
         try:
-            stage()
+            with loop(name):
+                stage()
         except BaseException as error:  # noqa: BLE001 `run` raises it again
             self._error = self._error or error
             self._ending.set()
@@ -111,12 +122,14 @@ class Pipeline:
         while not self._ending.is_set():
             if time.monotonic() > scope_check_at:
                 scope_check_at = time.monotonic() + _SCOPE_CHECK_INTERVAL
+                metrics.READER_GAPS.set(self._reader.waiting)
                 if changed():
                     break
             if not self._in_flight.wait_for_room(0.1):
                 continue
             rows = self._reader.read(self._in_flight.positions)
             if rows:
+                metrics.RELAY_BATCH.observe(len(rows))
                 self.refused = self._claim({row[1] for row in rows})
                 if self.refused:
                     break
@@ -128,7 +141,8 @@ class Pipeline:
                 wait = min(wait * _READ_WAIT_GROWTH, _MAX_READ_WAIT)
             if time.monotonic() > sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_INTERVAL
-                if self._reader.sweep(self._in_flight.positions()):
+                if found := self._reader.sweep(self._in_flight.positions()):
+                    metrics.SWEPT.add(found)
                     break  # the reader of the next term finds them
         self._ending.set()
 
@@ -137,7 +151,9 @@ class Pipeline:
         while keep_running() and not self._ending.is_set():
             rows = self._next_page(_REPORT_INTERVAL if outstanding else _IDLE_REPORT_INTERVAL)
             if rows:
-                self._publisher.send([message(row) for row in rows])
+                self._times.sending(rows)
+                with waiting_for("the broker"):  # while its client's queue is full
+                    self._publisher.send([message(row) for row in rows])
                 outstanding += len(rows)
             reports = self._publisher.reports(0)
             outstanding -= self._hand_over(reports)
@@ -171,14 +187,17 @@ class Pipeline:
     def _hand_over(self, reports: Reports) -> int:
         # crash point: published, not settled -> sent again
         if reports.confirmed:
+            metrics.PUBLISHED.add(len(reports.confirmed))
             self._owed.update(reports.confirmed)
+            self._times.confirmed(self._owed)
             self._acknowledged.put(reports.confirmed)
         return len(reports.confirmed)
 
     def _settle(self) -> None:
         ended = False
         while not ended:
-            positions = list(self._acknowledged.get() or ())
+            with waiting_for("acknowledgements"):
+                positions = list(self._acknowledged.get() or ())
             ended = not positions
             while not self._acknowledged.empty():
                 more = self._acknowledged.get()

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from eventkit.domain.message import Message
+from eventkit.observability import metrics
+from eventkit.observability.liveness import waiting_for
 from eventkit.transports import Publisher, Reports, Transport
 
 # A refused event may be followed by others. A new publisher takes half a second until it may send, and events of other
@@ -34,7 +36,9 @@ class PublisherLifecycle:
         """Abandon the publisher; return `failure` joined with its last reports."""
         if self._current is None:
             return failure
-        last, self._current = self._current.abandon(), None
+        with waiting_for("the broker"):
+            last, self._current = self._current.abandon(), None
+        metrics.PUBLISHED.add(len(last.confirmed))
         if failure.refused or last.refused:
             while len(self._spare) < _SPARE_PUBLISHERS:
                 self._spare.append(self._transport.publisher())
@@ -51,12 +55,14 @@ class PublisherLifecycle:
         Return all reports. `check` raises when the lease has expired.
         """
         publisher = self.publisher
-        publisher.send(messages)
+        with waiting_for("the broker"):
+            publisher.send(messages)
         confirmed: list[int] = []
         while len(confirmed) < len(messages):
             check()
             reports = publisher.reports(0.5)
             confirmed += reports.confirmed
+            metrics.PUBLISHED.add(len(reports.confirmed))
             if reports.failed:
                 reports.confirmed = confirmed
                 return self.abandon(reports)
@@ -69,4 +75,5 @@ class PublisherLifecycle:
         if self._current is None:
             return []
         last, self._current = self._current.close(1.0), None
+        metrics.PUBLISHED.add(len(last.confirmed))
         return last.confirmed

@@ -5,6 +5,7 @@ process whose declared version is not the live one applies nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +20,10 @@ from eventkit.errors import (
     UnknownEventType,
     VersionMismatch,
 )
+from eventkit.observability.instruments import is_enabled
+from eventkit.observability.liveness import waiting_for
+from eventkit.observability.metrics import APPLIED_AFTER
+from eventkit.observability.sampling import observe_ages
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.batch import Arrival, Run
@@ -221,18 +226,29 @@ class BatchApplier:
         opened = self._decrypted(arrivals)
         self._has_decrypted = bool(opened)
         steps = self._decoded(arrivals, opened)
-        if self.projection.handlers.has_limits and steps:
-            self._limit(steps)
-        self.projection.apply(self.workspace, live.shadow, steps)
+        limit = self._limit(steps)
+        with waiting_for("a handler", seconds=limit):
+            self.projection.apply(self.workspace, live.shadow, steps)
+        if is_enabled() and arrivals:
+            self.workspace.when_committed(partial(self._observe_ages, arrivals))
         counted.applied += len(arrivals)
         counted.unhandled += len(arrivals) - len(steps)
 
-    def _limit(self, steps: Sequence[Step]) -> None:
-        """Set the session's idle limit to the longest timeout of the batch's handlers."""
+    def _observe_ages(self, arrivals: Sequence[Arrival]) -> None:
+        observe_ages(APPLIED_AFTER, arrivals, lambda arrival: arrival.time, self.projection.name)
+
+    def _limit(self, steps: Sequence[Step]) -> float:
+        """Return how many seconds the batch may be idle between two statements: the longest timeout of its handlers.
+
+        The session's own limit is set to it, where it is not that of the connection.
+        """
+        if not self.projection.handlers.has_limits or not steps:
+            return self.projection.idle_limit
         limits = [self.projection.timeout if (own := step.handler.policy.timeout) is None else own for step in steps]
         seconds = max(limits) + self.projection.idle_limit - self.projection.timeout
         limit = f"set local idle_in_transaction_session_timeout = '{round(1000 * seconds)}ms'"
         self.workspace.connection.execute(limit.encode())
+        return seconds
 
     def _decrypted(self, arrivals: Sequence[Arrival]) -> dict[int, EncodedEvent]:
         if self.decrypter is None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
+from eventkit.observability import metrics
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.duplicates import Doubt, Kind
 from eventkit.projection.apply.isolation import BatchIsolation, pause_of
@@ -269,6 +270,7 @@ class EventIsolation:
         return self._set_aside.drop(run.stream)
 
     def _report(self, failing: Arrival, failure: Failed, attempts: int) -> None:
+        metrics.HANDLER_RETRIES.add(1, self._name)
         values = (self._name, failing.stream, failing.version, attempts)
         logger.warning("%s fails at %s version %d, attempt %d%s: %s", *values, _where(failure.error), failure)
         logger.debug("traceback without the error message:\n%s", frames_of(failure.error))

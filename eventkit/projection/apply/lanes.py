@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from eventkit.observability.liveness import loop, waiting_for
 from eventkit.projection.apply.applier import BatchApplier, Stopped
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
@@ -74,15 +75,20 @@ class Lanes:
         waiting = deque(attempts)
         options: dict[str, Any] = {"reached": reached, **({"around_locks": True} if around_locks else {})}
         threads = [
-            threading.Thread(target=self._work, args=(lane, waiting, options), daemon=True)
+            threading.Thread(target=self._work_beside, args=(lane, waiting, options), daemon=True)
             for lane in self._lanes[1 : len(parts)]
         ]
         for thread in threads:
             thread.start()
         self._work(self._lanes[0], waiting, options)
-        for thread in threads:
-            thread.join()
+        with waiting_for("the other lanes"):
+            for thread in threads:
+                thread.join()
         return attempts
+
+    def _work_beside(self, lane: Lane, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
+        with loop(f"lane of {lane[0].projection.name}"):
+            self._work(lane, waiting, options)
 
     def _work(self, lane: Lane, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
         while waiting:

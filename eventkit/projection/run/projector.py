@@ -18,6 +18,8 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError
+from eventkit.observability import metrics
+from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import BatchApplier, EventIsolation, StreamParking, waves
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
@@ -148,7 +150,10 @@ class Projector:
 
     def step(self, source: Source) -> int:
         """Apply the next batch, and retry waiting streams; return how many messages the batch had."""
-        messages = [] if self._is_full() else source.receive()
+        with waiting_for("messages"):
+            messages = [] if self._is_full() else source.receive()
+        if messages:
+            metrics.PROJECTION_BATCH.observe(len(messages), self.projection.name)
         self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
         reached = Reached(source.position, list(self._marks.values()))
         if messages and not self._apply(messages, Reached(None) if self.projection.answers else reached):
@@ -157,11 +162,13 @@ class Projector:
             if not self.projection.answers:
                 self._save(reached)
             # crash point: committed, not acknowledged -> delivered again, skipped as duplicates
-            source.acknowledge(self._finished(messages, source))
+            with waiting_for("the broker"):
+                source.acknowledge(self._finished(messages, source))
             if self.projection.answers:  # saved earlier, a restart would skip requests whose replies were not sent
                 self._save(reached)
             if messages:
                 self.idle_since = time.monotonic()
+        metrics.WAITING_STREAMS.set(len(self._aside) if self._aside else 0, self.projection.name)
         return len(messages)
 
     def apply(self, messages: Sequence[Message], *, position: int | None = None) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable
 from eventkit.event_loop import CallInterrupted
+from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import BatchApplier, Recent
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
@@ -231,7 +232,8 @@ class ProjectionRunner:
         group = self._options.group or projector.group
         if not self._options.group:
             projector.record_group(group, broker_of(self._settings.require_transport()), topics)
-        subscription = transport.subscribe(topics, group, resume=projector.resume_points(self._options.begin))
+        with waiting_for("the broker"):
+            subscription = transport.subscribe(topics, group, resume=projector.resume_points(self._options.begin))
         source = self._projection.reading(
             TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt),
             transport,

@@ -9,6 +9,7 @@ import logging
 import time
 
 from eventkit.errors import EventkitError, ProjectionDeleted, ProjectionError, VersionMismatch
+from eventkit.observability.liveness import loop
 from eventkit.projection.failure import describe, frames_of, translated
 from eventkit.projection.run.runner import ProjectionRunner
 from eventkit.worker import PASSING, Stop, Waits
@@ -33,6 +34,10 @@ class Supervised:
 
     def work(self, stop: Stop) -> None:
         """Run the projection until it ends."""
+        with loop(f"projector {self.name}"):
+            self._work(stop)
+
+    def _work(self, stop: Stop) -> None:
         while not stop.is_set() and self.error is None:
             started = time.monotonic()
             applied = self._runner.counters.applied

@@ -22,6 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AppendDeadlock, ConcurrencyError, DuplicateEventId, StorageError, StreamClosed
+from eventkit.observability import metrics
+from eventkit.observability.instruments import is_enabled
 from eventkit.storage.db import INTERRUPTED, Row, Statement, Steps, database_errors, plain_array, text_array
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import ANY_VERSION, AT_VERSION, NEW_STREAM, SourceTopics, kind_of, statement_of
@@ -188,6 +190,8 @@ def _count(entries: list[Entry], stream: str) -> int:
 
 
 def _appended(entries: list[Entry], rows: list[Row]) -> list[Appended]:
+    if is_enabled():
+        metrics.APPENDED.add(sum(len(entry.events) for entry in entries))
     if len(rows) == 1:
         return [Appended(entries[0].stream, rows[0][1], rows[0][2], entries[0].ids)]
     last: dict[str, tuple[int, int]] = {}
@@ -208,6 +212,7 @@ def _unexpected(entries: list[Entry], rows: list[Row]) -> list[Entry]:
 
 
 def _conflict(entry: Entry, versions: list[Row]) -> ConcurrencyError:
+    metrics.CONFLICTS.add(1)
     actual: int | None = next((version for stream, version in versions if stream == entry.stream), 0)
     if actual == entry.expected:
         actual = None  # it reached this version after the statement

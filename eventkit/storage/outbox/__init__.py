@@ -3,7 +3,7 @@
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader, Horizon, Row
 from eventkit.storage.outbox.gaps import Holders, missing
-from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.leases import Lease, LeaseState, lease_states
 from eventkit.storage.outbox.outbox import (
     AMENDED,
     AS_TEXT,
@@ -30,11 +30,13 @@ __all__ = [
     "Holders",
     "Horizon",
     "Lease",
+    "LeaseState",
     "Outbox",
     "Row",
     "Scope",
     "Settlement",
     "encoded",
+    "lease_states",
     "message",
     "missing",
     "read_horizon",

@@ -16,11 +16,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import psycopg
 
 from eventkit.errors import Deposed, StorageError
+from eventkit.observability import metrics
+from eventkit.observability.liveness import waiting_for
 from eventkit.storage.db import database_errors, quoted
 
 logger = logging.getLogger("eventkit.lease")
@@ -40,6 +43,14 @@ _RENEW = """update {s}.leases set expires_at = clock_timestamp() + %(seconds)s *
 _RELEASE = "update {s}.leases set expires_at = clock_timestamp() where name = %(name)s and epoch = %(epoch)s"
 
 
+class LeaseState(NamedTuple):
+    """A lease that this process holds or waits for."""
+
+    name: str
+    epoch: int  # 0 while it was never held
+    is_held: bool
+
+
 class Lease:
     """One process's claim to a name, on an autocommit connection that is its alone."""
 
@@ -56,7 +67,9 @@ class Lease:
 
     def acquire(self, stopped: Callable[[], bool]) -> bool:
         """Wait until this process is the holder; return False when `stopped` before."""
-        with database_errors():
+        _awaited.add(self)
+        metrics.LEASE_HELD.set(0, self.name)
+        with waiting_for("the lease"), database_errors():
             self._execute(_CREATE)
             reported = False
             while not stopped():
@@ -69,15 +82,22 @@ class Lease:
                     reported = True
         return False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process may act: it has the lease, and its own clock says that it has not expired."""
+        return not self._ended.is_set() and time.monotonic() < self._deadline
+
     def check(self) -> None:
         """Raise Deposed when the lease has expired by this process's own clock, or another process has taken it."""
-        if self._ended.is_set() or time.monotonic() >= self._deadline:
+        if not self.is_held:
             msg = f"lease {self.name!r}, epoch {self.epoch}: not renewed in time, another process may hold it now"
             raise Deposed(msg)
 
     def release(self) -> None:
         """End the lease, so a standby can take it at once; never raise, and wait for a second at most."""
         self._ended.set()
+        _awaited.discard(self)
+        metrics.LEASE_HELD.set(0, self.name)
         if self._renewer is not None:
             self._renewer.join(timeout=1.0)
             if self._renewer.is_alive():  # the database hangs: the lease expires
@@ -121,6 +141,8 @@ class Lease:
         self._deadline = sent + SECONDS
         self._renewer = threading.Thread(target=self._renew, name=f"lease {self.name}", daemon=True)
         self._renewer.start()
+        metrics.LEASE_HELD.set(1, self.name)
+        metrics.LEASE_EPOCH.set(self.epoch, self.name)
         logger.info("holding %s, epoch %d", self.name, self.epoch)
         return True
 
@@ -146,3 +168,11 @@ class Lease:
             "epoch": self.epoch if epoch is None else epoch,
         }
         return self._connection.execute(statement.format(s=self._schema), params)
+
+
+_awaited: "WeakSet[Lease]" = WeakSet()
+
+
+def lease_states() -> list[LeaseState]:
+    """Return the leases that this process holds or waits for, by name."""
+    return sorted(LeaseState(lease.name, lease.epoch, lease.is_held) for lease in list(_awaited))

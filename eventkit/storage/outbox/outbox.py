@@ -15,6 +15,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.errors import Deposed
+from eventkit.observability import metrics
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
@@ -224,6 +225,7 @@ class Settlement:
         """Delete the outbox rows that the transport has acknowledged; one statement, idempotent."""
         self._write(_SETTLE, {"positions": plain_array(positions)})
         self.settled += len(positions)
+        metrics.SETTLED.add(len(positions))
 
     def park(self, position: int, error: str) -> None:
         """Park an event that the transport refuses, and with it the rest of its stream; the rows stay in the outbox."""
