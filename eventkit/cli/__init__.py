@@ -47,6 +47,7 @@ _COMMANDS = {
     "topics": "Create and check the broker's topics.",
     "events": "Show the store's sizes, prune it, archive streams.",
     "dead-letters": "Show, redrive, edit and discard dead letters.",
+    "health": "Ask a running worker whether it is live and ready.",
     "doctor": "Check database and broker for settings that could lose or stall events.",
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError, TopicUnusable
 
@@ -42,8 +43,9 @@ def command() -> None:
     "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
 )
 @click.option("--share-topic", is_flag=True, help="Also send to topics that another installation's relay sends to.")
+@SERVE
 @click.pass_obj
-def run(settings: Settings, part: str, *, share_topic: bool) -> None:
+def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) -> None:
     """Publish events until asked to stop, in order per stream, each at least once."""
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, preflight_transport, topics_of
@@ -54,6 +56,7 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
 
     stop = Stop()
     stop.on_signals()
+    health = HealthEndpoint(serve, settings, stop, role="relay")
     number, of = _part(part)
     url = settings.require_database()
     transport = open_broker(settings, _ADVICE)
@@ -75,6 +78,7 @@ def run(settings: Settings, part: str, *, share_topic: bool) -> None:
         claims=claims,
     )
     collect_garbage_rarely()
+    health.started()
     together([lambda stop: supervise(relay.run, stop, name="relay")], stop)
     transport.close()
     logger.info("stopped: %d events published and settled by this process", relay.settled)

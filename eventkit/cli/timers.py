@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eventkit.cli.common.output import say
+from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def command() -> None:
 
 
 @command.command(epilog=_EXAMPLES, short_help="Fire deadlines until asked to stop.")
+@SERVE
 @click.pass_obj
-def run(settings: Settings) -> None:
+def run(settings: Settings, serve: str | None) -> None:
     """Append the events of deadlines when they are due, by the database's clock, each once, until asked to stop."""
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import preflight_database
@@ -47,6 +49,7 @@ def run(settings: Settings) -> None:
 
     stop = Stop()
     stop.on_signals()
+    health = HealthEndpoint(serve, settings, stop, role="timers", broker=False)
     url = settings.require_database()
     if not at_start(lambda: preflight_database(settings), stop):
         return
@@ -55,6 +58,7 @@ def run(settings: Settings) -> None:
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
     )
+    health.started()
     together([lambda stop: supervise(timers.run, stop, name="timers", passing=(*PASSING, TimersRefused))], stop)
     logger.info("stopped: %d deadlines fired by this process", timers.fired)
 

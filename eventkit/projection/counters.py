@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
+from eventkit.observability import metrics
+from eventkit.observability.instruments import Reading
+
 
 @dataclass(slots=True)
 class Counters:
@@ -20,6 +23,18 @@ class Counters:
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
         return self
+
+    def readings(self, projection: str) -> list[Reading]:
+        """Return the counters as metrics."""
+        values = (
+            (metrics.APPLIED, self.applied),
+            (metrics.DUPLICATES, self.duplicates),
+            (metrics.UNKNOWN, self.unknown),
+            (metrics.UNHANDLED, self.unhandled),
+            (metrics.PARKED, self.parked),
+            (metrics.REPAIRED, self.repaired),
+        )
+        return [(instrument, value, (projection,)) for instrument, value in values]
 
     def __str__(self) -> str:
         """Format them for the log: `applied=3 duplicates=0 ...`."""

@@ -4,10 +4,12 @@ Several processes share a broker's topics by consumer group. From the store, one
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.cli.topics import checked
 from eventkit.config import Settings, has_password
 from eventkit.errors import ConfigurationError, EventkitError, VersionMismatch
@@ -62,10 +64,12 @@ def command() -> None:
     "--from-now", "begin", flag_value="from now", help="If the group's offsets are gone, skip the messages there are."
 )
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long without events.")
+@SERVE
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option
     settings: Settings, paths: tuple[str, ...], *, origin: str, group: str | None, topics: tuple[str, ...],
     store_url: str | None, until_idle: float | None, exit_on_rebuild: bool, begin: str | None,
+    serve: str | None,
 ) -> None:  # fmt: skip
     """Run projections, process managers and handlers until asked to stop.
 
@@ -74,13 +78,16 @@ def run(  # noqa: PLR0913 one parameter an option
     A projection whose table is missing, or that has to be rebuilt, waits and logs the reason. The others keep running.
     """
     from eventkit.cli.common.lifecycle import at_start, together
+    from eventkit.observability.instruments import reading_from
     from eventkit.projection.run import Begin, ProjectionRunner, SourceOptions, Supervised, load_projections
     from eventkit.worker import Stop, collect_garbage_rarely
 
     stop = Stop()
     stop.on_signals()
     settings.require_database()
-    wanted = _checked(SourceOptions(origin == "store", group, topics, store_url, until_idle, Begin(begin or "refuse")))
+    from_store = origin == "store"
+    health = HealthEndpoint(serve, settings, stop, role="projector", broker=not from_store, lease=from_store)
+    wanted = _checked(SourceOptions(from_store, group, topics, store_url, until_idle, Begin(begin or "refuse")))
     with stop.idle():  # importing the service's modules may take long, or never end
         projections = load_projections(paths)
     runnings = {item.name: ProjectionRunner(item, settings, wanted) for item in projections}
@@ -91,7 +98,9 @@ def run(  # noqa: PLR0913 one parameter an option
         Supervised(running, name=name, until_idle=until_idle, exit_on_rebuild=exit_on_rebuild)
         for name, running in runnings.items()
     ]
-    together([each.work for each in supervised], stop)
+    health.started()
+    with reading_from(lambda: chain.from_iterable(each.counters.readings(name) for name, each in runnings.items())):
+        together([each.work for each in supervised], stop)
     for error in (each.error for each in supervised if each.error is not None):
         raise error
 

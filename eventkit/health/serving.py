@@ -1,0 +1,84 @@
+"""Put the endpoint of a worker together: server, checks, metrics."""
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from eventkit.config import Settings
+from eventkit.errors import ConfigurationError
+from eventkit.health.address import parse_address
+from eventkit.health.endpoints import Endpoints
+from eventkit.health.prometheus import PrometheusSink, check_client, registry_of, rendered
+from eventkit.health.readiness import readiness
+from eventkit.health.server import HealthServer
+from eventkit.observability import metrics
+from eventkit.observability.instruments import Counter, add_sink, remove_sink
+
+logger = logging.getLogger("eventkit.health")
+
+ROLES: dict[str, Sequence[Counter]] = {
+    "relay": (metrics.PUBLISHED, metrics.SETTLED, metrics.SWEPT),
+    "projector": (),
+    "timers": (metrics.FIRED,),
+}
+"""Each role with the counters that it shows from the start, so that a rate is known at their first change."""
+
+
+class Serving:
+    """The endpoint of this process, from its creation until `close`."""
+
+    def __init__(
+        self,
+        address: str,
+        settings: Settings,
+        *,
+        role: str,
+        broker: bool,
+        lease: bool,
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Serve at `address`; `broker` and `lease` say what the worker needs, `stopping` whether it ends.
+
+        ConfigurationError if this process cannot listen there.
+        """
+        host, port = parse_address(address)
+        self._sink = _sink(role)
+        self._endpoints = Endpoints(readiness(settings, broker=broker, lease=lease), self._render, stopping=stopping)
+        self._server = HealthServer(host, port, self._endpoints.answer)
+        self._registry = registry_of(self._sink) if self._sink else None
+        if self._sink is not None:
+            add_sink(self._sink)
+            metrics.PROCESS_INFO.set(1, role, version("eventkit-outbox"))
+            for counter in ROLES[role]:
+                counter.add(0)
+        logger.info("serving /livez, /readyz, /startupz and /metrics on http://%s", self._server.address)
+
+    @property
+    def address(self) -> str:
+        """The address that it listens on."""
+        return self._server.address
+
+    def started(self) -> None:
+        """Say that the worker has begun its work."""
+        self._endpoints.is_started = True
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+        if self._sink is not None:
+            remove_sink(self._sink)
+
+    def _render(self) -> tuple[bytes, str]:
+        if self._registry is None:
+            check_client()
+            raise ConfigurationError("prometheus-client was installed after the start: start this process again")
+        return rendered(self._registry)
+
+
+def _sink(role: str) -> PrometheusSink | None:
+    """Return a sink, or None with a warning: the probes work without metrics."""
+    try:
+        return PrometheusSink()
+    except ConfigurationError as error:
+        logger.warning("%s serves no /metrics: %s", role, error)
+        return None
