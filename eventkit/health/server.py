@@ -61,7 +61,7 @@ class HealthServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
-    request_queue_size = 128
+    request_queue_size = 1_024  # a full queue would delay a probe by a second
 
     def __init__(self, host: str, port: int, answer: Answer) -> None:
         """Listen on an address; port 0 takes a free one. ConfigurationError if that is impossible."""
