@@ -1,4 +1,4 @@
-"""Whether the loops of this process still move: each notes what it waits for before it blocks.
+"""Whether the loops of this process still move: each notes its wait before it blocks.
 
     with loop("relay"):                      the thread's loop is watched from here on
         with waiting_for("the database"):    it may last as long as it likes
@@ -24,7 +24,7 @@ _WORK = "its own work"
 
 
 class LoopState(NamedTuple):
-    """What a loop does since a time on the monotonic clock, and how many seconds it may; None: any number."""
+    """The wait of a loop, its limit in seconds (None: without one), and its begin on the monotonic clock."""
 
     waits_for: str
     limit: float | None
