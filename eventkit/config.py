@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
@@ -26,6 +26,7 @@ DEFAULT_SCHEMA = "eventkit"
 PREFIX = "EVENTKIT_"
 OPTION_PREFIX = "EVENTKIT_TRANSPORT_OPTION_"
 MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
+MASK = "***"  # stands for a secret
 
 _NAMES = ("database_url", "transport_url", "schema")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
@@ -89,6 +90,60 @@ def load_settings(**options: str | None) -> Settings:
     file_options = values.pop("transport_options", {})
     options_now = {**file_options, **_options_from_environment()}
     return Settings(**values, transport_options=options_now, master_keys=_master_keys())
+
+
+class SettingOrigin(NamedTuple):
+    """A setting, and where its value comes from: `default`, `option`, a variable's name, or a file's path."""
+
+    name: str
+    value: str | None  # secrets are masked
+    origin: str
+
+
+def setting_origins(**options: str | None) -> list[SettingOrigin]:
+    """Return all settings of this process as `load_settings` finds them; passwords and keys are masked."""
+    given = {name: value for name, value in options.items() if value is not None}
+    from_file, from_environment = _from_file(find()), _from_environment()
+    settings = load_settings(**options)
+    origins: dict[str, str] = dict.fromkeys([*_NAMES, "master_keys"], "default")
+    origins |= dict.fromkeys(from_file.keys() - {"file", "transport_options"}, str(settings.file))
+    origins |= {name: PREFIX + name.upper() for name in from_environment} | dict.fromkeys(given, "option")
+    if settings.master_keys is not None:
+        origins["master_keys"] = MASTER_KEYS if os.environ.get(MASTER_KEYS) else f"{MASTER_KEYS}_FILE"
+    own = _options_from_environment()
+    return [
+        *(SettingOrigin(name, _masked(name, getattr(settings, name)), origin) for name, origin in origins.items()),
+        *(
+            SettingOrigin(
+                f"transport_options.{name}",
+                MASK if _is_secret(name) else value,
+                OPTION_PREFIX + name if name in own else str(settings.file),
+            )
+            for name, value in sorted(settings.transport_options.items())
+        ),
+    ]
+
+
+def _masked(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    text = MASK if name == "master_keys" else str(value)
+    return masked_url(text) if name.endswith("_url") else text
+
+
+def masked_url(url: str) -> str:
+    """Return an address without its secrets; only the scheme of one whose password cannot be told from its path."""
+    scheme = url.partition("://")[0] if "://" in url else "?"
+    if is_ambiguous(url):
+        return f"{scheme}://{MASK}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{scheme}://{MASK}"
+    user, at, hosts = parts.netloc.rpartition("@")
+    user = f"{user.partition(':')[0]}:{MASK}" if ":" in user else user
+    query = [(key, MASK if _is_secret(key) else value) for key, value in parse_qsl(parts.query, keep_blank_values=True)]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}", query=urlencode(query, safe="*/:,")))
 
 
 def check_schema(name: str) -> str:

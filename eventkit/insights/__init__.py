@@ -1,1 +1,61 @@
-"""Checks of a running system, by statements whose cost does not grow with the number of events, streams or letters."""
+"""Answers questions about a running system: relay, projections, dead letters, events, deadlines, processes."""
+
+from eventkit.insights.answers import (
+    ActionInsight,
+    Amount,
+    CausedEvent,
+    DeadLetterGroup,
+    DeadLetterInsight,
+    EventInsight,
+    HandlerWaitInsight,
+    HeldTopic,
+    Page,
+    PartInsight,
+    PauseInsight,
+    ProcessInsight,
+    ProjectionInsight,
+    RebuildInsight,
+    RelayInsight,
+    SettingInsight,
+    ShardInsight,
+    SizesInsight,
+    StreamInsight,
+    StreamPlace,
+    TableInsight,
+    TimerInsight,
+    TimersInsight,
+)
+from eventkit.insights.attention import Attention
+from eventkit.insights.database_checks import checked as database_findings
+from eventkit.insights.database_checks import tables as table_findings
+from eventkit.insights.insights import Insights
+
+__all__ = [
+    "ActionInsight",
+    "Amount",
+    "Attention",
+    "CausedEvent",
+    "DeadLetterGroup",
+    "DeadLetterInsight",
+    "EventInsight",
+    "HandlerWaitInsight",
+    "HeldTopic",
+    "Insights",
+    "Page",
+    "PartInsight",
+    "PauseInsight",
+    "ProcessInsight",
+    "ProjectionInsight",
+    "RebuildInsight",
+    "RelayInsight",
+    "SettingInsight",
+    "ShardInsight",
+    "SizesInsight",
+    "StreamInsight",
+    "StreamPlace",
+    "TableInsight",
+    "TimerInsight",
+    "TimersInsight",
+    "database_findings",
+    "table_findings",
+]

@@ -137,8 +137,9 @@ def _installation(tables: MetaData) -> None:
         tables,
         Column("topic", Text, primary_key=True),
         Column("reason", Text, nullable=False),
+        Column("since", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         Column("held_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-        comment="A topic to which the relay sends nothing for now, the reason, and the last time it was so.",
+        comment="A topic to which the relay sends nothing for now, the reason, since when, and the last attempt.",
     )
     Table(
         "groups",
@@ -257,6 +258,7 @@ def _relay(tables: MetaData) -> None:
         Column("name", Text, primary_key=True),
         Column("epoch", Integer, nullable=False),
         Column("owner", Text, nullable=False),
+        Column("taken_at", DateTime(timezone=True)),  # by this owner; null before the first one
         Column("expires_at", DateTime(timezone=True), nullable=False),
         comment="The process that may act, such as a relay, until when. Late writes of an older epoch are refused.",
     )
@@ -454,6 +456,8 @@ def _projections(tables: MetaData) -> None:
         Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
         UniqueConstraint("parked_by", "stream", "version", "event_id"),
         Index(None, "parked_by", "stream", "cause"),
+        # Operators look at letters by projection, cause and category, the newest first.
+        Index("dead_letters_groups_idx", "parked_by", "cause", text("split_part(stream, '-'::text, 1)"), "id"),
         Index("dead_letters_gaps_idx", "parked_by", "stream", postgresql_where=text("(cause = 'gap'::text)")),
         comment="An event that could not be published or applied, or that waits behind one. It parks its stream.",
     )

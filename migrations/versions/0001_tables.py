@@ -116,10 +116,11 @@ def _installation(schema: str) -> None:
         "held_topics",
         sa.Column("topic", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("since", TIME, nullable=False, server_default=NOW),
         sa.Column("held_at", TIME, nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("topic", name="held_topics_pkey"),
         schema=schema,
-        comment="A topic to which the relay sends nothing for now, the reason, and the last time it was so.",
+        comment="A topic to which the relay sends nothing for now, the reason, since when, and the last attempt.",
     )
     op.create_table(
         "groups",
@@ -305,6 +306,7 @@ def _relay(schema: str) -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("taken_at", TIME),
         sa.Column("expires_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
         schema=schema,
@@ -484,6 +486,8 @@ def _dead_letters(schema: str) -> None:
     )
     columns = ["parked_by", "stream", "cause"]
     op.create_index("dead_letters_parked_by_stream_cause_idx", "dead_letters", columns, schema=schema)
+    groups = ["parked_by", "cause", sa.text("split_part(stream, '-'::text, 1)"), "id"]
+    op.create_index("dead_letters_groups_idx", "dead_letters", groups, schema=schema)
     gaps = sa.text("cause = 'gap'::text")
     op.create_index("dead_letters_gaps_idx", "dead_letters", columns[:2], schema=schema, postgresql_where=gaps)
 

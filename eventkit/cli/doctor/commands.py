@@ -51,8 +51,7 @@ def _file(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
     """Check the database, and add the topics of its events to `topics`."""
-    from eventkit.insights.database_checks import checked as check
-    from eventkit.insights.database_checks import tables
+    from eventkit.insights import database_findings, table_findings
     from eventkit.storage.db import connect, database_errors
     from eventkit.storage.events import known_topics
     from eventkit.storage.schema import Health, differences
@@ -66,8 +65,8 @@ def _database(settings: Settings, topics: dict[str, None]) -> Iterator[Finding]:
         found = differences(url, settings.schema)
         with connect(url, name="doctor", schema=settings.schema, autocommit=True) as connection, database_errors():
             health = Health(connection, settings.schema)
-            yield from tables(health, found)
-            yield from check(health)
+            yield from table_findings(health, found)
+            yield from database_findings(health)
             topics.update(dict.fromkeys(sorted(known_topics(connection, settings.schema))))
     except EventkitError as error:
         yield Finding("database", str(error), "reachable", safe=False, reason="nothing can be appended or relayed")

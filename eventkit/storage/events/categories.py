@@ -19,8 +19,9 @@ _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
 _PENDING = "select distinct topic from (select topic from {s}.outbox order by position limit 10000) o"
 _SENT = "select topic from {s}.topics"
 _RECORD = "insert into {s}.topics (topic) values (%s) on conflict do nothing"
-_RECORD_HELD = """insert into {s}.held_topics (topic, reason) values (%s, %s)
-                  on conflict (topic) do update set reason = excluded.reason, held_at = excluded.held_at"""
+_RECORD_HELD = """insert into {s}.held_topics as h (topic, reason) values (%s, %s)
+ on conflict (topic) do update set reason = excluded.reason, held_at = excluded.held_at,
+    since = case when h.held_at > excluded.held_at - interval '10 min' then h.since else excluded.since end"""
 _HELD = "select topic, reason from {s}.held_topics where held_at > clock_timestamp() - interval '10 min' order by topic"
 _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 

@@ -35,7 +35,7 @@ _LOCK_TIMEOUT = "1s"  # of a standby, before it checks the expiry again
 _CREATE = """insert into {s}.leases (name, epoch, owner, expires_at) values (%(name)s, 0, '', '-infinity')
              on conflict do nothing"""
 _READ = "select epoch, expires_at <= clock_timestamp(), owner from {s}.leases where name = %(name)s"
-_TAKE = """update {s}.leases set epoch = %(epoch)s + 1, owner = %(owner)s,
+_TAKE = """update {s}.leases set epoch = %(epoch)s + 1, owner = %(owner)s, taken_at = clock_timestamp(),
                    expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
             where name = %(name)s and epoch = %(epoch)s"""
 _RENEW = """update {s}.leases set expires_at = clock_timestamp() + %(seconds)s * interval '1 s'

@@ -1,0 +1,236 @@
+"""Finds events, the newest first, and reads one event, a stream, and a causation tree.
+
+A search reads by one key: the id, the stream's versions, the correlation id's index, or the positions. One call looks
+at a limited number of events along that key, and returns those that match the other conditions. So a page may have few
+items, or none, and a `next` where to look on.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from eventkit.insights.answers import CausedEvent, EventInsight, Page
+from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key, read_key
+
+_WINDOW = 10_000  # events that one call looks at
+_FEW = 1_000  # events of a type or category that are found by its own index
+_BEYOND = 2**63 - 1
+_SLACK = 10_000  # positions: events are recorded nearly in order of position
+
+_OF_ITSELF = ("correlation_id", "causation_id", "traceparent")
+
+_COLUMNS = """e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
+  e.metadata, pg_column_size(e.data), case when %(payload)s::bool then e.data::text end"""
+_MATCH = """(%(stream)s::text is null or stream = %(stream)s::text)
+   and (%(type)s::text is null or type = %(type)s::text)
+   and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text)
+   and (%(since)s::timestamptz is null or recorded_at >= %(since)s::timestamptz)
+   and (%(until)s::timestamptz is null or recorded_at < %(until)s::timestamptz)"""
+
+# `looked` has the events along the key, `key` of each, in descending order; the last row says where the look ended.
+_SEARCH = f"""with looked as materialized ({{{{looked}}}}), found as (
+  select key, position from looked where {_MATCH} order by key desc limit %(limit)s::int
+)
+select f.key, {_COLUMNS} from found f
+  cross join lateral (select * from {{s}}.events where position = f.position offset 0) e
+union all
+(select key, null, null, null, null, null, null, null, null, null, null, null from looked
+  where (select count(*) from looked) >= %(window)s::int order by key limit 1)
+order by 1 desc, 2 nulls last"""
+
+_LOOKED = "position, stream, type, recorded_at"
+_BY_POSITION = f"""select position as key, {_LOOKED} from {{s}}.events
+   where position < %(before)s::bigint and position >= %(low)s::bigint order by position desc limit %(window)s::int"""
+_BY_STREAM = f"""select version::bigint as key, {_LOOKED} from {{s}}.events
+   where stream = %(stream)s::text and version < %(before)s::bigint order by version desc limit %(window)s::int"""
+# The first event of a story has no correlation id: its own id is the story's.
+_BY_CORRELATION = f"""select position as key, {_LOOKED} from (
+    (select {_LOOKED} from {{s}}.events where metadata ->> 'correlation_id' = %(correlation)s::text
+        and position < %(before)s::bigint order by position desc limit %(window)s::int)
+    union
+    select {_LOOKED} from {{s}}.events where id = %(first)s::uuid and position < %(before)s::bigint
+  ) story order by position desc limit %(window)s::int"""
+_BY_LIST = f"""select position as key, {_LOOKED} from {{s}}.events
+   where position = any(%(positions)s::bigint[]) and position < %(before)s::bigint order by position desc"""
+
+_SOURCES = """with recursive s(name) as (
+  (select source from {s}.events order by source limit 1)
+  union all
+  select (select e.source from {s}.events e where e.source > s.name order by e.source limit 1)
+    from s where name is not null
+) select name from s where name is not null limit 100"""
+_OF_TYPE = f"""select position from {{s}}.events
+ where source = any(%(sources)s::text[]) and type = %(type)s::text limit {_FEW + 1}"""
+_OF_CATEGORY = f"""select position from {{s}}.events
+ where stream >= %(category)s::text || '-' and stream < %(category)s::text || '.' limit {_FEW + 1}"""
+
+_ENDS = "select coalesce(min(position), 0), coalesce(max(position), 0) from {s}.events"
+_NEXT_AT = """select position, recorded_at >= %(moment)s::timestamptz from {s}.events
+ where position >= %(position)s order by position limit 1"""
+
+_ONE = f"""select {_COLUMNS}, exists (select from {{s}}.amendments a where a.position = e.position),
+       exists (select from {{s}}.outbox o where o.position = e.position)
+  from {{s}}.events e where e.id = %(id)s::uuid"""
+
+_TREE = f"""with recursive tree(depth, place, cause_of, parent) as (
+  select 0, position, id, null::uuid from {{s}}.events where id = %(id)s::uuid
+  union all
+  select t.depth + 1, e.position, e.id, t.cause_of from tree t cross join lateral (
+    select position, id from {{s}}.events where metadata ->> 'causation_id' = t.cause_of::text
+     order by position limit %(limit)s::int) e
+) cycle cause_of set again using path
+select {_COLUMNS}, t.depth, t.parent::text from (select * from tree where not again limit %(limit)s::int) t
+  cross join lateral (select * from {{s}}.events where position = t.place offset 0) e order by t.depth, e.position"""
+
+
+class EventFilter(NamedTuple):
+    """Selects events that match all given fields."""
+
+    stream: str | None = None
+    id: str | None = None
+    type: str | None = None
+    category: str | None = None
+    correlation_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def search(
+    reader: InsightReader, wanted: EventFilter, *, after: str | None, limit: int, payload: bool
+) -> Page[EventInsight]:
+    """Return a page of the events that match, the newest first."""
+    given = read_key(after, int)
+    if wanted.id is not None:
+        return _by_id(reader, wanted, payload=payload)
+    params: dict[str, Any] = {
+        **wanted._asdict(),
+        "payload": payload,
+        "limit": checked_limit(limit) + 1,
+        "window": _WINDOW,
+    }
+    looked = _along(reader, wanted, params, given[0] if given else _BEYOND)
+    rows = reader.rows(_SEARCH.replace("{{looked}}", looked), params)
+    found = [row for row in rows if row[1] is not None]
+    items = tuple(_event(row[1:]) for row in found[:limit])
+    if len(found) > limit:
+        return Page(items=items, next=page_key(found[limit - 1][0]))
+    ends = [row[0] for row in rows if row[1] is None]
+    return Page(items=items, next=page_key(ends[0]) if ends and looked != _BY_LIST else None)
+
+
+def event(reader: InsightReader, event_id: str | UUID, *, payload: bool) -> EventInsight | None:
+    """Return an event; None where there is none with this id."""
+    known = as_uuid(event_id)
+    rows = reader.rows(_ONE, {"id": known, "payload": payload}) if known else []
+    return _event(rows[0][:11], is_amended=rows[0][11], is_unsent=rows[0][12]) if rows else None
+
+
+def causation_tree(reader: InsightReader, event_id: str | UUID, *, limit: int, payload: bool) -> list[CausedEvent]:
+    """Return an event and all its effects, each followed by its own effects."""
+    known = as_uuid(event_id)
+    params = {"id": known, "limit": checked_limit(limit), "payload": payload}
+    effects: dict[str | None, list[EventInsight]] = {}
+    for row in reader.rows(_TREE, params) if known else []:
+        effects.setdefault(row[12], []).append(_event(row[:11]))
+    found: list[CausedEvent] = []
+    waiting = [CausedEvent(depth=0, event=each) for each in effects.get(None, [])]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        below = reversed(effects.get(node.event.id, []))
+        waiting += [CausedEvent(depth=node.depth + 1, event=each) for each in below]
+    return found
+
+
+def as_uuid(text: str | UUID | None) -> str | None:
+    """Return an id in its usual form; None where it is no UUID."""
+    try:
+        return str(text if isinstance(text, UUID) else UUID(text))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _by_id(reader: InsightReader, wanted: EventFilter, *, payload: bool) -> Page[EventInsight]:
+    found = event(reader, wanted.id or "", payload=payload)
+    items = (found,) if found is not None and _matches(found, wanted) else ()
+    return Page(items=items, next=None)
+
+
+def _matches(found: EventInsight, wanted: EventFilter) -> bool:
+    story = wanted.correlation_id
+    return (
+        wanted.stream in (None, found.stream)
+        and wanted.type in (None, found.type)
+        and wanted.category in (None, found.category)
+        and (story is None or found.correlation_id == story or found.id == as_uuid(story))
+        and (wanted.since is None or found.recorded_at >= wanted.since)
+        and (wanted.until is None or found.recorded_at < wanted.until)
+    )
+
+
+def _along(reader: InsightReader, wanted: EventFilter, params: dict[str, Any], before: int) -> str:
+    """Return the select along one key, and add its parameters."""
+    params["before"] = before
+    if wanted.correlation_id is not None:
+        params |= {"correlation": wanted.correlation_id, "first": as_uuid(wanted.correlation_id)}
+        return _BY_CORRELATION
+    if wanted.stream is not None:
+        return _BY_STREAM
+    positions = _rare(reader, wanted)
+    if positions is not None:
+        params["positions"] = positions
+        return _BY_LIST
+    params["low"] = 0 if wanted.since is None else _position_at(reader, wanted.since) - _SLACK
+    if wanted.until is not None:
+        params["before"] = min(before, _position_at(reader, wanted.until) + _SLACK)
+    return _BY_POSITION
+
+
+def _rare(reader: InsightReader, wanted: EventFilter) -> list[int] | None:
+    """Return the positions of the events of a rare type or category; None where they are many."""
+    queries: list[tuple[str, dict[str, Any]]] = []
+    if wanted.type is not None:
+        sources = [name for (name,) in reader.rows(_SOURCES)]
+        queries.append((_OF_TYPE, {"sources": sources, "type": wanted.type}))
+    if wanted.category is not None:
+        queries.append((_OF_CATEGORY, {"category": wanted.category}))
+    for statement, params in queries:
+        found = reader.rows(statement, params)
+        if len(found) <= _FEW:
+            return [position for (position,) in found]
+    return None
+
+
+def _position_at(reader: InsightReader, moment: datetime) -> int:
+    """Return the first position at or after a time, by bisection: some thirty look-ups by the primary key."""
+    low, high = reader.row(_ENDS)
+    while low <= high:
+        middle = (low + high) // 2
+        found = reader.rows(_NEXT_AT, {"moment": moment, "position": middle})
+        if found and not found[0][1]:
+            low = int(found[0][0]) + 1
+        else:
+            high = middle - 1
+    return int(low)
+
+
+def _event(row: Row, *, is_amended: bool | None = None, is_unsent: bool | None = None) -> EventInsight:
+    position, event_id, source, stream, version, event_type, schema_version, recorded_at, metadata, size, data = row
+    own = {name: metadata.get(name) for name in _OF_ITSELF}
+    return EventInsight(
+        position=position,
+        id=event_id,
+        source=source,
+        stream=stream,
+        category=stream.partition("-")[0],
+        version=version,
+        type=event_type,
+        schema_version=schema_version,
+        recorded_at=recorded_at,
+        **{name: None if value is None else str(value) for name, value in own.items()},
+        bytes=size,
+        is_amended=is_amended,
+        is_unsent=is_unsent,
+        metadata=None if data is None else {k: v for k, v in metadata.items() if k not in _OF_ITSELF},
+        data=data,
+    )

@@ -1,0 +1,84 @@
+"""Reads the state of the relay: who leads each part, unsent events, held and paused topics."""
+
+import re
+
+from eventkit.insights import process_list
+from eventkit.insights.answers import HeldTopic, PartInsight, PauseInsight, ProcessInsight, RelayInsight
+from eventkit.insights.reader import InsightReader, Row
+
+_LEASE = re.compile(r"relay (\d+)/(\d+)")
+_OLDEST = 2_000  # unsent events that are looked at for the oldest one that no dead letter holds back
+
+_LEASES = """select name, owner, epoch, taken_at, expires_at, expires_at > clock_timestamp()
+  from {s}.leases where name like 'relay %' order by name"""
+_PARTS = "select coalesce((select relay_parts from {s}.installation), 1)"
+_UNSENT = "select from {s}.outbox"
+# An event behind a dead letter of the relay waits for an operator and not for the relay.
+_OLDEST_UNSENT = f"""select min(recorded_at) filter (where not is_parked), max(recorded_at), count(*) from (
+  select e.recorded_at, exists (select from {{s}}.dead_letters d where d.parked_by = 'relay'
+           and d.stream = e.stream and d.position <= e.position) as is_parked
+    from (select position from {{s}}.outbox order by position limit {_OLDEST}) o
+   cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e
+) oldest"""
+_HELD = """select h.topic, h.reason, h.since, h.held_at from {s}.held_topics h
+ where h.held_at > clock_timestamp() - interval '10 min' and h.topic in (
+   select topic from (select topic from {s}.outbox order by position limit 10000) o)
+ order by h.topic limit 1000"""
+_PAUSED = """select name, paused_by, reason, paused_at from {s}.pauses where kind = %(kind)s order by name limit 1000"""
+
+
+def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
+    """Return the state of the relay."""
+    running = process_list.live(reader, "relay")
+    parts = _parts(reader, running)
+    oldest, newest, seen = reader.row(_OLDEST_UNSENT)
+    held = tuple(
+        HeldTopic(topic=topic, reason=reason, since=since, held_at=at)
+        for topic, reason, since, at in reader.rows(_HELD)
+    )
+    return RelayInsight(
+        parts=parts,
+        parts_without_relay=tuple(part.number for part in parts if part.leader is None),
+        unsent=reader.amount(_UNSENT, exact=exact),
+        oldest_unsent_at=oldest or (newest if seen == _OLDEST else None),
+        rate=process_list.total(running, "rate"),
+        held_topics=held,
+        paused_topics=tuple(paused(reader, "topic").values()),
+        swept=round(process_list.total(running, "swept")),
+        gaps=round(process_list.total(running, "gaps")),
+    )
+
+
+def paused(reader: InsightReader, kind: str) -> dict[str, PauseInsight]:
+    """Return the paused projections, or topics, by name."""
+    return {
+        name: PauseInsight(name=name, paused_by=by, reason=reason, paused_at=at)
+        for name, by, reason, at in reader.rows(_PAUSED, {"kind": kind})
+    }
+
+
+def _parts(reader: InsightReader, running: list[ProcessInsight]) -> tuple[PartInsight, ...]:
+    """Return the parts; a relay with another number of parts holds its leases by that number."""
+    leases = {
+        (int(found[1]), int(found[2])): row for row in reader.rows(_LEASES) if (found := _LEASE.fullmatch(row[0]))
+    }
+    (configured,) = reader.row(_PARTS)
+    of = max([of for (_, of), row in leases.items() if row[5]], default=configured)
+    return tuple(_part(number, of, leases.get((number, of)), running) for number in range(of))
+
+
+def _part(number: int, of: int, lease: Row | None, running: list[ProcessInsight]) -> PartInsight:
+    _, owner, epoch, taken_at, expires_at, is_held = lease or (None, None, 0, None, None, False)
+    leader = owner if is_held else None
+    ids = {f"{process.host}:{process.pid}": process.id for process in running}
+    standbys = [process.id for process in running if process.state.get("parts", {}).get(str(number)) == "standby"]
+    return PartInsight(
+        number=number,
+        of=of,
+        leader=leader,
+        leader_id=ids.get(leader or ""),
+        epoch=epoch,
+        since=taken_at if is_held else None,
+        expires_at=expires_at if epoch else None,
+        standbys=tuple(standbys),
+    )

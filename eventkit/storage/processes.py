@@ -1,0 +1,53 @@
+"""The heartbeats of running processes: a row each, renewed every few seconds, deleted at a clean end.
+
+A row whose process has died, or hangs, is no longer renewed. It stays for a day, so that operators see what is missing.
+"""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from eventkit.storage.db import quoted
+
+GONE = 15.0  # seconds without a heartbeat until a process counts as gone: three were missed
+
+_BEAT = """insert into {s}.processes as p (id, role, name, host, pid, version, started_at, state)
+values (%(id)s, %(role)s, %(name)s, %(host)s, %(pid)s, %(version)s,
+        clock_timestamp() - make_interval(secs => %(age)s), %(state)s::jsonb)
+on conflict (id) do update set seen_at = excluded.seen_at, state = excluded.state"""
+_END = "delete from {s}.processes where id = %s"
+_FORGET = "delete from {s}.processes where seen_at < clock_timestamp() - interval '1 day'"
+
+
+class WorkerProcess(NamedTuple):
+    """The identity of a process in its row."""
+
+    id: UUID
+    role: str  # relay, projector, timers, responder, rebuild
+    name: str
+    host: str
+    pid: int
+    version: str
+
+
+class Heartbeats:
+    """The rows of one schema, over an autocommit connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        self._connection = connection
+        self._schema = quoted(schema)
+
+    def beat(self, process: WorkerProcess, *, age: float, state: dict[str, Any]) -> None:
+        """Write or renew a process's row, `age` seconds after its start."""
+        params = {**process._asdict(), "age": age, "state": msgspec.json.encode(state).decode()}
+        self._connection.execute(_BEAT.format(s=self._schema).encode(), params)
+
+    def end(self, process: UUID) -> None:
+        """Delete a process's row."""
+        self._connection.execute(_END.format(s=self._schema).encode(), (process,))
+
+    def forget_old(self) -> None:
+        """Delete the rows of processes that were not seen for a day."""
+        self._connection.execute(_FORGET.format(s=self._schema).encode())
