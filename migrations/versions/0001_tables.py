@@ -486,7 +486,8 @@ def _dead_letters(schema: str) -> None:
     )
     columns = ["parked_by", "stream", "cause"]
     op.create_index("dead_letters_parked_by_stream_cause_idx", "dead_letters", columns, schema=schema)
-    groups = ["parked_by", "cause", sa.text("split_part(stream, '-'::text, 1)"), "id"]
+    category = sa.text("split_part(stream, '-'::text, 1)")
+    groups = ("parked_by", "cause", category, "id")
     op.create_index("dead_letters_groups_idx", "dead_letters", groups, schema=schema)
     gaps = sa.text("cause = 'gap'::text")
     op.create_index("dead_letters_gaps_idx", "dead_letters", columns[:2], schema=schema, postgresql_where=gaps)
