@@ -39,7 +39,7 @@ class Heartbeat:
     def __init__(
         self, connect: Callable[[str], psycopg.Connection[Any]], *, schema: str, role: str, name: str, state: State
     ) -> None:
-        """Write what `state` returns; it is called on another thread, and must be quick.
+        """Write the result of `state`; it is called on another thread, and must be quick.
 
         `connect` opens an autocommit connection for a purpose, with the settings `SESSION`.
         """

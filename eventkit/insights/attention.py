@@ -1,4 +1,4 @@
-"""Says what is wrong now, in words, the most urgent first."""
+"""Lists the present problems in words, the most urgent first."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,6 @@ class Attention:
 
 
 def attention(insights: "Insights") -> list[Attention]:
-    """Return what is wrong now; an empty list when all is well."""
+    """Return the present problems; an empty list when all is well."""
     del insights
     return []

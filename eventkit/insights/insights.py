@@ -64,7 +64,7 @@ class Insights:
         self._store = self._reader if store is None else InsightReader(store, schema)
 
     def attention(self) -> list[Attention]:
-        """Return what is wrong now, the most urgent first; an empty list when all is well."""
+        """Return the present problems, the most urgent first; an empty list when all is well."""
         return attention(self)
 
     def relay(self, *, exact: bool = False) -> RelayInsight:

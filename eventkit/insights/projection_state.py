@@ -36,7 +36,7 @@ _LETTERS = "select from {s}.dead_letters where parked_by = 'projection:' || %(na
 
 
 class _Known(NamedTuple):
-    """What is read once for all projections of a page."""
+    """The values that are read once for all projections of a page."""
 
     processes: list[ProcessInsight]
     waits: Mapping[str, Sequence[HandlerWait]]
@@ -155,7 +155,7 @@ def _age(shard: ShardInsight) -> tuple[bool, str, str]:
 
 
 def _seconds(lag: EventLag | None, shards: Sequence[ShardInsight], known: _Known) -> float | None:
-    """Return the age of the oldest event that is not applied, by the store, and by what the processes say."""
+    """Return the age of the oldest event that is not applied, by the store, and by the processes."""
     times = [] if lag is None or lag.oldest_at is None else [lag.oldest_at]
     if lag is None or not lag.is_exact:
         times += [shard.applied_at for shard in shards if not shard.is_caught_up and shard.applied_at is not None]
