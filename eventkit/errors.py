@@ -21,6 +21,7 @@ EventkitError
 │   ├── DatabaseUnavailable   no connection, or it was lost
 │   ├── NotPrimary            a standby, or a pooler that breaks sessions
 │   ├── DeadLetterError       a dead letter that cannot be edited, redriven or discarded
+│   ├── PauseRefused          a projection or topic that cannot be paused or resumed
 │   ├── MaintenanceDenied     the role that may delete events is missing, or not granted
 │   ├── StreamPruned          events that a reader needs were pruned or archived
 │   ├── StreamClosed          an append to a stream that was archived
@@ -44,6 +45,7 @@ EventkitError
 └── ProjectionError           a projection that cannot be loaded or run
     ├── VersionMismatch       its declared version is not the live one: rebuild
     │   └── ProjectionDeleted its row is gone: start its projector again to register it
+    ├── ProjectionPaused      an operator has paused it: it applies nothing until it is resumed
     ├── PlaceGone             a handler's offsets are gone at the broker: an operator chooses where it begins
     ├── NameTaken             another projection is registered under its name
     ├── RebuildRefused        a rebuild that cannot begin, resume, or be swapped in
@@ -188,6 +190,10 @@ class DeadLetterError(StorageError):
     """A dead letter cannot be edited, redriven or discarded."""
 
 
+class PauseRefused(StorageError):
+    """A projection or a topic cannot be paused or resumed; nothing was changed."""
+
+
 class MaintenanceDenied(StorageError):
     """The session may not delete events: an administrator creates the role for it, and grants it."""
 
@@ -324,6 +330,10 @@ class VersionMismatch(ProjectionError):
 
 class ProjectionDeleted(VersionMismatch):
     """A running projection was deleted."""
+
+
+class ProjectionPaused(ProjectionError):
+    """An operator has paused the projection: it applies nothing until it is resumed."""
 
 
 class PlaceGone(ProjectionError):

@@ -41,7 +41,7 @@ _COMMANDS = {
     "projector": "Keep read models up to date, run process managers and handlers.",
     "timers": "Fire deadlines when they are due.",
     "inbox": "Forget old messages of handlers.",
-    "projection": "List, rebuild and delete projections.",
+    "projection": "List, rebuild, pause and delete projections.",
     "privacy": "Forget people, and look after keys.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",

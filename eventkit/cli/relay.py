@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.common.pausing import pausing
 from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError, TopicUnusable
@@ -26,6 +27,8 @@ _EXAMPLES = """\b
 Examples:
   eventkit relay run
   eventkit --transport-url kafka://broker1:9092,broker2:9092 relay run
+  eventkit relay pause shop.order --reason "the consumers are broken"
+  eventkit relay resume shop.order
   eventkit relay run --part 0/2 & eventkit relay run --part 1/2      two relays share the streams
 
 A second relay of the same part stands by and takes over when the first dies.
@@ -36,6 +39,10 @@ The first SIGINT or SIGTERM finishes the batches in flight, the second ends at o
 @click.group(name="relay", epilog=_EXAMPLES)
 def command() -> None:
     """Publish the outbox to the broker."""
+
+
+command.add_command(pausing("pause", "topic", _EXAMPLES))
+command.add_command(pausing("resume", "topic", _EXAMPLES))
 
 
 @command.command(epilog=_EXAMPLES, short_help="Publish events until asked to stop.")

@@ -1,6 +1,7 @@
 """The relay that holds the lease, in terms.
 
-A term begins with a new reader. It ends when the parked streams or the held topics change, or with a failure.
+A term begins with a new reader. It ends when the parked streams or the held topics change, or with a failure. A topic
+is held for a while after the broker has refused it, and as long as an operator has paused it.
 
 Only this module decides how a publisher's failure is handled. An *event* was refused: find it and park its stream. A
 *topic* is unusable: hold the topic for a while and park nothing. *Any other failure* is raised, and the relay starts
@@ -47,6 +48,7 @@ class Leader:
         self._suspects_to = 0  # the highest position that the broker refused; the search ends there
         self._held_until: dict[str, float] = {}  # topic -> time on the monotonic clock
         self._unrecorded: dict[str, str] = {}  # topic -> reason of a hold that is not in the database yet
+        self._paused: dict[str, str] = {}  # topic -> who has paused it, as it was last read
 
     def settle_owed(self) -> None:
         """Settle the acknowledged events; they are done, even if others failed."""
@@ -55,10 +57,12 @@ class Leader:
 
     def work(self, reading: psycopg.Connection[Any], schema: str, part: tuple[int, int], stop: Stop) -> None:
         """Work one term: until the parked streams or held topics change, the publisher fails, or `stop` is set."""
-        parked = Outbox(reading, schema).parked()
-        scope = Scope(part=part[0], of=part[1], held=self._held(), parked=parked)
+        now = Outbox(reading, schema)
+        scope = Scope(part=part[0], of=part[1], held=self._held(now), parked=now.parked())
         outbox = Outbox(reading, schema, scope=scope)
-        failure = self._search(outbox, dict(parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)
+        failure = (
+            self._search(outbox, dict(scope.parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)
+        )
         if failure is not None:
             self._handle(self._publishers.abandon(failure))
         if self._unrecorded:
@@ -75,7 +79,7 @@ class Leader:
             return not stop.is_set()
 
         def changed() -> bool:
-            return self._held() != list(scope.held) or outbox.parked() != scope.parked
+            return self._held(outbox) != list(scope.held) or outbox.parked() != scope.parked
 
         failure = pipeline.run(keep_running, changed)
         self._hold(pipeline.refused)
@@ -119,7 +123,14 @@ class Leader:
             self._held_until[topic] = time.monotonic() + _HOLD_TIME
             self._unrecorded[topic] = reason
 
-    def _held(self) -> list[str]:
-        held = sorted(topic for topic, until in self._held_until.items() if until > time.monotonic())
-        metrics.HELD_TOPICS.set(len(held))
-        return held
+    def _held(self, outbox: Outbox) -> list[str]:
+        """Return the topics to leave out: refused by the broker a moment ago, or paused."""
+        refused = {topic for topic, until in self._held_until.items() if until > time.monotonic()}
+        metrics.HELD_TOPICS.set(len(refused))
+        paused = outbox.paused()
+        for topic in paused.keys() - self._paused.keys():
+            logger.info("topic %s is paused by %s: its events stay in the outbox", topic, paused[topic])
+        for topic in self._paused.keys() - paused.keys():
+            logger.info("topic %s is resumed: its events are sent, in order", topic)
+        self._paused = paused
+        return sorted(refused | paused.keys())

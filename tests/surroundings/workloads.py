@@ -251,6 +251,9 @@ def operator(world: World) -> None:
         run(*look)
     run("projection", "status", "totals")
     run("projection", "verify", "totals")
+    for action in ("pause", "resume"):
+        run("projection", action, "totals")
+        run("relay", action, "shop.order")
     run("doctor")
     run("dead-letters", "show", letters[0])
     run("dead-letters", "redrive", "--all", "--yes", "--wait", "0")

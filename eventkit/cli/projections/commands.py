@@ -1,4 +1,4 @@
-"""`eventkit projection`: list, verify, rebuild and delete the projections of the read models' database."""
+"""`eventkit projection`: list, verify, rebuild, pause and delete the projections of the read models' database."""
 
 import json
 from contextlib import ExitStack, contextmanager
@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from eventkit.cli.common.output import confirm, remark, say
+from eventkit.cli.common.pausing import pausing
 from eventkit.cli.projections.options import EXACT, EXAMPLES, JSON, STORE_URL
 from eventkit.cli.projections.rebuild import command as rebuild
 from eventkit.cli.projections.verify import command as verify
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 @click.group(name="projection", epilog=EXAMPLES)
 def command() -> None:
-    """List, verify, rebuild and delete projections."""
+    """List, verify, rebuild, pause and delete projections."""
 
 
 command.add_command(rebuild)
 command.add_command(verify)
+command.add_command(pausing("pause", "projection", EXAMPLES))
+command.add_command(pausing("resume", "projection", EXAMPLES))
 
 
 @command.command(name="list", epilog=EXAMPLES, short_help="List the projections of the database.")

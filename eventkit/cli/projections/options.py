@@ -12,6 +12,8 @@ Examples:
   eventkit projection verify
   eventkit projection rebuild shop.read_models:totals
   eventkit projection rebuild reports.models:sales --from transport
+  eventkit projection pause customer_totals --reason "wrong prices since 14:00"
+  eventkit projection resume customer_totals
   eventkit projection delete customer_totals --tables
 
 Commands that run code take package.module:projection; the others take the projection's name in the database.

@@ -16,6 +16,7 @@ from eventkit.errors import (
     DatabaseUnavailable,
     NewerSchema,
     ProjectionDeleted,
+    ProjectionPaused,
     UndecodableEvent,
     UnknownEventType,
     VersionMismatch,
@@ -119,9 +120,14 @@ class BatchApplier:
             return not self.checkpoints.any(connection, self.fence(connection).generation)
 
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
-        """Lock the projection's row until the transaction ends; raise VersionMismatch if another version is live."""
+        """Lock the projection's row until the transaction ends.
+
+        Raise VersionMismatch if another version is live, ProjectionPaused if an operator has paused it.
+        """
         self.fenced = False
         live = self.checked(self.projections.fence(connection, self.projection.name))
+        if live.paused is not None:
+            raise ProjectionPaused(_paused(self.projection.name, *live.paused))
         self._refuse_restored(live)
         self.fenced = True
         return live
@@ -271,6 +277,11 @@ class BatchApplier:
             if step is not None:
                 steps.append(step)
         return steps
+
+
+def _paused(name: str, by: str, reason: str) -> str:
+    why = f" ({reason})" if reason else ""
+    return f"projection {name!r} is paused by {by}{why}: it applies nothing until `eventkit projection resume {name}`"
 
 
 def _another_version(projection: Projection, live: Live) -> str:

@@ -22,6 +22,7 @@ from eventkit.errors import (
     NewerSchema,
     NotPrimary,
     ProjectionError,
+    ProjectionPaused,
     RebuildRefused,
     ReplyRefused,
     SchemaMismatch,
@@ -70,7 +71,14 @@ _SERVER = (
     "XX",
 )  # connection, time limits of a session, resources, shutdown, system
 _LASTING = ("53400",)  # a configured limit, which does not pass by itself
-_EVENTKIT_ERRORS = (ConfigurationError, StorageError, TransportError, VersionMismatch, RebuildRefused)
+_EVENTKIT_ERRORS = (
+    ConfigurationError,
+    StorageError,
+    TransportError,
+    VersionMismatch,
+    ProjectionPaused,
+    RebuildRefused,
+)
 _SAFE = (  # their messages name only streams and versions
     NewerSchema,
     ConcurrencyError,

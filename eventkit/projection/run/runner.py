@@ -9,12 +9,12 @@ import math
 import os
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import msgspec
 
 from eventkit.config import Settings
-from eventkit.errors import DatabaseUnavailable
+from eventkit.errors import DatabaseUnavailable, ProjectionPaused
 from eventkit.event_loop import CallInterrupted
 from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import BatchApplier, Recent
@@ -31,6 +31,7 @@ from eventkit.projection.run.sources import StoreSource, TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
 from eventkit.storage.events import refuse_unknown_types
 from eventkit.storage.outbox import READING, EventLog, Lease
+from eventkit.storage.pauses import Pauses
 from eventkit.storage.retention import pruned_categories
 from eventkit.transports.base import Flag, Transport, open_transport
 from eventkit.worker import Stop
@@ -39,6 +40,7 @@ logger = logging.getLogger("eventkit.projection")
 
 _TOPIC_CHECK_INTERVAL = 5.0  # seconds between checks for new categories in the store
 _FIRST_TOPIC_INTERVAL = 1.0  # seconds, the same while no topic is known
+_PAUSE_CHECK_INTERVAL = 0.5  # seconds between checks whether a paused projection is resumed
 
 
 class SourceOptions(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class ProjectionRunner:
 
     def __init__(self, projection: Projection, settings: Settings, options: SourceOptions) -> None:
         self.counters = Counters()
+        self.waits: str | None = None  # why it applies nothing, while it is paused
         self._breakers = Breakers(projection.name)  # they outlive a term: an unavailable service stays so in the next
         self._known = False  # whether this process has seen the projection's row
         self._topicless_since: float | None = None  # on the monotonic clock: when it began to wait for a first topic
@@ -69,8 +72,12 @@ class ProjectionRunner:
     def preflight(self) -> None:
         """Connect to everything once; raise the error of the first part that is wrong or missing.
 
-        A store in another database may be away.
+        A store in another database may be away, and the projection may be paused.
         """
+        with suppress(ProjectionPaused):
+            self._preflight()
+
+    def _preflight(self) -> None:
         with ExitStack() as stack:
             projector = self._projector(stack, Stop())
             self._check_store()
@@ -95,11 +102,41 @@ class ProjectionRunner:
     def work(self, stop: Stop) -> None:
         """Run terms until `stop` is set or a term is the last."""
         try:
-            while not stop.is_set() and self._term(stop):
+            while not stop.is_set() and self._term_unless_paused(stop):
                 pass
         except CallInterrupted:
             name = self._projection.name
             logger.info("projector %s: a running handler was cancelled: its event will be applied again", name)
+
+    def _term_unless_paused(self, stop: Stop) -> bool:
+        """Run a term, or wait for the end of a pause; return whether another term follows.
+
+        Raise ProjectionPaused if the command ends when nothing comes: the events are not applied.
+        """
+        try:
+            return self._term(stop)
+        except ProjectionPaused as paused:
+            if self._options.until_idle is not None:
+                raise
+            self.waits = str(paused)
+            self._known = True  # only a registered projection is paused
+        try:
+            return self._await_resume(stop)
+        finally:
+            self.waits = None
+
+    def _await_resume(self, stop: Stop) -> bool:
+        """Wait until the projection is resumed, outside of its consumer group; return False if stopped before."""
+        name = self._projection.name
+        logger.info("projector %s waits: %s", name, self.waits)
+        with self._connections.read_models("projector pause", autocommit=True) as connection:
+            pauses = Pauses(connection, self._settings.schema)
+            while pauses.find("projection", name) is not None:
+                with waiting_for("the end of a pause"):
+                    if stop.wait(_PAUSE_CHECK_INTERVAL):
+                        return False
+        logger.info("projector %s continues: it was resumed", name)
+        return True
 
     def _term(self, stop: Stop) -> bool:
         """Run one term; return whether another follows."""

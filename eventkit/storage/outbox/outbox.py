@@ -125,6 +125,7 @@ _IN_LETTERS = """o.topic <> all(%(held)s::text[]) and not exists (select from {s
 _PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_by = 'relay'
  group by stream order by stream limit {_PARKED_IN_MEMORY + 1}"""
 _REDRIVES = "select relay_redrives from {s}.installation"
+_PAUSED = "select name, paused_by, reason from {s}.pauses where kind = 'topic' order by name"
 
 _SETTLE = """with fence as (
   select from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
@@ -197,6 +198,12 @@ class Outbox:
             streams = dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
             (redrives,) = self._cursor.execute(_REDRIVES.format(s=self._schema)).fetchone() or (0,)
         return Parked(streams, redrives)
+
+    def paused(self) -> dict[str, str]:
+        """Return the topics that an operator has paused, each with who did it and why."""
+        with database_errors():
+            rows = self._cursor.execute(_PAUSED.format(s=self._schema)).fetchall()
+        return {topic: f"{by} ({reason})" if reason else by for topic, by, reason in rows}
 
 
 def _wanted(scope: Scope, schema: str) -> str:

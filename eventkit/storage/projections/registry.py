@@ -20,9 +20,11 @@ import psycopg
 
 from eventkit.storage.db import projection_gate, quoted
 
-# The advisory lock is taken before the row is locked; the columns are those of the row as it is locked.
+# The advisory lock is taken before the row is locked; the columns are those of the row as it is locked. A pause is as
+# old as the statement: one more batch may follow it.
 _FENCE = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s),
-                   pg_relation_filenode(tableoid)
+                   pg_relation_filenode(tableoid),
+                   (select array[paused_by, reason] from {s}.pauses where kind = 'projection' and name = %(name)s)
               from {s}.projections where name = %(name)s for key share"""
 _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
@@ -34,7 +36,8 @@ _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
 _REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
                      tables = %(tables)s::text[], categories = %(categories)s::text[],
                      position = greatest(position, %(position)s) where name = %(name)s"""
-_DELETE = "delete from {s}.projections where name = %s"
+_DELETE = """with resumed as (delete from {s}.pauses where kind = 'projection' and name = %(name)s)
+             delete from {s}.projections where name = %(name)s"""
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -45,6 +48,7 @@ class Live(msgspec.Struct, frozen=True):
     position: int  # read in the store, for projectors that read the store
     shadow: str | None = None  # the schema of a rebuild's tables; None: the search path finds the live ones
     table: int = 0  # the file of the table `projections`: another one after a restore
+    paused: Sequence[str] | None = None  # who has paused the projection, and why
 
 
 class BuildingGeneration(msgspec.Struct, frozen=True):
@@ -81,7 +85,7 @@ class ProjectionRegistry:
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
         row = connection.execute(self._sql(_FENCE), params).fetchone()
-        return Live(row[0], row[1], row[2], table=row[4]) if row else None
+        return Live(row[0], row[1], row[2], table=row[4], paused=row[5]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
         """Lock the row exclusively until the transaction ends: after every batch in flight, before later ones."""
@@ -121,8 +125,8 @@ class ProjectionRegistry:
         connection.execute(self._sql(_REPLACE), params | where)
 
     def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Delete the row; this transaction has called `take`."""
-        connection.execute(self._sql(_DELETE), (name,))
+        """Delete the row, and its pause; this transaction has called `take`."""
+        connection.execute(self._sql(_DELETE), {"name": name})
 
     def _sql(self, statement: str) -> bytes:
         return statement.format(s=self._schema).encode()

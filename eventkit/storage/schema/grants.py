@@ -45,7 +45,7 @@ TABLES: dict[str, dict[str, str]] = {
     "dead_letters": {"relay": "SI", "projector": "SIUD", "operator": "SIUD", "reader": "S"},
     "dead_letter_actions": {"projector": "I", "operator": "SI", "reader": "S"},
     "processes": {"relay": "SIUD", "projector": "SIUD", "operator": "SIUD", "reader": "S"},
-    "pauses": {"relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
+    "pauses": {"relay": "S", "projector": "S", "operator": "SID", "reader": "S"},
     "operator_actions": {"operator": "SI", "reader": "S"},
     "prunings": {"relay": "S", "projector": "S", "operator": "SIU", "reader": "S"},
 }
