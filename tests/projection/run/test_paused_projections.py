@@ -1,4 +1,4 @@
-"""A paused projection applies nothing and continues where it was, on each broker, whatever dies meanwhile."""
+"""A paused projection applies nothing and continues where it was, on each broker, over kills and restarts."""
 
 import signal
 import subprocess
@@ -110,7 +110,7 @@ def test_on_each_broker_the_events_of_a_pause_wait_and_come_once(
 
 
 def test_a_batch_under_way_ends_and_the_next_one_does_not_begin(url: str) -> None:
-    """A pause waits for nobody; what was applied is not applied again after it."""
+    """A pause waits for nobody; events that were applied are not applied again after it."""
     projection = SqlProjection("slow", shop, categories=["order"])
 
     @projection.on(Ordered)
