@@ -62,15 +62,18 @@ class Enrolment(DecisionModel):
         self.time -= event.student == self.student
         self.joined |= event == StudentJoined(self.course, self.student)
 
+    def join(self) -> StudentJoined:
+        if self.joined or self.places < 1 or self.time < 1:
+            raise Refused(self)
+        return StudentJoined(self.course, self.student)
+
 
 enrolments = Decisions(store, Enrolment, snapshots=Snapshots(every=100))
 
 
 def join(session: Session, course: str, student: str) -> None:
     enrolment = enrolments.load(session, course, student)
-    if enrolment.joined or enrolment.places < 1 or enrolment.time < 1:
-        raise Refused(enrolment)
-    enrolments.append(session, enrolment, school.stream("course", course), StudentJoined(course, student))
+    enrolments.append(session, enrolment, school.stream("course", course), enrolment.join())
 
 
 def students_of(session: Session, course: str) -> list[str]:

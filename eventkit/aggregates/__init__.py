@@ -8,7 +8,7 @@ missing versions.
 
 from eventkit.aggregates.aggregate import Aggregate, evolve
 from eventkit.aggregates.decider import Decider, Deciding
-from eventkit.aggregates.decision_model import DecisionModel, Decisions
+from eventkit.aggregates.decision_model import DecisionModel, Decisions, fold_of_model, items_of_model
 from eventkit.aggregates.repository import Repository, fold_for
 from eventkit.aggregates.retry import retry_on_conflict, retry_on_conflict_async
 from eventkit.aggregates.snapshots import Snapshots
@@ -25,6 +25,8 @@ __all__ = [
     "Track",
     "evolve",
     "fold_for",
+    "fold_of_model",
+    "items_of_model",
     "retry_on_conflict",
     "retry_on_conflict_async",
     "track_of",

@@ -32,6 +32,7 @@ from eventkit.aggregates.aggregate import evolving_methods, steps_of
 from eventkit.aggregates.fingerprint import model_fingerprint
 from eventkit.aggregates.fold import Fold
 from eventkit.aggregates.snapshots import Snapshots, check_whole
+from eventkit.domain.catalog import Catalog
 from eventkit.domain.codec import Codec
 from eventkit.domain.envelope import envelope_of
 from eventkit.domain.metadata import Metadata
@@ -95,22 +96,33 @@ class DecisionModel:
 M = TypeVar("M", bound=DecisionModel)
 
 
+def fold_of_model(model: type[M], catalog: Catalog) -> Fold[M, M]:
+    """Return the fold of a decision model's class, checked against the catalog."""
+    if DecisionModel not in getattr(model, "__mro__", ()):
+        raise AggregateError(f"{model!r} is no decision model: give a class of DecisionModel")
+    methods = evolving_methods(model)
+    steps, enveloped = steps_of(model, methods)
+    for cls in steps:
+        catalog.type_of(cls)
+    return Fold(model.__name__, model, steps, frozenset(model.ignored), tuple(methods), _first, _itself, enveloped)
+
+
+def items_of_model(model: DecisionModel, fold: Fold[Any, Any], catalog: Catalog) -> list[Item]:
+    """Return a model's query; an item without types selects the types that the model evolves."""
+    asked = model.query()
+    if not asked or not all(isinstance(item, QueryItem) for item in asked):
+        raise AggregateError(f"{fold.name}.query() returned {asked!r:.200}, not a list of QueryItem(tags=[…])")
+    return items_of(catalog, asked, tuple(fold.steps))
+
+
 class Decisions(Generic[M]):
     """Load decision models of one class, and append by them, on the caller's session or connection."""
 
     def __init__(self, store: EventStore, model: type[M], *, snapshots: Snapshots | None = None) -> None:
         """Check the model against the store's catalog; without `snapshots` every load reads all its events."""
-        if DecisionModel not in getattr(model, "__mro__", ()):
-            raise AggregateError(f"{model!r} is no decision model: give a class of DecisionModel")
         self.store = store
         self._model = model
-        methods = evolving_methods(model)
-        steps, enveloped = steps_of(model, methods)
-        self._fold: Fold[M, M] = Fold(
-            model.__name__, model, steps, frozenset(model.ignored), tuple(methods), _first, _itself, enveloped
-        )
-        for cls in steps:
-            store.catalog.type_of(cls)
+        self._fold = fold_of_model(model, store.catalog)
         self._sql = TagSql(store.schema)
         self._load = Executor("load", writes=False, bind_arguments=store.bind_arguments)
         self._keep = Executor("append", writes=True, bind_arguments=store.bind_arguments)
@@ -165,7 +177,7 @@ class Decisions(Generic[M]):
         return model._read.due if model._read else None  # noqa: SLF001 this module's class
 
     def _steps(self, model: M) -> Steps[M]:
-        items = self._items(model)
+        items = items_of_model(model, self._fold, self.store.catalog)
         place = self._keeper.place(model, items) if self._keeper else None
         known = (yield from self._keeper.recall(place)) if self._keeper and place else None
         if known is None:
@@ -174,14 +186,6 @@ class Decisions(Generic[M]):
         state, positions = known
         found = yield from query_steps(self._sql, items, self.store.sealing, positions)
         return self._folded(state, items, found, place)
-
-    def _items(self, model: M) -> list[Item]:
-        asked = model.query()
-        if not asked or not all(isinstance(item, QueryItem) for item in asked):
-            raise AggregateError(
-                f"{self._fold.name}.query() returned {asked!r:.200}, not a list of QueryItem(tags=[…])"
-            )
-        return items_of(self.store.catalog, asked, tuple(self._fold.steps))
 
     def _folded(self, model: M, items: list[Item], found: Found, place: SnapshotPlace | None) -> M:
         for event in found.events:

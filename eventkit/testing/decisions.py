@@ -38,7 +38,7 @@ class DecisionScenario:
     def when(self, what: Any, *args: Any, **kwargs: Any) -> Self:
         """Decide: `when(Order.add, "cake")` calls the method, `when(Add("cake"))` passes a command to a decider."""
         __tracebackhide__ = True
-        self._story += ["when", *(f"    {line}" for line in lines_of(_call(what, args, kwargs)))]
+        self._story += ["when", *(f"    {line}" for line in lines_of(described_call(what, args, kwargs)))]
         try:
             if isinstance(self._aggregate, Deciding):
                 for command in (what, *args):
@@ -99,7 +99,7 @@ class DecisionScenario:
 
     def _evolved(self, state: Any, event: object, version: int) -> Any:
         if type(event) in self._fold.enveloped:
-            return self._fold.evolve(state, event, _enveloped(event, version))
+            return self._fold.evolve(state, event, enveloped(event, version))
         return self._fold.evolve(state, event)
 
     def _check_state(self) -> None:
@@ -110,7 +110,7 @@ class DecisionScenario:
         check([expected], [_shown(self.state)], story=self._story, subject="the state and the fold of its events")
 
 
-def _enveloped(event: object, version: int) -> Envelope[Any]:
+def enveloped(event: object, version: int) -> Envelope[Any]:
     """Return the envelope of an event in a scenario: its version is also its position and its time in seconds."""
     return Envelope(
         event=event,
@@ -139,7 +139,8 @@ def check_raised(
         fail(f"{wanted} was expected, but it raised", f"    {error!r}", story=story, cause=error)
 
 
-def _call(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def described_call(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a decision as a scenario shows it."""
     if not isinstance(what, Callable) or isinstance(what, type):  # type: ignore[arg-type]
         return what if not args else Line(", ".join(map(repr, (what, *args))))
     given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]

@@ -3,7 +3,7 @@
 It uses the code of the projector, without checkpoints, retries and parking: an error is raised.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ class At(NamedTuple):
     events: tuple[object, ...]
     metadata: Metadata | Mapping[str, Any] | None = None
     time: datetime | None = None
+    tags: Sequence[str] = ()
 
 
 def at(
@@ -37,9 +38,10 @@ def at(
     *events: object,
     metadata: Metadata | Mapping[str, Any] | None = None,
     time: datetime | None = None,
+    tags: Sequence[str] = (),
 ) -> At:
-    """Give events a stream, and optionally metadata and the time at which they were recorded."""
-    return At(StreamId.parse(stream), events, metadata, time)
+    """Give events a stream, and optionally metadata, the time at which they were recorded, and more tags."""
+    return At(StreamId.parse(stream), events, metadata, time, tags)
 
 
 class Feed:
