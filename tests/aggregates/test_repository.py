@@ -293,6 +293,28 @@ def test_several_are_saved_in_one_call_or_none_of_them(session: Session) -> None
     assert orders.load(session, 1).items == {"tea": 1}
 
 
+async def test_several_are_saved_asynchronously_or_none_of_them(session: Session, async_engine: AsyncEngine) -> None:
+    """On an asynchronous session, as on a synchronous one: the versions rise, and a conflict takes all back."""
+    first, second, idle = orders.new(1), orders.new(2), orders.new(3)
+    first.add("tea")
+    second.add("cake")
+    async with AsyncSession(async_engine) as asynchronous:
+        done = await orders.save_many_async(asynchronous, second, idle, first)
+        assert await orders.save_many_async(asynchronous, idle) == []
+        await asynchronous.commit()
+        with orders.change(session, 2) as order:
+            order.close()
+        session.commit()
+        first.add("jam")
+        second.add("jam")
+        with pytest.raises(ConcurrencyError):
+            await orders.save_many_async(asynchronous, first, second)
+        await asynchronous.commit()
+
+    assert [(one.stream, one.version) for one in done] == [(shop.stream("order", 2), 1), (ORDER, 1)]
+    assert (orders.load(session, 1).items, orders.load(session, 2).version) == ({"tea": 1}, 2)
+
+
 def test_opposite_transfers_do_not_deadlock(sessions: sessionmaker[Session]) -> None:
     """Streams are locked in one order, independent of the order of the call."""
     with sessions.begin() as session:

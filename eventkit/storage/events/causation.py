@@ -9,6 +9,7 @@ An event names its cause by `causation_id`. Causes are found by id, effects by a
 are partial: an event without metadata has no entry in them.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -74,6 +75,21 @@ class Caused(NamedTuple):
 
     depth: int
     envelope: Envelope[Any]
+
+
+class CausationTree(list[Caused]):
+    """An event and its effects, in the order of a drawn tree; `is_cut` says that there are more than the limit."""
+
+    def __init__(self, found: Iterable[Caused] = (), *, is_cut: bool = False) -> None:
+        super().__init__(found)
+        self.is_cut = is_cut
+
+
+class FoundTree(NamedTuple):
+    """The encoded events of a tree with their depth, and whether there are more."""
+
+    events: list[tuple[int, EncodedEvent]]
+    is_cut: bool
 
 
 class StorySql:
@@ -148,10 +164,13 @@ def causes_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption)
     return events
 
 
-def tree_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[list[tuple[int, EncodedEvent]]]:
+def tree_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -> Steps[FoundTree]:
     """Read an event and all its effects, each event followed by its own effects, with their depth."""
+    _count(limit)
     with database_errors():
-        rows = yield sql.tree, {"id": _id(event_id), "limit": _count(limit)}
+        rows = yield sql.tree, {"id": _id(event_id), "limit": str(limit + 1)}  # one more says whether the tree is cut
+        is_cut = len(rows) > limit
+        rows = rows[:limit]
         events = [encoded(row[:-1]) for row in rows]
         if sealing.masters is not None:
             yield from sealing.open(events)
@@ -164,7 +183,7 @@ def tree_steps(sql: StorySql, event_id: UUID, limit: int, sealing: Encryption) -
         depth, event = waiting.pop()
         found.append((depth, event))
         waiting += [(depth + 1, effect) for effect in reversed(effects.get(event.id, []))]
-    return found
+    return FoundTree(found, is_cut)
 
 
 def _id(event_id: UUID) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from eventkit.domain.catalog import Catalog, category_of
-from eventkit.domain.envelope import EncodedEvent, Envelope
+from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
@@ -24,7 +24,15 @@ from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.storage.db import Asynchronous, Executor, Synchronous
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
-from eventkit.storage.events.causation import Caused, CorrelatedPages, StorySql, causes_steps, tree_steps
+from eventkit.storage.events.causation import (
+    CausationTree,
+    Caused,
+    CorrelatedPages,
+    FoundTree,
+    StorySql,
+    causes_steps,
+    tree_steps,
+)
 from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
 from eventkit.storage.events.entries import Entries, guarding, stream_of
 from eventkit.storage.events.inline import InlineAppends, InlineProjections
@@ -44,7 +52,18 @@ from eventkit.storage.privacy import Encryption
 from eventkit.storage.subscriptions import Database, Follower, LiveLogs, LiveSubscription, address_of, wanted_by
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
-__all__ = ["ANY", "NO_STREAM", "Append", "Appended", "Caused", "Decision", "EventStore", "Expected", "QueryItem"]
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "Append",
+    "Appended",
+    "CausationTree",
+    "Caused",
+    "Decision",
+    "EventStore",
+    "Expected",
+    "QueryItem",
+]
 
 Guards = Mapping[StreamId | str, Expected | int]
 """Versions, or NO_STREAM, expected of streams."""
@@ -317,18 +336,19 @@ class EventStore:
         steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
         return [self.catalog.decode(event) for event in await self._read_causes.run_async(connection, steps)]
 
-    def causation_tree(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> list[Caused]:
-        """Return an event and all its effects, across streams: pairs of depth and envelope.
+    def causation_tree(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> CausationTree:
+        """Return an event and all its effects, across streams: a list of pairs of depth and envelope.
 
         Each event is followed by its own effects, so printing them indented by `depth` draws the tree. The list has at
-        most `limit` events, those nearest to the event. It is empty where there is no such event.
+        most `limit` events, those nearest to the event; `is_cut` is true where there are more. It is empty where there
+        is no such event.
         """
         steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
         return self._tree(self._causation_tree.run(connection, steps))
 
     async def causation_tree_async(
         self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
-    ) -> list[Caused]:
+    ) -> CausationTree:
         """Read like `causation_tree`, on an asynchronous session or connection."""
         steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
         return self._tree(await self._causation_tree.run_async(connection, steps))
@@ -363,8 +383,9 @@ class EventStore:
     def _decision(self, items: Sequence[Item], found: Found) -> Decision:
         return Decision(tuple([self.catalog.decode(event) for event in found.events]), tuple(items), found.seen)
 
-    def _tree(self, found: Sequence[tuple[int, EncodedEvent]]) -> list[Caused]:
-        return [Caused(depth, self.catalog.decode(event)) for depth, event in found]
+    def _tree(self, found: FoundTree) -> CausationTree:
+        tree = [Caused(depth, self.catalog.decode(event)) for depth, event in found.events]
+        return CausationTree(tree, is_cut=found.is_cut)
 
     def _run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         if self.inline is not None:

@@ -141,7 +141,7 @@ def test_causes_lead_from_the_first_to_the_event(database_url: str) -> None:
 
 @pytest.mark.both_postgres
 def test_a_tree_has_each_event_before_its_effects(database_url: str) -> None:
-    """With its depth; the nearest are kept where there are too many."""
+    """With its depth; the nearest are kept where there are too many, and the result says that it is cut."""
     with psycopg.connect(database_url) as connection:
         first = appended(connection, 1)
         second = appended(connection, 2, first)
@@ -157,6 +157,8 @@ def test_a_tree_has_each_event_before_its_effects(database_url: str) -> None:
         assert tree(first) == [(0, 1), (1, 2), (2, 5), (3, 6), (1, 3), (2, 4)]
         assert tree(second) == [(0, 2), (1, 5), (2, 6)]
         assert tree(first, limit=3) == [(0, 1), (1, 2), (1, 3)]
+        cut = [store.causation_tree(connection, first.id, limit=limit).is_cut for limit in (1, 5, 6, 7)]
+        assert cut == [True, True, False, False]
         assert store.causation_tree(connection, uuid4()) == []
 
 
@@ -184,6 +186,7 @@ def test_a_wide_tree_is_bounded(database_url: str) -> None:
         found = store.causation_tree(connection, first.id, limit=50)
 
     assert [depth for depth, _ in found] == [0, *[1] * 49]
+    assert found.is_cut
 
 
 async def test_stories_are_read_asynchronously_too(database_url: str) -> None:
