@@ -230,6 +230,14 @@ def following() -> Handlers:
         people.append(connection, crm.stream("customer", place), REGISTERED)
         Deadlines(store).set(connection, shop.stream("note", place), Ordered("ann", 5), timedelta(hours=1))
         Deadlines(store).cancel(connection, shop.stream("note", place), Ordered)
+        courses.subscribe(connection, "c1", place, place=place)
+        for student in ("s1", "s2"):
+            decided = courses.school.stream("subscription", f"{place}.{student}")
+            model = decisions.load(connection, "c1")
+            decisions.append(connection, model, decided, courses.Subscribed("c1", student))
+        for _ in range(2):
+            with customers().change(connection, crm.stream("customer", place)) as customer:
+                customer.decide(1)
 
     return handlers
 
