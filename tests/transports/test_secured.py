@@ -11,9 +11,11 @@ import pytest
 
 from eventkit.errors import ConfigurationError, TransportUnavailable
 from eventkit.transports import open_transport
+from eventkit.transports.buffer import Buffer
 from tests.transports.contract import fresh, joined
 from tests.transports.secured import BROKERS, PASSWORD, Secured
-from tests.transports.traffic import deliver, messages, number, read
+from tests.transports.traffic import deliver, in_order, messages, number, read
+from tests.waiting import wait_until
 
 WRONG = "wr0ng-w0rd"
 REFUSED = (ConfigurationError, TransportUnavailable)
@@ -41,6 +43,23 @@ def test_a_url_and_options_lead_in(secured: Secured) -> None:
 
     assert len(reports.confirmed) == 1_200
     assert sorted(map(number, received)) == list(range(1_200))
+
+
+def test_messages_that_fill_a_members_buffer_arrive_in_order(secured: Secured) -> None:
+    """A member that has stopped reading finds what TLS had decrypted before, and the rest."""
+    transport = open_transport(secured.url(), secured.options)
+    topic = transport.create_topics([fresh("topic")], partitions=2)[0]
+    group = joined(transport, topic, fresh("group"))
+    deliver(transport.publisher(), messages(topic, 40, size=880_000))
+
+    with closing(transport.subscribe([topic], group)) as subscription:
+        buffer = getattr(subscription, "_arrived", None)  # of a broker that pushes
+        if isinstance(buffer, Buffer):
+            wait_until(lambda: buffer.is_full, what="a full buffer")
+        received = read(subscription, 40, limit=5)
+
+    assert sorted(map(number, received)) == list(range(40))
+    assert in_order(received)
 
 
 def test_a_wrong_password_is_an_error(secured: Secured) -> None:

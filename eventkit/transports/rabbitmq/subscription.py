@@ -3,6 +3,9 @@
 The first member is active in every queue. A member that is active in more queues than its share releases the others
 within `receive`, by closing the channel of each. The broker then returns the unacknowledged messages to the head of the
 queue, in order, and makes the next member active.
+
+The broker limits the messages sent ahead by number (`prefetch`), and the member limits them by bytes: with a full
+buffer it reads no more from its connection.
 """
 
 import logging
@@ -61,6 +64,7 @@ class RabbitSubscription:
         self._prefetch = address.prefetch
         self._queues = {(topic, shard): RabbitShardQueue() for topic, count in shards.items() for shard in range(count)}
         self._arrived = Buffer()
+        self._is_paused = False  # changed on the connection's thread alone
         self._notifying = False
         self._members = 1
         self._counted_at = time.monotonic()
@@ -83,7 +87,9 @@ class RabbitSubscription:
             self._changed.wait_for(lambda: self._arrived or self._end, timeout)
             if self._end and not self._arrived:
                 raise TransportUnavailable(self._end)
-            return self._arrived.take(limit)
+            found = self._arrived.take(limit)
+            self._resume_when_possible()
+            return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge these and the earlier ones of their keys."""
@@ -135,7 +141,12 @@ class RabbitSubscription:
             queue.active = False
             queue.open.clear()
             self._arrived.drop(*shard)
+            self._resume_when_possible()
             self._loop.call(partial(self._reopen, channel, shard))
+
+    def _resume_when_possible(self) -> None:
+        if self._is_paused and not self._arrived.is_full:
+            self._loop.call(self._resume)
 
     def _count_when_due(self) -> None:
         if time.monotonic() - self._counted_at > _COUNT_INTERVAL:
@@ -159,7 +170,15 @@ class RabbitSubscription:
             channel.add_on_close_callback(lambda *_: self._open(shard))
             _close(channel)
 
+    def _resume(self) -> None:
+        with self._changed:
+            self._is_paused = self._is_paused and self._arrived.is_full
+            if not self._is_paused:
+                self._connection.resume_reading()
+
     def _leave(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_reading()  # the broker's answers come after its messages
         for queue in self._queues.values():
             if queue.channel is not None and queue.channel.is_open:
                 _close(queue.channel)
@@ -190,6 +209,9 @@ class RabbitSubscription:
                 queue.active = True
                 queue.open[method.delivery_tag] = message.key
                 self._arrived.add(message)
+                if self._arrived.is_full and not self._is_paused:
+                    self._is_paused = True
+                    self._connection.pause_reading()
                 if not self._notifying:  # once for a burst of messages: waking a thread costs more than a message
                     self._notifying = True
                     self._connection.ioloop.add_callback_threadsafe(self._notify)

@@ -1,4 +1,4 @@
-"""Reads AMQP messages, including properties that the client cannot decode.
+"""Reads AMQP messages, including properties that the client cannot decode; and stops reading for a full buffer.
 
 pika raises within its loop for properties without a Python value (a date after the year 9999, an invalid decimal, deep
 tables). Its connection would end, and the broker would deliver the same message again without end.
@@ -19,7 +19,58 @@ _FRAME, _CONTENT = struct.Struct(">BHL"), struct.Struct(">HHQ")  # a frame's and
 
 
 class TolerantConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """A connection that stays open when a message's properties cannot be decoded."""
+    """A connection that stays open when a message's properties cannot be decoded, and that can stop reading.
+
+    While it does not read, the broker waits with its messages. Heartbeats go on: this side sends its own, and the
+    broker's wait in the socket. AMQP has a command for it, `channel.flow`, which RabbitMQ refuses.
+    """
+
+    _is_paused = False
+    _received = 0
+
+    @property
+    def bytes_received(self) -> int:
+        """Return a number that rises while the broker may be alive; pika compares it to find a lost connection."""
+        self._received += self._is_paused
+        return self._received
+
+    @bytes_received.setter
+    def bytes_received(self, number: int) -> None:
+        self._received = number
+
+    def pause_reading(self) -> None:
+        """Stop reading, after at most 100 KB that are on their way to the callbacks; on the connection's thread."""
+        if not self._is_paused:
+            self._is_paused = True
+            self._watch_socket()
+
+    def resume_reading(self) -> None:
+        """Read again; on the connection's thread."""
+        if self._is_paused:
+            self._is_paused = False
+            self._received += 1  # a check that began during the pause finds a sign of life
+            self._watch_socket()
+
+    def _watch_socket(self) -> None:
+        """Watch the socket unless reading is paused.
+
+        With TLS the client also reads without an event of the socket, and then by the transport's method.
+        """
+        transport = self._transport
+        if transport is None or not self.is_open:
+            return
+        transport._on_socket_readable = self._read_unless_paused  # noqa: SLF001 pika has no other way to it
+        number = transport._sock.fileno()  # noqa: SLF001
+        if self._is_paused:
+            self._nbio.remove_reader(number)
+        else:
+            self._nbio.set_reader(number, self._read_unless_paused)
+            self.ioloop.add_callback_threadsafe(self._read_unless_paused)  # TLS may have data of before
+
+    def _read_unless_paused(self) -> None:
+        transport = self._transport
+        if transport is not None and not self._is_paused:
+            type(transport)._on_socket_readable(transport)  # noqa: SLF001
 
     def _read_frame(self) -> tuple[int, Any]:
         try:
