@@ -1,17 +1,13 @@
 """How much memory each process takes at its peak, however large the events are that wait for it.
 
 Three stores: events of some 900 KB, half of which compress well and half of which hardly do; small ones; and small ones
-with large ones behind them. Each run is the command, as an operator runs it, or a short program that reads; a rebuild's
-memory is the sum of its processes' peaks. On each broker the relay empties the outbox, then a projector reads the topic
-into another database, so that nothing comes from the store.
+with large ones behind them. Each run is the command, as an operator runs it, or a short program; a rebuild's memory is
+the sum of its processes' peaks. `operator` has all events in one stream, which is parked at its first event. On each
+broker the relay empties the outbox, then a projector reads the topic into another database, so that nothing comes from
+the store; then large direct messages are sent.
 """
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import click
@@ -20,15 +16,17 @@ from sqlalchemy.schema import CreateTable
 
 from benchmarks.given import Given, given
 from benchmarks.measure import last_line
+from benchmarks.memory_messages import of_messages
+from benchmarks.memory_operators import of_operator
 from benchmarks.memory_readers import READERS
+from benchmarks.memory_watch import CLI, await_done, peak, watched
 from benchmarks.orders import catalog, metadata
-from benchmarks.rebuild import Watch
 from benchmarks.servers import PostgresServer
 from eventkit.transports import open_transport
 from tests import servers
 
 BOUND = 250  # MB
-ORIGINS = ("store", "kafka", "rabbitmq", "redis", "activemq")
+ORIGINS = ("store", "operator", "kafka", "rabbitmq", "redis", "activemq")
 SIZES = ("large", "small", "mixed")
 _FILL = """
 insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
@@ -56,10 +54,10 @@ class Size(NamedTuple):
     small: int
 
 
-def fill(url: str, size: Size) -> None:
-    """Fill a store, ten events a stream."""
-    streams = max(1, size.events // _EACH)
-    params = {"events": streams * _EACH, "streams": streams, "bytes": _LARGE, "each": _EACH, "small": size.small}
+def fill(url: str, size: Size, *, each: int = _EACH) -> None:
+    """Fill a store, some events a stream."""
+    streams = max(1, size.events // each)
+    params = {"events": streams * each, "streams": streams, "bytes": _LARGE, "each": each, "small": size.small}
     with psycopg.connect(url) as connection:
         _create(connection)
         connection.execute(_STREAMS, params)
@@ -70,38 +68,12 @@ def _create(connection: psycopg.Connection[object]) -> None:
     connection.execute(CreateTable(metadata.tables["order_totals"]).compile().string.encode())
 
 
-@contextmanager
-def watched(url: str, words: list[str], peaks: list[float]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program; add the MB that its processes have taken."""
-    environment = {**os.environ, "EVENTKIT_DATABASE_URL": url}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    watch = Watch(process.pid)
-    try:
-        yield process
-    finally:
-        code = process.wait()
-        peaks.append(watch.stop()[1])
-    if code:
-        raise click.ClickException(f"{' '.join(words)} ended with {code}")
-
-
-def peak(url: str, *words: str) -> float:
-    """Run a program to its end; return the MB that its processes have taken."""
-    peaks: list[float] = []
-    with watched(url, list(words), peaks):
-        pass
-    return peaks[0]
-
-
 def of_store(server: PostgresServer, size: Size, workers: int) -> Iterator[tuple[str, float]]:
     """Yield the peaks of those that read the store."""
     url = server.fresh()
     fill(url, size)
-    cli = "eventkit.cli"
-    yield "projector", peak(url, cli, "projector", "run", _PATH, "--from", "store", "--until-idle", "1")
-    yield "rebuild", peak(url, cli, "projection", "rebuild", _PATH, "--workers", str(workers))
+    yield "projector", peak(url, CLI, "projector", "run", _PATH, "--from", "store", "--until-idle", "1")
+    yield "rebuild", peak(url, CLI, "projection", "rebuild", _PATH, "--workers", str(workers))
     for name in READERS:
         yield name, peak(url, "benchmarks.memory_readers", name, url, str(size.events // _EACH * _EACH))
     server.drop(url)
@@ -119,16 +91,16 @@ def of_broker(server: PostgresServer, size: Size, broker: str, address: str) -> 
     with psycopg.connect(store, autocommit=True) as connection:
         connection.execute(_OUTBOX, {"topic": _TOPIC})
         peaks: list[float] = []
-        with watched(store, ["eventkit.cli", "--transport-url", address, "relay", "run"], peaks) as relay:
-            _await(lambda: _count(connection, "eventkit.outbox") == 0, relay)
+        with watched(store, [CLI, "--transport-url", address, "relay", "run"], peaks) as relay:
+            await_done(lambda: _count(connection, "eventkit.outbox") == 0, relay)
             relay.terminate()
     yield f"relay_{broker}", peaks[0]
     words = ["--transport-url", address, "projector", "run", _PATH, "--topic", _TOPIC, "--group", _GROUP]
     with psycopg.connect(models, autocommit=True) as connection:
         peaks = []
-        with watched(models, ["eventkit.cli", *words], peaks) as projector:
+        with watched(models, [CLI, *words], peaks) as projector:
             wanted = size.events // _EACH * _EACH
-            _await(lambda: _count(connection, "order_totals", "coalesce(sum(orders), 0)") == wanted, projector)
+            await_done(lambda: _count(connection, "order_totals", "coalesce(sum(orders), 0)") == wanted, projector)
             projector.terminate()
     yield f"projector_{broker}", peaks[0]
     transport.close()
@@ -139,13 +111,6 @@ def of_broker(server: PostgresServer, size: Size, broker: str, address: str) -> 
 def _count(connection: psycopg.Connection[object], table: str, what: str = "count(*)") -> int:
     row = connection.execute(f"select {what} from {table}".encode()).fetchone()
     return int(row[0]) if row else 0  # type: ignore[index]
-
-
-def _await(done: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    while not done():
-        if process.poll() is not None:
-            raise click.ClickException(f"{process.args!r} ended with {process.returncode}")
-        time.sleep(0.2)
 
 
 @click.command()
@@ -175,8 +140,17 @@ def _measured(server: PostgresServer, size: Size, origin: str, workers: int) -> 
     if origin == "store":
         yield from of_store(server, size, workers)
         return
+    if origin == "operator":
+        url = server.fresh()
+        yield from of_operator(url, lambda: fill(url, size, each=size.events))
+        server.drop(url)
+        return
     broker = servers.start(origin)
     try:
         yield from of_broker(server, size, origin, broker.url)
+        if size.name == "large":
+            url = server.fresh()
+            yield from of_messages(url, broker.url, origin, size.events)
+            server.drop(url)
     finally:
         broker.stop()

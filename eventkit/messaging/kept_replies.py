@@ -7,7 +7,7 @@ replies. A reply that cannot be sent, because its topic is gone, is dropped with
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -25,7 +25,7 @@ from eventkit.messaging.outgoing import Outgoing
 from eventkit.messaging.replies import Replies
 from eventkit.projection.batch import Source, gather
 from eventkit.storage.projections import StoredReply, find_replies, is_message
-from eventkit.transports.base import Mark, Publisher
+from eventkit.transports.base import MAX_BYTES, Mark, Publisher
 
 logger = logging.getLogger("eventkit.messaging")
 
@@ -48,11 +48,31 @@ class Reply(msgspec.Struct, frozen=True):
         return cls(event.type, event.schema_version, msgspec.Raw(event.data.encode()), refused)
 
 
+class RecentReplies:
+    """Replies in memory, as JSON by message, as far as they fit into 8 MB; the inbox has the others."""
+
+    def __init__(self) -> None:
+        self._replies: dict[str, str] = {}
+        self._size = 0  # characters
+
+    def add(self, replies: Mapping[str, str]) -> None:
+        """Keep replies, unless there is no room."""
+        size = sum(map(len, replies.values()))
+        if self._size + size <= MAX_BYTES:
+            self._replies.update(replies)
+            self._size += size
+
+    def take(self) -> dict[str, str]:
+        """Return and remove all."""
+        taken, self._replies, self._size = self._replies, {}, 0
+        return taken
+
+
 class KeptReplies:
     """The stored replies of one responder: those of the last commit from memory, others from the inbox."""
 
     def __init__(
-        self, recent: dict[str, str], responder: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
+        self, recent: RecentReplies, responder: str, schema: str, connect: Callable[[], psycopg.Connection[Any]]
     ) -> None:
         """Query the inbox on an autocommit connection from `connect`; the responder fills `recent`."""
         self._recent = recent
@@ -61,15 +81,17 @@ class KeptReplies:
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
 
-    def take(self, names: Collection[str]) -> dict[str, StoredReply]:
-        """Return the replies to these requests, and clear the recent ones."""
-        found = {name: StoredReply(self._recent[name], parked=False) for name in names if name in self._recent}
-        self._recent.clear()
+    def take(self, names: Collection[str]) -> Iterator[dict[str, StoredReply]]:
+        """Yield the replies to these requests, some 8 MB at a time, and clear the recent ones."""
+        recent = self._recent.take()
+        found = {name: StoredReply(recent[name], parked=False) for name in names if name in recent}
         others = [name for name in names if name not in found]
+        if found:
+            yield found
+        recent, found = {}, {}
         if others:
             self._connection = self._connection or self._connect()
-            found |= find_replies(self._connection, self._schema, self._responder, others)
-        return found
+            yield from find_replies(self._connection, self._schema, self._responder, others)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -98,10 +120,10 @@ class ReplyWriter:
         arrivals = [arrival for run in gather(allowed, unversioned=True).runs for arrival in run.arrivals]
         return {arrival.stream: arrival.message for arrival in arrivals if is_message(arrival.stream)}
 
-    def replies_to(self, requests: Mapping[str, Message]) -> list[Message]:
-        """Return the replies to requests, which are given by the names of their rows."""
-        found = self._kept.take(requests.keys())
-        return [self._reply(requests[name], answer) for name, answer in found.items()]
+    def replies_to(self, requests: Mapping[str, Message]) -> Iterator[list[Message]]:
+        """Yield the replies to requests, which are given by the names of their rows, some 8 MB at a time."""
+        for found in self._kept.take(requests.keys()):
+            yield [self._reply(requests[name], answer) for name, answer in found.items()]
 
     def close(self) -> None:
         self._kept.close()
@@ -159,14 +181,16 @@ class ReplyingSource:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send the replies to applied requests, then acknowledge them."""
         # crash point: committed, not answered -> delivered again, the stored replies are sent
-        replies = self._writer.replies_to(self._writer.requests(messages))
-        failures = self._outgoing.send(replies) if replies else {}
-        for place, error in failures.items():
+        for replies in self._writer.replies_to(self._writer.requests(messages)):
+            self._send(replies)
+        # crash point: answered, not acknowledged -> answered again, and dropped as late
+        self._source.acknowledge(messages)
+
+    def _send(self, replies: Sequence[Message]) -> None:
+        for place, error in self._outgoing.send(replies).items():
             if isinstance(error, TransportUnavailable):
                 raise error
             logger.warning("a reply to %s is dropped: %s", shown(text_of(replies[place], "ce_causationid")), error)
-        # crash point: answered, not acknowledged -> answered again, and dropped as late
-        self._source.acknowledge(messages)
 
     def close(self) -> None:
         """Close the publisher, the connection and the source."""

@@ -3,28 +3,34 @@
 An `OutgoingQueue` has one publisher on one thread, for any number of threads and tasks; concurrent messages share a
 batch. A message that is refused, or whose topic is unusable, does not fail the others: they are sent again. After a
 lost connection all unconfirmed messages are sent once more, so each needs an id of its own.
+
+Bytes bound the memory of a queue: callers wait before they encode more than 32 MB, and a batch has about 8 MB.
 """
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from math import inf
 from typing import Any
 
 import msgspec
 
-from eventkit.domain.message import Message
+from eventkit.domain.message import Message, total_size
 from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.forks import reset_in_fork
-from eventkit.transports.base import Publisher, Reports
+from eventkit.transports.base import MAX_BYTES, Publisher, Reports
 
 logger = logging.getLogger("eventkit.messaging")
 
 _CONFIRM_TIMEOUT = 30.0  # seconds
 _REPORT_WAIT = 1.0  # seconds of one poll for confirmations
 _BATCH_LIMIT = 1_000  # calls
+_MAX_HELD = 32_000_000  # bytes in a queue; callers with more wait
 _CLOSE_TIMEOUT = 5.0  # seconds
 
 Failures = dict[int, TransportError]  # by the message's index
@@ -102,7 +108,10 @@ def _lasting_failures(reports: Reports, sent: dict[int, Message]) -> Failures:
 
 
 class OutgoingQueue:
-    """An `Outgoing` on a thread of its own, which starts with the first message of each process."""
+    """An `Outgoing` on a thread of its own, which starts with the first message of each process.
+
+    Callers wait for `room` before they make their messages.
+    """
 
     def __init__(self, publisher: Callable[[], Publisher]) -> None:
         """Open publishers with `publisher`."""
@@ -110,15 +119,36 @@ class OutgoingQueue:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._room = Room()
         reset_in_fork(self)
 
     def forked(self) -> None:
         """Start a new thread with the next message; the queued messages are the parent's."""
         self._thread, self._calls, self._starting = None, queue.SimpleQueue(), threading.Lock()
+        self._room = Room()
+
+    def wait_for_room(self, timeout: float = inf) -> float:
+        """Wait while the queue is full, for at most `timeout` seconds; return how many are left."""
+        deadline = time.monotonic() + timeout
+        while (free := self._room.free()) is not None and (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                free.result(None if left == inf else left)
+        return max(0.0, deadline - time.monotonic())
+
+    async def wait_for_room_async(self, timeout: float = inf) -> float:  # noqa: ASYNC109 as `wait_for_room` has it
+        """Wait while the queue is full, for at most `timeout` seconds; return how many are left."""
+        deadline = time.monotonic() + timeout
+        while (free := self._room.free()) is not None and (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(free), None if left == inf else left)
+        return max(0.0, deadline - time.monotonic())
 
     def send(self, messages: Sequence[Message]) -> "Future[None]":
         """Send messages; return a future that ends when all are confirmed, or with the first one's error."""
         future: Future[None] = uncancellable()
+        size, room = total_size(messages), self._room
+        room.take(size)
+        future.add_done_callback(lambda _: room.give(size))
         self._start()
         self._calls.put((messages, future))
         return future
@@ -142,12 +172,55 @@ class OutgoingQueue:
     def _work(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
         outgoing, closed = Outgoing(self._open), False
         while not closed:
-            batch = [calls.get()]
-            while len(batch) < _BATCH_LIMIT and not calls.empty():
-                batch.append(calls.get())
-            closed = None in batch
-            _send(outgoing, [call for call in batch if call is not None])
+            batch, closed = _batch(calls)
+            _send(outgoing, batch)
+            del batch  # not held while the next one is waited for
         outgoing.close()
+
+
+def _batch(calls: "queue.SimpleQueue[_Call | None]") -> tuple[list[_Call], bool]:
+    """Wait for a call; return it with those that follow, of about 8 MB, and whether the queue is closed."""
+    batch: list[_Call] = []
+    size = 0
+    while not batch or (len(batch) < _BATCH_LIMIT and size < MAX_BYTES and not calls.empty()):
+        call = calls.get()
+        if call is None:
+            return batch, True
+        batch.append(call)
+        size += total_size(call[0])
+    return batch, False
+
+
+class Room:
+    """The bytes that one queue may hold; a call that has taken them gives them back."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._freed: Future[None] | None = None  # ends when there is room again
+        self._changed = threading.Lock()
+
+    def free(self) -> "Future[None] | None":
+        """Return None where there is room, else a future that ends when there may be."""
+        with self._changed:
+            if self._held < _MAX_HELD:
+                return None
+            self._freed = self._freed or uncancellable()
+            return self._freed
+
+    def take(self, size: int) -> None:
+        """Hold these bytes."""
+        with self._changed:
+            self._held += size
+
+    def give(self, size: int) -> None:
+        """Give these bytes back."""
+        with self._changed:
+            self._held -= size
+            freed = None
+            if self._held < _MAX_HELD:
+                freed, self._freed = self._freed, None
+        if freed is not None:
+            freed.set_result(None)
 
 
 def uncancellable() -> "Future[Any]":

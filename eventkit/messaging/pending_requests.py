@@ -60,6 +60,14 @@ class PendingRequests:
             if not self.ready:
                 self._listener = ListenerThread(self._transport, [self.topic], self._handle, lambda: None)
 
+    def wait_for_room(self, timeout: float) -> float:
+        """Wait while 32 MB of requests are on their way, at most `timeout` seconds; return how many are left."""
+        return self._sender.wait_for_room(timeout)
+
+    async def wait_for_room_async(self, timeout: float) -> float:  # noqa: ASYNC109 as `wait_for_room` has it
+        """Wait while 32 MB of requests are on their way, at most `timeout` seconds; return how many are left."""
+        return await self._sender.wait_for_room_async(timeout)
+
     def send(self, request_id: str, message: Message) -> "Future[Message]":
         """Send a request; return the future of its reply, or of the error of sending."""
         reply: Future[Message] = uncancellable()

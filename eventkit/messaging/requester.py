@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from copy import copy
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -22,8 +22,20 @@ from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_T
 from eventkit.messaging.pending_requests import PendingRequests
 from eventkit.transports.base import Transport
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 R = TypeVar("R")
 _MAX_FAILURE_LENGTH = 1_000  # characters of a responder's failure text
+
+
+class SentRequest(NamedTuple):
+    """The future reply to a request, and the request's id, type and topic."""
+
+    reply: "Future[Message]"
+    id: UUID
+    name: str
+    topic: str
 
 
 class Requester:
@@ -64,16 +76,18 @@ class Requester:
         Raise Refused if the responder replies with an error, RequestTimeout after `timeout` seconds, RequestFailed if
         the responder fails, TopicUnusable if no responder can receive it, TransportUnavailable without a broker.
         """
-        message, name, key = self._message(stream, request, request_id)
+        left = self.pending.wait_for_room(timeout)
+        message = self._message(stream, request, request_id)
         self.pending.start()
-        future = self.pending.send(key, message)
+        sent = self._send(message, request)
+        del message  # the reply may be long in coming
         try:
-            found = future.result(timeout)
+            found = sent.reply.result(left)
         except TimeoutError as error:
-            raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
+            raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
         finally:
-            self.pending.end(key)
-        return self._reply(found, name, reply)
+            self.pending.end(str(sent.id))
+        return self._reply(found, sent.name, reply)
 
     async def request_async(
         self,
@@ -85,17 +99,19 @@ class Requester:
         request_id: UUID | None = None,
     ) -> R:
         """Request as `request` does, for any number of requests at a time."""
-        message, name, key = self._message(stream, request, request_id)
+        left = await self.pending.wait_for_room_async(timeout)
+        message = self._message(stream, request, request_id)
         if not self.pending.ready:
             await asyncio.to_thread(self.pending.start)
-        future = self.pending.send(key, message)
+        sent = self._send(message, request)
+        del message  # the reply may be long in coming
         try:
-            found = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+            found = await asyncio.wait_for(asyncio.wrap_future(sent.reply), left)
         except TimeoutError as error:
-            raise RequestTimeout(name, UUID(key), message.topic, timeout) from error
+            raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
         finally:
-            self.pending.end(key)
-        return self._reply(found, name, reply)
+            self.pending.end(str(sent.id))
+        return self._reply(found, sent.name, reply)
 
     def close(self) -> None:
         """Send the queued requests, stop listening, and close the connections."""
@@ -107,12 +123,15 @@ class Requester:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _message(self, stream: StreamId | str, request: object, request_id: UUID | None) -> tuple[Message, str, str]:
-        """Return the message of a request, its type and its id."""
-        event_id = request_id or uuid7()
-        message = self.direct.messages(stream, [request], ids=[event_id])[0]
+    def _message(self, stream: StreamId | str, request: object, request_id: UUID | None) -> Message:
+        message = self.direct.messages(stream, [request], ids=[request_id or uuid7()])[0]
         message.headers.append((REPLY_TO, self.pending.topic))
-        return message, type(request).__name__, str(event_id)
+        return message
+
+    def _send(self, message: Message, request: object) -> SentRequest:
+        request_id = text_of(message, "ce_id")
+        future = self.pending.send(request_id, message)
+        return SentRequest(future, UUID(request_id), type(request).__name__, message.topic)
 
     def _reply(self, message: Message, request: str, reply: type[R]) -> R:
         outcome = text_of(message, OUTCOME)

@@ -4,17 +4,17 @@ The projector runs them, as it runs handlers. A request that comes again, from a
 handled again: its stored reply is sent. A request that came through the outbox is answered by an event.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
+from eventkit.messaging.answers import TO, Answer, AnswerWriter
 from eventkit.messaging.direct_messages import REPLY_TO, text_of
-from eventkit.messaging.kept_replies import KeptReplies, Reply, ReplyingSource, ReplyWriter
+from eventkit.messaging.kept_replies import KeptReplies, RecentReplies, ReplyingSource, ReplyWriter
 from eventkit.messaging.replies import Replies
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
@@ -22,12 +22,10 @@ from eventkit.projection.define import F, Projection
 from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
-from eventkit.storage.entry import Entry
-from eventkit.storage.events import ANY, EventStore, merged
-from eventkit.storage.projections import is_message, keep_replies
+from eventkit.storage.events import EventStore
+from eventkit.storage.projections import is_message
 from eventkit.transports.base import Transport
 
-TO = "reply_to"  # the field of an event's metadata with the stream for its reply
 _REPLIES = Replies()
 
 
@@ -101,7 +99,7 @@ class Responder(Projection):
         self.declare(retry, timeout)
         self.batch = batch
         self._store = store
-        self._recent: dict[str, str] = {}  # replies that were stored since the last acknowledgement
+        self._recent = RecentReplies()  # stored since the last acknowledgement
         if batch < 1 or not categories:
             raise ProjectionError(
                 f"responder {name!r}: batch={batch} must be 1 or more, and categories={categories} name those of its "
@@ -130,14 +128,12 @@ class Responder(Projection):
         del shadow
         if not steps:
             return
-        answers = self._together(workspace, steps) or [self._alone(workspace, step) for step in steps]
-        kept = {each.step.stream: each.kept(self.catalog) for each in answers if is_message(each.step.stream)}
-        if kept:
-            keep_replies(workspace.connection, self._store.schema, self.name, kept)
-            workspace.when_committed(lambda: self._recent.update(kept))
-        self._store.write(
-            workspace.connection, merged(entry for each in answers for entry in each.entries(self._store))
-        )
+        writer = AnswerWriter(workspace, self._store, self.name)
+        if not self._together(workspace, steps, writer):
+            for step in steps:
+                writer.add(self._alone(workspace, step))
+        writer.write()
+        workspace.when_committed(lambda: self._recent.add(writer.recent.take()))
 
     def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Return a source that sends the replies before it acknowledges."""
@@ -145,41 +141,27 @@ class Responder(Projection):
         writer = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
         return ReplyingSource(source, writer, lambda: transport.publisher(to_listeners=True))
 
-    def _together(self, workspace: OwnTransaction, steps: Sequence[Step]) -> "list[Answer] | None":
-        """Answer all in one savepoint; roll back and return None if one of several is refused."""
+    def _together(self, workspace: OwnTransaction, steps: Sequence[Step], writer: AnswerWriter) -> bool:
+        """Answer all in one savepoint; roll back and return False if one of several is refused."""
         workspace.connection.execute("savepoint answers")  # the commit releases it, without a round trip
         try:
-            return [_call(workspace, step) for step in steps]
+            for step in steps:
+                writer.add(_call(workspace, step))
         except Refused as refusal:
             workspace.connection.execute("rollback to savepoint answers")
-            return [Answer(steps[0], refusal.error, refused=True)] if len(steps) == 1 else None
+            writer.begin()
+            if len(steps) > 1:
+                return False
+            writer.add(Answer(steps[0], refusal.error, refused=True))
+        return True
 
-    def _alone(self, workspace: OwnTransaction, step: Step) -> "Answer":
+    def _alone(self, workspace: OwnTransaction, step: Step) -> Answer:
         """Answer one request in its own savepoint; a refusal rolls back its function's writes."""
         try:
             with workspace.connection.transaction():
                 return _call(workspace, step)
         except Refused as refusal:
             return Answer(step, refusal.error, refused=True)
-
-
-class Answer(msgspec.Struct):
-    """The answer of a function to a request."""
-
-    step: Step
-    event: object
-    refused: bool = False
-
-    def kept(self, catalog: Catalog) -> str:
-        """Return the JSON for the inbox."""
-        return msgspec.json.encode(Reply.of(catalog.encode(self.event), refused=self.refused)).decode()
-
-    def entries(self, store: EventStore) -> Iterator[Entry]:
-        """Yield the event that answers an appended request, in its reply stream."""
-        envelope = self.step.envelope
-        if envelope is not None and envelope.version and TO in envelope.metadata.extra:
-            stream = envelope.metadata.extra[TO]
-            yield store.following(envelope).entries.one(stream, [self.event], ANY, None, None)
 
 
 def _call(workspace: OwnTransaction, step: Step) -> Answer:

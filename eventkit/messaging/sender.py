@@ -26,6 +26,8 @@ class Sender:
     sender.send(shop.stream("charge_card", 42), ChargeCard(...))           # one of the handlers of `charge_card`
     sender.broadcast(shop.stream("price", "tea"), PriceChanged(...))       # every `Listener` of `price`
     await sender.send_async(...)
+
+    With 32 MB on their way, further calls wait before they encode their events.
     """
 
     def __init__(self, transport: Transport, catalog: Catalog) -> None:
@@ -46,6 +48,7 @@ class Sender:
         Raise TopicUnusable if the topic is missing or no handler can receive them. Raise TransportUnavailable if it is
         unknown whether they were sent: send them again with the same `ids`, and each is handled once.
         """
+        self._commands.wait_for_room()
         self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids)).result()
 
     async def send_async(
@@ -56,6 +59,7 @@ class Sender:
         ids: Sequence[UUID] | None = None,
     ) -> None:
         """Send as `send` does, for any number of calls at a time."""
+        await self._commands.wait_for_room_async()
         await asyncio.wrap_future(
             self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids))
         )
@@ -64,12 +68,14 @@ class Sender:
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
         """Send events to every process that listens to their category now; no listener is no error."""
+        self._broadcasts.wait_for_room()
         self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)).result()
 
     async def broadcast_async(
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
         """Broadcast as `broadcast` does, for any number of calls at a time."""
+        await self._broadcasts.wait_for_room_async()
         await asyncio.wrap_future(self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)))
 
     def close(self) -> None:

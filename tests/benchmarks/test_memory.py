@@ -31,7 +31,7 @@ def test_readers_of_the_store_stay_below_the_bound(postgres: PostgresServer) -> 
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
 
 
-@pytest.mark.parametrize("broker", ["kafka", "redis", "activemq"])
+@pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "redis", "activemq"])
 def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(postgres: PostgresServer, broker: str) -> None:
     """A broker sends ahead by number: messages that grow from 200 bytes to 0.9 MB are bounded by bytes all the same."""
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ import pytest
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
+from eventkit.messaging import answers, kept_replies
 from eventkit.messaging.requester import Requester
-from eventkit.storage.projections.inbox import keep_replies
+from eventkit.storage.projections.inbox import find_replies, keep_replies
+from eventkit.transports.base import MAX_BYTES
 from eventkit.transports.local import LocalTransport
 from tests.messaging.pricing import (
     GetPrice,
@@ -85,10 +88,13 @@ async def test_any_number_of_tasks_ask_over_one_requester(requester: Requester) 
     assert [reply.cents for reply in replies] == [100 * count for count in range(1, 80)]
 
 
+@pytest.mark.parametrize("most", [MAX_BYTES, 30])
 def test_a_refusal_is_an_error_of_the_responders_own_and_takes_its_work_back(
-    url: str, name: str, transport: LocalTransport, requester: Requester
+    url: str, name: str, transport: LocalTransport, requester: Requester, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Typed, as an event of its catalog; rows of the other requests in the batch stay."""
+    """Typed, as an event of its catalog; rows of the other requests stay, also where replies are written in parts."""
+    for module in (answers, kept_replies):
+        monkeypatch.setattr(module, "MAX_BYTES", most)
     articles = ["dust", "tea", "salt", "dust", "milk"]
     found: dict[int, object] = {}
 
@@ -131,6 +137,23 @@ def test_a_request_that_fails_at_its_responder_is_an_error(url: str, requester: 
 
     assert requester.request(TEA, GetPrice("tea"), Price, timeout=60) == Price("tea", 100)
     assert rows(url, "select cause from eventkit.dead_letters") == [("failed",)]
+
+
+def test_stored_replies_are_read_few_at_a_time(url: str) -> None:
+    """Some 8 MB of them; a request without a reply ends nothing, and one without a row is left out."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("insert into eventkit.inbox (handler, message) values ('desk', '3')")
+        for number in (*range(3), *range(4, 24)):
+            reply = f'"{random.Random(number).randbytes(450_000).hex()}"'
+            keep_replies(connection, "eventkit", "desk", {str(number): reply})
+
+        pages = list(find_replies(connection, "eventkit", "desk", [str(number) for number in range(30)]))
+
+    found = {name: reply for page in pages for name, reply in page.items()}
+    assert sorted(map(int, found)) == list(range(24))
+    assert [name for name, reply in found.items() if reply.reply is None] == ["3"]
+    assert max(sum(len(each.reply or "") for each in page.values()) for page in pages) < 9_000_000
+    assert sum(map(len, pages)) == len(found)
 
 
 def test_keeping_a_reply_reads_none_of_those_that_were_kept_before(url: str) -> None:

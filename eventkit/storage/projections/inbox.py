@@ -6,7 +6,7 @@ effect, parking, redrive) also handles messages. Unlike a checkpoint, a row is u
 message again: `prune_inbox` deletes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from eventkit.storage.db import database_errors, file_name, plain_array, quoted,
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
+MAX_BYTES = 8_000_000  # of the replies that are read at once; a single one may exceed it
 MOST_COUNTED = 10_000  # messages that a count reads at most
 _PAGE = 10_000  # rows that are pruned in one transaction
 
@@ -48,8 +49,13 @@ _PRUNE = """delete from {s}.inbox where (handler, message) in (
 _KEEP = """insert into {s}.inbox (handler, message, reply)
 select %(handler)s, m, r from unnest(%(messages)s::text[], %(replies)s::json[]) x(m, r)
 on conflict (handler, message) do update set reply = excluded.reply"""
-_REPLIES = """select message, reply::text, parked
-                from {s}.inbox where handler = %(handler)s and message = any(%(messages)s::text[])"""
+# The stored size, times a factor for the compression, bounds the bytes before any large value is fetched.
+_REPLIES = f"""select message, reply::text, parked, total from (
+  select *, count(*) over () as total, sum(bytes) over (order by message rows unbounded preceding) as running from (
+    select message, reply, parked, coalesce(pg_column_size(reply) * case pg_column_compression(reply)
+             when 'pglz' then 16 when 'lz4' then 40 else 1 end, 0) as bytes
+      from {{s}}.inbox where handler = %(handler)s and message = any(%(messages)s::text[])) i) page
+ where running - bytes < {MAX_BYTES}"""
 
 
 class StoredReply(NamedTuple):
@@ -131,12 +137,19 @@ def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str,
 
 def find_replies(
     connection: psycopg.Connection[Any], schema: str, handler: str, messages: Sequence[str]
-) -> dict[str, StoredReply]:
-    """Return the stored replies to requests that were handled or parked; other requests are left out."""
-    with database_errors():
-        params = {"handler": handler, "messages": text_array(messages)}
-        rows = connection.execute(_REPLIES.format(s=quoted(schema)).encode(), params)
-        return {message: StoredReply(*rest) for message, *rest in rows}
+) -> Iterator[dict[str, StoredReply]]:
+    """Yield the stored replies to requests that were handled or parked, some 8 MB at a time.
+
+    Other requests are left out.
+    """
+    left = set(messages)
+    while left:
+        with database_errors():
+            params = {"handler": handler, "messages": text_array(left)}
+            rows = connection.execute(_REPLIES.format(s=quoted(schema)).encode(), params).fetchall()
+        if rows:
+            yield {message: StoredReply(reply, parked) for message, reply, parked, _ in rows}
+        left = {*left}.difference(row[0] for row in rows) if rows and rows[0][-1] > len(rows) else set()
 
 
 def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timedelta, handler: str | None = None) -> int:
