@@ -48,6 +48,7 @@ _COMMANDS = {
     "events": "Show the store's sizes, prune it, archive streams.",
     "dead-letters": "Show, redrive, edit and discard dead letters.",
     "health": "Ask a running worker whether it is live and ready.",
+    "web": "Serve a page that shows the running system, and lets you act.",
     "doctor": "Check database and broker for settings that could lose or stall events.",
 }
 

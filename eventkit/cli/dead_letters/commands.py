@@ -160,7 +160,9 @@ def edit(  # noqa: PLR0913 one parameter an option
     An edited letter of a projection changes that projection only: the event in the store stays, and a rebuild reads it.
     An edited letter of the relay changes the event for all readers, also for repairs and rebuilds.
     """
-    from eventkit.cli.dead_letters.edit import check_data, confirm_edit, edited
+    from eventkit.cli.catalog import load_catalog
+    from eventkit.cli.dead_letters.edit import confirm_edit, edited
+    from eventkit.storage.dead_letters import check_data
 
     there, acting = _open(settings, actor)
     found = _found(there, letter)
@@ -168,7 +170,7 @@ def edit(  # noqa: PLR0913 one parameter an option
         numbers = ", ".join(str(item.id) for item in found)
         raise DeadLetterError(f"event {letter} has {len(found)} letters: edit one of {numbers}")
     new = edited(found[0]) if data is None else data.read()
-    check_data(found[0], new, catalog)
+    check_data(found[0], new, load_catalog(catalog) if catalog else None)
     if dry_run:
         say(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
         return

@@ -1,15 +1,12 @@
-"""The new data of a dead letter: written in an editor, and checked before it replaces the old data."""
+"""The new data of a dead letter: written in an editor, and confirmed."""
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 
 import click
 
 from eventkit.cli.common.output import confirm
-from eventkit.domain.codec import MEMBER, PersonalField, marked
-from eventkit.errors import DeadLetterError, EventkitError
+from eventkit.errors import DeadLetterError
 from eventkit.storage.dead_letters import Filed
 
 
@@ -29,55 +26,3 @@ def confirm_edit(letter: Filed, *, from_stdin: bool) -> None:
     if from_stdin:
         raise click.UsageError("--data - reads stdin, so the answer to a question cannot be read from it: add --yes")
     confirm(f"Edit letter {letter.id} and redrive {letter.stream}?")
-
-
-def check_data(letter: Filed, data: str, catalog: str | None) -> None:
-    """Raise DeadLetterError if the data is no JSON object, or the catalog cannot decode it as the event's type."""
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise DeadLetterError(
-            f"the new data of dead letter {letter.id} is no JSON: {error}; nothing was done"
-        ) from error
-    except RecursionError as error:
-        raise DeadLetterError(
-            f"the new data of dead letter {letter.id} is nested too deeply; nothing was done"
-        ) from error
-    if not isinstance(value, dict):
-        raise DeadLetterError(f"the new data of dead letter {letter.id} is no JSON object")
-    if catalog is not None:
-        _check_personal(letter, value, _check_type(letter, data, catalog))
-    elif marked(letter.data or b""):
-        raise DeadLetterError(
-            f"dead letter {letter.id} has personal data: give --catalog, which names the fields that stay sealed"
-        )
-
-
-def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[PersonalField]) -> None:
-    """Refuse new personal values: edited data is not encrypted, so they would be stored in plain text."""
-    old: dict[str, Any] = {}
-    with suppress(ValueError, RecursionError):
-        old = json.loads(letter.data or b"{}")
-    for field in fields:
-        if value.get(field.name) not in (old.get(field.name), json.loads(field.redacted)):
-            raise DeadLetterError(
-                f"{field.name!r} of dead letter {letter.id} is personal, and would be kept in plain text: leave it as "
-                f"it is, its value is sealed in {MEMBER!r}"
-            )
-    if value.get(MEMBER, old.get(MEMBER)) != old.get(MEMBER):
-        raise DeadLetterError(f"{MEMBER!r} of dead letter {letter.id} is sealed: leave it as it is, or leave it out")
-
-
-def _check_type(letter: Filed, data: str, path: str) -> tuple[PersonalField, ...]:
-    """Decode the data as the letter's event type; return its personal fields."""
-    from eventkit.cli.catalog import load_catalog
-
-    catalog = load_catalog(path)
-    headers = (letter.event or {}).get("headers", {})
-    schema_version = int(headers.get("ce_dataschemaversion", 1))
-    try:
-        source = headers.get("ce_source", catalog.name)
-        event = catalog.decode_data(source, letter.type, schema_version, data.encode())
-    except EventkitError as error:
-        raise DeadLetterError(f"the new data of dead letter {letter.id} makes no {letter.type}: {error}") from error
-    return catalog.personal_fields(type(event))

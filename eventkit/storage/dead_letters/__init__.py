@@ -2,6 +2,7 @@
 
 from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
 from eventkit.storage.dead_letters.letters import BEHIND, CAUSES, GAP, DeadLetters, Kept, Letter
+from eventkit.storage.dead_letters.new_data import check_data
 from eventkit.storage.dead_letters.query import Action, Choice, Filed, LetterFilter, LetterQuery
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "LetterActions",
     "LetterFilter",
     "LetterQuery",
+    "check_data",
 ]

@@ -1,0 +1,60 @@
+"""Checks the new data of a dead letter before it replaces the old data."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from eventkit.domain.catalog import Catalog
+from eventkit.domain.codec import MEMBER, PersonalField, marked
+from eventkit.errors import DeadLetterError, EventkitError
+from eventkit.storage.dead_letters.query import Filed
+
+
+def check_data(letter: Filed, data: str, catalog: Catalog | None) -> None:
+    """Raise DeadLetterError if the data is no JSON object, or the catalog cannot decode it as the event's type."""
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise DeadLetterError(
+            f"the new data of dead letter {letter.id} is no JSON: {error}; nothing was done"
+        ) from error
+    except RecursionError as error:
+        raise DeadLetterError(
+            f"the new data of dead letter {letter.id} is nested too deeply; nothing was done"
+        ) from error
+    if not isinstance(value, dict):
+        raise DeadLetterError(f"the new data of dead letter {letter.id} is no JSON object")
+    if catalog is not None:
+        _check_personal(letter, value, _check_type(letter, data, catalog))
+    elif marked(letter.data or b""):
+        raise DeadLetterError(
+            f"dead letter {letter.id} has personal data: give --catalog, which names the fields that stay sealed"
+        )
+
+
+def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[PersonalField]) -> None:
+    """Refuse new personal values: edited data is not encrypted, so they would be stored in plain text."""
+    old: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        old = json.loads(letter.data or b"{}")
+    for field in fields:
+        if value.get(field.name) not in (old.get(field.name), json.loads(field.redacted)):
+            raise DeadLetterError(
+                f"{field.name!r} of dead letter {letter.id} is personal, and would be kept in plain text: leave it as "
+                f"it is, its value is sealed in {MEMBER!r}"
+            )
+    if value.get(MEMBER, old.get(MEMBER)) != old.get(MEMBER):
+        raise DeadLetterError(f"{MEMBER!r} of dead letter {letter.id} is sealed: leave it as it is, or leave it out")
+
+
+def _check_type(letter: Filed, data: str, catalog: Catalog) -> tuple[PersonalField, ...]:
+    """Decode the data as the letter's event type; return its personal fields."""
+    headers = (letter.event or {}).get("headers", {})
+    schema_version = int(headers.get("ce_dataschemaversion", 1))
+    try:
+        source = headers.get("ce_source", catalog.name)
+        event = catalog.decode_data(source, letter.type, schema_version, data.encode())
+    except EventkitError as error:
+        raise DeadLetterError(f"the new data of dead letter {letter.id} makes no {letter.type}: {error}") from error
+    return catalog.personal_fields(type(event))

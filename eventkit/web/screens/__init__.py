@@ -1,0 +1,1 @@
+"""A module for each screen: it asks for the answers, and a template shows them."""
