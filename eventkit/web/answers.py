@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from starlette.exceptions import HTTPException
+
 from eventkit.insights import Insights
 from eventkit.web.sessions import Sessions
 
@@ -43,9 +45,12 @@ class Answers:
             return value
 
     def ask_now(self, question: Callable[[Insights], T]) -> T:
-        """Return the answer of this moment."""
+        """Return the answer of this moment; raise HTTPException where the question cannot be asked."""
         with self._sessions.reading() as session:
-            return question(Insights(session, self._sessions.schema))
+            try:
+                return question(Insights(session, self._sessions.schema))
+            except ValueError as error:  # a key of a page that somebody has changed
+                raise HTTPException(400, str(error)) from error
 
     def forget(self) -> None:
         """Ask anew from now on: an action has changed something."""

@@ -64,7 +64,7 @@ def app(
     them, without a port; `*` allows all. `read_only` refuses every action, whatever `access` allows. The event types of
     `catalogs` check the data of edited letters. Raises ConfigurationError if no database is given.
     """
-    inner = Starlette(exception_handlers={HTTPException: _refused, EventkitError: _failed, ValueError: _misread})
+    inner = Starlette(exception_handlers={HTTPException: _refused, EventkitError: _failed, Exception: _broken})
     sessions = Sessions(settings)
     answers = Answers(sessions)
     site = Site(
@@ -128,8 +128,9 @@ async def _failed(request: Request, error: Exception) -> Response:
     return _error(request, 503 if away else 409, str(error))
 
 
-async def _misread(request: Request, error: Exception) -> Response:
-    return _error(request, 400, str(error))
+async def _broken(request: Request, error: Exception) -> Response:
+    """Answer for a fault of the page; its own message is not shown, because it may hold event data."""
+    return _error(request, 500, f"{type(error).__name__}: the log of the page's process has the stack.")
 
 
 def _error(request: Request, status: int, text: str) -> Response:

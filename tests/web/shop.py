@@ -49,7 +49,9 @@ CUSTOMER_TOTALS = Table(
     Column("orders", Integer, nullable=False, default=0),
     Column("total", Integer, nullable=False, default=0),
 )
-customer_totals = TableProjection("customer_totals", shop, table=CUSTOMER_TOTALS, key="customer", retry=Retry(attempts=1))
+customer_totals = TableProjection(
+    "customer_totals", shop, table=CUSTOMER_TOTALS, key="customer", retry=Retry(attempts=1)
+)
 
 
 @customer_totals.on(OrderPlaced)
