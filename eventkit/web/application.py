@@ -84,7 +84,7 @@ def app(
 
 
 def routes(site: Site) -> list[BaseRoute]:
-    """Return every route: what it shows or does, and the right that it needs."""
+    """Return every route, with the right that it needs."""
     return [
         screen(site, "/", attention.show, name="attention"),
         screen(site, "/letters", letters.show, name="letters"),
