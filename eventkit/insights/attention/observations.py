@@ -1,0 +1,93 @@
+"""The answers that the conditions look at: one set, read by statements of bounded cost."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from eventkit.insights.answers import (
+    Amount,
+    DeadLetterGroup,
+    Page,
+    ProcessInsight,
+    ProjectionInsight,
+    RelayInsight,
+    TimersInsight,
+)
+from eventkit.insights.reader import InsightReader
+from eventkit.storage.schema import Health, Installation, Slot, look
+
+_PAGE = 200
+_MOST_PROJECTIONS = 1_000
+_GROUPS = 50
+_OPEN_OUTBOX = 5_000  # unsent events that are looked at for one that no topic holds back
+
+_NOW = "select clock_timestamp()"
+_INBOX = "select from {s}.inbox"
+# The oldest unsent event whose topic is neither held nor paused: the relay should have sent it.
+_OLDEST_OPEN = f"""select e.recorded_at from (
+    select position, topic from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
+  join {{s}}.events e using (position)
+ where o.topic <> all(%(closed)s::text[]) and not exists (select from {{s}}.dead_letters d
+   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)
+ order by o.position limit 1"""
+
+
+class Answers(Protocol):
+    """The questions that attention asks; `Insights` answers them."""
+
+    def relay(self) -> RelayInsight: ...
+    def projections(self, *, after: str | None = None, limit: int = 50) -> Page[ProjectionInsight]: ...
+    def dead_letter_groups(self, *, limit: int = 100) -> list[DeadLetterGroup]: ...
+    def timers(self) -> TimersInsight: ...
+    def processes(self) -> Page[ProcessInsight]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """The state of the system at one moment, by the database's clock."""
+
+    now: datetime
+    relay: RelayInsight
+    oldest_open_at: datetime | None  # of unsent events that the relay should have sent
+    projections: tuple[ProjectionInsight, ...]
+    letters: tuple[DeadLetterGroup, ...]
+    timers: TimersInsight
+    processes: tuple[ProcessInsight, ...]
+    inbox: Amount
+    slots: tuple[Slot, ...]
+    installation: Installation
+
+    def seconds(self, since: datetime | None) -> float:
+        """Return the seconds since a moment; 0 for None."""
+        return 0.0 if since is None else (self.now - since).total_seconds()
+
+
+def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> Observations:
+    """Ask for all of it; `store` is the event store's database."""
+    relay = insights.relay()
+    closed = [held.topic for held in relay.held_topics] + [pause.name for pause in relay.paused_topics]
+    open_rows = store.rows(_OLDEST_OPEN, {"closed": closed})
+    return Observations(
+        now=reader.row(_NOW)[0],
+        relay=relay,
+        oldest_open_at=open_rows[0][0] if open_rows else None,
+        projections=_projections(insights),
+        letters=tuple(insights.dead_letter_groups(limit=_GROUPS)),
+        timers=insights.timers(),
+        processes=insights.processes().items,
+        inbox=reader.amount(_INBOX),
+        slots=tuple(Health(store.connection, store.schema).slots()),
+        installation=look(reader.connection, reader.schema),
+    )
+
+
+def _projections(insights: Answers) -> tuple[ProjectionInsight, ...]:
+    found: list[ProjectionInsight] = []
+    after = None
+    while len(found) < _MOST_PROJECTIONS:
+        page = insights.projections(after=after, limit=_PAGE)
+        found += page.items
+        after = page.next
+        if after is None:
+            break
+    return tuple(found)

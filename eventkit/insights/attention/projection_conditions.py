@@ -1,0 +1,168 @@
+"""Conditions of projections, process managers and handlers: nobody applies events, or events wait."""
+
+from collections.abc import Iterator, Sequence
+
+from eventkit.insights.answers import ProcessInsight, ProjectionInsight
+from eventkit.insights.attention.item import Attention, critical, warning
+from eventkit.insights.attention.observations import Observations
+from eventkit.insights.attention.relay_conditions import LONG_PAUSE
+from eventkit.insights.attention.words import lasting, some
+
+BEHIND = 60.0  # seconds of age of an event that is not applied
+FAR_BEHIND = 300.0  # seconds of age at which a projection that works is reported, too
+SLOW = 900.0  # seconds until it has caught up that are worth a person's time
+LONG_WAIT = 60.0  # seconds that a handler may wait for a service that it calls
+LONG_RETRY = 900.0  # seconds that single streams may be retried
+START_TIMEOUT = 60.0  # seconds in which the process of a rebuild shows itself
+
+
+def projections(seen: Observations) -> Iterator[Attention]:
+    """The most important thing about each projection; a pause that is meant hides the lag that it makes."""
+    for each in seen.projections:
+        if each.paused is None:
+            yield from _trouble(seen, each)
+        elif seen.seconds(each.paused.paused_at) > LONG_PAUSE:
+            yield _paused(seen, each)
+
+
+def _trouble(seen: Observations, each: ProjectionInsight) -> Iterator[Attention]:
+    late = each.lag_seconds or 0.0
+    if not each.run_by:
+        gone = _gone(seen.processes, each.name)
+        if late > BEHIND or gone:
+            yield _without_process(seen, each, gone)
+    elif each.declared_version > each.version and each.rebuild is None:
+        yield _needs_rebuild(each)
+    elif each.waits:
+        yield _waits(each)
+    elif late > BEHIND and not each.rate:
+        yield _stands(seen, each)
+    elif late > FAR_BEHIND and (each.seconds_to_catch_up is None or each.seconds_to_catch_up > SLOW):
+        yield _behind(each)
+
+
+def _gone(processes: Sequence[ProcessInsight], name: str) -> ProcessInsight | None:
+    """Return the last process that ran a projection and neither renews its heartbeat nor has ended cleanly."""
+    gone = [each for each in processes if each.is_gone and name in (each.state.get("projections") or {})]
+    return max(gone, key=lambda each: each.seen_at, default=None)
+
+
+def _lag(each: ProjectionInsight) -> str:
+    events = "" if each.lag_events is None else f"{some(each.lag_events, 'event')} behind the store, "
+    return f"{events}the oldest of them recorded {lasting(each.lag_seconds or 0.0)} ago"
+
+
+def _without_process(seen: Observations, each: ProjectionInsight, gone: ProcessInsight | None) -> Attention:
+    if gone is None:
+        reason = "No process runs it here."
+    else:
+        reason = (
+            f"Its process {gone.host}:{gone.pid} has given no sign of life for {lasting(seen.seconds(gone.seen_at))}: it "
+            "was killed, it hangs, or it cannot reach its database."
+        )
+    lag = f" It is {_lag(each)}." if each.lag_seconds else ""
+    return critical(
+        "projection_without_process",
+        f"Projection {each.name} has no process",
+        f"{reason}{lag} Start it; if it is not wanted any more, `eventkit projection delete {each.name}`.",
+        subject=each.name,
+        action=f"eventkit projector run {gone.name if gone and ':' in gone.name else f'PACKAGE.MODULE:{each.name}'}",
+        since=gone.seen_at if gone else None,
+    )
+
+
+def _waits(each: ProjectionInsight) -> Attention:
+    return critical(
+        "projection_waits",
+        f"Projection {each.name} waits",
+        f"Its process applies nothing: {each.waits}. It continues by itself when the cause is removed.",
+        subject=each.name,
+        action=f"eventkit projection status {each.name}",
+        since=None,
+    )
+
+
+def _stands(seen: Observations, each: ProjectionInsight) -> Attention:
+    relay = "" if not seen.relay.unsent.value else " Events still wait in the outbox: look at the relay first."
+    return critical(
+        "projection_stands",
+        f"Projection {each.name} does not move",
+        f"A process runs it and applies nothing. It is {_lag(each)}.{relay}",
+        subject=each.name,
+        action=f"eventkit projection status {each.name}",
+        since=None,
+    )
+
+
+def _behind(each: ProjectionInsight) -> Attention:
+    if each.seconds_to_catch_up is None:
+        outlook = "at this rate it does not catch up"
+    else:
+        outlook = f"at this rate it catches up in {lasting(each.seconds_to_catch_up)}"
+    return warning(
+        "projection_behind",
+        f"Projection {each.name} is far behind",
+        f"It is {_lag(each)}. It applies {each.rate:,.0f} events a second; {outlook}. Start more processes, up to the "
+        "number of the topic's partitions.",
+        subject=each.name,
+        action=f"eventkit projection status {each.name}",
+        since=None,
+    )
+
+
+def _needs_rebuild(each: ProjectionInsight) -> Attention:
+    return critical(
+        "projection_version",
+        f"Projection {each.name} waits for its rebuild",
+        f"Its code declares version {each.declared_version}, and version {each.version} is live. Processes with the new "
+        "code apply nothing until it is rebuilt.",
+        subject=each.name,
+        action=f"eventkit projection rebuild PACKAGE.MODULE:{each.name}",
+        since=None,
+    )
+
+
+def _paused(seen: Observations, each: ProjectionInsight) -> Attention:
+    assert each.paused is not None  # noqa: S101 the caller has looked
+    reason = f" ({each.paused.reason})" if each.paused.reason else ""
+    lag = f" It is {_lag(each)}." if each.lag_seconds else ""
+    return warning(
+        "paused_long",
+        f"Projection {each.name} is paused for {lasting(seen.seconds(each.paused.paused_at))}",
+        f"{each.paused.paused_by} has paused it{reason}.{lag}",
+        subject=each.name,
+        action=f"eventkit projection resume {each.name}",
+        since=each.paused.paused_at,
+    )
+
+
+def handlers(seen: Observations) -> Iterator[Attention]:
+    """Handlers whose events wait for a service that they call."""
+    for each in seen.projections:
+        for wait in each.handler_waits:
+            seconds = seen.seconds(wait.since)
+            if seconds <= (LONG_WAIT if wait.is_open else LONG_RETRY):
+                continue
+            text = (
+                f"{wait.handler} of {each.name} has failed {wait.attempts} times with {wait.reason}, in {wait.process}. "
+                f"{wait.streams:,} streams with {wait.type} wait, and are tried again until the service is back."
+            )
+            title = f"{each.name} waits for a service: {wait.type}"
+            action = f"eventkit projection status {each.name}"
+            kind = critical if wait.is_open else warning
+            yield kind("handler_waits", title, text, subject=each.name, action=action, since=wait.since)
+
+
+def rebuilds(seen: Observations) -> Iterator[Attention]:
+    """Rebuilds without a live process: they hold the new tables, and never end."""
+    for each in seen.projections:
+        work = each.rebuild
+        if work is None or work.process is not None or seen.seconds(work.started_at) <= START_TIMEOUT:
+            continue
+        text = (
+            f"The rebuild of {each.name} to version {work.version} has stopped at {work.done:,} of {work.total:,} events: "
+            "no process works on it. The live read model is served meanwhile."
+        )
+        action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name} --resume"
+        title = f"The rebuild of {each.name} has stopped"
+        yield warning("rebuild_stopped", title, text, subject=each.name, action=action, since=work.started_at)

@@ -1,0 +1,109 @@
+"""Conditions of the relay: nobody sends, something is not sent, or a topic is refused."""
+
+from collections.abc import Iterator
+
+from eventkit.insights.answers import PartInsight
+from eventkit.insights.attention.item import Attention, critical, warning
+from eventkit.insights.attention.observations import Observations
+from eventkit.insights.attention.words import lasting, some
+
+TAKEOVER = 15.0  # seconds in which another relay takes a part over
+OLD = 60.0  # seconds that an event may wait in the outbox
+LARGE = 100_000  # unsent events that count as trouble at any age
+LONG_PAUSE = 3_600.0  # seconds after which a pause may be forgotten
+
+_RUN = "eventkit relay run"
+
+
+def relays(seen: Observations) -> Iterator[Attention]:
+    """Parts that nobody has led for longer than a takeover takes; events wait, or a relay was there before."""
+    missing = [part for part in seen.relay.parts if _is_left(seen, part)]
+    waiting = f"{some(seen.relay.unsent, 'event')} wait{'s' if seen.relay.unsent.value == 1 else ''} in the outbox"
+    if missing and len(missing) == len(seen.relay.parts):
+        text = f"No process sends events to the broker; {waiting}. Appends go on. Start a relay, and find out why none runs."
+        since = min((part.expires_at or seen.now for part in missing), default=None)
+        yield critical("no_relay", "No relay runs", text, subject="relay", action=_RUN, since=since)
+        return
+    for part in missing:
+        name = f"{part.number}/{part.of}"
+        text = (
+            f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on. Running relays share "
+            "all parts by themselves: if this lasts, start another one."
+        )
+        since = part.expires_at
+        yield critical(
+            "part_without_relay", f"Part {name} has no relay", text, subject=f"part {name}", action=_RUN, since=since
+        )
+
+
+def _is_left(seen: Observations, part: PartInsight) -> bool:
+    if part.leader is not None:
+        return False
+    if part.expires_at is not None:
+        return seen.seconds(part.expires_at) > TAKEOVER
+    return seen.seconds(seen.relay.oldest_unsent_at) > TAKEOVER or any(other.epoch for other in seen.relay.parts)
+
+
+def outbox(seen: Observations) -> Iterator[Attention]:
+    """Events that the relay should have sent, or so many that the database's disk is in danger."""
+    age = seen.seconds(seen.oldest_open_at)
+    unsent = some(seen.relay.unsent, "event")
+    if age > OLD or seen.relay.unsent.value >= LARGE:
+        oldest = f"The oldest one that no held or paused topic keeps back has waited for {lasting(age)}. " if age else ""
+        text = (
+            f"{unsent} {'is' if seen.relay.unsent.value == 1 else 'are'} not sent. {oldest}The relays settle "
+            f"{seen.relay.rate:,.0f} events a second. Look for a relay that is missing, a broker that is away or slow, "
+            "or a writer that appends faster than they send."
+        )
+        yield critical(
+            "outbox_old",
+            f"{unsent} wait in the outbox",
+            text,
+            subject="outbox",
+            action="eventkit doctor",
+            since=seen.oldest_open_at or seen.relay.oldest_unsent_at,
+        )
+
+
+def skipped(seen: Observations) -> Iterator[Attention]:
+    """Events that only the sweep has found: a fault of eventkit."""
+    if seen.relay.swept:
+        text = (
+            f"The relay's reader has skipped {seen.relay.swept:,} events, and its sweep has found and sent them. They may "
+            "have been sent after later events of their streams. This is a fault of eventkit: report it with the log."
+        )
+        action = "eventkit projection verify"
+        yield critical(
+            "events_skipped", "The relay has skipped events", text, subject="relay", action=action, since=None
+        )
+
+
+def held(seen: Observations) -> Iterator[Attention]:
+    """Topics that the relay sends nothing to, because the broker or another installation refuses it."""
+    for topic in seen.relay.held_topics:
+        text = (
+            f"The relay sends nothing to {topic.topic}: {topic.reason}. Its events wait in the outbox, in order, and are "
+            "sent when the cause is removed; the other topics go on."
+        )
+        yield critical(
+            "topic_held",
+            f"Topic {topic.topic} is held",
+            text,
+            subject=topic.topic,
+            action=f"eventkit topics check {topic.topic}",
+            since=topic.since,
+        )
+
+
+def paused_topics(seen: Observations) -> Iterator[Attention]:
+    """Topics that an operator has paused, perhaps long ago."""
+    for pause in seen.relay.paused_topics:
+        if seen.seconds(pause.paused_at) > LONG_PAUSE:
+            reason = f" ({pause.reason})" if pause.reason else ""
+            text = (
+                f"{pause.paused_by} has paused the sending to {pause.name}{reason}. Its events wait in the outbox until "
+                "it is resumed."
+            )
+            title = f"Topic {pause.name} is paused for {lasting(seen.seconds(pause.paused_at))}"
+            action = f"eventkit relay resume {pause.name}"
+            yield warning("paused_long", title, text, subject=pause.name, action=action, since=pause.paused_at)
