@@ -2,8 +2,8 @@
 
     scripts/image.py FOLDER
 
-It reads the Dockerfile's own instructions: FROM is a Debian with Python by debootstrap, RUN is a shell in a chroot, COPY
-copies. Then each command is run by scripts/contained.sh: as process 1, as the image's user, on a read-only filesystem.
+It reads the Dockerfile's own instructions: FROM is a Debian with Python by debootstrap, RUN is a shell in a chroot,
+COPY copies. Then scripts/contained.sh runs each command: as process 1, as the image's user, on a read-only filesystem.
 It needs root, debootstrap, Debian's mirror (DEBIAN_MIRROR names another one) and PyPI; it takes some minutes.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ  # noqa: TID251 of this program, no setting of eventkit
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 RELEASE = "trixie"  # of the base image
 PACKAGES = "python3,python3-venv,ca-certificates"
@@ -34,7 +35,7 @@ def main(folder: Path) -> None:
     """Build the image, then run its commands."""
     base = folder / "base"
     if not (base / "usr/bin/python3").exists():
-        mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+        mirror = ENVIRONMENT.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
         _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(base), mirror)
         for file in filter(os.path.exists, OF_THIS_MACHINE):
             (base / file[1:]).parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ class Build:
 
     def do_run(self, rest: str) -> None:
         """Run a shell command as root in the stage."""
-        given = {name: value for name, value in os.environ.items() if name.startswith(GIVEN)}
+        given = {name: value for name, value in ENVIRONMENT.items() if name.startswith(GIVEN)}
         words = ["env", "-i", f"--chdir={self.work}", *(f"{k}={v}" for k, v in {**given, **self.env}.items())]
         _run("chroot", str(self.root), *words, "sh", "-c", rest)
 

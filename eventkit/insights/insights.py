@@ -40,7 +40,7 @@ from eventkit.insights.answers import (
     TimerInsight,
     TimersInsight,
 )
-from eventkit.insights.attention import Attention, attention
+from eventkit.insights.attention import Attention, observe, reported
 from eventkit.insights.reader import InsightReader
 
 
@@ -65,7 +65,7 @@ class Insights:
 
     def attention(self) -> list[Attention]:
         """Return the present problems, the most urgent first; an empty list when all is well."""
-        return attention(self)
+        return reported(observe(self, self._reader, self._store))
 
     def relay(self, *, exact: bool = False) -> RelayInsight:
         """Return the relay's parts and leaders, unsent events, and topics that it holds back."""

@@ -17,6 +17,7 @@ WANTED = {"service", "relay", "timers", "page", "postgres", "kafka", "prometheus
 
 
 def services() -> dict[str, Any]:
+    """Return the services of the file, by name."""
     found: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
     return found
 

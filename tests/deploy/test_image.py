@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.deploy import DEPLOY
 from tests.process import ROOT
+from tests.servers.postgres import by_tcp
 from tests.waiting import wait_until
 
 FILE = DEPLOY / "Dockerfile"
@@ -44,6 +45,7 @@ def contained(*words: str) -> list[str | Path]:
 
 
 def environment(**settings: str) -> dict[str, str]:
+    """Return the environment of a contained process, in which this checkout and its Python can be read."""
     homes = {"HOMES": sys.base_prefix} if sys.base_prefix.startswith("/root/") else {}
     return {**os.environ, "CHECKOUT": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **homes, **settings}
 
@@ -92,7 +94,7 @@ def test_a_relay_as_process_1_ends_cleanly_when_it_is_asked_to(
 ) -> None:
     """The kernel drops a signal that process 1 has no handler for: the relay has one, and ends with 0."""
     log = tmp_path / "log"
-    settings = {"EVENTKIT_DATABASE_URL": database_url, "EVENTKIT_TRANSPORT_URL": embedded_kafka.url}
+    settings = {"EVENTKIT_DATABASE_URL": by_tcp(database_url), "EVENTKIT_TRANSPORT_URL": embedded_kafka.url}
     with running(log, "relay", "run", **settings) as process:
         wait_until(lambda: "holding" in log.read_text(), what="a relay that leads")
         [inside] = psutil.Process(process.pid).children()

@@ -19,23 +19,28 @@ PROBES = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProb
 @cache
 def built() -> tuple[dict[str, Any], ...]:
     """Return the objects that `kubectl apply -k` would send."""
-    if shutil.which("kubectl") is None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
         pytest.skip("kubectl is not on this machine")
-    done = subprocess.run(["kubectl", "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
+    done = subprocess.run([kubectl, "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
     assert "deprecated" not in done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the objects of a kind, by name."""
     return {each["metadata"]["name"]: each for each in built() if each["kind"] == kind}
 
 
 def pods() -> dict[str, dict[str, Any]]:
     """Return the specifications of all pods, by the name of their Deployment or Job."""
-    return {name: each["spec"]["template"]["spec"] for name, each in {**of_kind("Deployment"), **of_kind("Job")}.items()}
+    return {
+        name: each["spec"]["template"]["spec"] for name, each in {**of_kind("Deployment"), **of_kind("Job")}.items()
+    }
 
 
 def containers() -> list[dict[str, Any]]:
+    """Return all containers, also those that run before others."""
     return [each for pod in pods().values() for each in (*pod.get("initContainers", ()), *pod["containers"])]
 
 
@@ -87,7 +92,9 @@ def test_a_deployment_of_several_has_a_disruption_budget() -> None:
 def test_each_process_has_the_login_of_its_role() -> None:
     """No process but the migration has the owner's, and none has two."""
     logins = {
-        name: sorted({env["secretRef"]["name"] for each in pod["containers"] for env in each["envFrom"]} - {"shop-broker"})
+        name: sorted(
+            {env["secretRef"]["name"] for each in pod["containers"] for env in each["envFrom"]} - {"shop-broker"}
+        )
         for name, pod in pods().items()
     }
 

@@ -13,7 +13,7 @@ MOST_RETAINED = 1 << 30  # bytes of write-ahead log that an inactive slot may ke
 
 
 def letters(seen: Observations) -> Iterator[Attention]:
-    """Dead letters, by the projection or relay that keeps them, their cause and the category of their streams."""
+    """Report dead letters by projection or relay, cause, and category of the streams."""
     for group in seen.letters:
         if not group.is_stale and group.cause != "behind":
             yield _letters(group)
@@ -24,21 +24,23 @@ def _letters(group: DeadLetterGroup) -> Attention:
     what = "cannot be sent" if relay else f"cannot be applied by {group.parked_by}"
     events = some(group.amount, "event")
     text = (
-        f"{events} of category {group.category} {what}. The cause is {group.cause!r}: {group.error}. Their streams wait, "
-        "each behind its own event; all others go on. Mend the cause and redrive them, or discard them."
+        f"{events} of category {group.category} {what}. The cause is {group.cause!r}: {group.error}. Their streams "
+        "wait, each behind its own event; all others go on. Mend the cause and redrive them, or discard them."
     )
     action = f"eventkit dead-letters show {group.example}"
     subject = f"{group.parked_by}/{group.cause}/{group.category}"
-    return warning("dead_letters", f"{events} {what}", text, subject=subject, action=action, since=group.first_parked_at)
+    return warning(
+        "dead_letters", f"{events} {what}", text, subject=subject, action=action, since=group.first_parked_at
+    )
 
 
 def parked(seen: Observations) -> Iterator[Attention]:
-    """Streams that are parked and have no letter, so that a redrive cannot find them."""
+    """Report streams that are parked and have no letter, so that a redrive cannot find them."""
     for each in seen.projections:
         if each.parked_streams.value and not each.dead_letters.value:
             text = (
-                f"{some(each.parked_streams, 'stream')} of {each.name} are parked, and no dead letter is there: letters "
-                "were deleted by hand. Only a rebuild applies their events."
+                f"{some(each.parked_streams, 'stream')} of {each.name} are parked, and no dead letter is there: "
+                "letters were deleted by hand. Only a rebuild applies their events."
             )
             title = f"Streams of {each.name} are parked without a letter"
             action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name}"
@@ -46,19 +48,19 @@ def parked(seen: Observations) -> Iterator[Attention]:
 
 
 def timers(seen: Observations) -> Iterator[Attention]:
-    """Deadlines that are due and do not fire."""
+    """Report deadlines that are due and do not fire."""
     late = seen.seconds(seen.timers.oldest_overdue_at)
     if late <= OVERDUE:
         return
     overdue = some(seen.timers.overdue, "deadline")
     since = seen.timers.oldest_overdue_at
     if seen.timers.leader is None:
-        text = f"{overdue} are due and nobody fires them, the oldest since {lasting(late)}. Process managers wait for them."
+        text = f"{overdue} are due and nobody fires them, the oldest for {lasting(late)}: process managers wait."
         action = "eventkit timers run"
         yield critical("no_timers", "No timers process runs", text, subject="timers", action=action, since=since)
     else:
         text = (
-            f"{overdue} are due, the oldest since {lasting(late)}. {seen.timers.leader} fires "
+            f"{overdue} are due, the oldest for {lasting(late)}. {seen.timers.leader} fires "
             f"{seen.timers.rate:,.0f} a second: look at its log, and for locks on the streams that it appends to."
         )
         action = "eventkit timers list"
@@ -66,7 +68,7 @@ def timers(seen: Observations) -> Iterator[Attention]:
 
 
 def processes(seen: Observations) -> Iterator[Attention]:
-    """Processes that died or hang, and whose work others do: they ran before, and somebody counts on them."""
+    """Report processes that died or hang; a projection without any process has an item of its own."""
     reported = {each.name for each in seen.projections if not each.run_by}
     lively = {(each.role, each.name) for each in seen.processes if not each.is_gone}
     for each in seen.processes:
@@ -84,20 +86,25 @@ def processes(seen: Observations) -> Iterator[Attention]:
 
 
 def inbox(seen: Observations) -> Iterator[Attention]:
-    """An inbox that nobody prunes."""
+    """Report an inbox that nobody prunes."""
     if seen.inbox.value >= LARGE_INBOX:
-        text = f"It remembers {some(seen.inbox, 'message')} to recognize repeated ones. Older than a broker keeps them, they only cost space."
+        messages = some(seen.inbox, "message")
+        text = f"It remembers {messages}, to recognize repeated ones. Those that no broker repeats only cost space."
         action = "eventkit inbox prune --older-than 30d"
         yield warning("inbox_large", "The inbox is large", text, subject="inbox", action=action, since=None)
 
 
 def slots(seen: Observations) -> Iterator[Attention]:
-    """Replication slots whose reader is gone: the disk fills, or changes are lost for it."""
+    """Report replication slots whose reader is gone: the disk fills, or changes are lost for it."""
     for slot in seen.slots:
         lost = slot.wal_status in ("lost", "unreserved")
         if not lost and (slot.is_active or (slot.retained or 0) <= MOST_RETAINED):
             continue
-        harm = "changes are lost for its reader" if lost else f"it keeps {(slot.retained or 0) / 1e9:,.1f} GB of log on the disk"
+        harm = (
+            "changes are lost for its reader"
+            if lost
+            else f"it keeps {(slot.retained or 0) / 1e9:,.1f} GB of log on the disk"
+        )
         text = f"Nobody reads replication slot {slot.name}, and {harm}. Restart its reader, or drop the slot."
         title = f"Replication slot {slot.name} is not read"
         action = f"select pg_drop_replication_slot('{slot.name}')"
@@ -105,11 +112,11 @@ def slots(seen: Observations) -> Iterator[Attention]:
 
 
 def installation(seen: Observations) -> Iterator[Attention]:
-    """A database that was restored or copied to another place: every process refuses to work on it."""
+    """Report a database that was restored or copied: every process refuses to work on it."""
     if seen.installation.has_moved:
         text = (
-            f"It was on {seen.installation.remembered} and is on {seen.installation.here}. Relays, projectors and timers "
-            "refuse to work until you say whether the original is gone for good (--moved) or in use (--clone)."
+            f"It was on {seen.installation.remembered} and is on {seen.installation.here}. Relays, projectors and "
+            "timers refuse to work until you say whether the original is gone for good (--moved) or in use (--clone)."
         )
         action = "eventkit db adopt"
         yield critical(

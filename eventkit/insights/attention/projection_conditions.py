@@ -17,7 +17,7 @@ START_TIMEOUT = 60.0  # seconds in which the process of a rebuild shows itself
 
 
 def projections(seen: Observations) -> Iterator[Attention]:
-    """The most important thing about each projection; a pause that is meant hides the lag that it makes."""
+    """Report the main trouble of each projection; a pause hides the lag that it makes."""
     for each in seen.projections:
         if each.paused is None:
             yield from _trouble(seen, each)
@@ -56,9 +56,10 @@ def _without_process(seen: Observations, each: ProjectionInsight, gone: ProcessI
     if gone is None:
         reason = "No process runs it here."
     else:
+        silent = lasting(seen.seconds(gone.seen_at))
         reason = (
-            f"Its process {gone.host}:{gone.pid} has given no sign of life for {lasting(seen.seconds(gone.seen_at))}: it "
-            "was killed, it hangs, or it cannot reach its database."
+            f"Its process {gone.host}:{gone.pid} has given no sign of life for {silent}: it was killed, it hangs, or "
+            "it cannot reach its database."
         )
     lag = f" It is {_lag(each)}." if each.lag_seconds else ""
     return critical(
@@ -114,8 +115,8 @@ def _needs_rebuild(each: ProjectionInsight) -> Attention:
     return critical(
         "projection_version",
         f"Projection {each.name} waits for its rebuild",
-        f"Its code declares version {each.declared_version}, and version {each.version} is live. Processes with the new "
-        "code apply nothing until it is rebuilt.",
+        f"Its code declares version {each.declared_version}, and version {each.version} is live. Processes with the "
+        "new code apply nothing until it is rebuilt.",
         subject=each.name,
         action=f"eventkit projection rebuild PACKAGE.MODULE:{each.name}",
         since=None,
@@ -137,14 +138,14 @@ def _paused(seen: Observations, each: ProjectionInsight) -> Attention:
 
 
 def handlers(seen: Observations) -> Iterator[Attention]:
-    """Handlers whose events wait for a service that they call."""
+    """Report handlers whose events wait for a service that they call."""
     for each in seen.projections:
         for wait in each.handler_waits:
             seconds = seen.seconds(wait.since)
             if seconds <= (LONG_WAIT if wait.is_open else LONG_RETRY):
                 continue
             text = (
-                f"{wait.handler} of {each.name} has failed {wait.attempts} times with {wait.reason}, in {wait.process}. "
+                f"{wait.handler} of {each.name} has failed {wait.attempts} times in {wait.process}: {wait.reason}. "
                 f"{wait.streams:,} streams with {wait.type} wait, and are tried again until the service is back."
             )
             title = f"{each.name} waits for a service: {wait.type}"
@@ -154,14 +155,14 @@ def handlers(seen: Observations) -> Iterator[Attention]:
 
 
 def rebuilds(seen: Observations) -> Iterator[Attention]:
-    """Rebuilds without a live process: they hold the new tables, and never end."""
+    """Report rebuilds without a live process: they hold the new tables, and never end."""
     for each in seen.projections:
         work = each.rebuild
         if work is None or work.process is not None or seen.seconds(work.started_at) <= START_TIMEOUT:
             continue
         text = (
-            f"The rebuild of {each.name} to version {work.version} has stopped at {work.done:,} of {work.total:,} events: "
-            "no process works on it. The live read model is served meanwhile."
+            f"The rebuild of {each.name} to version {work.version} has stopped at {work.done:,} of {work.total:,} "
+            "events: no process works on it. The live read model is served meanwhile."
         )
         action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name} --resume"
         title = f"The rebuild of {each.name} has stopped"

@@ -16,24 +16,24 @@ _RUN = "eventkit relay run"
 
 
 def relays(seen: Observations) -> Iterator[Attention]:
-    """Parts that nobody has led for longer than a takeover takes; events wait, or a relay was there before."""
+    """Report parts that nobody has led for longer than a takeover takes."""
     missing = [part for part in seen.relay.parts if _is_left(seen, part)]
-    waiting = f"{some(seen.relay.unsent, 'event')} wait{'s' if seen.relay.unsent.value == 1 else ''} in the outbox"
     if missing and len(missing) == len(seen.relay.parts):
-        text = f"No process sends events to the broker; {waiting}. Appends go on. Start a relay, and find out why none runs."
-        since = min((part.expires_at or seen.now for part in missing), default=None)
+        text = (
+            f"No process sends events to the broker, and {some(seen.relay.unsent, 'event')} are unsent. Services go on "
+            "appending. Start a relay, and find out why none runs."
+        )
+        since = max((part.expires_at for part in missing if part.expires_at), default=seen.relay.oldest_unsent_at)
         yield critical("no_relay", "No relay runs", text, subject="relay", action=_RUN, since=since)
         return
     for part in missing:
         name = f"{part.number}/{part.of}"
         text = (
-            f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on. Running relays share "
-            "all parts by themselves: if this lasts, start another one."
+            f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on. Running relays "
+            "share all parts by themselves: if this lasts, restart them, or start another one."
         )
-        since = part.expires_at
-        yield critical(
-            "part_without_relay", f"Part {name} has no relay", text, subject=f"part {name}", action=_RUN, since=since
-        )
+        title, subject = f"Part {name} has no relay", f"part {name}"
+        yield critical("part_without_relay", title, text, subject=subject, action=_RUN, since=part.expires_at)
 
 
 def _is_left(seen: Observations, part: PartInsight) -> bool:
@@ -45,19 +45,18 @@ def _is_left(seen: Observations, part: PartInsight) -> bool:
 
 
 def outbox(seen: Observations) -> Iterator[Attention]:
-    """Events that the relay should have sent, or so many that the database's disk is in danger."""
+    """Report events that the relay should have sent, or so many that the database's disk is in danger."""
     age = seen.seconds(seen.oldest_open_at)
     unsent = some(seen.relay.unsent, "event")
     if age > OLD or seen.relay.unsent.value >= LARGE:
-        oldest = f"The oldest one that no held or paused topic keeps back has waited for {lasting(age)}. " if age else ""
+        oldest = f"The oldest one that should have been sent has waited for {lasting(age)}. " if age else ""
         text = (
-            f"{unsent} {'is' if seen.relay.unsent.value == 1 else 'are'} not sent. {oldest}The relays settle "
-            f"{seen.relay.rate:,.0f} events a second. Look for a relay that is missing, a broker that is away or slow, "
-            "or a writer that appends faster than they send."
+            f"{oldest}The relays settle {seen.relay.rate:,.0f} events a second. Look for a relay that is missing, a "
+            "broker that is away or slow, or a writer that appends faster than they send."
         )
         yield critical(
             "outbox_old",
-            f"{unsent} wait in the outbox",
+            f"{unsent} {'waits' if seen.relay.unsent.value == 1 else 'wait'} in the outbox",
             text,
             subject="outbox",
             action="eventkit doctor",
@@ -66,11 +65,11 @@ def outbox(seen: Observations) -> Iterator[Attention]:
 
 
 def skipped(seen: Observations) -> Iterator[Attention]:
-    """Events that only the sweep has found: a fault of eventkit."""
+    """Report events that only the sweep has found: a fault of eventkit."""
     if seen.relay.swept:
         text = (
-            f"The relay's reader has skipped {seen.relay.swept:,} events, and its sweep has found and sent them. They may "
-            "have been sent after later events of their streams. This is a fault of eventkit: report it with the log."
+            f"The relay's reader has skipped {seen.relay.swept:,} events, and its sweep has found and sent them, "
+            "perhaps after later events of their streams. This is a fault of eventkit: report it with the log."
         )
         action = "eventkit projection verify"
         yield critical(
@@ -79,11 +78,11 @@ def skipped(seen: Observations) -> Iterator[Attention]:
 
 
 def held(seen: Observations) -> Iterator[Attention]:
-    """Topics that the relay sends nothing to, because the broker or another installation refuses it."""
+    """Report topics that the relay sends nothing to, because the broker or another installation refuses it."""
     for topic in seen.relay.held_topics:
         text = (
-            f"The relay sends nothing to {topic.topic}: {topic.reason}. Its events wait in the outbox, in order, and are "
-            "sent when the cause is removed; the other topics go on."
+            f"The relay sends nothing to {topic.topic}: {topic.reason}. Its events wait in the outbox, in order, and "
+            "are sent when the cause is removed; the other topics go on."
         )
         yield critical(
             "topic_held",
@@ -96,13 +95,13 @@ def held(seen: Observations) -> Iterator[Attention]:
 
 
 def paused_topics(seen: Observations) -> Iterator[Attention]:
-    """Topics that an operator has paused, perhaps long ago."""
+    """Report topics that an operator has paused, perhaps long ago."""
     for pause in seen.relay.paused_topics:
         if seen.seconds(pause.paused_at) > LONG_PAUSE:
             reason = f" ({pause.reason})" if pause.reason else ""
             text = (
-                f"{pause.paused_by} has paused the sending to {pause.name}{reason}. Its events wait in the outbox until "
-                "it is resumed."
+                f"{pause.paused_by} has paused the sending to {pause.name}{reason}. Its events wait in the outbox "
+                "until it is resumed."
             )
             title = f"Topic {pause.name} is paused for {lasting(seen.seconds(pause.paused_at))}"
             action = f"eventkit relay resume {pause.name}"

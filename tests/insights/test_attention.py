@@ -1,0 +1,270 @@
+"""Attention names each cause of trouble, alone and in words, and says nothing while all is well."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from eventkit.insights import Insights
+from eventkit.insights.attention import CODES, anchor, other_conditions
+
+Connection = psycopg.Connection[Any]
+ROOT = Path(__file__).parents[2]
+
+CALM = """
+insert into eventkit.streams (stream, version) values ('order-1', 2), ('order-2', 1), ('order-3', 1);
+insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata, recorded_at)
+  select gen_random_uuid(), 'shop', stream, version, 'Placed', 1, '{}', '{}', now() - interval '1 h'
+    from (values ('order-1', 1), ('order-1', 2), ('order-2', 1), ('order-3', 1)) e(stream, version);
+insert into eventkit.leases (name, epoch, owner, taken_at, expires_at) values
+  ('relay 0/2', 3, 'a:1', now() - interval '1 h', now() + interval '1 day'),
+  ('relay 1/2', 1, 'b:1', now() - interval '1 h', now() + interval '1 day'),
+  ('timers', 1, 'a:3', now() - interval '1 h', now() + interval '1 day');
+update eventkit.installation set relay_parts = 2;
+insert into eventkit.projections (name, kind, generation, categories, declared_version) values
+  ('totals', 'table projection', 1, '{order}', 1), ('board', 'table projection', 2, '{order}', 1);
+insert into eventkit.checkpoints (generation, stream, version)
+  select generation, stream, version from eventkit.streams, eventkit.projections;
+"""
+LATE = """
+insert into eventkit.streams values ('order-9', 1);
+insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata, recorded_at)
+  values (gen_random_uuid(), 'shop', 'order-9', 1, 'Placed', 1, '{}', '{}', now() - interval '10 min');
+"""
+APPLIED = "insert into eventkit.checkpoints (generation, stream, version) values ({}, 'order-9', 1);"
+UNSENT = (
+    LATE
+    + (APPLIED.format(1) + APPLIED.format(2))
+    + """
+insert into eventkit.outbox (position, topic, shard, bytes)
+  select max(position), 'shop.order', 0, 9 from eventkit.events;
+"""
+)
+LETTER = """
+insert into eventkit.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
+  select '{by}', stream, version, position, id, type, '{cause}', 'Boom at shop.py, line 7', 1
+    from eventkit.events where stream = 'order-2';
+"""
+WAIT = """
+insert into eventkit.handler_waits (projection, process, source, type, handler, is_open, since, reason, attempts,
+  streams, next_at)
+values ('totals', 'a:2', 'shop', 'Placed', 'shop.placed', {}, now() - interval '1 h', 'Down', 9, 4, now());
+"""
+OVERDUE = """
+insert into eventkit.timers (stream, name, due_at, event_id, source, shard, type, schema_version, data, metadata)
+  values ('order-1', 'late', now() - interval '1 h', gen_random_uuid(), 'shop', 0, 'Late', 1, '{}', '{}');
+"""
+GONE = "update eventkit.processes set seen_at = now() - interval '2 min' where {};"
+
+
+class Case(NamedTuple):
+    """A cause, the code that it must be named by, and words that its item must have."""
+
+    cause: str
+    code: str
+    words: str
+    urgency: str = "critical"
+
+
+CASES = {
+    "no relay": Case(
+        "update eventkit.leases set expires_at = now() - interval '1 min' where name like 'relay%'",
+        "no_relay",
+        "No relay",
+    ),
+    "a part without a relay": Case(
+        "update eventkit.leases set expires_at = now() - interval '1 min' where name = 'relay 1/2'",
+        "part_without_relay",
+        "part 1 of 2",
+    ),
+    "a part that no relay ever led": Case(
+        "delete from eventkit.leases where name = 'relay 1/2'", "part_without_relay", "part 1 of 2"
+    ),
+    "an old outbox": Case(UNSENT, "outbox_old", "10 minutes"),
+    "a held topic": Case(
+        UNSENT + "insert into eventkit.held_topics (topic, reason) values ('shop.order', 'it does not exist')",
+        "topic_held",
+        "it does not exist",
+    ),
+    "skipped events": Case(
+        """update eventkit.processes set state = state || '{"swept": 3}' where name = 'relay a'""",
+        "events_skipped",
+        "3 events",
+    ),
+    "a topic paused for long": Case(
+        UNSENT + "insert into eventkit.pauses values ('topic', 'shop.order', 'ann', 'upgrade', now() - interval '5 h')",
+        "paused_long",
+        "5 hours",
+        "warning",
+    ),
+    "a projection paused for long": Case(
+        LATE
+        + APPLIED.format(2)
+        + "insert into eventkit.pauses values ('projection', 'totals', 'ann', '', now() - interval '5 h');",
+        "paused_long",
+        "ann has paused",
+        "warning",
+    ),
+    "a dead projector": Case(GONE.format("name like '%:totals'"), "projection_without_process", "a:2"),
+    "a projection that nobody runs": Case(
+        LATE + APPLIED.format(2) + "delete from eventkit.processes where name like '%:totals'",
+        "projection_without_process",
+        "No process runs it",
+    ),
+    "a projector that waits": Case(
+        """update eventkit.processes set state = jsonb_set(state, '{projections,totals,waits}', '"no table orders"')
+            where name like '%:totals'""",
+        "projection_waits",
+        "no table orders",
+    ),
+    "a projection that does not move": Case(LATE + APPLIED.format(2), "projection_stands", "1 event behind"),
+    "a projection that is far behind": Case(
+        LATE
+        + APPLIED.format(2)
+        + """update eventkit.processes set state = jsonb_set(state, '{projections,totals,rate}', '0.0001')
+            where name like '%:totals'""",
+        "projection_behind",
+        "catch",
+        "warning",
+    ),
+    "code of a newer version": Case(
+        """update eventkit.processes set state = jsonb_set(state, '{projections,totals,version}', '2')
+            where name like '%:totals'""",
+        "projection_version",
+        "version 2",
+    ),
+    "an open breaker": Case(WAIT.format("true"), "handler_waits", "4 streams"),
+    "streams that are retried for long": Case(WAIT.format("false"), "handler_waits", "4 streams", "warning"),
+    "a poison event": Case(
+        LETTER.format(by="projection:totals:1", cause="failed"), "dead_letters", "applied by totals", "warning"
+    ),
+    "an event that the broker refuses": Case(
+        LETTER.format(by="relay", cause="refused"), "dead_letters", "cannot be sent", "warning"
+    ),
+    "parked streams without a letter": Case(
+        "update eventkit.checkpoints set parked = true where generation = 1 and stream = 'order-3'",
+        "parked_without_letter",
+        "deleted by hand",
+        "warning",
+    ),
+    "a rebuild that stopped": Case(
+        """insert into eventkit.rebuilds (name, generation, declared_version, shadow, definition, total, done,
+             started_at)
+           values ('totals', 7, 2, 'shadow', '', 100, 40, now() - interval '1 h')""",
+        "rebuild_stopped",
+        "40 of 100",
+        "warning",
+    ),
+    "deadlines that nobody fires": Case(
+        OVERDUE
+        + "delete from eventkit.leases where name = 'timers'; delete from eventkit.processes where role = 'timers'",
+        "no_timers",
+        "1 deadline",
+    ),
+    "deadlines that fire late": Case(
+        OVERDUE,
+        "timers_late",
+        "a:3",
+    ),
+    "a dead standby": Case(GONE.format("pid = 9"), "process_gone", "process 9 on b", "warning"),
+    "a database that was moved": Case(
+        "update eventkit.installation set database_oid = 1, system_identifier = 1", "installation_moved", "--moved"
+    ),
+}
+
+
+def beat(connection: Connection, role: str, name: str, place: tuple[str, int], state: dict[str, Any]) -> None:
+    """Write the heartbeat of a process on a host."""
+    connection.execute(
+        """insert into eventkit.processes (id, role, name, host, pid, version, started_at, seen_at, state)
+           values (%s, %s, %s, %s, %s, '1', now() - interval '1 h', now() + interval '1 day', %s)""",
+        (uuid.uuid4(), role, name, *place, json.dumps(state)),
+    )
+
+
+def calm(connection: Connection) -> None:
+    """Make a system in which all is well: two relays, two projectors and one that stands by, timers."""
+    connection.execute(CALM.encode())
+    beat(connection, "relay", "relay a", ("a", 1), {"parts": {"0": "leader"}, "of": 2, "swept": 0})
+    beat(connection, "relay", "relay", ("b", 1), {"parts": {"1": "leader"}, "of": 2, "swept": 0})
+    for pid, name in ((2, "totals"), (4, "board"), (9, "board")):
+        projection = {"applied": 4, "rate": 0, "version": 1, "shards": {"shop.order/0": [None, True]}, "waits": None}
+        state = {"projections": {name: projection}}
+        beat(connection, "projector", f"shop.read_models:{name}", ("b" if pid == 9 else "a", pid), state)
+    beat(connection, "timers", "timers", ("a", 3), {"fired": 0})
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a calm system."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        calm(connection)
+        yield connection
+
+
+def test_nothing_is_said_while_all_is_well(connection: Connection) -> None:
+    """The page is empty, and a person may sleep."""
+    assert Insights(connection).attention() == []
+
+
+def test_nothing_is_said_about_a_fresh_installation(database_url: str) -> None:
+    """Without events, processes and letters there is nothing to do."""
+    with psycopg.connect(database_url, autocommit=True) as fresh:
+        assert Insights(fresh).attention() == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_cause_alone_is_named(connection: Connection, name: str) -> None:
+    """By one item, with its urgency and the words that tell it from others."""
+    case = CASES[name]
+    connection.execute(case.cause.encode())
+
+    [item] = Insights(connection).attention()
+
+    assert (item.code, item.urgency) == (case.code, case.urgency)
+    assert case.words in f"{item.title} {item.text}"
+    assert item.link == f"docs/troubleshooting.md#{anchor(case.code)}"
+
+
+def test_the_cases_cover_each_code() -> None:
+    """But those that need gigabytes of log, or millions of rows."""
+    assert {case.code for case in CASES.values()} == {*CODES} - {"slot_lost", "inbox_large"}
+
+
+def test_the_most_urgent_comes_first(connection: Connection) -> None:
+    """Critical before warning, and nobody sends before something is late."""
+    for name in ("a poison event", "a held topic", "a dead projector", "a part without a relay", "a dead standby"):
+        connection.execute(CASES[name].cause.encode())
+
+    found = [item.code for item in Insights(connection).attention()]
+
+    assert found == ["part_without_relay", "topic_held", "projection_without_process", "dead_letters", "process_gone"]
+
+
+def test_a_slot_and_an_inbox_are_reported_by_their_sizes(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With limits that a test reaches."""
+    monkeypatch.setattr(other_conditions, "LARGE_INBOX", 0)
+    monkeypatch.setattr(other_conditions, "MOST_RETAINED", -1)
+    connection.execute("select pg_create_physical_replication_slot('left', true)")
+    try:
+        found = {item.code: item for item in Insights(connection).attention()}
+    finally:
+        connection.execute("select pg_drop_replication_slot('left')")
+
+    assert found.keys() == {"slot_lost", "inbox_large"}
+    assert "left" in found["slot_lost"].title
+
+
+def test_each_code_has_its_paragraph() -> None:
+    """In the order of the list, on the troubleshooting page."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+
+    assert [heading for heading in headings if heading in CODES.values()] == list(CODES.values())
