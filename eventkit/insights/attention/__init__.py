@@ -1,6 +1,6 @@
-"""Says what is wrong now, in words, the most urgent first: each condition that needs a person, and its remedy.
+"""Says in words which causes of trouble there are now, the most urgent first: each condition that needs a person, and its remedy.
 
-A condition is a function from the observations to items. It leaves out whatever cures itself within seconds. Each item
+A condition is a function from the observations to items. It leaves out a cause that cures itself within seconds. Each item
 names a paragraph of docs/troubleshooting.md.
 """
 
