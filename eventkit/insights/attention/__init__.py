@@ -1,7 +1,7 @@
-"""Says in words which causes of trouble there are now, the most urgent first: each condition that needs a person, and its remedy.
+"""Says which causes of trouble there are now, in words: each that needs a person, the most urgent first.
 
-A condition is a function from the observations to items. It leaves out a cause that cures itself within seconds. Each item
-names a paragraph of docs/troubleshooting.md.
+A condition is a function from the observations to items. It leaves out a cause that cures itself within seconds. Each
+item has a command, and a paragraph of docs/troubleshooting.md.
 """
 
 from eventkit.insights.attention.item import CODES, Attention, anchor
