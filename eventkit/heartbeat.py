@@ -55,6 +55,11 @@ class Heartbeat:
         self._connection: psycopg.Connection[Any] | None = None
         self._said = ""  # the last problem that was logged
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still writes, or tries to."""
+        return self._thread.is_alive()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -54,6 +54,7 @@ command.add_command(pausing("resume", "topic", _EXAMPLES))
 @click.pass_obj
 def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) -> None:
     """Publish events until asked to stop, in order per stream, each at least once."""
+    from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, preflight_transport, topics_of
     from eventkit.relay import Claims, Part, Relay
@@ -86,7 +87,8 @@ def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) 
     )
     collect_garbage_rarely()
     health.started()
-    together([lambda stop: supervise(relay.run, stop, name="relay")], stop)
+    with heartbeat(settings, relay.state, role="relay", name="relay"):
+        together([lambda stop: supervise(relay.run, stop, name="relay")], stop)
     transport.close()
     logger.info("stopped: %d events published and settled by this process", relay.settled)
 

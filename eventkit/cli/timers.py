@@ -41,6 +41,7 @@ def command() -> None:
 @click.pass_obj
 def run(settings: Settings, serve: str | None) -> None:
     """Append the events of deadlines when they are due, by the database's clock, each once, until asked to stop."""
+    from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import preflight_database
     from eventkit.messaging import SESSION, TimersRefused, TimerWorker
@@ -59,7 +60,8 @@ def run(settings: Settings, serve: str | None) -> None:
         owner=f"{socket.gethostname()}:{os.getpid()}",
     )
     health.started()
-    together([lambda stop: supervise(timers.run, stop, name="timers", passing=(*PASSING, TimersRefused))], stop)
+    with heartbeat(settings, timers.state, role="timers", name="timers"):
+        together([lambda stop: supervise(timers.run, stop, name="timers", passing=(*PASSING, TimersRefused))], stop)
     logger.info("stopped: %d deadlines fired by this process", timers.fired)
 
 

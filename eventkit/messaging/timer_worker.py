@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import StorageError
+from eventkit.heartbeat import Pace
 from eventkit.observability import metrics
 from eventkit.observability.rarely import Rarely
 from eventkit.storage.db import database_errors, first_line
@@ -43,7 +44,12 @@ class TimerWorker:
         self._schema = schema
         self._owner = owner
         self.fired = 0  # deadlines that this process has fired
+        self._pace = Pace()
         self._refused_log = Rarely(logger)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state for the process's heartbeat."""
+        return {"fired": self.fired, "rate": self._pace.of(self.fired)}
 
     def run(self, stop: Stop) -> None:
         """Wait for the lease, then fire due deadlines, until `stop` is set.

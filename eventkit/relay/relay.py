@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from eventkit.heartbeat import Pace
 from eventkit.relay.claims import Claims
 from eventkit.relay.leader import Leader
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
@@ -63,7 +64,26 @@ class Relay:
         self._claims = claims or Claims(transport)
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
         self._server = ""
-        self.settled = 0  # events settled by this process
+        self._settled = 0  # events settled in earlier epochs of this process
+        self._settlement: Settlement | None = None  # of the current epoch
+        self._pace = Pace()
+
+    @property
+    def settled(self) -> int:
+        """The number of events that this process has settled."""
+        before, now = self._settled, self._settlement
+        return before + (0 if now is None else now.settled)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state for the process's heartbeat; called by another thread."""
+        role = "standby" if self._settlement is None else "leader"
+        settled = self.settled
+        return {
+            "parts": {str(self._part.number): role},
+            "of": self._part.of,
+            "settled": settled,
+            "rate": self._pace.of(settled),
+        }
 
     def run(self, stop: Stop) -> None:
         """Wait for the lease, then lead, until `stop` is set.
@@ -89,12 +109,13 @@ class Relay:
             self._clear_owed_of_another(Outbox(reading, self._schema).horizon().server)
             claim = partial(self._claims.refused, reading, self._schema, owner=installation)
             leader = Leader(publishers, settlement, lease, owed=self._owed, claim=claim)
-            leader.settle_owed()
+            self._settlement = settlement
             try:
+                leader.settle_owed()
                 while not stop.is_set():
                     leader.work(reading, self._schema, (self._part.number, self._part.of), stop)
             finally:
-                self.settled += settlement.settled
+                self._settled, self._settlement = self.settled, None
 
     def _clear_owed_of_another(self, server: str) -> None:
         """Settle nothing acknowledged before a failover: the position may belong to another event now."""

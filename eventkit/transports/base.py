@@ -86,6 +86,13 @@ class Mark(NamedTuple):
     place: tuple[int, ...]  # the broker's numbers, compared from the left
 
 
+def shard_of(message: Message) -> int:
+    """Return the number of the shard that a received message came from; 0 where its tag does not say it."""
+    tag = message.tag
+    place = tag[0] if type(tag) is tuple and tag else tag  # Kafka's tags are plain pairs, which are made faster
+    return int(getattr(place, "shard", 0))
+
+
 class Range(NamedTuple):
     """The places of a shard: a reader may begin at any place from `low` to `high`."""
 

@@ -8,9 +8,10 @@ unacknowledged message. Only unacknowledged messages take memory, however many o
 class PartitionProgress:
     """One partition, from its assignment to its loss."""
 
-    __slots__ = ("_acknowledged", "_delivered", "_end", "resume")
+    __slots__ = ("_acknowledged", "_delivered", "_end", "resume", "shard")
 
-    def __init__(self) -> None:
+    def __init__(self, shard: int = 0) -> None:
+        self.shard = shard
         self.resume: int | None = None  # the offset of the first unacknowledged message, or the one after the last
         self._end: int | None = None  # the offset after the last delivered message
         self._delivered: list[tuple[int, str]] = []

@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from eventkit.cli.common.output import remark
+from eventkit.heartbeat import Pace
 from eventkit.observability import logs
 from eventkit.projection.rebuild import RebuildProgress
 
@@ -58,6 +60,28 @@ def _lines(name: str) -> Iterator[Report]:
         remark(f"{name}: {stage}, {now.done:,} of {now.total:,} events, {rate:,.0f}/s{left}")
 
     yield report
+
+
+class RebuildState:
+    """The last progress of a rebuild, for its process's heartbeat."""
+
+    def __init__(self, projection: str, report: Report) -> None:
+        """Pass each progress on to `report`."""
+        self._projection = projection
+        self._report = report
+        self._progress = RebuildProgress("begin")
+        self._pace = Pace()
+
+    def note(self, progress: RebuildProgress) -> None:
+        """Keep the progress, and report it."""
+        self._progress = progress
+        self._report(progress)
+
+    def now(self) -> dict[str, Any]:
+        """Return the state."""
+        at = self._progress
+        rate = self._pace.of(at.done)
+        return {"projection": self._projection, "stage": at.stage, "done": at.done, "total": at.total, "rate": rate}
 
 
 class _Pace:

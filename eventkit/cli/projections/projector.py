@@ -3,9 +3,9 @@
 Several processes share a broker's topics by consumer group. From the store, one process works and the others stand by.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -77,6 +77,7 @@ def run(  # noqa: PLR0913 one parameter an option
 
     A projection whose table is missing, or that has to be rebuilt, waits and logs the reason. The others keep running.
     """
+    from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.observability.instruments import reading_from
     from eventkit.projection.run import Begin, ProjectionRunner, SourceOptions, Supervised, load_projections
@@ -99,10 +100,19 @@ def run(  # noqa: PLR0913 one parameter an option
         for name, running in runnings.items()
     ]
     health.started()
-    with reading_from(lambda: chain.from_iterable(each.counters.readings(name) for name, each in runnings.items())):
+    beating = heartbeat(settings, lambda: _state(runnings), role="projector", name=" ".join(runnings))
+    with (
+        beating,
+        reading_from(lambda: chain.from_iterable(each.counters.readings(name) for name, each in runnings.items())),
+    ):
         together([each.work for each in supervised], stop)
     for error in (each.error for each in supervised if each.error is not None):
         raise error
+
+
+def _state(runnings: "Mapping[str, ProjectionRunner]") -> dict[str, Any]:
+    """Return the state of all projections, for the heartbeat."""
+    return {"projections": {name: running.state() for name, running in runnings.items()}}
 
 
 def _checked(wanted: "SourceOptions") -> "SourceOptions":

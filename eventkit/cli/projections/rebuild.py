@@ -104,14 +104,18 @@ def _check_origin(settings: Settings, plan: "RebuildPlan", workers: int | None, 
 
 
 def _rebuilt(projection: "Projection", settings: Settings, plan: "RebuildPlan", stop: "Stop") -> "RebuildOutcome":
+    from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import together
-    from eventkit.cli.projections.progress import shown
+    from eventkit.cli.projections.progress import RebuildState, shown
     from eventkit.projection.rebuild import RebuildRun
 
     outcomes: list[RebuildOutcome] = []
-    with shown(projection.name) as report:
-        rebuilding = RebuildRun(projection, settings, plan, stop=stop, report=report)
-        together([lambda _: outcomes.append(rebuilding.run())], stop)
+    name = projection.name
+    with shown(name) as report:
+        state = RebuildState(name, report)
+        rebuilding = RebuildRun(projection, settings, plan, stop=stop, report=state.note)
+        with heartbeat(settings, state.now, role="rebuild", name=name):
+            together([lambda _: outcomes.append(rebuilding.run())], stop)
     if not outcomes:
         raise RebuildRefused(f"the rebuild of {projection.name!r} was ended: the live read model is as it was")
     return outcomes[0]

@@ -26,6 +26,7 @@ from eventkit.projection.counters import Counters
 from eventkit.projection.failure import SetAside
 from eventkit.projection.reached import Reached
 from eventkit.projection.run.resume import Begin, ResumePoints
+from eventkit.projection.run.shard_times import ShardTimes
 from eventkit.projection.run.waits_report import WaitsReport
 from eventkit.storage.dead_letters import Letter
 from eventkit.storage.events import History
@@ -65,6 +66,7 @@ class Projector:
         """
         self.projection = applier.projection
         self.counters = counters or Counters()
+        self.shard_times = ShardTimes()
         self.stop = stop or Stop()
         self.idle_since = time.monotonic()  # the end of the last batch
         self._marks: dict[tuple[str, int], Mark] = {}  # by topic and shard: places that are not saved yet
@@ -151,7 +153,8 @@ class Projector:
     def step(self, source: Source) -> int:
         """Apply the next batch, and retry waiting streams; return how many messages the batch had."""
         with waiting_for("messages"):
-            messages = [] if self._is_full() else source.receive()
+            is_full = self._is_full()
+            messages = [] if is_full else source.receive()
         if messages:
             metrics.PROJECTION_BATCH.observe(len(messages), self.projection.name)
         self._marks.update({(mark.topic, mark.shard): mark for mark in source.marks(messages)} if messages else {})
@@ -168,6 +171,8 @@ class Projector:
                 self._save(reached)
             if messages:
                 self.idle_since = time.monotonic()
+        if not is_full:
+            self.shard_times.applied(messages, from_store=source.position is not None)
         metrics.WAITING_STREAMS.set(len(self._aside) if self._aside else 0, self.projection.name)
         return len(messages)
 

@@ -10,12 +10,14 @@ import os
 import socket
 import time
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import msgspec
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable, ProjectionPaused
 from eventkit.event_loop import CallInterrupted
+from eventkit.heartbeat import Pace
 from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import BatchApplier, Recent
 from eventkit.projection.batch import Source
@@ -27,6 +29,7 @@ from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
+from eventkit.projection.run.shard_times import ShardTimes
 from eventkit.projection.run.sources import StoreSource, TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
 from eventkit.storage.events import refuse_unknown_types
@@ -59,7 +62,9 @@ class ProjectionRunner:
 
     def __init__(self, projection: Projection, settings: Settings, options: SourceOptions) -> None:
         self.counters = Counters()
-        self.waits: str | None = None  # why it applies nothing, while it is paused
+        self.waits: str | None = None  # why it applies nothing now
+        self._pace = Pace()
+        self._shard_times = ShardTimes()  # of the current term
         self._breakers = Breakers(projection.name)  # they outlive a term: an unavailable service stays so in the next
         self._known = False  # whether this process has seen the projection's row
         self._topicless_since: float | None = None  # on the monotonic clock: when it began to wait for a first topic
@@ -68,6 +73,19 @@ class ProjectionRunner:
         self._settings = settings
         self._options = options
         self._connections = Connections(projection.name, settings, options.store_url)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the projection in this process, for its heartbeat; called by another thread."""
+        done = self.counters.applied + self.counters.duplicates
+        return {
+            "version": self._projection.version,
+            "applied": self.counters.applied,
+            "duplicates": self.counters.duplicates,
+            "parked": self.counters.parked,
+            "rate": self._pace.of(done),
+            "shards": self._shard_times.reported(),
+            "waits": self.waits,
+        }
 
     def preflight(self) -> None:
         """Connect to everything once; raise the error of the first part that is wrong or missing.
@@ -144,6 +162,7 @@ class ProjectionRunner:
             projector = self._projector(stack, stop, lanes=self._projection.lanes)
             projector.start(known=self._known)
             self._known = True
+            self._shard_times = projector.shard_times
             if self._options.from_store:
                 return self._from_store(projector, stack)
             return self._from_transport(projector, stack)
@@ -214,6 +233,7 @@ class ProjectionRunner:
                 return self._topics() == topics
             return time.monotonic() < self._backfill_at and not self._is_idle(projector, source)
 
+        self.waits = None
         projector.run(source, keep_running=keep_running)
         return not self._has_ended(projector, source)
 
@@ -237,6 +257,7 @@ class ProjectionRunner:
             lease.check()
             return not self._is_idle(projector, source)
 
+        self.waits = None
         projector.idle_since = time.monotonic()  # another process may have had the lease for long
         projector.run(source, keep_running=keep_running)
         self._has_ended(projector, source)

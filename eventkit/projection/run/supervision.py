@@ -46,7 +46,9 @@ class Supervised:
             except Exception as error:  # noqa: BLE001 no error of one projection ends the others
                 if self._runner.counters.applied > applied:
                     self._failing_since = None
-                stop.wait(self._waits.failed(self._handled(error), worked=time.monotonic() - started))
+                known = self._handled(error)
+                self._runner.waits = str(known)
+                stop.wait(self._waits.failed(known, worked=time.monotonic() - started))
             else:
                 return
 

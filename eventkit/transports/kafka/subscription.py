@@ -229,7 +229,7 @@ class KafkaSubscription:
         consumer.incremental_assign(partitions)
         self._joined = time.monotonic()
         for partition in partitions:
-            self._assigned[partition.topic, partition.partition] = PartitionProgress()
+            self._assigned[partition.topic, partition.partition] = PartitionProgress(partition.partition)
 
     def _starts(
         self, consumer: Consumer, partitions: list[TopicPartition]

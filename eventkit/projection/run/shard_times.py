@@ -1,0 +1,64 @@
+"""The recorded time of the last applied event in each shard, and whether the shard was read to its end.
+
+The projector notes it once a second and when nothing more comes, so it costs nothing per event. Another thread reads
+it for the heartbeat.
+"""
+
+import time
+from collections.abc import Sequence
+
+from eventkit.domain.header_values import time_of
+from eventkit.domain.message import Message
+from eventkit.projection.batch import header
+from eventkit.transports.base import shard_of
+
+_INTERVAL = 1.0  # seconds between two notes while messages keep coming
+_MOST = 256  # shards that are reported: those that are behind, then the oldest
+_TIME_INDEX = 4  # of the header ce_time in eventkit's messages
+
+
+class ShardTimes:
+    """The shards that one projection reads in this process."""
+
+    def __init__(self) -> None:
+        self._shards: dict[str, tuple[str, bool]] = {}  # replaced as a whole, never changed
+        self._noted_at = -_INTERVAL
+        self._unnoted: Sequence[Message] = ()
+        self._is_idle = False
+
+    def applied(self, messages: Sequence[Message], *, from_store: bool) -> None:
+        """Take an applied batch; an empty one means that all shards were read to their end."""
+        if messages:
+            self._is_idle = False
+            self._unnoted = messages
+            if time.monotonic() - self._noted_at >= _INTERVAL:
+                self._note(from_store=from_store)
+        elif not self._is_idle:
+            self._note(from_store=from_store)
+            self._shards = {shard: (at, True) for shard, (at, _) in self._shards.items()}
+            self._is_idle = True
+
+    def reported(self) -> dict[str, tuple[str, bool]]:
+        """Return time and state of each shard, 256 at most."""
+        shards = self._shards
+        if len(shards) <= _MOST:
+            return shards
+        behind_first = sorted(shards.items(), key=lambda item: (item[1][1], item[1][0]))
+        return dict(behind_first[:_MOST])
+
+    def _note(self, *, from_store: bool) -> None:
+        last = {"store" if from_store else f"{each.topic}/{shard_of(each)}": each for each in self._unnoted}
+        times = {shard: at for shard, message in last.items() if (at := _recorded_at(message)) is not None}
+        # Nothing came for the other shards, while there was something for these.
+        others = {shard: (at, True) for shard, (at, _) in self._shards.items()}
+        self._shards = {**others, **{shard: (at, False) for shard, at in times.items()}}
+        self._noted_at, self._unnoted = time.monotonic(), ()
+
+
+def _recorded_at(message: Message) -> str | None:
+    """Return the time of a message in UTC, None where it has no readable one."""
+    text = header(message, "ce_time", _TIME_INDEX)
+    try:
+        return time_of(text.decode() if isinstance(text, bytes) else text or "").isoformat()
+    except ValueError:
+        return None
