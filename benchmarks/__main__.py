@@ -20,6 +20,7 @@ _RUNS = {
     "memory": "See the peak of each process's memory, with large events and small ones.",
     "rebuild": "Rebuild read models from the store, and load an aggregate.",
     "scale": "Grow what there is of everything, and see what stays flat.",
+    "insights": "Ask about a large store, and see how long each answer takes.",
     "transports": "Publish to and consume from each broker, beside its client's own fastest confirmed way.",
     "peers": "Carry the same events through eventkit and its peers.",
 }

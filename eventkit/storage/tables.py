@@ -258,8 +258,8 @@ def _relay(tables: MetaData) -> None:
         Column("name", Text, primary_key=True),
         Column("epoch", Integer, nullable=False),
         Column("owner", Text, nullable=False),
-        Column("taken_at", DateTime(timezone=True)),  # by this owner; null before the first one
         Column("expires_at", DateTime(timezone=True), nullable=False),
+        Column("taken_at", DateTime(timezone=True)),  # by this owner; null before the first one
         comment="The process that may act, such as a relay, until when. Late writes of an older epoch are refused.",
     )
     Table(
