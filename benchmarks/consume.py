@@ -4,6 +4,7 @@ Every projection begins with an empty read model and no checkpoints, and ends wi
 is not exactly the fold of its events ends the benchmark.
 """
 
+from functools import partial
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ BARE, TUNED, SUBSCRIPTION, TABLE, COLD, SHARED, PAIR, SQL = (
     "shared rows, 2 processes",
     "SQL projection",
 )
+OBSERVED = "table projection, observed"
 NOTES = """\
 bare consume: the client's consume() by 4,000 with its defaults, reading key, value and headers; commits nothing.
 With a full queue the client then pauses its fetching for a second (fetch.queue.backoff.ms), so this is no upper limit:
@@ -34,6 +36,7 @@ table projection: receive, decode, fold into a row a stream, a checkpoint a stre
 cold: the same with a hundred times the streams, each of three events: nearly every event finds a cold row or makes one
 shared rows: 1,000 rows, each fed by many streams; 2 processes share the group, and sharing it out is in the time
 SQL projection: `on_batch`, one statement of the handler's for a run of events
+observed: with an endpoint that is asked for metrics, readiness and liveness once a second
 All look for garbage rarely, as the `eventkit` command does; the clock runs from the first message to the last commit.
 CPU seconds and memory are the consumers' own, without the servers'. After each round every read model was exact."""
 
@@ -61,6 +64,12 @@ class ConsumeRun:
         self.rounds.add(PAIR, self._consuming.project("shared", self.hot, processes=2))
         self.rounds.add(SQL, self._consuming.project("sql", self.hot))
 
+    def observed_round(self, *, observed_first: bool) -> None:
+        """Let the table projection run twice, once observed."""
+        for observed in (observed_first, not observed_first):
+            name = "table:observed" if observed else "table"
+            self.rounds.add(OBSERVED if observed else TABLE, self._consuming.project(name, self.hot))
+
     def ratio(self, contestant: str) -> float:
         """Return the median ratio of a contestant to the bare loop of its round."""
         return self.rounds.ratio(contestant, BARE)
@@ -85,16 +94,24 @@ class ConsumeRun:
 @given()
 @click.option("--events", type=click.IntRange(1), default=300_000, show_default=True)
 @click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True, help="A hundred times that: cold.")
-def command(shared: Given, *, events: int, streams: int) -> None:
+@click.option("--observed", is_flag=True, help="Compare the table projection with itself, served and asked, in turns.")
+def command(shared: Given, *, events: int, streams: int, observed: bool) -> None:
     """Follow a topic with projectors."""
     with shared.database() as (url, version), shared.broker() as kafka:
         consuming = Consuming(url, kafka)
         run = ConsumeRun(consuming, events=events, streams=streams)
-        for _ in track(range(shared.rounds), "rounds", console=shared.console):
-            run.round()
+        for number in track(range(shared.rounds), "rounds", console=shared.console):
+            if observed:
+                run.observed_round(observed_first=bool(number % 2))
+            else:
+                run.round()
         consuming.close()
         title = f"{run.hot.events:,} events from {kafka.version}, PostgreSQL {version}, {machine()}"
-        show(run.rounds.table(title, "of bare", run.ratio), shared.console, NOTES)
+        ratio = partial(run.rounds.ratio, other=TABLE) if observed else run.ratio
+        show(run.rounds.table(title, "of table" if observed else "of bare", ratio), shared.console, NOTES)
+    if observed:
+        last_line({"observed_ratio": run.rounds.ratio(OBSERVED, TABLE), "rounds": run.rounds.all_rates()})
+        return
     if shared.plot:
         bars(shared.plot, title, {"": run.rounds.all_rates()}, pale={BARE, TUNED})
     if shared.as_json:

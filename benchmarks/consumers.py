@@ -4,7 +4,7 @@
 
     bare | tuned  consume by 4,000, and read key, value and headers of each message; tuned: with our fetch settings
     subscription  the transport's subscription alone
-    table | shared | sql    a projector with that projection
+    table | shared | sql    a projector with that projection; table:observed: with an endpoint that is asked
 
 With EVENTS 0 it shares the topic with others, and ends when nothing has come for a while. The clock runs from the first
 message to the end of the last batch. Prints its `Lap` as JSON.
@@ -12,15 +12,19 @@ message to the end of the last batch. Prints its `Lap` as JSON.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 
 import msgspec
 from confluent_kafka import Consumer
 
 from benchmarks.measure import Meter, Sample
+from benchmarks.observed import watched
 from benchmarks.orders import PROJECTIONS
+from eventkit.config import Settings
 from eventkit.domain.message import Message
+from eventkit.health import Serving
+from eventkit.observability.liveness import loop
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.batch import Source
 from eventkit.projection.run.projector import Projector
@@ -179,9 +183,24 @@ def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
     if contestant == "subscription":
         with closing(subscribe(None)) as source:
             subscription(source, clock)
-    else:
-        projector(database, contestant, subscribe, clock)
+        return clock.lap()
+    kind, _, observed = contestant.partition(":")
+    with _observed(database, place) if observed else nullcontext():
+        projector(database, kind, subscribe, clock)
     return clock.lap()
+
+
+@contextmanager
+def _observed(database: str, place: Place) -> Iterator[None]:
+    """Serve as `eventkit projector run --serve` does, and be asked."""
+    settings = Settings(database_url=database, transport_url=f"kafka://{place.bootstrap}")
+    with (
+        closing(Serving("0", settings, role="projector", broker=True, lease=False, stopping=lambda: False)) as serving,
+        loop("projector"),
+        watched(serving.address),
+    ):
+        serving.started(["table"])
+        yield
 
 
 if __name__ == "__main__":

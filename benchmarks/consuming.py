@@ -47,11 +47,12 @@ class Consuming:
 
     def project(self, name: str, orders: Orders, *, processes: int = 1) -> Sample:
         """Let so many projectors make a read model of all orders, from nothing; RuntimeError when a row is wrong."""
-        table = READ_MODELS[name]
+        kind = name.partition(":")[0]
+        table = READ_MODELS[kind]
         self._execute(f"truncate {table}, eventkit.checkpoints, eventkit.places")
         self._execute("checkpoint")
         sample = self.consumer(name, orders) if processes == 1 else self._group(name, orders, processes)
-        self._check(table, orders.totals(_KEYS[name]))
+        self._check(table, orders.totals(_KEYS[kind]))
         return sample
 
     def consumer(self, name: str, orders: Orders) -> Sample:

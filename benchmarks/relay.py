@@ -7,6 +7,8 @@ The limit on shared cores is reading and producing one after the other with noth
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -19,17 +21,20 @@ from benchmarks import running
 from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
 from benchmarks.given import Given, given, machine
 from benchmarks.measure import Meter, Rounds, Sample, last_line, show
+from benchmarks.observed import free_address, watched
 from benchmarks.plot import bars
 from benchmarks.servers import Kafka
 
 RELAY, READ, PRODUCE, LIMIT = "relay", "raw read", "raw produce", "limit"
+OBSERVED = "relay, observed"
 NOTES = """\
 relay: `eventkit relay run`, from the moment its lease is taken to the empty outbox: connecting its reader and its cold
   producer, reading, publishing, settling; not the start of the process
 raw read: the same columns of the same rows, 10,000 a statement, in one process
 raw produce: the relay's keys, values and headers, made before the clock starts; acks=all, idempotent, warm, a report
   for each
-limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of that process alone"""
+limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of that process alone
+relay, observed: with --serve, asked for metrics, readiness and liveness once a second"""
 _DEADLINE = 600.0
 _RAW = f"{TOPIC}.raw"
 _TICK = 0.003
@@ -57,6 +62,12 @@ class RelayRun:
         self.rounds.add(RELAY, self._drain())
         self.settled_all = self.settled_all and self._in_topic() >= self._sent
 
+    def observed_round(self, *, observed_first: bool) -> None:
+        """Let the relay drain twice, once observed."""
+        for observed in (observed_first, not observed_first):
+            self._backlog.fill()
+            self.rounds.add(OBSERVED if observed else RELAY, self._drain(observed=observed))
+
     def limits(self) -> list[float]:
         """Return the limit of each round."""
         return [
@@ -78,9 +89,14 @@ class RelayRun:
             "settled_all": self.settled_all,
         }
 
-    def _drain(self) -> Sample:
+    def _drain(self, *, observed: bool = False) -> Sample:
         epoch = self._backlog.epoch()
-        with running.relay(self._database_url, self._kafka.bootstrap) as process:
+        address = free_address() if observed else ""
+        options = ("--serve", address) if observed else ()
+        with (
+            running.relay(self._database_url, self._kafka.bootstrap, *options) as process,
+            watched(address) if observed else nullcontext(),
+        ):
             while self._backlog.epoch() == epoch:
                 running.check(process)
             meter, began = Meter(process.pid), time.perf_counter()
@@ -115,16 +131,24 @@ class RelayRun:
 @click.option("--events", type=click.IntRange(1), default=300_000, show_default=True)
 @click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True)
 @click.option("--size", type=click.IntRange(1), default=200, show_default=True, help="Bytes of an event's data.")
-def command(shared: Given, *, events: int, streams: int, size: int) -> None:
+@click.option("--observed", is_flag=True, help="Compare the relay with itself, served and asked, in turns.")
+def command(shared: Given, *, events: int, streams: int, size: int, observed: bool) -> None:
     """Drain a backlog to Kafka."""
     with shared.database() as (url, version), shared.broker() as kafka:
         backlog = Backlog(url, events=events, streams=streams, size=size)
         run = RelayRun(url, kafka, backlog)
-        for _ in track(range(shared.rounds), "rounds", console=shared.console):
-            run.round()
+        for number in track(range(shared.rounds), "rounds", console=shared.console):
+            if observed:
+                run.observed_round(observed_first=bool(number % 2))
+            else:
+                run.round()
         backlog.close()
         title = f"drain of {backlog.events:,} events to {kafka.version}, PostgreSQL {version}, {machine()}"
-        show(run.rounds.table(title, "of limit", run.ratio), shared.console, NOTES)
+        ratio = partial(run.rounds.ratio, other=RELAY) if observed else run.ratio
+        show(run.rounds.table(title, "of relay" if observed else "of limit", ratio), shared.console, NOTES)
+    if observed:
+        last_line({"observed_ratio": run.rounds.ratio(OBSERVED, RELAY), "rounds": run.rounds.all_rates()})
+        return
     if shared.plot:
         bars(shared.plot, title, {"": {**run.rounds.all_rates(), LIMIT: run.limits()}}, pale={READ, PRODUCE, LIMIT})
     if shared.as_json:

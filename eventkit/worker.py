@@ -17,7 +17,7 @@ from types import FrameType
 
 from eventkit.errors import DatabaseUnavailable, Deposed, NotPrimary, TopicUnusable, TransportUnavailable
 from eventkit.observability import logs, metrics
-from eventkit.observability.liveness import loop
+from eventkit.observability.liveness import loop, waiting_for
 
 logger = logging.getLogger("eventkit.worker")
 
@@ -125,6 +125,7 @@ def supervise(
             try:
                 work(stop)
             except passing as error:
-                stop.wait(waits.failed(error, worked=time.monotonic() - started))
+                with waiting_for("the next attempt"):
+                    stop.wait(waits.failed(error, worked=time.monotonic() - started))
             else:
                 return

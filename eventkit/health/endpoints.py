@@ -18,7 +18,7 @@ from eventkit.observability import liveness
 
 _PATHS = "/livez /readyz /startupz /metrics"
 _METRICS_KEPT = 1.0  # seconds for which the same text of metrics is given
-_METRICS_PATIENCE = 5.0  # seconds that a scrape waits for it
+_METRICS_PATIENCE = 6.0  # seconds that a scrape waits for it
 
 
 class Endpoints:

@@ -16,8 +16,8 @@ from eventkit.observability.plain import one_line
 T = TypeVar("T")
 logger = logging.getLogger("eventkit.health")
 
-FRESH = 3.0  # seconds for which an answer is not asked for again
-STALE = 10.0  # seconds for which an answer counts while the next one is under way
+FRESH = 2.0  # seconds for which an answer is not asked for again
+STALE = 6.0  # seconds for which an answer counts while the next one is under way
 PATIENCE = 0.7  # seconds that a probe waits: an orchestrator waits for a second by default
 
 

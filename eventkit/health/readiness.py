@@ -49,7 +49,7 @@ def readiness(settings: Settings, *, broker: bool, lease: bool) -> Readiness:
     if lease:
         checks.append(_check_lease)
     if broker:
-        answers.append(KeptAnswer(_BrokerCheck(settings).ask, fresh=5.0, stale=15.0))
+        answers.append(KeptAnswer(_BrokerCheck(settings).ask))
         checks.append(partial(_answered, answers[-1], ("broker",)))
     return Readiness(checks, answers)
 

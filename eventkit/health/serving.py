@@ -1,20 +1,24 @@
 """Put the endpoint of a worker together: server, checks, metrics."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError
 from eventkit.health.address import parse_address
+from eventkit.health.database_gauges import DatabaseGauges
 from eventkit.health.endpoints import Endpoints
+from eventkit.health.kept_answer import KeptAnswer, Unanswered
 from eventkit.health.prometheus import PrometheusSink, check_client, registry_of, rendered
 from eventkit.health.readiness import readiness
 from eventkit.health.server import HealthServer
 from eventkit.observability import metrics
-from eventkit.observability.instruments import Counter, add_sink, remove_sink
+from eventkit.observability.instruments import Counter, Reading, add_sink, remove_sink
 
 logger = logging.getLogger("eventkit.health")
+
+_GAUGES = {"fresh": 5.0, "stale": 10.0, "patience": 3.0}  # seconds
 
 ROLES: dict[str, Sequence[Counter]] = {
     "relay": (metrics.PUBLISHED, metrics.SETTLED, metrics.SWEPT),
@@ -42,7 +46,9 @@ class Serving:
         ConfigurationError if this process cannot listen there.
         """
         host, port = parse_address(address)
-        self._sink = _sink(role)
+        self._database = DatabaseGauges(settings, role=role)
+        self._gauges = KeptAnswer(self._database.read, **_GAUGES)
+        self._sink = _sink(role, self._readings)
         self._endpoints = Endpoints(readiness(settings, broker=broker, lease=lease), self._render, stopping=stopping)
         self._server = HealthServer(host, port, self._endpoints.answer)
         self._registry = registry_of(self._sink) if self._sink else None
@@ -58,8 +64,9 @@ class Serving:
         """The address that it listens on."""
         return self._server.address
 
-    def started(self) -> None:
-        """Say that the worker has begun its work."""
+    def started(self, projections: Collection[str] = ()) -> None:
+        """Say that the worker has begun its work; `projections` are the names of those that it runs."""
+        self._database.projections = projections
         self._endpoints.is_started = True
 
     def close(self) -> None:
@@ -68,6 +75,14 @@ class Serving:
         if self._sink is not None:
             remove_sink(self._sink)
 
+    def _readings(self) -> list[Reading]:
+        """Return the database's gauges, if it answers."""
+        try:
+            return [*self._gauges.get(), (metrics.INSIGHTS_UP, 1, ())]
+        except Unanswered as error:
+            logger.debug("the gauges of the database are left out: %s", error)
+            return [(metrics.INSIGHTS_UP, 0, ())]
+
     def _render(self) -> tuple[bytes, str]:
         if self._registry is None:
             check_client()
@@ -75,10 +90,10 @@ class Serving:
         return rendered(self._registry)
 
 
-def _sink(role: str) -> PrometheusSink | None:
+def _sink(role: str, readings: Callable[[], list[Reading]]) -> PrometheusSink | None:
     """Return a sink, or None with a warning: the probes work without metrics."""
     try:
-        return PrometheusSink()
+        return PrometheusSink(readings)
     except ConfigurationError as error:
         logger.warning("%s serves no /metrics: %s", role, error)
         return None

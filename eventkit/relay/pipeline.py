@@ -125,7 +125,9 @@ class Pipeline:
                 metrics.READER_GAPS.set(self._reader.waiting)
                 if changed():
                     break
-            if not self._in_flight.wait_for_room(0.1):
+            with waiting_for("acknowledgements"):
+                has_room = self._in_flight.wait_for_room(0.1)
+            if not has_room:
                 continue
             rows = self._reader.read(self._in_flight.positions)
             if rows:
@@ -180,7 +182,8 @@ class Pipeline:
 
     def _next_page(self, wait: float) -> list[Row]:
         try:
-            return self._pages.get(timeout=wait)
+            with waiting_for("events"):
+                return self._pages.get(timeout=wait)
         except queue.Empty:
             return []
 

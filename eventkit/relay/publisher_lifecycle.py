@@ -60,7 +60,8 @@ class PublisherLifecycle:
         confirmed: list[int] = []
         while len(confirmed) < len(messages):
             check()
-            reports = publisher.reports(0.5)
+            with waiting_for("the broker"):
+                reports = publisher.reports(0.5)
             confirmed += reports.confirmed
             metrics.PUBLISHED.add(len(reports.confirmed))
             if reports.failed:

@@ -1,5 +1,6 @@
 """The option `--serve` of the commands that run for long."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +32,7 @@ class HealthEndpoint:
             self._serving = Serving(address, settings, role=role, broker=broker, lease=lease, stopping=stop.is_set)
             click.get_current_context().call_on_close(self._serving.close)
 
-    def started(self) -> None:
-        """Say that the worker has begun its work."""
+    def started(self, projections: Collection[str] = ()) -> None:
+        """Say that the worker has begun its work; `projections` are the names of those that it runs."""
         if self._serving is not None:
-            self._serving.started()
+            self._serving.started(projections)

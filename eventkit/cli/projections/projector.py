@@ -99,7 +99,7 @@ def run(  # noqa: PLR0913 one parameter an option
         Supervised(running, name=name, until_idle=until_idle, exit_on_rebuild=exit_on_rebuild)
         for name, running in runnings.items()
     ]
-    health.started()
+    health.started(list(runnings))
     beating = heartbeat(settings, lambda: _state(runnings), role="projector", name=" ".join(runnings))
     with (
         beating,

@@ -90,6 +90,7 @@ class Lease:
     def check(self) -> None:
         """Raise Deposed when the lease has expired by this process's own clock, or another process has taken it."""
         if not self.is_held:
+            metrics.LEASE_HELD.set(0, self.name)
             msg = f"lease {self.name!r}, epoch {self.epoch}: not renewed in time, another process may hold it now"
             raise Deposed(msg)
 
