@@ -4,15 +4,14 @@ It keeps its own histograms, because one sample may stand for many events. The c
 a process without metrics does not need it.
 """
 
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from eventkit.errors import ConfigurationError
-from eventkit.forks import reset_in_fork
-from eventkit.observability.instruments import Counter, Gauge, Histogram, Instrument, Reading, readings
+from eventkit.observability.instruments import Counter, Histogram, Instrument, Reading
+from eventkit.observability.kept_values import KeptValues, Labels
 from eventkit.observability.metrics import INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 _MISSING = "metrics need prometheus-client, which is not installed: pip install 'eventkit-outbox[metrics]'"
-
-Labels = tuple[str, ...]
 
 
 class _Distribution:
@@ -42,7 +39,7 @@ class _Distribution:
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
-class PrometheusSink:
+class PrometheusSink(KeptValues):
     """A sink, and a collector of prometheus-client.
 
     A service that appends events shows its own metrics so:
@@ -55,26 +52,14 @@ class PrometheusSink:
     def __init__(self, more: Callable[[], Iterable[Reading]] = tuple) -> None:
         """Show also the readings that `more` returns; ConfigurationError if prometheus-client is not installed."""
         check_client()
+        super().__init__()
         self._more = more
-        self._lock = threading.Lock()
-        self._numbers: dict[tuple[Instrument, Labels], float] = {}
         self._distributions: dict[tuple[Histogram, Labels], _Distribution] = {}
-        reset_in_fork(self)
 
     def forked(self) -> None:
         """Begin at zero in a child: its parent shows the earlier values."""
-        self._lock, self._numbers, self._distributions = threading.Lock(), {}, {}
-
-    def add(self, counter: Counter, amount: float, labels: Sequence[str]) -> None:
-        """Add to a counter."""
-        key = counter, tuple(labels)
-        with self._lock:
-            self._numbers[key] = self._numbers.get(key, 0.0) + amount
-
-    def set(self, gauge: Gauge, value: float, labels: Sequence[str]) -> None:
-        """Set a gauge."""
-        with self._lock:
-            self._numbers[gauge, tuple(labels)] = value
+        super().forked()
+        self._distributions = {}
 
     def observe(self, histogram: Histogram, value: float, labels: Sequence[str], weight: int) -> None:
         """Count a value in a histogram."""
@@ -90,11 +75,8 @@ class PrometheusSink:
 
     def collect(self) -> Iterator["Metric"]:
         """Yield the metrics that have a value."""
-        read: dict[tuple[Instrument, Labels], float] = {
-            (each, labels): value for each, value, labels in (*readings(), *self._more())
-        }
+        numbers = self.numbers() | {(each, labels): value for each, value, labels in self._more()}
         with self._lock:
-            numbers = {**self._numbers, **read}
             found = {key: (each.buckets(), each.sum) for key, each in self._distributions.items()}
         for instrument in INSTRUMENTS:
             if isinstance(instrument, Histogram):

@@ -1,4 +1,4 @@
-"""A projection whose handler waits while a file exists, for the tests that run a projector of it."""
+"""Projections for the tests that run a projector: one whose handler waits while a file exists, and a quick one."""
 
 import os
 import time
@@ -20,3 +20,11 @@ def noted(connection: Connection, event: Noted) -> None:
     del connection, event
     while Path(os.environ[BLOCKED]).exists():
         time.sleep(0.02)
+
+
+quick = SqlProjection("quick", shop)
+
+
+@quick.on(Noted)
+def seen(connection: Connection, event: Noted) -> None:
+    """Do nothing."""

@@ -51,7 +51,7 @@ def workers(
     words = {
         "relay": ("relay", "run"),
         "timers": ("timers", "run"),
-        "projector": ("projector", "run", "tests.projection.read_models:noted"),
+        "projector": ("projector", "run", "tests.health.stuck:quick"),
     }
     started = {name: Worker(database.url, broker.url, folder / name, *words[name]) for name in NAMES}
     yield started
@@ -78,7 +78,7 @@ def test_workers_become_ready(workers: dict[str, Worker]) -> None:
     assert set(workers["projector"].checks()) == {"database", "schema", "broker"}
     assert workers["relay"].checks()["lease"]["reason"] == "holds relay 0/1, epoch 1"
     assert set(workers["relay"].loops()) == {"relay", "relay reader", "relay settlement"}
-    assert set(workers["projector"].loops()) == {"projector noted"}
+    assert set(workers["projector"].loops()) == {"projector quick"}
 
 
 def test_idle_loops_note_their_waits(workers: dict[str, Worker]) -> None:
@@ -159,13 +159,13 @@ def test_metrics_count_what_the_workers_do(workers: dict[str, Worker], database:
     append(database.url, 2)
 
     wait_until(lambda: (relay.metric("eventkit_relay_settled_events_total") or 0) > before, what="a settled event")
-    applied = 'eventkit_projection_applied_events_total{projection="noted"}'
-    wait_until(lambda: (projector.metric(applied) or 0) >= 2, what="both events applied")
+    applied = 'eventkit_projection_applied_events_total{projection="quick"}'
+    wait_until(lambda: (projector.metric(applied) or 0) >= 1, what="an applied event")
     assert (relay.metric("eventkit_relay_published_events_total") or 0) >= 1
     assert relay.metric("eventkit_relay_swept_events_total") == 0
     assert relay.metric('eventkit_lease_held{lease="relay 0/1"}') == 1
     assert (relay.metric("eventkit_relay_commit_to_acknowledged_seconds_count") or 0) >= 1
-    age = 'eventkit_projection_recorded_to_applied_seconds_count{projection="noted"}'
+    age = 'eventkit_projection_recorded_to_applied_seconds_count{projection="quick"}'
     assert (projector.metric(age) or 0) >= 1
     assert (projector.metric("process_resident_memory_bytes") or 0) > 0
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eventkit.config import Settings
+from eventkit.observability.opentelemetry_metrics import add_if_configured
 
 if TYPE_CHECKING:
     from eventkit.worker import Stop
@@ -18,14 +19,18 @@ SERVE = click.option(
 
 
 class HealthEndpoint:
-    """The endpoint of a command; without an address it does nothing."""
+    """The endpoint of a command; without an address it serves nothing."""
 
     def __init__(
         self, address: str | None, settings: Settings, stop: "Stop", *, role: str, broker: bool = True,
         lease: bool = True,
     ) -> None:  # fmt: skip
-        """Serve until the command ends; `broker` and `lease` say what the worker needs to be ready."""
+        """Serve until the command ends; `broker` and `lease` say what the worker needs to be ready.
+
+        Where the process has configured OpenTelemetry's metrics, they get all values too.
+        """
         self._serving = None
+        add_if_configured()
         if address is not None:
             from eventkit.health import Serving
 
