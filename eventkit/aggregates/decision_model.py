@@ -48,6 +48,7 @@ from eventkit.storage.events import (
     Item,
     QueryItem,
     TagSql,
+    encryption_of,
     items_of,
     query_steps,
 )
@@ -181,10 +182,10 @@ class Decisions(Generic[M]):
         place = self._keeper.place(model, items) if self._keeper else None
         known = (yield from self._keeper.recall(place)) if self._keeper and place else None
         if known is None:
-            found = yield from query_steps(self._sql, items, self.store.sealing)
+            found = yield from query_steps(self._sql, items, encryption_of(self.store))
             return self._folded(model, items, found, place)
         state, positions = known
-        found = yield from query_steps(self._sql, items, self.store.sealing, positions)
+        found = yield from query_steps(self._sql, items, encryption_of(self.store), positions)
         return self._folded(state, items, found, place)
 
     def _folded(self, model: M, items: list[Item], found: Found, place: SnapshotPlace | None) -> M:

@@ -13,7 +13,7 @@ from eventkit.domain.envelope import EncodedEvent, envelope_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import MissingEvents, UndecodableEvent, UnexpectedEvent, UnknownEventType
 from eventkit.storage.db import Steps
-from eventkit.storage.events import NO_END, End, EventStore, ReadSql, StreamPages, Window, page_steps
+from eventkit.storage.events import NO_END, End, EventStore, ReadSql, StreamPages, Window, encryption_of, page_steps
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -30,7 +30,7 @@ class Loader(Generic[S, A]):
             catalog.type_of(cls)
         self._fold = fold
         self._catalog = catalog
-        self._sealing = store.sealing
+        self._sealing = encryption_of(store)
         self._sql = ReadSql(store.schema)
         self._keeper = keeper
         self._ignored = {

@@ -19,7 +19,7 @@ from eventkit.domain.functions import name_of, refusal, wrong_parameters
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, InvalidEvent, UndecodableEvent
 from eventkit.storage.db import Steps
-from eventkit.storage.events import Appended, EventStore
+from eventkit.storage.events import Appended, EventStore, encryption_of
 from eventkit.storage.snapshots import Snapshot, SnapshotSql, keep_steps, read_steps
 
 logger = logging.getLogger("eventkit.aggregates")
@@ -70,7 +70,7 @@ class Keeper(Generic[S]):
         self._snapshots = snapshots
         self._fold = fold
         self._catalog = store.catalog
-        self._sealing = store.sealing
+        self._sealing = encryption_of(store)
         self._sql = SnapshotSql(store.schema)
         self._state = type(fold.initial())
         try:

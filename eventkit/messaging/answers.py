@@ -11,9 +11,9 @@ import msgspec
 from eventkit.domain.catalog import Catalog
 from eventkit.messaging.kept_replies import RecentReplies, Reply
 from eventkit.projection.dispatch import Step
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.entry import Entry
-from eventkit.storage.events import ANY, EventStore, merged
+from eventkit.storage.events import EventStore, encode_entry, merged, write_entries
 from eventkit.storage.projections import is_message, keep_replies
 from eventkit.transports.base import MAX_BYTES
 
@@ -36,13 +36,13 @@ class Answer(msgspec.Struct):
         envelope = self.step.envelope
         if envelope is not None and envelope.version and TO in envelope.metadata.extra:
             stream = envelope.metadata.extra[TO]
-            yield store.following(envelope).entries.one(stream, [self.event], ANY, None, None)
+            yield encode_entry(store.following(envelope), stream, self.event)
 
 
 class AnswerWriter:
     """Writes the answers of one batch; `recent` has those to direct requests."""
 
-    def __init__(self, workspace: OwnTransaction, store: EventStore, responder: str) -> None:
+    def __init__(self, workspace: Workspace, store: EventStore, responder: str) -> None:
         self._connection = workspace.connection
         self._store = store
         self._responder = responder
@@ -72,5 +72,5 @@ class AnswerWriter:
         """Write the answers that wait: first to the inbox, then to the streams, which are locked in sorted order."""
         if self._kept:
             keep_replies(self._connection, self._store.schema, self._responder, self._kept)
-        self._store.write(self._connection, merged(self._entries))
+        write_entries(self._store, self._connection, merged(self._entries))
         self._kept, self._entries, self._size = {}, [], 0

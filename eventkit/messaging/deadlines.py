@@ -12,7 +12,7 @@ from eventkit.domain.codec import shown
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
 from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events import ANY, EventStore, stream_of
+from eventkit.storage.events import EventStore, encode_entry, encryption_of, stream_of
 from eventkit.storage.timers import Deadline, TimerSql, cancel_steps, set_steps
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/ -]{0,199}")
@@ -76,14 +76,14 @@ class Deadlines:
         return bool(await self._cancel.run_async(connection, steps))
 
     def _set_steps(self, deadline: Deadline) -> Steps[list[datetime]]:
-        return set_steps(self._sql, self.store.catalog, [deadline], self.store.sealing)
+        return set_steps(self._sql, self.store.catalog, [deadline], encryption_of(self.store))
 
 
 def deadline_of(
     store: EventStore, stream: StreamId | str, event: object, due: timedelta | datetime, *, name: str | None
 ) -> Deadline:
     """Check and encode a deadline, or raise InvalidEvent."""
-    entry = store.entries.one(stream, [event], ANY, None, None)
+    entry = encode_entry(store, stream, event)
     encoded = entry.events[0]
     if encoded.tags:
         raise InvalidEvent(

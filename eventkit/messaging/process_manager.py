@@ -18,9 +18,9 @@ from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define import Projection, TableProjection
 from eventkit.projection.dispatch import Step
 from eventkit.projection.retry_policy import Retry
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.db import Executor
-from eventkit.storage.events import EventStore, merged
+from eventkit.storage.events import EventStore, encryption_of, merged, write_entries
 from eventkit.storage.timers import TimerSql, cancel_steps, set_steps
 
 
@@ -68,7 +68,7 @@ class ProcessManager(TableProjection):
         self._timers = TimerSql(store.schema)
         self._executor = Executor(name, writes=True, bind_arguments=None)
 
-    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
         """Fold the rows, then write the reactions of the handlers."""
         if not steps:
             return
@@ -82,7 +82,7 @@ class ProcessManager(TableProjection):
                 return workspace.call_async([AsyncCall(step, step.handler.function, (row, step.event, reaction))])[0]
             return step.handler.function(row, step.event, reaction)
 
-        self.fold(workspace.connection, shadow, steps, call)
+        self.fold(workspace, steps, call)
         self._write(workspace.connection, list(reactions.values()))
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
@@ -93,5 +93,5 @@ class ProcessManager(TableProjection):
         if to_cancel:
             self._executor.run(connection, cancel_steps(self._timers, to_cancel))
         if to_set:
-            self._executor.run(connection, set_steps(self._timers, self.catalog, to_set, self._store.sealing))
-        self._store.write(connection, merged(entry for reaction in reactions for entry in reaction.entries))
+            self._executor.run(connection, set_steps(self._timers, self.catalog, to_set, encryption_of(self._store)))
+        write_entries(self._store, connection, merged(entry for reaction in reactions for entry in reaction.entries))

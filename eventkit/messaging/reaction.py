@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.deadlines import deadline_of, name_of
-from eventkit.storage.events import ANY, EventStore
+from eventkit.storage.events import EventStore, encode_entry
 
 if TYPE_CHECKING:
     from eventkit.storage.entry import Entry
@@ -28,7 +28,7 @@ class Reaction:
 
     def append(self, stream: StreamId | str, *events: object) -> None:
         """Append events or commands to a stream; a command is an event of its handlers' category."""
-        self.entries.append(self._store.entries.one(stream, events, ANY, None, None))
+        self.entries.append(encode_entry(self._store, stream, *events))
 
     def deadline(
         self, stream: StreamId | str, event: object, due: timedelta | datetime, *, name: str | None = None

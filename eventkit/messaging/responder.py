@@ -18,10 +18,10 @@ from eventkit.messaging.kept_replies import KeptReplies, RecentReplies, Replying
 from eventkit.messaging.replies import Replies
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
-from eventkit.projection.define import F, Projection
+from eventkit.projection.define import AnsweringProjection, F, Projection
 from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.events import EventStore
 from eventkit.storage.projections import is_message
 from eventkit.transports.base import Transport
@@ -50,7 +50,7 @@ class Requests(HandlerTable):
         return step
 
 
-class Responder(Projection):
+class Responder(AnsweringProjection):
     """Functions over the transaction's SQLAlchemy Connection, by class of request; each returns its reply.
 
     desk = Responder("price_desk", EventStore(pricing), categories=["price"])
@@ -69,7 +69,6 @@ class Responder(Projection):
     kind = "responder"
     needs_sqlalchemy = True
     acts = True
-    answers = True
     unversioned = True
     prompt = True
     retry = Retry(attempts=1)  # a requester waits for the answer
@@ -123,9 +122,8 @@ class Responder(Projection):
 
         return register
 
-    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
         """Answer requests, and store the replies."""
-        del shadow
         if not steps:
             return
         writer = AnswerWriter(workspace, self._store, self.name)
@@ -135,13 +133,13 @@ class Responder(Projection):
         writer.write()
         workspace.when_committed(lambda: self._recent.add(writer.recent.take()))
 
-    def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
+    def replying(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
         """Return a source that sends the replies before it acknowledges."""
         kept = KeptReplies(self._recent, self.name, self._store.schema, connect)
         writer = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
         return ReplyingSource(source, writer, lambda: transport.publisher(to_listeners=True))
 
-    def _together(self, workspace: OwnTransaction, steps: Sequence[Step], writer: AnswerWriter) -> bool:
+    def _together(self, workspace: Workspace, steps: Sequence[Step], writer: AnswerWriter) -> bool:
         """Answer all in one savepoint; roll back and return False if one of several is refused."""
         workspace.connection.execute("savepoint answers")  # the commit releases it, without a round trip
         try:
@@ -155,7 +153,7 @@ class Responder(Projection):
             writer.add(Answer(steps[0], refusal.error, refused=True))
         return True
 
-    def _alone(self, workspace: OwnTransaction, step: Step) -> Answer:
+    def _alone(self, workspace: Workspace, step: Step) -> Answer:
         """Answer one request in its own savepoint; a refusal rolls back its function's writes."""
         try:
             with workspace.connection.transaction():
@@ -164,7 +162,7 @@ class Responder(Projection):
             return Answer(step, refusal.error, refused=True)
 
 
-def _call(workspace: OwnTransaction, step: Step) -> Answer:
+def _call(workspace: Workspace, step: Step) -> Answer:
     if step.handler.asynchronous:
         arguments = (workspace.async_connection, step.event, step.envelope)
         return Answer(step, workspace.call_async([AsyncCall(step, step.handler.function, arguments)])[0])

@@ -4,7 +4,7 @@ The caller's connection may return rows in any shape, or belong to an asynchrono
 statements are executed the same way as the append's, and their rows come back as tuples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from eventkit.errors import ProjectionError, UnsupportedConnection
 from eventkit.projection.async_calls import AsyncCall
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.db import OpenConnection, Row
 from eventkit.storage.projections import TableName
 
@@ -71,13 +71,13 @@ class Statements:
         return self
 
 
-class CallerTransaction(OwnTransaction):
+class CallerTransaction(Workspace):
     """The caller's transaction as a projection's workspace."""
 
     def __init__(self, opened: OpenConnection) -> None:
         self._statements = Statements(opened)
         self._opened = opened.connection
-        self.connection = cast("psycopg.Connection[Any]", self._statements)
+        super().__init__(cast("psycopg.Connection[Any]", self._statements))
 
     @property
     def sqlalchemy(self) -> sa.Connection:
@@ -102,6 +102,9 @@ class CallerTransaction(OwnTransaction):
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """Use the caller's transaction; calls may be nested."""
         yield self.connection
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Ignore the function: the commit is the caller's."""
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
@@ -144,9 +147,6 @@ class CallerTransaction(OwnTransaction):
                     f"{projection!r} from schema {table.schema!r} to {to!r}, but a projection is of one table: declare "
                     f"one for each schema, Table(…, schema={to!r}), or append on a connection without it"
                 )
-
-    def close(self) -> None:
-        """Leave the connection open: it is the caller's."""
 
 
 def _refuse(_: sa.Connection) -> None:

@@ -110,10 +110,9 @@ class _InlineApplier(BatchApplier):
             return runs
         if done.unfounded:
             self.checkpoints.take_back(self.workspace.connection, done.generation, list(done.unfounded))
-        live = Live(done.generation, self.projection.version, 0)
         arrivals = [arrival for run in runs if run.stream in done.streams for arrival in run.arrivals]
         if arrivals:
-            self.fold(live, arrivals, Counters())
+            self.fold(arrivals, Counters())
         return [run for run in runs if run.stream not in done.streams]
 
 

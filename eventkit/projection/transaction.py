@@ -1,11 +1,11 @@
-"""The projector's connection and its READ COMMITTED transactions.
+"""The transaction in which handlers run: a projector's own, READ COMMITTED.
 
 SQL projections get the same transaction as a SQLAlchemy Connection, which can neither commit nor roll it back: that
 would separate the read model from its checkpoints.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,8 +27,41 @@ _ABORTED = (
 )
 
 
-class OwnTransaction:
-    """One connection to the database of the read models; used by one thread."""
+class Workspace:
+    """A connection, and its transaction in which a projection's handlers run; used by one thread."""
+
+    broken = False  # whether the last failure aborted its transaction or lost the connection
+
+    def __init__(self, connection: psycopg.Connection[Any], *, shadow: str | None = None) -> None:
+        """Work on a connection; `shadow` is the PostgreSQL schema of a rebuild's tables."""
+        self.connection = connection
+        self.shadow = shadow
+
+    @property
+    def sqlalchemy(self) -> sa.Connection:
+        """The open transaction as a SQLAlchemy Connection."""
+        raise NotImplementedError
+
+    @property
+    def async_connection(self) -> "AsyncConnection":
+        """The open transaction as SQLAlchemy's AsyncConnection, for functions that `call_async` calls."""
+        raise NotImplementedError
+
+    def call_async(self, calls: Sequence[AsyncCall]) -> list[Any]:
+        """Call `async def` handlers one after another, wait for them, and return their results."""
+        raise NotImplementedError
+
+    def transaction(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Commit the statements of the block, or roll all of them back."""
+        raise NotImplementedError
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Call a function after the commit of the open transaction; not after a rollback."""
+        raise NotImplementedError
+
+
+class OwnTransaction(Workspace):
+    """A connection of its own, and its transactions one after another."""
 
     def __init__(
         self,
@@ -37,6 +70,7 @@ class OwnTransaction:
         with_sqlalchemy: bool = False,
         async_timeout: float | None = None,
         interrupted: Callable[[], bool] = lambda: False,
+        shadow: str | None = None,
     ) -> None:
         """Take over a connection that is not in autocommit; raise DatabaseUnavailable if it is lost.
 
@@ -46,8 +80,7 @@ class OwnTransaction:
         with database_errors():
             connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        self.connection = connection
-        self.broken = False  # whether the last failure aborted its transaction or lost the connection
+        super().__init__(connection, shadow=shadow)
         self._is_ending = True  # whether this class, and no handler, ends the transaction
         self._swallowed: BaseException | None = None  # the last statement error that SQLAlchemy has reported
         self._committed: list[Callable[[], None]] = []

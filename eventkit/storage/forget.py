@@ -18,7 +18,7 @@ from psycopg.errors import Diagnostic
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError, InvalidEvent, StorageError
 from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous, database_errors, text_array
-from eventkit.storage.events import EventStore
+from eventkit.storage.events import EventStore, encryption_of
 from eventkit.storage.privacy import KeySql, Wrapped
 
 _MAX_TEXT = 500  # characters
@@ -29,7 +29,7 @@ class Privacy:
     """The subjects of one store."""
 
     def __init__(self, store: EventStore) -> None:
-        self._sealing = store.sealing
+        self._sealing = encryption_of(store)
         self._forget = Executor("Privacy.forget", writes=True, bind_arguments=store.bind_arguments, schema=store.schema)
         self._readmit = self._forget._replace(name="Privacy.readmit")
 

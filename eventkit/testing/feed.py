@@ -57,7 +57,7 @@ class Feed:
         """Apply events in one transaction."""
         with self._workspace() as workspace, workspace.transaction() as connection:
             connection.execute("select 1")  # open the transaction, as a projector does by reading the fence
-            self._projection.apply(workspace, None, list(self._steps(given)))
+            self._projection.apply(workspace, list(self._steps(given)))
 
     @contextmanager
     def _workspace(self) -> Iterator[OwnTransaction]:

@@ -12,7 +12,7 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.messaging import SESSION, TimerWorker
 from eventkit.storage.db import Executor, connect
-from eventkit.storage.events import EventStore
+from eventkit.storage.events import EventStore, encryption_of
 from eventkit.storage.timers import waiting
 
 _OPENING = Executor("testing", writes=False, bind_arguments=None)
@@ -53,7 +53,7 @@ class Traces:
         """Return the waiting deadlines, the soonest first."""
         with self._connect("testing") as connection:
             found = waiting(connection, self._store.schema)
-            _OPENING.run(connection, self._store.sealing.open(found))
+            _OPENING.run(connection, encryption_of(self._store).open(found))
         return [(one.stream, self._store.catalog.event_of(one)) for one in found]
 
     def fire(self, as_of: datetime) -> None:

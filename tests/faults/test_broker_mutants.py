@@ -51,7 +51,8 @@ class Unguarded(Projector):
         del reached
         arrivals = [Arrival(each.key, int(dict(each.headers)["ce_streamversion"]), each) for each in messages]
         with self._applier.workspace.transaction() as connection:
-            self._applier.fold(self._applier.fence(connection), arrivals, Counters())
+            self._applier.fence(connection)
+            self._applier.fold(arrivals, Counters())
         return True
 
 

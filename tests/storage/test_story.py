@@ -18,6 +18,7 @@ from eventkit.domain.message import event_of
 from eventkit.projection.define.sql import SqlProjection
 from eventkit.storage.db.connection import connect
 from eventkit.storage.entry import Entry
+from eventkit.storage.events import encode_entry
 from eventkit.storage.outbox.gap_reader import Ask
 from eventkit.storage.outbox.outbox import READING, Outbox, message
 from tests.projection.shop import projector
@@ -41,7 +42,7 @@ def appended(connection: psycopg.Connection[Any], stream: str = ORDER) -> Envelo
 
 def entry(event: Placed, metadata: Metadata | None = None) -> Entry:
     """Return an event as an unbound store records it."""
-    return store.entries.one(ORDER, [event], 0, metadata, None)
+    return encode_entry(store, ORDER, event, expected=0, metadata=metadata)
 
 
 def test_events_that_follow_an_event_belong_to_its_story(database_url: str) -> None:
@@ -125,9 +126,9 @@ def test_without_opentelemetry_there_is_no_trace(monkeypatch: pytest.MonkeyPatch
 def test_a_bad_field_is_refused_wherever_it_was_given() -> None:
     """Fields that are bound are checked as those of the call are."""
     with pytest.raises(InvalidEvent, match="correlation_id is 'a b'"):
-        store.with_metadata({"correlation_id": "a b"}).entries.one(ORDER, [Placed()], 0, None, None)
+        encode_entry(store.with_metadata({"correlation_id": "a b"}), ORDER, Placed(), expected=0)
     with pytest.raises(InvalidEvent, match="extra is"):
-        store.with_metadata({"user": 1}).entries.one(ORDER, [Placed()], 0, Metadata(extra=[1]), None)  # type: ignore[arg-type]
+        encode_entry(store.with_metadata({"user": 1}), ORDER, Placed(), expected=0, metadata=Metadata(extra=[1]))  # type: ignore[arg-type]
 
 
 def test_the_story_goes_from_a_handlers_append_to_the_wires_headers(database_url: str) -> None:

@@ -32,7 +32,7 @@ from eventkit.projection.counters import Counters
 from eventkit.projection.define import Projection, group_of
 from eventkit.projection.dispatch import Step
 from eventkit.projection.reached import Reached
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import (
     BrokerPlaces,
     Checkpoint,
@@ -64,7 +64,7 @@ class BatchApplier:
     def __init__(
         self,
         projection: Projection,
-        workspace: OwnTransaction,
+        workspace: Workspace,
         *,
         schema: str,
         decrypter: Decrypter | None = None,
@@ -84,7 +84,7 @@ class BatchApplier:
         self._table = 0  # file number of the table `projections`, which a restore changes; set by the first fence
         self.fenced = False  # whether the open or last transaction holds the fence
         self._has_decrypted = False  # whether handlers of the last batch got decrypted personal data
-        self.saved = 0  # position that this process has saved, if the source is the store
+        self._position = 0  # the saved one, as this process knows it, if the source is the store
 
     @property
     def private(self) -> bool:
@@ -104,7 +104,9 @@ class BatchApplier:
                 self.fence(connection)
             self.projection.check(connection)
             self._register(connection)
-            return self.fence(connection)
+            live = self.fence(connection)
+        self._position = live.position
+        return live
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Create the projection's row if it is new; refuse one with side effects on a copied database."""
@@ -168,7 +170,7 @@ class BatchApplier:
                 locked = self.checkpoints.locked(connection, live.generation, [run.stream for run in runs])
             free = [run.span() for run in runs if run.stream not in locked]
             advanced = self.checkpoints.advance(connection, live.generation, free) if free else set()
-            self.fold(live, [arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
+            self.fold([arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
             stopped = [run for run in runs if run.stream not in advanced]
             known = (
                 self.checkpoints.read(connection, live.generation, [run.stream for run in stopped]) if stopped else {}
@@ -205,11 +207,11 @@ class BatchApplier:
         with self.workspace.transaction() as connection:
             self.fence(connection)
             self.projections.read_again(connection, self.projection.name)
-        self.saved = 0
+        self._position = 0
 
     def unsaved(self, reached: Reached) -> Reached | None:
         """Return the part of a position and its offsets that is not saved yet."""
-        position = reached.position if reached.position is not None and reached.position > self.saved else None
+        position = reached.position if reached.position is not None and reached.position > self._position else None
         marks = [mark for mark in reached.marks if self._places_saved.get((mark.topic, mark.shard)) != mark.place]
         return Reached(position, marks) if position is not None or marks else None
 
@@ -224,17 +226,17 @@ class BatchApplier:
 
     def _saved(self, reached: Reached | None) -> None:
         if reached is not None:
-            self.saved = self.saved if reached.position is None else reached.position
+            self._position = self._position if reached.position is None else reached.position
             self._places_saved.update({(mark.topic, mark.shard): mark.place for mark in reached.marks})
 
-    def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
+    def fold(self, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Decode and apply events whose checkpoints this transaction has advanced."""
         opened = self._decrypted(arrivals)
         self._has_decrypted = bool(opened)
         steps = self._decoded(arrivals, opened)
         limit = self._limit(steps)
         with waiting_for("a handler", seconds=limit):
-            self.projection.apply(self.workspace, live.shadow, steps)
+            self.projection.apply(self.workspace, steps)
         if is_enabled() and arrivals:
             self.workspace.when_committed(partial(self._observe_ages, arrivals))
         counted.applied += len(arrivals)

@@ -123,7 +123,7 @@ class StreamRepair:
         before = self.checkpoint
         if ready:
             self.tried = ready
-            self._parts.applier.fold(self._live, ready, self.counted)
+            self._parts.applier.fold(ready, self.counted)
             self.checkpoint = before.advanced(ready[-1].version, ready[-1].uuid, digest_of(ready))
         staying = _messages(forked)
         applied = [one.id for one in kept if one.version <= self.checkpoint.version and id(one.message) not in staying]

@@ -17,7 +17,7 @@ from eventkit.errors import ProjectionError
 from eventkit.projection.batch import Source
 from eventkit.projection.dispatch import Function, HandlerTable, Policy, Step
 from eventkit.projection.retry_policy import Retry, check_retry, check_timeout
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import OwnTransaction, Workspace
 from eventkit.storage.projections import DeclaredProjection, TableName, find_tables, is_message
 from eventkit.transports.base import Transport
 
@@ -121,14 +121,22 @@ class Projection:
         return self.timeout + _CANCEL_TIME if self.asynchronous else self.timeout
 
     def workspace(
-        self, connection: psycopg.Connection[Any], *, interrupted: Callable[[], bool] = lambda: False
+        self,
+        connection: psycopg.Connection[Any],
+        *,
+        interrupted: Callable[[], bool] = lambda: False,
+        shadow: str | None = None,
     ) -> OwnTransaction:
-        """Return a workspace for its handlers; `interrupted` returns whether to stop."""
+        """Return a workspace for its handlers; `interrupted` returns whether to stop.
+
+        `shadow` is the PostgreSQL schema of a rebuild's tables.
+        """
         return OwnTransaction(
             connection,
             with_sqlalchemy=self.needs_sqlalchemy,
             async_timeout=self.timeout if self.asynchronous else None,
             interrupted=interrupted,
+            shadow=shadow,
         )
 
     def reads(self, stream: str) -> bool:
@@ -145,14 +153,16 @@ class Projection:
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Raise ProjectionError if the database lacks a table that the projection needs."""
 
-    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
-        """Apply events in the workspace's open transaction; the events of each stream are in order.
-
-        `shadow` is the PostgreSQL schema of a rebuild's tables.
-        """
+    def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
+        """Apply events in the workspace's open transaction; the events of each stream are in order."""
         raise NotImplementedError
 
-    def reading(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
-        """Return the source to read: the given one, or one around it that uses `transport` and `connect()`."""
-        del transport, connect
-        return source
+
+class AnsweringProjection(Projection):
+    """A projection that sends replies before it acknowledges the messages that it answers."""
+
+    answers = True
+
+    def replying(self, source: Source, transport: Transport, connect: Callable[[], psycopg.Connection[Any]]) -> Source:
+        """Return a source around `source` that sends the replies over `transport`; `connect()` opens a connection."""
+        raise NotImplementedError

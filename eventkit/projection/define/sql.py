@@ -26,7 +26,7 @@ from eventkit.projection.dispatch import (
     takes_envelope,
 )
 from eventkit.projection.retry_policy import Retry
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName
 
 
@@ -102,9 +102,8 @@ class SqlProjection(Projection):
 
         return register
 
-    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
         """Call the handlers, a run of one type at a time; a rebuild's search path leads to its shadow tables."""
-        del shadow
         for handler, run in groupby(steps, key=lambda step: step.handler):
             if handler.asynchronous:
                 _await(workspace, handler, list(run))
@@ -128,7 +127,7 @@ def _each(function: Function, *, enveloped: bool) -> Function:
     return call
 
 
-def _await(workspace: OwnTransaction, handler: Handler, steps: Sequence[Step]) -> None:
+def _await(workspace: Workspace, handler: Handler, steps: Sequence[Step]) -> None:
     """Call an `async def` handler for each event, or once for the run."""
     calls: list[AsyncCall] = handler.function(workspace.async_connection, steps)  # type: ignore[assignment]
     for call, result in zip(calls, workspace.call_async(calls), strict=True):

@@ -20,7 +20,7 @@ from eventkit.projection.define.projection import F, Projection
 from eventkit.projection.define.rows import RowTable
 from eventkit.projection.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName, find_tables
 
 _WITH_ENVELOPE = 2  # parameters of a key function
@@ -101,20 +101,16 @@ class TableProjection(Projection):
                 "create it, its migrations are yours"
             )
 
-    def apply(self, workspace: OwnTransaction, shadow: str | None, steps: Sequence[Step]) -> None:
+    def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
         """Lock and load the rows, call the handlers, and write the rows."""
         if steps:
-            self.fold(workspace.connection, shadow, steps, _call)
+            self.fold(workspace, steps, _call)
 
-    def fold(
-        self,
-        connection: psycopg.Connection[Any],
-        shadow: str | None,
-        steps: Sequence[Step],
-        call: Call,
-    ) -> None:
+    def fold(self, workspace: Workspace, steps: Sequence[Step], call: Call) -> None:
         """Apply events with `call` as the handler; if it is called twice for a step, the second call counts."""
-        RowFold(self.rows, connection, shadow, call).fold([(self._key_of(step), step) for step in steps])
+        RowFold(self.rows, workspace.connection, workspace.shadow, call).fold(
+            [(self._key_of(step), step) for step in steps]
+        )
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         try:

@@ -15,7 +15,7 @@ from eventkit.projection.apply import BatchApplier, Decrypter
 from eventkit.projection.batch import Arrival
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import Projection
-from eventkit.projection.transaction import OwnTransaction
+from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import Live, LiveTable, Rebuild, Rebuilds, written
 
 
@@ -25,7 +25,7 @@ class ShadowApplier(BatchApplier):
     def __init__(
         self,
         projection: Projection,
-        workspace: OwnTransaction,
+        workspace: Workspace,
         rebuild: Rebuild,
         *,
         schema: str,
@@ -43,9 +43,9 @@ class ShadowApplier(BatchApplier):
         self.rebuilds.fence(connection, self.projection.name, self.rebuild)
         return self.rebuild.live()
 
-    def fold(self, live: Live, arrivals: Sequence[Arrival], counted: Counters) -> None:
+    def fold(self, arrivals: Sequence[Arrival], counted: Counters) -> None:
         """Apply events; raise RebuildRefused if a live table was written."""
-        super().fold(live, arrivals, counted)
+        super().fold(arrivals, counted)
         if self._live_tables and (touched := written(self.workspace.connection, self._live_tables)):
             raise RebuildRefused(
                 f"a handler of {self.projection.name!r} names {touched[0]} with its schema and would write to the live "

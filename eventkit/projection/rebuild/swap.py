@@ -169,7 +169,7 @@ class Swap:
             advanced = applier.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
             if len(advanced) < len(runs):
                 raise RebuildRefused(f"the rebuild of {applier.projection.name!r} is written by another process")
-            applier.fold(new, [arrival for run in runs for arrival in run.arrivals], done)
+            applier.fold([arrival for run in runs for arrival in run.arrivals], done)
         self._keep_behind(connection, [StreamLag(*row) for row in lagging if row[3]])
         return done.applied
 

@@ -47,7 +47,7 @@ def open_feeder(projection: Projection, job: Job, stop: Stop) -> Iterator[StoreF
         options = {**_SESSION, "search_path": job.search_path}
         label = f"rebuild {job.name}"
         connection = connect(job.database_url, name=label, schema=job.schema, options=options)
-        workspace = projection.workspace(connection)
+        workspace = projection.workspace(connection, shadow=job.rebuild.shadow)
         stack.callback(workspace.close)
         store = connect(job.store_url, name=f"{label} reader", schema=job.schema, autocommit=True, options=READING)
         stack.callback(store.close)

@@ -84,7 +84,7 @@ class Projector:
 
         Return the position up to which the store has been read.
         """
-        position = self._applier.saved = self.register(known=known)
+        position = self.register(known=known)
         if self._waits_report is not None:
             self._waits_report.start()
         self.retry_held()

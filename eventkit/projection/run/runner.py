@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import BatchApplier, Recent
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
-from eventkit.projection.define import Projection
+from eventkit.projection.define import AnsweringProjection, Projection
 from eventkit.projection.failure import Breakers, SetAside
 from eventkit.projection.run.backfill import BACKFILL_INTERVAL, Backfill
 from eventkit.projection.run.connections import Connections
@@ -292,11 +293,10 @@ class ProjectionRunner:
             projector.record_group(group, broker_of(self._settings.require_transport()), topics)
         with waiting_for("the broker"):
             subscription = transport.subscribe(topics, group, resume=projector.resume_points(self._options.begin))
-        source = self._projection.reading(
-            TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt),
-            transport,
-            lambda: self._connections.read_models("responder", autocommit=True),
-        )
+        source: Source = TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt)
+        if isinstance(self._projection, AnsweringProjection):
+            connect = partial(self._connections.read_models, "responder", autocommit=True)
+            source = self._projection.replying(source, transport, connect)
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
             self._backfill_at = time.monotonic() + BACKFILL_INTERVAL

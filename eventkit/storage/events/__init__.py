@@ -24,6 +24,9 @@ from eventkit.storage.events.event_store import (
     Decision,
     EventStore,
     QueryItem,
+    encode_entry,
+    encryption_of,
+    write_entries,
 )
 from eventkit.storage.events.inline import InlineContext, Inlined
 from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
@@ -72,6 +75,8 @@ __all__ = [
     "added",
     "advanced",
     "ask",
+    "encode_entry",
+    "encryption_of",
     "event_rows",
     "find_unknown_types",
     "held_topics",
@@ -88,4 +93,5 @@ __all__ = [
     "stored_categories",
     "stream_of",
     "topics_in_use",
+    "write_entries",
 ]

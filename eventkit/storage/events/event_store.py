@@ -94,11 +94,11 @@ class EventStore:
         self.catalog = catalog
         self.schema = schema
         self.bind_arguments = bind_arguments
-        self.entries = Entries(catalog)
-        self.sealing = Encryption(schema, master_keys)
-        self.inline = InlineAppends(inline, catalog, self.sealing, schema=schema) if inline is not None else None
+        self._entries = Entries(catalog)
+        self._encryption = Encryption(schema, master_keys)
+        self._inline = InlineAppends(inline, catalog, self._encryption, schema=schema) if inline is not None else None
         self._sql = TagSql(schema)
-        self._live = LiveLogs(schema, self.sealing)
+        self._live = LiveLogs(schema, self._encryption)
         self._read_sql = ReadSql(schema)
         self._story_sql = StorySql(schema)
         self._append = Executor("append", writes=True, bind_arguments=bind_arguments, schema=schema)
@@ -120,7 +120,7 @@ class EventStore:
     def with_metadata(self, metadata: Metadata | Mapping[str, Any]) -> Self:
         """Return this store bound to metadata: all its events get these fields, unless a call gives others."""
         bound = copy(self)
-        bound.entries = Entries(self.catalog, Metadata.of(metadata).over(self.entries.story))
+        bound._entries = Entries(self.catalog, Metadata.of(metadata).over(self._entries.story))  # noqa: SLF001 a copy of itself
         return bound
 
     def append(  # noqa: PLR0913 each is a condition or a property of this one call
@@ -143,7 +143,7 @@ class EventStore:
         or NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`):
         a newer event that matches it raises DecisionChanged, a kind of ConcurrencyError.
         """
-        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
         call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
         return self._run(self._append, connection, call)[0]
 
@@ -160,7 +160,7 @@ class EventStore:
         unless_changed: Decision | None = None,
     ) -> Appended:
         """Append like `append`, on an asynchronous session or connection."""
-        entry = self.entries.one(stream, events, expected, metadata, ids, tags=tags)
+        entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
         call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
         return (await self._run_async(self._append, connection, call))[0]
 
@@ -196,18 +196,13 @@ class EventStore:
         of a decision narrow.
         """
         asked = self._items(items)
-        return self._decision(asked, self._query.run(connection, query_steps(self._sql, asked, self.sealing)))
+        return self._decision(asked, self._query.run(connection, query_steps(self._sql, asked, self._encryption)))
 
     async def query_async(self, connection: Asynchronous, *items: QueryItem) -> Decision:
         """Query like `query`, on an asynchronous session or connection."""
         asked = self._items(items)
-        steps = query_steps(self._sql, asked, self.sealing)
+        steps = query_steps(self._sql, asked, self._encryption)
         return self._decision(asked, await self._query.run_async(connection, steps))
-
-    def write(self, connection: Synchronous, entries: Sequence[Entry]) -> None:
-        """Append entries that `EventStore.entries` has checked and encoded, one a stream; process managers use it."""
-        if entries:
-            self._run(self._append_many, connection, Call(list(entries)))
 
     def read_stream(  # noqa: PLR0913 each says which part of the stream
         self,
@@ -326,14 +321,14 @@ class EventStore:
         The chain begins at an event without a cause, or with a cause that is not in this store. It has at most `limit`
         events, the nearest ones. It is empty where there is no such event.
         """
-        steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
+        steps = causes_steps(self._story_sql, event_id, limit, self._encryption)
         return [self.catalog.decode(event) for event in self._read_causes.run(connection, steps)]
 
     async def read_causes_async(
         self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
     ) -> list[Envelope[Any]]:
         """Read like `read_causes`, on an asynchronous session or connection."""
-        steps = causes_steps(self._story_sql, event_id, limit, self.sealing)
+        steps = causes_steps(self._story_sql, event_id, limit, self._encryption)
         return [self.catalog.decode(event) for event in await self._read_causes.run_async(connection, steps)]
 
     def causation_tree(self, connection: Synchronous, event_id: UUID, *, limit: int = 1_000) -> CausationTree:
@@ -343,14 +338,14 @@ class EventStore:
         most `limit` events, those nearest to the event; `is_cut` is true where there are more. It is empty where there
         is no such event.
         """
-        steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
+        steps = tree_steps(self._story_sql, event_id, limit, self._encryption)
         return self._tree(self._causation_tree.run(connection, steps))
 
     async def causation_tree_async(
         self, connection: Asynchronous, event_id: UUID, *, limit: int = 1_000
     ) -> CausationTree:
         """Read like `causation_tree`, on an asynchronous session or connection."""
-        steps = tree_steps(self._story_sql, event_id, limit, self.sealing)
+        steps = tree_steps(self._story_sql, event_id, limit, self._encryption)
         return self._tree(await self._causation_tree.run_async(connection, steps))
 
     def subscribe(
@@ -372,7 +367,7 @@ class EventStore:
         return LiveSubscription(Follower(self._live, address_of(database), after), self.catalog.decode, wanted)
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
-        entries, repeatable = self.entries.many(appends)
+        entries, repeatable = self._entries.many(appends)
         return Call([*entries, *guarding(guards, entries)], repeatable, decision)
 
     def _items(self, items: Sequence[QueryItem]) -> list[Item]:
@@ -388,15 +383,15 @@ class EventStore:
         return CausationTree(tree, is_cut=found.is_cut)
 
     def _run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
-        if self.inline is not None:
-            return self.inline.run(executor, connection, call)
-        return executor.run(connection, append_steps(self._sql, self.catalog, call, self.sealing)).appended
+        if self._inline is not None:
+            return self._inline.run(executor, connection, call)
+        return executor.run(connection, append_steps(self._sql, self.catalog, call, self._encryption)).appended
 
     async def _run_async(self, executor: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
-        if self.inline is not None:
-            return await self.inline.run_async(executor, connection, call)
+        if self._inline is not None:
+            return await self._inline.run_async(executor, connection, call)
         return (
-            await executor.run_async(connection, append_steps(self._sql, self.catalog, call, self.sealing))
+            await executor.run_async(connection, append_steps(self._sql, self.catalog, call, self._encryption))
         ).appended
 
     def _stream(self, stream: StreamId | str, window: Window, end: End, *, backwards: bool) -> Paging:
@@ -416,12 +411,37 @@ class EventStore:
 
     def _pages(self, executor: Executor, connection: Synchronous, pages: Paging) -> Iterator[Envelope[Any]]:
         while not pages.over:
-            for event in executor.run(connection, page_steps(pages, self.sealing)):
+            for event in executor.run(connection, page_steps(pages, self._encryption)):
                 yield self.catalog.decode(event)
 
     async def _pages_async(
         self, executor: Executor, connection: Asynchronous, pages: Paging
     ) -> AsyncIterator[Envelope[Any]]:
         while not pages.over:
-            for event in await executor.run_async(connection, page_steps(pages, self.sealing)):
+            for event in await executor.run_async(connection, page_steps(pages, self._encryption)):
                 yield self.catalog.decode(event)
+
+
+# What other rooms need of a store, and its users do not.
+
+
+def encode_entry(
+    store: EventStore,
+    stream: StreamId | str,
+    *events: object,
+    expected: Expected | int = ANY,
+    metadata: Metadata | Mapping[str, Any] | None = None,
+) -> Entry:
+    """Check and encode events for one stream, as `append` does."""
+    return store._entries.one(stream, events, expected, metadata, None)  # noqa: SLF001 this module's own class
+
+
+def write_entries(store: EventStore, connection: Synchronous, entries: Sequence[Entry]) -> None:
+    """Append encoded entries, one a stream, in one statement."""
+    if entries:
+        store._run(store._append_many, connection, Call(list(entries)))  # noqa: SLF001 this module's own class
+
+
+def encryption_of(store: EventStore) -> Encryption:
+    """Return the encryption of the store's personal data."""
+    return store._encryption  # noqa: SLF001 this module's own class

@@ -52,7 +52,7 @@ class Rebuild(msgspec.Struct, frozen=True):
 
     def live(self) -> Live:
         """Return it as the generation that a batch applies to."""
-        return Live(self.generation, self.declared_version, 0, self.shadow)
+        return Live(self.generation, self.declared_version, 0)
 
 
 def shadow_name(schema: str, generation: int) -> str:

@@ -46,7 +46,6 @@ class Live(msgspec.Struct, frozen=True):
     generation: int
     declared_version: int
     position: int  # read in the store, for projectors that read the store
-    shadow: str | None = None  # the schema of a rebuild's tables; None: the search path finds the live ones
     table: int = 0  # the file of the table `projections`: another one after a restore
     paused: Sequence[str] | None = None  # who has paused the projection, and why
 

@@ -46,7 +46,7 @@ def rows_before_checkpoint(patch: Patch) -> None:
             advanced = self.checkpoints.advance(connection, live.generation, [run.span() for run in runs])
             with pytest.MonkeyPatch.context() as inner:
                 inner.setattr(RowTable, "load", lambda table, *_: _Rows(table, early))
-                self.fold(live, [a for run in runs if run.stream in advanced for a in run.arrivals], Counters())
+                self.fold([a for run in runs if run.stream in advanced for a in run.arrivals], Counters())
         return [Stopped(run, None) for run in runs if run.stream not in advanced]
 
     patch.setattr(BatchApplier, "apply", apply)

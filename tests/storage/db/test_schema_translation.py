@@ -34,7 +34,6 @@ def _recorded() -> Tally:
 CALLS: dict[str, tuple[object, Callable[[], tuple[Any, ...]]]] = {
     "append": (store, lambda: (ORDER, Placed(1))),
     "append_many": (store, lambda: ([Append(ORDER, [Placed(1)])],)),
-    "write": (store, lambda: ([store.entries.one(ORDER, [Placed(1)], 0, None, None)],)),
     "query": (store, lambda: (QueryItem(["a"]),)),
     "read_stream": (store, lambda: (ORDER,)),
     "read_all": (store, lambda: ()),

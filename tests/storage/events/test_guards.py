@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from eventkit.errors import ConcurrencyError, InvalidEvent
-from eventkit.storage.events.event_store import ANY, NO_STREAM, Append
+from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, encode_entry
 from tests.storage.shop import ORDER, OTHER, Placed, order, store, written
 from tests.waiting import wait_until
 
@@ -106,7 +106,7 @@ def test_a_guard_that_guards_nothing_is_refused(database_url: str, guards: dict[
 
 def test_a_retry_with_ids_finds_its_events_although_its_guard_no_longer_holds(database_url: str) -> None:
     """After an unknown commit the ids are looked up before a conflict is raised."""
-    ids = [store.entries.one(ORDER, [Placed()], ANY, None, None).ids[0]]
+    ids = [encode_entry(store, ORDER, Placed()).ids[0]]
     with psycopg.connect(database_url) as connection:
         first = store.append(connection, ORDER, Placed(1), guards={OTHER: NO_STREAM}, ids=ids)
         store.append(connection, OTHER, Placed(2))

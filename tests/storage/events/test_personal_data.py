@@ -18,6 +18,7 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError, InvalidEvent, SubjectForgotten, SubjectKeyMissing, UndecodableEvent
 from eventkit.messaging.deadlines import Deadlines
 from eventkit.storage import migrate
+from eventkit.storage.events import encryption_of
 from eventkit.storage.forget import rotate
 from eventkit.storage.privacy import encryption
 from eventkit.storage.timers import DueTimers
@@ -288,19 +289,19 @@ def test_a_process_reads_a_forgotten_subject_for_as_long_as_it_keeps_keys(
     forget(connection)
     assert events(connection, ADA, here) == [REGISTERED]
 
-    monkeypatch.setattr(here.sealing.cache, "_seconds", 0.0)
+    monkeypatch.setattr(encryption_of(here).cache, "_seconds", 0.0)
     assert events(connection, ADA, here) == [REDACTED]
 
 
 def test_the_cache_of_keys_is_bounded(connection: Connection) -> None:
     """The oldest keys are thrown away first."""
     here = another()
-    here.sealing.cache = encryption.KeyCache(kept=2)
+    encryption_of(here).cache = encryption.KeyCache(kept=2)
     for key in (1, 2, 3):
         store.append(connection, crm.stream("customer", key), REGISTERED)
         assert events(connection, f"customer-{key}", here) == [REGISTERED]
 
-    assert [subject for _, subject, _ in here.sealing.cache._keys.values()] == ["customer-2", "customer-3"]
+    assert [subject for _, subject, _ in encryption_of(here).cache._keys.values()] == ["customer-2", "customer-3"]
 
 
 def test_one_store_for_two_databases_takes_no_key_for_another(database_url: str, empty_database_url: str) -> None:

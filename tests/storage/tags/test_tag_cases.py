@@ -8,6 +8,7 @@ import pytest
 
 from eventkit.errors import DecisionChanged
 from eventkit.storage.events import decision as tags
+from eventkit.storage.events import encryption_of
 from tests.storage.tags.courses import CourseDefined, Subscribed, enrol, school, seats_of, store
 from tests.waiting import wait_until
 
@@ -69,7 +70,7 @@ def test_an_event_between_the_statements_of_a_query_is_found(database_url: str) 
     """A query has seen only the events it returned, in any number of statements."""
     with psycopg.connect(database_url) as connection, psycopg.connect(database_url) as other:
         items = store._items([seats_of("c1")])
-        steps = tags.query_steps(store._sql, items, store.sealing)
+        steps = tags.query_steps(store._sql, items, encryption_of(store))
         rows = connection.execute(*next(steps)).fetchall()
         enrol(other, ("c1", "s1"), place="other")
         other.commit()
