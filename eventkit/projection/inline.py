@@ -1,7 +1,7 @@
 """Inline projections: applied by the append, in the caller's transaction, with the same result as in a projector.
 
-The append calls them between its two savepoint statements (`eventkit.storage.events.inline`). They use a projector's
-fence, checkpoints and handlers, so other processes that run the projection skip these events.
+The append calls them between its two savepoint statements (`eventkit.storage.events.inline_append`). They use a
+projector's fence, checkpoints and handlers, so other processes that run the projection skip these events.
 The append's own statement takes the fences and advances the checkpoints (`events/inline_sql.py`). Streams that it could
 not advance are applied as a projector does. A stream that is new to the projection is first applied from the store.
 

@@ -124,7 +124,7 @@ def redrive(  # noqa: PLR0913 one parameter an option
     one. With --code this command applies the events itself, with that code. The relay reads its streams again from
     their first unsent event. Exit code 1 if letters are left, or if no projector has taken the request in time.
     """
-    from eventkit.cli.dead_letters.redrive import await_projectors, redrive_here, redriven, report_left_out
+    from eventkit.cli.dead_letters.redrive_progress import await_projectors, redrive_here, redriven, report_left_out
     from eventkit.projection.run import load_projections
 
     projections = load_projections(paths)  # wrong code fails before anything is requested

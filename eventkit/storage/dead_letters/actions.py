@@ -1,54 +1,27 @@
-"""Redrives, edits and discards dead letters; each action runs in one transaction with its record.
+"""Edits and discards dead letters; each action runs in one transaction with its record.
 
 An action on a projection's letters holds the projection's fence and the stream's checkpoint lock, as its projectors do.
-A redrive is a request: a running projector takes it up (`eventkit.projection.run.projector`) with its own code. A
-discard moves the checkpoint past the event, comparing versions.
+A discard moves the checkpoint past the event, comparing versions.
 
-The relay's letters only mark the position from which on it skips a stream. Removing them is a redrive: the relay
-notices within a second, and reads the stream again from its lowest unsent event. The relay parks and settles under its
-epoch. An amendment holds other data, or a tombstone, in place of the event: the relay, repairs and rebuilds send and
-apply that.
+The relay's letters only mark the position from which on it skips a stream. The relay parks and settles under its epoch.
+An amendment holds other data, or a tombstone, in place of the event: the relay, repairs and rebuilds send and apply
+that.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors
 from eventkit.storage.dead_letters.letters import GAP
-from eventkit.storage.dead_letters.query import RELAY, Choice
+from eventkit.storage.dead_letters.query import RELAY
+from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events import part_of
 from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
 
 TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event
-
-_ASK = """with live as materialized (select generation::text from {s}.projections for share)
-insert into {s}.redrives (parked_by, stream, asked_by, reserved_for)
-select distinct parked_by, stream, %(actor)s,
-       case when split_part(parked_by, ':', 2) = any(%(named)s::text[]) then %(process)s end from {s}.dead_letters
- where id = any(%(ids)s) and version > 0 and split_part(parked_by, ':', 3) in (table live)
-on conflict (parked_by, stream) do update set reserved_for = excluded.reserved_for"""
-_RELEASE = "delete from {s}.redrives where reserved_for = %(process)s"
-_ASK_FOR_REST = """insert into {s}.redrives (parked_by, stream, asked_by)
-select %(parked_by)s, %(stream)s, %(actor)s
- where exists (select from {s}.dead_letters where parked_by = %(parked_by)s and stream = %(stream)s and version > 0)
-on conflict (parked_by, stream) do update set asked_by = excluded.asked_by
-returning true"""
-_SEND_AGAIN = """with gone as (
-  delete from {s}.dead_letters where parked_by = 'relay'
-     and stream in (select stream from {s}.dead_letters where parked_by = 'relay' and id = any(%(ids)s))
-  returning *)
-insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
-       type, cause, error, detail, attempts, event, data, parked_at)
-select %(actor)s, 'redrive', 'the relay sends it again', id, parked_by, stream, version, position, event_id, type,
-       cause, error, detail, attempts, event, data, parked_at from gone"""
-
-# The relay reads this each second, and starts anew when it changes. Last in a transaction: all actions lock this row.
-_SEEN_BY_RELAY = "update {s}.installation set relay_redrives = relay_redrives + 1"
 
 # Only unsent events, which are in the outbox, are amended: by a tombstone, or by other data.
 _BURY = """insert into {s}.amendments (position, event_id, type, schema_version, data, metadata)
@@ -106,34 +79,8 @@ class ActionOutcome(msgspec.Struct, frozen=True):
     done: bool = True
 
 
-class LetterActions:
+class LetterActions(RedriveRequests):
     """One operator's actions, on an autocommit connection; each is recorded with the `actor`."""
-
-    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
-        self._connection = connection
-        self._schema = quoted(schema)
-        self._name = schema
-        self._actor = actor
-
-    def redrive(self, choice: Choice, *, named: Sequence[str] = (), process: str | None = None) -> tuple[int, int]:
-        """Request that streams are retried from their first letter on.
-
-        Streams of the projections `named` are reserved for `process`. Return the number of projections' streams that
-        were not requested before, and the number of the relay's letters that were removed.
-        """
-        with database_errors(), self._connection.transaction():
-            ids = choice.of_relay(yes=False).ids
-            asked = self._execute(_ASK, ids=ids, named=list(named), process=process).rowcount
-            sent = self._execute(_SEND_AGAIN, ids=choice.of_relay(yes=True).ids).rowcount
-            if sent:
-                self._execute(_SEEN_BY_RELAY)
-            # crash point: requested, not committed -> nothing has happened
-        return asked, sent
-
-    def release(self, process: str) -> int:
-        """Withdraw the requests reserved for a process that it has not served; return how many."""
-        with database_errors():
-            return self._execute(_RELEASE, process=process).rowcount
 
     def discard(self, parked_by: str, stream: str, ids: Sequence[int]) -> list[ActionOutcome]:
         """Discard letters of one stream, in order of version, as long as that leaves no hole.
@@ -151,7 +98,7 @@ class LetterActions:
             results = [outcome.result for outcome in done]
             self._execute(_DISCARD, ids=[outcome.letter for outcome in done], results=results)
             if parked_by == RELAY:
-                self._execute(_SEEN_BY_RELAY)
+                self._restart_relay()
             if checkpoint is not None:
                 self._unpark(place, checkpoint)
             # crash point: discarded, not committed -> nothing has happened
@@ -172,10 +119,9 @@ class LetterActions:
                     raise DeadLetterError(
                         f"the event of dead letter {letter} was sent meanwhile: redrive or discard it"
                     )
-                self._execute(_SEND_AGAIN, ids=[letter])
-                self._execute(_SEEN_BY_RELAY)
+                self._send_again([letter])
             else:
-                self._execute(_ASK, ids=[letter], named=[], process=None)
+                self._request([letter])
             # crash point: edited, not committed -> nothing has happened
 
     def _skip(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[ActionOutcome]]:
@@ -198,16 +144,13 @@ class LetterActions:
 
     def _unpark(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
         """Unpark the stream where no letter is left; else request a retry by its projector."""
-        left = self._execute(_ASK_FOR_REST, **place).fetchone() is not None
+        left = self._request_rest(**place)
         _, name, generation = place["parked_by"].split(":")
         moved = msgspec.structs.replace(checkpoint, parked=left)
         Inbox(self._name, name).move(self._connection, int(generation), moved)
 
     def _lock(self, ids: Sequence[int]) -> list[LockedLetter]:
         return [LockedLetter(*row) for row in self._execute(_LOCK, ids=ids)]
-
-    def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
-        return self._connection.execute(statement.format(s=self._schema).encode(), {"actor": self._actor, **params})
 
 
 def removed(letters: Iterable[LockedLetter], result: str) -> list[ActionOutcome]:

@@ -28,7 +28,7 @@ from eventkit.storage.events.event_store import (
     encryption_of,
     write_entries,
 )
-from eventkit.storage.events.inline import InlineContext, Inlined
+from eventkit.storage.events.inline_append import InlineContext, Inlined
 from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
 from eventkit.storage.events.read import NO_END, End, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory

@@ -35,7 +35,7 @@ from eventkit.storage.events.causation import (
 )
 from eventkit.storage.events.decision import Decision, Found, Item, QueryItem, items_of, query_steps
 from eventkit.storage.events.entries import Entries, guarding, stream_of
-from eventkit.storage.events.inline import InlineAppends, InlineProjections
+from eventkit.storage.events.inline_append import InlineAppends, InlineProjections
 from eventkit.storage.events.read import (
     Chosen,
     End,

@@ -15,7 +15,7 @@ import pytest
 
 from eventkit.errors import DeadLetterError
 from eventkit.projection.retry_policy import Backoff
-from eventkit.storage.dead_letters import actions
+from eventkit.storage.dead_letters import redrive
 from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
@@ -313,7 +313,7 @@ def _child(url: str, point: str) -> None:
             desk.discard()
         elif point == "edited_not_committed":
             first = desk.list.list(LetterFilter(cause="failed"))[0]
-            desk.act._execute = _dying(desk.act._execute, actions._ASK)  # type: ignore[method-assign]
+            desk.act._execute = _dying(desk.act._execute, redrive._REQUEST)  # type: ignore[method-assign]
             desk.act.edit(first.id, first.parked_by, first.stream, "{}")
 
 

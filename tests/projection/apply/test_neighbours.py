@@ -11,7 +11,7 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.bisect import EventIsolation
+from eventkit.projection.apply.event_isolation import EventIsolation
 from eventkit.projection.apply.parking import StreamParking
 from eventkit.projection.failure import set_aside
 from eventkit.projection.failure.breaker import Breakers

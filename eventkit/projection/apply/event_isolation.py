@@ -1,4 +1,4 @@
-"""Finds the failing event of a batch, first among streams (`isolation`), then within its stream, and parks it.
+"""Finds the failing event of a batch, first among streams (`batch_isolation`), then within its stream, and parks it.
 
 An event that fails alone is set aside and retried by its handler's policy (`Retry`), then parked with its stream.
 Errors of another transaction or of the server park nothing.
@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeVar
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
 from eventkit.observability import metrics
 from eventkit.projection.apply.applier import BatchApplier
+from eventkit.projection.apply.batch_isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.duplicates import Doubt, Kind
-from eventkit.projection.apply.isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.lanes import Lanes
 from eventkit.projection.apply.letter import Why
 from eventkit.projection.apply.parking import PAGE, RepairAttempt, StreamParking

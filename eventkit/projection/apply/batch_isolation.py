@@ -1,8 +1,8 @@
 """Isolates failing streams of a batch: a part that fails is split in halves until one stream fails alone.
 
 There are no savepoints: one for each stream trebles the cost of a batch, while failures are rare. A failed transaction
-is rolled back whole. A stream that fails alone goes to `bisect`. Streams are set aside (`SetAside`) while other
-transactions lock them, or while a service that their handler calls is away.
+is rolled back whole. A stream that fails alone goes to `event_isolation`. Streams are set aside (`SetAside`) while
+other transactions lock them, or while a service that their handler calls is away.
 """
 
 import logging
