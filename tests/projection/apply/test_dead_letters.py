@@ -306,7 +306,7 @@ def _child(url: str, point: str) -> None:
             with projector(url, mended) as running:
                 running.redrive_requested()
         elif point == "asked_not_committed":
-            desk.act._execute = _dying(desk.act._execute, actions._SEND_AGAIN)  # type: ignore[method-assign]
+            desk.act._execute = _dying(desk.act._execute, redrive._SEND_AGAIN)  # type: ignore[method-assign]
             desk.redrive()
         elif point == "discarded_not_committed":
             _die_after(patch, LetterActions, "_unpark")
