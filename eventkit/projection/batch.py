@@ -76,25 +76,14 @@ class Run(msgspec.Struct, gc=False):
     stream: str
     arrivals: list[Arrival]
     whole: bool = True
-    ids: bytes = b""  # 16 bytes for each event, set by `span`
+    ids: bytes = b""  # 16 bytes for each event, set by `spans`
 
     def span(self) -> Span:
-        """Return the versions, last id and digest of a whole run, for its checkpoint.
+        """Return the versions, last id and digest of a whole run, for its checkpoint."""
+        return spans([self])[0]
 
-        Ids in another place or form than eventkit's take three times as long.
-        """
-        first, last = self.arrivals[0].version, self.arrivals[-1].version
-        try:
-            headers = [arrival.message.headers[1] for arrival in self.arrivals]
-            self.ids = _bytes_of([text for name, text in headers if name == "ce_id"])
-            halves = unpack(f">{2 * len(headers)}Q", self.ids)
-        except (TypeError, ValueError, IndexError, struct_error):
-            return self._slow_span()
-        weights = range(2 * first + 1, 2 * last + 2, 2)
-        digest = (sum(map(mul, halves[::2], weights)) << _HALF) + sum(map(mul, halves[1::2], weights))
-        return Span(self.stream, first, last, self.ids[-_UUID_BYTES:].hex(), digest % PRIME)
-
-    def _slow_span(self) -> Span:
+    def slow_span(self) -> Span:
+        """Return the span of a run whose ids may have another place or form than eventkit's."""
         self.ids = b"".join(arrival.uuid.bytes for arrival in self.arrivals)
         last = self.arrivals[-1]
         return Span(self.stream, self.arrivals[0].version, last.version, last.uuid.hex, digest_of(self.arrivals))
@@ -113,6 +102,25 @@ class Run(msgspec.Struct, gc=False):
         if place >= len(self.arrivals):
             return True  # all events are below it
         return place >= 0 and self.arrivals[place].uuid == event_id
+
+
+def spans(runs: Sequence[Run]) -> list[Span]:
+    """Return the span of each run, and set the runs' ids; all ids are parsed at once, three times as fast."""
+    try:
+        headers = [arrival.message.headers[1] for run in runs for arrival in run.arrivals]
+        ids = _bytes_of([text for name, text in headers if name == "ce_id"])
+        halves = unpack(f">{2 * len(headers)}Q", ids)
+    except (TypeError, ValueError, IndexError, struct_error):
+        return [runs[0].slow_span()] if len(runs) == 1 else [run.span() for run in runs]
+    found, start, high, low = [], 0, halves[::2], halves[1::2]
+    for run in runs:
+        first, last, end = run.arrivals[0].version, run.arrivals[-1].version, start + len(run.arrivals)
+        weights = range(2 * first + 1, 2 * last + 2, 2)
+        digest = (sum(map(mul, high[start:end], weights)) << _HALF) + sum(map(mul, low[start:end], weights))
+        run.ids = ids[_UUID_BYTES * start : _UUID_BYTES * end]
+        found.append(Span(run.stream, first, last, run.ids[-_UUID_BYTES:].hex(), digest % PRIME))
+        start = end
+    return found
 
 
 class Batch(msgspec.Struct):

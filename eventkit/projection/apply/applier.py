@@ -27,7 +27,7 @@ from eventkit.observability.metrics import APPLIED_AFTER
 from eventkit.observability.sampling import observe_ages
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
-from eventkit.projection.batch import Arrival, Run
+from eventkit.projection.batch import Arrival, Run, spans
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import Projection, group_of
 from eventkit.projection.dispatch import Step
@@ -168,7 +168,7 @@ class BatchApplier:
             if around_locks:
                 connection.execute(SHORT_WAIT)
                 locked = self.checkpoints.locked(connection, live.generation, [run.stream for run in runs])
-            free = [run.span() for run in runs if run.stream not in locked]
+            free = spans([run for run in runs if run.stream not in locked])
             advanced = self.checkpoints.advance(connection, live.generation, free) if free else set()
             self.fold([arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
             stopped = [run for run in runs if run.stream not in advanced]

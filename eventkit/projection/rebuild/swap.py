@@ -19,7 +19,7 @@ from psycopg.errors import DependentObjectsStillExist, LockNotAvailable, QueryCa
 
 from eventkit.errors import RebuildRefused
 from eventkit.projection.apply import waiting
-from eventkit.projection.batch import Run
+from eventkit.projection.batch import Run, spans
 from eventkit.projection.counters import Counters
 from eventkit.projection.failure import ErrorClass, classify_error, database_error, describe, translated
 from eventkit.projection.rebuild.from_store import chunks
@@ -166,7 +166,7 @@ class Swap:
         lagging = self._without_lost([row for row in lagging if applier.projection.reads(row[0])])
         behind = chunks((StreamLag(*row[:3], parked=False) for row in lagging if not row[3]), most=self._options.most)
         for runs in (part for chunk in behind for part in self._read(chunk)):
-            advanced = applier.checkpoints.advance(connection, new.generation, [run.span() for run in runs])
+            advanced = applier.checkpoints.advance(connection, new.generation, spans(runs))
             if len(advanced) < len(runs):
                 raise RebuildRefused(f"the rebuild of {applier.projection.name!r} is written by another process")
             applier.fold([arrival for run in runs for arrival in run.arrivals], done)

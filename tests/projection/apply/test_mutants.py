@@ -8,7 +8,7 @@ import pytest
 
 from eventkit.projection.apply import parking
 from eventkit.projection.apply.applier import BatchApplier, Stopped
-from eventkit.projection.batch import Run
+from eventkit.projection.batch import Run, spans
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import row_sql
 from eventkit.projection.define.rows import RowTable
@@ -43,7 +43,7 @@ def rows_before_checkpoint(patch: Patch) -> None:
             live = self.fence(connection)
             found = connection.execute("select customer, orders, amount from totals").fetchall()
             early = {row[0]: row for row in found}
-            advanced = self.checkpoints.advance(connection, live.generation, [run.span() for run in runs])
+            advanced = self.checkpoints.advance(connection, live.generation, spans(runs))
             with pytest.MonkeyPatch.context() as inner:
                 inner.setattr(RowTable, "load", lambda table, *_: _Rows(table, early))
                 self.fold([a for run in runs if run.stream in advanced for a in run.arrivals], Counters())
