@@ -149,6 +149,8 @@ def _child(url: str, point: str) -> None:
     async def ordered(connection: AsyncConnection, event: Ordered, envelope: Envelope[Ordered]) -> None:
         del event
         await connection.execute(NOTE, {"s": str(envelope.stream), "v": envelope.version})
+        if envelope.stream.key != "0" and point == "within a handler":
+            await others.wait()  # for ever, so that no lane commits
         if envelope.stream.key == "0" and point != "acknowledging":
             await _until(others, url, point)
             _die()
