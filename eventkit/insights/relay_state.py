@@ -9,7 +9,7 @@ from eventkit.insights.reader import InsightReader, Row
 _LEASE = re.compile(r"relay (\d+)/(\d+)")
 _OLDEST = 2_000  # unsent events that are looked at for the oldest one that no dead letter holds back
 
-_LEASES = """select name, owner, epoch, taken_at, expires_at, expires_at > clock_timestamp()
+_LEASES = """select name, owner, epoch, taken_at, nullif(expires_at, '-infinity'), expires_at > clock_timestamp()
   from {s}.leases where name like 'relay %' order by name"""
 _PARTS = "select coalesce((select relay_parts from {s}.installation), 1)"
 _UNSENT = "select from {s}.outbox"

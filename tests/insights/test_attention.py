@@ -37,14 +37,11 @@ insert into eventkit.events (id, source, stream, version, type, schema_version, 
   values (gen_random_uuid(), 'shop', 'order-9', 1, 'Placed', 1, '{}', '{}', now() - interval '10 min');
 """
 APPLIED = "insert into eventkit.checkpoints (generation, stream, version) values ({}, 'order-9', 1);"
-UNSENT = (
-    LATE
-    + (APPLIED.format(1) + APPLIED.format(2))
-    + """
+OUTBOX = """
 insert into eventkit.outbox (position, topic, shard, bytes)
   select max(position), 'shop.order', 0, 9 from eventkit.events;
 """
-)
+UNSENT = LATE + APPLIED.format(1) + APPLIED.format(2) + OUTBOX
 LETTER = """
 insert into eventkit.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
   select '{by}', stream, version, position, id, type, '{cause}', 'Boom at shop.py, line 7', 1
@@ -85,7 +82,14 @@ CASES = {
     "a part that no relay ever led": Case(
         "delete from eventkit.leases where name = 'relay 1/2'", "part_without_relay", "part 1 of 2"
     ),
+    "a part whose lease is only created": Case(
+        "update eventkit.leases set epoch = 0, owner = '', taken_at = null, expires_at = '-infinity'"
+        " where name = 'relay 1/2'",
+        "part_without_relay",
+        "part 1 of 2",
+    ),
     "an old outbox": Case(UNSENT, "outbox_old", "10 minutes"),
+    "events that are unsent, and so not applied": Case(LATE + OUTBOX, "outbox_old", "10 minutes"),
     "a held topic": Case(
         UNSENT + "insert into eventkit.held_topics (topic, reason) values ('shop.order', 'it does not exist')",
         "topic_held",

@@ -13,6 +13,7 @@ FAR_BEHIND = 300.0  # seconds of age at which a projection that works is reporte
 SLOW = 900.0  # seconds until it has caught up that are worth a person's time
 LONG_WAIT = 60.0  # seconds that a handler may wait for a service that it calls
 LONG_RETRY = 900.0  # seconds that single streams may be retried
+_CLOSE = 1.0  # seconds between two events that count as recorded together
 START_TIMEOUT = 60.0  # seconds in which the process of a rebuild shows itself
 
 
@@ -35,10 +36,18 @@ def _trouble(seen: Observations, each: ProjectionInsight) -> Iterator[Attention]
         yield _needs_rebuild(each)
     elif each.waits:
         yield _waits(each)
+    elif _is_unsent(seen, each):
+        return
     elif late > BEHIND and not each.rate:
-        yield _stands(seen, each)
+        yield _stands(each)
     elif late > FAR_BEHIND and (each.seconds_to_catch_up is None or each.seconds_to_catch_up > SLOW):
         yield _behind(each)
+
+
+def _is_unsent(seen: Observations, each: ProjectionInsight) -> bool:
+    """Return whether the oldest event that a projection lacks was not sent to it: the relay is reported instead."""
+    reads_store = each.position is not None
+    return not reads_store and seen.seconds(seen.relay.oldest_unsent_at) + _CLOSE >= (each.lag_seconds or 0.0)
 
 
 def _gone(processes: Sequence[ProcessInsight], name: str) -> ProcessInsight | None:
@@ -83,12 +92,11 @@ def _waits(each: ProjectionInsight) -> Attention:
     )
 
 
-def _stands(seen: Observations, each: ProjectionInsight) -> Attention:
-    relay = "" if not seen.relay.unsent.value else " Events still wait in the outbox: look at the relay first."
+def _stands(each: ProjectionInsight) -> Attention:
     return critical(
         "projection_stands",
         f"Projection {each.name} does not move",
-        f"A process runs it and applies nothing. It is {_lag(each)}.{relay}",
+        f"A process runs it and applies nothing. It is {_lag(each)}.",
         subject=each.name,
         action=f"eventkit projection status {each.name}",
         since=None,
