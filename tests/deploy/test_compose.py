@@ -13,7 +13,7 @@ from tests.deploy.command_lines import parse
 from tests.servers.jars import ACTIVEMQ_VERSION, KAFKA_VERSION
 
 FILE = DEPLOY / "compose.yaml"
-WANTED = {"service", "relay", "timers", "postgres", "kafka", "prometheus", "grafana"}
+WANTED = {"service", "relay", "timers", "page", "postgres", "kafka", "prometheus", "grafana"}
 
 
 def services() -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_the_command_line_takes_each_command() -> None:
         "eventkit relay run",
         "eventkit timers run",
         "eventkit topics create",
+        "eventkit web",
     }
 
 
@@ -99,14 +100,14 @@ def test_each_process_has_the_login_of_its_role() -> None:
 
     assert logins == {
         "migrate": ["shop-owner"],
+        "page": ["shop-reader"],
         "projector-payments": ["shop-projector"],
         "projector-totals": ["shop-projector"],
         "relay": ["shop-relay"],
         "service": ["shop-writer"],
         "timers": ["shop-projector"],
     }
-    used = {login for each in logins.values() for login in each}
-    assert {*of_kind("Secret")} == used | {"shop-broker", "shop-reader"}
+    assert {*of_kind("Secret")} == {login for each in logins.values() for login in each} | {"shop-broker"}
 
 
 def test_no_container_is_root_or_writes_its_root_filesystem() -> None:

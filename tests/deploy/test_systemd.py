@@ -12,7 +12,7 @@ import pytest
 from tests.deploy import DEPLOY
 from tests.deploy.command_lines import parse
 
-UNITS = ("shop-projector@totals.service", "shop-relay.service", "shop-timers.service")
+UNITS = ("shop-projector@totals.service", "shop-relay.service", "shop-timers.service", "shop-web.service")
 MOST_EXPOSED = 15  # tenths, by `systemd-analyze security`: 0 is best, 100 worst
 SETTINGS = {"SERVE": "127.0.0.1:9464"}  # of the EnvironmentFile
 
