@@ -75,7 +75,9 @@ class PrometheusSink(KeptValues):
 
     def collect(self) -> Iterator["Metric"]:
         """Yield the metrics that have a value."""
-        numbers = self.numbers() | {(each, labels): value for each, value, labels in self._more()}
+        numbers = self.numbers()
+        for each, value, labels in self._more():  # the lag is also known to the process: the higher value is right
+            numbers[each, labels] = max(value, numbers.get((each, labels), value))
         with self._lock:
             found = {key: (each.buckets(), each.sum) for key, each in self._distributions.items()}
         for instrument in INSTRUMENTS:

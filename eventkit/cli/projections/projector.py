@@ -103,7 +103,7 @@ def run(  # noqa: PLR0913 one parameter an option
     beating = heartbeat(settings, lambda: _state(runnings), role="projector", name=" ".join(runnings))
     with (
         beating,
-        reading_from(lambda: chain.from_iterable(each.counters.readings(name) for name, each in runnings.items())),
+        reading_from(lambda: chain.from_iterable(each.readings() for each in runnings.values())),
     ):
         together([each.work for each in supervised], stop)
     for error in (each.error for each in supervised if each.error is not None):

@@ -19,7 +19,9 @@ from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable, ProjectionPaused
 from eventkit.event_loop import CallInterrupted
 from eventkit.heartbeat import Pace
+from eventkit.observability.instruments import Reading
 from eventkit.observability.liveness import waiting_for
+from eventkit.observability.metrics import LAG_SECONDS
 from eventkit.projection.apply import BatchApplier, Recent
 from eventkit.projection.batch import Source
 from eventkit.projection.counters import Counters
@@ -87,6 +89,12 @@ class ProjectionRunner:
             "shards": self._shard_times.reported(),
             "waits": self.waits,
         }
+
+    def readings(self) -> list[Reading]:
+        """Return the counters and the lag of the projection in this process, as metrics; called by another thread."""
+        name, lag = self._projection.name, self._shard_times.lag_seconds()
+        found = self.counters.readings(name)
+        return found if lag is None else [*found, (LAG_SECONDS, lag, (name,))]
 
     def preflight(self) -> None:
         """Connect to everything once; raise the error of the first part that is wrong or missing.

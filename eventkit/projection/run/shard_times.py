@@ -6,6 +6,7 @@ it for the heartbeat.
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from eventkit.domain.header_values import time_of
 from eventkit.domain.message import Message
@@ -45,6 +46,15 @@ class ShardTimes:
             return shards
         behind_first = sorted(shards.items(), key=lambda item: (item[1][1], item[1][0]))
         return dict(behind_first[:_MOST])
+
+    def lag_seconds(self) -> float | None:
+        """Return the age of the oldest last event of a shard that is behind; 0 if none is, None before any event."""
+        times = [
+            datetime.fromisoformat(at).timestamp() for at, is_caught_up in self._shards.values() if not is_caught_up
+        ]
+        if not self._shards:
+            return None
+        return max(0.0, time.time() - min(times)) if times else 0.0
 
     def _note(self, *, from_store: bool) -> None:
         last = {"store" if from_store else f"{each.topic}/{shard_of(each)}": each for each in self._unnoted}
