@@ -1,6 +1,8 @@
 """The endpoint of a worker, put together: its paths, its metrics of the database, and what is left out."""
 
 import json
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -146,6 +148,19 @@ def test_eventkit_health_ends_with_one_while_the_worker_starts(database_url: str
         serving.close()
 
     assert codes == {"live": 0, "ready": 1, "startup": 1}
+
+
+def test_a_taken_port_ends_a_worker_at_once() -> None:
+    """The message names option, address and cure; the exit code is that of a wrong setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "eventkit.cli", "--database-url", "postgresql://nobody@127.0.0.1:1/x"]
+        ran = subprocess.run(
+            [*command, "relay", "run", "--serve", address], check=False, capture_output=True, text=True, timeout=60
+        )
+
+    assert ran.returncode == 2
+    assert f"--serve {address}: another process listens there already: choose another port" in ran.stderr
 
 
 def test_eventkit_health_of_nobody_is_an_error() -> None:

@@ -83,6 +83,16 @@ def test_readings_of_sources_are_shown() -> None:
     assert found["eventkit_outbox_unsent_events", ()] == 4
 
 
+def test_of_two_values_of_a_gauge_the_higher_one_is_shown() -> None:
+    """A projector knows its lag, and its database too; while one of them is wrong, it is too low."""
+    sink = PrometheusSink(lambda: [(metrics.LAG_SECONDS, 5.0, ("a",)), (metrics.LAG_SECONDS, 1.0, ("b",))])
+    with reading_from(lambda: [(metrics.LAG_SECONDS, 0.0, ("a",)), (metrics.LAG_SECONDS, 9.0, ("b",))]):
+        found = samples(sink)
+
+    name = "eventkit_projection_lag_seconds"
+    assert [found[name, (("projection", each),)] for each in ("a", "b")] == [5.0, 9.0]
+
+
 def test_labels_with_any_text_are_escaped() -> None:
     """A lease's name with quotes and line breaks forges no line."""
     sink = PrometheusSink()
