@@ -27,6 +27,7 @@ EventkitError
 │   ├── StreamClosed          an append to a stream that was archived
 │   ├── ArchiveError          streams that cannot be archived or restored
 │   ├── InstallationMoved     the tables are in another database than before: an operator has to adopt it
+│   ├── RelayRunning          the number of relay parts cannot change while a relay runs
 │   ├── StoreRestored         the store ends before a subscription's position: it was restored
 │   └── SchemaMismatch        migrations not run, or newer than this code, or the database differs
 ├── AggregateError            an aggregate that cannot be declared, loaded or saved
@@ -220,6 +221,10 @@ class ArchiveError(StorageError):
 
 class InstallationMoved(StorageError):
     """The tables are in another database than before: an operator has to run `eventkit db adopt` first."""
+
+
+class RelayRunning(StorageError):
+    """The number of relay parts cannot change while a relay runs."""
 
 
 class StoreRestored(StorageError):

@@ -3,6 +3,7 @@
 It needs a database and a broker, and none of the service's code.
 """
 
+import json
 import logging
 import os
 import socket
@@ -10,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.common.operator import acting_user
+from eventkit.cli.common.output import cell, say
 from eventkit.cli.common.pausing import pausing
 from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.config import Settings
-from eventkit.errors import ConfigurationError, TopicUnusable
+from eventkit.errors import TopicUnusable
 
 if TYPE_CHECKING:
     from eventkit.relay import Claims
 
 logger = logging.getLogger("eventkit.relay")
 
-_MAX_SHARES = 256  # the outbox has as many shards
 _ADVICE = "a relay process has nobody to send to: run eventkit.relay.Relay inside the service, or use kafka://host:9092"
 
 _EXAMPLES = """\b
@@ -29,9 +31,10 @@ Examples:
   eventkit --transport-url kafka://broker1:9092,broker2:9092 relay run
   eventkit relay pause shop.order --reason "the consumers are broken"
   eventkit relay resume shop.order
-  eventkit relay run --part 0/2 & eventkit relay run --part 1/2      two relays share the streams
+  eventkit relay run & eventkit relay run      the second stands by
+  eventkit relay parts 4                       now up to four relays share the streams
 
-A second relay of the same part stands by and takes over when the first dies.
+A relay that stands by takes over when another dies or hangs.
 The first SIGINT or SIGTERM finishes the batches in flight, the second ends at once.
 """
 
@@ -46,18 +49,15 @@ command.add_command(pausing("resume", "topic", _EXAMPLES))
 
 
 @command.command(epilog=_EXAMPLES, short_help="Publish events until asked to stop.")
-@click.option(
-    "--part", metavar="I/N", default="0/1", show_default=True, help="Take the I-th of N shares of the streams, from 0."
-)
 @click.option("--share-topic", is_flag=True, help="Also send to topics that another installation's relay sends to.")
 @SERVE
 @click.pass_obj
-def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) -> None:
+def run(settings: Settings, *, share_topic: bool, serve: str | None) -> None:
     """Publish events until asked to stop, in order per stream, each at least once."""
     from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, preflight_transport, topics_of
-    from eventkit.relay import Claims, Part, Relay
+    from eventkit.relay import Claims, Relay
     from eventkit.storage.db import connect
     from eventkit.storage.outbox import READING
     from eventkit.worker import Stop, collect_garbage_rarely, supervise
@@ -65,7 +65,6 @@ def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) 
     stop = Stop()
     stop.on_signals()
     health = HealthEndpoint(serve, settings, stop, role="relay")
-    number, of = _part(part)
     url = settings.require_database()
     transport = open_broker(settings, _ADVICE)
 
@@ -82,7 +81,6 @@ def run(settings: Settings, part: str, *, share_topic: bool, serve: str | None) 
         transport,
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
-        part=Part(number=number, of=of),
         claims=claims,
     )
     collect_garbage_rarely()
@@ -108,10 +106,37 @@ def _claim(settings: Settings, claims: "Claims") -> None:
         raise TopicUnusable(refused)
 
 
-def _part(text: str) -> tuple[int, int]:
-    number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and int(number) < int(of) <= _MAX_SHARES):
-        raise ConfigurationError(
-            f"--part {text} is no share: it looks like 0/2 and 1/2, with at most {_MAX_SHARES} shares"
-        )
-    return int(number), int(of)
+_PARTS_EXAMPLES = """\b
+Examples:
+  eventkit relay parts             the number of parts, and who holds each
+  eventkit relay parts 4           with all relays stopped: four relays can share the streams
+  eventkit relay parts --json
+
+Relays share the parts by themselves, so that each has about as many as the others. More relays than parts stand by.
+With two numbers of parts, relays would send events twice, so the number changes only while no relay runs.
+"""
+
+
+@command.command(epilog=_PARTS_EXAMPLES, short_help="Show the parts of the relay, or change their number.")
+@click.argument("number", type=int, required=False, metavar="[N]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
+@click.pass_obj
+def parts(settings: Settings, number: int | None, *, as_json: bool) -> None:
+    """Show into how many parts the streams are divided among relays, and who holds each; with N, change the number."""
+    from eventkit.storage.db import connect
+    from eventkit.storage.outbox import change_part_count, lease_name, lease_rows, read_part_count
+
+    with connect(settings.require_database(), name="parts", schema=settings.schema, autocommit=True) as session:
+        if number is not None:
+            change_part_count(session, settings.schema, number, actor=acting_user())
+        of = read_part_count(session, settings.schema)
+        held = {row.name: row for row in lease_rows(session, settings.schema) if row.is_held}
+    found = [held.get(lease_name(part, of)) for part in range(of)]
+    if as_json:
+        rows = [row and {"owner": row.owner, "epoch": row.epoch} for row in found]
+        say(json.dumps({"parts": of, "held": rows}))
+        return
+    say(f"{of} part{'' if of == 1 else 's'}")
+    if number is None:
+        for part, row in enumerate(found):
+            say(f"  {part}  {cell(row.owner) + f', epoch {row.epoch}' if row else 'no relay'}")

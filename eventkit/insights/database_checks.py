@@ -10,6 +10,7 @@ from itertools import chain
 
 from eventkit.projection.status import Statuses
 from eventkit.storage.events import held_topics, known_topics
+from eventkit.storage.outbox import lease_name
 from eventkit.storage.projections import ConsumerGroups, HandlerWaits
 from eventkit.storage.schema import SOME, Health, Slot, look, unknown_server
 from eventkit.transports.base import Finding
@@ -18,7 +19,7 @@ Check = Callable[[Health], Iterator[Finding]]
 
 LATE = 60.0  # seconds that an event may wait before it counts as a fault
 _MAX_RETAINED = 1 << 30  # bytes of write-ahead log that an inactive slot may retain
-_RELAY = re.compile(r"relay (\d+)/(\d+)")
+_MAX_NAMED = 8  # parts without a relay in a finding
 _OWN = re.compile(r"(index|column|trigger) (\S+) is not ours")
 _STORAGE = re.compile(r"storage of \S+ is '(.*)', must be '(.*)'")
 
@@ -63,17 +64,17 @@ def installation(health: Health) -> Iterator[Finding]:
 def outbox(health: Health) -> Iterator[Finding]:
     """Report unsent events, and parts of the shards that no relay holds."""
     waiting = health.waiting()
-    parts = {match.groups(): lease for lease in health.leases() if (match := _RELAY.fullmatch(lease.name))}
     late = (waiting.age or 0.0) > LATE
     found = f"{_count(waiting.events)} unsent" + (f", the oldest for {waiting.age:,.0f} s" if waiting.age else "")
     reason = "no relay sends them, or the broker refuses them: see the relay's log, and the findings below"
     yield _finding("outbox", found, f"sent within {LATE:.0f} s", safe=not late, reason=reason)
-    held = {part for part, lease in parts.items() if lease.is_held}
-    of = max((int(of) for _, of in held), default=1)
-    missing = [number for number in range(of) if (str(number), str(of)) not in held]
+    of = health.relay_parts()
+    held = {lease.name for lease in health.leases() if lease.is_held}
+    missing = [name for part in range(of) if (name := lease_name(part, of)) not in held]
     if missing and waiting.events:
-        names = ", ".join(f"{number}/{of}" for number in missing) if held else "none runs"
-        reason = "start `eventkit relay run` for each part of the shards"
+        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+        names = ", ".join(missing[:_MAX_NAMED]) + more if len(missing) < of else "none runs"
+        reason = "start `eventkit relay run`: relays share the parts by themselves"
         yield _finding("relay", names, f"a relay for each of {of} parts", safe=not late, reason=reason)
 
 

@@ -1,7 +1,8 @@
-"""The relay that holds the lease, in terms.
+"""The relay's work on the parts that it holds, in terms.
 
-A term begins with a new reader. It ends when the parked streams or the held topics change, or with a failure. A topic
-is held for a while after the broker has refused it, and as long as an operator has paused it.
+A term begins with a new reader, over all parts. It ends when the parts, the parked streams or the held topics change,
+or with a failure. A topic is held for a while after the broker has refused it, and as long as an operator has paused
+it.
 
 Only this module decides how a publisher's failure is handled. An *event* was refused: find it and park its stream. A
 *topic* is unusable: hold the topic for a while and park nothing. *Any other failure* is raised, and the relay starts
@@ -17,10 +18,11 @@ import psycopg
 from eventkit.errors import TransportUnavailable
 from eventkit.observability import metrics
 from eventkit.relay.bisect import send_by_halves
+from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
 from eventkit.storage.events import record_held
-from eventkit.storage.outbox import GapReader, Lease, Outbox, Scope, Settlement
+from eventkit.storage.outbox import GapReader, Outbox, Scope, Settlement
 from eventkit.transports import Reports
 from eventkit.worker import Stop
 
@@ -31,19 +33,26 @@ _SEARCH_PAGE = 1_000  # events that a search sends at once
 
 
 class Leader:
-    """The work of one epoch.
+    """The work on one set of parts.
 
-    `owed` holds positions that the broker has acknowledged and that are not settled yet; it outlives the epoch.
+    `owed` holds positions that the broker has acknowledged and that are not settled yet; it outlives the set.
     """
 
     def __init__(
-        self, publishers: PublisherLifecycle, settlement: Settlement, lease: Lease, *, owed: set[int], claim: Claim
+        self,
+        publishers: PublisherLifecycle,
+        settlement: Settlement,
+        keeper: PartKeeper,
+        *,
+        owed: set[int],
+        claim: Claim,
     ) -> None:
-        """Lead with these parts; `claim` claims topics and returns the refused ones with reasons."""
+        """Work on the parts of `settlement`; `claim` claims topics and returns the refused ones with reasons."""
         self._claim = claim
         self._publishers = publishers
         self._settlement = settlement
-        self._lease = lease
+        self._keeper = keeper
+        self._parts = settlement.parts
         self._owed = owed
         self._suspects_to = 0  # the highest position that the broker refused; the search ends there
         self._held_until: dict[str, float] = {}  # topic -> time on the monotonic clock
@@ -55,10 +64,10 @@ class Leader:
         self._settlement.settle(list(self._owed))
         self._owed.clear()
 
-    def work(self, reading: psycopg.Connection[Any], schema: str, part: tuple[int, int], stop: Stop) -> None:
-        """Work one term: until the parked streams or held topics change, the publisher fails, or `stop` is set."""
-        now = Outbox(reading, schema)
-        scope = Scope(part=part[0], of=part[1], held=self._held(now), parked=now.parked())
+    def work(self, reading: psycopg.Connection[Any], schema: str, stop: Stop) -> None:
+        """Work one term: until its scope changes, the publisher fails, or `stop` is set."""
+        now, parts = Outbox(reading, schema), self._parts
+        scope = Scope(parts=sorted(parts.epochs), of=parts.of, held=self._held(now), parked=now.parked())
         outbox = Outbox(reading, schema, scope=scope)
         failure = (
             self._search(outbox, dict(scope.parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)
@@ -75,8 +84,8 @@ class Leader:
         pipeline = Pipeline(reader, self._publishers.publisher, self._settlement, owed=self._owed, claim=self._claim)
 
         def keep_running() -> bool:
-            self._lease.check()
-            return not stop.is_set()
+            self._keeper.check()
+            return not stop.is_set() and not self._keeper.is_changed(self._parts)
 
         def changed() -> bool:
             return self._held(outbox) != list(scope.held) or outbox.parked() != scope.parked
@@ -89,10 +98,10 @@ class Leader:
         reader = GapReader(outbox, limit=_SEARCH_PAGE)
         reader.start_pending()
         while rows := reader.read():
-            failure = send_by_halves(rows, self._publishers, self._settlement, parked=parked, check=self._lease.check)
+            failure = send_by_halves(rows, self._publishers, self._settlement, parked=parked, check=self._keeper.check)
             if failure is not None:
                 return failure
-            if rows[-1][0] >= self._suspects_to:
+            if rows[-1][0] >= self._suspects_to or self._keeper.is_changed(self._parts):
                 break
         self._suspects_to = 0
         return None

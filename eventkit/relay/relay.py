@@ -1,42 +1,37 @@
-"""The relay: one leader per part of the shards reads the outbox, publishes, and settles acknowledged events.
+"""The relay reads the outbox, publishes, and settles acknowledged events.
 
-    lease -> reader -> publisher -> settlement
+    leases of parts -> reader -> publisher -> settlement
+
+The shards of the outbox are divided into parts, one unless an operator says otherwise. Relay processes share the parts
+among themselves; a part is worked on by the holder of its lease alone. A process without parts stands by.
 
 It needs a database and a transport, and none of the service's code. After any failure it starts again with the first
 unsettled event. An event may be sent twice. It is never skipped, and never sent before an earlier event of its stream.
 """
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import psycopg
 
+from eventkit.errors import ConfigurationError, DatabaseUnavailable, TransportError, TransportUnavailable
 from eventkit.heartbeat import Pace
+from eventkit.observability.liveness import waiting_for
 from eventkit.relay.claims import Claims
 from eventkit.relay.leader import Leader
+from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.outbox import Lease, Outbox, Settlement
+from eventkit.storage.outbox import Outbox, PartLeases, Settlement
 from eventkit.storage.schema import refuse_moved
 from eventkit.transports import Transport
 from eventkit.worker import Stop
 
+logger = logging.getLogger("eventkit.relay")
+
 Connect = Callable[[str], psycopg.Connection[Any]]
 """Opens a new autocommit connection for the named purpose."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The number of this relay among `of` relays, from 0; each takes the streams of its share of the shards."""
-
-    number: int = 0
-    of: int = 1
-
-    @property
-    def lease(self) -> str:
-        """The name of its lease."""
-        return f"relay {self.number}/{self.of}"
 
 
 class Relay:
@@ -49,23 +44,23 @@ class Relay:
         *,
         schema: str,
         owner: str,
-        part: Part | None = None,
         claims: Claims | None = None,
     ) -> None:
-        """Relay over `transport`; `connect` opens its connections, `owner` names it in the lease.
+        """Relay over `transport`; `connect` opens its connections, `owner` names it in its leases.
 
-        `part` is the whole unless given; `claims` may share topics with other installations.
+        `claims` may share topics with other installations.
         """
         self._connect = connect
         self._transport = transport
         self._schema = schema
         self._owner = owner
-        self._part = part or Part()
         self._claims = claims or Claims(transport)
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
         self._server = ""
-        self._settled = 0  # events settled in earlier epochs of this process
-        self._settlement: Settlement | None = None  # of the current epoch
+        self._has_failed = False
+        self._of = 1  # the number of parts, as it was read last
+        self._settled = 0  # events settled with earlier sets of parts
+        self._settlement: Settlement | None = None  # of the parts that are worked on
         self._pace = Pace()
 
     @property
@@ -76,46 +71,68 @@ class Relay:
 
     def state(self) -> dict[str, Any]:
         """Return the state for the process's heartbeat; called by another thread."""
-        role = "standby" if self._settlement is None else "leader"
-        settled = self.settled
+        now, settled = self._settlement, self.settled
+        held = {} if now is None else now.parts.epochs
         return {
-            "parts": {str(self._part.number): role},
-            "of": self._part.of,
+            "parts": {str(part): "leader" if part in held else "standby" for part in range(self._of)},
+            "of": self._of,
             "settled": settled,
             "rate": self._pace.of(settled),
         }
 
     def run(self, stop: Stop) -> None:
-        """Wait for the lease, then lead, until `stop` is set.
+        """Join the relay processes, and work on the parts that fall to this one, until `stop` is set.
 
-        Raise when the database, the broker or the lease is lost: call it again.
+        Raise when the database, the broker or a lease is lost: call it again.
         """
+        if self._has_failed and self._of > 1:
+            self._check_surroundings()
         publishers = PublisherLifecycle(self._transport)
         try:
-            lease_connection = self._connect("relay lease")
-            lease = Lease(lease_connection, self._schema, name=self._part.lease, owner=self._owner)
+            connection = self._connect("relay lease")
+            keeper = PartKeeper(PartLeases(connection, self._schema, owner=self._owner), stop)
             try:
-                installation = refuse_moved(lease_connection, self._schema)
-                if lease.acquire(stop.is_set):
-                    self._lead(lease, publishers, str(installation.id), stop)
+                installation = refuse_moved(connection, self._schema)
+                keeper.start()
+                self._of = keeper.of
+                self._lead(keeper, publishers, str(installation.id), stop)
             finally:
-                lease.release()
+                keeper.close()
+        except (TransportUnavailable, DatabaseUnavailable):
+            self._has_failed = True
+            raise
         finally:
             self._owed.update(publishers.close())
 
-    def _lead(self, lease: Lease, publishers: PublisherLifecycle, installation: str, stop: Stop) -> None:
+    def _check_surroundings(self) -> None:
+        """Raise while this process reaches no broker or no database: it would take parts from others that do."""
+        with waiting_for("the broker"):
+            try:
+                self._transport.check()
+            except TransportUnavailable:
+                raise
+            except (TransportError, ConfigurationError) as error:
+                logger.debug("the broker answers: %s", error)
+        with self._connect("relay reader"), self._connect("relay settlement"):
+            self._has_failed = False
+
+    def _lead(self, keeper: PartKeeper, publishers: PublisherLifecycle, installation: str, stop: Stop) -> None:
+        parts = keeper.next_parts()
+        if parts is None:
+            return
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
-            settlement = Settlement(writing, self._schema, lease=lease.name, epoch=lease.epoch)
             self._clear_owed_of_another(Outbox(reading, self._schema).horizon().server)
             claim = partial(self._claims.refused, reading, self._schema, owner=installation)
-            leader = Leader(publishers, settlement, lease, owed=self._owed, claim=claim)
-            self._settlement = settlement
-            try:
-                leader.settle_owed()
-                while not stop.is_set():
-                    leader.work(reading, self._schema, (self._part.number, self._part.of), stop)
-            finally:
-                self._settled, self._settlement = self.settled, None
+            while parts is not None:
+                self._settlement = settlement = Settlement(writing, self._schema, parts=parts)
+                leader = Leader(publishers, settlement, keeper, owed=self._owed, claim=claim)
+                try:
+                    leader.settle_owed()
+                    while not stop.is_set() and not keeper.is_changed(parts):
+                        leader.work(reading, self._schema, stop)
+                finally:
+                    self._settled, self._settlement = self.settled, None
+                parts = keeper.next_parts()
 
     def _clear_owed_of_another(self, server: str) -> None:
         """Settle nothing acknowledged before a failover: the position may belong to another event now."""

@@ -295,10 +295,10 @@ def test_an_outage_of_the_store_is_only_logged(url: str, broker: str) -> None:
     assert "projector totals cannot repair gaps until the store is there" in result.stderr
 
 
-@pytest.mark.parametrize("part", ["2/2", "x", "1", "-1/2", "0/0", "0/257", "1/2/3", ""])
-def test_a_share_that_is_none(part: str) -> None:
-    """The sentence shows how one looks."""
-    assert "it looks like 0/2 and 1/2" in refused("relay", "run", "--part", part, code=2)
+@pytest.mark.parametrize("number", ["0", "257", "32768"])
+def test_a_number_of_relay_parts_that_is_out_of_range(url: str, number: str) -> None:
+    """The sentence has the bounds; nothing is changed."""
+    assert "a number from 1 to 256" in refused("relay", "parts", number, code=2, url=url)
 
 
 @pytest.mark.parametrize("name", ["database", "transport"])

@@ -70,7 +70,7 @@ def test_debug_shows_the_stack_and_no_forged_line(form: str) -> None:
         (["--bogus"], 2),
         (["bogus"], 2),
         (["db", "bogus"], 2),
-        (["relay", "run", "--part", "x"], 2),
+        (["relay", "parts", "x"], 2),
         (["relay", "run", "extra"], 2),
         (["topics", "create"], 2),
         (["--log-level", "loud", "db", "current"], 2),

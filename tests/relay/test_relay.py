@@ -161,24 +161,6 @@ def test_a_standby_takes_over_when_the_leader_is_killed(
         standby.says("holding relay 0/1, epoch 2")
 
 
-def test_relays_of_parts_share_the_streams(
-    writer: Writer, database_url: str, kafka: KafkaServer, topic: Topic, tmp_path: Path
-) -> None:
-    """Two active relays, each with its half of the shards, send everything once, in order per stream."""
-    with (
-        RelayProcess(database_url, kafka.url, tmp_path / "0.log", "--part", "0/2"),
-        RelayProcess(database_url, kafka.url, tmp_path / "1.log", "--part", "1/2"),
-    ):
-        for number in range(200):
-            append(writer, f"order-{number % 8}", topic=topic.name, shard=number % 8)
-            writer.commit()
-
-        arrived = topic.has(200)
-
-    for stream in {stream for stream, _ in arrived}:
-        assert [version for name, version in arrived if name == stream] == list(range(1, 26))
-
-
 def _parked(writer: Writer) -> tuple[Any, ...] | None:
     row = writer.execute("select stream, version, cause, error from eventkit.dead_letters").fetchone()
     writer.rollback()

@@ -18,6 +18,7 @@ from eventkit.storage.db.connection import connect
 from eventkit.storage.db.session_settings import SETTINGS
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import Settlement
+from eventkit.storage.outbox.part_leases import Parts
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop
@@ -168,7 +169,7 @@ def test_no_term_is_lost_by_the_role_s_isolation(database_url: str, isolation: s
     ):
         lease = Lease(mine, "eventkit", name="relay 0/1", owner="test")
         assert lease.acquire(lambda: False)
-        settlement = Settlement(settling, "eventkit", lease=lease.name, epoch=lease.epoch)
+        settlement = Settlement(settling, "eventkit", parts=Parts({0: lease.epoch}))
         ended = threading.Event()
         failures: list[BaseException] = []
 

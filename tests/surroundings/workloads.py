@@ -43,6 +43,7 @@ from eventkit.storage.events.categories import record_held
 from eventkit.storage.outbox.gap_reader import GapReader, Row
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import READING, Outbox, Scope, Settlement
+from eventkit.storage.outbox.part_leases import Parts
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.schema.grants import name_of
 from eventkit.storage.schema.installation import refuse_moved
@@ -156,7 +157,7 @@ def relay(world: World) -> None:
         lease = Lease(holding, "eventkit", name="relay 0/1", owner="test")
         assert lease.acquire(lambda: False)
         ((position, *_),) = _unsent(reading)
-        Settlement(writing, "eventkit", lease=lease.name, epoch=lease.epoch).park(position, "too large")
+        Settlement(writing, "eventkit", parts=Parts({0: lease.epoch})).park(position, "too large")
         assert _unsent(reading) == []
         lease.release()
 

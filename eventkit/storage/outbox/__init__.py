@@ -3,7 +3,9 @@
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader, Horizon, Row
 from eventkit.storage.outbox.gaps import Holders, missing
-from eventkit.storage.outbox.leases import Lease, LeaseState, lease_states
+from eventkit.storage.outbox.leases import RENEWAL as LEASE_RENEWAL
+from eventkit.storage.outbox.leases import SECONDS as LEASE_SECONDS
+from eventkit.storage.outbox.leases import Lease, LeaseState, awaited_leases, lease_states
 from eventkit.storage.outbox.outbox import (
     AMENDED,
     AS_TEXT,
@@ -18,10 +20,14 @@ from eventkit.storage.outbox.outbox import (
     read_horizon,
     split_holders,
 )
+from eventkit.storage.outbox.part_count import change_part_count, read_part_count
+from eventkit.storage.outbox.part_leases import LeaseRow, PartLeases, Parts, Standing, lease_name, lease_rows
 
 __all__ = [
     "AMENDED",
     "AS_TEXT",
+    "LEASE_RENEWAL",
+    "LEASE_SECONDS",
     "NEARLY_BYTES",
     "OTHERS",
     "READING",
@@ -30,15 +36,24 @@ __all__ = [
     "Holders",
     "Horizon",
     "Lease",
+    "LeaseRow",
     "LeaseState",
     "Outbox",
+    "PartLeases",
+    "Parts",
     "Row",
     "Scope",
     "Settlement",
+    "Standing",
+    "awaited_leases",
+    "change_part_count",
     "encoded",
+    "lease_name",
+    "lease_rows",
     "lease_states",
     "message",
     "missing",
     "read_horizon",
+    "read_part_count",
     "split_holders",
 ]

@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 import psycopg
@@ -51,6 +51,27 @@ class LeaseState(NamedTuple):
     is_held: bool
 
 
+class LeaseHolder(Protocol):
+    """Holds leases of this process, or waits for them."""
+
+    def states(self) -> list[LeaseState]:
+        """Return the leases; called by any thread."""
+
+
+awaited_leases: WeakSet[LeaseHolder] = WeakSet()
+"""All that hold or wait for leases in this process."""
+
+
+def lease_states() -> list[LeaseState]:
+    """Return the leases that this process holds or waits for, by name."""
+    return sorted(state for holder in list(awaited_leases) for state in holder.states())
+
+
+def lock_class(schema: str, name: str) -> int:
+    """Return the first number of a lease's advisory locks; the second one is the epoch."""
+    return zlib.crc32(f"eventkit {schema} {name}".encode()) - 2**31  # int4
+
+
 class Lease:
     """One process's claim to a name, on an autocommit connection that is its alone."""
 
@@ -63,11 +84,11 @@ class Lease:
         self._deadline = 0.0
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
-        self._lock_class = zlib.crc32(f"eventkit {schema} {name}".encode()) - 2**31  # int4
+        self._lock_class = lock_class(schema, name)
 
     def acquire(self, stopped: Callable[[], bool]) -> bool:
         """Wait until this process is the holder; return False when `stopped` before."""
-        _awaited.add(self)
+        awaited_leases.add(self)
         metrics.LEASE_HELD.set(0, self.name)
         with waiting_for("the lease"), database_errors():
             self._execute(_CREATE)
@@ -81,6 +102,10 @@ class Lease:
                     logger.info("standing by: %s holds %s, epoch %d", owner, self.name, epoch)
                     reported = True
         return False
+
+    def states(self) -> list[LeaseState]:
+        """Return its state."""
+        return [LeaseState(self.name, self.epoch, self.is_held)]
 
     @property
     def is_held(self) -> bool:
@@ -97,7 +122,7 @@ class Lease:
     def release(self) -> None:
         """End the lease, so a standby can take it at once; never raise, and wait for a second at most."""
         self._ended.set()
-        _awaited.discard(self)
+        awaited_leases.discard(self)
         metrics.LEASE_HELD.set(0, self.name)
         if self._renewer is not None:
             self._renewer.join(timeout=1.0)
@@ -169,11 +194,3 @@ class Lease:
             "epoch": self.epoch if epoch is None else epoch,
         }
         return self._connection.execute(statement.format(s=self._schema), params)
-
-
-_awaited: "WeakSet[Lease]" = WeakSet()
-
-
-def lease_states() -> list[LeaseState]:
-    """Return the leases that this process holds or waits for, by name."""
-    return sorted(LeaseState(lease.name, lease.epoch, lease.is_held) for lease in list(_awaited))

@@ -29,7 +29,7 @@ TABLES: dict[str, dict[str, str]] = {
     "event_tags": {"writer": "SI", "projector": "SI", "operator": "SID", "reader": "S"},
     "outbox": {"writer": "I", "relay": "SD", "projector": "I", "operator": "S", "reader": "S"},
     "amendments": {"writer": "S", "relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
-    "leases": {"relay": "SIU", "projector": "SIU", "operator": "S", "reader": "S"},
+    "leases": {"relay": "SIUD", "projector": "SIU", "operator": "SU", "reader": "S"},
     "readers": {"writer": "SIU", "relay": "SIU", "projector": "SIU", "reader": "S"},
     "subject_keys": {"writer": "SIU", "projector": "SIU", "operator": "SIU", "reader": "S"},
     "snapshots": {"writer": "SIU", "projector": "SIU", "reader": "S"},

@@ -12,6 +12,7 @@ _WAITING = f"""select (select count(*) from (select from {{s}}.outbox limit {SOM
   (select extract(epoch from clock_timestamp() - e.recorded_at)::float8 from {{s}}.events e
     where e.position = (select position from {{s}}.outbox order by position limit 1))"""
 _LEASES = "select name, owner, expires_at > clock_timestamp() from {s}.leases order by name"
+_PARTS = "select coalesce((select relay_parts from {s}.installation), 1)"
 # A loose scan over the letters' index: one step for each projection, and for the relay.
 _LETTERS = f"""with recursive p(by) as (
   (select parked_by from {{s}}.dead_letters order by parked_by limit 1)
@@ -79,6 +80,10 @@ class Health:
     def leases(self) -> list[HeldLease]:
         """Return all leases that were ever taken."""
         return [HeldLease(*row) for row in self._rows(_LEASES)]
+
+    def relay_parts(self) -> int:
+        """Return the number of parts into which relays divide the shards."""
+        return int(self._rows(_PARTS)[0][0])
 
     def letters(self) -> dict[str, int]:
         """Return the number of dead letters by `parked_by`, 10,000 each at most."""

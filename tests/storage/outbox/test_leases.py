@@ -12,6 +12,7 @@ from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox import leases
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import Settlement
+from eventkit.storage.outbox.part_leases import Parts
 from tests.waiting import wait_until
 
 NewLease = Callable[[str], Lease]
@@ -128,7 +129,7 @@ def test_a_deposed_relay_settles_and_parks_nothing(database_url: str, new_lease:
     holder = new_lease("zombie")
     holder.acquire(never)
     connection = connect(database_url, name="settlement", autocommit=True)
-    zombie = Settlement(connection, "eventkit", lease=holder.name, epoch=holder.epoch)
+    zombie = Settlement(connection, "eventkit", parts=Parts({0: holder.epoch}))
     zombie.settle([1])
     holder.release()
     new_lease("successor").acquire(never)
