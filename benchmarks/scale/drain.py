@@ -57,11 +57,11 @@ class Topic:
 def drain(store: Store, topic: Topic, events: int, *, relays: int = 1) -> Drained:
     """Let so many events wait, and so many relays drain them; RuntimeError when one has not come."""
     ahead = min(AHEAD, store.events - events)
+    store.share(relays)
     store.wait(ahead + events, topic.name)
     before, started = topic.count(), time.perf_counter()
     with ExitStack() as open_:
-        options = [("--part", f"{number}/{relays}") for number in range(relays)]
-        processes = [open_.enter_context(running.relay(store.url, topic.bootstrap, *words)) for words in options]
+        processes = [open_.enter_context(running.relay(store.url, topic.bootstrap)) for _ in range(relays)]
         meters = [Meter(process.pid) for process in processes]
         first, began = _until(topic, before + ahead, processes)
         last, ended = _until(topic, before + ahead + events, processes)

@@ -10,6 +10,7 @@ from zlib import crc32
 import psycopg
 from psycopg import sql
 
+from eventkit.storage.outbox import change_part_count
 from eventkit.storage.tables import SHARDS
 
 _CHUNK = 1_000_000  # rows of a statement
@@ -56,13 +57,17 @@ class Store:
         )
         self._settle_down("eventkit.outbox")
 
+    def share(self, parts: int) -> None:
+        """Divide the streams into so many parts, which relays share."""
+        change_part_count(self._connection, "eventkit", parts, actor="benchmark")
+
     def waiting(self) -> int:
         """Return how many events wait."""
         return int(self._one("select count(*) from eventkit.outbox"))
 
     def leases(self) -> int:
         """Return how many parts of a relay have been taken, over all time."""
-        return int(self._one("select coalesce(sum(epoch), 0) from eventkit.leases"))
+        return int(self._one("select coalesce(sum(epoch), 0) from eventkit.leases where name like 'relay %/%'"))
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,4 +1,4 @@
-"""`python -m tests.faults load | polls | rebuilds | brokers | neighbours`: the fault tests in their long form.
+"""`python -m tests.faults load | parts | polls | rebuilds | brokers | neighbours`: the fault tests in their long form.
 
 Each starts servers of its own.
 """
@@ -13,7 +13,8 @@ import click
 from tests import servers
 from tests.faults import campaign, neighbours, no_stall
 from tests.faults import rebuilds as rebuilding
-from tests.faults.run import run
+from tests.faults.part_watch import PartWatch
+from tests.faults.run import Crew, run
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 
@@ -40,6 +41,28 @@ def load(postgres: str, minutes: float, seed: int) -> None:
         server.stop()
     click.echo(f"{outcome.verdict}\n{dict(outcome.trouble)}\n{outcome.seconds:.0f} s")
     raise SystemExit(0 if outcome.verdict.clean else 1)
+
+
+@main.command()
+@release
+@click.option("--minutes", type=float, default=5.0, show_default=True)
+@click.option("--relays", type=int, default=4, show_default=True)
+@click.option("--parts", "count", type=int, default=6, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+def parts(postgres: str, minutes: float, relays: int, *, count: int, seed: int) -> None:
+    """Write under fire while relays share parts, are killed, ended and hung; watch the parts, and judge the topic."""
+    server, kafka = PostgresServer.start(int(postgres)), KafkaServer().start()
+    try:
+        url = server.fresh()
+        with tempfile.TemporaryDirectory() as folder, PartWatch(url, count) as watch:
+            outcome = run(
+                url, kafka, Path(folder), seconds=minutes * 60, seed=seed, crew=Crew(relays=relays, parts=count)
+            )
+    finally:
+        kafka.stop()
+        server.stop()
+    click.echo(f"{outcome.verdict}\n{dict(outcome.trouble)}\n{watch.described()}\n{outcome.seconds:.0f} s")
+    raise SystemExit(0 if outcome.verdict.clean and watch.clean else 1)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""One run of the workload: writers, two relays, trouble for all of them, and the verdict over the whole topic."""
+"""One run of the workload: writers, relays, trouble for all of them, and the verdict over the whole topic."""
 
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from eventkit.storage.outbox import change_part_count
 from tests.faults.checker import Arrival, Verdict, judge, recorded
 from tests.faults.trouble import Trouble
 from tests.faults.workload import finish
@@ -35,13 +36,23 @@ class Outcome:
     seconds: float
 
 
-def run(url: str, kafka: Kafka, folder: Path, *, seconds: float, seed: int) -> Outcome:
+@dataclass(frozen=True)
+class Crew:
+    """How many relay processes share how many parts."""
+
+    relays: int = 2
+    parts: int = 1
+
+
+def run(url: str, kafka: Kafka, folder: Path, *, seconds: float, seed: int, crew: Crew = Crew()) -> Outcome:
     """Write under fire for so many seconds, let the relays finish, and judge the topic."""
     started = time.monotonic()
     catalog = f"faults{uuid.uuid4().hex[:8]}"
     topic = f"{catalog}.order"
     kafka.create_topic(topic)
-    relays = [RelayProcess(url, kafka.url, folder / f"relay{number}.log") for number in range(2)]
+    relays = [RelayProcess(url, kafka.url, folder / f"relay{number}.log") for number in range(crew.relays)]
+    with psycopg.connect(url, autocommit=True) as connection:
+        change_part_count(connection, "eventkit", crew.parts, actor="faults")
     try:
         for relay in relays:
             relay.start()

@@ -1,4 +1,4 @@
-"""Faults of the processes of a run: backends stopped and terminated, relays killed, and hung past their lease."""
+"""Faults of a run: backends stopped and terminated, relays killed, ended, and hung past their lease."""
 
 import contextlib
 import os
@@ -58,6 +58,10 @@ class Trouble(Threads):
             relay = self._relays[turn % len(self._relays)]
             if turn % 8 == 3:
                 self._hang(relay)
+            elif turn % 8 == 6:
+                relay.terminate()
+                self.counts["relays ended"] += 1
+                relay.start()
             else:
                 relay.kill()
                 self.counts["relays killed"] += 1
