@@ -5,7 +5,7 @@ Each stream arrives in order, whoever sends it.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,17 @@ import pytest
 from click.testing import CliRunner
 
 from eventkit.cli import main
+from eventkit.errors import TransportUnavailable
 from eventkit.insights.database_checks import outbox as outbox_findings
+from eventkit.relay import Claims, Relay
 from eventkit.storage.db.connection import connect
+from eventkit.storage.outbox.outbox import READING
 from eventkit.storage.outbox.part_count import change_part_count
 from eventkit.storage.outbox.part_leases import lease_name, lease_rows
 from eventkit.storage.schema import Health
+from eventkit.transports.local import LocalTransport
+from eventkit.transports.local.publisher import LocalPublisher
+from eventkit.worker import Stop, supervise
 from tests.relay.conftest import Topic, append
 from tests.relay.process import RelayProcess
 from tests.servers.kafka import KafkaServer
@@ -168,3 +174,69 @@ def test_the_doctor_names_the_parts_without_a_relay(session: Session, database_u
     assert found() == ["none runs"]
     session.execute(held)
     assert found() == ["relay 0/4, relay 2/4, relay 3/4"]
+
+
+class Unreachable(LocalTransport):
+    """A broker that this process does not reach, while others do; it counts the publishers that were opened for it."""
+
+    away = False
+    asked = 0  # in vain
+    opened = 0
+
+    def check(self, topics: Sequence[str] = ()) -> str:
+        """Answer, unless it is away."""
+        if self.away:
+            self.asked += 1
+            raise TransportUnavailable("no route to the broker")
+        return super().check(topics)
+
+    def publisher(self, *, to_listeners: bool = False) -> LocalPublisher:
+        """Open a publisher; it fails while the broker is away."""
+        self.opened += 1
+        return super().publisher(to_listeners=to_listeners)
+
+
+def test_a_relay_that_does_not_reach_its_broker_takes_no_parts_from_one_that_does(
+    session: Session, database_url: str
+) -> None:
+    """It gives up its parts, stays out until its broker answers, and gets its share back then."""
+    stop = Stop()
+    here, there = LocalTransport("here"), Unreachable("there")
+    for transport in (here, there):
+        transport.create_topics(["shop.order"], partitions=2)
+
+    def run(owner: str, transport: LocalTransport) -> None:
+        def opened(name: str) -> Session:
+            return connect(database_url, name=name, autocommit=True, options=READING)
+
+        relay = Relay(opened, transport, schema="eventkit", owner=owner, claims=Claims(transport, share_topics=True))
+        supervise(relay.run, stop, name=owner)
+
+    def shares() -> dict[str, int]:
+        names = {lease_name(part, PARTS) for part in range(PARTS)}
+        return dict(Counter(row.owner for row in lease_rows(session, "eventkit") if row.name in names and row.is_held))
+
+    threads = [threading.Thread(target=run, args=pair) for pair in (("one", here), ("two", there))]
+    try:
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: shares() == {"one": 2, "two": 2}, what="two parts each")
+        there.away = True
+        there.lose("the connection broke")
+        with psycopg.connect(database_url) as writer:
+            for shard in range(8):
+                append(writer, f"order-{shard}", shard=shard)
+        wait_until(lambda: session.execute("select count(*) from eventkit.outbox").fetchone() == (0,), what="all sent")
+        assert shares() == {"one": 4}
+        opened = there.opened
+        wait_until(lambda: there.asked >= 4, what="some attempts")
+
+        assert shares() == {"one": 4}
+        assert there.opened == opened
+        there.away = False
+        there.heal()
+        wait_until(lambda: shares() == {"one": 2, "two": 2}, what="two parts each again")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
