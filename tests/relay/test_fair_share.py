@@ -40,7 +40,7 @@ class World:
         if member not in self.members:
             return
         holders, members = self._snapshots[member]
-        # A process knows its own parts, whatever has happened since.
+        # A process knows its own parts; others may have changed since.
         own = {part: holder for part, holder in self.holders.items() if member in (holder, holders[part])}
         share = fair_share({**holders, **own}, sorted(members), member)
         for part in share.take:
@@ -73,7 +73,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["join", "leave", "look", "act"]), st
 @given(parts=st.integers(1, 24), steps=STEPS)
 @example(parts=4, steps=[("join", 1), ("act", 1), ("join", 2), ("act", 1), ("join", 3), ("act", 2), ("act", 3)])
 def test_any_sequence_of_joins_and_leaves_ends_balanced(parts: int, steps: list[tuple[str, int]]) -> None:
-    """Also where each process acts on what it saw a while ago: all parts are held, and nobody has two more."""
+    """Also where each process acts on an old snapshot: all parts are held, and nobody has two more."""
     world = World(parts)
     for name, member in [*steps, ("join", 1)]:
         getattr(world, name)(member)

@@ -1,6 +1,6 @@
 """Relay processes share the parts by themselves: they join, end, die and hang under load, and no event is lost.
 
-Each stream arrives in order, whoever sends it.
+Each stream arrives in order.
 """
 
 import threading
