@@ -36,6 +36,7 @@ logger = logging.getLogger("eventkit.cli")
 _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _COMMANDS = {
+    "status": "Show the whole system on one screen, once or live.",
     "db": "Create, upgrade and check the tables.",
     "relay": "Send what is in the outbox to the broker.",
     "projector": "Keep read models up to date, run process managers and handlers.",
@@ -45,7 +46,7 @@ _COMMANDS = {
     "privacy": "Forget people, and look after keys.",
     "catalog": "Check a catalog of events before a release.",
     "topics": "Create and check the broker's topics.",
-    "events": "Show the store's sizes, prune it, archive streams.",
+    "events": "Look for events, show the store's sizes, prune it, archive streams.",
     "dead-letters": "Show, redrive, edit and discard dead letters.",
     "health": "Ask a running worker whether it is live and ready.",
     "web": "Serve a page that shows the running system, and lets you act.",
@@ -57,6 +58,7 @@ _FOLDERS = {  # commands whose module is not named after them
     "doctor": "doctor.commands",
     "projection": "projections.commands",
     "projector": "projections.projector",
+    "status": "status.commands",
 }
 
 _EXAMPLES = """\b

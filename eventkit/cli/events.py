@@ -1,4 +1,4 @@
-"""`eventkit events`: show the store's sizes, prune events that were sent and applied, archive closed streams."""
+"""`eventkit events`: look for events, show the store's sizes, prune sent and applied events, archive streams."""
 
 import json
 from datetime import timedelta
@@ -12,6 +12,9 @@ from eventkit.cli.common.durations import ago, read_age
 from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import confirm, say
 from eventkit.cli.dead_letters.options import number
+from eventkit.cli.search.find import find, show
+from eventkit.cli.search.tail import tail
+from eventkit.cli.search.tree import tree
 from eventkit.config import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
+  eventkit events find --stream order-42
+  eventkit events tail --category order
   eventkit events sizes
   eventkit events prune --sent --older-than 7d --dry-run
   eventkit events prune --sent --older-than 7d --category order --yes
@@ -42,7 +47,11 @@ _IGNORE = click.option(
 
 @click.group(name="events", epilog=_EXAMPLES)
 def command() -> None:
-    """Show the store's sizes, prune it, archive streams."""
+    """Look for events, show the store's sizes, prune it, archive streams."""
+
+
+for each in (find, show, tail, tree):
+    command.add_command(each)
 
 
 @command.command(epilog=_EXAMPLES, short_help="Show how large the tables are.")
@@ -186,16 +195,15 @@ def _prune(pruning: "PruneRun", total: int, *, batch: int, yes: bool) -> int:
 
 
 def _print_sizes(found: "Sizes") -> None:
-    from rich.console import Console
     from rich.filesize import decimal
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("table", "rows (about)", "size", "dead rows"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading == "table" else "right")
+    from eventkit.cli.common import tables
+
+    numbers = ("rows (about)", "size", "dead rows")
+    table = tables.new_table("table", *numbers, right=numbers)
     for item in found.tables:
-        table.add_row(item.name, f"{item.rows:,}", decimal(item.bytes), f"{item.dead_rows:,}")
-    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
+        tables.add_row(table, item.name, f"{item.rows:,}", decimal(item.bytes), f"{item.dead_rows:,}")
+    tables.show(table)
     oldest = f"the oldest event was recorded {ago(found.oldest_event)} ago" if found.oldest_event else "no events"
     since = f", the oldest for {ago(found.oldest_unsent)}" if found.oldest_unsent else ""
     say(f"{oldest}; {number(found.unsent, 'event')} unsent{since}; {number(found.dead_letters, 'dead letter')}")

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from eventkit.cli.common import tables
 from eventkit.cli.common.durations import ago
+from eventkit.cli.common.output import say
+from eventkit.cli.common.tables import new_table
 from eventkit.storage.dead_letters import Action, Filed
 
 MASK = "***"
@@ -27,17 +28,16 @@ _NOTHING = object()
 
 def table(letters: Sequence[Filed], left: int, *, more: bool) -> None:
     """Print one line for each letter."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("id", "parked by", "stream", "version", "type", "cause", "tries", "age", "error"):
-        shown.add_column(column, justify="right" if column in ("id", "version", "tries", "age") else "left")
+    numbers = ("id", "version", "tries", "age")
+    shown = new_table("id", "parked by", "stream", "version", "type", "cause", "tries", "age", "error", right=numbers)
     for letter in letters:
         shown.add_row(
             *_row(letter.id, letter.parked_by, letter.stream, letter.version, letter.type, cause(letter)),
             *_row(letter.attempts, ago(letter.parked_at), _short(letter.error)),
         )
-    _print(shown)
+    tables.show(shown)
     if left > 0 or more:
-        _print(f"... and {'at least ' if more else ''}{left:,} more (--limit)")
+        say(f"... and {'at least ' if more else ''}{left:,} more (--limit)")
 
 
 def cause(letter: Filed) -> str:
@@ -84,15 +84,14 @@ def action_as_json(action: Action, *, payload: bool) -> dict[str, Any]:
 
 def actions_table(actions: Sequence[Action]) -> None:
     """Print one line for each action."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("at", "who", "action", "letter", "parked by", "stream", "version", "was", "result"):
-        shown.add_column(column, justify="right" if column in ("letter", "version") else "left")
+    numbers = ("letter", "version")
+    shown = new_table("at", "who", "action", "letter", "parked by", "stream", "version", "was", "result", right=numbers)
     for action in actions:
         shown.add_row(
             *_row(f"{action.at:%Y-%m-%d %H:%M:%S}", action.actor, action.action, action.letter, action.parked_by),
             *_row(action.stream, action.version, f"{action.cause}: {_short(action.error)}", action.result),
         )
-    _print(shown)
+    tables.show(shown)
 
 
 def shown(data: bytes | None, *, payload: bool) -> Any:  # noqa: ANN401 JSON of any shape
@@ -144,10 +143,3 @@ def _text(value: object) -> str:
 def _row(*cells: object) -> list[str]:
     """Return the cells without control characters: data from another producer must not control the terminal."""
     return ["".join(c if c.isprintable() else "\ufffd" for c in str(cell)) for cell in cells]
-
-
-def _print(table_or_text: object) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 250  # a pipe has no width: nothing is cut off
-    console.print(table_or_text)

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from eventkit.cli.common.output import cell
+from eventkit.cli.common.tables import add_row, new_table, show
 from eventkit.projection.status import FEW, Status
 from eventkit.storage.projections import HandlerWait
 
@@ -17,15 +15,14 @@ _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes",
 
 def print_table(found: Sequence[Status]) -> None:
     """Print one line for each projection."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("projection", "version", "generation", "streams", "behind", "parked", "letters", "building"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("projection", "building") else "right")
+    numbers = ("version", "generation", "streams", "behind", "parked", "letters")
+    table = new_table("projection", *numbers, "building", right=numbers)
     for item in found:
-        numbers = (item.version, item.generation, f"{_about(item)}{item.streams:,}")
+        counts = (item.version, item.generation, f"{_about(item)}{item.streams:,}")
         lag = "-" if item.lag is None else f"{item.lag.events:,}{'+' if item.lag.more else ''}"
         rest = (lag, _capped(item.parked), _capped(sum(item.letters.values())), _building(item) or "")
-        table.add_row(*map(cell, (item.name, *numbers, *rest)))
-    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
+        add_row(table, item.name, *counts, *rest)
+    show(table)
 
 
 def sentences(item: Status) -> str:

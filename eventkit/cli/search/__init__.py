@@ -1,0 +1,1 @@
+"""`eventkit events show | find | tail | tree`."""

@@ -1,0 +1,111 @@
+"""`eventkit events find` and `show`: events of the store by stream, type, story and time, or by id."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eventkit.cli.common.output import remark, say
+from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, opened, read_time, selects
+from eventkit.config import Settings
+from eventkit.errors import ConfigurationError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eventkit.insights import EventInsight, Insights
+
+_MOST_WINDOWS = 100  # pages of the search, each of 10,000 events at most, until the command asks to be run again
+
+
+@click.command(name="find", epilog=EXAMPLES, short_help="Find events by stream, type, story, time.")
+@selects
+@click.option(
+    "--since", callback=read_time, metavar="TIME", help="Recorded at this time or later: 2h, 2026-11-26T14:00."
+)
+@click.option("--until", callback=read_time, metavar="TIME", help="Recorded before this time.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show that many.")
+@click.option("--after", metavar="KEY", help="Continue behind the KEY that an earlier search has printed.")
+@PAYLOAD
+@JSON
+@click.pass_obj
+def find(  # noqa: PLR0913 one parameter an option
+    settings: Settings, *, stream: str | None, category: str | None, event_type: str | None, correlation: str | None,
+    since: datetime | None, until: datetime | None, limit: int, after: str | None,
+    payload: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Find the events that match all options, the newest first."""
+    from eventkit.cli.search import rendering
+
+    wanted = {"stream": stream, "category": category, "type": event_type, "correlation_id": correlation}
+    with opened(settings) as insights:
+        search: dict[str, Any] = {**wanted, "since": since, "until": until, "payload": payload}
+        found, following = _search(insights, search, limit=limit, after=after)
+    if as_json:
+        objects = [rendering.fields(event, payload=payload) for event in found]
+        say(rendering.json_of({"events": objects, "next": following}))
+        return
+    if payload and found:
+        say("\n\n".join(rendering.in_full(rendering.fields(event, payload=True)) for event in found))
+    elif found:
+        _print_table(found)
+    else:
+        say("no such event" if following is None else "no such event so far")
+    if following is not None:
+        remark(f"... there may be more: --after {following}")
+
+
+def _search(
+    insights: "Insights", search: dict[str, Any], *, limit: int, after: str | None
+) -> "tuple[list[EventInsight], str | None]":
+    """Return up to `limit` events, and the key where the search goes on; it ends after so many windows."""
+    found: list[EventInsight] = []
+    for _ in range(_MOST_WINDOWS):
+        try:
+            page = insights.events(**search, after=after, limit=min(limit - len(found), 1_000))
+        except ValueError as error:
+            raise ConfigurationError(f"--after: {error}") from error
+        found += page.items
+        after = page.next
+        if after is None or len(found) >= limit:
+            break
+    return found, after
+
+
+def _print_table(found: "Sequence[EventInsight]") -> None:
+    from eventkit.cli.common.tables import add_row, new_console, new_table, show
+    from eventkit.cli.search import rendering
+
+    console = new_console()
+    table = new_table("recorded at (UTC)", "stream, version, id", "type")
+    for event in found:
+        place = f"{event.stream} {event.version}"
+        if console.is_terminal:  # an id alone is half as wide as a terminal
+            add_row(table, rendering.at(event), place, event.type)
+            add_row(table, "", event.id, "")
+        else:
+            add_row(table, rendering.at(event), f"{place}  {event.id}", event.type)
+    show(table, console)
+
+
+@click.command(name="show", epilog=EXAMPLES, short_help="Show an event in full.")
+@click.argument("event", metavar="ID")
+@PAYLOAD
+@JSON
+@click.pass_obj
+def show(settings: Settings, event: str, *, payload: bool, as_json: bool) -> None:
+    """Show an event in full: place, story, cause, whether it is sent, and its data, which is masked without --payload.
+
+    A masked value is ***; the names of the fields are those of the event's type. An amended event has other data for
+    its readers, because the broker had refused it.
+    """
+    from eventkit.cli.search import rendering
+
+    with opened(settings) as insights:
+        found = insights.event(event, payload=True)
+    if found is None:
+        raise StorageError(
+            f"there is no event {event!r} in this store: it was pruned or archived, or is of another one"
+        )
+    facts = rendering.fields(found, payload=payload)
+    say(rendering.json_of(facts) if as_json else rendering.in_full(facts))

@@ -1,0 +1,1 @@
+"""`eventkit status`."""
