@@ -1,12 +1,7 @@
 """The `eventkit` command: it puts the parts together, and imports a command's module only when that command runs.
 
 Every command gets its `Settings` by `click.pass_obj` and is `command` in the module of its name. Only this module
-prints errors, as one sentence on stderr. Exit codes:
-
-    1    a check failed, or the database or broker does not do what was asked
-    2    a setting or the usage is wrong
-    70   eventkit or the service's code has a fault
-    130  Ctrl-C
+prints errors, as one sentence on stderr; `eventkit.cli.common.exit_codes` has the exit codes.
 """
 
 from eventkit.cli.common import early_signals  # noqa: F401 first: it sets a signal handler
@@ -25,7 +20,9 @@ from contextlib import suppress
 from typing import IO, Any, Never
 
 import click
+from click.shell_completion import CompletionItem
 
+from eventkit.cli.common.exit_codes import ExitCode
 from eventkit.config import load_settings
 from eventkit.errors import ConfigurationError, EventkitError
 from eventkit.observability import logs
@@ -94,19 +91,19 @@ class CommandFailed(click.ClickException):
 class Misuse(CommandFailed):
     """A setting that cannot be used."""
 
-    exit_code = 2
+    exit_code = ExitCode.MISUSED
 
 
 class Unexpected(CommandFailed):
     """A fault in eventkit or in the service's code; its own message is not shown, because it may hold event data."""
 
-    exit_code = 70
+    exit_code = ExitCode.FAULT
 
 
 class Interrupted(CommandFailed):
     """Ctrl-C."""
 
-    exit_code = 130
+    exit_code = ExitCode.INTERRUPTED
 
 
 class Commands(click.Group):
@@ -123,6 +120,12 @@ class Commands(click.Group):
             raise TypeError(f"{_module(cmd_name)}.command is {command!r}, not a click command")
         _restore_help(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, without importing a command."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=_COMMANDS[name]) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

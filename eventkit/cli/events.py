@@ -10,8 +10,7 @@ import msgspec
 
 from eventkit.cli.common.durations import ago, read_age
 from eventkit.cli.common.operator import acting_user
-from eventkit.cli.common.output import confirm, say
-from eventkit.cli.dead_letters.options import number
+from eventkit.cli.common.output import confirm, number, say
 from eventkit.cli.search.find import find, show
 from eventkit.cli.search.tail import tail
 from eventkit.cli.search.tree import tree

@@ -94,10 +94,11 @@ def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
     transport.close()
 
 
-@command.command(short_help="Let another installation send to topics.")
+@command.command(epilog=_EXAMPLES, short_help="Let another installation send to topics.")
 @click.argument("names", nargs=-1, required=True, callback=checked, metavar="NAME...")
+@_JSON
 @click.pass_obj
-def release(settings: Settings, names: tuple[str, ...]) -> None:
+def release(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
     """Remove the claim of another installation's relay on topics, once that installation is gone for good.
 
     The next relay that sends to these topics claims them. A relay that still runs claims them again within an hour.
@@ -105,8 +106,11 @@ def release(settings: Settings, names: tuple[str, ...]) -> None:
     transport = _transport(settings)
     for name in names:
         transport.release(name)
-        say(f"{name}: nobody's")
+        if not as_json:
+            say(f"{name}: nobody's")
     transport.close()
+    if as_json:
+        say(json.dumps({"released": names}))
 
 
 def _transport(settings: Settings) -> Transport:

@@ -33,6 +33,11 @@ def cell(value: object) -> str:
     return plain(str(value).replace("\n", " ").replace("\t", " "))
 
 
+def number(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where it is not 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def confirm(question: str) -> None:
     """Ask on stderr; end the command unless the answer is yes. Raise ConfigurationError where the log is JSON."""
     if logs.is_json():

@@ -12,7 +12,7 @@ from uuid import UUID
 import click
 
 from eventkit.cli.common.operator import acting_user
-from eventkit.cli.common.output import remark, say
+from eventkit.cli.common.output import number, remark, say
 from eventkit.cli.dead_letters.options import (
     ALL,
     AS,
@@ -23,7 +23,6 @@ from eventkit.cli.dead_letters.options import (
     SHOWN,
     YES,
     confirmed,
-    number,
     selects,
     wanted,
 )
@@ -150,10 +149,11 @@ def redrive(  # noqa: PLR0913 one parameter an option
 @DRY
 @YES
 @AS
+@JSON
 @click.pass_obj
 def edit(  # noqa: PLR0913 one parameter an option
     settings: Settings, letter: int | UUID, *, data: IO[str] | None, catalog: str | None, dry_run: bool, yes: bool,
-    actor: str | None,
+    actor: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Replace a letter's data and try its stream again; the log keeps the old data.
 
@@ -171,13 +171,16 @@ def edit(  # noqa: PLR0913 one parameter an option
         raise DeadLetterError(f"event {letter} has {len(found)} letters: edit one of {numbers}")
     new = edited(found[0]) if data is None else data.read()
     check_data(found[0], new, load_catalog(catalog) if catalog else None)
-    if dry_run:
-        say(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
-        return
-    if not yes:
+    if not (dry_run or yes):
         confirm_edit(found[0], from_stdin=data is not None and data.name == "<stdin>")
-    acting.edit(found[0].id, found[0].parked_by, found[0].stream, new)
-    say(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
+    if not dry_run:
+        acting.edit(found[0].id, found[0].parked_by, found[0].stream, new)
+    if as_json:
+        say(json.dumps({"dry_run": dry_run, "letter": found[0].id, "stream": found[0].stream}))
+    elif dry_run:
+        say(f"letter {found[0].id} would be edited and its stream {found[0].stream} redriven; nothing was done")
+    else:
+        say(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
 
 
 @command.command(epilog=_EXAMPLES, short_help="Skip events for good.")

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
 from eventkit.cli.common.durations import read_age
-from eventkit.cli.common.output import confirm, say
-from eventkit.storage.dead_letters import CAUSES, Choice, LetterFilter
+from eventkit.cli.common.output import confirm, number, say
+from eventkit.storage.letter_causes import CAUSES
+
+if TYPE_CHECKING:
+    from eventkit.storage.dead_letters import Choice, LetterFilter
 
 Function = Callable[..., Any]
 LIMIT = 50
@@ -69,8 +72,10 @@ def wanted(  # noqa: PLR0913 one parameter an option
     older_than: timedelta | None,
     newer_than: timedelta | None,
     everything: bool = True,
-) -> LetterFilter:
+) -> "LetterFilter":
     """Return the filter of the options; raise UsageError if there is none and `everything` is False."""
+    from eventkit.storage.dead_letters import LetterFilter
+
     ids = [letter for letter in letters if isinstance(letter, int)]
     event_ids = [letter for letter in letters if isinstance(letter, UUID)]
     if ids and event_ids:
@@ -84,7 +89,7 @@ def wanted(  # noqa: PLR0913 one parameter an option
     return chosen
 
 
-def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+def confirmed(verb: str, choice: "Choice", *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Print or ask how many letters would be changed; return whether to do it."""
     more = "at least " if choice.more else ""
     count = f"{more}{number(len(choice.ids), 'letter')} of {more}{number(len(choice.streams), 'stream')}"
@@ -99,8 +104,3 @@ def confirmed(verb: str, choice: Choice, *, dry_run: bool, yes: bool, as_json: b
         by = ", ".join(sorted({parked_by for parked_by, _ in choice.streams}))
         confirm(f"{verb.capitalize()} {count}, parked by {by}?")
     return True
-
-
-def number(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural where it is not 1."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from eventkit.cli.common.output import remark
-from eventkit.cli.dead_letters.options import number
+from eventkit.cli.common.output import number, remark
 from eventkit.config import Settings
 from eventkit.storage.dead_letters import Choice, LetterFilter, LetterQuery
 

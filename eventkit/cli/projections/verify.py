@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from eventkit.cli.common.exit_codes import ExitCode
 from eventkit.cli.common.output import say
 from eventkit.cli.projections.options import EXAMPLES, JSON, STORE_URL
 from eventkit.config import Settings
@@ -74,5 +75,6 @@ def _sentences(found: "Verified") -> str:
 
 def _exit_code(found: "list[Verified]") -> int:
     if any(item.different for item in found):
-        return 1
-    return 3 if any(item.not_compared and not item.same for item in found) else 0
+        return ExitCode.REFUSED
+    nothing_compared = any(item.not_compared and not item.same for item in found)
+    return ExitCode.NOT_COMPARED if nothing_compared else ExitCode.DONE

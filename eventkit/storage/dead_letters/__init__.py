@@ -1,9 +1,10 @@
 """Dead letters: kept by projectors and the relay, listed and handled by operators."""
 
 from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
-from eventkit.storage.dead_letters.letters import BEHIND, CAUSES, GAP, DeadLetters, Kept, Letter
+from eventkit.storage.dead_letters.letters import DeadLetters, Kept, Letter
 from eventkit.storage.dead_letters.new_data import check_data
 from eventkit.storage.dead_letters.query import Action, Choice, Filed, LetterFilter, LetterQuery
+from eventkit.storage.letter_causes import BEHIND, CAUSES, GAP
 
 __all__ = [
     "BEHIND",

@@ -15,10 +15,10 @@ import msgspec
 
 from eventkit.errors import DeadLetterError
 from eventkit.storage.db import database_errors
-from eventkit.storage.dead_letters.letters import GAP
 from eventkit.storage.dead_letters.query import RELAY
 from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events import part_of
+from eventkit.storage.letter_causes import GAP
 from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
 
 TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event

@@ -20,7 +20,6 @@ from eventkit.storage.db import file_name, plain_text, quoted
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
 MAX_BYTES = 8_000_000  # of the letters of one load; a single letter may exceed it
-BEHIND, GAP = "behind", "gap"  # causes outside of the event itself
 _MAX_TYPE = 200  # characters; the headers have the whole type
 
 # The running sum bounds the bytes before any large value is fetched.
@@ -61,7 +60,6 @@ select asked_by, 'redrive', 'failed again', id, parked_by, stream, version, posi
  where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
 _ASKED = """select stream from {s}.redrives where parked_by = %s and reserved_for is not distinct from %s
              order by asked_at, stream limit 1000"""
-CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # the last: a relay's
 
 
 class Letter(msgspec.Struct):
