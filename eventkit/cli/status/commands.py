@@ -45,7 +45,7 @@ Amounts with ~ are estimates. Processes that wrote nothing for 15 seconds are go
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script; with --watch one a line.")
 @click.pass_obj
 def command(settings: Settings, *, watch: float | None, limit: int, store_url: str | None, as_json: bool) -> None:
-    """Show on one screen what needs you, relay, projections, dead letters, deadlines and processes."""
+    """Show on one screen the attention list, relay, projections, dead letters, deadlines and processes."""
     from eventkit.cli.common.tables import show
     from eventkit.cli.status.screen import shown
     from eventkit.cli.status.system import look

@@ -1,4 +1,4 @@
-"""The screen of `eventkit status`: first what needs an operator, then one table for each part of the system."""
+"""The screen of `eventkit status`: first the attention list, then one table for each part of the system."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -94,7 +94,7 @@ def _projections(status: SystemStatus, hosts: dict[str, str]) -> Table:
 
 
 def _states(item: ProjectionInsight) -> Iterator[str]:
-    """Yield what is not as usual with a projection."""
+    """Yield the unusual states of a projection."""
     if item.paused is not None:
         yield _paused(item.paused)
     elif item.waits:

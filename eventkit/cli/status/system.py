@@ -1,4 +1,4 @@
-"""What `eventkit status` shows: the answers of the insights, read one after the other."""
+"""The content of `eventkit status`: the answers of the insights, read one after the other."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
