@@ -49,9 +49,15 @@ def total_size(messages: "Sequence[Message]") -> int:
     return sum([len(each.value) if len(each.headers) <= _USUAL_HEADERS else size_of(each) for each in messages])
 
 
+def is_plain(headers: Headers) -> bool:
+    """Return whether headers are those of `plain_headers`, and no others."""
+    return len(headers) == _PLAIN and headers[0] is _SPECVERSION and headers[6] is _CONTENT_TYPE
+
+
 _USUAL_HEADERS = 7
 _SPECVERSION = ("ce_specversion", "1.0")
-_CONTENT_TYPE = ("content-type", "application/json")
+JSON_TYPE = "application/json"
+_CONTENT_TYPE = ("content-type", JSON_TYPE)
 
 
 def plain_headers(event_id: str, source: str, event_type: str, time: str, version: str) -> Headers:
@@ -78,6 +84,8 @@ def headers_of(event: EncodedEvent) -> Headers:
         headers.append(("ce_causationid", event.causation_id))
     if event.traceparent is not None:
         headers.append(("ce_traceparent", event.traceparent))
+        if event.tracestate is not None:
+            headers.append(("ce_tracestate", event.tracestate))
     if event.extra is not None:
         headers.append(("ce_metadata", event.extra))
     return headers
@@ -117,6 +125,7 @@ def event_of(message: Message, *, versioned: bool = True) -> EncodedEvent:
         correlation_id=found.get("ce_correlationid"),
         causation_id=found.get("ce_causationid"),
         traceparent=found.get("ce_traceparent"),
+        tracestate=found.get("ce_tracestate"),
         extra=found.get("ce_metadata"),
     )
 
@@ -166,9 +175,10 @@ _PLAIN = 7  # headers, where an event has no others
 _ONE = ("1.0", b"1.0")
 _NEEDED = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
 _TEXTS = (  # headers whose form is not checked
-    "ce_id", "ce_source", "ce_type", "ce_streamversion", "ce_correlationid", "ce_causationid", "ce_traceparent"
+    "ce_id", "ce_source", "ce_type", "ce_streamversion", "ce_correlationid", "ce_causationid", "ce_traceparent",
+    "ce_tracestate",
 )  # fmt: skip
-_READ = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata"])
+READ_HEADERS = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata"])
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -179,7 +189,7 @@ def _texts(message: Message) -> dict[str, str]:
     found: dict[str, str] = {}
     headers: Sequence[tuple[str, Raw]] = message.headers
     for name, value in headers:
-        if name in _READ and value is not None:
+        if name in READ_HEADERS and value is not None:
             if name in found:
                 raise _undecodable(message, f"header {name!r} is there twice")
             try:

@@ -19,6 +19,7 @@ import msgspec
 
 from eventkit.domain.message import Message
 from eventkit.errors import ConfigurationError
+from eventkit.transports.content_modes import in_format, without_format
 
 logger = logging.getLogger("eventkit.transports")
 
@@ -187,6 +188,7 @@ class Transport(Protocol):
     """A connection to one broker."""
 
     flags: frozenset[Flag]
+    system: str  # its name in OpenTelemetry's conventions for messaging
 
     def publisher(self, *, to_listeners: bool = False) -> Publisher:
         """Return a new publisher; it may connect in the background.
@@ -261,7 +263,8 @@ _MODULES = {
 def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transport:
     """Open the transport that a URL names: `kafka://host:9092,host2:9092`, `local://name`.
 
-    Options pass through to the client. ConfigurationError for an unknown scheme, a wrong option or a missing client.
+    Options pass through to the client; `format=structured` sends events in CloudEvents' structured mode.
+    ConfigurationError for an unknown scheme, a wrong option or a missing client.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
     scheme = scheme if re.fullmatch(r"[a-z][a-z0-9+]{0,20}", scheme) else "another"
@@ -275,7 +278,8 @@ def open_transport(url: str, options: Mapping[str, str] | None = None) -> Transp
         opener: Callable[[str, Mapping[str, str]], Transport] = import_module(module).open_transport
     except (ImportError, AttributeError) as error:
         raise _no_client(module.rpartition(".")[2], error) from error
-    return opener(url, options or {})
+    url, options, content_mode = without_format(url, options or {})
+    return in_format(opener(url, options), content_mode)
 
 
 def _no_client(broker: str, error: Exception) -> ConfigurationError:

@@ -29,7 +29,8 @@ events = st.builds(
     time=st.datetimes().map(lambda at: at.isoformat(timespec="microseconds") + "Z"),
     correlation_id=ids,
     causation_id=ids,
-    traceparent=st.none() | st.just(TRACE),
+    traceparent=st.just(TRACE),
+    tracestate=st.none() | st.just("vendor=opaque,tenant@system=7"),
     extra=st.none()
     | st.dictionaries(st.text(), st.text(), min_size=1).map(lambda extra: msgspec.json.encode(extra).decode()),
 )

@@ -21,6 +21,7 @@ class ActiveTransport:
     """See `Transport`."""
 
     flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
+    system = "activemq"
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = ActiveAddress(url, options)

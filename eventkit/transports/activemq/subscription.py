@@ -18,6 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from eventkit.domain.message import Message
+from eventkit.domain.structured import opened
 from eventkit.errors import TransportUnavailable
 from eventkit.transports.activemq.acknowledgements import Acknowledgements
 from eventkit.transports.activemq.address import ActiveAddress
@@ -208,9 +209,12 @@ class ActiveSubscription:
 
 def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
     """Return the message of a frame."""
+    content_type = frame.headers.get("content-type", "")
+    if HEADERS not in frame.headers and content_type.startswith("application/cloudevents"):
+        return opened(Message(topic, frame.headers.get(KEY, ""), frame.body, [("content-type", content_type)], tag))
     try:
         headers = headers_from_json(frame.headers[HEADERS])
-        return Message(topic, frame.headers[KEY], frame.body, headers, tag)
+        return opened(Message(topic, frame.headers[KEY], frame.body, headers, tag))
     except KeyError as error:
         reason = f"it has no header {error}"
     except ValueError as error:

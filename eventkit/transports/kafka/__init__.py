@@ -23,6 +23,7 @@ class KafkaTransport:
     """See `Transport`."""
 
     flags: frozenset[Flag] = frozenset()
+    system = "kafka"
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = Address(url, options)

@@ -15,7 +15,8 @@ from typing import Any
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Delivery
 
-from eventkit.domain.message import Message, total_size
+from eventkit.domain.message import JSON_TYPE, Message, total_size
+from eventkit.domain.structured import opened
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.kafka.address import Address
@@ -34,6 +35,7 @@ _COMMIT_INTERVAL = 0.1  # seconds
 _CLOSE_TIMEOUT = 4.5  # seconds
 _CHUNK = 250  # deliveries converted at a time: so few stay in the processor's cache
 _FETCH_BYTES = 262_144  # compressed, of one broker's response
+_TYPE_INDEX, _JSON_TYPE = 6, ("content-type", JSON_TYPE.encode())  # of eventkit's messages
 _COMMIT_TRIES, _COMMIT_RETRY = 5, 0.2  # number, and seconds between two, for the last commit
 
 
@@ -196,7 +198,10 @@ class KafkaSubscription:
             try:
                 # Only one call: after an error, a second call returns freed memory.
                 headers = _headers(delivery) or []
-                messages.append(Message(topic, key.decode(), value, headers, tag))
+                message = Message(topic, key.decode(), value, headers, tag)
+                # eventkit's own messages, in binary mode, are found by one comparison
+                is_binary = key and len(headers) > _TYPE_INDEX and headers[_TYPE_INDEX] == _JSON_TYPE
+                messages.append(message if is_binary else opened(message))
             except (UnicodeDecodeError, SystemError):
                 reason = "the name of a header is not UTF-8" if headers is None else "its key is not UTF-8"
                 messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))

@@ -19,6 +19,7 @@ class LocalTransport:
     """See `Transport`; a test may inject faults too."""
 
     flags: frozenset[Flag] = frozenset({Flag.ONE_PROCESS})
+    system = "local"
 
     def __init__(self, name: str) -> None:
         self._name = name

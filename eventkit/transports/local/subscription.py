@@ -5,6 +5,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from eventkit.domain.message import Message
+from eventkit.domain.structured import opened
 from eventkit.transports.base import Mark
 from eventkit.transports.local.broker import Broker, LocalGroup, Shard
 from eventkit.transports.progress import PartitionProgress
@@ -76,7 +77,7 @@ class LocalSubscription:
             for message in self._broker.topics[topic][number][offset : offset + limit - len(found)]:
                 progress.delivered(self._next[shard], message.key)
                 place = LocalDelivery(number, self._next[shard])
-                found.append(received(topic, message.key, message.value, message.headers, place))
+                found.append(opened(received(topic, message.key, message.value, message.headers, place)))
                 self._next[shard] += 1
         return found
 

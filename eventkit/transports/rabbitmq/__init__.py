@@ -19,6 +19,7 @@ class RabbitTransport:
     """See `Transport`."""
 
     flags: frozenset[Flag] = frozenset({Flag.NO_HISTORY})
+    system = "rabbitmq"
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = RabbitAddress(url, options)

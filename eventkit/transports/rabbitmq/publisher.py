@@ -21,7 +21,8 @@ from eventkit.transports.base import Reports
 from eventkit.transports.partition import partition_of
 from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
-from eventkit.transports.rabbitmq.topology import KEY, MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
+from eventkit.transports.rabbitmq.topology import MISSING, NOT_FOUND, REFUSED, Topology, exchange_of
+from eventkit.transports.rabbitmq.wire import properties_of
 
 _WINDOW = 2_000  # messages in flight
 _MAX_WAITING = 20_000  # messages queued behind the window
@@ -31,7 +32,6 @@ _NO_QUEUE = (
 )
 _TOO_LARGE = re.compile(r"message size (\d+) is larger than configured max size (\d+)")
 _NO_EXCHANGE = re.compile(r"no exchange '(.+)\.\d+'")
-_PERSISTENT = 2
 
 
 class RabbitPublisher:
@@ -147,10 +147,7 @@ class RabbitPublisher:
 
     def _publish(self, exchange: str, message: Message) -> None:
         value = message.value.encode() if isinstance(message.value, str) else message.value
-        properties = pika.BasicProperties(
-            headers={KEY: message.key, **dict(message.headers)}, delivery_mode=_PERSISTENT
-        )
-        self._channel.basic_publish(exchange, "", value, properties, mandatory=self._mandatory)
+        self._channel.basic_publish(exchange, "", value, properties_of(message), mandatory=self._mandatory)
 
     def _answered(self, frame: Any) -> None:  # noqa: ANN401
         answer = frame.method

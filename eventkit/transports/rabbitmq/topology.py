@@ -15,7 +15,7 @@ from eventkit.errors import TopicUnusable, TransportError, TransportUnavailable
 from eventkit.transports.base import Finding
 from eventkit.transports.rabbitmq.address import RabbitAddress
 
-KEY = "eventkit-key"  # the header that carries a message's key
+KEY = "eventkit-key"  # the header with the key of a message whose subject is another
 MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
 NOT_FOUND, REFUSED, UNLIKE = 404, 403, 406
 OLDEST = (3, 10)

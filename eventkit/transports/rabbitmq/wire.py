@@ -1,19 +1,32 @@
-"""Reads AMQP messages, including properties that the client cannot decode; and stops reading for a full buffer.
+"""Reads and writes AMQP messages by CloudEvents' binding; reads properties that the client cannot decode; and stops
+reading for a full buffer.
+
+An attribute is an application property `cloudEvents:<name>`, its content type AMQP's own, the key the subject.
 
 pika raises within its loop for properties without a Python value (a date after the year 9999, an invalid decimal, deep
 tables). Its connection would end, and the broker would deliver the same message again without end.
 """
 
 import struct
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pika
 from pika import frame, spec
 
-from eventkit.domain.message import Headers, Message
+from eventkit.domain.message import Message
+from eventkit.domain.structured import opened
 from eventkit.transports.rabbitmq.topology import KEY
 from eventkit.transports.received import received, unreadable
 
+_PREFIX = "cloudEvents:"  # of an attribute among the application properties
+_PREFIXES = (_PREFIX, "cloudEvents_", "ce-")  # also read: for clients without colons, and of the SDK for AMQP 0-9-1
+_SUBJECTS = tuple(f"{prefix}subject" for prefix in _PREFIXES)
+_SUBJECT = _SUBJECTS[0]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TYPE_INDEX = 6  # of the content type among the headers of eventkit's messages
+_SHORT = 255  # bytes of an AMQP property
+_PERSISTENT = 2
 _UNDECODED = "eventkit-undecoded"  # in place of a message's properties: their bytes
 _FRAME, _CONTENT = struct.Struct(">BHL"), struct.Struct(">HHQ")  # a frame's and a content header's beginnings
 
@@ -93,18 +106,59 @@ def _header_frame(data: bytes) -> tuple[int, Any] | None:
     return _FRAME.size + size + spec.FRAME_END_SIZE, frame.Header(channel, body_size, properties)
 
 
+def properties_of(message: Message) -> pika.BasicProperties:
+    """Return the properties of a message that is sent, by CloudEvents' binding for AMQP; its key is the subject."""
+    table: dict[str, str | bytes] = {_SUBJECT: message.key} if message.key else {}
+    content_type = None
+    for name, value in message.headers:
+        if name.startswith("ce_"):
+            table[f"{_PREFIX}{name[3:]}"] = value
+        elif name == "content-type" and len(value) <= _SHORT:
+            content_type = value if isinstance(value, str) else value.decode()
+        else:
+            table[name] = value
+    return pika.BasicProperties(headers=table, content_type=content_type, delivery_mode=_PERSISTENT)
+
+
 def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  # noqa: ANN401 pika has no types
-    """Return the message of a delivery."""
+    """Return the message of a delivery, in either of CloudEvents' content modes."""
     table: dict[Any, Any] = properties.headers or {}
     if _UNDECODED in table:
         return unreadable(topic, "its AMQP properties cannot be read", value=body, others=table.items(), tag=tag)
-    key = table.get(KEY)
-    headers: Headers = [
-        (name, value)
-        for name, value in table.items()
-        if isinstance(value, str | bytes) and isinstance(name, str) and name != KEY
-    ]
-    if isinstance(key, str) and len(headers) == len(table) - 1:
-        return Message(topic, key, body, headers, tag)
-    # the broker adds numbers, such as x-delivery-count
-    return received(topic, key, body, [(name, value) for name, value in table.items() if name != KEY], tag)
+    key_name = KEY if KEY in table else next((name for name in _SUBJECTS if name in table), "")
+    parts = [(_header_name(name), _as_text(name, value)) for name, value in table.items() if name != key_name]
+    if properties.content_type is not None:
+        parts.insert(_TYPE_INDEX, ("content-type", properties.content_type))
+    key = table.get(key_name, "")
+    if isinstance(key, str) and all(isinstance(name, str) and isinstance(value, str | bytes) for name, value in parts):
+        return opened(Message(topic, key, body, parts, tag))
+    found = received(topic, key, body, parts, tag)  # the broker adds tables, such as x-death
+    return opened(found)
+
+
+def _header_name(name: Any) -> Any:  # noqa: ANN401 a table's name may be of any type
+    """Return the name of a header as Kafka's binding has it, by which the domain reads."""
+    return f"ce_{found}" if (found := _attribute(name)) else name
+
+
+def _attribute(name: Any) -> str:  # noqa: ANN401 see above
+    """Return the name of the attribute that a property holds; empty if it holds none."""
+    if not isinstance(name, str):
+        return ""
+    return next((name[len(prefix) :] for prefix in _PREFIXES if name.startswith(prefix)), "")
+
+
+def _as_text(name: Any, value: Any) -> Any:  # noqa: ANN401 see above
+    """Return an attribute of a native type of AMQP in CloudEvents' text form; other values are unchanged."""
+    if isinstance(value, str | bytes) or not _attribute(name):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        is_time = _attribute(name) == "time"  # AMQP 1.0 counts milliseconds
+        return _time(_EPOCH + timedelta(milliseconds=value)) if is_time else str(value)
+    return _time(value) if isinstance(value, datetime) else value
+
+
+def _time(at: datetime) -> str:
+    return f"{at.isoformat()}Z" if at.tzinfo is None else at.isoformat()

@@ -21,6 +21,7 @@ class RedisTransport:
     """See `Transport`."""
 
     flags: frozenset[Flag] = frozenset()
+    system = "redis"
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = RedisAddress(url, options)

@@ -20,6 +20,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from eventkit.domain.message import Message, size_of
+from eventkit.domain.structured import opened
 from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.received import unreadable
@@ -284,7 +285,7 @@ def message_of(shard: Shard, entry: bytes, fields: Mapping[bytes, bytes]) -> Mes
     topic, tag = shard[0], RedisDelivery(shard[1], entry)
     try:
         headers = headers_from_json(fields[b"headers"])
-        return Message(topic, fields[b"key"].decode(), fields[b"value"], headers, tag)
+        return opened(Message(topic, fields[b"key"].decode(), fields[b"value"], headers, tag))
     except KeyError as error:
         reason = f"its entry has no field {error}"
     except UnicodeDecodeError:
