@@ -34,6 +34,7 @@ class EncodedEvent(msgspec.Struct, gc=False, kw_only=True):
     correlation_id: str | None = None
     causation_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     extra: str | None = None  # JSON object of the user's own metadata
     position: int | None = None  # None if it was received through a transport
     opened: bool = False  # True: personal values in `data` are decrypted, so no error message may show them
@@ -59,10 +60,12 @@ class Envelope(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
         The correlation id is this event's, or its id if it has none. The trace is this event's, unless a span is open
         at the append. `keep` names the user's own fields that are copied.
         """
-        return Metadata(
-            correlation_id=self.metadata.correlation_id or str(self.id),
+        given = self.metadata
+        return Metadata.fitting(  # any producer may have sent this event, with ids that cannot be stored
+            correlation_id=given.correlation_id or str(self.id),
             causation_id=str(self.id),
-            traceparent=self.metadata.traceparent,
+            traceparent=given.traceparent,
+            tracestate=given.tracestate,
             extra={name: self.metadata.extra[name] for name in keep if name in self.metadata.extra},
         )
 
@@ -95,5 +98,6 @@ def _metadata_of(encoded: EncodedEvent) -> Metadata:
         correlation_id=encoded.correlation_id,
         causation_id=encoded.causation_id,
         traceparent=encoded.traceparent,
+        tracestate=encoded.tracestate,
         extra=MappingProxyType(extra),
     )

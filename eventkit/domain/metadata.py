@@ -1,6 +1,6 @@
 """The metadata of an event: its correlation id, causation id, trace, and the user's own fields.
 
-It is stored as one JSON object: three reserved names beside the user's own. As for events, a value that JSON or
+It is stored as one JSON object: four reserved names beside the user's own. As for events, a value that JSON or
 PostgreSQL would change or refuse raises InvalidEvent.
 """
 
@@ -16,13 +16,16 @@ import msgspec
 from eventkit.domain.codec import difference, exceeds, forbidden, keep_floats, shown, stored_size
 from eventkit.errors import EventTooLarge, InvalidEvent
 
-RESERVED = ("correlation_id", "causation_id", "traceparent")
+RESERVED = ("correlation_id", "causation_id", "traceparent", "tracestate")
 MAX_BYTES = 60_000  # an event of the largest size and its metadata stay below a broker's usual 1 MB
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MAX_ID = 200  # characters
 _ID = re.compile(rf"[!-~]{{1,{_MAX_ID}}}")
 _PRINTABLE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # characters of an id that `quote` must not replace by %xx
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?")
+_KEY = r"[a-z0-9][a-z0-9_*/-]{0,240}(@[a-z][a-z0-9_*/-]{0,13})?"
+_MEMBER = rf"{_KEY}=[ -+\--<>-~]{{0,255}}[!-+\--<>-~]"
+_TRACESTATE = re.compile(rf"(?=.{{1,512}}\Z){_MEMBER}([ \t]*,[ \t]*{_MEMBER}){{0,31}}")  # W3C, members of any vendor
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,6 +35,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     causation_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None  # belongs to `traceparent`: the state of tracing systems, passed on unread
     extra: Mapping[str, Any] = _NOTHING
 
     @classmethod
@@ -53,19 +57,22 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         correlation_id: object = None,
         causation_id: object = None,
         traceparent: object = None,
+        tracestate: object = None,
         extra: Mapping[str, Any] = _NOTHING,
     ) -> Self:
         """Return valid metadata for any ids from outside, for example from a client's header.
 
         A valid id is unchanged. Spaces and characters that are not printable ASCII become %xx. A long id is cut, and
-        ends with a digest of the whole. An empty id, or an invalid traceparent, becomes None. Equal ids give equal
-        ids. `extra` is not changed.
+        ends with a digest of the whole. An empty id, or an invalid traceparent, becomes None, and so does an invalid
+        tracestate, or one without a valid traceparent. Equal ids give equal ids. `extra` is not changed.
         """
-        trace = _text(traceparent)
+        trace, state = _text(traceparent), _text(tracestate).strip()
+        is_traced = _TRACEPARENT.fullmatch(trace) is not None
         return cls(
             correlation_id=_fitted(correlation_id),
             causation_id=_fitted(causation_id),
-            traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+            traceparent=trace if is_traced else None,
+            tracestate=state if is_traced and _TRACESTATE.fullmatch(state) else None,
             extra=extra,
         )
 
@@ -77,13 +84,15 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**known, extra=found or _NOTHING)
 
     def over(self, base: "Metadata") -> "Metadata":
-        """Return these fields, and the fields of `base` that are missing here."""
+        """Return these fields, and the fields of `base` that are missing here; a trace is taken whole from one."""
         if base is NONE:
             return self
+        traced = self if self.traceparent is not None else base
         return Metadata(
             correlation_id=self.correlation_id if self.correlation_id is not None else base.correlation_id,
             causation_id=self.causation_id if self.causation_id is not None else base.causation_id,
-            traceparent=self.traceparent if self.traceparent is not None else base.traceparent,
+            traceparent=traced.traceparent,
+            tracestate=traced.tracestate,
             extra={**base.own(), **self.own()},
         )
 
@@ -92,6 +101,10 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         if self is NONE:
             return "{}"
         known = {name: _checked(name, value) for name in RESERVED if (value := getattr(self, name)) is not None}
+        if "tracestate" in known and "traceparent" not in known:
+            raise InvalidEvent(
+                f"metadata: tracestate is {shown(self.tracestate)} without the traceparent it belongs to"
+            )
         return _object({**known, **self.own()})
 
     def own(self) -> dict[str, Any]:
@@ -106,6 +119,10 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NONE = Metadata()
+_RULES = {
+    "traceparent": (_TRACEPARENT, "00-<32 hex>-<16 hex>-<2 hex>"),
+    "tracestate": (_TRACESTATE, "a list of W3C such as vendor=value,other=value, of at most 512 characters"),
+}
 
 
 def _fitted(value: object) -> str | None:
@@ -129,12 +146,9 @@ def _is_mapping(value: object) -> bool:
 
 
 def _checked(name: str, value: object) -> str:
-    rule = _TRACEPARENT if name == "traceparent" else _ID
+    rule, wanted = _RULES.get(name, (_ID, "1 to 200 printable ASCII characters, no spaces"))
     if isinstance(value, str) and rule.fullmatch(value):
         return value
-    wanted = (
-        "00-<32 hex>-<16 hex>-<2 hex>" if rule is _TRACEPARENT else "1 to 200 printable ASCII characters, no spaces"
-    )
     raise InvalidEvent(f"metadata: {name} is {shown(value)}, not {wanted}")
 
 

@@ -92,6 +92,7 @@ class Feed:
             correlation_id=story.correlation_id,
             causation_id=story.causation_id,
             traceparent=story.traceparent,
+            tracestate=story.tracestate,
             extra=Metadata(extra=story.extra).to_json() if story.extra else None,
         )
         return Arrival(part.stream, version, message_of(encoded, self._projection.catalog.topic(part.stream)))

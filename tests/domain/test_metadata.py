@@ -7,12 +7,17 @@ import pytest
 
 from eventkit import InvalidEvent, Metadata
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 METADATA = [
     ({"correlation_id": ""}, "correlation_id is ''"),
     ({"correlation_id": UUID(int=1)}, "correlation_id is UUID"),
     ({"causation_id": "a b"}, "causation_id is 'a b'"),
     ({"causation_id": "x" * 201}, "causation_id"),
     ({"traceparent": "00-1-2-3"}, "traceparent is '00-1-2-3'"),
+    ({"traceparent": TRACE, "tracestate": "a"}, "tracestate is 'a'"),
+    ({"traceparent": TRACE, "tracestate": "a=1," * 33 + "a=1"}, "tracestate is"),
+    ({"traceparent": TRACE, "tracestate": "a=" + "x" * 600}, "tracestate is"),
+    ({"tracestate": "a=1"}, "without the traceparent"),
     ({"user": float("nan")}, "no such number"),
     ({"user": "\x00"}, "NUL"),
     ({"user": "\ud800"}, "surrogate"),
@@ -78,3 +83,28 @@ def test_a_traceparent_that_is_one_is_kept() -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
     assert Metadata.fitting(traceparent=trace, extra={"a": 1}) == Metadata.of({"traceparent": trace, "a": 1})
+
+
+@pytest.mark.parametrize(
+    ("trace", "state", "kept"),
+    [
+        (TRACE, "vendor=opaque,tenant@system=7", True), (TRACE, "a=1 , b=2", True), (TRACE, "a=" + "x" * 200, True),
+        (TRACE, "A=1", False), (TRACE, "a=", False), (TRACE, "a=1\n", True), (TRACE, "a=1,,", False),
+        (TRACE, "", False), ("00-1", "a=1", False), (None, "a=1", False), (TRACE, "a=é", False),
+    ],
+)  # fmt: skip
+def test_a_tracestate_is_kept_beside_its_traceparent(trace: str | None, state: str, kept: bool) -> None:  # noqa: FBT001
+    """A state that is none, or that belongs to no trace, is dropped."""
+    metadata = Metadata.fitting(traceparent=trace, tracestate=state)
+
+    assert metadata.tracestate == (state.strip() if kept else None)
+    assert Metadata.from_json(metadata.to_json()) == metadata
+
+
+def test_a_trace_is_taken_whole() -> None:
+    """A state never stands beside the traceparent of another trace."""
+    other = TRACE.replace("b7", "c8")
+    base = Metadata(traceparent=TRACE, tracestate="a=1")
+
+    assert Metadata(traceparent=other).over(base) == Metadata(traceparent=other)
+    assert Metadata(correlation_id="c").over(base) == Metadata(correlation_id="c", traceparent=TRACE, tracestate="a=1")

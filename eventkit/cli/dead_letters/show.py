@@ -18,9 +18,9 @@ _SHOWN = frozenset(
     f"ce_{name}"
     for name in (
         *("specversion", "id", "source", "type", "time", "streamversion", "dataschemaversion"),
-        *("correlationid", "causationid", "traceparent", "replyto", "outcome"),
+        *("correlationid", "causationid", "traceparent", "tracestate", "replyto", "outcome"),
     )
-) | {"content-type", "traceparent"}
+) | {"content-type", "traceparent", "tracestate"}
 _MAX_ERROR = 60  # characters of an error in a table
 _MAX_DEPTH = 200  # levels of nested JSON
 _NOTHING = object()

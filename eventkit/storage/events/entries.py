@@ -17,7 +17,7 @@ from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import check_tags
 from eventkit.errors import InvalidEvent
-from eventkit.observability.trace import current_traceparent
+from eventkit.observability.tracing import current_trace
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Expected
 
@@ -73,10 +73,10 @@ class Entries:
         return entries, repeatable.pop()
 
     def _metadata(self, given: Metadata | Mapping[str, Any] | None) -> str:
-        traceparent = current_traceparent()
-        if given is None and traceparent is None and self.story is NONE:
+        trace = current_trace()
+        if given is None and trace is None and self.story is NONE:
             return "{}"
-        story = self.story if traceparent is None else Metadata(traceparent=traceparent).over(self.story)
+        story = self.story if trace is None else Metadata(**trace._asdict()).over(self.story)
         return Metadata.of(given).over(story).to_json()
 
 

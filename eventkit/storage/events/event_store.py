@@ -10,6 +10,7 @@ rows before you append: two transactions with different orders may deadlock (App
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from datetime import datetime
 from typing import Any, Self
@@ -21,6 +22,7 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
+from eventkit.observability import tracing
 from eventkit.storage.db import Asynchronous, Executor, Synchronous
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
@@ -143,9 +145,10 @@ class EventStore:
         or NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`):
         a newer event that matches it raises DecisionChanged, a kind of ConcurrencyError.
         """
-        entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
-        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
-        return self._run(self._append, connection, call)[0]
+        with self._span([stream], len(events)):
+            entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
+            call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+            return self._run(self._append, connection, call)[0]
 
     async def append_async(  # noqa: PLR0913 see append
         self,
@@ -160,9 +163,10 @@ class EventStore:
         unless_changed: Decision | None = None,
     ) -> Appended:
         """Append like `append`, on an asynchronous session or connection."""
-        entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
-        call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
-        return (await self._run_async(self._append, connection, call))[0]
+        with self._span([stream], len(events)):
+            entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
+            call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
+            return (await self._run_async(self._append, connection, call))[0]
 
     def append_many(
         self,
@@ -176,7 +180,8 @@ class EventStore:
 
         `guards` and `unless_changed` are those of `append`.
         """
-        return self._run(self._append_many, connection, self._call(appends, guards, unless_changed))
+        with self._span_of(appends):
+            return self._run(self._append_many, connection, self._call(appends, guards, unless_changed))
 
     async def append_many_async(
         self,
@@ -187,7 +192,8 @@ class EventStore:
         unless_changed: Decision | None = None,
     ) -> list[Appended]:
         """Append like `append_many`, on an asynchronous session or connection."""
-        return await self._run_async(self._append_many, connection, self._call(appends, guards, unless_changed))
+        with self._span_of(appends):
+            return await self._run_async(self._append_many, connection, self._call(appends, guards, unless_changed))
 
     def query(self, connection: Synchronous, *items: QueryItem) -> Decision:
         """Return the events that match any of the items, as a decision to append by.
@@ -365,6 +371,20 @@ class EventStore:
         wanted = wanted_by(self.catalog, types, categories)
         Window(after or 0, None, 1)  # raises InvalidEvent where `after` is not a position
         return LiveSubscription(Follower(self._live, address_of(database), after), self.catalog.decode, wanted)
+
+    def _span_of(self, appends: Sequence[Append]) -> AbstractContextManager[object]:
+        if not tracing.is_on():
+            return tracing.NO_SPAN
+        given = [append for append in appends if isinstance(append, Append)]  # others are refused within the span
+        return self._span([append.stream for append in given], sum(len(append.events) for append in given))
+
+    def _span(self, streams: Sequence[StreamId | str], count: int) -> AbstractContextManager[object]:
+        """Open the span of an append; its events name it as their trace."""
+        if not tracing.is_on():
+            return tracing.NO_SPAN
+        causes = tracing.trace_of(self._entries.story)
+        topics = [self.catalog.topic(str(stream)) for stream in streams]
+        return tracing.span(tracing.APPEND, topics, causes=causes, attributes=tracing.size(count))
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
         entries, repeatable = self._entries.many(appends)

@@ -14,6 +14,7 @@ import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
+from eventkit.domain.metadata import RESERVED
 from eventkit.errors import Deposed
 from eventkit.observability import metrics
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
@@ -378,7 +379,7 @@ def message(row: Row) -> Message:
 
 def _set_metadata(event: EncodedEvent, metadata: str) -> None:
     fields = msgspec.json.decode(metadata, type=dict[str, msgspec.Raw])
-    for name in ("correlation_id", "causation_id", "traceparent"):
+    for name in RESERVED:
         if name in fields:
             setattr(event, name, msgspec.json.decode(fields.pop(name), type=str | None))
     if fields:
