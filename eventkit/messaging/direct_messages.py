@@ -5,6 +5,7 @@ data are refused: only the event store encrypts them.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent
+from eventkit.observability.tracing import NO_SPAN, Signal, is_on, size, span, trace_of
 from eventkit.projection.batch import header
 from eventkit.storage.events import ANY, Entries
 
@@ -33,6 +35,16 @@ class DirectMessages:
     def __init__(self, catalog: Catalog, metadata: Metadata = NONE) -> None:
         self.catalog = catalog
         self._entries = Entries(catalog, metadata)
+
+    def span(
+        self, signal: Signal, stream: StreamId | str, system: str, *, count: int = 1
+    ) -> AbstractContextManager[object]:
+        """Open a span around the making and sending of messages, which name it as their trace."""
+        if not is_on():
+            return NO_SPAN
+        causes = trace_of(self._entries.story)
+        named = {"messaging.system": system, **size(count)}
+        return span(signal, [self.catalog.topic(str(stream))], causes=causes, attributes=named)
 
     def messages(
         self,
@@ -66,6 +78,7 @@ def encoded(event: Encoded, source: str, stream: str, event_id: str, metadata: M
         correlation_id=metadata.correlation_id,
         causation_id=metadata.causation_id,
         traceparent=metadata.traceparent,
+        tracestate=metadata.tracestate,
         extra=msgspec.json.encode(dict(metadata.extra)).decode() if metadata.extra else None,
     )
 

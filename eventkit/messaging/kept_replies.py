@@ -23,6 +23,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, encoded, refuse_personal, text_of
 from eventkit.messaging.outgoing import Outgoing
 from eventkit.messaging.replies import Replies
+from eventkit.observability.tracing import REPLY, messages_span, note
 from eventkit.projection.batch import Source, gather
 from eventkit.storage.projections import StoredReply, find_replies, is_message
 from eventkit.transports.base import MAX_BYTES, Mark, Publisher
@@ -131,17 +132,21 @@ class ReplyWriter:
     def _reply(self, request: Message, answer: StoredReply) -> Message:
         if answer.reply is None:
             reason = (_PARKED if answer.parked else _NOT_HANDLED).format(self._responder)
-            return self._message(request, Encoded("eventkit.failed", 1, reason), FAILED)
+            return self._message(request, Encoded("eventkit.failed", 1, msgspec.json.encode(reason).decode()), FAILED)
         kept = msgspec.json.decode(answer.reply, type=Reply)
         event = Encoded(kept.type, kept.schema_version, bytes(kept.data).decode())
         return self._message(request, event, REFUSED if kept.refused else "")
 
     def _message(self, request: Message, event: Encoded, outcome: str) -> Message:
         cause = text_of(request, "ce_id")
+        trace = Metadata.fitting(
+            traceparent=text_of(request, "ce_traceparent"), tracestate=text_of(request, "ce_tracestate")
+        )
         metadata = Metadata(
             correlation_id=text_of(request, "ce_correlationid") or cause,
             causation_id=cause,
-            traceparent=text_of(request, "ce_traceparent") or None,
+            traceparent=trace.traceparent,
+            tracestate=trace.tracestate,
         )
         key = request.key if is_stream(request.key) else f"message-{uuid_of(cause)}"  # brokers do not take every key
         reply = encoded(event, self._source, key, str(uuid7()), metadata)
@@ -154,9 +159,10 @@ class ReplyWriter:
 class ReplyingSource:
     """A projector's source that sends replies before it acknowledges."""
 
-    def __init__(self, source: Source, writer: ReplyWriter, publisher: Callable[[], Publisher]) -> None:
-        """Read `source`, and own it."""
+    def __init__(self, source: Source, writer: ReplyWriter, publisher: Callable[[], Publisher], system: str) -> None:
+        """Read `source`, and own it; `system` is the broker's in spans."""
         self._source = source
+        self._attributes = {"messaging.system": system}
         self._writer = writer
         self._outgoing = Outgoing(publisher)
 
@@ -182,7 +188,8 @@ class ReplyingSource:
         """Send the replies to applied requests, then acknowledge them."""
         # crash point: committed, not answered -> delivered again, the stored replies are sent
         for replies in self._writer.replies_to(self._writer.requests(messages)):
-            self._send(replies)
+            with messages_span(REPLY, replies, attributes=self._attributes):
+                self._send(replies)
         # crash point: answered, not acknowledged -> answered again, and dropped as late
         self._source.acknowledge(messages)
 
@@ -190,6 +197,7 @@ class ReplyingSource:
         for place, error in self._outgoing.send(replies).items():
             if isinstance(error, TransportUnavailable):
                 raise error
+            note("eventkit.failed", {}, error=error)
             logger.warning("a reply to %s is dropped: %s", shown(text_of(replies[place], "ce_causationid")), error)
 
     def close(self) -> None:

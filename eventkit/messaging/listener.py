@@ -19,6 +19,7 @@ from eventkit.forks import reset_in_fork
 from eventkit.messaging.direct_messages import text_of
 from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.observability.rarely import Rarely
+from eventkit.observability.tracing import PROCESS, messages_span, note
 from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
 from eventkit.projection.define import F
@@ -112,6 +113,10 @@ class Listener:
         self.close()
 
     def _handle(self, messages: list[Message]) -> None:
+        with messages_span(PROCESS, messages, attributes={"messaging.system": self._transport.system}):
+            self._call_functions(messages)
+
+    def _call_functions(self, messages: list[Message]) -> None:
         batch = gather(messages, unversioned=True)
         if batch.malformed:
             self.malformed += len(batch.malformed)
@@ -186,6 +191,7 @@ class Listener:
             self._log(error, name)
 
     def _log(self, error: Exception, name: str) -> None:
+        note("eventkit.failed", {"eventkit.type": name}, error=error)
         if isinstance(error, EventkitError):
             self._skipped_log.warning("a listener skips %s: %s", name, describe(error))
         else:

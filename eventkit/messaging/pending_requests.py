@@ -33,6 +33,7 @@ class PendingRequests:
     def __init__(self, transport: Transport, replies: str) -> None:
         """Receive replies on the topic `replies`."""
         self.topic = replies
+        self.system = transport.system
         self.late = 0  # replies that came after the timeout
         self.malformed = 0  # messages that are not replies
         self._malformed_log = Rarely(logger)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 from uuid_utils.compat import uuid7
 
 from eventkit.domain.catalog import Catalog, check_topic
@@ -20,6 +21,7 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
 from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, DirectMessages, text_of
 from eventkit.messaging.pending_requests import PendingRequests
+from eventkit.observability.tracing import REQUEST
 from eventkit.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -76,18 +78,19 @@ class Requester:
         Raise Refused if the responder replies with an error, RequestTimeout after `timeout` seconds, RequestFailed if
         the responder fails, TopicUnusable if no responder can receive it, TransportUnavailable without a broker.
         """
-        left = self.pending.wait_for_room(timeout)
-        message = self._message(stream, request, request_id)
-        self.pending.start()
-        sent = self._send(message, request)
-        del message  # the reply may be long in coming
-        try:
-            found = sent.reply.result(left)
-        except TimeoutError as error:
-            raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
-        finally:
-            self.pending.end(str(sent.id))
-        return self._reply(found, sent.name, reply)
+        with self.direct.span(REQUEST, stream, self.pending.system):
+            left = self.pending.wait_for_room(timeout)
+            message = self._message(stream, request, request_id)
+            self.pending.start()
+            sent = self._send(message, request)
+            del message  # the reply may be long in coming
+            try:
+                found = sent.reply.result(left)
+            except TimeoutError as error:
+                raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
+            finally:
+                self.pending.end(str(sent.id))
+            return self._reply(found, sent.name, reply)
 
     async def request_async(
         self,
@@ -99,19 +102,20 @@ class Requester:
         request_id: UUID | None = None,
     ) -> R:
         """Request as `request` does, for any number of requests at a time."""
-        left = await self.pending.wait_for_room_async(timeout)
-        message = self._message(stream, request, request_id)
-        if not self.pending.ready:
-            await asyncio.to_thread(self.pending.start)
-        sent = self._send(message, request)
-        del message  # the reply may be long in coming
-        try:
-            found = await asyncio.wait_for(asyncio.wrap_future(sent.reply), left)
-        except TimeoutError as error:
-            raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
-        finally:
-            self.pending.end(str(sent.id))
-        return self._reply(found, sent.name, reply)
+        with self.direct.span(REQUEST, stream, self.pending.system):
+            left = await self.pending.wait_for_room_async(timeout)
+            message = self._message(stream, request, request_id)
+            if not self.pending.ready:
+                await asyncio.to_thread(self.pending.start)
+            sent = self._send(message, request)
+            del message  # the reply may be long in coming
+            try:
+                found = await asyncio.wait_for(asyncio.wrap_future(sent.reply), left)
+            except TimeoutError as error:
+                raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
+            finally:
+                self.pending.end(str(sent.id))
+            return self._reply(found, sent.name, reply)
 
     def close(self) -> None:
         """Send the queued requests, stop listening, and close the connections."""
@@ -136,8 +140,7 @@ class Requester:
     def _reply(self, message: Message, request: str, reply: type[R]) -> R:
         outcome = text_of(message, OUTCOME)
         if outcome == FAILED:
-            text = message.value if isinstance(message.value, str) else message.value.decode(errors="replace")
-            raise RequestFailed(f"{request} to {message.key!r}: {text[:_MAX_FAILURE_LENGTH]}")
+            raise RequestFailed(f"{request} to {message.key!r}: {_failure(message.value)[:_MAX_FAILURE_LENGTH]}")
         try:
             found = self.direct.catalog.event_of(event_of(message, versioned=False))
         except (UndecodableEvent, UnknownEventType) as error:
@@ -147,3 +150,11 @@ class Requester:
         if not isinstance(found, reply):
             raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {reply.__name__}")
         return found
+
+
+def _failure(value: bytes | str) -> str:
+    """Return the text of a responder's failure; a value that is no JSON text is shown as it is."""
+    try:
+        return msgspec.json.decode(value, type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        return value if isinstance(value, str) else value.decode(errors="replace")

@@ -137,7 +137,7 @@ class Responder(AnsweringProjection):
         """Return a source that sends the replies before it acknowledges."""
         kept = KeptReplies(self._recent, self.name, self._store.schema, connect)
         writer = ReplyWriter(self.name, self.catalog.name, kept, self._replies)
-        return ReplyingSource(source, writer, lambda: transport.publisher(to_listeners=True))
+        return ReplyingSource(source, writer, lambda: transport.publisher(to_listeners=True), transport.system)
 
     def _together(self, workspace: Workspace, steps: Sequence[Step], writer: AnswerWriter) -> bool:
         """Answer all in one savepoint; roll back and return False if one of several is refused."""

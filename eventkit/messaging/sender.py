@@ -15,6 +15,7 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.messaging.direct_messages import DirectMessages
 from eventkit.messaging.outgoing import OutgoingQueue
+from eventkit.observability.tracing import SEND
 from eventkit.transports.base import Transport
 
 
@@ -33,6 +34,7 @@ class Sender:
     def __init__(self, transport: Transport, catalog: Catalog) -> None:
         """Send on `transport`, which the caller closes after this."""
         self.direct = DirectMessages(catalog)
+        self._system = transport.system
         self._commands = OutgoingQueue(transport.publisher)
         self._broadcasts = OutgoingQueue(lambda: transport.publisher(to_listeners=True))
 
@@ -48,8 +50,9 @@ class Sender:
         Raise TopicUnusable if the topic is missing or no handler can receive them. Raise TransportUnavailable if it is
         unknown whether they were sent: send them again with the same `ids`, and each is handled once.
         """
-        self._commands.wait_for_room()
-        self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids)).result()
+        with self.direct.span(SEND, stream, self._system, count=len(commands)):
+            self._commands.wait_for_room()
+            self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids)).result()
 
     async def send_async(
         self,
@@ -59,24 +62,27 @@ class Sender:
         ids: Sequence[UUID] | None = None,
     ) -> None:
         """Send as `send` does, for any number of calls at a time."""
-        await self._commands.wait_for_room_async()
-        await asyncio.wrap_future(
-            self._commands.send(self.direct.messages(stream, commands, metadata=metadata, ids=ids))
-        )
+        with self.direct.span(SEND, stream, self._system, count=len(commands)):
+            await self._commands.wait_for_room_async()
+            messages = self.direct.messages(stream, commands, metadata=metadata, ids=ids)
+            await asyncio.wrap_future(self._commands.send(messages))
 
     def broadcast(
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
         """Send events to every process that listens to their category now; no listener is no error."""
-        self._broadcasts.wait_for_room()
-        self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)).result()
+        with self.direct.span(SEND, stream, self._system, count=len(events)):
+            self._broadcasts.wait_for_room()
+            self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)).result()
 
     async def broadcast_async(
         self, stream: StreamId | str, *events: object, metadata: Metadata | Mapping[str, Any] | None = None
     ) -> None:
         """Broadcast as `broadcast` does, for any number of calls at a time."""
-        await self._broadcasts.wait_for_room_async()
-        await asyncio.wrap_future(self._broadcasts.send(self.direct.messages(stream, events, metadata=metadata)))
+        with self.direct.span(SEND, stream, self._system, count=len(events)):
+            await self._broadcasts.wait_for_room_async()
+            messages = self.direct.messages(stream, events, metadata=metadata)
+            await asyncio.wrap_future(self._broadcasts.send(messages))
 
     def close(self) -> None:
         """Send the queued messages, and close the connections."""

@@ -16,6 +16,7 @@ from eventkit.observability import metrics
 from eventkit.observability.liveness import loop, waiting_for
 from eventkit.relay.acknowledgement_times import AcknowledgementTimes
 from eventkit.relay.in_flight import InFlight
+from eventkit.relay.publish_spans import PublishSpans
 from eventkit.storage.outbox import GapReader, Row, Settlement, message
 from eventkit.transports import Publisher, Reports
 
@@ -58,7 +59,14 @@ class Pipeline:
     """One run of the three stages over a reader, a publisher and a settlement."""
 
     def __init__(
-        self, reader: GapReader, publisher: Publisher, settlement: Settlement, *, owed: set[int], claim: Claim
+        self,
+        reader: GapReader,
+        publisher: Publisher,
+        settlement: Settlement,
+        *,
+        owed: set[int],
+        claim: Claim,
+        spans: PublishSpans,
     ) -> None:
         """Connect the stages; `claim` is called with the topics of each page before the page is sent.
 
@@ -66,6 +74,7 @@ class Pipeline:
         """
         self._reader = reader
         self._publisher = publisher
+        self._spans = spans
         self._settlement = settlement
         self._owed = owed
         self._in_flight = InFlight()
@@ -104,6 +113,7 @@ class Pipeline:
             with waiting_for("the relay's reader and settlement"):
                 for thread in threads:
                     thread.join()
+            self._spans.end(None)
         if self._error is not None:
             raise self._error
         return failure
@@ -154,12 +164,15 @@ class Pipeline:
             rows = self._next_page(_REPORT_INTERVAL if outstanding else _IDLE_REPORT_INTERVAL)
             if rows:
                 self._times.sending(rows)
+                messages = [message(row) for row in rows]
+                self._spans.sending(messages)
                 with waiting_for("the broker"):  # while its client's queue is full
-                    self._publisher.send([message(row) for row in rows])
+                    self._publisher.send(messages)
                 outstanding += len(rows)
             reports = self._publisher.reports(0)
             outstanding -= self._hand_over(reports)
             if reports.failed:
+                self._spans.end(reports)
                 return reports
             silence.note(outstanding, reported=bool(reports.confirmed) or not outstanding)
         return self._drain(outstanding)
@@ -191,6 +204,7 @@ class Pipeline:
         # crash point: published, not settled -> sent again
         if reports.confirmed:
             metrics.PUBLISHED.add(len(reports.confirmed))
+            self._spans.confirmed(reports.confirmed)
             self._owed.update(reports.confirmed)
             self._times.confirmed(self._owed)
             self._acknowledged.put(reports.confirmed)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from eventkit.domain.message import Message
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
+from eventkit.relay.publish_spans import PublishSpans
 from eventkit.transports import Publisher, Reports, Transport
 
 # A refused event may be followed by others. A new publisher takes half a second until it may send, and events of other
@@ -22,6 +23,7 @@ class PublisherLifecycle:
     def __init__(self, transport: Transport) -> None:
         """Open a publisher; it connects in the background."""
         self._transport = transport
+        self.spans = PublishSpans(transport.system)
         self._current: Publisher | None = transport.publisher()
         self._spare: deque[Publisher] = deque()
 
@@ -55,6 +57,7 @@ class PublisherLifecycle:
         Return all reports. `check` raises when the lease has expired.
         """
         publisher = self.publisher
+        self.spans.sending(messages)
         with waiting_for("the broker"):
             publisher.send(messages)
         confirmed: list[int] = []
@@ -64,7 +67,9 @@ class PublisherLifecycle:
                 reports = publisher.reports(0.5)
             confirmed += reports.confirmed
             metrics.PUBLISHED.add(len(reports.confirmed))
+            self.spans.confirmed(reports.confirmed)
             if reports.failed:
+                self.spans.end(reports)
                 reports.confirmed = confirmed
                 return self.abandon(reports)
         return Reports(confirmed=confirmed)

@@ -1,4 +1,4 @@
-"""CloudEvents' structured mode, judged by the official SDK; and what may not be believed in it."""
+"""CloudEvents' structured mode, judged by the official SDK; and attributes that are not believed."""
 
 import msgspec
 import pytest
@@ -94,7 +94,7 @@ def test_what_is_no_event_names_the_reason(fields: object, words: str) -> None:
     ],
 )  # fmt: skip
 def test_the_rules_of_headers_hold_for_attributes(fields: object, words: str) -> None:
-    """What the wire says is checked as in binary mode."""
+    """Attributes are checked as in binary mode."""
     with pytest.raises(UndecodableEvent, match=words):
         event_of(received(fields))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
 from eventkit.observability import metrics
+from eventkit.observability.tracing import note
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.batch_isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.duplicates import Doubt, Kind
@@ -273,6 +274,8 @@ class EventIsolation:
         metrics.HANDLER_RETRIES.add(1, self._name)
         values = (self._name, failing.stream, failing.version, attempts)
         logger.warning("%s fails at %s version %d, attempt %d%s: %s", *values, _where(failure.error), failure)
+        place = {"eventkit.stream": failing.stream, "eventkit.version": failing.version, "eventkit.attempt": attempts}
+        note("eventkit.failed", place, error=failure.error)
         logger.debug("traceback without the error message:\n%s", frames_of(failure.error))
 
     def _park(self, run: Run, failing: Arrival, failure: Failed, done: Counters, attempts: int) -> Run | None:

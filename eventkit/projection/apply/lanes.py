@@ -5,6 +5,7 @@ a time; the handlers of all lanes share the process's event loop. A single lane 
 thread handles failed parts, one after the other.
 """
 
+import contextvars
 import math
 import threading
 from collections import deque
@@ -75,7 +76,9 @@ class Lanes:
         waiting = deque(attempts)
         options: dict[str, Any] = {"reached": reached, **({"around_locks": True} if around_locks else {})}
         threads = [
-            threading.Thread(target=self._work_beside, args=(lane, waiting, options), daemon=True)
+            threading.Thread(
+                target=contextvars.copy_context().run, args=(self._work_beside, lane, waiting, options), daemon=True
+            )  # the batch's span is the current one in every lane
             for lane in self._lanes[1 : len(parts)]
         ]
         for thread in threads:

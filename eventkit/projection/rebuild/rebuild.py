@@ -26,6 +26,7 @@ import psycopg
 
 from eventkit.config import Settings
 from eventkit.errors import DatabaseUnavailable, RebuildRefused
+from eventkit.observability.tracing import REBUILD, span
 from eventkit.projection.define import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
 from eventkit.projection.rebuild.from_transport import TransportFeeder, open_transport_feeder
@@ -106,6 +107,14 @@ class RebuildRun:
 
     def run(self) -> RebuildOutcome:
         """Rebuild, and swap in; raise RebuildRefused if that is impossible: the live read model is unchanged."""
+        named = {"eventkit.projection": self._projection.name}
+        with span(REBUILD, [self._projection.name], attributes=named) as opened:
+            outcome = self._run()
+            if opened is not None:
+                opened.set_attribute("eventkit.events", outcome.events)
+            return outcome
+
+    def _run(self) -> RebuildOutcome:
         started = time.monotonic()
         with ExitStack() as stack, database_errors():
             build = ShadowBuild(stack.enter_context(self._connect("rebuild")), self._projection, self._settings.schema)

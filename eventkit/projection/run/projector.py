@@ -12,6 +12,7 @@ dies before, the message is delivered again, and the checkpoint shows whether it
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -20,6 +21,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
+from eventkit.observability.tracing import PROCESS, messages_span
 from eventkit.projection.apply import BatchApplier, EventIsolation, StreamParking, waves
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
@@ -68,6 +70,7 @@ class Projector:
         self.counters = counters or Counters()
         self.shard_times = ShardTimes()
         self.stop = stop or Stop()
+        self.system = "eventkit"  # the messaging system in spans: the store, unless a broker is read
         self.idle_since = time.monotonic()  # the end of the last batch
         self._marks: dict[tuple[str, int], Mark] = {}  # by topic and shard: places that are not saved yet
         self._applier = applier
@@ -198,11 +201,19 @@ class Projector:
         parts = waves(read, most=self.projection.batch) if self._has_lanes else [read]
         alone = batch.malformed or self._aside or len(parts) > 1
         done = True
-        for part in parts:
-            runs = self._aside.sort_out(part) if self._aside is not None else part
-            done = done and self._apply_runs(runs, reached=None if alone or self._aside else reached)
+        with self._span(read):
+            for part in parts:
+                runs = self._aside.sort_out(part) if self._aside is not None else part
+                done = done and self._apply_runs(runs, reached=None if alone or self._aside else reached)
         self._keep_malformed(batch.malformed)
         return done
+
+    def _span(self, runs: Sequence[Run]) -> AbstractContextManager[object]:
+        """Open the span of a batch; without an SDK of OpenTelemetry nothing is looked at."""
+        messages = (arrival.message for run in runs for arrival in run.arrivals)
+        projection = {"messaging.system": self.system, "eventkit.projection": self.projection.name}
+        group = {"messaging.consumer.group.name": self.group} if self.system != "eventkit" else {}
+        return messages_span(PROCESS, messages, attributes={**projection, **group})
 
     def _apply_runs(self, runs: Sequence[Run], *, reached: Reached | None = None) -> bool:
         whole = [run for run in runs if run.whole]
@@ -234,7 +245,8 @@ class Projector:
             if not runs:
                 break
             waited = len(self._aside)
-            done = self._isolation.repair(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
+            with self._span(runs):
+                done = self._isolation.repair(runs[0], self.counters) if len(runs) == 1 else self._apply_runs(runs)
             if not done:
                 return False
             if len(self._aside) <= waited:

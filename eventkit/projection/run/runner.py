@@ -296,6 +296,7 @@ class ProjectionRunner:
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
+        projector.system = transport.system
         group = self._options.group or projector.group
         if not self._options.group:
             projector.record_group(group, broker_of(self._settings.require_transport()), topics)

@@ -375,8 +375,8 @@ class EventStore:
     def _span_of(self, appends: Sequence[Append]) -> AbstractContextManager[object]:
         if not tracing.is_on():
             return tracing.NO_SPAN
-        given = [append for append in appends if isinstance(append, Append)]  # others are refused within the span
-        return self._span([append.stream for append in given], sum(len(append.events) for append in given))
+        streams = [getattr(append, "stream", "") for append in appends]  # what is no Append is refused within the span
+        return self._span(streams, sum(len(getattr(append, "events", ())) for append in appends))
 
     def _span(self, streams: Sequence[StreamId | str], count: int) -> AbstractContextManager[object]:
         """Open the span of an append; its events name it as their trace."""

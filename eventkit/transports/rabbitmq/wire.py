@@ -1,7 +1,7 @@
-"""Reads and writes AMQP messages by CloudEvents' binding; reads properties that the client cannot decode; and stops
-reading for a full buffer.
+"""Reads and writes AMQP messages; tolerates properties that the client cannot decode; stops reading for a full buffer.
 
-An attribute is an application property `cloudEvents:<name>`, its content type AMQP's own, the key the subject.
+By CloudEvents' binding, an attribute is an application property `cloudEvents:<name>`, its content type AMQP's own, and
+the key the subject.
 
 pika raises within its loop for properties without a Python value (a date after the year 9999, an invalid decimal, deep
 tables). Its connection would end, and the broker would deliver the same message again without end.
