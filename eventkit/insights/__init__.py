@@ -29,8 +29,10 @@ from eventkit.insights.attention import Attention
 from eventkit.insights.database_checks import checked as database_findings
 from eventkit.insights.database_checks import tables as table_findings
 from eventkit.insights.insights import Insights
+from eventkit.insights.projections.projection_status import STATUS_LIMIT, ProjectionLag, Status, Statuses
 
 __all__ = [
+    "STATUS_LIMIT",
     "ActionInsight",
     "Amount",
     "Attention",
@@ -46,11 +48,14 @@ __all__ = [
     "PauseInsight",
     "ProcessInsight",
     "ProjectionInsight",
+    "ProjectionLag",
     "RebuildInsight",
     "RelayInsight",
     "SettingInsight",
     "ShardInsight",
     "SizesInsight",
+    "Status",
+    "Statuses",
     "StreamInsight",
     "StreamPlace",
     "TableInsight",

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from eventkit.projection.status import Statuses
+from eventkit.insights.answers import ProjectionInsight
+from eventkit.insights.projections import projection_state
+from eventkit.insights.reader import InsightReader
 from eventkit.storage.events import held_topics, known_topics
 from eventkit.storage.outbox import lease_name
 from eventkit.storage.projections import ConsumerGroups, HandlerWaits
@@ -95,20 +97,27 @@ def letters(health: Health) -> Iterator[Finding]:
 def projections(health: Health) -> Iterator[Finding]:
     """Report read models that are behind and have no projector, and parked streams without a letter."""
     sessions = health.sessions()
-    statuses = Statuses(health.connection, health.schema)
-    for registered in statuses.registered():
-        status = statuses.of(registered)
-        runs = any(_runs(session, registered.name) for session in sessions)
-        lag = status.lag
-        if lag and lag.events and not runs:
-            late = lag.seconds > LATE
+    for item in _all_projections(health):
+        runs = any(_runs(session, item.name) for session in sessions)
+        lag, seconds = item.lag_events, item.lag_seconds or 0.0
+        if lag and lag.value and not runs:
             reason = "no projector of it is connected here: start one, or `eventkit projection delete` it"
-            found = f"{lag.events:,} events behind, {lag.seconds:,.0f} s"
-            yield _finding(f"projection {registered.name}", found, "a projector", safe=not late, reason=reason)
-        if status.parked and not status.letters:
-            found = f"{status.parked:,} streams parked without a letter"
+            found = f"{lag.value:,} events behind, {seconds:,.0f} s"
+            yield _finding(f"projection {item.name}", found, "a projector", safe=seconds <= LATE, reason=reason)
+        if item.parked_streams.value and not item.dead_letters.value:
+            found = f"{item.parked_streams.value:,} streams parked without a letter"
             reason = "a redrive cannot find them: run `eventkit projection rebuild`"
-            yield _finding(f"projection {registered.name}", found, "none", reason=reason)
+            yield _finding(f"projection {item.name}", found, "none", reason=reason)
+
+
+def _all_projections(health: Health) -> Iterator[ProjectionInsight]:
+    reader, after = InsightReader(health.connection, health.schema), None
+    while True:
+        page = projection_state.page(reader, reader, after=after, limit=50, exact=False)
+        yield from page.items
+        if page.next is None:
+            return
+        after = page.next
 
 
 def waits(health: Health) -> Iterator[Finding]:

@@ -15,11 +15,8 @@ from eventkit.config import setting_origins
 from eventkit.insights import (
     deadlines,
     event_search,
-    letter_groups,
-    letter_pages,
     operator_log,
     process_list,
-    projection_state,
     relay_state,
     storage_sizes,
     stream_state,
@@ -41,6 +38,8 @@ from eventkit.insights.answers import (
     TimersInsight,
 )
 from eventkit.insights.attention import Attention, observe, reported
+from eventkit.insights.dead_letters import letter_groups, letter_pages
+from eventkit.insights.projections import projection_state
 from eventkit.insights.reader import InsightReader
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from eventkit.insights.answers import ActionInsight, Page
-from eventkit.insights.letter_groups import split
+from eventkit.insights.dead_letters.letter_groups import split
 from eventkit.insights.reader import InsightReader, checked_limit, page_key, read_key
 
 _MAX_ID = 2**63 - 1

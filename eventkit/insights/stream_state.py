@@ -1,7 +1,7 @@
 """Reads one stream: its version, how far projections have applied it, its dead letters and deadlines."""
 
 from eventkit.insights.answers import StreamInsight, StreamPlace
-from eventkit.insights.letter_groups import parked_by_names
+from eventkit.insights.dead_letters.letter_groups import parked_by_names
 from eventkit.insights.reader import InsightReader
 
 _STREAM = """select s.version, s.pruned_to, s.closed,

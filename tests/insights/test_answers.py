@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.insights import Amount, Insights, Page, deadlines, event_search, letter_pages, reader
+from eventkit.insights import Amount, Insights, Page, deadlines, event_search, reader
+from eventkit.insights.dead_letters import letter_pages
 from tests.insights import random_store
 from tests.servers.postgres import PostgresServer
 

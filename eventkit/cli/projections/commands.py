@@ -19,7 +19,7 @@ _OPTIONS = {"lock_timeout": "5s"}
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventkit.projection.status import Status, Statuses
+    from eventkit.insights import Status, Statuses
 
 
 @click.group(name="projection", epilog=EXAMPLES)
@@ -132,7 +132,7 @@ def _remove_groups(settings: Settings, connection: Any) -> list[str]:  # noqa: A
 
 @contextmanager
 def _statuses(settings: Settings, store_url: str | None) -> "Iterator[Statuses]":
-    from eventkit.projection.status import Statuses
+    from eventkit.insights import Statuses
     from eventkit.storage.db import connect, database_errors
 
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import Any
 
 from eventkit.cli.common.output import cell
 from eventkit.cli.common.tables import add_row, new_table, show
-from eventkit.projection.status import FEW, Status
+from eventkit.insights import STATUS_LIMIT, Status
 from eventkit.storage.projections import HandlerWait
 
 _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes", "timeout")  # of a policy
@@ -19,7 +19,7 @@ def print_table(found: Sequence[Status]) -> None:
     table = new_table("projection", *numbers, "building", right=numbers)
     for item in found:
         counts = (item.version, item.generation, f"{_about(item)}{item.streams:,}")
-        lag = "-" if item.lag is None else f"{item.lag.events:,}{'+' if item.lag.more else ''}"
+        lag = "-" if item.lag is None else f"{'about ' if item.lag.more else ''}{item.lag.events:,}"
         rest = (lag, _capped(item.parked), _capped(sum(item.letters.values())), _building(item) or "")
         add_row(table, item.name, *counts, *rest)
     show(table)
@@ -34,7 +34,7 @@ def sentences(item: Status) -> str:
         f"  behind    {_lag(item)}",
     ]
     if item.letters:
-        first = "of the first: " if sum(item.letters.values()) > FEW and not item.exact else ""
+        first = "of the first: " if sum(item.letters.values()) > STATUS_LIMIT and not item.exact else ""
         lines.append("  letters   " + first + ", ".join(f"{count:,} {cause}" for cause, count in item.letters.items()))
     if building := _building(item):
         lines.append(f"  building  {building}")
@@ -89,21 +89,22 @@ def _wrapped(label: str, text: str) -> str:
 def _lag(item: Status) -> str:
     if item.lag is None:
         return "unknown: it has applied nothing yet"
-    newest = "" if item.lag.exact else ", as the newest events say (--exact reads all streams)"
+    source = "samples of the events" if item.lag.more else "the newest events"
+    newest = "" if item.lag.exact else f", as {source} say (--exact reads all streams)"
     if not item.lag.events:
         return f"nothing{newest}"
-    more = "more than " if item.lag.more else ""
-    counts = f"{more}{item.lag.events:,} events of {item.lag.streams:,} streams"
+    more = "about " if item.lag.more else ""
+    counts = f"{more}{item.lag.events:,} events" + ("" if item.lag.more else f" of {item.lag.streams:,} streams")
     return f"{counts}, the oldest {item.lag.seconds:,.1f} s old{newest}"
 
 
 def _about(item: Status) -> str:
-    return "" if item.exact or item.streams <= FEW else "about "
+    return "" if item.exact or item.streams <= STATUS_LIMIT else "about "
 
 
 def _capped(count: int) -> str:
     """Return a count, or `N+` where counting stopped at the limit."""
-    return f"{FEW:,}+" if count == FEW + 1 else f"{count:,}"
+    return f"{STATUS_LIMIT:,}+" if count == STATUS_LIMIT + 1 else f"{count:,}"
 
 
 def _building(item: Status) -> str | None:

@@ -7,7 +7,7 @@ of the stream, all others by their ids.
 from typing import Any, NamedTuple
 
 from eventkit.insights.answers import DeadLetterInsight, Page
-from eventkit.insights.letter_groups import generations, parked_by_names, split
+from eventkit.insights.dead_letters.letter_groups import generations, parked_by_names, split
 from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key, read_key
 
 _WINDOW = 10_000  # letters that one call looks at

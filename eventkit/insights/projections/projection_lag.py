@@ -1,10 +1,10 @@
 """Finds how far projections are behind the store: events, and the time of the oldest event that is not applied.
 
-With up to a thousand streams, or when an exact answer is asked for, the versions of all streams are compared with the
-checkpoints. With more streams, the newest events are compared, and samples of the older ones: from each span of
-positions, twice as long as the one before, a few. An event of a sample counts for its share of the span. So the cost
-does not grow with the store, and all projections share the samples. A single stream that was left behind long ago is
-missed by samples; the processes' own places (`projection_state`) and an exact answer show it.
+With few streams, or when an exact answer is asked for, the versions of all streams are compared with the checkpoints.
+With more streams, the newest events are compared, and samples of the older ones: from each span of positions, twice as
+long as the one before, a few. An event of a sample counts for its share of the span. So the cost does not grow with the
+store, and all projections share the samples. A single stream that was left behind long ago is missed by samples; the
+processes' own places (`projection_state`) and an exact answer show it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,26 +16,25 @@ from eventkit.storage.db import plain_array, text_array
 from eventkit.storage.events import StreamLog
 from eventkit.storage.projections import Checkpoints, behind
 
-FEW = 1_000  # streams that are compared one by one
-_NEWEST = 256  # events that are compared one by one
-_SAMPLES = 8  # events of each span
+_FIRST_SPAN, _SAMPLES = 256, 8  # positions; events of each span
 _MAX_AGES = 10_000  # streams whose next event's time is looked up
+_MINUTE = 60.0  # seconds
 
 _HEAD = "select coalesce(max(position), 0), coalesce(min(position), 0), clock_timestamp() from {s}.events"
-_NEW = f"select stream, version, recorded_at, 1 from {{s}}.events order by position desc limit {_NEWEST}"
+_NEW = """select stream, version, recorded_at, 1::bigint, position from {s}.events
+ order by position desc limit %(newest)s"""
 # One look-up by the primary key for each position; the weight is the number of positions that it stands for.
 _SAMPLE = """select e.stream, e.version, e.recorded_at, w.weight
   from unnest(%(positions)s::bigint[], %(weights)s::bigint[]) w(position, weight)
  cross join lateral (select stream, version, recorded_at from {s}.events
     where position >= w.position and position < w.position + w.weight order by position limit 1) e"""
-_BELOW = f"select position from {{s}}.events order by position desc offset {_NEWEST - 1} limit 1"
 _UNAPPLIED = """with sample as materialized (
   select * from unnest(%(streams)s::text[], %(versions)s::int[], %(times)s::timestamptz[], %(weights)s::bigint[])
     s(stream, version, recorded_at, weight)
 ), reads as materialized (
   select * from unnest(%(generations)s::bigint[], %(categories)s::text[]) r(generation, category)
 )
-select g.generation, sum(s.weight)::bigint, min(s.recorded_at)
+select g.generation, sum(s.weight)::bigint, count(distinct s.stream), min(s.recorded_at), max(s.weight) > 1
   from (select distinct generation from reads) g cross join sample s
   left join lateral (select version, parked from {s}.checkpoints c
      where c.generation = g.generation and c.stream = s.stream offset 0) c on true
@@ -48,13 +47,24 @@ _NEXT = """select min(e.recorded_at) from unnest(%(streams)s::text[], %(versions
      where e.stream = w.stream and e.version >= w.version order by e.version limit 1) e"""
 
 
+class LagDepth(NamedTuple):
+    """How closely to look: up to how many streams are compared one by one, and how many of the newest events."""
+
+    streams: int
+    events: int
+
+
+OF_MANY, OF_ONE = LagDepth(1_000, 256), LagDepth(20_000, 5_000)
+
+
 class EventLag(NamedTuple):
     """Events that a projection has not applied; `oldest_at` is the recorded time of the oldest one."""
 
     events: int
-    streams: int | None  # None where samples were compared
+    streams: int  # that were seen to be behind
     oldest_at: datetime | None
     is_exact: bool
+    is_estimated: bool = False  # samples of older events have counted for others
 
 
 class StoreHead(NamedTuple):
@@ -65,16 +75,17 @@ class StoreHead(NamedTuple):
     now: datetime
     rate: float  # appended events a second, in the last minute
     newest: list[Row]
+    depth: LagDepth
 
 
-def store_head(store: InsightReader) -> StoreHead:
+def store_head(store: InsightReader, depth: LagDepth) -> StoreHead:
     """Return the end of the store and its newest events."""
     position, lowest, now = store.row(_HEAD)
-    newest = store.rows(_NEW)
-    recent = [row for row in newest if (now - row[2]).total_seconds() < 60]  # noqa: PLR2004 a minute
-    full = len(recent) == _NEWEST
-    seconds = max((now - recent[-1][2]).total_seconds(), 0.001) if full else 60.0
-    return StoreHead(position, lowest, now, len(recent) / seconds, newest)
+    newest = store.rows(_NEW, {"newest": depth.events})
+    recent = [row for row in newest if (now - row[2]).total_seconds() < _MINUTE]
+    full = len(recent) == depth.events
+    seconds = max((now - recent[-1][2]).total_seconds(), 0.001) if full else _MINUTE
+    return StoreHead(position, lowest, now, len(recent) / seconds, newest, depth)
 
 
 class ProjectionLags:
@@ -88,12 +99,17 @@ class ProjectionLags:
         self._checkpoints = Checkpoints(reader.schema)
 
     def all(self, reads: Mapping[int, Sequence[str]], *, exact: bool) -> dict[int, EventLag]:
-        """Return the lag of each generation, given the categories that it reads."""
-        if exact or not self._log.has_more_than(FEW):
+        """Return the lag of each generation, given its declared categories.
+
+        A generation without any reads the categories that it has applied; before the first one it is left out.
+        """
+        reads = {generation: names or self._applied(generation) for generation, names in reads.items()}
+        reads = {generation: names for generation, names in reads.items() if names}
+        if exact or not self._log.has_more_than(self._head.depth.streams):
             return {generation: self._compared(generation, set(names)) for generation, names in reads.items()}
         return self._sampled(reads)
 
-    def categories(self, generation: int) -> list[str]:
+    def _applied(self, generation: int) -> list[str]:
         """Return the categories of the streams that a generation has applied."""
         return self._checkpoints.categories(self._reader.connection, generation)
 
@@ -117,7 +133,7 @@ class ProjectionLags:
 
     def _sampled(self, reads: Mapping[int, Sequence[str]]) -> dict[int, EventLag]:
         sample = [*self._head.newest, *self._samples()]
-        pairs = [(generation, name) for generation, names in reads.items() for name in names or [""]]
+        pairs = [(generation, name) for generation, names in reads.items() for name in names]
         params: dict[str, Any] = {
             "streams": text_array(row[0] for row in sample),
             "versions": plain_array(row[1] for row in sample),
@@ -130,19 +146,20 @@ class ProjectionLags:
         return {generation: _lag(found.get(generation)) for generation in reads}
 
     def _samples(self) -> list[Row]:
-        below = self._store.rows(_BELOW)
-        spans = list(_spans(below[0][0], self._head.lowest)) if below else []
+        newest = self._head.newest
+        spans = list(_spans(newest[-1][4], self._head.lowest)) if newest else []
         params = {"positions": plain_array(low for low, _ in spans), "weights": plain_array(size for _, size in spans)}
         return self._store.rows(_SAMPLE, params)
 
 
 def _lag(row: Row | None) -> EventLag:
-    return EventLag(row[1], None, row[2], is_exact=False) if row else EventLag(0, None, None, is_exact=False)
+    _, events, streams, oldest_at, is_estimated = row or (0, 0, 0, None, False)
+    return EventLag(events, streams, oldest_at, is_exact=False, is_estimated=is_estimated)
 
 
 def _spans(below: int, lowest: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of the spans below a position, as (first position, number of positions)."""
-    size, high = _NEWEST, below
+    size, high = _FIRST_SPAN, below
     while high > lowest:
         low = max(lowest, high - size)
         part = -(-(high - low) // _SAMPLES)

@@ -16,7 +16,15 @@ from eventkit.insights.answers import (
     RebuildInsight,
     ShardInsight,
 )
-from eventkit.insights.projection_lag import EventLag, ProjectionLags, StoreHead, store_head
+from eventkit.insights.projections.projection_lag import (
+    OF_MANY,
+    OF_ONE,
+    EventLag,
+    LagDepth,
+    ProjectionLags,
+    StoreHead,
+    store_head,
+)
 from eventkit.insights.reader import MOST_COUNTED, InsightReader, Row, checked_limit, page_key, read_key
 from eventkit.insights.relay_state import paused
 from eventkit.storage.projections import HandlerWait, HandlerWaits
@@ -52,14 +60,14 @@ def page(
     """Return projections in order of name."""
     (last,) = read_key(after, str) or ("",)
     rows = _rows(reader, after=last, name=None, limit=checked_limit(limit) + 1, exact=exact)
-    items = _insights(reader, store, rows[:limit], exact=exact)
+    items = _insights(reader, store, rows[:limit], depth=OF_MANY, exact=exact)
     return Page(items=items, next=page_key(items[-1].name) if len(rows) > limit else None)
 
 
 def one(reader: InsightReader, store: InsightReader, name: str, *, exact: bool) -> ProjectionInsight | None:
     """Return one projection; None where it is not registered."""
     rows = _rows(reader, after="", name=name, limit=1, exact=exact)
-    return _insights(reader, store, rows, exact=exact)[0] if rows else None
+    return _insights(reader, store, rows, depth=OF_ONE, exact=exact)[0] if rows else None
 
 
 def _rows(reader: InsightReader, *, after: str, name: str | None, limit: int, exact: bool) -> list[Row]:
@@ -68,12 +76,12 @@ def _rows(reader: InsightReader, *, after: str, name: str | None, limit: int, ex
 
 
 def _insights(
-    reader: InsightReader, store: InsightReader, rows: Sequence[Row], *, exact: bool
+    reader: InsightReader, store: InsightReader, rows: Sequence[Row], *, depth: LagDepth, exact: bool
 ) -> tuple[ProjectionInsight, ...]:
     waits = defaultdict(list)
     for wait in HandlerWaits(reader.schema).all(reader.connection):
         waits[wait.projection].append(wait)
-    head = store_head(store)
+    head = store_head(store, depth)
     known = _Known(
         process_list.live(reader, "projector", "rebuild"),
         waits,
@@ -89,9 +97,8 @@ def _lags(
     reader: InsightReader, store: InsightReader, head: StoreHead, rows: Sequence[Row], *, exact: bool
 ) -> dict[int, EventLag | None]:
     lags = ProjectionLags(reader, store, head)
-    reads = {row[3]: row[5] or lags.categories(row[3]) for row in rows}
-    known = {generation: names for generation, names in reads.items() if names}
-    return {**dict.fromkeys(reads), **(lags.all(known, exact=exact) if known else {})}
+    known: dict[int, EventLag | None] = dict.fromkeys(row[3] for row in rows)
+    return known | lags.all({row[3]: row[5] for row in rows}, exact=exact)
 
 
 def _insight(reader: InsightReader, row: Row, known: _Known) -> ProjectionInsight:

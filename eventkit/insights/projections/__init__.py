@@ -1,0 +1,1 @@
+"""The state of projections: their lag, their processes, the counts of `eventkit projection status`."""
