@@ -2,10 +2,12 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -334,3 +336,15 @@ def test_a_limit_is_a_number_up_to_a_thousand(insights: Insights, limit: Any) ->
     """No page is unbounded."""
     with pytest.raises(ValueError, match="from 1 to 1000"):
         insights.dead_letters(limit=limit)
+
+
+def test_the_program_of_the_page_runs(connection: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it stands in docs/insights.md."""
+    page = (Path(__file__).parents[2] / "docs" / "insights.md").read_text()
+    [program] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    url = f"postgresql:///{connection.info.dbname}?host={connection.info.host}&port={connection.info.port}"
+    url += f"&user={connection.info.user}&password={connection.info.password}"
+
+    exec(program, {"database_url": url})  # noqa: S102 our own page
+
+    assert "totals" in capsys.readouterr().out
