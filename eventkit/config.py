@@ -133,7 +133,9 @@ def _masked(name: str, value: object) -> str | None:
 
 def masked_url(url: str) -> str:
     """Return an address without its secrets; only the scheme of one whose password cannot be told from its path."""
-    scheme = url.partition("://")[0] if "://" in url else "?"
+    if "://" not in url:
+        return MASK if "@" in url else url
+    scheme = url.partition("://")[0]
     if is_ambiguous(url):
         return f"{scheme}://{MASK}"
     try:
