@@ -109,7 +109,7 @@ class Heartbeat:
         if self._rows is None:
             self._connection = self._connect("heartbeat")
             self._rows = Heartbeats(self._connection, self._schema)
-            self._rows.forget_old()
+            self._rows.forget_old(self.process.role, self.process.name)
         return self._rows
 
     def _failed(self, sentence: str, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """The heartbeats of running processes: a row each, renewed every few seconds, deleted at a clean end.
 
-A row whose process has died, or hangs, is no longer renewed. It stays for a day, so that operators see what is missing.
+A row whose process has died, or hangs, is no longer renewed. It stays for a day, so that operators see it. A process
+that crashes again and again leaves twenty such rows.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,9 @@ values (%(id)s, %(role)s, %(name)s, %(host)s, %(pid)s, %(version)s,
         clock_timestamp() - make_interval(secs => %(age)s), %(state)s::jsonb)
 on conflict (id) do update set seen_at = excluded.seen_at, state = excluded.state"""
 _END = "delete from {s}.processes where id = %s"
-_FORGET = "delete from {s}.processes where seen_at < clock_timestamp() - interval '1 day'"
+_FORGET = f"""delete from {{s}}.processes where seen_at < clock_timestamp() - interval '1 day' or id in (
+  select id from {{s}}.processes where role = %(role)s and name = %(name)s
+     and seen_at < clock_timestamp() - interval '{GONE} s' order by seen_at desc offset 20)"""
 
 
 class WorkerProcess(NamedTuple):
@@ -48,6 +51,6 @@ class Heartbeats:
         """Delete a process's row."""
         self._connection.execute(_END.format(s=self._schema).encode(), (process,))
 
-    def forget_old(self) -> None:
-        """Delete the rows of processes that were not seen for a day."""
-        self._connection.execute(_FORGET.format(s=self._schema).encode())
+    def forget_old(self, role: str, name: str) -> None:
+        """Delete the rows of processes that were not seen for a day, and all but twenty gone ones of this kind."""
+        self._connection.execute(_FORGET.format(s=self._schema).encode(), {"role": role, "name": name})
