@@ -81,14 +81,7 @@ class Leader:
     def _stream(self, outbox: Outbox, scope: Scope, stop: Stop) -> Reports | None:
         reader = GapReader(outbox)
         reader.start_pending()
-        pipeline = Pipeline(
-            reader,
-            self._publishers.publisher,
-            self._settlement,
-            owed=self._owed,
-            claim=self._claim,
-            spans=self._publishers.spans,
-        )
+        pipeline = Pipeline(reader, self._publishers, self._settlement, owed=self._owed, claim=self._claim)
 
         def keep_running() -> bool:
             self._keeper.check()

@@ -16,9 +16,9 @@ from eventkit.observability import metrics
 from eventkit.observability.liveness import loop, waiting_for
 from eventkit.relay.acknowledgement_times import AcknowledgementTimes
 from eventkit.relay.in_flight import InFlight
-from eventkit.relay.publish_spans import PublishSpans
+from eventkit.relay.publisher_lifecycle import PublisherLifecycle
 from eventkit.storage.outbox import GapReader, Row, Settlement, message
-from eventkit.transports import Publisher, Reports
+from eventkit.transports import Reports
 
 logger = logging.getLogger("eventkit.relay")
 
@@ -59,22 +59,15 @@ class Pipeline:
     """One run of the three stages over a reader, a publisher and a settlement."""
 
     def __init__(
-        self,
-        reader: GapReader,
-        publisher: Publisher,
-        settlement: Settlement,
-        *,
-        owed: set[int],
-        claim: Claim,
-        spans: PublishSpans,
+        self, reader: GapReader, publishers: PublisherLifecycle, settlement: Settlement, *, owed: set[int], claim: Claim
     ) -> None:
         """Connect the stages; `claim` is called with the topics of each page before the page is sent.
 
         `owed` holds positions that are acknowledged and not settled, also after a failure.
         """
         self._reader = reader
-        self._publisher = publisher
-        self._spans = spans
+        self._publisher = publishers.publisher
+        self._spans = publishers.spans
         self._settlement = settlement
         self._owed = owed
         self._in_flight = InFlight()
@@ -83,6 +76,7 @@ class Pipeline:
         self._ending = threading.Event()
         self._error: BaseException | None = None
         self._claim = claim
+        self._counters = publishers.counters
         self._times = AcknowledgementTimes()
         self.refused: dict[str, str] = {}  # topic -> reason of the refused claims that ended the run
 
@@ -132,7 +126,7 @@ class Pipeline:
         while not self._ending.is_set():
             if time.monotonic() > scope_check_at:
                 scope_check_at = time.monotonic() + _SCOPE_CHECK_INTERVAL
-                metrics.READER_GAPS.set(self._reader.waiting)
+                self._counters.set_gaps(self._reader.waiting)
                 if changed():
                     break
             with waiting_for("acknowledgements"):
@@ -154,7 +148,7 @@ class Pipeline:
             if time.monotonic() > sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_INTERVAL
                 if found := self._reader.sweep(self._in_flight.positions()):
-                    metrics.SWEPT.add(found)
+                    self._counters.count_swept(found)
                     break  # the reader of the next term finds them
         self._ending.set()
 
@@ -203,7 +197,7 @@ class Pipeline:
     def _hand_over(self, reports: Reports) -> int:
         # crash point: published, not settled -> sent again
         if reports.confirmed:
-            metrics.PUBLISHED.add(len(reports.confirmed))
+            self._counters.count_published(len(reports.confirmed))
             self._spans.confirmed(reports.confirmed)
             self._owed.update(reports.confirmed)
             self._times.confirmed(self._owed)

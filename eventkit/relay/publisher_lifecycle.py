@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from eventkit.domain.message import Message
-from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
+from eventkit.relay.counters import RelayCounters
 from eventkit.relay.publish_spans import PublishSpans
 from eventkit.transports import Publisher, Reports, Transport
 
@@ -20,8 +20,9 @@ _SPARE_PUBLISHERS = 3
 class PublisherLifecycle:
     """The publisher in use, opened ahead of its first message, and a few spare ones after a refusal."""
 
-    def __init__(self, transport: Transport) -> None:
-        """Open a publisher; it connects in the background."""
+    def __init__(self, transport: Transport, counters: RelayCounters) -> None:
+        """Open a publisher, which connects in the background; `counters` are those of the process."""
+        self.counters = counters
         self._transport = transport
         self.spans = PublishSpans(transport.system)
         self._current: Publisher | None = transport.publisher()
@@ -40,7 +41,7 @@ class PublisherLifecycle:
             return failure
         with waiting_for("the broker"):
             last, self._current = self._current.abandon(), None
-        metrics.PUBLISHED.add(len(last.confirmed))
+        self.counters.count_published(len(last.confirmed))
         if failure.refused or last.refused:
             while len(self._spare) < _SPARE_PUBLISHERS:
                 self._spare.append(self._transport.publisher())
@@ -66,7 +67,7 @@ class PublisherLifecycle:
             with waiting_for("the broker"):
                 reports = publisher.reports(0.5)
             confirmed += reports.confirmed
-            metrics.PUBLISHED.add(len(reports.confirmed))
+            self.counters.count_published(len(reports.confirmed))
             self.spans.confirmed(reports.confirmed)
             if reports.failed:
                 self.spans.end(reports)
@@ -81,5 +82,5 @@ class PublisherLifecycle:
         if self._current is None:
             return []
         last, self._current = self._current.close(1.0), None
-        metrics.PUBLISHED.add(len(last.confirmed))
+        self.counters.count_published(len(last.confirmed))
         return last.confirmed

@@ -20,6 +20,7 @@ from eventkit.errors import ConfigurationError, DatabaseUnavailable, TransportEr
 from eventkit.heartbeat import Pace
 from eventkit.observability.liveness import waiting_for
 from eventkit.relay.claims import Claims
+from eventkit.relay.counters import RelayCounters
 from eventkit.relay.leader import Leader
 from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
@@ -61,6 +62,7 @@ class Relay:
         self._of = 1  # the number of parts, as it was read last
         self._settled = 0  # events settled with earlier sets of parts
         self._settlement: Settlement | None = None  # of the parts that are worked on
+        self._counters = RelayCounters()
         self._pace = Pace()
 
     @property
@@ -76,7 +78,10 @@ class Relay:
         return {
             "parts": {str(part): "leader" if part in held else "standby" for part in range(self._of)},
             "of": self._of,
+            "published": self._counters.published,
             "settled": settled,
+            "swept": self._counters.swept,
+            "gaps": self._counters.gaps,
             "rate": self._pace.of(settled),
         }
 
@@ -87,7 +92,7 @@ class Relay:
         """
         if self._has_failed and self._of > 1:
             self._check_surroundings()
-        publishers = PublisherLifecycle(self._transport)
+        publishers = PublisherLifecycle(self._transport, self._counters)
         try:
             connection = self._connect("relay lease")
             keeper = PartKeeper(PartLeases(connection, self._schema, owner=self._owner), stop)

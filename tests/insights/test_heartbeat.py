@@ -85,6 +85,7 @@ def test_each_worker_says_who_it_is_and_how_far_it_is(url: str, workers: Workers
     part = insights.relay().parts[0]
     assert (part.leader_id, part.leader) == (relay.id, f"{relay.host}:{relay.pid}")
     assert part.since is not None
+    assert (relay.state["published"], relay.state["swept"], relay.state["gaps"]) == (3, 0, 0)
     noted = insights.projection("noted")
     assert noted is not None
     assert (noted.run_by, noted.declared_version, noted.lag_seconds) == ((projector.id,), 1, 0.0)
