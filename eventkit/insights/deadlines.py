@@ -13,15 +13,18 @@ from eventkit.storage.timers import LEASE
 _LATE = 5.0  # seconds after which a due deadline is overdue: the worker looks every half second
 _WINDOW = 5_000  # deadlines that one call looks at for those of a category
 
-_OPEN = "not exists (select from {s}.streams c where c.stream = t.stream and c.closed)"
+# One look-up by the primary key for each deadline, whatever the statistics say.
+_STREAM = "left join lateral (select closed from {s}.streams where stream = t.stream offset 0) c on true"
+_OPEN = "not coalesce(c.closed, false)"
 _DUE = f"""select count(*), count(*) filter (where is_open),
        count(*) filter (where is_open and due_at < clock_timestamp() - make_interval(secs => {_LATE})),
        min(due_at) filter (where is_open and due_at < clock_timestamp() - make_interval(secs => {_LATE}))
-  from (select due_at, {_OPEN} as is_open from {{s}}.timers t where due_at <= statement_timestamp()
-         order by due_at{{limit}}) due"""
-_NEXT = f"""select min(due_at) filter (where is_open) from (
-  select due_at, {_OPEN} as is_open from {{s}}.timers t where due_at > statement_timestamp()
-   order by due_at limit {MOST_COUNTED}) following"""
+  from (select t.due_at, {_OPEN} as is_open from (
+          select stream, due_at from {{s}}.timers where due_at <= statement_timestamp() order by due_at{{limit}}
+        ) t {_STREAM}) due"""
+_NEXT = f"""select t.due_at from (
+  select stream, due_at from {{s}}.timers where due_at > statement_timestamp() order by due_at limit {MOST_COUNTED}
+) t {_STREAM} where {_OPEN} order by t.due_at limit 1"""
 _WAITING = "select from {s}.timers where due_at > statement_timestamp()"
 _LEADER = "select owner from {s}.leases where name = %(name)s and expires_at > clock_timestamp()"
 
@@ -45,12 +48,12 @@ def timers(reader: InsightReader, *, exact: bool = False) -> TimersInsight:
     limit = "" if exact else f" limit {MOST_COUNTED + 1}"
     looked, due, overdue, oldest = reader.row(_DUE.replace("{limit}", limit))
     counted = exact or looked <= MOST_COUNTED
-    leaders = reader.rows(_LEADER, {"name": LEASE})
+    leaders, following = reader.rows(_LEADER, {"name": LEASE}), reader.rows(_NEXT)
     return TimersInsight(
         waiting=reader.amount(_WAITING, exact=exact),
         due=Amount(value=due, is_exact=counted),
         overdue=Amount(value=overdue, is_exact=counted),
-        next_due_at=reader.row(_NEXT)[0],
+        next_due_at=following[0][0] if following else None,
         oldest_overdue_at=oldest,
         leader=leaders[0][0] if leaders else None,
         rate=process_list.total(process_list.live(reader, "timers"), "rate"),

@@ -25,6 +25,10 @@ class InsightReader:
         self.schema = schema
         self._quoted = quoted(schema)
 
+    def table(self, name: str) -> str:
+        """Return a table's name with the schema, quoted."""
+        return f"{self._quoted}.{name}"
+
     def rows(self, statement: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows of a statement; `{s}` in it is the schema."""
         with database_errors():

@@ -14,12 +14,13 @@ _LEASES = """select name, owner, epoch, taken_at, nullif(expires_at, '-infinity'
 _PARTS = "select coalesce((select relay_parts from {s}.installation), 1)"
 _UNSENT = "select from {s}.outbox"
 # An event behind a dead letter of the relay waits for an operator and not for the relay.
-_OLDEST_UNSENT = f"""select min(recorded_at) filter (where not is_parked), max(recorded_at), count(*) from (
-  select e.recorded_at, exists (select from {{s}}.dead_letters d where d.parked_by = 'relay'
-           and d.stream = e.stream and d.position <= e.position) as is_parked
+_FIRST = f"""select e.recorded_at, e.stream, e.position
     from (select position from {{s}}.outbox order by position limit {_OLDEST}) o
-   cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e
-) oldest"""
+   cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e"""
+_OLDEST_UNSENT = f"""select recorded_at from ({_FIRST}) e
+ where not exists (select from {{s}}.dead_letters d where d.parked_by = 'relay' and d.stream = e.stream
+                      and d.position <= e.position) order by position limit 1"""
+_LAST_LOOKED_AT = f"select recorded_at from ({_FIRST}) e order by position desc limit 1"
 _HELD = """select h.topic, h.reason, h.since, h.held_at from {s}.held_topics h
  where h.held_at > clock_timestamp() - interval '10 min' and h.topic in (
    select topic from (select topic from {s}.outbox order by position limit 10000) o)
@@ -31,7 +32,10 @@ def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
     """Return the state of the relay."""
     running = process_list.live(reader, "relay")
     parts = _parts(reader, running)
-    oldest, newest, seen = reader.row(_OLDEST_UNSENT)
+    unsent = reader.amount(_UNSENT, exact=exact)
+    oldest = reader.rows(_OLDEST_UNSENT)
+    if not oldest and unsent.value > _OLDEST:  # a later one may be free: it was recorded after these
+        oldest = reader.rows(_LAST_LOOKED_AT)
     held = tuple(
         HeldTopic(topic=topic, reason=reason, since=since, held_at=at)
         for topic, reason, since, at in reader.rows(_HELD)
@@ -39,8 +43,8 @@ def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
     return RelayInsight(
         parts=parts,
         parts_without_relay=tuple(part.number for part in parts if part.leader is None),
-        unsent=reader.amount(_UNSENT, exact=exact),
-        oldest_unsent_at=oldest or (newest if seen == _OLDEST else None),
+        unsent=unsent,
+        oldest_unsent_at=oldest[0][0] if oldest else None,
         rate=process_list.total(running, "rate"),
         held_topics=held,
         paused_topics=tuple(paused(reader, "topic").values()),

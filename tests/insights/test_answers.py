@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from eventkit.insights import Amount, Insights, Page, deadlines, event_search, reader
-from eventkit.insights.dead_letters import letter_pages
+from eventkit.insights.dead_letters import letter_groups, letter_pages
 from tests.insights import random_store
 from tests.servers.postgres import PostgresServer
 
@@ -38,6 +38,7 @@ def insights(connection: Connection, request: pytest.FixtureRequest, monkeypatch
         for module in (event_search, letter_pages, deadlines):
             monkeypatch.setattr(module, "_WINDOW", 7)
         monkeypatch.setattr(event_search, "_FEW", 3)
+        monkeypatch.setattr(letter_groups, "_PAGES", 0)
         monkeypatch.setattr(event_search, "_SLACK", 2)
     return Insights(connection)
 

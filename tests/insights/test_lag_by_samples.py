@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.insights_store import Sizes, fill
 from eventkit.insights import Insights, ProjectionInsight
+from eventkit.insights.dead_letters import letter_groups
 from eventkit.insights.projections.projection_lag import _spans
 from tests.servers.postgres import PostgresServer
 
@@ -18,7 +19,7 @@ EVENTS = 20_000  # one every 20 ms
 def connection(postgres: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
     """Two thousand streams; four projections, of which two are behind and one has parked streams."""
     url = postgres.fresh()
-    fill(url, Sizes(streams=2_000, events=EVENTS, letters=100))
+    fill(url, Sizes(streams=2_000, events=EVENTS, letters=3_000))
     with psycopg.connect(url, autocommit=True) as filled:
         yield filled
     postgres.drop(url)
@@ -44,7 +45,7 @@ def test_a_page_estimates_how_far_a_projection_is_behind(
 
 
 def test_a_single_projection_compares_more_events_one_by_one(connection: psycopg.Connection[Any]) -> None:
-    """Twenty thousand streams, or the newest five thousand events: here both numbers are exact."""
+    """Twenty thousand streams, or the newest two thousand events: here both numbers are exact."""
     for number, lag in ((2, 500), (3, EVENTS // 10)):
         found = Insights(connection).projection(f"projection_{number}")
 
@@ -66,6 +67,20 @@ def test_more_parked_streams_than_are_counted_are_an_estimate(projections: dict[
     parked = projections["projection_4"].parked_streams
 
     assert (parked.value, parked.is_exact) == (200, True)
+
+
+def test_large_groups_of_dead_letters_are_estimated_by_a_sample(
+    connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of half of the pages: every group is there, each number is about right or counted."""
+    exact = {(g.parked_by, g.cause, g.category): g.amount.value for g in Insights(connection).dead_letter_groups()}
+    monkeypatch.setattr(letter_groups, "_PAGES", 40)
+
+    found = Insights(connection).dead_letter_groups()
+
+    assert {(g.parked_by, g.cause, g.category) for g in found} == exact.keys()
+    assert any(not group.amount.is_exact for group in found)
+    assert sum(group.amount.value for group in found) == pytest.approx(3_000, rel=0.9)
 
 
 @pytest.mark.parametrize(("below", "lowest"), [(5, 1), (300, 1), (1, 1), (10_000_000, 1), (10_000_000, 9_999_000)])

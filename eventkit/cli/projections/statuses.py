@@ -19,7 +19,7 @@ def print_table(found: Sequence[Status]) -> None:
     table = new_table("projection", *numbers, "building", right=numbers)
     for item in found:
         counts = (item.version, item.generation, f"{_about(item)}{item.streams:,}")
-        lag = "-" if item.lag is None else f"{'about ' if item.lag.more else ''}{item.lag.events:,}"
+        lag = "-" if item.lag is None else f"{'~' if item.lag.more else ''}{item.lag.events:,}"
         rest = (lag, _capped(item.parked), _capped(sum(item.letters.values())), _building(item) or "")
         add_row(table, item.name, *counts, *rest)
     show(table)
