@@ -22,7 +22,7 @@ WRITTEN = "<!-- written by scripts/reference.py: edit the code, then run `make d
 GENERAL = {"--help", "--version"}
 THEMES = {
     "Events": "Catalog EventType Encoded EncodedEvent Envelope Metadata StreamId",
-    "The event store": "EventStore Append Appended Caused ANY NO_STREAM Decision QueryItem",
+    "The event store": "EventStore Append Appended CausationTree Caused ANY NO_STREAM Decision QueryItem",
     "Aggregates": "Aggregate evolve Decider Deciding Repository Snapshots DecisionModel Decisions retry_on_conflict "
     "retry_on_conflict_async",
     "Read models": "TableProjection SqlProjection DELETE Inline Retry Backoff wait_for wait_for_async",

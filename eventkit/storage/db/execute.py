@@ -147,6 +147,9 @@ class Executor(NamedTuple):
         return self._open(connection)
 
     def _open(self, connection: Synchronous) -> OpenConnection:
+        if type(connection) is psycopg.Connection:  # the cheapest to recognize
+            self._check_psycopg(connection)
+            return OpenConnection(on_psycopg(connection), connection)
         if is_django(connection):
             connection = psycopg_of(connection, self.name, writes=self.writes)
         if isinstance(connection, psycopg.Connection):
@@ -197,7 +200,8 @@ class Executor(NamedTuple):
 
     def _check_psycopg(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         status = connection.pgconn.transaction_status
-        self._check_encoding(connection.info.parameter_status("client_encoding"))
+        if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            self._check_encoding(connection.info.parameter_status("client_encoding"))
         self._check_transaction(begins=not connection.autocommit or status != TransactionStatus.IDLE)
 
     def _check_asyncpg(self, connection: AsyncpgConnection, *, begins: bool = False) -> None:

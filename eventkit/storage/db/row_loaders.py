@@ -29,6 +29,7 @@ class _Plain:
 
 register_default_adapters(_Plain())
 _PLAIN = _Plain.adapters
+_PLAIN_LOADERS = [(oid, _PLAIN.get_loader(oid, Format.TEXT)) for oid in _KINDS]
 
 
 def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
@@ -41,7 +42,8 @@ def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> Non
 
 def changed_types(adapters: AdaptersMap) -> list[int]:
     """Return the types in the results of eventkit's statements that the caller has registered another loader for."""
-    return [oid for oid in _KINDS if adapters.get_loader(oid, Format.TEXT) is not _PLAIN.get_loader(oid, Format.TEXT)]
+    get = adapters.get_loader
+    return [oid for oid, plain in _PLAIN_LOADERS if get(oid, Format.TEXT) is not plain]
 
 
 def plain_rows(result: sqlalchemy.CursorResult[Any]) -> list[Row]:

@@ -102,10 +102,10 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
     try:
         if topics.has_personal:
             entries = yield from sealing.sealed_entries(topics.name, entries)
+            call = call._replace(entries=entries)
         if call.decision is not None:
             yield lock_statement(sql, entries, call.decision)
             # crash point: tags locked, nothing appended -> the caller's transaction is gone, with the locks
-        call = call._replace(entries=entries)
         write = _write(sql, topics, call)
         if call.repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
             return (yield from _write_in_savepoint(sql, write, call))

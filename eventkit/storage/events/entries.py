@@ -82,8 +82,10 @@ class Entries:
 
 def guarding(guards: Mapping[StreamId | str, Expected | int] | None, entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries of the guarded streams; raise InvalidEvent for one that the call also writes."""
+    if not guards:
+        return []
     written = {entry.stream for entry in entries}
-    found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in (guards or {}).items()]
+    found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in guards.items()]
     for guard in found:
         if guard.expected is None:
             raise InvalidEvent(
