@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.memory_watch import CLI, peak
 from benchmarks.orders import ItemOrdered, Totals, catalog, metadata
 from eventkit import Retry, TableProjection
+from tests.storage.pruned import maintenance_role
 
 STREAM = "order-0"
 _FAILS = "BENCHMARK_PARKS"  # a variable of the environment
@@ -33,8 +34,8 @@ def of_operator(url: str, fill: Callable[[], None]) -> Iterator[tuple[str, float
     projecting = (CLI, "projector", "run", _PATH, "--from", "store", "--until-idle", "1")
     yield "park", peak(url, *projecting, more={_FAILS: "1"})
     yield "redrive", peak(url, CLI, "dead-letters", "redrive", "--all", "--yes", "--code", _PATH)
-    with tempfile.TemporaryDirectory() as folder:
+    with maintenance_role(url), tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "archive")
         yield "archive", peak(url, CLI, "events", "archive", STREAM, "--to", file, "--yes")
         yield "restore", peak(url, CLI, "events", "restore", file)
-    yield "prune", peak(url, CLI, "events", "prune", "--sent", "--older-than", "0s", "--yes")
+        yield "prune", peak(url, CLI, "events", "prune", "--sent", "--older-than", "0s", "--yes")

@@ -56,6 +56,24 @@ def test_a_letter_is_kept_with_any_content(url: str, kind: str, stream: str) -> 
     assert found == stream or "sha256:" in found
 
 
+def test_many_large_letters_are_written_a_few_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one order for all processes, whatever order they came in; written again they are not new."""
+    written: list[list[int]] = []
+    insert = letter_keeping._LetterWriter._insert
+
+    def noted(self: Any, rows: Any, statement: str) -> int:  # noqa: ANN401 those of the method
+        written.append([row.version for row in rows])
+        return insert(self, rows, statement)
+
+    monkeypatch.setattr(letter_keeping._LetterWriter, "_insert", noted)
+    large = [letter(version=n, cause="behind", value=b"x" * 880_000) for n in range(30, 0, -1)]
+    with psycopg.connect(url) as connection:
+        kept = [DeadLetters("eventkit").keep(connection, "projection:totals:1", "order-1", large) for _ in range(2)]
+
+    assert kept == [30, 0]
+    assert written[: len(written) // 2] == [[*range(1, 11)], [*range(11, 21)], [*range(21, 31)]]
+
+
 def test_names_are_distinct() -> None:
     """Cut or changed names are distinguished by a digest."""
     texts = ["\0", "\ufffd", "\ud800", "?", HEX, HEX + "x", WIDE * 3, WIDE * 4, "x" * 1_000, "x" * 1_001, ""]

@@ -1,12 +1,12 @@
 """Writes letters, also where PostgreSQL refuses the values of one of them.
 
-All letters are written in one statement; where PostgreSQL refuses that, in halves. A single refused message that parks
-no stream is logged and dropped. A refusal undoes no other change of the transaction. Called by
+Some 8 MB of letters are written in one statement; where PostgreSQL refuses that, in halves. A single refused message
+that parks no stream is logged and dropped. A refusal undoes no other change of the transaction. Called by
 `eventkit.storage.dead_letters.letters`, which makes the rows.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ logger = logging.getLogger("eventkit.storage")
 # Errors caused by a letter's values: the values, the constraints on them, and PostgreSQL's limits.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
+_MAX_BYTES = 8_000_000  # of one statement, whose parameters take several times that
 _MAX_TRIES = 5  # another process may take the same numbers at the same time
 
 # A letter that failed again, or that waited and now fails itself, gets the new reason; others stay unchanged. In order,
@@ -70,8 +71,29 @@ class LetterRow(msgspec.Struct, frozen=True):
 
 
 def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, rows: Sequence[LetterRow]) -> int:
-    """Write letters in the open transaction; return the number of new ones. `schema` is quoted."""
-    return _LetterWriter(connection, schema, parked_by).keep(_each_once(rows))
+    """Write letters in the open transaction, some 8 MB a statement; return the number of new ones.
+
+    `schema` is quoted.
+    """
+    writer = _LetterWriter(connection, schema, parked_by)
+    return sum(writer.keep(part) for part in _parts(_each_once(rows)))
+
+
+def _parts(rows: list[LetterRow]) -> Iterator[list[LetterRow]]:
+    """Yield rows in the order in which they are written, some 8 MB at a time."""
+    if sum(len(row.data) for row in rows) <= _MAX_BYTES:
+        yield rows
+        return
+    part: list[LetterRow] = []
+    size = 0
+    for row in sorted(rows, key=lambda row: (row.stream.encode(), row.version, row.event_id)):
+        part.append(row)
+        size += len(row.data)
+        if size > _MAX_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _each_once(rows: Iterable[LetterRow]) -> list[LetterRow]:
