@@ -43,3 +43,11 @@ def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(postgres: P
 
     assert figures.keys() == {f"relay_{broker}_mixed_mb", f"projector_{broker}_mixed_mb"}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
+
+
+def test_what_operators_do_to_one_long_stream_stays_below_the_bound(postgres: PostgresServer) -> None:
+    """A park with all later events behind it, a redrive, an archive, a restore and a prune of 130 MB."""
+    figures = measured(postgres, "--from", "operator", "--size", "large", "--large", "150")
+
+    assert figures.keys() == {f"{what}_large_mb" for what in ("park", "redrive", "archive", "restore", "prune")}
+    assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
