@@ -49,9 +49,10 @@ _OPEN = """update {s}.streams t set closed = false, pruned_to = x.first - 1
   from unnest(%s::text[], %s::int[], %s::int[]) x(stream, first, last)
  where t.stream = x.stream and t.closed and t.version = x.last returning t.stream"""
 
-# As text, because 1.0 and 1.00 are equal to a comparison, but not the same event.
+# As text, because 1.0 and 1.00 are equal to a comparison, but not the same event. `offset 0`: one look-up an event by
+# the primary key; else PostgreSQL may hash the text of all events of the store, for each batch.
 _SAME = """select count(*) from unnest(%s::jsonb[]) l, jsonb_populate_record(null::{s}.events, l) r
-  join {s}.events e using (position)
+ cross join lateral (select * from {s}.events x where x.position = r.position offset 0) e
  where e::text = r::text and l -> 'tags' is not distinct from (
    select jsonb_agg(g.tag order by g.tag) from {s}.event_tags g where g.position = e.position)"""
 _PUT_BACK = """insert into {s}.events overriding system value
