@@ -1,5 +1,7 @@
 """The sink for Prometheus: its text is read by Prometheus' own parser."""
 
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -10,7 +12,7 @@ from eventkit.errors import ConfigurationError
 from eventkit.health import PrometheusSink
 from eventkit.health.prometheus import registry_of, rendered
 from eventkit.observability import metrics
-from eventkit.observability.instruments import reading_from
+from eventkit.observability.instruments import Counter, Gauge, Histogram, reading_from
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -109,6 +111,27 @@ def test_a_sink_is_registered_in_a_registry_of_the_service() -> None:
     sink.add(metrics.APPENDED, 2, ())
 
     assert registry.get_sample_value("eventkit_appended_events_total") == 2
+
+
+def test_prometheus_own_linter_finds_no_fault() -> None:
+    """`promtool check metrics` takes the page with every instrument on it."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on this machine: install it (Debian: `apt-get install prometheus`)")
+    sink = PrometheusSink()
+    for instrument in metrics.INSTRUMENTS:
+        labels = ["value"] * len(instrument.labels)
+        if isinstance(instrument, Counter):
+            sink.add(instrument, 1, labels)
+        elif isinstance(instrument, Gauge):
+            sink.set(instrument, 1, labels)
+        elif isinstance(instrument, Histogram):
+            sink.observe(instrument, 1, labels, 1)
+    body, _ = rendered(registry_of(sink))
+
+    linted = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False, timeout=60)
+
+    assert (linted.returncode, linted.stderr) == (0, b"")
 
 
 def test_a_missing_client_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
