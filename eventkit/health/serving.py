@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 
 from eventkit.config import Settings
@@ -14,7 +15,8 @@ from eventkit.health.prometheus import PrometheusSink, check_client, registry_of
 from eventkit.health.readiness import readiness
 from eventkit.health.server import HealthServer
 from eventkit.observability import metrics
-from eventkit.observability.instruments import Counter, Reading, add_sink, remove_sink
+from eventkit.observability.instruments import Counter, Reading, add_sink, reading_from, remove_sink
+from eventkit.storage.outbox import lease_states
 
 logger = logging.getLogger("eventkit.health")
 
@@ -52,8 +54,10 @@ class Serving:
         self._endpoints = Endpoints(readiness(settings, broker=broker, lease=lease), self._render, stopping=stopping)
         self._server = HealthServer(host, port, self._endpoints.answer)
         self._registry = registry_of(self._sink) if self._sink else None
+        self._sources = ExitStack()
         if self._sink is not None:
             add_sink(self._sink)
+            self._sources.enter_context(reading_from(_lease_readings))
             metrics.PROCESS_INFO.set(1, role, version("eventkit-outbox"))
             for counter in ROLES[role]:
                 counter.add(0)
@@ -72,6 +76,7 @@ class Serving:
     def close(self) -> None:
         """Stop serving."""
         self._server.close()
+        self._sources.close()
         if self._sink is not None:
             remove_sink(self._sink)
 
@@ -88,6 +93,11 @@ class Serving:
             check_client()
             raise ConfigurationError("prometheus-client was installed after the start: start this process again")
         return rendered(self._registry)
+
+
+def _lease_readings() -> list[Reading]:
+    """Return whether each lease that was taken is still held, by this process's clock: its holder may be blocked."""
+    return [(metrics.LEASE_HELD, state.is_held, (state.name,)) for state in lease_states() if state.epoch]
 
 
 def _sink(role: str, readings: Callable[[], list[Reading]]) -> PrometheusSink | None:

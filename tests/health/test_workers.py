@@ -100,6 +100,8 @@ def test_a_frozen_database_is_not_ready_and_live(workers: dict[str, Worker], dat
     try:
         for worker in workers.values():
             worker.fails("database")
+        held = 'eventkit_lease_held{lease="relay 0/1"}'
+        wait_until(lambda: workers["relay"].metric(held) == 0, what="a relay that knows it has lost its lease")
         for name, worker in workers.items():
             wait_until(partial(waits_long, worker), what=f"a long wait of {name}: {worker.loops()}")
             assert worker.status("/livez") == 200
