@@ -34,7 +34,7 @@ raw read: the same columns of the same rows, 10,000 a statement, in one process
 raw produce: the relay's keys, values and headers, made before the clock starts; acks=all, idempotent, warm, a report
   for each
 limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of that process alone
-relay, observed: with --serve, asked for metrics, readiness and liveness once a second"""
+relay, observed: with --serve, asked for metrics, readiness and liveness every five seconds"""
 _DEADLINE = 600.0
 _RAW = f"{TOPIC}.raw"
 _TICK = 0.003
