@@ -119,16 +119,18 @@ With two numbers of parts, relays would send events twice, so the number changes
 
 @command.command(epilog=_PARTS_EXAMPLES, short_help="Show the parts of the relay, or change their number.")
 @click.argument("number", type=int, required=False, metavar="[N]")
+@click.option("--as", "actor", metavar="NAME", help="The actor for the record (default: your user's name).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 @click.pass_obj
-def parts(settings: Settings, number: int | None, *, as_json: bool) -> None:
+def parts(settings: Settings, number: int | None, *, actor: str | None, as_json: bool) -> None:
     """Show into how many parts the streams are divided among relays, and who holds each; with N, change the number."""
     from eventkit.storage.db import connect
     from eventkit.storage.outbox import change_part_count, lease_name, lease_rows, read_part_count
 
-    with connect(settings.require_database(), name="parts", schema=settings.schema, autocommit=True) as session:
+    url, options = settings.require_database(), {"lock_timeout": "10s"}
+    with connect(url, name="parts", schema=settings.schema, autocommit=True, options=options) as session:
         if number is not None:
-            change_part_count(session, settings.schema, number, actor=acting_user())
+            change_part_count(session, settings.schema, number, actor=actor or acting_user())
         of = read_part_count(session, settings.schema)
         held = {row.name: row for row in lease_rows(session, settings.schema) if row.is_held}
     found = [held.get(lease_name(part, of)) for part in range(of)]

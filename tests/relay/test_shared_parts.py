@@ -138,7 +138,7 @@ def test_more_relays_than_parts_stand_by(relays: Relays) -> None:
 
 
 def test_the_command_shows_the_parts_and_changes_their_number_while_no_relay_runs(
-    relays: Relays, database_url: str
+    relays: Relays, session: Session, database_url: str
 ) -> None:
     """Beside a relay it is refused with the relay's name; when the relay has ended, it is done at once."""
 
@@ -157,7 +157,9 @@ def test_the_command_shows_the_parts_and_changes_their_number_while_no_relay_run
     assert f":{process.pid})" in said
     assert f":{process.pid}, epoch 1" in parts()[1]
     process.terminate()
-    assert parts("2") == (0, "2 parts\n")
+    assert parts("2", "--as", "ann") == (0, "2 parts\n")
+    actor = "select actor from eventkit.operator_actions order by id desc limit 1"
+    assert session.execute(actor).fetchone() == ("ann",)
     assert parts("--json")[1] == '{"parts": 2, "held": [null, null]}\n'
 
 

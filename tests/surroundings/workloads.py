@@ -263,6 +263,8 @@ def operator(world: World) -> None:
     for action in ("pause", "resume"):
         run("projection", action, "totals")
         run("relay", action, "shop.order")
+    for number in ("2", "1"):
+        assert "part" in run("relay", "parts", number)
     run("doctor")
     run("dead-letters", "show", letters[0])
     run("dead-letters", "redrive", "--all", "--yes", "--wait", "0")
