@@ -33,14 +33,16 @@ _PAGE = """with looked as materialized (
    where due_at >= %(due_at)s::timestamptz
      and (due_at, stream, name) > (%(due_at)s::timestamptz, %(after_stream)s::text, %(after_name)s::text)
      and {stream} order by due_at, stream, name limit %(window)s::int
-), found as (
+), found as materialized (
   select * from looked where %(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text
-   order by due_at, stream, name limit %(limit)s
+   order by due_at, stream, name limit %(limit)s::int
 )
 select stream, name, due_at, due_at <= clock_timestamp(), type, event_id::text, set_at, true from found
 union all
 (select stream, name, due_at, null, null, null, null, false from looked
-  where (select count(*) from looked) = %(window)s::int order by due_at desc, stream desc, name desc limit 1)"""
+  where case when (select count(*) from found) = %(limit)s::int then false
+             else (select count(*) from looked) = %(window)s::int end
+  order by due_at desc, stream desc, name desc limit 1)"""
 
 
 def timers(reader: InsightReader, *, exact: bool = False) -> TimersInsight:

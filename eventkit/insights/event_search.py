@@ -15,7 +15,7 @@ from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key
 _WINDOW = 10_000  # events that one call looks at
 _FEW = 1_000  # events of a type or category that are found by its own index
 _BEYOND = 2**63 - 1
-_SLACK = 10_000  # positions: events are recorded nearly in order of position
+_SLACK = 1_000  # positions: events are recorded nearly in order of position
 
 _OF_ITSELF = ("correlation_id", "causation_id", "traceparent")
 
@@ -27,29 +27,31 @@ _MATCH = """(%(stream)s::text is null or stream = %(stream)s::text)
    and (%(since)s::timestamptz is null or recorded_at >= %(since)s::timestamptz)
    and (%(until)s::timestamptz is null or recorded_at < %(until)s::timestamptz)"""
 
-# `looked` has the events along the key, `key` of each, in descending order; the last row says where the look ended.
-_SEARCH = f"""with looked as materialized ({{{{looked}}}}), found as (
+# `looked` has the events along the key, `key` of each, in descending order. It is read as far as the page needs: a CTE
+# is read row by row, and it is counted only where the page is not full. The last row says where the look ended.
+_SEARCH = f"""with looked as materialized ({{{{looked}}}}), found as materialized (
   select key, position from looked where {_MATCH} order by key desc limit %(limit)s::int
 )
 select f.key, {_COLUMNS} from found f
   cross join lateral (select * from {{s}}.events where position = f.position offset 0) e
 union all
 (select key, null, null, null, null, null, null, null, null, null, null, null from looked
-  where (select count(*) from looked) >= %(window)s::int order by key limit 1)
+  where case when (select count(*) from found) = %(limit)s::int then false
+             else (select count(*) from looked) >= {{{{window}}}} end order by key limit 1)
 order by 1 desc, 2 nulls last"""
 
 _LOOKED = "position, stream, type, recorded_at"
 _BY_POSITION = f"""select position as key, {_LOOKED} from {{s}}.events
-   where position < %(before)s::bigint and position >= %(low)s::bigint order by position desc limit %(window)s::int"""
+   where position < %(before)s::bigint and position >= %(low)s::bigint order by position desc limit {{{{window}}}}"""
 _BY_STREAM = f"""select version::bigint as key, {_LOOKED} from {{s}}.events
-   where stream = %(stream)s::text and version < %(before)s::bigint order by version desc limit %(window)s::int"""
+   where stream = %(stream)s::text and version < %(before)s::bigint order by version desc limit {{{{window}}}}"""
 # The first event of a story has no correlation id: its own id is the story's.
 _BY_CORRELATION = f"""select position as key, {_LOOKED} from (
     (select {_LOOKED} from {{s}}.events where metadata ->> 'correlation_id' = %(correlation)s::text
-        and position < %(before)s::bigint order by position desc limit %(window)s::int)
+        and position < %(before)s::bigint order by position desc limit {{{{window}}}})
     union
     select {_LOOKED} from {{s}}.events where id = %(first)s::uuid and position < %(before)s::bigint
-  ) story order by position desc limit %(window)s::int"""
+  ) story order by position desc limit {{{{window}}}}"""
 _BY_LIST = f"""select position as key, {_LOOKED} from {{s}}.events
    where position = any(%(positions)s::bigint[]) and position < %(before)s::bigint order by position desc"""
 
@@ -59,14 +61,20 @@ _SOURCES = """with recursive s(name) as (
   select (select e.source from {s}.events e where e.source > s.name order by e.source limit 1)
     from s where name is not null
 ) select name from s where name is not null limit 100"""
-_OF_TYPE = f"""select position from {{s}}.events
- where source = any(%(sources)s::text[]) and type = %(type)s::text limit {_FEW + 1}"""
-_OF_CATEGORY = f"""select position from {{s}}.events
- where stream >= %(category)s::text || '-' and stream < %(category)s::text || '.' limit {_FEW + 1}"""
+# Counted by the index alone; the events are fetched only where they are few.
+_OF_TYPE = "from {s}.events where source = any(%(sources)s::text[]) and type = %(type)s::text"
+_OF_CATEGORY = "from {s}.events where stream >= %(category)s::text || '-' and stream < %(category)s::text || '.'"
 
-_ENDS = "select coalesce(min(position), 0), coalesce(max(position), 0) from {s}.events"
-_NEXT_AT = """select position, recorded_at >= %(moment)s::timestamptz from {s}.events
- where position >= %(position)s order by position limit 1"""
+# Bisection: some thirty look-ups by the primary key.
+_POSITION_AT = """with recursive b(low, high) as (
+  select coalesce(min(position), 0), coalesce(max(position), 0) from {s}.events
+  union all
+  select case when f.is_before then f.position + 1 else b.low end,
+         case when f.is_before then b.high else (b.low + b.high) / 2 - 1 end
+    from b cross join lateral (select position, recorded_at < %(moment)s::timestamptz as is_before from {s}.events
+      where position >= (b.low + b.high) / 2 order by position limit 1) f
+   where b.low <= b.high
+) select max(low) from b"""
 
 _ONE = f"""select {_COLUMNS}, exists (select from {{s}}.amendments a where a.position = e.position),
        exists (select from {{s}}.outbox o where o.position = e.position)
@@ -106,10 +114,9 @@ def search(
         **wanted._asdict(),
         "payload": payload,
         "limit": checked_limit(limit) + 1,
-        "window": _WINDOW,
     }
     looked = _along(reader, wanted, params, given[0] if given else _BEYOND)
-    rows = reader.rows(_SEARCH.replace("{{looked}}", looked), params)
+    rows = reader.rows(_SEARCH.replace("{{looked}}", looked).replace("{{window}}", str(_WINDOW)), params)
     found = [row for row in rows if row[1] is not None]
     items = tuple(_event(row[1:]) for row in found[:limit])
     if len(found) > limit:
@@ -194,24 +201,15 @@ def _rare(reader: InsightReader, wanted: EventFilter) -> list[int] | None:
         queries.append((_OF_TYPE, {"sources": sources, "type": wanted.type}))
     if wanted.category is not None:
         queries.append((_OF_CATEGORY, {"category": wanted.category}))
-    for statement, params in queries:
-        found = reader.rows(statement, params)
-        if len(found) <= _FEW:
-            return [position for (position,) in found]
+    for rows, params in queries:
+        if reader.row(f"select count(*) from (select {rows} limit {_FEW + 1}) counted", params)[0] <= _FEW:
+            return [position for (position,) in reader.rows(f"select position {rows} limit {_FEW + 1}", params)]
     return None
 
 
 def _position_at(reader: InsightReader, moment: datetime) -> int:
-    """Return the first position at or after a time, by bisection: some thirty look-ups by the primary key."""
-    low, high = reader.row(_ENDS)
-    while low <= high:
-        middle = (low + high) // 2
-        found = reader.rows(_NEXT_AT, {"moment": moment, "position": middle})
-        if found and not found[0][1]:
-            low = int(found[0][0]) + 1
-        else:
-            high = middle - 1
-    return int(low)
+    """Return the first position at or after a time, as far as events are recorded in order of position."""
+    return int(reader.row(_POSITION_AT, {"moment": moment})[0])
 
 
 def _event(row: Row, *, is_amended: bool | None = None, is_unsent: bool | None = None) -> EventInsight:

@@ -45,7 +45,7 @@ def test_a_page_estimates_how_far_a_projection_is_behind(
 
 
 def test_a_single_projection_compares_more_events_one_by_one(connection: psycopg.Connection[Any]) -> None:
-    """Twenty thousand streams, or the newest two thousand events: here both numbers are exact."""
+    """Twenty thousand streams, or the newest thousand events: here both numbers are exact."""
     for number, lag in ((2, 500), (3, EVENTS // 10)):
         found = Insights(connection).projection(f"projection_{number}")
 

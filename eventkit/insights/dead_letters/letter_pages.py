@@ -11,6 +11,7 @@ from eventkit.insights.dead_letters.letter_groups import generations, parked_by_
 from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key, read_key
 
 _WINDOW = 10_000  # letters that one call looks at
+_GROUP_WINDOW = 1_001  # of a group; a page has at most a thousand
 _MAX_ID = 2**63 - 1
 _CATEGORY = "split_part(stream, '-', 1)"
 
@@ -23,29 +24,31 @@ _COLUMNS = """d.id, d.parked_by, d.stream, d.version, d.position, d.event_id::te
       where e.position = d.position), 'UTF8')) end"""
 _LOOKED = "id, parked_by, stream, type, cause"
 _BY_ID = f"""select {_LOOKED} from {{s}}.dead_letters
-   where id < %(before)s::bigint order by id desc limit %(window)s::int"""
-# Each `parked_by` by the index of the groups, then the newest of all.
+   where id < %(before)s::bigint order by id desc limit {{{{window}}}}"""
+# Each `parked_by` by the index of the groups, then the newest of all. The limits are constants, and small: with a large
+# one the planner would read and sort the whole group.
 _BY_GROUP = f"""select x.* from unnest(%(parked_by)s::text[]) p(by) cross join lateral (
     select {_LOOKED} from {{s}}.dead_letters where parked_by = p.by and cause = %(cause)s::text
-       and {_CATEGORY} = %(category)s::text and id < %(before)s::bigint order by id desc limit %(window)s::int) x
-   order by id desc limit %(window)s::int"""
+       and {_CATEGORY} = %(category)s::text and id < %(before)s::bigint order by id desc limit {{{{window}}}}) x
+   order by id desc limit {{{{window}}}}"""
 _BY_STREAM = f"""select {_LOOKED} from {{s}}.dead_letters
    where parked_by = any(%(parked_by)s::text[]) and stream = %(stream)s::text and id < %(before)s::bigint
-   order by id desc limit %(window)s::int"""
-_PAGE = f"""with looked as materialized ({{{{looked}}}}), found as (
+   order by id desc limit {{{{window}}}}"""
+_PAGE = f"""with looked as materialized ({{{{looked}}}}), found as materialized (
   select id from looked
    where parked_by = any(%(parked_by)s::text[])
      and (%(cause)s::text is null or cause = %(cause)s::text)
      and (%(category)s::text is null or {_CATEGORY} = %(category)s::text)
      and (%(stream)s::text is null or stream = %(stream)s::text)
      and (%(type)s::text is null or type = %(type)s::text)
-   order by id desc limit %(limit)s
+   order by id desc limit %(limit)s::int
 )
 select {_COLUMNS}, true from found f
   cross join lateral (select * from {{s}}.dead_letters where id = f.id offset 0) d
 union all
 (select id, {", ".join(["null"] * 14)}, false from looked
-  where (select count(*) from looked) >= %(window)s::int order by id limit 1)
+  where case when (select count(*) from found) = %(limit)s::int then false
+             else (select count(*) from looked) >= {{{{window}}}} end order by id limit 1)
 order by 1 desc"""
 _ONE = f"select {_COLUMNS} from {{s}}.dead_letters d where id = %(id)s"
 _BEHIND = """select from {s}.dead_letters
@@ -74,14 +77,16 @@ def page(
         "parked_by": names,
         "before": before,
         "payload": payload,
-        "window": _WINDOW,
     }
-    looked = _BY_ID
+    looked, window = _BY_ID, _WINDOW
     if wanted.stream is not None:
         looked = _BY_STREAM
     elif wanted.cause is not None and wanted.category is not None:
-        looked = _BY_GROUP
-    rows = reader.rows(_PAGE.replace("{{looked}}", looked), {**params, "limit": checked_limit(limit) + 1})
+        looked, window = _BY_GROUP, min(_WINDOW, _GROUP_WINDOW)
+    rows = reader.rows(
+        _PAGE.replace("{{looked}}", looked).replace("{{window}}", str(window)),
+        {**params, "limit": checked_limit(limit) + 1},
+    )
     found = [row for row in rows if row[-1]]
     current = generations(reader)
     items = tuple(_letter(row[:-1], current) for row in found[:limit])

@@ -54,7 +54,7 @@ class LagDepth(NamedTuple):
     events: int
 
 
-OF_MANY, OF_ONE = LagDepth(1_000, 256), LagDepth(20_000, 2_000)
+OF_MANY, OF_ONE = LagDepth(1_000, 256), LagDepth(20_000, 1_000)
 
 
 class EventLag(NamedTuple):
