@@ -113,7 +113,7 @@ class ShardInsight:
     """The place of a projection in one shard of a topic, as its process has said it last."""
 
     shard: str  # topic/number, or `store`
-    applied_at: datetime | None  # the recorded time of the last applied event
+    applied_at: datetime  # the recorded time of the last applied event
     is_caught_up: bool
     process: str  # id
 

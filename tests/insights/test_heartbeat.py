@@ -1,5 +1,6 @@
 """Each worker process writes a heartbeat; a dead or hung one is shown as gone; a clean end deletes the row."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -152,6 +153,32 @@ def test_rows_of_a_day_ago_are_forgotten_by_the_next_start(database_url: str) ->
         left = insights.processes().items
         assert [each.name for each in left if each.role == "relay"] == ["23 h"]
         assert sorted(each.pid for each in left if each.role == "timers") == list(range(1, 21))
+
+
+def test_of_two_processes_that_know_a_shard_the_one_that_is_further_counts(database_url: str) -> None:
+    """A process that has lost a shard to another one still reports its last place in it."""
+    early, late = "2026-03-01T12:00:00+00:00", "2026-03-01T12:00:09+00:00"
+    places = ({"shop.order/0": [early, True], "shop.order/1": [late, True]}, {"shop.order/0": [late, False]})
+    with _connect(database_url, "test") as connection:
+        connection.execute("insert into eventkit.projections (name, declared_version) values ('noted', 1)")
+        for shards in places:
+            state = json.dumps({"projections": {"noted": {"version": 2, "rate": 5, "shards": shards, "waits": None}}})
+            connection.execute(
+                """insert into eventkit.processes (id, role, name, host, pid, version, started_at, state)
+                   values (gen_random_uuid(), 'projector', 'noted', 'h', 1, '1', now(), %s)""",
+                [state],
+            )
+
+        noted = Insights(connection).projection("noted")
+
+    assert noted is not None
+    assert [(each.shard, each.applied_at.isoformat(), each.is_caught_up) for each in noted.shards] == [
+        ("shop.order/0", late, False),
+        ("shop.order/1", late, True),
+    ]
+    assert (noted.declared_version, noted.rate, len(noted.run_by)) == (2, 10, 2)
+    assert noted.lag_seconds is not None  # it has applied nothing here: the processes alone know
+    assert noted.lag_seconds > 1
 
 
 def test_a_database_that_is_away_is_said_once_and_written_to_later(

@@ -148,24 +148,29 @@ def _state_of(process: ProcessInsight, projection: str) -> dict[str, Any] | None
 
 
 def _shards(states: Sequence[tuple[ProcessInsight, dict[str, Any]]]) -> tuple[ShardInsight, ...]:
-    """Return the shards, the oldest first; of two processes that know a shard, the last one seen counts."""
+    """Return the shards, the oldest first; of two processes that know a shard, the one that is further counts."""
     found: dict[str, ShardInsight] = {}
-    for process, state in sorted(states, key=lambda each: each[0].seen_at):
-        for shard, (applied_at, is_caught_up) in (state.get("shards") or {}).items():
-            at = None if applied_at is None else datetime.fromisoformat(applied_at)
-            found[shard] = ShardInsight(shard=shard, applied_at=at, is_caught_up=is_caught_up, process=process.id)
+    for process, state in states:
+        for name, (applied_at, is_caught_up) in (state.get("shards") or {}).items():
+            at = datetime.fromisoformat(applied_at)
+            shard = ShardInsight(shard=name, applied_at=at, is_caught_up=is_caught_up, process=process.id)
+            found[name] = max(found.get(name, shard), shard, key=_place)
     return tuple(sorted(found.values(), key=_age)[:_MAX_SHARDS])
 
 
-def _age(shard: ShardInsight) -> tuple[bool, str, str]:
-    return shard.is_caught_up, shard.applied_at.isoformat() if shard.applied_at else "", shard.shard
+def _place(shard: ShardInsight) -> tuple[datetime, bool]:
+    return shard.applied_at, not shard.is_caught_up
+
+
+def _age(shard: ShardInsight) -> tuple[bool, datetime, str]:
+    return shard.is_caught_up, shard.applied_at, shard.shard
 
 
 def _seconds(lag: EventLag | None, shards: Sequence[ShardInsight], known: _Known) -> float | None:
     """Return the age of the oldest event that is not applied, by the store, and by the processes."""
     times = [] if lag is None or lag.oldest_at is None else [lag.oldest_at]
     if lag is None or not lag.is_exact:
-        times += [shard.applied_at for shard in shards if not shard.is_caught_up and shard.applied_at is not None]
+        times += [shard.applied_at for shard in shards if not shard.is_caught_up]
     if times:
         return max(0.0, (known.head.now - min(times)).total_seconds())
     return None if lag is None and not shards else 0.0
