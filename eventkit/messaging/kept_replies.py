@@ -23,7 +23,9 @@ from eventkit.errors import TransportUnavailable
 from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, encoded, refuse_personal, text_of
 from eventkit.messaging.outgoing import Outgoing
 from eventkit.messaging.replies import Replies
-from eventkit.observability.tracing import REPLY, messages_span, note
+from eventkit.observability.log_fields import LogFields
+from eventkit.observability.rarely import Rarely
+from eventkit.observability.tracing import REPLY, kind_of, messages_span, note
 from eventkit.projection.batch import Source, gather
 from eventkit.storage.projections import StoredReply, find_replies, is_message
 from eventkit.transports.base import MAX_BYTES, Mark, Publisher
@@ -163,6 +165,7 @@ class ReplyingSource:
         """Read `source`, and own it; `system` is the broker's in spans."""
         self._source = source
         self._attributes = {"messaging.system": system}
+        self._rarely = Rarely(logger)
         self._writer = writer
         self._outgoing = Outgoing(publisher)
 
@@ -198,7 +201,9 @@ class ReplyingSource:
             if isinstance(error, TransportUnavailable):
                 raise error
             note("eventkit.failed", {}, error=error)
-            logger.warning("a reply to %s is dropped: %s", shown(text_of(replies[place], "ce_causationid")), error)
+            request = shown(text_of(replies[place], "ce_causationid"))
+            fields = LogFields(topic=replies[place].topic, error_type=kind_of(error))
+            self._rarely.warning("a reply to %s is dropped: %s", request, error, kind=type(error), fields=fields)
 
     def close(self) -> None:
         """Close the publisher, the connection and the source."""

@@ -18,8 +18,9 @@ from eventkit.event_loop import CallInterrupted, event_loop
 from eventkit.forks import reset_in_fork
 from eventkit.messaging.direct_messages import text_of
 from eventkit.messaging.listener_thread import ListenerThread
+from eventkit.observability.log_fields import LogFields
 from eventkit.observability.rarely import Rarely
-from eventkit.observability.tracing import PROCESS, messages_span, note
+from eventkit.observability.tracing import PROCESS, kind_of, messages_span, note
 from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
 from eventkit.projection.define import F
@@ -59,7 +60,7 @@ class Listener:
         self._topics = catalog.topics_of(categories)
         self._handlers = HandlerTable("listener", catalog)
         self.malformed = 0  # messages that are not events
-        self._malformed_log, self._skipped_log = Rarely(logger), Rarely(logger)
+        self._malformed_log, self._skipped_log, self._failed_log = Rarely(logger), Rarely(logger), Rarely(logger)
         self._missed: Callable[[], object] = lambda: None
         self._thread: ListenerThread | None = None
         self._closing = False
@@ -195,7 +196,8 @@ class Listener:
         if isinstance(error, EventkitError):
             self._skipped_log.warning("a listener skips %s: %s", name, describe(error))
         else:
-            logger.error("a listener's function for %s fails: %s", name, describe(error))
+            sentence, fields = "a listener's function for %s fails: %s", LogFields(error_type=kind_of(error))
+            self._failed_log.error(sentence, name, describe(error), kind=(name, type(error)), fields=fields)
 
 
 def _arguments(step: Step) -> tuple[Any, ...]:

@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, TextIO
 
+from eventkit.observability.log_fields import fields_of
 from eventkit.observability.plain import one_line, plain
+from eventkit.observability.tracing import current_trace
 
 Format = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -35,7 +37,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time (UTC, ISO 8601), level, room, message, and error if there is a stack."""
+    """One object a line: time (UTC, ISO 8601), level, room, message, its fields, and error if there is a stack."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -43,7 +45,11 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "room": _room(record),
             "message": one_line(record.getMessage()),
+            **fields_of(record),
         }
+        trace = current_trace()
+        if trace is not None:
+            line["trace_id"] = trace.traceparent.split("-")[1]
         if record.exc_info:
             line["error"] = stack(record.exc_info)
         return plain(json.dumps(line, ensure_ascii=False))

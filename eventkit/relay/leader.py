@@ -17,6 +17,7 @@ import psycopg
 
 from eventkit.errors import TransportUnavailable
 from eventkit.observability import metrics
+from eventkit.observability.rarely import Rarely
 from eventkit.relay.bisect import send_by_halves
 from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.pipeline import Claim, Pipeline
@@ -28,6 +29,7 @@ from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.relay")
 
+_HOLD_REPORT_INTERVAL = 60.0  # seconds between two lines about a topic that stays unusable
 _HOLD_TIME = 10.0  # seconds until an unusable topic is tried again
 _SEARCH_PAGE = 1_000  # events that a search sends at once
 
@@ -55,6 +57,7 @@ class Leader:
         self._parts = settlement.parts
         self._owed = owed
         self._suspects_to = 0  # the highest position that the broker refused; the search ends there
+        self._rarely = Rarely(logger, every=_HOLD_REPORT_INTERVAL)
         self._held_until: dict[str, float] = {}  # topic -> time on the monotonic clock
         self._unrecorded: dict[str, str] = {}  # topic -> reason of a hold that is not in the database yet
         self._paused: dict[str, str] = {}  # topic -> who has paused it, as it was last read
@@ -126,8 +129,11 @@ class Leader:
 
     def _hold(self, reasons: dict[str, str]) -> None:
         for topic, reason in reasons.items():
-            logger.error(
-                "topic %s is held, its events stay in the outbox; trying again in %g s: %s", topic, _HOLD_TIME, reason
+            self._rarely.error(
+                "topic %s is held, its events stay in the outbox; trying again in %g s: %s",
+                *(topic, _HOLD_TIME, reason),
+                kind=(topic, reason),
+                fields={"topic": topic, "error_type": "topic_held"},
             )
             self._held_until[topic] = time.monotonic() + _HOLD_TIME
             self._unrecorded[topic] = reason

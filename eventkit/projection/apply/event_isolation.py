@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
 from eventkit.observability import metrics
-from eventkit.observability.tracing import note
+from eventkit.observability.log_fields import LogFields
+from eventkit.observability.tracing import kind_of, note
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.batch_isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.duplicates import Doubt, Kind
 from eventkit.projection.apply.lanes import Lanes
-from eventkit.projection.apply.letter import Why
+from eventkit.projection.apply.letter import Why, event_fields
 from eventkit.projection.apply.parking import PAGE, RepairAttempt, StreamParking
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
@@ -79,6 +80,7 @@ class EventIsolation:
         self._stop = stop
         self._set_aside = set_aside
         self._name = applier.projection.name
+        self._rarely = parking.rarely
         self._attempts = Attempts()
         self._absences = Attempts()  # failures that are not the event's fault
         self._most = min(PAGE, applier.projection.batch)  # events in a repair
@@ -153,7 +155,13 @@ class EventIsolation:
                 if self._set_aside is not None and applier.fenced and is_lock_timeout(error):
                     raise Locked(str(error).strip().partition("\n")[0]) from error
                 lost = error
-                logger.info("%s retries after contention: %s", self._name, str(error).strip().partition("\n")[0])
+                self._rarely.info(
+                    "%s retries after contention: %s",
+                    self._name,
+                    str(error).strip().partition("\n")[0],
+                    kind=("contention", type(error)),
+                    fields={"projection": self._name, "error_type": kind_of(error)},
+                )
                 self._stop.wait(_CONTENTION_PAUSE.pause(attempt))
         if isinstance(
             lost, ConcurrencyError
@@ -247,7 +255,9 @@ class EventIsolation:
 
     def _wait_for(self, away: Away) -> bool:
         """Wait before the next attempt; return whether to stop."""
-        logger.warning("%s waits for a service that its handler calls: %s", self._name, away)
+        fields = LogFields(projection=self._name, error_type=kind_of(away.error))
+        sentence = "%s waits for a service that its handler calls: %s"
+        self._rarely.warning(sentence, self._name, away, kind=("away", type(away.error)), fields=fields)
         return self._stop.wait(_AWAY_PAUSE)
 
     def _record_success(self, stream: str, arrivals: Sequence[Arrival]) -> None:
@@ -272,8 +282,15 @@ class EventIsolation:
 
     def _report(self, failing: Arrival, failure: Failed, attempts: int) -> None:
         metrics.HANDLER_RETRIES.add(1, self._name)
-        values = (self._name, failing.stream, failing.version, attempts)
-        logger.warning("%s fails at %s version %d, attempt %d%s: %s", *values, _where(failure.error), failure)
+        step = step_of(failure.error)
+        self._rarely.warning(
+            "%s fails at %s version %d, attempt %d%s: %s",
+            *(self._name, failing.stream, failing.version, attempts),
+            f", at {step.handler.type} in {step.handler.name}" if step else "",
+            failure,
+            kind=(step.handler.kind if step else None, type(failure.error)),
+            fields=event_fields(self._name, failing, kind_of(failure.error)),
+        )
         place = {"eventkit.stream": failing.stream, "eventkit.version": failing.version, "eventkit.attempt": attempts}
         note("eventkit.failed", place, error=failure.error)
         logger.debug("traceback without the error message:\n%s", frames_of(failure.error))
@@ -286,8 +303,3 @@ class EventIsolation:
             return run  # the next repair sets it aside
         self._forget(run.stream)
         return left
-
-
-def _where(error: Exception) -> str:
-    step = step_of(error)
-    return f", at {step.handler.type} in {step.handler.name}" if step else ""

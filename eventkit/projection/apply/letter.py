@@ -7,6 +7,7 @@ the event; it is masked like the event's data.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from eventkit.observability.log_fields import LogFields
 from eventkit.projection.batch import Arrival
 from eventkit.storage.dead_letters import BEHIND, Kept, Letter
 
@@ -24,6 +25,17 @@ def letter(arrival: Arrival, why: Why, attempts: int = 1) -> Letter:
     kind = arrival.kind[1] or ""
     name = kind if isinstance(kind, str) else kind.decode(errors="backslashreplace")
     return Letter(arrival.version, arrival.uuid, name, why.cause, why.error, attempts, arrival.message, why.detail)
+
+
+def event_fields(projection: str, arrival: Arrival, error_type: str) -> LogFields:
+    """Return the log fields of an event's failure."""
+    return {
+        "projection": projection,
+        "stream": arrival.stream,
+        "version": arrival.version,
+        "event_id": str(arrival.uuid),
+        "error_type": error_type,
+    }
 
 
 def waiting(arrival: Arrival, failing: Arrival | None = None) -> Letter:

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 import msgspec
 
 from eventkit.domain.header_values import shown
+from eventkit.observability.log_fields import LogFields
+from eventkit.observability.rarely import Rarely
 from eventkit.projection.apply.applier import SHORT_WAIT, BatchApplier
 from eventkit.projection.apply.classify import is_next
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Verdict
-from eventkit.projection.apply.letter import Why, letter, waiting
+from eventkit.projection.apply.letter import Why, event_fields, letter, waiting
 from eventkit.projection.apply.stream_repair import RepairParts, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
@@ -42,10 +44,11 @@ class StreamParking:
 
     def __init__(self, applier: BatchApplier, history: History, *, schema: str) -> None:
         """Share the applier's connection; read missing events from `history`."""
+        self.rarely = Rarely(logger)  # for faults of events, of which there may be any number
         self._applier = applier
         self._letters = DeadLetters(schema)
         self._doubts = DuplicateChecks(history, applier.recent)
-        self._parts = RepairParts(applier, history, self._letters, self._doubts)
+        self._parts = RepairParts(applier, history, self._letters, self._doubts, self.rarely)
 
     def repair(self, attempt: RepairAttempt, done: Counters) -> Run | None:
         """Apply events of a stream, keep or drop the others; return the run that needs another repair."""
@@ -61,7 +64,9 @@ class StreamParking:
                 attempt.tried = repair.tried
         if repaired := repair.counted.repaired:
             name = self._applier.projection.name
-            logger.warning("%s took %d events of %s from the store: not in the transport", name, repaired, run.stream)
+            sentence = "%s took %d events of %s from the store: not in the transport"
+            fields = LogFields(projection=name, stream=run.stream)
+            self.rarely.warning(sentence, name, repaired, run.stream, fields=fields)
         self._applier.recent.add(b"".join(arrival.uuid.bytes for arrival in repair.tried))
         done += repair.counted
         return left
@@ -89,7 +94,13 @@ class StreamParking:
             # crash point: parked, not committed -> delivered again, parked then
         done += repair.counted
         name = self._applier.projection.name
-        logger.error("%s parks %s at version %d, %s: %s", name, run.stream, failing.version, why.cause, why.error)
+        error_type = why.error.partition(" ")[0].rstrip(":")
+        self.rarely.error(
+            "%s parks %s at version %d, %s: %s",
+            *(name, run.stream, failing.version, why.cause, why.error),
+            kind=("parked", why.cause, error_type),
+            fields=event_fields(name, failing, error_type),
+        )
         return None
 
     def keep_malformed(self, letters: Sequence[tuple[str, Letter]], done: Counters) -> None:
@@ -100,8 +111,8 @@ class StreamParking:
             # crash point: kept, not acknowledged -> delivered again, kept once
         done.parked += kept
         name, (key, first) = self._applier.projection.name, letters[0]
-        logger.error("%s keeps %d messages that are no events, such as one with key %s: %s",
-                     name, kept, shown(key), first.error)  # fmt: skip
+        sentence = "%s keeps %d messages that are no events, such as one with key %s: %s"
+        self.rarely.error(sentence, name, kept, shown(key), first.error, fields={"projection": name})
 
     def held(self, after: str) -> list[str]:
         """Return the next streams that are parked only for missing events."""

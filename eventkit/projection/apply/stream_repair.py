@@ -5,13 +5,13 @@ store, then the events that follow the checkpoint are applied. Events that canno
 park the stream. Only `parking` calls this module.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
 
+from eventkit.observability.rarely import Rarely
 from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.classify import Classified, classify, following
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Kind
@@ -21,8 +21,6 @@ from eventkit.projection.counters import Counters
 from eventkit.storage.dead_letters import BEHIND, GAP, DeadLetters, Kept, Letter
 from eventkit.storage.events import History
 from eventkit.storage.projections import Checkpoint, Live, parked_by
-
-logger = logging.getLogger("eventkit.projection")
 
 FORK = "fork"
 _NOT_COMPARED = "the store cannot say now whether it is the event that was applied"
@@ -35,6 +33,7 @@ class RepairParts(NamedTuple):
     history: History
     letters: DeadLetters
     doubts: DuplicateChecks
+    rarely: Rarely
 
 
 class StreamRepair:
@@ -132,7 +131,12 @@ class StreamRepair:
     def _park_behind(self, stuck: Sequence[Letter]) -> None:
         self.keep(stuck)
         name, here = self._parts.applier.projection.name, self.checkpoint
-        logger.error("%s parks %s after version %d, %s", name, here.stream, here.version, stuck[0].error)
+        self._parts.rarely.error(
+            "%s parks %s after version %d, %s",
+            *(name, here.stream, here.version, stuck[0].error),
+            kind=("behind", stuck[0].cause),
+            fields={"projection": name, "stream": here.stream, "version": here.version, "error_type": stuck[0].cause},
+        )
 
     def _repaired(self, fresh: list[Arrival], *, limit: int) -> list[Arrival]:
         """Return the events with the missing ones before them, as far as the store has them."""

@@ -271,7 +271,8 @@ class Projector:
             self._marks.clear()
 
     def report(self) -> None:
-        """Log the counters."""
+        """Log the counters, and how often faults were repeated."""
+        self._parking.rarely.flush(at_end=self.stop.is_set())
         logger.info("projector %s: %s", self.projection.name, self.counters)
 
     def retry_held(self) -> None:

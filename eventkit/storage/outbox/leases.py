@@ -24,6 +24,7 @@ import psycopg
 from eventkit.errors import Deposed, StorageError
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
+from eventkit.observability.log_fields import extra
 from eventkit.storage.db import database_errors, quoted
 
 logger = logging.getLogger("eventkit.lease")
@@ -169,7 +170,7 @@ class Lease:
         self._renewer.start()
         metrics.LEASE_HELD.set(1, self.name)
         metrics.LEASE_EPOCH.set(self.epoch, self.name)
-        logger.info("holding %s, epoch %d", self.name, self.epoch)
+        logger.info("holding %s, epoch %d", self.name, self.epoch, extra=extra({"epoch": self.epoch}))
         return True
 
     def _renew(self) -> None:

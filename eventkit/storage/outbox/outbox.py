@@ -17,6 +17,8 @@ from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
 from eventkit.errors import Deposed
 from eventkit.observability import metrics
+from eventkit.observability.log_fields import LogFields
+from eventkit.observability.rarely import Rarely
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
@@ -249,6 +251,7 @@ class Settlement:
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, parts: Parts) -> None:
         self._connection = connection
         self.parts = parts
+        self._rarely = Rarely(logger)
         self.settled = 0  # events
         held = parts.leases()
         self._fence = {
@@ -278,10 +281,19 @@ class Settlement:
             self._park, {"positions": plain_array([position]), "error": error}
         )
         if stream is not None:
-            logger.error(
+            self._rarely.error(
                 "parked stream %s from version %s on: the broker refuses event %s (%s, position %d): %s",
-                stream, version, event_id, event_type, position, error,
-            )  # fmt: skip
+                *(stream, version, event_id, event_type, position, error),
+                kind="parked",
+                fields=self._fields(stream, version, event_id),
+            )
+
+    def _fields(self, stream: str, version: int, event_id: object) -> LogFields:
+        fields: LogFields = {
+            "stream": stream, "version": version, "event_id": str(event_id), "error_type": "refused"
+        }  # fmt: skip
+        epochs = list(self.parts.leases().values())
+        return {**fields, "epoch": epochs[0]} if len(epochs) == 1 else fields
 
     def _write(self, statement: str, params: Mapping[str, Any]) -> Row:
         with database_errors():
