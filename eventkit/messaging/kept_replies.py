@@ -203,7 +203,7 @@ class ReplyingSource:
             note("eventkit.failed", {}, error=error)
             request = shown(text_of(replies[place], "ce_causationid"))
             fields = LogFields(topic=replies[place].topic, error_type=kind_of(error))
-            self._rarely.warning("a reply to %s is dropped: %s", request, error, kind=type(error), fields=fields)
+            self._rarely.warning("a reply to %s is dropped: %s", request, error, kind=kind_of(error), fields=fields)
 
     def close(self) -> None:
         """Close the publisher, the connection and the source."""

@@ -1,7 +1,7 @@
 """Fetch the programs of the tests' servers, or lend a server to a command.
 
     python -m tests.servers fetch                   into .servers/: jars of Apache Kafka and ActiveMQ, through Maven;
-                                                    payloads of GitHub's webhooks, through npm
+                                                    payloads of GitHub's webhooks and CloudEvents' SDK, through npm
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from tests.sdks import programs
 from tests.servers import ServerMissing, payloads
 from tests.servers.jars import ACTIVEMQ, KAFKA
 from tests.servers.kafka import KafkaServer
@@ -25,10 +26,11 @@ Run = Callable[[Sequence[str]], int]
 
 
 def fetch(_command: Sequence[str]) -> int:
-    """Fetch the jars, and payloads."""
+    """Fetch the jars, payloads and an SDK."""
     for jars in (KAFKA, ACTIVEMQ):
         click.echo(f"the jars of {jars.title} are in {jars.fetch()}")
     click.echo(f"{payloads.TITLE} is in {payloads.fetch()}")
+    click.echo(f"CloudEvents' SDK for JavaScript is in {programs.fetch('javascript')}")
     return 0
 
 
