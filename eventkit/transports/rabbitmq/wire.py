@@ -9,6 +9,7 @@ tables). Its connection would end, and the broker would deliver the same message
 
 import struct
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pika
@@ -111,12 +112,10 @@ def properties_of(message: Message) -> pika.BasicProperties:
     table: dict[str, str | bytes] = {_SUBJECT: message.key} if message.key else {}
     content_type = None
     for name, value in message.headers:
-        if name.startswith("ce_"):
-            table[f"{_PREFIX}{name[3:]}"] = value
-        elif name == "content-type" and len(value) <= _SHORT:
+        if name == "content-type" and len(value) <= _SHORT:
             content_type = value if isinstance(value, str) else value.decode()
         else:
-            table[name] = value
+            table[_property_name(name)] = value
     return pika.BasicProperties(headers=table, content_type=content_type, delivery_mode=_PERSISTENT)
 
 
@@ -126,7 +125,11 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     if _UNDECODED in table:
         return unreadable(topic, "its AMQP properties cannot be read", value=body, others=table.items(), tag=tag)
     key_name = KEY if KEY in table else next((name for name in _SUBJECTS if name in table), "")
-    parts = [(_header_name(name), _as_text(name, value)) for name, value in table.items() if name != key_name]
+    parts = [
+        (_header_name(name), value if type(value) is str else _as_text(name, value))
+        for name, value in table.items()
+        if name != key_name
+    ]
     if properties.content_type is not None:
         parts.insert(_TYPE_INDEX, ("content-type", properties.content_type))
     key = table.get(key_name, "")
@@ -136,6 +139,13 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     return opened(found)
 
 
+@lru_cache(10_000)  # the names are few, and this is called for each
+def _property_name(name: str) -> str:
+    """Return the name of the property that holds a header."""
+    return f"{_PREFIX}{name[3:]}" if name.startswith("ce_") else name
+
+
+@lru_cache(10_000)
 def _header_name(name: Any) -> Any:  # noqa: ANN401 a table's name may be of any type
     """Return the name of a header as Kafka's binding has it, by which the domain reads."""
     return f"ce_{found}" if (found := _attribute(name)) else name
