@@ -56,6 +56,8 @@ def opened(message: Message) -> Message:
 
     A structured message that cannot be read becomes an unreadable one, which names the reason.
     """
+    if message.unreadable is not None:
+        return message
     content_type = _found(message.headers, _CONTENT_TYPE)
     if _text(content_type).lower().startswith(_STRUCTURED):
         message = _from_structured(message, _text(content_type))

@@ -125,6 +125,13 @@ def test_headers_beside_a_structured_event_cannot_overrule_it() -> None:
     assert ("x", "kept") in message.headers
 
 
+def test_an_unreadable_message_stays_unreadable() -> None:
+    """A transport's own reason is not replaced."""
+    headers: list[tuple[str, str | bytes]] = [("content-type", STRUCTURED_TYPE)]
+
+    assert opened(Message("t", "", msgspec.json.encode(PLAIN), headers, None, "its key")).unreadable == "its key"
+
+
 def test_a_key_that_is_missing_is_the_subject() -> None:
     """In both modes, and only where there is no key."""
     binary = [*message_of(an_event(), "shop.order").headers, ("ce_subject", b"order-2")]

@@ -15,7 +15,7 @@ from typing import Any
 import pika
 from pika import frame, spec
 
-from eventkit.domain.message import Message
+from eventkit.domain.message import JSON_TYPE, Message
 from eventkit.domain.structured import opened
 from eventkit.transports.rabbitmq.topology import KEY
 from eventkit.transports.received import received, unreadable
@@ -26,6 +26,7 @@ _SUBJECTS = tuple(f"{prefix}subject" for prefix in _PREFIXES)
 _SUBJECT = _SUBJECTS[0]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE_INDEX = 6  # of the content type among the headers of eventkit's messages
+_TEXT = {str}
 _SHORT = 255  # bytes of an AMQP property
 _PERSISTENT = 2
 _UNDECODED = "eventkit-undecoded"  # in place of a message's properties: their bytes
@@ -125,18 +126,18 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     if _UNDECODED in table:
         return unreadable(topic, "its AMQP properties cannot be read", value=body, others=table.items(), tag=tag)
     key_name = KEY if KEY in table else next((name for name in _SUBJECTS if name in table), "")
+    content_type, key = properties.content_type, table.get(key_name, "")
+    is_text = set(map(type, table.values())) <= _TEXT
     parts = [
-        (_header_name(name), value if type(value) is str else _as_text(name, value))
+        (_header_name(name), value if is_text else _as_text(name, value))
         for name, value in table.items()
         if name != key_name
     ]
-    if properties.content_type is not None:
-        parts.insert(_TYPE_INDEX, ("content-type", properties.content_type))
-    key = table.get(key_name, "")
-    if isinstance(key, str) and all(isinstance(name, str) and isinstance(value, str | bytes) for name, value in parts):
-        return opened(Message(topic, key, body, parts, tag))
-    found = received(topic, key, body, parts, tag)  # the broker adds tables, such as x-death
-    return opened(found)
+    if content_type is not None:
+        parts.insert(_TYPE_INDEX, ("content-type", content_type))
+    if is_text and key and content_type == JSON_TYPE:  # a message of eventkit's in binary mode: the usual one
+        return Message(topic, key, body, parts, tag)
+    return opened(received(topic, key, body, parts, tag))  # the broker adds tables, such as x-death
 
 
 @lru_cache(10_000)  # the names are few, and this is called for each
