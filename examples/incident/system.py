@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 from sqlalchemy import create_engine
 
-from eventkit import Append, Settings
+from eventkit import Append, Settings, open_transport
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.storage.outbox.leases import lock_class
@@ -31,10 +32,8 @@ class System:
     """Servers, processes, and the faults; each method waits until its fault can be seen."""
 
     def __init__(self, postgres: EmbeddedPostgres, kafka: EmbeddedKafka, folder: Path) -> None:
-        self.environment = {
-            "EVENTKIT_DATABASE_URL": postgres.url,
-            "EVENTKIT_TRANSPORT_URL": kafka.url,
-        }
+        self.database_url = postgres.url
+        self.environment = {"EVENTKIT_DATABASE_URL": postgres.url, "EVENTKIT_TRANSPORT_URL": kafka.url}
         self._kafka = kafka
         self._folder = folder
         self._settings = Settings(database_url=postgres.url)
@@ -44,11 +43,12 @@ class System:
         self._forgotten: psycopg.Connection[tuple[object, ...]] | None = None
 
     def prepare(self) -> None:
-        """Create tables and topics; the invoices' topic is forgotten."""
+        """Create tables and topics."""
         self._eventkit("db", "upgrade")
         self._eventkit("relay", "parts", str(PARTS))
         Base.metadata.create_all(create_engine(self._settings.sqlalchemy_url))
-        self._kafka.create_topic("shop.order")
+        for topic in ("shop.order", "shop.invoice"):
+            self._kafka.create_topic(topic)
 
     def leave_a_part_without_a_relay(self) -> None:
         """Keep the lock of a part's lease in a session that does nothing, as a stuck process does."""
@@ -83,8 +83,11 @@ class System:
         self._order("mallory", -1)
         self._until("the dead letter", "select count(*) > 0 from eventkit.dead_letters")
 
-    def send_to_a_missing_topic(self) -> None:
-        """Append an invoice, whose topic does not exist at the broker."""
+    def send_to_a_claimed_topic(self) -> None:
+        """Append an invoice, to whose topic the relay of another installation sends, such as a copy for tests."""
+        transport = open_transport(self._kafka.url)
+        transport.claim(["shop.invoice"], str(uuid4()))
+        transport.close()
         number = next(_streams("invoice", 1 - LEFT))
         with self._database.transaction():
             store.append(self._database, shop.stream("invoice", number), InvoiceSent(number))
@@ -147,7 +150,7 @@ def broken_system(*, backlog: int = BACKLOG, say: Callable[[str], None] = print)
             system.kill_a_projector()
             say("some trouble ...")
             system.place_a_poison_order()
-            system.send_to_a_missing_topic()
+            system.send_to_a_claimed_topic()
             system.let_the_outbox_fill(backlog)
             yield system
         finally:
