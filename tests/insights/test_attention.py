@@ -12,6 +12,7 @@ import pytest
 
 from eventkit.insights import Insights
 from eventkit.insights.attention import CODES, anchor, other_conditions
+from tests.deploy.command_lines import parse
 
 Connection = psycopg.Connection[Any]
 ROOT = Path(__file__).parents[2]
@@ -224,7 +225,7 @@ def test_nothing_is_said_about_a_fresh_installation(database_url: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_cause_alone_is_named(connection: Connection, name: str) -> None:
-    """By one item, with its urgency and the words that tell it from others."""
+    """By one item, with its urgency, the words that tell it from others, and a command that exists."""
     case = CASES[name]
     connection.execute(case.cause.encode())
 
@@ -233,6 +234,7 @@ def test_each_cause_alone_is_named(connection: Connection, name: str) -> None:
     assert (item.code, item.urgency) == (case.code, case.urgency)
     assert case.words in f"{item.title} {item.text}"
     assert item.link == f"docs/troubleshooting.md#{anchor(case.code)}"
+    assert parse(item.action.split())
 
 
 def test_the_cases_cover_each_code() -> None:
