@@ -7,25 +7,42 @@ from eventkit.insights import Attention
 if TYPE_CHECKING:
     from eventkit.web.visit import Visit
 
-# by the first word of the code
-_SCREENS = {
-    "relay": ("Open the relay", "relay"),
-    "topic": ("Open the relay", "relay"),
-    "outbox": ("Open the relay", "relay"),
-    "part": ("Open the relay", "relay"),
-    "process": ("Open the processes", "processes"),
-    "timers": ("Open the deadlines", "processes"),
-    "deadlines": ("Open the deadlines", "processes"),
-    "projection": ("Open the projections", "projections"),
-    "dead": ("Open the letters", "letters"),
-    "letters": ("Open the letters", "letters"),
+# The screen of each code; that of a projection, where the subject is its name.
+_RELAY = ("Open the relay", "relay")
+_PROCESSES = ("Open the processes", "processes")
+_SYSTEM = ("Open the system", "system")
+_PROJECTION = ("Open the projection", "projection")
+SCREENS = {
+    "installation_moved": _SYSTEM,
+    "no_relay": _RELAY,
+    "part_without_relay": _RELAY,
+    "outbox_old": _RELAY,
+    "events_skipped": _RELAY,
+    "topic_held": _RELAY,
+    "slot_lost": _SYSTEM,
+    "projection_without_process": _PROJECTION,
+    "projection_waits": _PROJECTION,
+    "projection_stands": _PROJECTION,
+    "projection_behind": _PROJECTION,
+    "projection_version": _PROJECTION,
+    "handler_waits": _PROJECTION,
+    "dead_letters": ("Open the letters", "letter_list"),
+    "parked_without_letter": _PROJECTION,
+    "rebuild_stopped": _PROJECTION,
+    "no_timers": _PROCESSES,
+    "timers_late": _PROCESSES,
+    "process_gone": _PROCESSES,
+    "paused_long": _PROJECTION,
+    "inbox_large": _SYSTEM,
 }
 
 
-def next_screen(visit: "Visit", item: Attention) -> tuple[str, str] | None:
+def next_screen(visit: "Visit", item: Attention) -> tuple[str, str]:
     """Return the label and the address of the screen."""
-    word = item.code.replace("_", "-").partition("-")[0]
-    if word not in _SCREENS:
-        return None
-    label, name = _SCREENS[word]
-    return label, visit.url(name)
+    label, name = SCREENS.get(item.code, _SYSTEM)
+    if item.code == "paused_long" and " relay " in f" {item.action} ":  # a topic and no projection
+        label, name = _RELAY
+    if name == "letter_list":
+        parked_by, cause, category = item.subject.rsplit("/", 2)
+        return label, visit.url(name, ask={"parked_by": parked_by, "cause": cause, "category": category})
+    return label, visit.url(name, ask={"name": item.subject} if name == "projection" else {})

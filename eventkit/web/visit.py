@@ -52,7 +52,7 @@ class Visit:
         path = self.request.url.path
         return (path if path.startswith(root) else root + path) + query(dict(self.request.query_params))
 
-    def of_attention(self, item: Attention) -> tuple[str, str] | None:
+    def of_attention(self, item: Attention) -> tuple[str, str]:
         """Return the label and the address of the screen that shows more about something wrong."""
         return next_screen(self, item)
 

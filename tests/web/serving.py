@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 @contextmanager
 def served(page: ASGIApp) -> Iterator[str]:
     """Serve an application; lend its address."""
-    with socket.socket() as listening:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(page, log_config=None, access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)

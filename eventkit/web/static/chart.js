@@ -15,7 +15,7 @@
         legend: { show: false }, cursor: { y: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
         axes: [axis, { ...axis, size: 60 }],
-        series: [{}, { label: place.dataset.label, stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, spanGaps: false }],
+        series: [{}, { label: place.dataset.label, stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, spanGaps: false, points: { show: false } }],
       };
     }
 
