@@ -1,6 +1,8 @@
 """`eventkit web`: serve the page, on this machine and read-only unless told otherwise."""
 
 import logging
+import signal
+import socket
 from typing import TYPE_CHECKING
 
 import click
@@ -71,11 +73,31 @@ def command(  # noqa: PLR0913 one parameter an option
         read_only=read_only,
         catalogs=[load_catalog(path) for path in catalogs],
     )
+    listening = _listen(host, port)
     mode = "read-only" if read_only else "actions are allowed"
-    logger.info("the page is at http://%s:%d, %s; Ctrl-C ends it", f"[{host}]" if ":" in host else host, port, mode)
-    uvicorn.run(
-        page, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1
+    name = f"[{host}]" if ":" in host else host
+    logger.info("the page is at http://%s:%d, %s; Ctrl-C ends it", name, listening.getsockname()[1], mode)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server ends at the first, and raises it again afterwards
+        signal.signal(number, lambda *_: None)
+    config = uvicorn.Config(
+        page, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=1
     )
+    uvicorn.Server(config).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise ConfigurationError if the address cannot be used."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        # asyncio sends small answers at once only where the socket names its protocol
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the page cannot listen on {host}:{port} ({error.strerror or error}): choose another --port or --host"
+        ) from error
+    return listening
 
 
 def _check_reach(host: str, hosts: tuple[str, ...], user_header: str | None, *, read_only: bool) -> None:
@@ -99,7 +121,8 @@ def _access(user_header: str | None, payloads: "Payloads") -> "AccessDecision":
     from eventkit.web import ACTIONS, Access
 
     def by_header(request: "Request") -> "Access | None":
-        who = request.headers.get(user_header or "", "").strip()[:200]
+        names = request.headers.getlist(user_header or "")
+        who = names[0].strip()[:200] if len(names) == 1 else ""  # two: the client has sent one of its own
         return Access(who=who, actions=ACTIONS, payloads=payloads) if who.isprintable() and who else None
 
     def operator(_: "Request") -> "Access":

@@ -229,6 +229,15 @@ class ProcessInsight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRowInsight:
+    """A row of a process manager: a process that runs."""
+
+    manager: str
+    key: tuple[str, ...]  # the values of its primary key
+    row: str  # JSON; the service's own data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableInsight:
     """The size of a table."""
 

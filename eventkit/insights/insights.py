@@ -4,7 +4,7 @@ An answer costs the same however many streams, events and dead letters there are
 limit. Above the limit an amount is an estimate and says so; `exact=True` counts all rows. Nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from eventkit.insights import (
     event_search,
     operator_log,
     process_list,
+    process_rows,
     relay_state,
     storage_sizes,
     stream_state,
@@ -29,6 +30,7 @@ from eventkit.insights.answers import (
     EventInsight,
     Page,
     ProcessInsight,
+    ProcessRowInsight,
     ProjectionInsight,
     RelayInsight,
     SettingInsight,
@@ -119,6 +121,16 @@ class Insights:
     def processes(self, *, after: str | None = None, limit: int = 200) -> Page[ProcessInsight]:
         """Return the processes in order of role and name; one that died or hangs is marked as gone."""
         return process_list.page(self._reader, after, limit)
+
+    def process_rows(
+        self, manager: str, *, key: Sequence[str] = (), after: str | None = None, limit: int = 50
+    ) -> Page[ProcessRowInsight]:
+        """Return the rows of a process manager, from the service's own table, in order of their key, or one by it."""
+        return process_rows.page(self._reader, manager, key=key, after=after, limit=limit)
+
+    def process_key(self, manager: str) -> tuple[str, ...] | None:
+        """Return the columns of a process manager's key; None where there is none of this name."""
+        return process_rows.key_columns(self._reader, manager)
 
     def sizes(self, *, exact: bool = False) -> SizesInsight:
         """Return the sizes of the tables, the largest first, and of the inbox."""

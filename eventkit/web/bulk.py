@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from eventkit.errors import EventkitError
-from eventkit.web.words import plural
+from eventkit.web.rendering.words import plural
 
 Work = Callable[[], Iterator[tuple[int, int]]]  # yields how many letters were done, and how many were refused
 

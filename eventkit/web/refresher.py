@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from eventkit.errors import EventkitError
 from eventkit.web.answers import Answers
-from eventkit.web.charts import Sample
+from eventkit.web.rendering.charts import Sample
 
 logger = logging.getLogger("eventkit.web")
 

@@ -78,8 +78,8 @@ async def _form(request: Request) -> Mapping[str, str]:
         if len(body) > _MAX_FORM:
             raise HTTPException(413, f"the form is larger than {_MAX_FORM:,} bytes")
     try:
-        return dict(
-            parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
-        )
+        text = body.decode("ascii")
+        fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+        return {name: value.replace("\0", "") for name, value in fields}
     except ValueError as error:
         raise HTTPException(400, "the form cannot be read") from error

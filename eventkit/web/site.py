@@ -13,8 +13,8 @@ from eventkit.web.access import AccessDecision
 from eventkit.web.answers import Answers
 from eventkit.web.bulk import Bulk
 from eventkit.web.refresher import Refresher
+from eventkit.web.rendering.words import FILTERS
 from eventkit.web.sessions import Sessions
-from eventkit.web.words import FILTERS
 
 HERE = Path(__file__).parent
 

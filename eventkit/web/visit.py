@@ -11,9 +11,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from eventkit.insights import Attention
 from eventkit.web import guard
 from eventkit.web.access import Access, Action
-from eventkit.web.next_screen import next_screen
+from eventkit.web.rendering.next_screen import next_screen
+from eventkit.web.rendering.words import query
 from eventkit.web.site import NAVIGATION, Site
-from eventkit.web.words import query
 
 RELEASE = version("eventkit-outbox")
 
@@ -40,6 +40,10 @@ class Visit:
         """Return the path of a screen, below the place where the page is mounted, with a query."""
         root = str(self.request.scope.get("root_path", "")).rstrip("/")
         return root + str(self.site.router.url_path_for(name, **parts)) + query(ask or {})
+
+    def same(self, **changed: object | None) -> dict[str, object | None]:
+        """Return the query of this screen, with some values changed."""
+        return {**self.request.query_params, **changed}
 
     def static(self, path: str) -> str:
         """Return the address of one of the page's own files; it changes with the release, so browsers may keep it."""

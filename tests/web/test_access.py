@@ -163,6 +163,28 @@ def test_no_page_shows_a_secret(parked: Shop, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", READS)
+def test_no_value_of_a_query_breaks_a_screen(parked: Shop, path: str) -> None:
+    """Texts that look like SQL, formats, keys or numbers find nothing or are refused with a sentence."""
+    names = ["name", "letter", "after", "timers_after", "of", "stream", "id", "type", "category", "correlation_id"]
+    names += ["since", "until", "parked_by", "cause", "data", "key.order_number", "edited"]
+    for value in ("'; drop table x; --", "%s {s} {{1}}", "\0\x1b", "9" * 30, "-1", "W10", "\N{COLLISION SYMBOL}" * 500):
+        with parked.visitor() as visitor:
+            answer = visitor.get(address(parked, path), params=dict.fromkeys(names, value))
+
+        assert answer.status_code in {200, 400, 404, 409}, value
+
+
+@pytest.mark.parametrize("path", ["/letters/" + "9" * 30, "/events/x", "/events/" + "0" * 32, "/pause/world", "/x"])
+def test_a_place_that_is_not_there_is_said_so(parked: Shop, path: str) -> None:
+    """A number beyond all letters, an id that is none, another kind: a page with a sentence."""
+    with parked.visitor() as visitor:
+        answer = visitor.get(path)
+
+    assert answer.status_code in {400, 404}
+    assert "<h1>" in answer.text
+
+
+@pytest.mark.parametrize("path", READS)
 def test_every_screen_answers(parked: Shop, path: str) -> None:
     """As a page, and as the part of it that htmx asks for."""
     with parked.visitor() as visitor:

@@ -7,7 +7,7 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from eventkit.web.payloads import shown_data
+from eventkit.web.rendering.payloads import shown_data
 from eventkit.web.visit import Visit
 
 _LIMIT = 50

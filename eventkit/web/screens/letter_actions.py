@@ -15,10 +15,10 @@ from eventkit.domain.catalog import Catalog
 from eventkit.errors import DeadLetterError
 from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery, check_data
 from eventkit.web.bulk import Work
-from eventkit.web.payloads import readable
+from eventkit.web.rendering.payloads import readable
+from eventkit.web.rendering.words import plural
 from eventkit.web.screens.letters import FILTERS, letter_filter
 from eventkit.web.visit import Visit
-from eventkit.web.words import plural
 
 Verb = Literal["redrive", "discard"]
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from eventkit.insights import DeadLetterInsight
 from eventkit.storage.dead_letters import LetterFilter, LetterQuery
-from eventkit.web.payloads import shown_data, shown_text
+from eventkit.web.rendering.payloads import shown_data, shown_text
 from eventkit.web.visit import Visit
 
 FILTERS = ("parked_by", "cause", "category", "stream", "type")

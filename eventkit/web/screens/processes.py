@@ -6,8 +6,8 @@ from typing import Any
 from starlette.responses import Response
 
 from eventkit.insights import ProcessInsight
+from eventkit.web.rendering.words import number, rate
 from eventkit.web.visit import Visit
-from eventkit.web.words import number, rate
 
 _LIMIT = 50
 
@@ -16,9 +16,11 @@ def show(visit: Visit) -> Response:
     """Show the processes, and the next deadlines."""
     after, timers_after = visit.asked("after"), visit.asked("timers_after")
     answers = visit.site.answers
+    registered = answers.ask(lambda insights: insights.projections(limit=_LIMIT), "projections", None)
     return visit.show(
         "processes.html",
         doing=doing,
+        managers=[each.name for each in registered.items if each.kind == "process manager"],
         screen="processes",
         processes=answers.ask(lambda insights: insights.processes(after=after, limit=_LIMIT), "processes", after),
         timers=answers.ask(lambda insights: insights.timers(), "timers"),

@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from eventkit.insights import ProjectionInsight
-from eventkit.web.charts import sparkline
+from eventkit.web.rendering.charts import sparkline
 from eventkit.web.visit import Visit
 
 _LIMIT = 50

@@ -38,6 +38,7 @@
   function open() {
     if (source || document.hidden) return;
     source = new EventSource(address);
+    if (channel) channel.postMessage({ from: me, here: true });
     source.onmessage = (event) => {
       const news = JSON.parse(event.data);
       if (channel) channel.postMessage({ from: me, news });

@@ -1,0 +1,1 @@
+"""How values are shown: words, masked data, small charts, and the links between screens."""
