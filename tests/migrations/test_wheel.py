@@ -90,3 +90,13 @@ def test_another_package_of_the_same_name_is_an_error(site: Path, tmp_path: Path
     assert alone.stderr == ""
     assert beside.stderr.startswith("eventkit-outbox: another package named eventkit was installed over it")
     assert "pip uninstall eventkit" in beside.stderr
+
+
+def test_an_installed_wheel_brings_the_page(site: Path) -> None:
+    """Every template, style, script and licence of the page is in it."""
+    page = Path("eventkit", "web")
+    files = {path.relative_to(ROOT) for path in (ROOT / page).rglob("*") if path.suffix not in {".py", ".pyc"}}
+    there = {path.relative_to(site) for path in (site / page).rglob("*")}
+
+    assert {path for path in files if (ROOT / path).is_file()} <= there
+    assert page / "static" / "vendor" / "htmx-LICENSE.txt" in there
