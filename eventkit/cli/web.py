@@ -93,6 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(128)  # a browser that comes before the server waits
     except OSError as error:
         raise ConfigurationError(
             f"the page cannot listen on {host}:{port} ({error.strerror or error}): choose another --port or --host"

@@ -126,7 +126,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     away = isinstance(error, DatabaseUnavailable | NotPrimary)
     if away:
-        logger.warning("the page cannot answer: %s", error)
+        logger.debug("the page cannot answer: %s", error)
     return _error(request, 503 if away else 409, str(error))
 
 

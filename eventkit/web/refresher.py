@@ -89,8 +89,10 @@ class Refresher:
                 self._sample()
         except EventkitError as error:
             self.pulse = Pulse(number, problem=str(error))
-        except Exception:
-            logger.exception("the page's refresher failed: open pages show old values until it succeeds")
+        except Exception as error:
+            if self.pulse.problem is None:  # once, until it succeeds
+                logger.exception("the page's refresher failed: open pages show old values until it succeeds")
+            self.pulse = Pulse(number, problem=type(error).__name__)
         else:
             critical = sum(item.urgency == "critical" for item in found)
             self.pulse = Pulse(number, critical, len(found) - critical)

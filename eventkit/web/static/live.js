@@ -24,7 +24,7 @@
     badge.textContent = count;
     badge.hidden = count === 0;
     badge.className = `badge ${news.critical ? "critical" : "warning"}`;
-    if (news.problem) say("off", "The database does not answer");
+    if (news.problem) say("off", "No news: the database does not answer");
     else say("on beat", "Live");
     if (document.hidden) stale = true;
     else refresh();
