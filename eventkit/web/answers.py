@@ -44,6 +44,13 @@ class Answers:
             value: T = answer.value
             return value
 
+    def renew(self, question: Callable[[Insights], T], *key: Hashable, seconds: float) -> T:
+        """Ask now, and keep the answer for some seconds."""
+        value = self.ask_now(question)
+        answer = self._place(key)
+        answer.value, answer.until = value, time.monotonic() + seconds
+        return value
+
     def ask_now(self, question: Callable[[Insights], T]) -> T:
         """Return the answer of this moment; raise HTTPException where the question cannot be asked."""
         with self._sessions.reading() as session:

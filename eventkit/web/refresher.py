@@ -19,6 +19,7 @@ from eventkit.web.rendering.charts import Sample
 logger = logging.getLogger("eventkit.web")
 
 _INTERVAL = 2.0  # seconds
+_KEPT = 3.0  # seconds that visitors get the refresher's last answer
 _SAMPLE_EVERY = 5.0  # seconds between two points of a trend
 _SAMPLES = 720  # an hour
 _UNWATCHED_AFTER = 900.0  # seconds without a request
@@ -84,7 +85,7 @@ class Refresher:
     def _refresh(self) -> None:
         number = self.pulse.number + 1
         try:
-            found = self._answers.ask(lambda insights: insights.attention(), "attention")
+            found = self._answers.renew(lambda insights: insights.attention(), "attention", seconds=_KEPT)
             if time.monotonic() - self._sampled >= _SAMPLE_EVERY:
                 self._sample()
         except EventkitError as error:
