@@ -174,7 +174,17 @@ def test_no_value_of_a_query_breaks_a_screen(parked: Shop, path: str) -> None:
         assert answer.status_code in {200, 400, 404, 409}, value
 
 
-@pytest.mark.parametrize("path", ["/letters/" + "9" * 30, "/events/x", "/events/" + "0" * 32, "/pause/world", "/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/letters/" + "9" * 30,
+        "/letters/" + "9" * 30 + "/edit",
+        "/events/x",
+        "/events/" + "0" * 32,
+        "/pause/world",
+        "/x",
+    ],
+)
 def test_a_place_that_is_not_there_is_said_so(parked: Shop, path: str) -> None:
     """A number beyond all letters, an id that is none, another kind: a page with a sentence."""
     with parked.visitor() as visitor:

@@ -17,7 +17,7 @@ from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, Le
 from eventkit.web.bulk import Work
 from eventkit.web.rendering.payloads import readable
 from eventkit.web.rendering.words import plural
-from eventkit.web.screens.letters import FILTERS, letter_filter
+from eventkit.web.screens.letters import FILTERS, letter_filter, letter_number
 from eventkit.web.visit import Visit
 
 Verb = Literal["redrive", "discard"]
@@ -166,7 +166,7 @@ def _act(visit: Visit, verb: Verb, work: Work) -> Response:
 
 def _editable(visit: Visit) -> Filed:
     """Return the letter with its data; raise HTTPException if the visitor may not see that, or it is gone."""
-    number = int(visit.request.path_params["letter"])
+    number = letter_number(visit)
     if visit.access.payloads != "full":
         raise HTTPException(403, "editing shows the data of an event, and this page masks it for you")
     with visit.site.sessions.reading() as session:

@@ -11,6 +11,7 @@ from eventkit.web.rendering.payloads import shown_data, shown_text
 from eventkit.web.visit import Visit
 
 FILTERS = ("parked_by", "cause", "category", "stream", "type")
+_MAX_NUMBER = 2**63 - 1
 _GROUPS = 100
 _LETTERS = 50
 _ACTIONS = 20
@@ -43,8 +44,7 @@ def list_(visit: Visit) -> Response:
 
 def letter(visit: Visit) -> Response:
     """Show one letter: the event, its error, and the events that wait behind it."""
-    number = int(visit.request.path_params["letter"])
-    found = read(visit, number)
+    found = read(visit, letter_number(visit))
     return visit.show(
         "letter.html",
         screen="letters",
@@ -61,6 +61,14 @@ def read(visit: Visit, number: int) -> DeadLetterInsight:
     if found is None:
         raise HTTPException(404, f"there is no dead letter {number}: it was redriven or discarded")
     return found
+
+
+def letter_number(visit: Visit) -> int:
+    """Return the number of a letter in the path; raise HTTPException for one that PostgreSQL cannot hold."""
+    number = int(visit.request.path_params["letter"])
+    if number > _MAX_NUMBER:
+        raise HTTPException(404, f"there is no dead letter {str(number)[:40]}")
+    return number
 
 
 def wanted(visit: Visit) -> dict[str, str | None]:
