@@ -49,6 +49,7 @@ def parked(postgres: PostgresServer) -> Iterator[Shop]:
         found.ids[f"order-{number}"] = shop.place(found.url, f"order-{number}", poison, shop.OrderPaid(number))
     found.ids["order-9"] = shop.place(found.url, "order-9", shop.OrderPlaced("good", 9))
     found.apply()
+    shop.manage(found.url)
     yield found
     postgres.drop(found.url)
 

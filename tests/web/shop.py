@@ -63,12 +63,25 @@ def placed(row: CustomerTotal, event: OrderPlaced) -> None:
     row.total += event.total
 
 
+MANAGER = """insert into eventkit.projections (name, kind, tables, categories, declared_version)
+values ('shipping', 'process manager', array['public.shipping'], array['order'], 1)"""
+
+
 def create(url: str) -> None:
     """Create the read model's table."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "create table customer_totals (customer text primary key, orders int not null, total int not null)"
         )
+
+
+def manage(url: str) -> None:
+    """Create a process manager's table with 60 processes, and register it."""
+    with psycopg.connect(url) as connection:
+        connection.execute("create table shipping (order_number int primary key, address text not null)")
+        connection.execute("insert into shipping select n, 'street ' || n from generate_series(1, 60) n")
+        connection.execute("grant select on shipping to public")
+        connection.execute(MANAGER)
 
 
 def place(url: str, stream: str, *events: object, metadata: Metadata | None = None) -> list[str]:

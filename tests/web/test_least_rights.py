@@ -25,6 +25,7 @@ def installation(postgres: PostgresServer) -> Iterator[Installation]:
         shop.create(found.url)
         shop.place(found.url, "order-1", shop.OrderPlaced("ann", 1))
         Shop(found.url).apply()
+        shop.manage(found.url)
         with psycopg.connect(found.url) as connection:
             connection.execute(REFUSED.encode())
         yield found

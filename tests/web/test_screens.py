@@ -2,7 +2,6 @@
 
 import re
 
-import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -16,8 +15,6 @@ from eventkit.web.rendering.words import age, amount, number, rate, size
 from tests.web.conftest import HOST, Shop
 
 LINK = re.compile(r'(?:href|src|action|data-hx-get|data-live)="([^"#]+)')
-MANAGER = """insert into eventkit.projections (name, kind, tables, categories, declared_version)
-values ('shipping', 'process manager', array['public.shipping'], array['order'], 1)"""
 
 
 def test_a_mounted_page_stays_below_its_path(parked: Shop) -> None:
@@ -70,10 +67,6 @@ def test_an_event_shows_its_place_and_its_stream(parked: Shop) -> None:
 
 def test_a_process_is_found_by_its_key_with_events_and_deadlines(parked: Shop) -> None:
     """The rows of a process manager are in the service's own table; the values of a row are masked until asked for."""
-    with psycopg.connect(parked.url) as connection:
-        connection.execute(b"create table shipping (order_number int primary key, address text not null)")
-        connection.execute(b"insert into shipping select n, 'street ' || n from generate_series(1, 60) n")
-        connection.execute(MANAGER.encode())
     with parked.visitor() as visitor:
         overview = visitor.get("/processes").text
         first = visitor.get("/process-manager?name=shipping").text
