@@ -19,7 +19,8 @@ from eventkit.projection.run.sources import TransportSource
 from eventkit.relay import Relay
 from eventkit.storage.db.connection import connect
 from eventkit.storage.events.stream_history import OwnHistory
-from eventkit.storage.outbox.outbox import READING, Settlement
+from eventkit.storage.outbox.outbox import READING
+from eventkit.storage.outbox.settlement import Settlement
 from eventkit.transports.local import LocalTransport
 from eventkit.worker import Stop
 from tests.everything.read_models import TOPIC, Weather

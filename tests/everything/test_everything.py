@@ -19,7 +19,7 @@ from eventkit.projection.run import sources
 from eventkit.projection.run.projector import Projector
 from eventkit.relay import pipeline
 from eventkit.storage.dead_letters.letters import DeadLetters
-from eventkit.storage.outbox.outbox import Settlement
+from eventkit.storage.outbox.settlement import Settlement
 from eventkit.transports.local.publisher import LocalPublisher
 from tests.everything.machine import Everything
 from tests.everything.pipeline import hooked

@@ -17,8 +17,8 @@ from eventkit.storage import migrate
 from eventkit.storage.db.connection import connect
 from eventkit.storage.db.session_settings import SETTINGS
 from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import Settlement
 from eventkit.storage.outbox.part_leases import Parts
+from eventkit.storage.outbox.settlement import Settlement
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop

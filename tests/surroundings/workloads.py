@@ -42,8 +42,9 @@ from eventkit.storage.db.connection import connect
 from eventkit.storage.events.categories import record_held
 from eventkit.storage.outbox.gap_reader import GapReader, Row
 from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import READING, Outbox, Scope, Settlement
+from eventkit.storage.outbox.outbox import READING, Outbox, Scope
 from eventkit.storage.outbox.part_leases import Parts
+from eventkit.storage.outbox.settlement import Settlement
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.schema.grants import name_of
 from eventkit.storage.schema.installation import refuse_moved

@@ -14,7 +14,6 @@ from eventkit.storage.outbox.outbox import (
     READING,
     Outbox,
     Scope,
-    Settlement,
     encoded,
     message,
     read_horizon,
@@ -22,6 +21,7 @@ from eventkit.storage.outbox.outbox import (
 )
 from eventkit.storage.outbox.part_count import change_part_count, read_part_count
 from eventkit.storage.outbox.part_leases import LeaseRow, PartLeases, Parts, Standing, lease_name, lease_rows
+from eventkit.storage.outbox.settlement import Settlement
 
 __all__ = [
     "AMENDED",

@@ -7,8 +7,8 @@ process has to be terminated.
 
 A holder stops at its first failed renewal, at its first refused write, or at its own monotonic deadline, counted from
 before the renewal was sent. It may take itself for the holder a moment too long. That causes duplicates, but no wrong
-write: the relay's and the timers' writes check the epoch in their statement (`Settlement` in `outbox`, `timers`), and a
-projector's are guarded by checkpoints and by positions that never go back.
+write: the relay's and the timers' writes check the epoch in their statement (`Settlement` in `settlement`, `timers`),
+and a projector's are guarded by checkpoints and by positions that never go back.
 """
 
 import logging

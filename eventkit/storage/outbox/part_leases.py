@@ -272,3 +272,10 @@ def _sessions(locks: str) -> dict[tuple[int, int], int]:
 
 def _signed(number: int) -> int:
     return number - 2**32 if number >= 2**31 else number
+
+
+def of_parts(parts: Collection[int], of: int) -> str:
+    """Return the condition that a row of the outbox belongs to one of the parts."""
+    if len(parts) == 1:
+        return f"o.shard %% {of} = {next(iter(parts))}"
+    return f"o.shard %% {of} = any('{plain_array(parts)}'::int[])"

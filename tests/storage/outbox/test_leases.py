@@ -11,8 +11,8 @@ from eventkit.errors import Deposed
 from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox import leases
 from eventkit.storage.outbox.leases import Lease
-from eventkit.storage.outbox.outbox import Settlement
 from eventkit.storage.outbox.part_leases import Parts
+from eventkit.storage.outbox.settlement import Settlement
 from tests.waiting import wait_until
 
 NewLease = Callable[[str], Lease]

@@ -12,9 +12,10 @@ from eventkit.errors import ConfigurationError, Deposed, RelayRunning
 from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox import leases, part_count
 from eventkit.storage.outbox.gap_reader import GapReader
-from eventkit.storage.outbox.outbox import READING, Outbox, Scope, Settlement
+from eventkit.storage.outbox.outbox import READING, Outbox, Scope
 from eventkit.storage.outbox.part_count import change_part_count, read_part_count
 from eventkit.storage.outbox.part_leases import PartLeases, Parts, lease_rows
+from eventkit.storage.outbox.settlement import Settlement
 from tests.relay.conftest import append
 from tests.waiting import wait_until
 
