@@ -19,12 +19,25 @@ def samples(items: Sequence[T]) -> Iterator[tuple[T, int]]:
         yield items[first], min(stride, len(items) - first)
 
 
-def observe_ages(histogram: Histogram, events: Sequence[T], recorded_at: Callable[[T], datetime], *labels: str) -> None:
-    """Observe the ages of events now, by samples; an event whose time cannot be read is left out.
+Recorded = list[tuple[float, int]]
+"""Recorded times of sampled events, in seconds of Unix time, each with the number of events that it stands for."""
 
-    Clocks differ: an event of the future has the age 0.
+
+def recorded_times(events: Sequence[T], recorded_at: Callable[[T], datetime]) -> Recorded:
+    """Return the times of a batch's samples, without its events: they must not live longer than their batch.
+
+    A batch that is kept until the next one has come doubles the live objects, and the garbage collector then looks
+    through all of them again and again. An event whose time cannot be read is left out.
     """
-    now = time.time()
+    times: Recorded = []
     for event, weight in samples(events):
         with suppress(ValueError):
-            histogram.observe(max(0.0, now - recorded_at(event).timestamp()), *labels, weight=weight)
+            times.append((recorded_at(event).timestamp(), weight))
+    return times
+
+
+def observe_ages(histogram: Histogram, times: Recorded, *labels: str) -> None:
+    """Observe the ages of events now. Clocks differ: an event of the future has the age 0."""
+    now = time.time()
+    for recorded, weight in times:
+        histogram.observe(max(0.0, now - recorded), *labels, weight=weight)

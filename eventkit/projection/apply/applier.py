@@ -24,7 +24,7 @@ from eventkit.errors import (
 from eventkit.observability.instruments import is_enabled
 from eventkit.observability.liveness import waiting_for
 from eventkit.observability.metrics import APPLIED_AFTER
-from eventkit.observability.sampling import observe_ages
+from eventkit.observability.sampling import observe_ages, recorded_times
 from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Recent
 from eventkit.projection.batch import Arrival, Run, spans
@@ -238,12 +238,10 @@ class BatchApplier:
         with waiting_for("a handler", seconds=limit):
             self.projection.apply(self.workspace, steps)
         if is_enabled() and arrivals:
-            self.workspace.when_committed(partial(self._observe_ages, arrivals))
+            times = recorded_times(arrivals, lambda arrival: arrival.time)
+            self.workspace.when_committed(partial(observe_ages, APPLIED_AFTER, times, self.projection.name))
         counted.applied += len(arrivals)
         counted.unhandled += len(arrivals) - len(steps)
-
-    def _observe_ages(self, arrivals: Sequence[Arrival]) -> None:
-        observe_ages(APPLIED_AFTER, arrivals, lambda arrival: arrival.time, self.projection.name)
 
     def _limit(self, steps: Sequence[Step]) -> float:
         """Return how many seconds the batch may be idle between two statements: the longest timeout of its handlers.
