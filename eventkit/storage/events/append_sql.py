@@ -71,7 +71,7 @@ _MANY = """with w as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
-   where w.topic is not null
+   where w.topic <> ''
 ){then}
 select s.stream, s.version::int, {position}, {durable}{columns}
   from s left join e on e.stream = s.stream{joins}{group}{end}"""
@@ -195,7 +195,8 @@ def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
         "source": topics.name,
         "streams": text_array(entry.stream for entry in entries),
         "counts": plain_array(str(len(entry.events)) for entry in entries),
-        "topics": text_array(topics.outgoing(entry.stream) for entry in entries),
+        # an empty text where there is none: with `array_nulls = off` a session reads null in an array as a text
+        "topics": text_array(topics.outgoing(entry.stream) or "" for entry in entries),
         "shards": plain_array(shard_of(entry.stream) for entry in entries),
         "nths": plain_array(row[0] for row in rows),
         "backs": plain_array(row[1] for row in rows),

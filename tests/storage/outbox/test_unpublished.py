@@ -92,3 +92,13 @@ def test_a_release_that_stops_publishing_a_category_is_named() -> None:
     found = breaks(describe(catalog()), describe(catalog(order=None)))
 
     assert "'order' went to topic 'shop.order' and go to no broker" in str(found)
+
+
+def test_a_session_that_reads_null_in_an_array_as_text_publishes_no_more(database_url: str) -> None:
+    """With `array_nulls = off`, as some role may have it, no event goes to a topic that is named null."""
+    shop = catalog(draft=None)
+    with psycopg.connect(database_url) as session:
+        session.execute("set array_nulls = off")
+        EventStore(shop).append(session, shop.stream("draft", 1), Noted(1), Noted(2))
+
+    assert outbox(database_url) == []
