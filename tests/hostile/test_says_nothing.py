@@ -49,6 +49,10 @@ UNREACHABLE = (
 
 COMMANDS = """doctor
 doctor --json
+status
+status --json
+events find
+events find --json
 projection list
 projection status telling
 projection verify telling

@@ -96,7 +96,7 @@ def test_a_pause_outlives_a_killed_relay(
         other.has(30)
         relay.kill()
         with relay:
-            relay.says("epoch 3")
+            wait_until(lambda: relay.log().count("is paused by ann") == 2, what="the next leader")
             assert unsent(operator, topic) == 30
             Pauses(operator, "eventkit").resume("topic", topic.name, actor="ann")
             topic.has(33)
