@@ -78,6 +78,26 @@ def test_a_status_shows_one_projection_and_refuses_unknown_names(url: str) -> No
     assert wrong.stderr == "eventkit: no projection 'sums' in this database: there are totals\n"
 
 
+def test_a_pause_is_shown_where_projections_are(url: str) -> None:
+    """In the list, in the status and in their JSON; a second pause says who was first."""
+    apply(url, orders("order-1", 2))
+    with psycopg.connect(url) as connection:
+        connection.execute("update eventkit.projections set server = 'x'")
+
+    made = told(url, "pause", "totals", "--as", "ann", "--reason", "a wrong price")
+    again = run(url, "pause", "totals", "--as", "bob")
+
+    assert (made["changed"], made["pause"]["paused_by"]) == (True, "ann")
+    assert again.returncode == 0
+    assert again.stdout.startswith("projection totals is paused already by ann (")
+    assert "paused by ann" in run(url, "list").stdout
+    assert "paused    by ann (" in run(url, "status", "totals").stdout
+    assert told(url, "list")[0]["paused"]["reason"] == "a wrong price"
+    assert run(url, "resume", "totals").stdout.startswith("projection totals is resumed; it was paused by ann (")
+    assert told(url, "list")[0]["paused"] is None
+    assert told(url, "resume", "totals") == {"kind": "projection", "name": "totals", "changed": False, "pause": None}
+
+
 def test_a_deleted_projection_leaves_nothing_and_its_projector_applies_nothing_more(url: str) -> None:
     """Row, checkpoints and letters go in one transaction; a projector that runs finds no row behind its fence."""
     with projector(url) as running:

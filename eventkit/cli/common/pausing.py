@@ -81,14 +81,14 @@ def _act(settings: Settings, action: str, kind: "Kind", name: str, *, actor: str
 def _pause(kind: "Kind", outcome: "PauseOutcome") -> str:
     if outcome.changed:
         return f"paused: {_NEXT[kind]}"
-    return f"paused already{_by(outcome.pause)}; nothing was changed"
+    return f"paused already{by_whom(outcome.pause)}; nothing was changed"
 
 
 def _resume(outcome: "PauseOutcome") -> str:
-    return f"resumed; it was paused{_by(outcome.pause)}" if outcome.changed else "not paused; nothing was changed"
+    return f"resumed; it was paused{by_whom(outcome.pause)}" if outcome.changed else "not paused; nothing was changed"
 
 
-def _by(pause: "Pause | None") -> str:
+def by_whom(pause: "Pause | None") -> str:
     """Return who has paused it, when and why."""
     if pause is None:
         return ""

@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any
 
 from eventkit.cli.common.output import cell
+from eventkit.cli.common.pausing import by_whom
 from eventkit.cli.common.tables import add_row, new_table, show
 from eventkit.insights import STATUS_LIMIT, Status
 from eventkit.storage.projections import HandlerWait
@@ -16,11 +17,11 @@ _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes",
 def print_table(found: Sequence[Status]) -> None:
     """Print one line for each projection."""
     numbers = ("version", "generation", "streams", "behind", "parked", "letters")
-    table = new_table("projection", *numbers, "building", right=numbers)
+    table = new_table("projection", *numbers, "state", right=numbers)
     for item in found:
         counts = (item.version, item.generation, f"{_about(item)}{item.streams:,}")
         lag = "-" if item.lag is None else f"{'~' if item.lag.more else ''}{item.lag.events:,}"
-        rest = (lag, _capped(item.parked), _capped(sum(item.letters.values())), _building(item) or "")
+        rest = (lag, _capped(item.parked), _capped(sum(item.letters.values())), _state(item))
         add_row(table, item.name, *counts, *rest)
     show(table)
 
@@ -36,11 +37,19 @@ def sentences(item: Status) -> str:
     if item.letters:
         first = "of the first: " if sum(item.letters.values()) > STATUS_LIMIT and not item.exact else ""
         lines.append("  letters   " + first + ", ".join(f"{count:,} {cause}" for cause, count in item.letters.items()))
+    if item.paused is not None:
+        lines.append(_wrapped("paused", by_whom(item.paused).strip()))
     if building := _building(item):
         lines.append(f"  building  {building}")
     lines += [_wrapped("waits" if wait.is_open else "retries", waiting(wait)) for wait in item.waits]
     lines += [_wrapped("policy", text) for text in policies(item.retry)]
     return "\n".join(lines)
+
+
+def _state(item: Status) -> str:
+    """Return that a projection is paused or built anew."""
+    paused = f"paused by {item.paused.paused_by}" if item.paused else ""
+    return "; ".join(filter(None, (paused, _building(item))))
 
 
 def waiting(wait: HandlerWait) -> str:

@@ -14,6 +14,7 @@ import psycopg
 
 from eventkit.insights.projections.projection_lag import OF_ONE, ProjectionLags, store_head
 from eventkit.insights.reader import InsightReader
+from eventkit.storage.pauses import Pause, Pauses
 from eventkit.storage.projections import (
     BuildingGeneration,
     Checkpoints,
@@ -59,6 +60,7 @@ class Status(msgspec.Struct, frozen=True):
     )
     waits: list[HandlerWait] = []  # handlers whose events wait, by process
     retry: dict[str, Any] = {}  # the handlers' policies, as declared by the last projector that started
+    paused: Pause | None = None
 
 
 class Statuses:
@@ -98,6 +100,7 @@ class Statuses:
             exact or max(count, sum(letters.values())) <= STATUS_LIMIT,
             self._waits.all(self._connection, projection.name),
             projection.retry,
+            Pauses(self._connection, self._schema).find("projection", projection.name),
         )
 
     def _lag(self, generation: int, *, exact: bool) -> ProjectionLag | None:
