@@ -49,10 +49,6 @@ UNREACHABLE = (
 
 COMMANDS = """doctor
 doctor --json
-status
-status --json
-events find
-events find --json
 projection list
 projection status telling
 projection verify telling
