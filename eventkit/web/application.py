@@ -1,9 +1,11 @@
 """Builds the page as an ASGI application, for `eventkit web` and for a service that mounts it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -65,7 +67,9 @@ def app(
     them, without a port; `*` allows all. `read_only` refuses every action, whatever `access` allows. The event types of
     `catalogs` check the data of edited letters. Raises ConfigurationError if no database is given.
     """
-    inner = Starlette(exception_handlers={HTTPException: _refused, EventkitError: _failed, Exception: _broken})
+    inner = Starlette(
+        lifespan=_closing, exception_handlers={HTTPException: _refused, EventkitError: _failed, Exception: _broken}
+    )
     sessions = Sessions(settings)
     answers = Answers(sessions)
     site = Site(
@@ -82,6 +86,15 @@ def app(
     inner.state.site = site
     inner.router.routes.extend(routes(site))
     return Guard(inner, allowed_hosts)
+
+
+@asynccontextmanager
+async def _closing(inner: Starlette) -> AsyncIterator[None]:
+    """Close the sessions when the server ends."""
+    yield
+    site: Site = inner.state.site
+    await run_in_threadpool(site.refresher.close)
+    site.sessions.close()
 
 
 def routes(site: Site) -> list[BaseRoute]:

@@ -20,6 +20,7 @@ logger = logging.getLogger("eventkit.web")
 
 _INTERVAL = 2.0  # seconds
 _KEPT = 3.0  # seconds that visitors get the refresher's last answer
+_END_TIMEOUT = 6.0  # seconds; a statement ends after five
 _SAMPLE_EVERY = 5.0  # seconds between two points of a trend
 _SAMPLES = 720  # an hour
 _UNWATCHED_AFTER = 900.0  # seconds without a request
@@ -47,6 +48,7 @@ class Refresher:
         self._alarms: set[_Alarm] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._seen = 0.0
         self._sampled = 0.0
 
@@ -57,6 +59,12 @@ class Refresher:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="eventkit web refresher", daemon=True)
                 self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and wait some seconds for it."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(_END_TIMEOUT)
 
     def trend(self, name: str) -> list[Sample]:
         """Return the samples of a trend, at most an hour of them."""
@@ -80,7 +88,8 @@ class Refresher:
                     loop.call_soon_threadsafe(event.set)
                 except RuntimeError:  # the loop has ended
                     self._alarms.discard((loop, event))
-            time.sleep(_INTERVAL)
+            if self._ended.wait(_INTERVAL):
+                return
 
     def _refresh(self) -> None:
         number = self.pulse.number + 1

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
-from eventkit import Settings
+from eventkit import Metadata, Settings
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.web import ACTIONS, Access, app
 from tests.process import EventkitProcess
 from tests.servers.postgres import PostgresServer
+from tests.waiting import wait_until
 from tests.web import shop
 from tests.web.conftest import Shop
 from tests.web.serving import served
@@ -149,6 +151,132 @@ def test_an_incident_from_the_first_sign_to_calm(running: Shop, tab: Page) -> No
     tab.get_by_role("link", name="Attention").click()
     expect(tab.get_by_text("All is well.")).to_be_visible()
     picture(tab, "calm")
+
+
+def test_a_projection_is_paused_and_resumed_by_keyboard(tab: Page) -> None:
+    """With Tab and Enter alone, with a visible focus; the record says who."""
+    tab.goto("/projection?name=customer_totals")
+    press(tab, "Pause …")
+    expect(tab.get_by_label("Reason")).to_be_focused()
+    tab.keyboard.type("the shop moves")
+    press(tab, "Pause")
+    expect(tab.get_by_text("Paused by ann")).to_be_visible()
+    expect(tab.get_by_text("the shop moves")).to_be_visible()
+
+    press(tab, "Resume …")
+    press(tab, "Resume")
+    expect(tab.get_by_role("link", name="Pause …")).to_be_visible()
+    tab.goto("/system")
+    expect(tab.get_by_role("cell", name="resume")).to_be_visible()
+
+
+def poison(url: str, stream: str, *, customer: str = "eve", metadata: Metadata | None = None) -> str:
+    """Append an event that cannot be applied, and wait for its letter; return the event's id."""
+    [event] = shop.place(url, stream, shop.OrderPlaced(customer, -5), metadata=metadata)
+    with psycopg.connect(url, autocommit=True) as connection:
+        find = b"select from eventkit.dead_letters where stream = %s"
+        wait_until(lambda: connection.execute(find, [stream]).fetchone() is not None, what="the letter")
+    return event
+
+
+def press(page: Page, name: str) -> None:
+    """Go to a link or button by Tab, and press Enter."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "[document.activeElement.innerText, getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        if focused[0] == name:
+            assert focused[1] == "solid"
+            with page.expect_navigation():
+                page.keyboard.press("Enter")
+            return
+    raise AssertionError(f"Tab does not come to {name!r}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_screen_on_a_phone_and_for_a_screen_reader(
+    chromium: Browser, address: str, running: Shop, scheme: str
+) -> None:
+    """At 320 pixels nothing is cut off or needs scrolling sideways; axe-core finds no fault; light and dark."""
+    poison(running.url, f"order-{scheme}")
+    with chromium.new_context(viewport=PHONE, base_url=address, color_scheme=scheme) as context:  # type: ignore[arg-type] # a literal
+        page = watched(context)
+        page.goto("/letters/list")
+        letter = page.get_by_role("link", name="OrderPlaced").first.get_attribute("href") or ""
+        more = (
+            letter,
+            f"{letter}/edit",
+            "/letters/discard",
+            "/projection?name=customer_totals",
+            "/stream?name=order-1",
+        )
+        event = f"/events/{running.ids['order-1'][0]}"
+        for path in (*SCREENS, *more, event):
+            page.goto(path)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+
+            assert wide <= PHONE["width"], path
+            assert violations(page) == [], path
+        page.goto("/projections")
+        picture(page, f"phone-{scheme}")
+
+
+def test_a_producers_text_is_never_a_script(chromium: Browser, address: str, running: Shop) -> None:
+    """A canary in every field that a producer controls is shown as text, on every screen that shows it."""
+    story = Metadata(correlation_id=SHORT, causation_id=SHORT, extra={"note": CANARY})
+    event = poison(running.url, "order-canary", customer=CANARY, metadata=story)
+    foreign_letter(running.url)
+    with chromium.new_context(viewport=DESKTOP, base_url=address) as context:
+        page = watched(context)
+        page.goto("/letters/list")
+        expect(page.get_by_text("<img src=x").first).to_be_visible()
+        addresses = [each.get_attribute("href") or "" for each in page.locator("td.name a").all()]
+        with_data = [f"{each}?data=full" for each in [*addresses, f"/events/{event}"]]
+        for path in (*SCREENS, *addresses, *with_data, "/stream?name=order-canary"):
+            page.goto(path)
+            expect(page.locator("[data-pulse]")).to_have_text("Live")
+
+            assert page.title() != "pwned", path
+            assert page.locator("img").count() == 0, path
+            assert "49" not in page.title()
+        assert page.errors == []  # type: ignore[attr-defined] # of `watched`
+
+
+def foreign_letter(url: str) -> None:
+    """Keep a malformed message whose every text is the canary."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            b"insert into eventkit.dead_letters (parked_by, stream, version, event_id, type, cause, error, detail,"
+            b" attempts, event, data) values (%s, %s, 0, gen_random_uuid(), %s, %s, %s, %s, 1, %s, %s)",
+            (
+                CANARY,
+                CANARY,
+                CANARY,
+                CANARY,
+                CANARY,
+                CANARY,
+                json.dumps({"headers": {CANARY: CANARY}}),
+                CANARY.encode(),
+            ),
+        )
+
+
+def test_the_tabs_of_a_browser_share_one_stream(chromium: Browser, address: str) -> None:
+    """Three tabs are live with one open stream; when its tab closes, another one opens it."""
+    with chromium.new_context(viewport=DESKTOP, base_url=address) as context:
+        opened: list[str] = []
+        context.on("request", lambda request: opened.append(request.url) if request.url.endswith("/live") else None)
+        tabs = [context.new_page() for _ in range(3)]
+        for page in tabs:
+            page.goto("/relay")
+            expect(page.locator("[data-pulse]")).to_have_text("Live")
+        assert len(opened) == 1
+
+        tabs[0].close()
+        wait_until(lambda: tabs[1].title() and len(opened) > 1, what="another tab to open the stream")
+        for page in tabs[1:]:
+            expect(page.locator("[data-pulse]")).to_have_text("Live")
 
 
 def test_a_read_only_page_offers_nothing_to_press(chromium: Browser, running: Shop) -> None:
