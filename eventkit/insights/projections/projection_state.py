@@ -152,6 +152,8 @@ def _shards(states: Sequence[tuple[ProcessInsight, dict[str, Any]]]) -> tuple[Sh
     found: dict[str, ShardInsight] = {}
     for process, state in states:
         for name, (applied_at, is_caught_up) in (state.get("shards") or {}).items():
+            if applied_at is None:  # it has read the shard, and applied nothing yet
+                continue
             at = datetime.fromisoformat(applied_at)
             shard = ShardInsight(shard=name, applied_at=at, is_caught_up=is_caught_up, process=process.id)
             found[name] = max(found.get(name, shard), shard, key=_place)
