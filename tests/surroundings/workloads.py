@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from click.testing import CliRunner
@@ -45,6 +46,7 @@ from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import READING, Outbox, Scope
 from eventkit.storage.outbox.part_leases import Parts
 from eventkit.storage.outbox.settlement import Settlement
+from eventkit.storage.processes import Heartbeats, WorkerProcess
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.schema.grants import name_of
 from eventkit.storage.schema.installation import refuse_moved
@@ -139,9 +141,20 @@ def writer(world: World) -> None:
         next(iter(subscription))
 
 
+def heartbeat(url: str, role: str) -> None:
+    """Write, renew and delete a process's row, and delete old ones."""
+    with connect(url, name="heartbeat", autocommit=True) as session:
+        rows = Heartbeats(session, "eventkit")
+        rows.forget_old(role, role)
+        process = WorkerProcess(uuid4(), role, role, "here", 1, "0")
+        rows.beat(process, age=0.0, state={})
+        rows.end(process.id)
+
+
 def relay(world: World) -> None:
-    """A relay: its start, two events that it sends, one that it parks, a topic that it holds, a redrive."""
+    """A relay: start, heartbeat, two events that it sends, one that it parks, a topic that it holds, a redrive."""
     url = world.members["relay"]
+    heartbeat(url, "relay")
     world.append(Ordered("ann", 1), Ordered("ann", 2), key=1)
     topics_of(Settings(database_url=url))
     with connect(url, name="check", autocommit=True) as session:
@@ -173,6 +186,7 @@ def _unsent(reading: psycopg.Connection[Any]) -> list[Row]:
 def projector(world: World) -> None:
     """Read models from store and broker, a letter and its redrive, handlers, a process, a responder, deadlines."""
     url, admin = world.members["projector"], world.installation.url
+    heartbeat(url, "projector")
     execute(admin, "update eventkit.installation set database_oid = null, system_identifier = null, timeline = null")
     world.append(Ordered("ann", 1), Ordered("ann", -3), Ordered("ann", 3), key=1)
     projected(url, None, totals())
