@@ -174,6 +174,7 @@ def relay(world: World) -> None:
         Settlement(writing, "eventkit", parts=Parts({0: lease.epoch})).park(position, "too large")
         assert _unsent(reading) == []
         lease.release()
+    _beat(url, "relay")
 
 
 def _unsent(reading: psycopg.Connection[Any]) -> list[Row]:
@@ -183,12 +184,22 @@ def _unsent(reading: psycopg.Connection[Any]) -> list[Row]:
     return reader.read()
 
 
+def _beat(url: str, role: str) -> None:
+    """Write a process's heartbeat, and its end."""
+    with connect(url, name="heartbeat", autocommit=True) as session:
+        rows, process = Heartbeats(session, "eventkit"), WorkerProcess(uuid.uuid4(), role, role, "host", 1, "1")
+        rows.forget_old(role, role)
+        rows.beat(process, age=0.0, state={})
+        rows.end(process.id)
+
+
 def projector(world: World) -> None:
     """Read models from store and broker, a letter and its redrive, handlers, a process, a responder, deadlines."""
     url, admin = world.members["projector"], world.installation.url
     heartbeat(url, "projector")
     execute(admin, "update eventkit.installation set database_oid = null, system_identifier = null, timeline = null")
     world.append(Ordered("ann", 1), Ordered("ann", -3), Ordered("ann", 3), key=1)
+    _beat(url, "projector")
     projected(url, None, totals())
     world.command("operator", "dead-letters", "redrive", "--all", "--yes", "--wait", "0")
     projected(url, None, totals())
