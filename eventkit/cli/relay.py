@@ -92,7 +92,7 @@ def run(settings: Settings, *, share_topic: bool, serve: str | None) -> None:
 
 
 def _claim(settings: Settings, claims: "Claims") -> None:
-    """Claim the known topics; raise TopicUnusable if another installation has claimed one."""
+    """Claim the known topics, and report those of other installations; raise TopicUnusable if all are refused."""
     from eventkit.storage.db import connect
     from eventkit.storage.events import known_topics, record_held
     from eventkit.storage.schema import refuse_moved
@@ -102,8 +102,10 @@ def _claim(settings: Settings, claims: "Claims") -> None:
         topics = known_topics(connection, settings.schema)
         refused = claims.refused(connection, settings.schema, topics, owner=owner)
         record_held(connection, settings.schema, refused)
-    if refused:
+    if refused and refused.keys() >= topics:
         raise TopicUnusable(refused)
+    for topic, reason in sorted(refused.items()):
+        logger.error("topic %s is held, its events stay in the outbox; the others are sent: %s", topic, reason)
 
 
 _PARTS_EXAMPLES = """\b

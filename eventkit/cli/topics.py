@@ -4,15 +4,22 @@ The number of partitions decides which partition a stream's events go to, so cho
 """
 
 import json
+from contextlib import ExitStack
 
 import click
 
-from eventkit.cli.common.output import say
+from eventkit.cli.common.operator import acting_user
+from eventkit.cli.common.output import number, remark, say
 from eventkit.config import Settings
-from eventkit.errors import CatalogError, TopicUnusable
+from eventkit.errors import CatalogError, StorageError, TopicUnusable
 from eventkit.transports import Transport
 
 _PARTITIONS = 6
+
+_AFTER_RELEASE = (
+    "A running relay tries a held topic again within 10 seconds. Start a relay that was refused at its start. If the "
+    "other installation's relay still runs, it claims the topic again within an hour: stop it first."
+)
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 
@@ -84,33 +91,69 @@ def create(
 @_JSON
 @click.pass_obj
 def check(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Check that the broker answers and the named topics exist; exit 1 if not."""
+    """Check that the broker answers, the named topics exist, and the relay does not hold them; exit 1 if not.
+
+    The relay's database knows the held topics; without --database-url they are not looked at.
+    """
     transport = _transport(settings)
     broker, there = transport.check(), transport.partitions(names)
-    if as_json:
-        say(json.dumps({"broker": broker, "topics": there}))
-    else:
-        say("\n".join([broker, *(f"{name}: {count} partitions" for name, count in there.items())]))
     transport.close()
+    held = {name: reason for name, reason in _held(settings).items() if name in there} if names else {}
+    if as_json:
+        say(json.dumps({"broker": broker, "topics": there} | ({"held": held} if held else {})))
+    else:
+        say(broker)
+        for name, count in there.items():
+            say(f"{name}: {number(count, 'partition')}")
+    if held:
+        raise TopicUnusable({name: f"the relay holds it: {reason}" for name, reason in held.items()})
+
+
+def _held(settings: Settings) -> dict[str, str]:
+    """Return the topics that the relay has held in the last minutes; none where no database can be asked."""
+    from eventkit.storage.db import connect
+    from eventkit.storage.events import held_topics
+
+    if settings.database_url is None:
+        return {}
+    try:
+        with connect(settings.database_url, name="topics", schema=settings.schema, autocommit=True) as connection:
+            return held_topics(connection, settings.schema)
+    except StorageError as error:
+        remark(f"the database cannot be asked for held topics: {error}")
+        return {}
 
 
 @command.command(epilog=_EXAMPLES, short_help="Let another installation send to topics.")
 @click.argument("names", nargs=-1, required=True, callback=checked, metavar="NAME...")
+@click.option("--as", "actor", metavar="NAME", help="The actor for the record (default: your user's name).")
 @_JSON
 @click.pass_obj
-def release(settings: Settings, names: tuple[str, ...], *, as_json: bool) -> None:
+def release(settings: Settings, names: tuple[str, ...], *, actor: str | None, as_json: bool) -> None:
     """Remove the claim of another installation's relay on topics, once that installation is gone for good.
 
     The next relay that sends to these topics claims them. A relay that still runs claims them again within an hour.
+    It is recorded in the database, if one is given.
     """
+    from eventkit.storage.db import connect
+    from eventkit.storage.pauses import Pauses
+
     transport = _transport(settings)
-    for name in names:
-        transport.release(name)
-        if not as_json:
-            say(f"{name}: nobody's")
+    with ExitStack() as stack:
+        record = None
+        if settings.database_url is None:
+            remark("this is not recorded: no database is given")
+        else:
+            url, schema = settings.database_url, settings.schema
+            record = Pauses(stack.enter_context(connect(url, name="topics", schema=schema, autocommit=True)), schema)
+        for name in names:
+            transport.release(name)
+            if record is not None:
+                record.record_release(name, actor=actor or acting_user())
+            if not as_json:
+                say(f"{name}: released; the next relay that sends to it claims it")
     transport.close()
-    if as_json:
-        say(json.dumps({"released": names}))
+    say(json.dumps({"released": names}) if as_json else _AFTER_RELEASE)
 
 
 def _transport(settings: Settings) -> Transport:

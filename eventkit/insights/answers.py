@@ -18,6 +18,11 @@ class Amount:
     value: int
     is_exact: bool
 
+    @property
+    def rounded(self) -> int:
+        """The value; of an estimate, its first two digits."""
+        return self.value if self.is_exact else round(self.value, 2 - len(str(self.value)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):

@@ -41,9 +41,7 @@ class Claims:
             if holder == owner or self._share_topics:
                 record_topic(connection, schema, topic)
                 self._claimed[topic] = now
-        return {
-            topic: _refusal(topic, holder, owner) for topic, holder in holders.items() if topic not in self._claimed
-        }
+        return {topic: refusal(topic, holder, owner) for topic, holder in holders.items() if topic not in self._claimed}
 
     def _claim(self, topics: list[str], owner: str) -> dict[str, str]:
         """Return the owner of each topic; the publisher reports a missing topic."""
@@ -60,7 +58,8 @@ class Claims:
             return dict.fromkeys(topics, owner)
 
 
-def _refusal(topic: str, holder: str, owner: str) -> str:
+def refusal(topic: str, holder: str, owner: str) -> str:
+    """Return why an installation does not send to a topic of another one, and the commands that solve it."""
     return (
         f"the relay of installation {holder} sends to it, and this is installation {owner}: their streams would mix. "
         "Give one of them another catalog or broker. If the other is gone for good, run "

@@ -51,6 +51,8 @@ class PartKeeper:
         self._ending = threading.Event()
         self._error: BaseException | None = None
         self._said_standby = False
+        self._blocked: dict[int, int] = {}  # part -> the session that kept its lock at the last look
+        self._said_blocked: dict[int, int] = {}
         self._thread = threading.Thread(target=self._keep, name="relay leases", daemon=True)
 
     @property
@@ -157,6 +159,7 @@ class PartKeeper:
         for part, epoch in taken.items():
             metrics.LEASE_HELD.set(1, lease_name(part, self.of))
             metrics.LEASE_EPOCH.set(epoch, lease_name(part, self.of))
+        self._report_blocked({part: standing.rows[part].next_session for part in share.take if part not in taken})
         if taken:
             logger.info("holding %s", _named(Parts(taken, self._leases.of), self._leases.of))
         with self._changed:
@@ -164,6 +167,19 @@ class PartKeeper:
             self._leaving = frozenset(share.leave)
             self._changed.notify_all()
         return standing
+
+    def _report_blocked(self, missed: dict[int, int | None]) -> None:
+        """Name the sessions that keep the lock of a free part at two looks: at one, another relay may be taking it."""
+        found = {part: session for part, session in missed.items() if session is not None}
+        for part, session in found.items():
+            if self._blocked.get(part) == session != self._said_blocked.get(part):
+                logger.warning(
+                    "%s is free, but session %d holds its lock, so that no relay can take it: end the session with "
+                    "`select pg_terminate_backend(%d)`",
+                    *(lease_name(part, self.of), session, session),
+                )
+                self._said_blocked[part] = session
+        self._blocked = found
 
     def _refuse_loss(self, standing: Standing) -> None:
         for part, epoch in self._held.items():

@@ -30,6 +30,8 @@ _ALL = "select kind, name, paused_by, reason, paused_at from {s}.pauses order by
 _PAUSE = """insert into {s}.pauses (kind, name, paused_by, reason) values (%(kind)s, %(name)s, %(actor)s, %(reason)s)
             returning kind, name, paused_by, reason, paused_at"""
 _RESUME = "delete from {s}.pauses where kind = %(kind)s and name = %(name)s"
+_RECORD_RELEASE = """insert into {s}.operator_actions (actor, action, subject, detail)
+             values (%(actor)s, 'release', 'topic ' || %(name)s, 'the claim of a relay at the broker')"""
 _RECORD = """insert into {s}.operator_actions (actor, action, subject, detail)
              values (%(actor)s, %(action)s, %(kind)s || ' ' || %(name)s, %(reason)s)"""
 # A projector's first start writes `server`; an append that registers its inline projection does not.
@@ -109,6 +111,12 @@ class Pauses:
         if found is None:
             self._is_run(kind, name)
         return PauseOutcome(found, changed=found is not None)
+
+    def record_release(self, topic: str, *, actor: str) -> None:
+        """Record that an operator has released the claim on a topic."""
+        _check(name=topic, actor=actor)
+        with database_errors():
+            self._execute(_RECORD_RELEASE, name=topic, actor=actor)
 
     def _is_run(self, kind: Kind, name: str) -> bool:
         """Return whether a projector, or the relay, can heed a pause; raise PauseRefused if nothing has the name."""

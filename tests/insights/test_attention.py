@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from eventkit.insights import Insights
+from eventkit.insights import Amount, Insights
 from eventkit.insights.attention import CODES, anchor, other_conditions
+from eventkit.insights.attention.words import some
+from eventkit.relay.claims import refusal
+from eventkit.storage.outbox.leases import lock_class
 from tests.deploy.command_lines import parse
 
 Connection = psycopg.Connection[Any]
@@ -266,6 +269,65 @@ def test_a_slot_and_an_inbox_are_reported_by_their_sizes(
 
     assert found.keys() == {"slot_lost", "inbox_large"}
     assert "left" in found["slot_lost"].title
+
+
+@pytest.mark.parametrize(("name", "lease"), [("a part that no relay ever led", "relay 1/2"), ("no relay", "relay 0/2")])
+def test_a_session_that_keeps_the_lock_of_a_free_part_is_named(
+    connection: Connection, database_url: str, name: str, lease: str
+) -> None:
+    """No relay can take the part, so the action ends this session; a lock of another epoch is no matter."""
+    connection.execute(CASES[name].cause.encode())
+    epoch = (connection.execute("select epoch from eventkit.leases where name = %s", [lease]).fetchone() or (0,))[0]
+    with psycopg.connect(database_url, autocommit=True, application_name="a forgotten session") as other:
+        pid = other.info.backend_pid
+        other.execute("select pg_advisory_lock_shared(%s::int, %s::int)", [lock_class("eventkit", lease), epoch])
+        [before] = Insights(connection).attention()
+        other.execute("select pg_advisory_lock_shared(%s::int, %s::int)", [lock_class("eventkit", lease), epoch + 1])
+        [item] = Insights(connection).attention()
+
+    assert before.action == "eventkit relay run"
+    assert item.action == f"select pg_terminate_backend({pid})"
+    assert f"Session {pid} (a forgotten session, connected for " in item.text
+    assert f"holds the lock of part {lease.removeprefix('relay ')}, so that no relay can take it" in item.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "action"),
+    [
+        ("the broker does not know it: create it with `eventkit topics create`", "eventkit topics create shop.order"),
+        (refusal("shop.order", "other", "this"), "eventkit topics release shop.order"),
+        ("not authorized", "eventkit topics check shop.order"),
+    ],
+)
+def test_the_action_on_a_held_topic_solves_it(connection: Connection, reason: str, action: str) -> None:
+    """As far as its reason names the command."""
+    connection.execute(UNSENT.encode())
+    connection.execute("insert into eventkit.held_topics (topic, reason) values ('shop.order', %s)", [reason])
+
+    [item] = Insights(connection).attention()
+
+    assert item.action == action
+    assert parse(action.split())
+
+
+def test_a_relay_that_is_refused_all_topics_is_explained_first(connection: Connection) -> None:
+    """No relay runs, and starting one does not help before the topic is released."""
+    connection.execute((UNSENT + CASES["no relay"].cause).encode())
+    reason = refusal("shop.order", "other", "this")
+    connection.execute("insert into eventkit.held_topics (topic, reason) values ('shop.order', %s)", [reason])
+
+    [relay, held] = Insights(connection).attention()
+
+    assert (relay.code, held.code) == ("no_relay", "topic_held")
+    assert "Another installation has claimed shop.order" in relay.text
+    assert "solve that first" in relay.text
+
+
+def test_an_estimate_has_two_digits() -> None:
+    """Its other digits would say more than is known; a count has all of them."""
+    assert some(Amount(value=150_001, is_exact=False), "event") == "about 150,000 events"
+    assert some(Amount(value=150_001, is_exact=True), "event") == "150,001 events"
+    assert some(Amount(value=1, is_exact=True), "event") == "1 event"
 
 
 def test_each_code_has_its_paragraph() -> None:

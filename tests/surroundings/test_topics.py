@@ -1,5 +1,7 @@
 """A topic has the events of one installation, unless its operator says otherwise; and every topic finds its readers."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import psycopg
@@ -118,7 +120,38 @@ def test_a_relay_is_refused_at_its_start(url: str, other_url: str, redis: RedisS
     assert refused.exit_code == 1
     assert "their streams would mix" in refused.output
     assert released.exit_code == 0
+    assert "tries a held topic again" in released.output
+    assert found(other_url, "select action, subject from eventkit.operator_actions") == [
+        ("release", f"topic shop.{name}")
+    ]
     relayed(other_url, redis.url)
+
+
+def test_a_relay_starts_while_one_of_its_topics_is_another_installations(
+    url: str, other_url: str, redis: RedisServer
+) -> None:
+    """Like a running relay it holds this topic and sends the others; `topics check` says so until it is released."""
+    mine, theirs = category(redis.url), category(redis.url)
+    order(url, mine, 1)
+    relayed(url, redis.url)
+    order(other_url, mine, 2)
+    order(other_url, theirs, 2)
+    settings = ["--database-url", other_url, "--transport-url", redis.url]
+
+    with subprocess.Popen([sys.executable, "-m", "eventkit.cli", *settings, "relay", "run"]) as relay:
+        try:
+            wait_until(lambda: found(other_url, "select topic from eventkit.outbox") == [(f"shop.{mine}",)])
+            checks = [
+                CliRunner().invoke(main, [*settings, "topics", "check", f"shop.{name}"]) for name in (mine, theirs)
+            ]
+            CliRunner().invoke(main, [*settings, "topics", "release", f"shop.{mine}"])
+            wait_until(lambda: found(other_url, "select topic from eventkit.outbox") == [])
+        finally:
+            relay.terminate()
+
+    assert [done.exit_code for done in checks] == [1, 0]
+    assert "the relay holds it: the relay of installation" in checks[0].output
+    assert relay.returncode == 0
 
 
 def test_a_second_catalog_of_a_category_is_subscribed_to(url: str, redis: RedisServer) -> None:

@@ -138,7 +138,7 @@ def _processes(processes: Sequence[ProcessInsight]) -> Table:
 
 def amount(value: Amount) -> str:
     """Return a number, with ~ where it is an estimate."""
-    return f"{'' if value.is_exact else '~'}{value.value:,}"
+    return f"{'' if value.is_exact else '~'}{value.rounded:,}"
 
 
 def _for(moment: datetime | None) -> str:

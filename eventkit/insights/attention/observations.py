@@ -1,5 +1,6 @@
 """The answers that the conditions look at: one set, read by statements of bounded cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,6 +15,7 @@ from eventkit.insights.answers import (
     TimersInsight,
 )
 from eventkit.insights.reader import InsightReader
+from eventkit.storage.outbox import LockHolder, lease_name, lock_holders_of
 from eventkit.storage.schema import Health, Installation, Slot, look
 
 _PAGE = 200
@@ -56,6 +58,7 @@ class Observations:
     inbox: Amount
     slots: tuple[Slot, ...]
     installation: Installation
+    lock_holders: Mapping[str, LockHolder]  # sessions that prevent free leases from being taken, by lease
 
     def seconds(self, since: datetime | None) -> float:
         """Return the seconds since a moment; 0 for None."""
@@ -64,7 +67,9 @@ class Observations:
 
 def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> Observations:
     """Ask for all of it; `store` is the event store's database."""
-    relay = insights.relay()
+    relay, timers = insights.relay(), insights.timers()
+    free = [lease_name(part.number, part.of) for part in relay.parts if part.leader is None]
+    free += ["timers"] if timers.leader is None and timers.overdue.value else []
     closed = [held.topic for held in relay.held_topics] + [pause.name for pause in relay.paused_topics]
     open_rows = store.rows(_OLDEST_OPEN, {"closed": closed})
     return Observations(
@@ -73,11 +78,12 @@ def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> O
         oldest_open_at=open_rows[0][0] if open_rows else None,
         projections=_projections(insights),
         letters=tuple(insights.dead_letter_groups(limit=_GROUPS)),
-        timers=insights.timers(),
+        timers=timers,
         processes=insights.processes().items,
         inbox=reader.amount(_INBOX),
         slots=tuple(Health(store.connection, store.schema).slots()),
         installation=look(reader.connection, reader.schema),
+        lock_holders=lock_holders_of(reader.connection, reader.schema, free),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from eventkit.insights.answers import DeadLetterGroup
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
-from eventkit.insights.attention.words import lasting, some
+from eventkit.insights.attention.words import are, ending, holding, lasting, sentence, some
 
 OVERDUE = 60.0  # seconds that a deadline may be late
 LARGE_INBOX = 5_000_000  # rows
@@ -23,14 +23,17 @@ def _letters(group: DeadLetterGroup) -> Attention:
     relay = group.parked_by == "relay"
     what = "cannot be sent" if relay else f"cannot be applied by {group.parked_by}"
     events = some(group.amount, "event")
+    one = group.amount.value == 1
+    wait = "Its stream waits behind it" if one else "Their streams wait, each behind its own event"
+    them = "it" if one else "them"
     text = (
-        f"{events} of category {group.category} {what}. The cause is {group.cause!r}: {group.error}. Their streams "
-        "wait, each behind its own event; all others go on. Mend the cause and redrive them, or discard them."
+        f"{sentence(events)} of category {group.category} {what}. The cause is {group.cause!r}: {group.error}. {wait}; "
+        f"all others go on. Mend the cause and redrive {them}, or discard {them}."
     )
     action = f"eventkit dead-letters show {group.example}"
     subject = f"{group.parked_by}/{group.cause}/{group.category}"
     return warning(
-        "dead_letters", f"{events} {what}", text, subject=subject, action=action, since=group.first_parked_at
+        "dead_letters", sentence(f"{events} {what}"), text, subject=subject, action=action, since=group.first_parked_at
     )
 
 
@@ -39,8 +42,8 @@ def parked(seen: Observations) -> Iterator[Attention]:
     for each in seen.projections:
         if each.parked_streams.value and not each.dead_letters.value:
             text = (
-                f"{some(each.parked_streams, 'stream')} of {each.name} are parked, and no dead letter is there: "
-                "letters were deleted by hand. Only a rebuild applies their events."
+                f"{sentence(some(each.parked_streams, 'stream'))} of {each.name} {are(each.parked_streams)} parked, "
+                "and no dead letter is there: letters were deleted by hand. Only a rebuild applies the events."
             )
             title = f"Streams of {each.name} are parked without a letter"
             action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name}"
@@ -55,13 +58,21 @@ def timers(seen: Observations) -> Iterator[Attention]:
     overdue = some(seen.timers.overdue, "deadline")
     since = seen.timers.oldest_overdue_at
     if seen.timers.leader is None:
-        text = f"{overdue} are due and nobody fires them, the oldest for {lasting(late)}: process managers wait."
+        them = "it" if seen.timers.overdue.value == 1 else "them"
+        text = (
+            f"{sentence(overdue)} {are(seen.timers.overdue)} due and nobody fires {them}, the oldest for "
+            f"{lasting(late)}: process managers wait."
+        )
         action = "eventkit timers run"
+        if "timers" in seen.lock_holders:
+            holder = sentence(holding(seen, "timers", "the timers"))
+            text += f" {holder}, so that no process can take their lease: end that session first."
+            action = ending(seen, "timers")
         yield critical("no_timers", "No timers process runs", text, subject="timers", action=action, since=since)
     else:
         text = (
-            f"{overdue} are due, the oldest for {lasting(late)}. {seen.timers.leader} fires "
-            f"{seen.timers.rate:,.0f} a second: look at its log, and for locks on the streams that it appends to."
+            f"{sentence(overdue)} {are(seen.timers.overdue)} due, the oldest for {lasting(late)}. {seen.timers.leader} "
+            f"fires {seen.timers.rate:,.0f} a second: look at its log, and for locks on the streams that it appends to."
         )
         action = "eventkit timers list"
         yield critical("timers_late", "Deadlines fire late", text, subject="timers", action=action, since=since)

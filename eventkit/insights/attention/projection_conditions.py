@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from eventkit.insights.answers import ProcessInsight, ProjectionInsight
+from eventkit.insights.answers import HandlerWaitInsight, ProcessInsight, ProjectionInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
 from eventkit.insights.attention.relay_conditions import LONG_PAUSE
@@ -154,12 +154,18 @@ def handlers(seen: Observations) -> Iterator[Attention]:
                 continue
             text = (
                 f"{wait.handler} of {each.name} has failed {wait.attempts} times in {wait.process}: {wait.reason}. "
-                f"{wait.streams:,} streams with {wait.type} wait, and are tried again until the service is back."
+                f"{_waiting(wait)} tried again until the service is back."
             )
-            title = f"{each.name} waits for a service: {wait.type}"
+            title = f"Projection {each.name} waits for a service: {wait.type}"
             action = f"eventkit projection status {each.name}"
             kind = critical if wait.is_open else warning
             yield kind("handler_waits", title, text, subject=each.name, action=action, since=wait.since)
+
+
+def _waiting(wait: HandlerWaitInsight) -> str:
+    if wait.streams == 1:
+        return f"1 stream with {wait.type} waits, and is"
+    return f"{wait.streams:,} streams with {wait.type} wait, and are"
 
 
 def rebuilds(seen: Observations) -> Iterator[Attention]:

@@ -1,18 +1,23 @@
 """Conditions of the relay: nobody sends, something is not sent, or a topic is refused."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
-from eventkit.insights.answers import PartInsight
+from eventkit.insights.answers import HeldTopic, PartInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
-from eventkit.insights.attention.words import lasting, some
+from eventkit.insights.attention.words import are, ending, holding, lasting, sentence, some
+from eventkit.storage.outbox import lease_name
 
 TAKEOVER = 15.0  # seconds in which another relay takes a part over
+_MAX_NAMED = 3  # sessions, or topics, in a text
 OLD = 60.0  # seconds that an event may wait in the outbox
 LARGE = 100_000  # unsent events that count as trouble at any age
 LONG_PAUSE = 3_600.0  # seconds after which a pause may be forgotten
 
 _RUN = "eventkit relay run"
+_SHARED = " Running relays share all parts by themselves: if this lasts, restart them, or start another one."
+_REMEDY = re.compile(r"`(eventkit topics release [^`]+|eventkit topics create)`")  # in the reason of a held topic
 
 
 def relays(seen: Observations) -> Iterator[Attention]:
@@ -20,20 +25,50 @@ def relays(seen: Observations) -> Iterator[Attention]:
     missing = [part for part in seen.relay.parts if _is_left(seen, part)]
     if missing and len(missing) == len(seen.relay.parts):
         text = (
-            f"No process sends events to the broker, and {some(seen.relay.unsent, 'event')} are unsent. Services go on "
-            "appending. Start a relay, and find out why none runs."
+            f"No process sends events to the broker, and {some(seen.relay.unsent, 'event')} {are(seen.relay.unsent)} "
+            "unsent. Services go on appending. Start a relay, and find out why none runs."
+            f"{_solve_first(seen, missing)}{_claims(seen)}"
         )
+        action = _action(seen, missing)
         since = max((part.expires_at for part in missing if part.expires_at), default=seen.relay.oldest_unsent_at)
-        yield critical("no_relay", "No relay runs", text, subject="relay", action=_RUN, since=since)
+        yield critical("no_relay", "No relay runs", text, subject="relay", action=action, since=since)
         return
     for part in missing:
         name = f"{part.number}/{part.of}"
-        text = (
-            f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on. Running relays "
-            "share all parts by themselves: if this lasts, restart them, or start another one."
+        ever = "" if part.epoch else " It never had one."
+        text = f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on.{ever}" + (
+            _solve_first(seen, [part]) or _SHARED
         )
-        title, subject = f"Part {name} has no relay", f"part {name}"
-        yield critical("part_without_relay", title, text, subject=subject, action=_RUN, since=part.expires_at)
+        title, subject, action = f"Part {name} has no relay", f"part {name}", _action(seen, [part])
+        yield critical("part_without_relay", title, text, subject=subject, action=action, since=part.expires_at)
+
+
+def _solve_first(seen: Observations, parts: Sequence[PartInsight]) -> str:
+    """Return a sentence about the sessions that prevent the parts from being taken; nothing if there is none."""
+    named = {f"part {part.number}/{part.of}": _lease(part) for part in parts if _lease(part) in seen.lock_holders}
+    if not named:
+        return ""
+    holders = "; ".join(holding(seen, lease, what) for what, lease in list(named.items())[:_MAX_NAMED])
+    return f" {sentence(holders)}, so that no relay can take it: end that session first."
+
+
+def _action(seen: Observations, parts: Sequence[PartInsight]) -> str:
+    return next((ending(seen, _lease(part)) for part in parts if _lease(part) in seen.lock_holders), _RUN)
+
+
+def _lease(part: PartInsight) -> str:
+    return lease_name(part.number, part.of)
+
+
+def _claims(seen: Observations) -> str:
+    """Return a sentence about topics that a relay is refused at its start."""
+    claimed = [held.topic for held in seen.relay.held_topics if "eventkit topics release" in held.reason]
+    if not claimed:
+        return ""
+    return (
+        f" Another installation has claimed {', '.join(claimed[:_MAX_NAMED])}: a relay does not start while it is "
+        "refused all its topics, so solve that first."
+    )
 
 
 def _is_left(seen: Observations, part: PartInsight) -> bool:
@@ -56,7 +91,7 @@ def outbox(seen: Observations) -> Iterator[Attention]:
         )
         yield critical(
             "outbox_old",
-            f"{unsent} {'waits' if seen.relay.unsent.value == 1 else 'wait'} in the outbox",
+            sentence(f"{unsent} {'waits' if seen.relay.unsent.value == 1 else 'wait'} in the outbox"),
             text,
             subject="outbox",
             action="eventkit doctor",
@@ -89,9 +124,17 @@ def held(seen: Observations) -> Iterator[Attention]:
             f"Topic {topic.topic} is held",
             text,
             subject=topic.topic,
-            action=f"eventkit topics check {topic.topic}",
+            action=_remedy(topic),
             since=topic.since,
         )
+
+
+def _remedy(topic: HeldTopic) -> str:
+    """Return the command that solves it, as the reason names it."""
+    named = _REMEDY.search(topic.reason)
+    if named is None:
+        return f"eventkit topics check {topic.topic}"
+    return named[1] if topic.topic in named[1] else f"{named[1]} {topic.topic}"
 
 
 def paused_topics(seen: Observations) -> Iterator[Attention]:

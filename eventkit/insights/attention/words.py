@@ -1,6 +1,7 @@
-"""Words for amounts and durations, as a person reads them at night."""
+"""Words for amounts, durations and sessions, as a person reads them at night."""
 
 from eventkit.insights.answers import Amount
+from eventkit.insights.attention.observations import Observations
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -8,7 +9,17 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 def some(amount: Amount, noun: str) -> str:
     """Return a number of things; an estimate says so."""
     plural = noun if amount.value == 1 else f"{noun}s"
-    return f"{'' if amount.is_exact else 'about '}{amount.value:,} {plural}"
+    return f"{'' if amount.is_exact else 'about '}{amount.rounded:,} {plural}"
+
+
+def are(amount: Amount) -> str:
+    """Return the verb for a number of things."""
+    return "is" if amount.value == 1 else "are"
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital at its start."""
+    return text[:1].upper() + text[1:]
 
 
 def lasting(seconds: float) -> str:
@@ -20,3 +31,15 @@ def lasting(seconds: float) -> str:
     if seconds < 2 * _DAY:
         return f"{seconds / _HOUR:.0f} hours"
     return f"{seconds / _DAY:.0f} days"
+
+
+def holding(seen: Observations, lease: str, what: str) -> str:
+    """Return which session holds the lock of a lease."""
+    holder = seen.lock_holders[lease]
+    connected = f", connected for {lasting(seen.seconds(holder.connected_at))}" if holder.connected_at else ""
+    return f"session {holder.pid} ({holder.application or 'without a name'}{connected}) holds the lock of {what}"
+
+
+def ending(seen: Observations, lease: str) -> str:
+    """Return the statement that ends the session which holds the lock of a lease."""
+    return f"select pg_terminate_backend({seen.lock_holders[lease].pid})"

@@ -3,6 +3,7 @@
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader, Horizon, Row
 from eventkit.storage.outbox.gaps import Holders, missing
+from eventkit.storage.outbox.lease_locks import LockHolder, lock_holders_of
 from eventkit.storage.outbox.leases import RENEWAL as LEASE_RENEWAL
 from eventkit.storage.outbox.leases import SECONDS as LEASE_SECONDS
 from eventkit.storage.outbox.leases import Lease, LeaseState, awaited_leases, lease_states
@@ -38,6 +39,7 @@ __all__ = [
     "Lease",
     "LeaseRow",
     "LeaseState",
+    "LockHolder",
     "Outbox",
     "PartLeases",
     "Parts",
@@ -51,6 +53,7 @@ __all__ = [
     "lease_name",
     "lease_rows",
     "lease_states",
+    "lock_holders_of",
     "message",
     "missing",
     "read_horizon",

@@ -106,6 +106,7 @@ class LeaseRow(NamedTuple):
     expires_at: str
     left: float  # seconds until it expires
     session: int | None
+    next_session: int | None = None  # the session that holds the lock of the next epoch: nobody can take the lease
 
     @property
     def is_held(self) -> bool:
@@ -138,8 +139,9 @@ def lease_rows(connection: psycopg.Connection[Any], schema: str) -> list[LeaseRo
         (_, _, _, locks, _), *rows = connection.execute(LOOK.format(s=quoted(schema)).encode()).fetchall()
     sessions = _sessions(locks or "")
     return [
-        LeaseRow(name, epoch, owner, expires_at, left, sessions.get((_lock(schema, name), epoch)))
+        LeaseRow(name, epoch, owner, expires_at, left, *(sessions.get((kind, each)) for each in (epoch, epoch + 1)))
         for name, epoch, owner, expires_at, left in rows
+        for kind in [_lock(schema, name)]
     ]
 
 

@@ -29,6 +29,11 @@ def ago(moment: datetime | None) -> str:
     return f"in {age(-seconds)}" if seconds < -1 else f"{age(int(seconds))} ago"
 
 
+def lasting(moment: datetime) -> str:
+    """Return how long something lasts that began at a moment."""
+    return age(max(0.0, (datetime.now(UTC) - moment).total_seconds()))
+
+
 def at(moment: datetime | None) -> str:
     """Return a moment in UTC, to the second."""
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -45,7 +50,7 @@ def amount(value: Any) -> str:  # noqa: ANN401 an Amount of the insights, or Non
     """Return an amount, with `about` where it is estimated."""
     if value is None:
         return "unknown"
-    return number(value.value) if value.is_exact else f"about {number(value.value)}"
+    return number(value.value) if value.is_exact else f"about {number(value.rounded)}"
 
 
 def rate(value: float | None) -> str:
@@ -80,5 +85,6 @@ def pretty(value: Any) -> str:  # noqa: ANN401 JSON of any shape
 
 
 FILTERS = {
-    function.__name__: function for function in (age, ago, at, number, amount, rate, size, plural, query, pretty)
+    function.__name__: function
+    for function in (age, ago, lasting, at, number, amount, rate, size, plural, query, pretty)
 }
