@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eventkit.web")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LOCAL_NAMES = (*_LOOPBACK, "[::1]")  # of a Host header, which no other machine's browser sends
 _EXAMPLES = """\b
 Examples:
   eventkit web                                          read-only, http://127.0.0.1:8650
@@ -103,19 +104,22 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _check_reach(host: str, hosts: tuple[str, ...], user_header: str | None, *, read_only: bool) -> None:
     """Raise ConfigurationError where the page would be in reach of others without a name or a user."""
-    if host in _LOOPBACK:
+    local = host in _LOOPBACK
+    if local and all(name.lower() in _LOCAL_NAMES for name in hosts):
         return
+    public = [name for name in hosts if name.lower() not in _LOCAL_NAMES]
+    reach = f"--allowed-host {public[0]}" if local else f"--host {host}"
     if not hosts:
         raise ConfigurationError(
-            f"--host {host} is in reach of other machines: name the page as their browsers do, --allowed-host NAME"
+            f"{reach} is in reach of other machines: name the page as their browsers do, --allowed-host NAME"
         )
     if user_header is None and not read_only:
         raise ConfigurationError(
-            f"--host {host} with --allow-actions would let everybody act: put a proxy in front that authenticates, and "
-            "name the header with its user, --user-header NAME"
+            f"{reach} with --allow-actions would let everybody act, each in your name: put a proxy in front that "
+            "authenticates, and name the header with its user, --user-header NAME"
         )
     if user_header is None:
-        logger.warning("the page has no login: everybody who reaches %s can read it", host)
+        logger.warning("the page has no login: everybody who reaches it by %s can read it", reach)
 
 
 def _access(user_header: str | None, payloads: "Payloads") -> "AccessDecision":

@@ -311,6 +311,7 @@ def _letters(tables: MetaData) -> None:
         *_letter(),
         Column("new_data", LargeBinary),
         Column("parked_at", DateTime(timezone=True), nullable=False),
+        Index(None, "stream", "id"),  # the actions on a stream, the newest first
         comment="An operator's action on a dead letter, the letter as it was, and the result. Append-only.",
     )
 

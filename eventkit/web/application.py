@@ -37,7 +37,7 @@ from eventkit.web.screens import (
 )
 from eventkit.web.sessions import Sessions
 from eventkit.web.site import Site
-from eventkit.web.visit import Visit
+from eventkit.web.visit import ACCESS, Visit
 
 logger = logging.getLogger("eventkit.web")
 
@@ -150,5 +150,5 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 def _error(request: Request, status: int, text: str) -> Response:
     site: Site = request.app.state.site
-    visit = Visit(site, request, Access(who=""))
+    visit = Visit(site, request, request.scope.get(ACCESS) or Access(who=""))
     return visit.show("error.html", screen="", status=status, title=_TITLES.get(status, "Refused"), text=text)

@@ -36,7 +36,11 @@ class BulkState(msgspec.Struct, frozen=True):
             "redrive": f"asked to redrive {plural(self.done, 'letter')}: running projectors and relays do it now",
             "discard": f"discarded {plural(self.done, 'letter')}",
         }[self.verb]
-        stays = f"; {plural(self.refused, 'letter')} stay, each waits for an earlier event" if self.refused else ""
+        why = {
+            "redrive": "cannot be redriven: they have no place in a stream, or their generation is not live",
+            "discard": "stay, each waits for an earlier event",
+        }[self.verb]
+        stays = f"; {plural(self.refused, 'letter')} {why}" if self.refused else ""
         end = f"; then it failed: {self.error}" if self.error else "." if self.is_done else ", and goes on …"
         return f"{self.who} has {what}{stays}{end}"
 

@@ -51,11 +51,22 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        scope = whole_path(scope)
         host = hostname(Headers(scope=scope).get("host", ""))
         if "*" in self._hosts or host in self._hosts:
             await self._inner(scope, receive, guarded)
         else:
             await _refused(host)(scope, receive, guarded)
+
+
+def whole_path(scope: Scope) -> Scope:
+    """Return the scope with a path that starts with its root, as ASGI wants it.
+
+    `FastAPI(root_path="/api")` behind a proxy that strips `/api` has the root without the path.
+    """
+    root, outer, path = scope.get("root_path", ""), scope.get("app_root_path", ""), scope["path"]
+    below = path == root or path.startswith(f"{root}/")
+    return scope if below or not (outer and root.startswith(outer)) else {**scope, "path": outer + path}
 
 
 def hostname(host: str) -> str:

@@ -1,14 +1,15 @@
 """A route is a screen, which reads, or an action, which a visitor must be allowed to do.
 
 Every route checks the visitor's access before its function runs. The functions block on the database, so they run in
-threads.
+the page's threads.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from eventkit.web import guard
 from eventkit.web.access import Access, Action
 from eventkit.web.site import Site
-from eventkit.web.visit import Visit
+from eventkit.web.visit import ACCESS, Visit
 
 Show = Callable[[Visit], Response]
 
@@ -33,7 +34,7 @@ def screen(site: Site, path: str, show: Show, *, name: str, action: Action | Non
         if action is not None:
             _check(visit, action)
         site.refresher.watched()
-        return await run_in_threadpool(show, visit)
+        return await site.threads.run(show, visit)
 
     return Route(path, answer, methods=["GET"], name=name)
 
@@ -46,7 +47,7 @@ def action(site: Site, path: str, act: Show, *, name: str, action: Action) -> Ro
         _check(Visit(site, request, access), action)
         form = await _form(request)
         guard.check_form(request, form)
-        done = await run_in_threadpool(act, Visit(site, request, access, form))
+        done = await site.threads.run(act, Visit(site, request, access, form))
         site.answers.forget()
         return done
 
@@ -54,11 +55,16 @@ def action(site: Site, path: str, act: Show, *, name: str, action: Action) -> Ro
 
 
 async def _access(site: Site, request: Request) -> Access:
-    decision = site.access(request)
-    access = await decision if inspect.isawaitable(decision) else decision
+    """Ask for the visitor's rights; a function that is not asynchronous may block, so it runs in a thread."""
+    called = site.access if inspect.iscoroutinefunction(site.access) else partial(site.threads.run, site.access)
+    access: Any = await called(request)
+    if inspect.isawaitable(access):
+        access = await access
     if access is None:
         raise HTTPException(403, "you may not see this page")
-    return access
+    request.scope[ACCESS] = access
+    checked: Access = access
+    return checked
 
 
 def _check(visit: Visit, action: Action) -> None:

@@ -1,9 +1,11 @@
 """The page's sessions with PostgreSQL: a few that can only read, and one for each action.
 
-A hung server blocks at most the few: other visitors get an error after five seconds.
+A hung server blocks a thread for each of these sessions. Other visitors get an error after five seconds, and at once
+while that error is new.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +18,38 @@ from eventkit.storage.db import connect, database_errors
 
 Session = psycopg.Connection[Any]
 
-_COUNT = 4  # read sessions of a process
-_BUSY_AFTER = 5.0  # seconds to wait for a free one
+_COUNT = 4  # sessions for reading, and as many for actions
+BUSY_AFTER = 5.0  # seconds to wait for another visitor's session or answer
 _READING = {"default_transaction_read_only": "on", "statement_timeout": "5s"}
-_ACTING = {"lock_timeout": "10s"}
+_ACTING = {"lock_timeout": "10s", "statement_timeout": "60s"}
+
+
+class Slots:
+    """Limits how many sessions wait for PostgreSQL at once."""
+
+    def __init__(self) -> None:
+        self._free = threading.BoundedSemaphore(_COUNT)
+        self._busy_until = 0.0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a slot; raise DatabaseUnavailable if none is free within five seconds, or was not a moment ago."""
+        wait = 0.0 if time.monotonic() < self._busy_until else BUSY_AFTER
+        if not self._free.acquire(timeout=wait):
+            if wait:
+                self._busy_until = time.monotonic() + BUSY_AFTER
+            raise busy(f"{_COUNT} sessions")
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+def busy(waiting: str) -> DatabaseUnavailable:
+    """Return the error for a server that hangs; `waiting` are those that have waited for it."""
+    return DatabaseUnavailable(
+        f"PostgreSQL has not answered the page's {waiting} for {BUSY_AFTER:g} s: it hangs, or is slow"
+    )
 
 
 class Sessions:
@@ -29,16 +59,13 @@ class Sessions:
         self.schema = settings.schema
         self._url = settings.require_database()
         self._free: list[Session] = []
-        self._slots = threading.BoundedSemaphore(_COUNT)
+        self._reading = Slots()
+        self._acting = Slots()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Lend a session that cannot write; raise DatabaseUnavailable if none is free within five seconds."""
-        if not self._slots.acquire(timeout=_BUSY_AFTER):
-            raise DatabaseUnavailable(
-                f"PostgreSQL has not answered the page's {_COUNT} sessions for {_BUSY_AFTER:g} s: it hangs, or is slow"
-            )
-        try:
+        with self._reading.taken():
             session = self._kept() or connect(
                 self._url, name="web", schema=self.schema, autocommit=True, options=_READING
             )
@@ -49,13 +76,12 @@ class Sessions:
                 session.close()
                 raise
             self._free.append(session)
-        finally:
-            self._slots.release()
 
     @contextmanager
     def acting(self) -> Iterator[Session]:
-        """Open a session for one action."""
+        """Open a session for one action; raise DatabaseUnavailable if too many wait for PostgreSQL."""
         with (
+            self._acting.taken(),
             connect(self._url, name="web action", schema=self.schema, autocommit=True, options=_ACTING) as session,
             database_errors(),
         ):

@@ -15,6 +15,7 @@ from eventkit.web.bulk import Bulk
 from eventkit.web.refresher import Refresher
 from eventkit.web.rendering.words import FILTERS
 from eventkit.web.sessions import Sessions
+from eventkit.web.threads import Threads
 
 HERE = Path(__file__).parent
 
@@ -55,4 +56,5 @@ class Site:
     read_only: bool
     catalogs: Sequence[Catalog]
     router: Router
+    threads: Threads = field(default_factory=Threads)
     templates: Environment = field(default_factory=environment)

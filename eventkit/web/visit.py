@@ -11,11 +11,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from eventkit.insights import Attention
 from eventkit.web import guard
 from eventkit.web.access import Access, Action
+from eventkit.web.refresher import Pulse
 from eventkit.web.rendering.next_screen import next_screen
 from eventkit.web.rendering.words import query
 from eventkit.web.site import NAVIGATION, Site
 
 RELEASE = version("eventkit-outbox")
+ACCESS = "eventkit.access"  # the rights of the visitor, in the scope of a request that was let in
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ class Visit:
 
     def show(self, template: str, *, screen: str, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 of the template
         """Answer with a template: a whole page, or only its live part when htmx asks."""
-        token = guard.form_token(self.request)
+        token, let_in = guard.form_token(self.request), ACCESS in self.request.scope
         html = self.site.templates.get_template(template).render(
             visit=self,
             screen=screen,
-            navigation=NAVIGATION,
+            navigation=NAVIGATION if let_in else (),  # a refused visitor sees nothing of the system
             frame="fragment.html" if self.request.headers.get("hx-request") else "layout.html",
-            pulse=self.site.refresher.pulse,
+            pulse=self.site.refresher.pulse if let_in else Pulse(),
             token=token,
             token_field=guard.FIELD,
             **values,

@@ -18,10 +18,12 @@ from tests.waiting import wait_until
     [
         (("--host", "0.0.0.0"), "--allowed-host NAME"),  # noqa: S104 refused
         (("--host", "0.0.0.0", "--allowed-host", "ops", "--allow-actions"), "--user-header NAME"),  # noqa: S104 refused
+        (("--allowed-host", "ops.example.com", "--allow-actions"), "--allowed-host ops.example.com"),
+        (("--allowed-host", "localhost", "--allowed-host", "*", "--allow-actions"), "--user-header NAME"),
     ],
 )
 def test_a_page_in_reach_of_others_needs_names(words: tuple[str, ...], reason: str) -> None:
-    """Names of hosts, and a header with the user before anybody may act."""
+    """Names of hosts, and a header with the user before anybody may act, also behind a proxy on the same machine."""
     answer = CliRunner().invoke(main, ["web", *words], env={"EVENTKIT_DATABASE_URL": "postgresql://nobody@localhost/x"})
 
     assert answer.exit_code == 2

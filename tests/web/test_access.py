@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from eventkit import Settings
+from eventkit.insights.reader import page_key
 from eventkit.web import ACTIONS, Access, app
 from eventkit.web.application import routes
 from eventkit.web.guard import COOKIE
@@ -46,7 +47,7 @@ def count(url: str) -> list[Any]:
 def write(visitor: TestClient, path: str, **headers: str) -> int:
     """Send a form with a right token from this site, unless `headers` say otherwise; return the status."""
     visitor.cookies.set(COOKIE, TOKEN)
-    fields = {"token": TOKEN, "name": "customer_totals", "letter": "1", "data": "{}", "previewed": "0"}
+    fields = {"token": TOKEN, "name": "customer_totals", "letter": "1", "data": "{}", "highest": "9"}
     answer = visitor.post(path, data=fields, headers={"Origin": HOST, **headers}, follow_redirects=False)
     return int(answer.status_code)
 
@@ -138,6 +139,21 @@ def test_a_visitor_without_access_sees_nothing(parked: Shop, path: str) -> None:
 
     assert answer.status_code == (404 if path == "/nothing" else 403)
     assert "customer_totals" not in answer.text
+    assert "<nav" not in answer.text
+
+
+def test_a_visitor_who_is_let_in_keeps_the_navigation_on_an_error(parked: Shop) -> None:
+    """A letter that is gone is no refusal."""
+    with parked.visitor() as visitor:
+        assert "<nav" in visitor.get("/letters/999999").text
+
+
+@pytest.mark.parametrize("path", ["/letters/list", "/projections", "/events", "/processes", "/system"])
+def test_a_key_of_a_page_that_is_changed_is_said_so(parked: Shop, path: str) -> None:
+    """Also a number that PostgreSQL does not take: no fault of the page."""
+    for key in (page_key(2**70), page_key("x"), page_key(1, "x")):
+        with parked.visitor() as visitor:
+            assert visitor.get(path, params={"after": key}).status_code in {200, 400}
 
 
 @pytest.mark.parametrize("path", READS)

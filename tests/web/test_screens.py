@@ -1,6 +1,8 @@
 """The screens: mounted in a service, with masked data, without a database, and for each thing that needs attention."""
 
+import asyncio
 import re
+import threading
 
 import pytest
 from starlette.applications import Starlette
@@ -8,10 +10,13 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from eventkit import Settings
+from eventkit.errors import DatabaseUnavailable
 from eventkit.insights.attention import CODES
 from eventkit.web import ACTIONS, Access, Payloads, app
+from eventkit.web.answers import Answers
 from eventkit.web.rendering.next_screen import SCREENS
 from eventkit.web.rendering.words import age, amount, number, rate, size
+from eventkit.web.sessions import Sessions
 from tests.web.conftest import HOST, Shop
 
 LINK = re.compile(r'(?:href|src|action|data-hx-get|data-live)="([^"#]+)')
@@ -119,10 +124,59 @@ def test_a_visitor_may_be_named_by_an_async_function(parked: Shop) -> None:
     """`access` of an asynchronous service is awaited."""
 
     async def access(_: object) -> Access:
+        asyncio.get_running_loop()
         return Access(who="zoe", actions=ACTIONS)
 
     with TestClient(app(Settings(database_url=parked.url), access=access), base_url=HOST) as visitor:
         assert "zoe" in visitor.get("/").text
+
+
+def test_a_function_that_names_the_visitor_may_block(parked: Shop) -> None:
+    """It runs in a thread of the page, and not in the loop of the mounting service."""
+
+    def access(_: object) -> Access:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return Access(who="zoe", actions=ACTIONS)
+
+    with TestClient(app(Settings(database_url=parked.url), access=access), base_url=HOST) as visitor:
+        assert "zoe" in visitor.get("/").text
+
+
+def test_behind_a_proxy_that_strips_its_prefix_the_page_stays_below_it(parked: Shop) -> None:
+    """The root has the prefix and the path has not, as with `FastAPI(root_path=...)`."""
+    service = Starlette(routes=[Mount("/ops", app(Settings(database_url=parked.url)))])
+    with TestClient(service, base_url=HOST, root_path="/api") as visitor:
+        for path in ("/ops/", "/ops/letters/list", "/ops/static/page.css"):
+            assert visitor.get(path).status_code == 200
+
+        links = LINK.findall(visitor.get("/ops/letters/list").text)
+
+    assert links
+    assert all(link.startswith("/api/ops/") for link in links)
+
+
+def test_a_question_that_hangs_delays_the_others_once(parked: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next visitor waits some seconds, those after it are told so at once, and the answer ends that."""
+    monkeypatch.setattr("eventkit.web.answers.BUSY_AFTER", 0.01)
+    answers, hangs, end = Answers(Sessions(Settings(database_url=parked.url))), threading.Event(), threading.Event()
+
+    def frozen(_: object) -> str:
+        hangs.set()
+        assert end.wait(60)
+        return "an answer"
+
+    first = threading.Thread(target=answers.ask, args=(frozen, "key"))
+    first.start()
+    assert hangs.wait(60)
+    for patience in (0.01, 3_600):
+        monkeypatch.setattr("eventkit.web.answers.BUSY_AFTER", patience)
+        with pytest.raises(DatabaseUnavailable, match="hangs, or is slow"):
+            answers.ask(frozen, "key")
+    end.set()
+    first.join(60)
+
+    assert answers.ask(frozen, "key") == "an answer"
 
 
 def test_numbers_are_words_for_a_person() -> None:

@@ -10,6 +10,8 @@ from eventkit.domain.codec import MEMBER, PersonalField, marked
 from eventkit.errors import DeadLetterError, EventkitError
 from eventkit.storage.dead_letters.query import Filed
 
+_DIGITS = 10  # of a schema version, at most
+
 
 def check_data(letter: Filed, data: str, catalog: Catalog | None) -> None:
     """Raise DeadLetterError if the data is no JSON object, or the catalog cannot decode it as the event's type."""
@@ -51,7 +53,12 @@ def _check_personal(letter: Filed, value: dict[str, Any], fields: Iterable[Perso
 def _check_type(letter: Filed, data: str, catalog: Catalog) -> tuple[PersonalField, ...]:
     """Decode the data as the letter's event type; return its personal fields."""
     headers = (letter.event or {}).get("headers", {})
-    schema_version = int(headers.get("ce_dataschemaversion", 1))
+    given = str(headers.get("ce_dataschemaversion", 1))
+    if not (given.isascii() and given.isdigit() and len(given) < _DIGITS):
+        raise DeadLetterError(
+            f"dead letter {letter.id} has the schema version {given[:40]!r}, which is no number: it cannot be edited"
+        )
+    schema_version = int(given)
     try:
         source = headers.get("ce_source", catalog.name)
         event = catalog.decode_data(source, letter.type, schema_version, data.encode())

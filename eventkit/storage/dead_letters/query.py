@@ -18,53 +18,64 @@ from eventkit.storage.db import database_errors, quoted
 RELAY = "relay"
 
 
-_WHERE = """(%(ids)s::bigint[] is null or d.{id} = any(%(ids)s))
-   and (%(event_ids)s::uuid[] is null or d.event_id = any(%(event_ids)s))
-   and (%(by)s::text is null or d.parked_by = %(by)s or split_part(d.parked_by, ':', 2) = %(by)s)
-   and (%(stream)s::text is null or d.stream = %(stream)s)
-   and (%(category)s::text is null or split_part(d.stream, '-', 1) = %(category)s)
-   and (%(type)s::text is null or d.type = %(type)s)
-   and (%(cause)s::text is null or d.cause = %(cause)s)
-   and (%(older_than)s::interval is null or d.{time} < clock_timestamp() - %(older_than)s)
-   and (%(newer_than)s::interval is null or d.{time} > clock_timestamp() - %(newer_than)s)"""
-_OF_LETTERS = _WHERE.replace("{id}", "id").replace("{time}", "parked_at")
-_OF_ACTIONS = _WHERE.replace("{id}", "letter").replace("{time}", "at")
+# A statement has the conditions of the given values alone, each an equality where it can be: an index serves it.
+_CONDITIONS = {
+    "ids": "d.{id} = any(%(ids)s::bigint[])",
+    "event_ids": "d.event_id = any(%(event_ids)s::uuid[])",
+    "stream": "d.stream = %(stream)s::text",
+    "category": "split_part(d.stream, '-', 1) = %(category)s::text",
+    "type": "d.type = %(type)s::text",
+    "cause": "d.cause = %(cause)s::text",
+    "older_than": "d.{time} < clock_timestamp() - %(older_than)s::interval",
+    "newer_than": "d.{time} > clock_timestamp() - %(newer_than)s::interval",
+}
+_BY_LETTERS = "d.parked_by = any(%(parked_by)s::text[])"
+_BY_ACTIONS = "(d.parked_by = %(by)s or split_part(d.parked_by, ':', 2) = %(by)s)"
 
 PAGE = 10_000  # letters in memory at once; a count goes no further
 
 # By the unique key (parked_by, stream, version, event_id), whose first columns order the letters.
-_CHOOSE = f"""select id, parked_by, stream, version from {{s}}.dead_letters d
- where {_OF_LETTERS} and id <= %(highest)s
-   and (%(after_id)s::bigint is null or (parked_by, stream, version, id)
-        > (%(after_by)s::text, %(after_stream)s::text, %(after_version)s::int, %(after_id)s::bigint))
- order by parked_by, stream, version, id limit %(limit)s"""
+_CHOOSE = """select id, parked_by, stream, version from {s}.dead_letters d
+ where {where} order by parked_by, stream, version, id limit %(limit)s"""
+_AFTER = """(parked_by, stream, version, id)
+        > (%(after_by)s::text, %(after_stream)s::text, %(after_version)s::int, %(after_id)s::bigint)"""
+_UP_TO = "d.id <= %(highest)s"
 _HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
 _COUNT = f"""select count(*) from (
-  select from {{s}}.dead_letters d where {_OF_LETTERS} limit {PAGE} + 1) counted"""
+  select from {{s}}.dead_letters d where {{where}} limit {PAGE} + 1) counted"""
+# Each `parked_by` of the letters, by their key: one step for each, however many letters it has.
+_HOLDERS = """with recursive p(by) as (
+  (select parked_by from {s}.dead_letters order by parked_by limit 1)
+  union all
+  select (select d.parked_by from {s}.dead_letters d where d.parked_by > p.by order by d.parked_by limit 1)
+    from p where by is not null
+) select by from p where by is not null and (by = %(by)s or split_part(by, ':', 2) = %(by)s)"""
 # A redrive retries all letters of a stream, from the first on.
+_CAN_BE_REDRIVEN = f"""version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
+     select generation::text from {{s}}.projections))"""
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
-   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
-     select generation::text from {{s}}.projections))
+   and {_CAN_BE_REDRIVEN}
  order by parked_by, stream, version, id limit {PAGE}"""
+_REDRIVABLE = f"select count(*) from {{s}}.dead_letters where id = any(%(ids)s) and {_CAN_BE_REDRIVEN}"
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
-_LIST = f"""select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
+_LIST = """select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
        d.parked_at, d.event, case when %(payload)s then coalesce(d.data, convert_to(sent.data, 'UTF8')) end,
        case when %(payload)s then d.detail end,
        d.parked_by like 'projection:%%' and split_part(d.parked_by, ':', 3) not in (
-         select generation::text from {{s}}.projections union all select generation::text from {{s}}.rebuilds),
+         select generation::text from {s}.projections union all select generation::text from {s}.rebuilds),
        r.asked_by
-  from {{s}}.dead_letters d
-  left join {{s}}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
-  left join lateral (select coalesce(a.data, e.data)::text as data from {{s}}.events e
-     left join {{s}}.amendments a on a.position = e.position where e.position = d.position) sent on true
- where {_OF_LETTERS} order by d.parked_by, d.stream, d.version, d.id limit %(limit)s"""
-_LOG = f"""select id, at, actor, action, result, letter, parked_by, stream, version, event_id, type, cause, error,
+  from {s}.dead_letters d
+  left join {s}.redrives r on r.parked_by = d.parked_by and r.stream = d.stream
+  left join lateral (select coalesce(a.data, e.data)::text as data from {s}.events e
+     left join {s}.amendments a on a.position = e.position where e.position = d.position) sent on true
+ where {where} order by d.parked_by, d.stream, d.version, d.id limit %(limit)s"""
+_LOG = """select id, at, actor, action, result, letter, parked_by, stream, version, event_id, type, cause, error,
        attempts, parked_at, case when %(payload)s then detail end, case when %(payload)s then data end,
        case when %(payload)s then new_data end
-  from {{s}}.dead_letter_actions d
- where {_OF_ACTIONS} order by d.id desc limit %(limit)s"""
+  from {s}.dead_letter_actions d
+ where {where} order by d.id desc limit %(limit)s"""
 
 
 _PARKED_BY = """select name from {s}.projections where name = %(by)s union all select 'relay' where %(by)s = 'relay'
@@ -169,30 +180,39 @@ class LetterQuery:
         """Return the first page of the letters that match."""
         return next(self.pages(wanted))
 
-    def pages(self, wanted: LetterFilter) -> Iterator[Choice]:
-        """Yield the letters that match now, page by page, without later ones; one page at least.
+    def highest(self) -> int:
+        """Return the number of the newest letter; 0 where there is none."""
+        return int(self._rows(_HIGHEST, {})[0][0])
 
-        The letters of a page may be removed before the next page is read.
+    def pages(self, wanted: LetterFilter, *, highest: int | None = None) -> Iterator[Choice]:
+        """Yield the letters that match, page by page, without later ones than `highest`; one page at least.
+
+        Without `highest` they are those of this moment. The letters of a page may be removed before the next page is
+        read.
         """
-        params = msgspec.structs.asdict(wanted) | {"highest": self._rows(_HIGHEST, {})[0][0], "limit": PAGE}
-        after: tuple[Any, ...] = (None, None, None, None)
+        params = {"highest": self.highest() if highest is None else highest, "limit": PAGE}
+        conditions = [_UP_TO]
         while True:
-            place = dict(zip(("after_id", "after_by", "after_stream", "after_version"), after, strict=True))
-            rows = self._rows(_CHOOSE, params | place)
+            rows = self._rows(_CHOOSE, *self._of_letters(wanted, *conditions, **params))
             yield _by_stream([row[:3] for row in rows], more=len(rows) == PAGE)
             if len(rows) < PAGE:
                 return
-            after = rows[-1]
+            conditions = [_UP_TO, _AFTER]
+            params |= dict(zip(("after_id", "after_by", "after_stream", "after_version"), rows[-1], strict=True))
 
     def count(self, wanted: LetterFilter) -> tuple[int, bool]:
         """Return the number of letters that match, at most a page, and whether there are more."""
-        found = int(self._rows(_COUNT, msgspec.structs.asdict(wanted))[0][0])
+        found = int(self._rows(_COUNT, *self._of_letters(wanted))[0][0])
         return min(found, PAGE), found > PAGE
 
     def whole_streams(self, choice: Choice) -> Choice:
         """Return a page of all letters of the chosen streams, without those that no redrive can retry."""
         rows = self._rows(_WHOLE, {"ids": choice.ids})
         return _by_stream(rows, more=choice.more or len(rows) == PAGE)
+
+    def redrivable(self, choice: Choice) -> int:
+        """Return how many of the chosen letters a redrive can retry: not those without a place or a live generation."""
+        return int(self._rows(_REDRIVABLE, {"ids": choice.ids})[0][0])
 
     def asked(self, choice: Choice) -> int:
         """Return the number of the chosen streams with a redrive request that no projector has served yet."""
@@ -201,17 +221,33 @@ class LetterQuery:
 
     def list(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> list[Filed]:
         """Return letters in order of `parked_by`, stream and version."""
-        how = {"limit": limit, "payload": payload}
-        return [Filed(*row) for row in self._rows(_LIST, msgspec.structs.asdict(wanted) | how)]
+        statement = self._of_letters(wanted, limit=limit, payload=payload)
+        return [Filed(*row) for row in self._rows(_LIST, *statement)]
 
     def log(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> Actions:
         """Return recorded actions, the newest first; the filter's `ids` are ids of letters."""
-        how = {"limit": limit, "payload": payload}
-        return [Action(*row) for row in self._rows(_LOG, msgspec.structs.asdict(wanted) | how)]
+        by = () if wanted.by is None else (_BY_ACTIONS,)
+        params = msgspec.structs.asdict(wanted) | {"limit": limit, "payload": payload}
+        return [Action(*row) for row in self._rows(_LOG, params, where=_where(wanted, *by, key="letter", time="at"))]
 
-    def _rows(self, statement: str, params: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+    def _of_letters(self, wanted: LetterFilter, *conditions: str, **more: object) -> tuple[dict[str, object], str]:
+        """Return the parameters and the condition for the letters that match."""
+        params = msgspec.structs.asdict(wanted) | more
+        if wanted.by is not None:
+            params["parked_by"] = [by for (by,) in self._rows(_HOLDERS, {"by": wanted.by})]
+            conditions = (*conditions, _BY_LETTERS)
+        return params, _where(wanted, *conditions, key="id", time="parked_at")
+
+    def _rows(self, statement: str, params: Mapping[str, object], where: str = "true") -> Sequence[tuple[Any, ...]]:
+        text = statement.replace("{where}", where).replace("{s}", self._schema)
         with database_errors():
-            return self._connection.execute(statement.format(s=self._schema).encode(), params).fetchall()
+            return self._connection.execute(text.encode(), params).fetchall()
+
+
+def _where(wanted: LetterFilter, *conditions: str, key: str, time: str) -> str:
+    """Return the condition for a filter and further conditions; `key` and `time` are columns."""
+    given = [text for name, text in _CONDITIONS.items() if getattr(wanted, name) is not None]
+    return " and ".join([*given, *conditions]).replace("{id}", key).replace("{time}", time) or "true"
 
 
 def _by_stream(rows: Iterable[tuple[Any, ...]], *, more: bool) -> Choice:

@@ -1,11 +1,9 @@
 """Redrive, discard and edit: a preview of the count, a confirmation, and the action of `eventkit dead-letters`.
 
-An action changes no more letters than its preview counted: letters that were parked later are left out.
+An action on many letters leaves out those that were parked after its preview. A redrive tries whole streams again.
 """
 
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -41,15 +39,11 @@ class Wanted(NamedTuple):
     def letter(self) -> int | None:
         """The number of a single letter."""
         text = self.fields["letter"]
-        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004 of 64 bits
-            raise HTTPException(400, f"{text[:40]!r} is no number of a letter")
-        return int(text) if text else None
+        return None if text is None else _number(text)
 
-    def matching(self, *, older_than: timedelta | None = None) -> LetterFilter:
+    def matching(self) -> LetterFilter:
         """Return the filter of the letters."""
-        if self.letter is not None:
-            return LetterFilter(ids=[self.letter])
-        return letter_filter(self.fields, older_than=older_than)
+        return letter_filter(self.fields) if self.letter is None else LetterFilter(ids=[self.letter])
 
 
 def preview_redrive(visit: Visit) -> Response:
@@ -68,11 +62,13 @@ def redrive(visit: Visit) -> Response:
     def work() -> Iterator[tuple[int, int]]:
         with visit.site.sessions.acting() as session:
             acting = LetterActions(session, visit.site.sessions.schema, actor=visit.access.who)
-            for page in LetterQuery(session, visit.site.sessions.schema).pages(which):
+            letters = LetterQuery(session, visit.site.sessions.schema)
+            for page in letters.pages(which, highest=highest):
+                able = letters.redrivable(page)
                 acting.redrive(page)
-                yield len(page.ids), 0
+                yield able, len(page.ids) - able
 
-    which = _confirmed(visit)
+    which, highest = _confirmed(visit)
     return _act(visit, "redrive", work)
 
 
@@ -82,13 +78,13 @@ def discard(visit: Visit) -> Response:
     def work() -> Iterator[tuple[int, int]]:
         with visit.site.sessions.acting() as session:
             acting = LetterActions(session, visit.site.sessions.schema, actor=visit.access.who)
-            for page in LetterQuery(session, visit.site.sessions.schema).pages(which):
+            for page in LetterQuery(session, visit.site.sessions.schema).pages(which, highest=highest):
                 for (parked_by, stream), ids in page.streams.items():
                     outcomes = acting.discard(parked_by, stream, ids)
                     done = sum(outcome.done for outcome in outcomes)
                     yield done, len(outcomes) - done
 
-    which = _confirmed(visit)
+    which, highest = _confirmed(visit)
     return _act(visit, "discard", work)
 
 
@@ -117,6 +113,7 @@ def _preview(visit: Visit, verb: Verb) -> Response:
         query = LetterQuery(session, visit.site.sessions.schema)
         which = wanted.matching()
         query.check(which)
+        highest = query.highest()
         count, more = query.count(which)
         whole = verb == "redrive" and wanted.letter is not None
         streams = query.whole_streams(query.choose(which)) if whole else None
@@ -135,7 +132,7 @@ def _preview(visit: Visit, verb: Verb) -> Response:
         else None,
         effect=_EFFECTS[verb],
         chosen=[(_NAMES[name], value) for name, value in wanted.fields.items() if value and name in _NAMES],
-        fields=wanted.fields | {"previewed": f"{time.time():.3f}"},
+        fields=wanted.fields | {"highest": str(highest)},
         address=visit.url(verb),
         back=back,
         button=f"{verb.capitalize()} {words}" if not more else f"{verb.capitalize()} all",
@@ -148,14 +145,16 @@ def _list(visit: Visit, wanted: Wanted) -> str:
     return visit.url("letter_list", ask={name: wanted.fields[name] for name in FILTERS})
 
 
-def _confirmed(visit: Visit) -> LetterFilter:
-    """Return the filter of a confirmed form, without letters that were parked after its preview."""
-    try:
-        since_preview = max(0.0, time.time() - float(visit.form.get("previewed", "")))
-        age = timedelta(seconds=since_preview)
-    except (ValueError, OverflowError) as error:
-        raise HTTPException(400, "the form names no preview: open it again") from error
-    return Wanted({name: visit.form.get(name) or None for name in (*FILTERS, "letter")}).matching(older_than=age)
+def _confirmed(visit: Visit) -> tuple[LetterFilter, int]:
+    """Return the filter of a confirmed form, and the number of the newest letter at its preview."""
+    fields = {name: visit.form.get(name) or None for name in (*FILTERS, "letter")}
+    return Wanted(fields).matching(), _number(visit.form.get("highest", ""))
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004 of 64 bits
+        raise HTTPException(400, f"{text[:40]!r} is no number of a letter: open the list again")
+    return int(text)
 
 
 def _act(visit: Visit, verb: Verb, work: Work) -> Response:

@@ -76,7 +76,7 @@ def wanted(visit: Visit) -> dict[str, str | None]:
     return {name: visit.asked(name) for name in FILTERS}
 
 
-def letter_filter(chosen: dict[str, Any], **more: Any) -> LetterFilter:  # noqa: ANN401 fields of the filter
+def letter_filter(chosen: dict[str, Any]) -> LetterFilter:
     """Return the filter for the actions."""
     return LetterFilter(
         by=chosen["parked_by"],
@@ -84,7 +84,6 @@ def letter_filter(chosen: dict[str, Any], **more: Any) -> LetterFilter:  # noqa:
         category=chosen["category"],
         stream=chosen["stream"],
         type=chosen["type"],
-        **more,
     )
 
 

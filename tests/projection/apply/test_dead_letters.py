@@ -238,6 +238,7 @@ def test_letters_of_a_generation_that_a_rebuild_has_replaced_can_only_go(url: st
 
     assert all(letter.stale for letter in stale)
     assert desk.list.whole_streams(desk.list.choose(LetterFilter())).ids == []
+    assert desk.list.redrivable(desk.list.choose(LetterFilter())) == 0
     assert rows(url, "select * from eventkit.redrives") == []
     assert [done for _, done in desk.discard()] == [True, True, True]
     assert checkpoints(url) == {"order-1": (2, True)}
