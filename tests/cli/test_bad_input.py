@@ -298,7 +298,7 @@ def test_an_outage_of_the_store_is_only_logged(url: str, broker: str) -> None:
 @pytest.mark.parametrize("number", ["0", "257", "32768"])
 def test_a_number_of_relay_parts_that_is_out_of_range(url: str, number: str) -> None:
     """The sentence has the bounds; nothing is changed."""
-    assert "a number from 1 to 256" in refused("relay", "parts", number, code=2, url=url)
+    assert "a number from 1 to 256" in refused("relay", "parts", number, code=2, database=url)
 
 
 @pytest.mark.parametrize("name", ["database", "transport"])
