@@ -170,7 +170,13 @@ def projector(database: str, name: str, subscribe: Callable[[Resume | None], Tim
 
 def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
     """Let one contestant run."""
-    collect_garbage_rarely()
+    kind, _, observed = contestant.partition(":")
+    with _observed(database, place) if observed else nullcontext():  # it imports modules: before garbage is set aside
+        collect_garbage_rarely()
+        return _lap(kind, database, place, events=events)
+
+
+def _lap(contestant: str, database: str, place: Place, *, events: int) -> Lap:
     clock = Clock(events)
     if contestant in BARE:
         bare(place, clock, BARE[contestant])
@@ -183,10 +189,8 @@ def run(contestant: str, database: str, place: Place, *, events: int) -> Lap:
     if contestant == "subscription":
         with closing(subscribe(None)) as source:
             subscription(source, clock)
-        return clock.lap()
-    kind, _, observed = contestant.partition(":")
-    with _observed(database, place) if observed else nullcontext():
-        projector(database, kind, subscribe, clock)
+    else:
+        projector(database, contestant, subscribe, clock)
     return clock.lap()
 
 
