@@ -26,7 +26,7 @@ demo: $(VENV)/.demo ## A month of real flights through the whole of it, with pro
 
 test: $(VENV)/.dev ## All tests, on a real PostgreSQL and real brokers; says which could not run, and why
 	@$(PY) -m tests.servers fetch
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the tables
 	$(VENV)/bin/ruff check $(CODE)
