@@ -131,7 +131,7 @@ def rotate(connection: psycopg.Connection[Any], schema: str, masters: MasterKeys
 def _again(masters: MasterKeys, rows: list[Wrapped]) -> dict[str, str]:
     return {
         "subjects": text_array(row.subject for row in rows),
-        "key_ids": text_array(row.key_id for row in rows),
+        "key_ids": text_array(row.key_id or "" for row in rows),
         "keys": text_array(masters.wrap(row.unwrapped(masters) or b"", row.subject, row.key_id or "") for row in rows),
         "master_key": masters.current,
     }

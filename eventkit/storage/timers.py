@@ -35,7 +35,8 @@ _STREAM_ERRORS = (*_EVENT_ERRORS, "55P03", "40")  # of one stream: events and lo
 # then inserts a new deadline.
 _SET = """insert into {s}.timers as t
          (stream, name, due_at, event_id, source, topic, shard, type, schema_version, data, metadata)
-select stream, name, coalesce(at, clock_timestamp() + make_interval(secs => after)), id, %(source)s, topic, shard,
+select stream, name, case when after = 'NaN' then at else clock_timestamp() + make_interval(secs => after) end, id,
+       %(source)s, nullif(topic, ''), shard,
        type, schema_version, data, metadata
   from unnest(%(streams)s::text[], %(names)s::text[], %(ats)s::timestamptz[], %(afters)s::float8[], %(ids)s::uuid[],
               %(topics)s::text[], %(shards)s::smallint[], %(types)s::text[], %(schema_versions)s::smallint[],
@@ -165,16 +166,16 @@ def cancel_steps(sql: TimerSql, names: Sequence[tuple[str, str]]) -> Steps[set[t
 
 
 def _set(sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline]) -> Statement:
-    ats = [deadline.due if isinstance(deadline.due, datetime) else None for deadline in deadlines]
-    afters = [None if isinstance(deadline.due, datetime) else deadline.due.total_seconds() for deadline in deadlines]
+    ats = [deadline.due if isinstance(deadline.due, datetime) else _EPOCH for deadline in deadlines]
+    afters = ["NaN" if isinstance(deadline.due, datetime) else deadline.due.total_seconds() for deadline in deadlines]
     return sql.set, {
         "source": topics.name,
         "streams": text_array(deadline.stream for deadline in deadlines),
         "names": text_array(deadline.name for deadline in deadlines),
-        "ats": text_array(None if at is None else at.isoformat() for at in ats),
+        "ats": text_array(at.isoformat() for at in ats),
         "afters": plain_array(afters),
         "ids": plain_array(deadline.id.hex for deadline in deadlines),
-        "topics": text_array(topics.outgoing(deadline.stream) for deadline in deadlines),
+        "topics": text_array(topics.outgoing(deadline.stream) or "" for deadline in deadlines),
         "shards": plain_array(shard_of(deadline.stream) for deadline in deadlines),
         "types": text_array(deadline.event.type for deadline in deadlines),
         "schema_versions": plain_array(deadline.event.schema_version for deadline in deadlines),

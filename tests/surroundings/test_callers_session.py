@@ -27,6 +27,7 @@ SESSIONS = {
     "bytea_output": "set bytea_output = 'escape'",
     "extra_float_digits": "set extra_float_digits = -15",
     "standard_conforming_strings": "set standard_conforming_strings = off",
+    "array_nulls": "set array_nulls = off",
     "transform_null_equals": "set transform_null_equals = on",
     "quote_all_identifiers": "set quote_all_identifiers = on",
     "row_security": "set row_security = off",

@@ -40,6 +40,11 @@ def is_array(column: sa.Column[Any]) -> bool:
     return type_of(column).endswith("[]")
 
 
+def is_bytes(column: sa.Column[Any]) -> bool:
+    """Whether a value is bytes."""
+    return type_of(column) == "BYTEA"
+
+
 def is_padded(column: sa.Column[Any]) -> bool:
     """Whether the database may return another value than it was given: padded with blanks, or changed by a domain."""
     kind = _undecorated(column.type)

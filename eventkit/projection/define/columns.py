@@ -10,8 +10,8 @@ import psycopg
 from psycopg.adapt import PyFormat
 from sqlalchemy import Column, Float
 
-from eventkit.projection.define.column_types import DIALECT, is_array
-from eventkit.storage.db import plain_array, text_array
+from eventkit.projection.define.column_types import DIALECT, is_array, is_bytes
+from eventkit.storage.db import bytes_array, bytes_text, plain_array, text_array
 
 _FLOAT8, _NUMERIC = 701, 1700
 
@@ -29,8 +29,10 @@ class Columns:
     def arrays(
         self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
     ) -> list[Any]:
-        """Return an array parameter for each of `columns`, a subset of these columns."""
-        return [self._array(connection, column, given) for column, given in zip(columns, values, strict=True)]
+        """Return an array parameter for each of `columns`, a subset of these columns; then their nulls, as arrays."""
+        stored = [self._stored(column, given) for column, given in zip(columns, values, strict=True)]
+        arrays = [self._array(connection, column, _filled(each)) for column, each in zip(columns, stored, strict=True)]
+        return [*arrays, *map(_nulls, stored)]
 
     def values(
         self, connection: psycopg.Connection[Any], columns: Iterable[Column[Any]], values: Iterable[Sequence[Any]]
@@ -52,19 +54,24 @@ class Columns:
     def _array(
         self, connection: psycopg.Connection[Any], column: Column[Any], values: Sequence[Any]
     ) -> list[Any] | str:
-        process = self._out[column]
-        if process is not None:
-            values = [value if value is None and not _stores_none(column) else process(value) for value in values]
-        types = set(map(type, values)) - {type(None)}
-        if types and all(issubclass(kind, str) for kind in types):
+        types = set(map(type, values))
+        if all(issubclass(kind, str) for kind in types):
             return text_array(values)
         if types == {int}:
             return plain_array(values)
+        if types == {bytes} and is_bytes(column):
+            return bytes_array(values)
         if len(types) > 1:  # the driver accepts only arrays of one type
-            values = [value if value is None else _as_text(value) for value in values]
+            values = [_as_text(value) for value in values]
         if column in self._arrays:  # unnest would flatten an array of arrays
-            return [value if value is None else _literal(connection, value) for value in values]
+            return text_array(value if isinstance(value, str) else _literal(connection, value) for value in values)
         return values if isinstance(values, list) else list(values)
+
+    def _stored(self, column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:
+        process = self._out[column]
+        if process is None:
+            return values
+        return [value if value is None and not _stores_none(column) else process(value) for value in values]
 
     def _value(self, connection: psycopg.Connection[Any], column: Column[Any], value: Any) -> Any:  # noqa: ANN401 see given
         process = self._out[column]
@@ -72,9 +79,25 @@ class Columns:
             value = process(value)
         if type(value) is int:  # as text: psycopg chooses the type by size, and would prepare a statement for each type
             return str(value)
+        if type(value) is bytes and is_bytes(column):
+            return bytes_text(value)
         if column in self._arrays and value is not None and not isinstance(value, str):
             return _literal(connection, value)
         return value
+
+
+def _filled(values: Sequence[Any]) -> Sequence[Any]:
+    """Put another of the values in the place of None; no values where all are None, for which unnest returns null."""
+    if type(None) not in set(map(type, values)):
+        return values
+    other = next((value for value in values if value is not None), None)
+    return [] if other is None else [other if value is None else value for value in values]
+
+
+def _nulls(values: Sequence[Any]) -> str:
+    """Write which values are None; an empty array where none is."""
+    has_none = type(None) in set(map(type, values))  # a value's own `==` may return anything
+    return plain_array("f" if value is not None else "t" for value in values) if has_none else "{}"
 
 
 def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:

@@ -79,21 +79,22 @@ def row_sql(
 
 
 def _given(columns: Sequence[Column[Any]], *, ordinality: bool = False) -> sql.Composed:
-    """Return `unnest(...) k(...)` over one array parameter a column; arrays come as text."""
-    arrays = sql.SQL(", ").join(
-        sql.SQL("%s::{}[]").format(sql.SQL("text" if is_array(column) else type_of(column))) for column in columns
-    )
-    inner = sql.SQL("unnest({}){}").format(arrays, sql.SQL(" with ordinality" if ordinality else ""))
+    """Return `(select ... from unnest(...)) k` over two array parameters a column: its values, and which are null.
+
+    A null within an array would be a text in a session with `array_nulls = off`. Values that are arrays come as text.
+    """
+    kinds = [sql.SQL("text" if is_array(column) else type_of(column)) for column in columns]
+    arrays = [sql.SQL("%s::{}[]").format(kind) for kind in (*kinds, *[sql.SQL("bool")] * len(columns))]
+    order = sql.SQL(" with ordinality" if ordinality else "")
     places = [_place(columns)] if ordinality else []
-    names = [*map(_name, columns), *places]
-    plain = sql.SQL("{} k({})").format(inner, sql.SQL(", ").join(names))
-    if not any(map(is_array, columns)):
-        return plain
-    cast = [
-        sql.SQL("{}::{} as {}" if is_array(c) else "{0} as {2}").format(_name(c), sql.SQL(type_of(c)), _name(c))
-        for c in columns
+    values, nulls = ([sql.Identifier(f"{kind}{nth}") for nth in range(len(columns))] for kind in ("v", "n"))
+    given = [
+        sql.SQL("case when {} then null else {}::{} end as {}").format(null, value, sql.SQL(type_of(c)), _name(c))
+        for c, value, null in zip(columns, values, nulls, strict=True)
     ]
-    return sql.SQL("(select {} from {}) k").format(sql.SQL(", ").join([*cast, *places]), plain)
+    return sql.SQL("(select {} from unnest({}){} u({})) k").format(
+        _joined(", ", [*given, *places]), _joined(", ", arrays), order, _joined(", ", [*values, *nulls, *places])
+    )
 
 
 def _one_given(columns: Sequence[Column[Any]]) -> sql.Composed:

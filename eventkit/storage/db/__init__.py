@@ -1,7 +1,7 @@
 """PostgreSQL access: connections and their settings, statements on any driver, quoting."""
 
 from eventkit.storage.db.advisory_locks import projection_gate
-from eventkit.storage.db.arrays import plain_array, text_array
+from eventkit.storage.db.arrays import bytes_array, bytes_text, plain_array, text_array
 from eventkit.storage.db.asyncpg_statements import is_asyncpg
 from eventkit.storage.db.blockers import lock_holders
 from eventkit.storage.db.connection import connect, database_errors, first_line, translated
@@ -32,6 +32,8 @@ __all__ = [
     "Statement",
     "Steps",
     "Synchronous",
+    "bytes_array",
+    "bytes_text",
     "connect",
     "database_errors",
     "file_name",

@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from eventkit.storage.db import bytes_array
+
 logger = logging.getLogger("eventkit.storage")
 
 # Errors caused by a letter's values: the values, the constraints on them, and PostgreSQL's limits.
@@ -26,10 +28,10 @@ _MAX_TRIES = 5  # another process may take the same numbers at the same time
 _KEEP = """
 insert into {s}.dead_letters as d
        (parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
-select %(parked_by)s, *
+select %(parked_by)s, stream, version, event_id, type, cause, error, nullif(detail, ''), attempts, event, data
   from unnest(%(streams)s::text[], %(versions)s::int[], %(event_ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
               %(errors)s::text[], %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
-       x(stream, version, event_id)
+       x(stream, version, event_id, type, cause, error, detail, attempts, event, data)
  order by stream collate "C", version, event_id
 on conflict (parked_by, stream, version, event_id) do update
    set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
@@ -42,10 +44,11 @@ _KEEP_NUMBERED = """
 insert into {s}.dead_letters as d
        (id, parked_by, stream, version, event_id, type, cause, error, detail, attempts, event, data)
        overriding system value
-select (select coalesce(max(id), 0) from {s}.dead_letters) + row_number() over (), %(parked_by)s, *
+select (select coalesce(max(id), 0) from {s}.dead_letters) + row_number() over (), %(parked_by)s,
+       stream, version, event_id, type, cause, error, nullif(detail, ''), attempts, event, data
   from unnest(%(streams)s::text[], %(versions)s::int[], %(event_ids)s::uuid[], %(types)s::text[], %(causes)s::text[],
               %(errors)s::text[], %(details)s::text[], %(attempts)s::int[], %(events)s::jsonb[], %(data)s::bytea[])
-       x(stream, version, event_id)
+       x(stream, version, event_id, type, cause, error, detail, attempts, event, data)
  order by stream collate "C", version, event_id
 on conflict (parked_by, stream, version, event_id) do update
    set cause = excluded.cause, error = excluded.error, detail = excluded.detail,
@@ -151,10 +154,10 @@ class _LetterWriter:
             "types": [row.type for row in rows],
             "causes": [row.cause for row in rows],
             "errors": [row.error for row in rows],
-            "details": [row.detail for row in rows],
+            "details": [row.detail or "" for row in rows],
             "attempts": [row.attempts for row in rows],
             "events": [row.event for row in rows],
-            "data": [row.data for row in rows],
+            "data": bytes_array(row.data for row in rows),
         }
         self._connection.execute("savepoint letters")
         try:

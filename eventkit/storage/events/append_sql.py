@@ -195,7 +195,6 @@ def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
         "source": topics.name,
         "streams": text_array(entry.stream for entry in entries),
         "counts": plain_array(str(len(entry.events)) for entry in entries),
-        # an empty text where there is none: with `array_nulls = off` a session reads null in an array as a text
         "topics": text_array(topics.outgoing(entry.stream) or "" for entry in entries),
         "shards": plain_array(shard_of(entry.stream) for entry in entries),
         "nths": plain_array(row[0] for row in rows),

@@ -171,11 +171,11 @@ def _items(items: Sequence[Item]) -> dict[str, Any]:
 def _check_params(decision: Decision) -> dict[str, Any]:
     seen = decision.seen
     drivers = [min(item.tags, key=lambda tag: seen[tag].version) for item in decision.items]
-    last = [(tag, one) for tag, one in seen.items() if one.id is not None]
+    last = [(tag, one.position, one.id) for tag, one in seen.items() if one.id is not None]
     return _items(decision.items) | {
         "drivers": text_array(drivers),
         "above": plain_array(seen[tag].position for tag in drivers),
-        "seen_tags": text_array(tag for tag, _ in last),
-        "seen_positions": plain_array(one.position for _, one in last),
-        "seen_ids": plain_array(one.id for _, one in last),
+        "seen_tags": text_array(tag for tag, _, _ in last),
+        "seen_positions": plain_array(position for _, position, _ in last),
+        "seen_ids": plain_array(event_id for _, _, event_id in last),
     }

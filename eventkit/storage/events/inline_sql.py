@@ -32,6 +32,7 @@ checkpoint that is parked, behind or missing; events that an earlier call with t
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from eventkit.storage.db import Row, plain_array, projection_gate, quoted
 from eventkit.storage.entry import Entry
@@ -42,6 +43,7 @@ from eventkit.storage.events.tag_sql import TagSql
 _EVENT = """, metadata::text as metadata, data::text as data,
     to_json(recorded_at at time zone 'UTC') #>> '{}' || '+00:00' as time"""
 _EVENT_COLUMNS = ", e.version, e.time, e.metadata, e.data"
+_NO_ID = UUID(int=0)  # of an entry without events, whose span is not used
 _FIRST, _WIDTH = 8, 2  # the columns of the first projection, and how many each has
 
 # After the streams' locks, or after the fence of the previous projection: a CTE runs when another one reads it.
@@ -146,7 +148,7 @@ def _digest_params(entries: Sequence[Entry]) -> dict[str, Any]:
     rests = [sum(-2 * back * one.int for back, one in enumerate(reversed(entry.ids))) % PRIME for entry in entries]
     return {
         "digest": str(sums[0]),
-        "lasts": plain_array(entry.ids[-1].hex if entry.ids else None for entry in entries),
+        "lasts": plain_array(entry.ids[-1].hex if entry.ids else _NO_ID.hex for entry in entries),
         "sums": plain_array(sums),
         "rests": plain_array(rests),
     }

@@ -16,6 +16,8 @@ import psycopg
 from eventkit.storage.db import plain_array, quoted, text_array
 from eventkit.storage.events import PRIME, added
 
+_UNKNOWN = -1  # stands for no digest in the statement's array; digests are not negative
+
 # Locks each checkpoint that it changes, in order of stream; one index look-up a stream. The WHERE compares with the
 # run's *first* version: `k.version < excluded.version` would skip holes. A run that begins above version 1 must not
 # create a checkpoint. A check before would cost a second look-up for each stream. So the checkpoint is created as
@@ -26,7 +28,7 @@ with x as materialized (
                        %(digests)s::bigint[]) x(s, f, l, i, d)
 )
 insert into {{s}}.checkpoints as k (generation, stream, version, event_id, digest, parked)
-select %(generation)s, s, l, i, d, f > 1 from x order by s collate "C"
+select %(generation)s, s, l, i, nullif(d, {_UNKNOWN}), f > 1 from x order by s collate "C"
 on conflict (generation, stream) do update
    set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {PRIME})
  where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
@@ -120,7 +122,7 @@ class Checkpoints:
             "firsts": plain_array([span.first for span in spans]),
             "lasts": plain_array([span.last for span in spans]),
             "ids": plain_array([span.id for span in spans]),
-            "digests": plain_array([span.digest for span in spans]),
+            "digests": plain_array([_UNKNOWN if span.digest is None else span.digest for span in spans]),
         }
         rows = connection.execute(self._sql(ADVANCE), params).fetchall()
         unfounded = [stream for stream, created_above_1 in rows if created_above_1]

@@ -9,8 +9,15 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Table
 
-_FIND = """select c.oid, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname)
-             from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
+# Quoted only where it must be, also in a caller's session that quotes all identifiers: the names are compared with
+# those that a projector's session has stored.
+_QUOTED = """case when {name} ~ '^[a-z_][a-z0-9_]*$' collate "C"
+    and not exists (select from pg_get_keywords() where word = {name} and catcode <> 'U')
+  then {name}::text else '"' || replace({name}, '"', '""') || '"' end"""
+_FIND = f"""select c.oid, n.nspname, c.relname,
+  {_QUOTED.format(name="n.nspname")} || '.' ||
+  {_QUOTED.format(name="c.relname")}
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
 
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([a-z_][a-z0-9_$]*))'

@@ -100,5 +100,8 @@ def test_a_session_that_reads_null_in_an_array_as_text_publishes_no_more(databas
     with psycopg.connect(database_url) as session:
         session.execute("set array_nulls = off")
         EventStore(shop).append(session, shop.stream("draft", 1), Noted(1), Noted(2))
+        Deadlines(EventStore(shop)).set(session, shop.stream("draft", 1), Noted(3), timedelta(0))
+        topics = session.execute("select topic from eventkit.timers").fetchall()
 
     assert outbox(database_url) == []
+    assert topics == [(None,)]
