@@ -31,6 +31,7 @@ from eventkit.insights.database_checks import checked as database_findings
 from eventkit.insights.database_checks import tables as table_findings
 from eventkit.insights.insights import Insights
 from eventkit.insights.projections.projection_status import STATUS_LIMIT, ProjectionLag, Status, Statuses
+from eventkit.insights.projections.state_words import state_words
 
 __all__ = [
     "STATUS_LIMIT",
@@ -64,5 +65,6 @@ __all__ = [
     "TimerInsight",
     "TimersInsight",
     "database_findings",
+    "state_words",
     "table_findings",
 ]

@@ -75,16 +75,17 @@ def outbox(health: Health) -> Iterator[Finding]:
     missing = [name for part in range(of) if (name := lease_name(part, of)) not in held]
     if missing and waiting.events:
         more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
-        names = ", ".join(missing[:_MAX_NAMED]) + more if len(missing) < of else "none runs"
+        names = f"nobody holds {', '.join(missing[:_MAX_NAMED])}{more}" if len(missing) < of else "none runs"
+        wanted = "one that runs" if of == 1 else f"one that runs, for all {of} parts"
         reason = "start `eventkit relay run`: relays share the parts by themselves"
-        yield _finding("relay", names, f"a relay for each of {of} parts", safe=not late, reason=reason)
+        yield _finding("relay", names, wanted, safe=not late, reason=reason)
 
 
 def held(health: Health) -> Iterator[Finding]:
     """Report topics that the relay does not send to, with the reason."""
     for topic, found in held_topics(health.connection, health.schema).items():
         reason = "its events wait in the outbox, and are sent when the cause is removed"
-        yield _finding(f"topic {topic}", f"held by the relay: {found}", "sent to", reason=reason)
+        yield _finding(f"topic {topic}", f"held by the relay: {found}", "not held", reason=reason)
 
 
 def letters(health: Health) -> Iterator[Finding]:

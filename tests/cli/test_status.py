@@ -90,6 +90,18 @@ def test_without_a_terminal_no_line_is_folded(url: str) -> None:
     assert row.rstrip().endswith("[bold]")
 
 
+def test_sentences_in_a_pipe_are_wrapped_where_a_width_is_given(url: str) -> None:
+    """At `COLUMNS`; nothing is padded, and the reason of a held topic is said once."""
+    done = run(url, "status", COLUMNS="60")
+    texts = [line for line in done.stdout.split("\n") if line.startswith(" " * 10) and "$ " not in line]
+
+    assert len(texts) > 10
+    assert max(map(len, texts)) <= 60
+    assert [line for line in done.stdout.split("\n") if line != line.rstrip()] == []
+    assert done.stdout.count("The relay sends nothing to shop.order") == 1
+    assert "nobody runs it" in done.stdout
+
+
 def test_a_terminal_may_ask_for_no_escape_sequences(url: str) -> None:
     """With colours there are some, without there are none at all."""
     assert "\x1b[" in in_terminal(url, "status")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from eventkit.insights import Amount, Insights
+from eventkit.insights import Amount, Insights, state_words
 from eventkit.insights.attention import CODES, anchor, other_conditions
 from eventkit.insights.attention.words import some
 from eventkit.relay.claims import refusal
@@ -328,6 +328,29 @@ def test_an_estimate_has_two_digits() -> None:
     assert some(Amount(value=150_001, is_exact=False), "event") == "about 150,000 events"
     assert some(Amount(value=150_001, is_exact=True), "event") == "150,001 events"
     assert some(Amount(value=1, is_exact=True), "event") == "1 event"
+
+
+@pytest.mark.parametrize(
+    ("cause", "state"),
+    [
+        ("", "up to date"),
+        ("delete from eventkit.processes where name like '%:totals'", "nobody runs it"),
+        (LATE + APPLIED.format(2) + OUTBOX, "waits for the relay"),
+        (LATE + APPLIED.format(2), "does not move"),
+        (CASES["a projection that is far behind"].cause, "catches up"),
+        (CASES["a projector that waits"].cause, "waits"),
+        ("insert into eventkit.pauses values ('projection', 'totals', 'ann', '', now())", "paused"),
+    ],
+)
+def test_the_state_of_a_projection_is_said_in_words(connection: Connection, cause: str, state: str) -> None:
+    """A projection without a process, or behind the relay, does not catch up."""
+    if cause:
+        connection.execute(cause.encode())
+    insights = Insights(connection)
+    item = insights.projection("totals")
+
+    assert item is not None
+    assert state_words(item, insights.relay()) == state
 
 
 def test_each_code_has_its_paragraph() -> None:

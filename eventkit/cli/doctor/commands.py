@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from eventkit.cli.common.output import cell, say
+from eventkit.cli.common.output import cell, number, say
 from eventkit.cli.doctor.groups import group_findings
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
@@ -141,7 +141,7 @@ def _topic(transport: Transport, topic: str) -> Finding:
     except TopicUnusable as error:
         reason = "its events wait in the outbox: `eventkit topics create` makes it"
         return Finding(topic, error.reasons.get(topic, str(error)), "there", safe=False, reason=reason)
-    return Finding(topic, f"{count} partitions", "there", safe=True, reason="")
+    return Finding(topic, number(count, "partition"), "there", safe=True, reason="")
 
 
 def _show(found: Sequence[Finding]) -> None:
@@ -156,4 +156,4 @@ def _show(found: Sequence[Finding]) -> None:
         if mark != "ok":
             say(textwrap.fill(cell(finding.reason), width, initial_indent="    ", subsequent_indent="    "))
     faults = sum(not finding.safe for finding in found)
-    say(f"{faults} faults" if faults else "no fault")
+    say(number(faults, "fault") if faults else "no fault")

@@ -53,7 +53,11 @@ def read_time(context: click.Context, parameter: click.Parameter, text: str | No
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        age = read_age(context, parameter, text)
+        try:
+            age = read_age(context, parameter, text)
+        except click.BadParameter as error:
+            wanted = f"{error.message}; or it is a date and time, such as 2026-01-31T14:30"
+            raise click.BadParameter(wanted, context, parameter) from error
         return None if age is None else datetime.now(UTC) - age
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -10,12 +10,21 @@ from rich.text import Text
 
 from eventkit.cli.common.durations import ago
 from eventkit.cli.common.output import cell
-from eventkit.cli.common.tables import add_row, new_table
+from eventkit.cli.common.tables import add_row, new_table, prose
 from eventkit.cli.status.system import SystemStatus
-from eventkit.insights import Amount, PauseInsight, ProcessInsight, ProjectionInsight, RelayInsight, TimersInsight
+from eventkit.insights import (
+    Amount,
+    PauseInsight,
+    ProcessInsight,
+    ProjectionInsight,
+    RelayInsight,
+    TimersInsight,
+    state_words,
+)
 
 _STYLES = {"critical": "bold red", "warning": "yellow"}
 _NOTHING = "-"
+_INDENT = 10  # columns before the text of an item: the length of an urgency, and two spaces
 
 
 def shown(status: SystemStatus, schema: str) -> RenderableType:
@@ -50,15 +59,16 @@ def _attention(status: SystemStatus) -> Iterator[RenderableType]:
         yield Text("nothing needs you", style="green")
     for item in status.attention:
         since = f" (for {ago(item.since)})" if item.since else ""
-        yield Text.assemble((item.urgency, _STYLES.get(item.urgency, "")), "  ", (cell(item.title), "bold"), since)
-        yield Padding(Text(cell(item.text)), (0, 0, 0, 10))
+        urgency = f"{item.urgency:<{_INDENT}}", _STYLES.get(item.urgency, "")
+        yield Text.assemble(urgency, (cell(item.title), "bold"), since)
+        yield prose(cell(item.text), indent=_INDENT)
         if item.action:
-            yield Padding(Text(f"$ {cell(item.action)}"), (0, 0, 0, 10))
+            yield Padding(Text(f"$ {cell(item.action)}"), (0, 0, 0, _INDENT))
 
 
 def _relay_text(relay: RelayInsight) -> str:
     parts = [f"{amount(relay.unsent)} unsent{_for(relay.oldest_unsent_at)}", f"{relay.rate:,.0f}/s"]
-    parts += [f"topic {held.topic} held for {ago(held.since)}: {held.reason}" for held in relay.held_topics]
+    parts += [f"topic {held.topic} held for {ago(held.since)}" for held in relay.held_topics]
     parts += [f"topic {pause.name} {_paused(pause)}" for pause in relay.paused_topics]
     if relay.swept:
         parts.append(f"{relay.swept:,} events were skipped: a bug, please report it")
@@ -88,17 +98,19 @@ def _projections(status: SystemStatus, hosts: dict[str, str]) -> Table:
             amount(item.parked_streams),
             amount(item.dead_letters),
             ", ".join(hosts.get(process, process[:8]) for process in item.run_by) or "nobody",
-            "; ".join(_states(item)),
+            "; ".join(_states(item, status.relay)),
         )
     return table
 
 
-def _states(item: ProjectionInsight) -> Iterator[str]:
-    """Yield the unusual states of a projection."""
+def _states(item: ProjectionInsight, relay: RelayInsight) -> Iterator[str]:
+    """Yield what a projection does, and what is unusual about it."""
     if item.paused is not None:
         yield _paused(item.paused)
-    elif item.waits:
+    elif item.run_by and item.waits:
         yield f"waits: {item.waits}"
+    else:
+        yield state_words(item, relay)
     if item.declared_version != item.version:
         yield f"version {item.declared_version} waits for its rebuild"
     if item.rebuild is not None:

@@ -3,7 +3,7 @@
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from eventkit.insights import ProjectionInsight
+from eventkit.insights import ProjectionInsight, state_words
 from eventkit.web.rendering.charts import sparkline
 from eventkit.web.visit import Visit
 
@@ -17,7 +17,9 @@ def show(visit: Visit) -> Response:
         lambda insights: insights.projections(after=after, limit=_LIMIT), "projections", after
     )
     lines = {item.name: sparkline(visit.site.refresher.trend(f"projection {item.name}")) for item in page.items}
-    return visit.show("projections.html", screen="projections", page=page, lines=lines)
+    relay = visit.site.answers.ask(lambda insights: insights.relay(), "relay")
+    states = {item.name: state_words(item, relay) for item in page.items}
+    return visit.show("projections.html", screen="projections", page=page, lines=lines, states=states)
 
 
 def projection(visit: Visit) -> Response:
