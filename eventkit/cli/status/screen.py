@@ -104,7 +104,7 @@ def _projections(status: SystemStatus, hosts: dict[str, str]) -> Table:
 
 
 def _states(item: ProjectionInsight, relay: RelayInsight) -> Iterator[str]:
-    """Yield what a projection does, and what is unusual about it."""
+    """Yield the state of a projection, and anything unusual about it."""
     if item.paused is not None:
         yield _paused(item.paused)
     elif item.run_by and item.waits:

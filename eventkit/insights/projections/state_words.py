@@ -1,4 +1,4 @@
-"""Says in plain words what a projection does now."""
+"""The state of a projection in plain words."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ _APART = 5.0  # seconds between two answers that are shown together
 
 
 def state_words(item: ProjectionInsight, relay: RelayInsight) -> str:
-    """Return what a projection does: that it is paused, waits, catches up or is up to date, or that nobody runs it."""
+    """Return the state of a projection: paused, waiting, catching up, up to date, run by nobody, and so on."""
     states = (
         ("paused", item.paused is not None),
         ("nobody runs it", not item.run_by),
