@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg
+import pytest
 
 from eventkit.web import ACTIONS, Access
 from tests.web import shop
@@ -70,6 +71,19 @@ def test_editing_needs_the_right_to_see_the_data(parked: Shop) -> None:
 
     assert answer.status_code == 403
     assert "customer 2" not in answer.text
+
+
+def test_showing_data_to_edit_it_is_logged(parked: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """As on every other screen: who, and which letter."""
+    [poison, _] = letters(parked, "order-2")
+
+    with caplog.at_level("INFO", "eventkit.web"), parked.visitor() as visitor:
+        visitor.get(f"/letters/{poison}/edit")
+        visitor.get(f"/letters/{poison}?data=full")
+        visitor.get(f"/letters/{poison}")
+
+    shown = [message for message in caplog.messages if "was shown" in message]
+    assert shown == [f"ann was shown the data of letter {poison}"] * 2
 
 
 def test_a_redrive_of_one_letter_takes_its_whole_stream(parked: Shop) -> None:

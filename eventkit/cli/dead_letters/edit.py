@@ -1,20 +1,18 @@
 """The new data of a dead letter: written in an editor, and confirmed."""
 
-import json
-from contextlib import suppress
-
 import click
 
 from eventkit.cli.common.output import confirm
 from eventkit.errors import DeadLetterError
-from eventkit.storage.dead_letters import Filed
+from eventkit.storage.dead_letters import Filed, editable_text
 
 
 def edited(letter: Filed) -> str:
-    """Open an editor with the letter's data; return the new text, or raise DeadLetterError if it is unchanged."""
-    old = (letter.data or b"").decode(errors="replace")
-    with suppress(ValueError, RecursionError):  # data that is no JSON is edited as text
-        old = json.dumps(json.loads(old), indent=2, ensure_ascii=False)
+    """Open an editor with the letter's data; return the new text.
+
+    Raise DeadLetterError if it is unchanged, or the data is no text.
+    """
+    old = editable_text(letter)
     new = click.edit(old, extension=".json")
     if new is None or new.strip() == old.strip():
         raise DeadLetterError(f"dead letter {letter.id} was not changed: nothing was done")

@@ -2,7 +2,7 @@
 
 from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
 from eventkit.storage.dead_letters.letters import DeadLetters, Kept, Letter
-from eventkit.storage.dead_letters.new_data import check_data
+from eventkit.storage.dead_letters.new_data import check_data, editable_text, indented
 from eventkit.storage.dead_letters.query import Action, Choice, Filed, LetterFilter, LetterQuery
 from eventkit.storage.letter_causes import BEHIND, CAUSES, GAP
 
@@ -21,4 +21,6 @@ __all__ = [
     "LetterFilter",
     "LetterQuery",
     "check_data",
+    "editable_text",
+    "indented",
 ]

@@ -1,4 +1,4 @@
-"""Checks the new data of a dead letter before it replaces the old data."""
+"""The data of a dead letter as text to edit, and the checks of the new data before it replaces the old."""
 
 import json
 from collections.abc import Iterable
@@ -11,6 +11,32 @@ from eventkit.errors import DeadLetterError, EventkitError
 from eventkit.storage.dead_letters.query import Filed
 
 _DIGITS = 10  # of a schema version, at most
+
+
+def editable_text(letter: Filed) -> str:
+    """Return a letter's data as text; raise DeadLetterError if it is not UTF-8, because an edit would change it."""
+    try:
+        return indented((letter.data or b"").decode())
+    except UnicodeDecodeError as error:
+        raise DeadLetterError(
+            f"the data of dead letter {letter.id} is not UTF-8 (byte {error.start + 1}): it cannot be edited as text; "
+            "redrive or discard it"
+        ) from error
+
+
+def indented(text: str) -> str:
+    """Return JSON indented, if that keeps every value, digit and repeated name; anything else as it is."""
+    try:
+        pretty = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        pretty.encode()
+        return pretty if _exact(pretty) == _exact(text) else text
+    except (ValueError, RecursionError):  # no JSON, half a character, or nested too deeply
+        return text
+
+
+def _exact(text: str) -> Any:  # noqa: ANN401 JSON of any shape
+    """Return JSON with its numbers as they are written, and its objects as lists of pairs."""
+    return json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=list)
 
 
 def check_data(letter: Filed, data: str, catalog: Catalog | None) -> None:

@@ -5,6 +5,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eventkit.storage.dead_letters import indented
+
 if TYPE_CHECKING:
     from eventkit.web.visit import Visit
 
@@ -23,26 +25,27 @@ class ShownData:
     may_ask: bool
 
 
-def shown_data(visit: "Visit", data: str | None) -> ShownData:
-    """Return an event's data as this visitor may see it now; `?data=full` asks for all of it."""
+def log_showing(visit: "Visit", of: str) -> None:
+    """Log that values are shown to the visitor; `of` names the letter, event or process with its id."""
+    logger.info("%s was shown the data of %s", visit.access.who, of)
+
+
+def shown_data(visit: "Visit", data: str | None, *, of: str) -> ShownData:
+    """Return an event's data as this visitor may see it now; `?data=full` asks for all of it, which is logged."""
     mode = visit.access.payloads
+    full = mode == "full" and visit.asked("data") == "full"
+    if full and of:
+        log_showing(visit, of)
     if data is None or mode == "none":
         return ShownData(None, is_masked=True, may_ask=False)
-    if mode == "full" and visit.asked("data") == "full":
-        logger.info("%s was shown the data of an event: %s", visit.access.who, visit.request.url.path)
-        return ShownData(readable(data), is_masked=False, may_ask=True)
+    if full:
+        return ShownData(indented(data), is_masked=False, may_ask=True)
     return ShownData(masked(data), is_masked=True, may_ask=mode == "full")
 
 
 def shown_text(visit: "Visit", text: str | None) -> str | None:
     """Return a text that may quote an event's data, only where its data is shown in full."""
     return text if visit.access.payloads == "full" and visit.asked("data") == "full" else None
-
-
-def readable(data: str) -> str:
-    """Return JSON indented; anything else as it is."""
-    value = _parsed(data)
-    return data if value is _NO_JSON else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def masked(data: str) -> str:

@@ -1,11 +1,15 @@
 """Filters of the templates: times, amounts, ages and sizes, as a person reads them."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from markupsafe import Markup, escape
+
+_CODE = re.compile(r"`([^`\n]+)`")
 _AGES = (("d", 86_400), ("h", 3_600), ("min", 60))
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _SOON = 10  # below it a rate shows one digit after the point
@@ -84,7 +88,12 @@ def pretty(value: Any) -> str:  # noqa: ANN401 JSON of any shape
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def marked(text: str | None) -> Markup:
+    """Return a text with what is between backticks as code; all of it is escaped."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text or ""))))  # noqa: S704 escaped before
+
+
 FILTERS = {
     function.__name__: function
-    for function in (age, ago, lasting, at, number, amount, rate, size, plural, query, pretty)
+    for function in (age, ago, lasting, at, number, amount, rate, size, plural, query, pretty, marked)
 }

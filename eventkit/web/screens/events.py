@@ -34,7 +34,9 @@ def event(visit: Visit) -> Response:
     if found is None:
         raise HTTPException(404, f"there is no event {name} in this store: it was pruned, or is elsewhere")
     tree = visit.site.answers.ask(lambda insights: insights.causation_tree(name), "tree", name)
-    return visit.show("event.html", screen="events", event=found, data=shown_data(visit, found.data), tree=tree)
+    return visit.show(
+        "event.html", screen="events", event=found, data=shown_data(visit, found.data, of=f"event {name}"), tree=tree
+    )
 
 
 def stream(visit: Visit) -> Response:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import DeadLetterError
-from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery, check_data
+from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery, check_data, editable_text
 from eventkit.web.bulk import Work
-from eventkit.web.rendering.payloads import readable
+from eventkit.web.rendering.payloads import log_showing
 from eventkit.web.rendering.words import plural
 from eventkit.web.screens.letters import FILTERS, letter_filter, letter_number
 from eventkit.web.visit import Visit
@@ -91,7 +91,9 @@ def discard(visit: Visit) -> Response:
 def edit_form(visit: Visit) -> Response:
     """Show the form with a letter's data."""
     letter = _editable(visit)
-    return _edit_form(visit, letter, readable((letter.data or b"").decode(errors="replace")))
+    text = editable_text(letter)
+    log_showing(visit, f"letter {letter.id}")
+    return _edit_form(visit, letter, text)
 
 
 def edit(visit: Visit) -> Response:

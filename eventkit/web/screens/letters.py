@@ -49,7 +49,7 @@ def letter(visit: Visit) -> Response:
         "letter.html",
         screen="letters",
         letter=found,
-        data=shown_data(visit, found.data),
+        data=shown_data(visit, found.data, of=f"letter {found.id}"),
         detail=shown_text(visit, found.detail),
         log=_log(visit, found),
     )

@@ -35,7 +35,7 @@ def show(visit: Visit) -> Response:
         page=page,
         problem=problem,
         one=one,
-        data=shown_data(visit, one.row if one else None),
+        data=shown_data(visit, one.row if one else None, of=f"process {name} {'-'.join(one.key)!r}" if one else ""),
         events=events,
         deadlines=deadlines,
         address_of=lambda row: visit.url(

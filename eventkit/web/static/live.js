@@ -13,6 +13,8 @@
 
   const pulse = document.querySelector("[data-pulse]");
   const badge = document.querySelector("[data-badge]");
+  const title = document.title;
+  const counts = badge.closest("a").hasAttribute("aria-current"); // the title of this screen is the count
 
   function say(state, text) {
     if (pulse.textContent !== text) pulse.textContent = text;
@@ -26,8 +28,14 @@
     badge.className = `badge ${news.critical ? "critical" : "warning"}`;
     if (news.problem) say("off", "No news: the database does not answer");
     else say("on beat", "Live");
+    document.title = titled(news.problem, count);
     if (document.hidden) stale = true;
     else refresh();
+  }
+
+  function titled(problem, count) {
+    if (problem) return `No news · ${counts ? "eventkit" : title}`;
+    return counts ? `${count ? `${count} to look at` : "All is well"} · eventkit` : title;
   }
 
   function refresh() {
