@@ -26,9 +26,10 @@ class Terminal:
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
         os.set_blocking(self._screen, False)
         self._text = b""
+        inherited = {name: value for name, value in environment(url).items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "eventkit.cli", *words],
-            env={**environment(url), "TERM": "xterm-256color", **settings},
+            env={**inherited, "TERM": "xterm-256color", **settings},
             cwd=ROOT,
             stdin=inner,
             stdout=inner,
