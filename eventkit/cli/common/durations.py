@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 import click
 
+from eventkit.observability.durations import in_largest_unit
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_AGE = timedelta(days=36_500)  # so that `now - age` is a datetime that Python can hold
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -28,7 +30,5 @@ def read_age(context: click.Context, parameter: click.Parameter, text: str | Non
 def ago(moment: datetime) -> str:
     """Return how long ago a moment was, in its largest unit."""
     seconds = max(0, int((datetime.now(moment.tzinfo) - moment).total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+    count, unit = in_largest_unit(seconds)
+    return f"{int(count)}{unit[0]}"

@@ -9,6 +9,7 @@ from eventkit.cli.common.output import cell
 from eventkit.cli.common.pausing import by_whom
 from eventkit.cli.common.tables import add_row, new_table, show
 from eventkit.insights import STATUS_LIMIT, Status
+from eventkit.observability.durations import in_largest_unit
 from eventkit.storage.projections import HandlerWait
 
 _PARTS = ("attempts", "backoff", "park_on", "wait_for", "opens_after", "probes", "timeout")  # of a policy
@@ -83,10 +84,8 @@ def _part(name: str, value: Any) -> str:  # noqa: ANN401 JSON
 
 def age(seconds: float) -> str:
     """Return seconds in the largest unit that gives a number of at least two."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:,.0f} s"
+    count, unit = in_largest_unit(seconds)
+    return f"{count:,.0f} {unit}"
 
 
 def _wrapped(label: str, text: str) -> str:

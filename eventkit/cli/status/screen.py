@@ -21,6 +21,7 @@ from eventkit.insights import (
     TimersInsight,
     state_words,
 )
+from eventkit.observability.durations import in_largest_unit
 
 _STYLES = {"critical": "bold red", "warning": "yellow"}
 _NOTHING = "-"
@@ -163,7 +164,5 @@ def _paused(pause: PauseInsight) -> str:
 
 def _seconds(seconds: float) -> str:
     """Return seconds in the largest unit that gives a number of at least two."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f}{unit}"
-    return f"{seconds:,.1f}s"
+    count, unit = in_largest_unit(seconds)
+    return f"{count:,.1f}s" if unit == "s" else f"{count:,.0f}{unit[0]}"

@@ -2,8 +2,9 @@
 
 from eventkit.insights.answers import Amount
 from eventkit.insights.attention.observations import Observations
+from eventkit.observability.durations import in_largest_unit
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_UNITS = {"s": "s", "min": "minutes", "h": "hours", "d": "days"}
 
 
 def some(amount: Amount, noun: str) -> str:
@@ -24,13 +25,8 @@ def sentence(text: str) -> str:
 
 def lasting(seconds: float) -> str:
     """Return a duration, rounded to the unit that matters."""
-    if seconds < 2 * _MINUTE:
-        return f"{max(seconds, 0):.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} minutes"
-    if seconds < 2 * _DAY:
-        return f"{seconds / _HOUR:.0f} hours"
-    return f"{seconds / _DAY:.0f} days"
+    count, unit = in_largest_unit(max(seconds, 0))
+    return f"{count:.0f} {_UNITS[unit]}"
 
 
 def holding(seen: Observations, lease: str, what: str) -> str:

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
+from eventkit.observability.durations import in_largest_unit
+
 _CODE = re.compile(r"`([^`\n]+)`")
-_AGES = (("d", 86_400), ("h", 3_600), ("min", 60))
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _SOON = 10  # below it a rate shows one digit after the point
 
@@ -19,10 +20,8 @@ def age(seconds: float | None) -> str:
     """Return a duration in its largest unit: `45 s`, `12 min`, `3 h`, `5 d`."""
     if seconds is None:
         return "unknown"
-    for unit, length in _AGES:
-        if seconds >= 2 * length:
-            return f"{int(seconds // length):,} {unit}"
-    return f"{seconds:.1f} s" if 0 < seconds < 1 else f"{max(0, int(seconds))} s"
+    count, unit = in_largest_unit(seconds)
+    return f"{seconds:.1f} s" if 0 < seconds < 1 else f"{max(0, int(count)):,} {unit}"
 
 
 def ago(moment: datetime | None) -> str:
