@@ -11,6 +11,7 @@ from uuid import UUID
 
 from eventkit.insights.answers import CausedEvent, EventInsight, Page
 from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key, read_key
+from eventkit.storage.events import EFFECTS
 
 _WINDOW = 10_000  # events that one call looks at
 _FEW = 1_000  # events of a type or category that are found by its own index
@@ -80,13 +81,7 @@ _ONE = f"""select {_COLUMNS}, exists (select from {{s}}.amendments a where a.pos
        exists (select from {{s}}.outbox o where o.position = e.position)
   from {{s}}.events e where e.id = %(id)s::uuid"""
 
-_TREE = f"""with recursive tree(depth, place, cause_of, parent) as (
-  select 0, position, id, null::uuid from {{s}}.events where id = %(id)s::uuid
-  union all
-  select t.depth + 1, e.position, e.id, t.cause_of from tree t cross join lateral (
-    select position, id from {{s}}.events where metadata ->> 'causation_id' = t.cause_of::text
-     order by position limit %(limit)s::int) e
-) cycle cause_of set again using path
+_TREE = f"""{EFFECTS}
 select {_COLUMNS}, t.depth, t.parent::text from (select * from tree where not again limit %(limit)s::int) t
   cross join lateral (select * from {{s}}.events where position = t.place offset 0) e order by t.depth, e.position"""
 

@@ -11,6 +11,7 @@ from eventkit.storage.events.categories import (
     stored_categories,
     topics_in_use,
 )
+from eventkit.storage.events.causation import EFFECTS
 from eventkit.storage.events.decision import Found, Item, items_of, query_steps
 from eventkit.storage.events.digests import HEX, PRIME, SUM, Question, Stored, added, ask, part_of
 from eventkit.storage.events.entries import Entries, merged, stream_of
@@ -37,6 +38,7 @@ from eventkit.storage.events.unknown_types import find_unknown_types, refuse_unk
 
 __all__ = [
     "ANY",
+    "EFFECTS",
     "HEX",
     "NO_END",
     "NO_STREAM",

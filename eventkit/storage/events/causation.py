@@ -59,13 +59,14 @@ select {COLUMNS} from chain join {{s}}.events on id = cause_of
  where not again order by depth desc"""
 
 # PostgreSQL runs the recursion only as far as the limit needs: level by level, and no further.
-_TREE = f"""with recursive tree(depth, place, cause_of, parent) as (
-  select 0, position, id, null::uuid from {{s}}.events where id = %(id)s::uuid
+EFFECTS = """with recursive tree(depth, place, cause_of, parent) as (
+  select 0, position, id, null::uuid from {s}.events where id = %(id)s::uuid
   union all
   select t.depth + 1, e.position, e.id, t.cause_of from tree t cross join lateral (
-    select position, id from {{s}}.events where metadata ->> 'causation_id' = t.cause_of::text
+    select position, id from {s}.events where metadata ->> 'causation_id' = t.cause_of::text
      order by position limit %(limit)s::int) e
-) cycle cause_of set again using path
+) cycle cause_of set again using path"""
+_TREE = f"""{EFFECTS}
 select {COLUMNS}, parent::text from (select * from tree where not again limit %(limit)s::int) t
   cross join lateral (select * from {{s}}.events where position = t.place offset 0) e order by t.depth, position"""
 
