@@ -10,12 +10,13 @@ from typing import Any, Self
 from eventkit.aggregates import DecisionModel, fold_of_model, items_of_model
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.tags import check_tags
-from eventkit.testing.decisions import check_raised, described_call, enveloped
+from eventkit.testing.decisions import described_call, enveloped
 from eventkit.testing.feed import At
-from eventkit.testing.report import check, fail, lines_of
+from eventkit.testing.report import check, lines_of
+from eventkit.testing.scenario import Scenario
 
 
-class ModelScenario:
+class ModelScenario(Scenario):
     """A scenario of a decision model; `state` is the model after the events.
 
     An evolve method that takes the envelope gets one in which position and seconds after `BEGINNING` are the event's
@@ -27,9 +28,8 @@ class ModelScenario:
         self._catalog = catalog
         self._fold = fold_of_model(type(model), catalog)
         self._items = items_of_model(model, self._fold, catalog)
-        self._story = [f"given {model!r}", *(f"    {line}" for event in events for line in _lines(event))]
+        super().__init__(f"given {model!r}", *(f"    {line}" for event in events for line in _lines(event)))
         self._decided: list[object] = []
-        self._error: Exception | None = None
         for event in events:
             self._apply(event)
 
@@ -59,12 +59,6 @@ class ModelScenario:
         __tracebackhide__ = True
         return self.then()
 
-    def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
-        """Expect an error of the decision; the regular expression `match` must be found in its message."""
-        __tracebackhide__ = True
-        check_raised(self._error, kind, match, story=self._story, instead=self._decided)
-        return self
-
     def then_state(self, expected: DecisionModel) -> Self:
         """Expect the model to be equal to this one."""
         __tracebackhide__ = True
@@ -88,10 +82,8 @@ class ModelScenario:
         there = {*self._catalog.encode(event).tags, *check_tags(tags)}
         return any(there.issuperset(item.tags) and (not item.types or names & {*item.types}) for item in self._items)
 
-    def _check_fine(self) -> None:
-        __tracebackhide__ = True
-        if self._error:
-            fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
+    def _outcome(self) -> list[object]:
+        return self._decided
 
 
 def _listed(decided: object) -> list[object]:

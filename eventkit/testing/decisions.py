@@ -1,7 +1,6 @@
 """Scenarios of both styles of aggregates: given events, when a decision, then events; without a database."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -11,12 +10,13 @@ from eventkit.aggregates import Aggregate, Decider, Deciding, Track, fold_for, t
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import NONE
 from eventkit.domain.stream import StreamId
-from eventkit.testing.report import Line, check, fail, lines_of
+from eventkit.testing.report import Line, check, lines_of
+from eventkit.testing.scenario import Scenario
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of the time in a scenario's envelopes
 
 
-class DecisionScenario:
+class DecisionScenario(Scenario):
     """A scenario of an aggregate; `state` is its state after the events.
 
     An evolve method that takes the envelope gets one in which version, position and seconds after `BEGINNING` are the
@@ -26,9 +26,8 @@ class DecisionScenario:
     def __init__(self, subject: type[Aggregate] | Decider[Any, Any], events: tuple[object, ...]) -> None:
         self._fold = fold_for(subject)
         self._given = events
-        self._story = [f"given {self._fold.name}", *(f"    {line}" for event in events for line in lines_of(event))]
+        super().__init__(f"given {self._fold.name}", *(f"    {line}" for event in events for line in lines_of(event)))
         self._aggregate = self._opened(events)
-        self._error: Exception | None = None
 
     @property
     def state(self) -> Any:
@@ -53,9 +52,7 @@ class DecisionScenario:
     def then(self, *events: object) -> Self:
         """Expect exactly these events to have been recorded, in this order."""
         __tracebackhide__ = True
-        if self._error:
-            expected = [f"    {line}" for event in events for line in lines_of(event)] or ["    (nothing)"]
-            fail("it raised", f"    {self._error!r}", "expected was", *expected, story=self._story, cause=self._error)
+        self._check_fine(expected=events)
         check(events, self._aggregate.recorded, story=self._story, subject="the recorded events")
         self._check_state()
         return self
@@ -65,19 +62,16 @@ class DecisionScenario:
         __tracebackhide__ = True
         return self.then()
 
-    def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
-        """Expect an error of the decision; the regular expression `match` must be found in its message."""
-        __tracebackhide__ = True
-        check_raised(self._error, kind, match, story=self._story, instead=self._aggregate.recorded)
-        return self
-
     def then_state(self, expected: Any) -> Self:
         """Expect this state."""
         __tracebackhide__ = True
-        if self._error:
-            fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
+        self._check_fine()
         check([expected], [self.state], story=self._story, subject="the states")
         return self
+
+    def _outcome(self) -> Sequence[object]:
+        recorded: Sequence[object] = self._aggregate.recorded
+        return recorded
 
     def _opened(self, events: tuple[object, ...]) -> Any:
         state, track = self._fold.initial(), Track()
@@ -124,19 +118,6 @@ def enveloped(event: object, version: int) -> Envelope[Any]:
         recorded_at=BEGINNING + timedelta(seconds=version),
         position=version,
     )
-
-
-def check_raised(
-    error: Exception | None, kind: type[Exception], match: str | None, *, story: list[str], instead: Any
-) -> None:
-    """Fail unless the error has the kind, and a message that matches."""
-    __tracebackhide__ = True
-    wanted = kind.__qualname__ + (f" with a message like {match!r}" if match else "")
-    if error is None:
-        happened = [f"    {line}" for event in instead for line in lines_of(event)] or ["    (nothing)"]
-        fail(f"{wanted} was expected, but nothing was raised; what happened is", *happened, story=story)
-    if not isinstance(error, kind) or (match is not None and not re.search(match, str(error))):
-        fail(f"{wanted} was expected, but it raised", f"    {error!r}", story=story, cause=error)
 
 
 def described_call(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -13,24 +13,23 @@ from sqlalchemy import Select, Table
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConfigurationError
 from eventkit.projection.define import Projection, TableProjection
-from eventkit.testing.decisions import check_raised
 from eventkit.testing.feed import STREAM, At, Feed
-from eventkit.testing.report import check, fail, lines_of
+from eventkit.testing.report import check, lines_of
+from eventkit.testing.scenario import Scenario
 from eventkit.testing.traces import Placed, Traces
 
 
-class Reading:
+class Reading(Scenario):
     """A scenario of a projection, of handlers or of a process manager."""
 
     def __init__(
         self, projection: Projection, events: tuple[object, ...], database: str, master_keys: MasterKeys | None = None
     ) -> None:
         """Apply the given events; `then_appended` does not count the events that they cause."""
+        super().__init__(f"given {projection.name}", *_story_lines(events))
         self._table = projection.rows.table if isinstance(projection, TableProjection) else None
         self._traces = Traces(projection.catalog, database, master_keys)
         self._feed = Feed(projection, database)
-        self._story = [f"given {projection.name}", *_story_lines(events)]
-        self._error: Exception | None = None
         if self._table is not None:
             self._traces.create(self._table)
         self._feed.apply(events)
@@ -86,23 +85,14 @@ class Reading:
         __tracebackhide__ = True
         return self.then_appended()
 
-    def then_raises(self, kind: type[Exception], match: str | None = None) -> Self:
-        """Expect an error of a handler; the regular expression `match` must be found in its message."""
-        __tracebackhide__ = True
-        appended = [event for _, event in self._traces.appended(self._before)]
-        check_raised(self._error, kind, match, story=self._story, instead=appended)
-        return self
+    def _outcome(self) -> list[object]:
+        return [event for _, event in self._traces.appended(self._before)]
 
     def _try(self, events: Iterable[object]) -> None:
         try:
             self._feed.apply(events)
         except Exception as error:  # noqa: BLE001 `then_raises` may expect it
             self._error = error
-
-    def _check_fine(self) -> None:
-        __tracebackhide__ = True
-        if self._error:
-            fail("it raised", f"    {self._error!r}", story=self._story, cause=self._error)
 
 
 def _check_placed(expected: Iterable[object], actual: Sequence[Placed], story: list[str], subject: str) -> None:
