@@ -67,7 +67,7 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it; the row is deleted after a clean end and after an error alike, because the process says goodbye."""
+        """End it; the row is deleted after a clean end and after an error alike, because the process ends by itself."""
         self._ending.set()
         self._thread.join(_END_TIMEOUT)
 

@@ -50,7 +50,9 @@ def anchor(code: str) -> str:
     return CODES[code].lower().replace(" ", "-")
 
 
-def critical(code: str, title: str, text: str, *, subject: str, action: str, since: datetime | None) -> Attention:
+def critical(
+    code: str, title: str, text: str, *, subject: str, action: str, since: datetime | None = None
+) -> Attention:
     """Return an item that cannot wait: events of many streams do not arrive, or are in danger."""
     return Attention(
         urgency="critical",
@@ -64,7 +66,7 @@ def critical(code: str, title: str, text: str, *, subject: str, action: str, sin
     )
 
 
-def warning(code: str, title: str, text: str, *, subject: str, action: str, since: datetime | None) -> Attention:
+def warning(code: str, title: str, text: str, *, subject: str, action: str, since: datetime | None = None) -> Attention:
     """Return an item that can wait for the morning."""
     item = critical(code, title, text, subject=subject, action=action, since=since)
     return replace(item, urgency="warning")

@@ -47,7 +47,7 @@ def parked(seen: Observations) -> Iterator[Attention]:
             )
             title = f"Streams of {each.name} are parked without a letter"
             action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name}"
-            yield warning("parked_without_letter", title, text, subject=each.name, action=action, since=None)
+            yield warning("parked_without_letter", title, text, subject=each.name, action=action)
 
 
 def timers(seen: Observations) -> Iterator[Attention]:
@@ -102,7 +102,7 @@ def inbox(seen: Observations) -> Iterator[Attention]:
         messages = some(seen.inbox, "message")
         text = f"It remembers {messages}, to recognize repeated ones. Those that no broker repeats only cost space."
         action = "eventkit inbox prune --older-than 30d"
-        yield warning("inbox_large", "The inbox is large", text, subject="inbox", action=action, since=None)
+        yield warning("inbox_large", "The inbox is large", text, subject="inbox", action=action)
 
 
 def slots(seen: Observations) -> Iterator[Attention]:
@@ -119,7 +119,7 @@ def slots(seen: Observations) -> Iterator[Attention]:
         text = f"Nobody reads replication slot {slot.name}, and {harm}. Restart its reader, or drop the slot."
         title = f"Replication slot {slot.name} is not read"
         action = f"select pg_drop_replication_slot('{slot.name}')"
-        yield critical("slot_lost", title, text, subject=slot.name, action=action, since=None)
+        yield critical("slot_lost", title, text, subject=slot.name, action=action)
 
 
 def installation(seen: Observations) -> Iterator[Attention]:
@@ -130,6 +130,4 @@ def installation(seen: Observations) -> Iterator[Attention]:
             "timers refuse to work until you say whether the original is gone for good (--moved) or in use (--clone)."
         )
         action = "eventkit db adopt"
-        yield critical(
-            "installation_moved", "The database has moved", text, subject="database", action=action, since=None
-        )
+        yield critical("installation_moved", "The database has moved", text, subject="database", action=action)

@@ -88,7 +88,6 @@ def _waits(each: ProjectionInsight) -> Attention:
         f"Its process applies nothing: {each.waits}. It continues by itself when the cause is removed.",
         subject=each.name,
         action=f"eventkit projection status {each.name}",
-        since=None,
     )
 
 
@@ -99,7 +98,6 @@ def _stands(each: ProjectionInsight) -> Attention:
         f"A process runs it and applies nothing. It is {_lag(each)}.",
         subject=each.name,
         action=f"eventkit projection status {each.name}",
-        since=None,
     )
 
 
@@ -115,7 +113,6 @@ def _behind(each: ProjectionInsight) -> Attention:
         "number of the topic's partitions.",
         subject=each.name,
         action=f"eventkit projection status {each.name}",
-        since=None,
     )
 
 
@@ -127,7 +124,6 @@ def _needs_rebuild(each: ProjectionInsight) -> Attention:
         "new code apply nothing until it is rebuilt.",
         subject=each.name,
         action=f"eventkit projection rebuild PACKAGE.MODULE:{each.name}",
-        since=None,
     )
 
 

@@ -107,9 +107,7 @@ def skipped(seen: Observations) -> Iterator[Attention]:
             "perhaps after later events of their streams. This is a fault of eventkit: report it with the log."
         )
         action = "eventkit projection verify"
-        yield critical(
-            "events_skipped", "The relay has skipped events", text, subject="relay", action=action, since=None
-        )
+        yield critical("events_skipped", "The relay has skipped events", text, subject="relay", action=action)
 
 
 def held(seen: Observations) -> Iterator[Attention]:
