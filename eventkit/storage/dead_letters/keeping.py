@@ -1,6 +1,6 @@
 """Writes letters, also where PostgreSQL refuses the values of one of them.
 
-Some 8 MB of letters are written in one statement; where PostgreSQL refuses that, in halves. A single refused message
+Some 4 MB of letters are written in one statement; where PostgreSQL refuses that, in halves. A single refused message
 that parks no stream is logged and dropped. A refusal undoes no other change of the transaction. Called by
 `eventkit.storage.dead_letters.letters`, which makes the rows.
 """
@@ -20,7 +20,7 @@ logger = logging.getLogger("eventkit.storage")
 # Errors caused by a letter's values: the values, the constraints on them, and PostgreSQL's limits.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
-_MAX_BYTES = 8_000_000  # of one statement, whose parameters take several times that
+_MAX_BYTES = 4_000_000  # of one statement, whose parameters take several times that
 _MAX_TRIES = 5  # another process may take the same numbers at the same time
 
 # A letter that failed again, or that waited and now fails itself, gets the new reason; others stay unchanged. In order,
@@ -74,7 +74,7 @@ class LetterRow(msgspec.Struct, frozen=True):
 
 
 def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, rows: Sequence[LetterRow]) -> int:
-    """Write letters in the open transaction, some 8 MB a statement; return the number of new ones.
+    """Write letters in the open transaction, some 4 MB a statement; return the number of new ones.
 
     `schema` is quoted.
     """
@@ -83,7 +83,7 @@ def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, 
 
 
 def _parts(rows: list[LetterRow]) -> Iterator[list[LetterRow]]:
-    """Yield rows in the order in which they are written, some 8 MB at a time."""
+    """Yield rows in the order in which they are written, some 4 MB at a time."""
     if sum(len(row.data) for row in rows) <= _MAX_BYTES:
         yield rows
         return
