@@ -17,5 +17,6 @@ def test_insights_prints_each_answers_times(postgres: PostgresServer) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["worst_p99_ms"] == max(value for name, value in figures.items() if name.endswith("_p99_ms"))
+    assert figures["page_worst_first_ms"] >= figures["page_attention_first_ms"]
     assert {"relay_p50_ms", "projections_p99_ms", "dead_letter_groups_p99_ms", "events_p99_ms"} <= figures.keys()
     assert all(value > 0 for value in figures.values())

@@ -67,8 +67,7 @@ def test_the_demo_runs_on_real_servers_and_leaves_them_as_they_were(
     assert schemas == []
     left = wait_until(lambda: [set(kafka.admin().list_topics(timeout=60).topics) - topics - {"__consumer_offsets"}])
     assert left == [set()]
-    groups = kafka.admin().list_consumer_groups().result(60).valid
-    assert [group.group_id for group in groups if "flights" in group.group_id] == []
+    assert [group for group in kafka.groups() if "flights" in group] == []
     postgres15.drop(url)
 
 

@@ -175,7 +175,7 @@ def test_the_doctor_names_the_parts_without_a_relay(session: Session, database_u
 
     assert found() == ["none runs"]
     session.execute(held)
-    assert found() == ["relay 0/4, relay 2/4, relay 3/4"]
+    assert found() == ["nobody holds relay 0/4, relay 2/4, relay 3/4"]
 
 
 class Unreachable(LocalTransport):

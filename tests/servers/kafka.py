@@ -76,6 +76,11 @@ class Topics:
         admin = self.admin()  # it must live until the answer is there
         admin.incremental_alter_configs([resource])[resource].result(30)
 
+    def groups(self) -> set[str]:
+        """Return the names of the broker's consumer groups."""
+        admin = self.admin()  # it must live until the answer is there
+        return {group.group_id for group in admin.list_consumer_groups().result(60).valid}
+
     def delete_topic(self, name: str) -> None:
         """Delete a topic."""
         admin = self.admin()
