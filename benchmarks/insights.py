@@ -2,6 +2,7 @@
 
 The database has streams, events and dead letters as many as asked for, and a hundredth of the events unsent. The
 answers are asked in turns, each time for another event, stream, letter or time, drawn at random with a fixed seed.
+Then each screen of the page is loaded, each time from a page that has just begun.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import click
@@ -17,11 +18,14 @@ import psycopg
 from rich.table import Table
 
 from benchmarks.given import Given, given
+from benchmarks.insights_page import first_loads
 from benchmarks.insights_store import CATEGORIES, PROJECTIONS, RARE, Sizes, fill
 from benchmarks.measure import last_line, show
 from eventkit.insights import Insights
 
 _BOUND = 100  # ms
+_LOAD_BOUND = 200  # ms
+_LOADS = 5  # of each screen
 
 Ask = Callable[[], object]
 
@@ -114,7 +118,7 @@ def percentile(values: list[float], share: int) -> float:
 @click.option("--events", type=click.IntRange(10), default=10_000_000, show_default=True)
 @click.option("--letters", type=click.IntRange(10), default=1_000_000, show_default=True)
 def command(shared: Given, *, streams: int, events: int, letters: int) -> None:
-    """Ask every question about a large store, and print how long each answer takes."""
+    """Ask every question about a large store, load every screen, and print how long each answer takes."""
     sizes = Sizes(streams, events, letters)
     with shared.database() as (url, version):
         shared.console.print(f"filling {events:,} events of {streams:,} streams, {letters:,} dead letters")
@@ -123,11 +127,15 @@ def command(shared: Given, *, streams: int, events: int, letters: int) -> None:
         shared.console.print(f"filled in {time.monotonic() - began:.0f} s")
         with psycopg.connect(url, autocommit=True) as connection:
             took = measure(Questions(connection, sizes).all(), shared.rounds)
+        loads = first_loads(url, _LOADS)
     figures: dict[str, float] = {}
     for name, values in took.items():
         figures |= {f"{name}_p50_ms": percentile(values, 50), f"{name}_p99_ms": percentile(values, 99)}
     figures["worst_p99_ms"] = max(figures[f"{name}_p99_ms"] for name in took)
+    figures |= {f"page_{name}_first_ms": median(values) for name, values in loads.items()}
+    figures["page_worst_first_ms"] = max(median(values) for values in loads.values())
     show(_table(took, version), shared.console)
+    show(_loads_table(loads), shared.console)
     if shared.as_json:
         last_line(figures)
 
@@ -138,4 +146,14 @@ def _table(took: dict[str, list[float]], version: str) -> Table:
         table.add_column(heading, justify="left" if not heading else "right")
     for name, values in sorted(took.items(), key=lambda item: -percentile(item[1], 99)):
         table.add_row(name, f"{percentile(values, 50):.1f}", f"{percentile(values, 99):.1f}")
+    return table
+
+
+def _loads_table(loads: dict[str, list[float]]) -> Table:
+    title = f"The page, ms until a screen's first load; {_LOAD_BOUND} is the bound of the median"
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "median", "longest"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, values in sorted(loads.items(), key=lambda item: -median(item[1])):
+        table.add_row(name, f"{median(values):.0f}", f"{max(values):.0f}")
     return table

@@ -58,6 +58,8 @@ select gen_random_uuid(), 'projector', 'projection_' || 1 + n %% 12, 'host-' || 
          'version', 1, 'applied', n, 'rate', 100.5, 'shards', (select jsonb_object_agg('shop.order/' || s,
            jsonb_build_array(to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'), true)) from generate_series(0, 11) s))))
   from generate_series(0, 35) n"""
+_IDENTITY = """select setval(pg_get_serial_sequence('eventkit.projections', 'generation'),
+       (select max(generation) from eventkit.projections))"""
 _FILLED = ("streams", "events", "outbox", "projections", "checkpoints", "dead_letters", "timers", "inbox")
 
 _INDEXES = """select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), c.conname,
@@ -90,7 +92,7 @@ def fill(url: str, sizes: Sizes) -> None:
             _run(connection, statement, params)
         with _without_indexes(connection, "eventkit.dead_letters"):
             _run(connection, _LETTERS, params)
-        for statement in (_TIMERS, _INBOX, _ACTIONS, _PROCESSES):
+        for statement in (_TIMERS, _INBOX, _ACTIONS, _PROCESSES, _IDENTITY):
             _run(connection, statement, params)
         connection.execute("vacuum (analyze)")
         connection.execute("checkpoint")
