@@ -51,6 +51,7 @@ _COMMANDS = {
 }
 
 _FOLDERS = {  # commands whose module is not named after them
+    "catalog": "catalog.commands",
     "dead-letters": "dead_letters.commands",
     "doctor": "doctor.commands",
     "projection": "projections.commands",

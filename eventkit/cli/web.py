@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913 one parameter an option
         raise ConfigurationError(
             f"the page needs {error.name}: install it with `pip install 'eventkit-outbox[web]'`"
         ) from error
-    from eventkit.cli.catalog import load_catalog
+    from eventkit.cli.catalog.options import load_catalog
     from eventkit.cli.common.preflight import preflight_database
 
     _check_reach(host, hosts, user_header, read_only=read_only)

@@ -160,7 +160,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     An edited letter of a projection changes that projection only: the event in the store stays, and a rebuild reads it.
     An edited letter of the relay changes the event for all readers, also for repairs and rebuilds.
     """
-    from eventkit.cli.catalog import load_catalog
+    from eventkit.cli.catalog.options import load_catalog
     from eventkit.cli.dead_letters.edit import confirm_edit, edited
     from eventkit.storage.dead_letters import check_data
 

@@ -1,46 +1,18 @@
-"""`eventkit catalog`: export a catalog, and compare it with the last release's export before a release."""
+"""`eventkit catalog check`: compare a catalog with the last release's export before a release."""
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.catalog.options import CATALOG, EXAMPLES, load_catalog
 from eventkit.cli.common.output import say
-from eventkit.errors import CatalogError, ConfigurationError
-
-if TYPE_CHECKING:
-    from eventkit.domain.catalog import Catalog
-
-_EXAMPLES = """\b
-Examples:
-  eventkit catalog export shop.events:shop > catalog.json
-  eventkit catalog check shop.events:shop
-  eventkit catalog check shop.events:shop --against catalog.json
-  git show main:catalog.json | eventkit catalog check shop.events:shop --against - --for old-events
-
-Keep catalog.json beside the code: a build compares with it, a release writes it anew.
-"""
-_PATH = click.argument("path", metavar="PACKAGE.MODULE:CATALOG")
+from eventkit.errors import ConfigurationError
 
 
-@click.group(name="catalog", epilog=_EXAMPLES)
-def command() -> None:
-    """Check a catalog of events before a release."""
-
-
-@command.command(epilog=_EXAMPLES, short_help="Print a catalog's types, versions and schemas as JSON.")
-@_PATH
-def export(path: str) -> None:
-    """Print a catalog's types, versions, topics and JSON Schemas, for `check --against` of the next release."""
-    from eventkit.domain.catalog import describe
-
-    say(describe(load_catalog(path)).to_json(), nl=False)
-
-
-@command.command(epilog=_EXAMPLES, short_help="List what a release would break; exit 1 if anything.")
-@_PATH
+@click.command(name="check", epilog=EXAMPLES, short_help="List what a release would break; exit 1 if anything.")
+@CATALOG
 @click.option("--against", metavar="OLD", help="The file that `export` wrote at the last release; - is stdin.")
 @click.option(
     "--for",
@@ -75,17 +47,6 @@ def check(path: str, against: str | None, concern: str, *, as_json: bool) -> Non
         fine = f"catalog {new.catalog} can read its old events ({len(new.types)} types)"
         say("\n".join(lines) or (f"{fine} and breaks nothing of {against}" if against else fine))
     raise SystemExit(not compatible)
-
-
-def load_catalog(path: str) -> "Catalog":
-    """Return the catalog at a path such as `shop.events:shop`; raise CatalogError if there is none."""
-    from eventkit.domain.catalog import Catalog
-    from eventkit.projection.run import attribute_at
-
-    value = attribute_at(path, what="catalog", wrong=CatalogError)
-    if not isinstance(value, Catalog):
-        raise CatalogError(f"{path!r} is a {type(value).__name__}, not a Catalog")
-    return value
 
 
 def _text(against: str) -> bytes:
