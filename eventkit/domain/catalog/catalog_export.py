@@ -3,24 +3,16 @@
 `compatibility.py` compares two exports. An export holds only properties that readers and writers of events depend on.
 """
 
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from msgspec import inspect
 
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.catalog.event_type import EventType
-from eventkit.domain.codec import is_pydantic
-from eventkit.domain.stream import StreamId
+from eventkit.domain.catalog.schema import schema_of
 from eventkit.errors import ConfigurationError
 
 FORMAT = 1
-# JSON Schema's `format` date-time requires a time zone, as RFC 3339 does, so naive times get a pattern instead.
-_CLOCK = r"\d{2}:\d{2}:\d{2}(\.\d+)?"
-_ZONE = {None: r"(Z|[+-]\d{2}:\d{2})?", False: ""}
-_TIMES = {inspect.DateTimeType: r"^\d{4}-\d{2}-\d{2}T", inspect.TimeType: "^"}
 
 
 class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,76 +82,8 @@ def _type(catalog: Catalog, kind: EventType) -> TypeDescription:
         renamed_from=kind.renamed_from,
         omitted=_omitted(kind.cls),
         personal={field.name: field.whose for field in catalog.personal_fields(kind.cls)},
-        data=_schema(kind.cls),
+        data=schema_of(kind.cls, personal=catalog.is_personal(kind.cls)),
     )
-
-
-def _schema(cls: Any) -> dict[str, Any]:
-    if is_pydantic(cls):
-        return _of_model(cls)
-    schema = msgspec.json.schema(cls, schema_hook=_foreign)
-    _name_times(inspect.type_info(cls), schema, schema, set())
-    return schema
-
-
-def _name_times(info: Any, schema: Any, root: dict[str, Any], seen: set[int]) -> None:
-    """Add a pattern to the times in a schema: msgspec writes a format only for times that need a time zone."""
-    while isinstance(schema, dict) and "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    if not isinstance(schema, dict) or id(schema) in seen:
-        return
-    seen.add(id(schema))
-    if type(info) in _TIMES and "format" not in schema:
-        schema["pattern"] = _pattern(type(info), info.tz)
-    for part, sub in _parts(info, schema):
-        _name_times(part, sub, root, seen)
-
-
-def _parts(info: Any, schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield a type's parts, each with its schema."""
-    for place, field in enumerate(getattr(info, "fields", ())):
-        fields = schema.get("properties", {})
-        yield field.type, fields[field.encode_name] if field.encode_name in fields else schema["prefixItems"][place]
-    yield from zip(getattr(info, "types", ()), schema.get("anyOf", ()), strict=False)
-    yield from zip(getattr(info, "item_types", ()), schema.get("prefixItems", ()), strict=False)
-    for inner, name in (("item_type", "items"), ("value_type", "additionalProperties")):
-        if hasattr(info, inner) and name in schema:
-            yield getattr(info, inner), schema[name]
-
-
-def _foreign(cls: Any) -> dict[str, Any]:
-    if cls is StreamId:
-        return {"type": "string"}
-    return _of_model(cls)
-
-
-def _pattern(kind: type[inspect.Type], tz: bool | None) -> str:  # noqa: FBT001 as msgspec has it
-    return f"{_TIMES[kind]}{_CLOCK}{_ZONE[tz]}$"
-
-
-def _of_model(cls: Any) -> dict[str, Any]:
-    """Return a Pydantic model's schema; the module of the model has imported Pydantic."""
-    generator = sys.modules["pydantic.json_schema"].GenerateJsonSchema
-
-    class Schema(generator):  # type: ignore[misc, valid-type]
-        """Write times as `_name_times` does."""
-
-        def datetime_schema(self, schema: Any) -> dict[str, Any]:
-            return self._time(super().datetime_schema(schema), inspect.DateTimeType, schema)
-
-        def time_schema(self, schema: Any) -> dict[str, Any]:
-            return self._time(super().time_schema(schema), inspect.TimeType, schema)
-
-        @staticmethod
-        def _time(found: dict[str, Any], kind: type[inspect.Type], schema: Any) -> dict[str, Any]:
-            wanted = schema.get("tz_constraint")
-            if wanted is None or wanted == "naive":
-                del found["format"]
-                found["pattern"] = _pattern(kind, None if wanted is None else False)
-            return found
-
-    found: dict[str, Any] = cls.model_json_schema(schema_generator=Schema)
-    return found
 
 
 def _omitted(cls: Any) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import eq, ge, le
 from typing import Any, NamedTuple
 
+from eventkit.domain.codec import MEMBER
+
 Schema = dict[str, Any]
 _ANNOTATIONS = {"title", "description", "default", "examples", "$defs", "deprecated"}
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
@@ -128,6 +130,8 @@ def _of_object(reader: Node, writer: Node, path: str, state: _Comparison) -> Ite
             yield f"{_at(_below(path, name))} is required, but may be missing"
     others = reader.schema.get("additionalProperties", True)
     for name, schema in given.items():
+        if name == MEMBER:  # every class reads an event without it
+            continue
         taker = wanted.get(name, others)
         if taker is False:
             yield f"{_at(_below(path, name))} is unknown, and unknown fields are forbidden"

@@ -1,6 +1,6 @@
 """Events to JSON and back: the supported classes and types, their encoding, and the errors of unsupported ones."""
 
-from eventkit.domain.codec.codec import Codec
+from eventkit.domain.codec.codec import Codec, encode_value
 from eventkit.domain.codec.encoded import Encoded, Sealable, Values, check_size, sealed_size
 from eventkit.domain.codec.jsonb import exceeds, keep_floats, stored_size
 from eventkit.domain.codec.personal import MEMBER, Personal, PersonalField, marked
@@ -18,6 +18,7 @@ __all__ = [
     "check_size",
     "classes_in",
     "difference",
+    "encode_value",
     "exceeds",
     "forbidden",
     "is_pydantic",

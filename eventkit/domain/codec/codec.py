@@ -51,7 +51,7 @@ def _decoder(kind: Any) -> Callable[[bytes | str], Any]:
     return msgspec.json.Decoder(kind, dec_hook=_dec_hook).decode
 
 
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook).encode
+encode_value: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook).encode
 _in_order: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_enc_hook, order="deterministic").encode
 
 
@@ -60,7 +60,7 @@ def _encode_sets(event: Any) -> bytes:
     try:
         return _in_order(event)
     except TypeError:  # another value of the event cannot be sorted
-        return _encode(event)
+        return encode_value(event)
 
 
 def _pydantic_bytes(event: Any) -> bytes:
@@ -78,14 +78,14 @@ class Codec:
         self._pydantic = is_pydantic(cls)
         shape = shape_of_model(cls) if self._pydantic else shape_of(cls)
         self._encode: Callable[[Any], bytes] = (
-            _pydantic_bytes if self._pydantic else _encode_sets if shape.sets else _encode
+            _pydantic_bytes if self._pydantic else _encode_sets if shape.sets else encode_value
         )
         self._decode: Callable[[bytes | str], Any] = (
             cls.model_validate_json if self._pydantic else _decoder(cls)  # type: ignore[attr-defined]
         )
         self._exact, self._loose = shape.exact, shape.loose
         self._finite = check_of(cls, floats=self._pydantic)
-        self.personal = personal_fields(cls, _encode, _decoder)
+        self.personal = personal_fields(cls, encode_value, _decoder)
 
     def encode(self, event: Any) -> bytes:
         """Return the event's JSON; raise InvalidEvent, which names the field and the value, if it cannot be stored."""
@@ -96,7 +96,7 @@ class Codec:
             same = self._exact and decoded == event and self._is_same(self._encode(decoded), written)
             finite = self._finite is None or self._finite(decoded)
         except Exception as error:
-            reason = validation_errors.reason(event, error, _encode)
+            reason = validation_errors.reason(event, error, encode_value)
             if self.personal:
                 raise self._unsaid(reason) from None
             raise InvalidEvent(reason) from error
@@ -109,7 +109,7 @@ class Codec:
         return again == data or (not self._pydantic and again.replace(b".0", b"") == data.replace(b".0", b""))
 
     def _check_by_field(self, event: Any, decoded: Any) -> None:
-        fault = validation_errors.forbidden(event, _encode) or validation_errors.difference(event, decoded)
+        fault = validation_errors.forbidden(event, encode_value) or validation_errors.difference(event, decoded)
         if fault:
             raise self._unsaid(fault) if self.personal else InvalidEvent(f"{type(event).__name__}: {fault}")
 

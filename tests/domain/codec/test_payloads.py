@@ -8,9 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from eventkit.domain.catalog.schema import schema_of
 from eventkit.domain.codec.codec import Codec
 from eventkit.domain.codec.jsonb import stored_size
 from tests.conftest import lend
+from tests.domain.catalog.sent import faults
 from tests.domain.codec.models_of import Make, a_model, a_struct, type_of
 from tests.servers.payloads import Payloads
 
@@ -50,7 +52,7 @@ def test_as_a_dict(database_url: str, received: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("make", [a_model, a_struct])
 def test_as_classes(database_url: str, received: list[dict[str, Any]], make: Make) -> None:
-    """With a class for each object: URLs are URLs in Pydantic models, times are times."""
+    """With a class for each object: URLs are URLs in Pydantic models, times are times; their schemas accept them."""
     codecs = [Codec(type_of(payload, make)) for payload in received]
     events = [codec.decode(json.dumps(payload)) for codec, payload in zip(codecs, received, strict=True)]
     texts = [codec.encode(event) for codec, event in zip(codecs, events, strict=True)]
@@ -61,3 +63,4 @@ def test_as_classes(database_url: str, received: list[dict[str, Any]], make: Mak
         assert codec.decode(text) == codec.decode(given) == event
         assert codec.encode(codec.decode(text)) == text
         assert json.loads(codec.encode(codec.decode(given))) == json.loads(text)
+        assert [*faults(schema_of(type(event)), given)] == []
