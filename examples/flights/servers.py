@@ -21,7 +21,7 @@ from eventkit.errors import ConfigurationError
 from eventkit.storage.migrate import upgrade
 from eventkit.transports.base import open_transport
 from examples.flights.events import RUN, flights
-from examples.flights.read_models import ReadModel, projections
+from examples.flights.read_models import ReadModel
 from examples.flights.service import ServiceTable
 
 EMBEDDED = "embedded"
@@ -152,9 +152,10 @@ def _forget(url: str, topic: str) -> None:
     admin = AdminClient(
         {"bootstrap.servers": url.removeprefix("kafka://"), **quiet, **load_settings().transport_options}
     )
-    groups = [CHECKER, *(projection.name for projection in projections)]
-    pending = [*admin.delete_topics([topic]).values(), *admin.delete_consumer_groups(groups).values()]
-    for done in pending:
+    listed = admin.list_consumer_groups().result(10).valid
+    groups = [group.group_id for group in listed if group.group_id.startswith(RUN)]
+    pending = admin.delete_consumer_groups(groups) if groups else {}
+    for done in [*pending.values(), *admin.delete_topics([topic]).values()]:
         done.exception(timeout=10)
 
 
