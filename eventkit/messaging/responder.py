@@ -12,10 +12,10 @@ import psycopg
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
-from eventkit.messaging.answers import TO, Answer, AnswerWriter
+from eventkit.messaging.allowed_replies import Replies
+from eventkit.messaging.answer_writer import TO, Answer, AnswerWriter
 from eventkit.messaging.direct_messages import REPLY_TO, text_of
-from eventkit.messaging.kept_replies import KeptReplies, RecentReplies, ReplyingSource, ReplyWriter
-from eventkit.messaging.replies import Replies
+from eventkit.messaging.reply_delivery import KeptReplies, RecentReplies, ReplyingSource, ReplyWriter
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
 from eventkit.projection.define import AnsweringProjection, F, Projection

@@ -19,7 +19,7 @@ from eventkit.storage.tables import SHARDS
 _READ = "select relay_parts from {s}.installation"
 _CHANGE = "update {s}.installation set relay_parts = %s"
 # A relay that was cut off before, and wakes up now, finds another epoch, whatever the number of parts was.
-_FENCE = """update {s}.leases set epoch = epoch + 1, expires_at = clock_timestamp()
+_DEPOSE_HOLDERS = """update {s}.leases set epoch = epoch + 1, expires_at = clock_timestamp()
              where name ~ '^relay [0-9]+/[0-9]+$' and epoch > 0"""
 _RECORD = """insert into {s}.operator_actions (actor, action, subject, detail)
              values (%s, 'relay parts', 'relay', %s)"""
@@ -49,7 +49,7 @@ def change_part_count(connection: psycopg.Connection[Any], schema: str, parts: i
         before = read_part_count(connection, schema)
         for statement, params in (
             (_CHANGE, [parts]),
-            (_FENCE, []),
+            (_DEPOSE_HOLDERS, []),
             (_RECORD, [actor, f"from {before} to {parts} parts"]),
         ):
             connection.execute(statement.format(s=quoted(schema)).encode(), params)

@@ -21,7 +21,7 @@ from eventkit.storage.outbox.part_leases import Parts, of_parts
 logger = logging.getLogger("eventkit.relay")
 
 # The leases of the parts that a write concerns, in the order of their names, as a renewal locks them.
-_FENCE = """with concerned as materialized (
+_CURRENT_EPOCHS = """with concerned as materialized (
   {concerned}
 ), fence as materialized (
   select f.part from unnest(%(parts)s::int[], %(leases)s::text[], %(epochs)s::int[]) f(part, lease, epoch)
@@ -35,13 +35,13 @@ _ONE_PART = "select {part}::int as part"
 _SOME_PARTS = """select distinct o.shard %% {of} as part from {s}.outbox o
    where o.position = any(%(positions)s::bigint[]) and {own}"""
 
-_SETTLE = f"""{_FENCE}, gone as (
+_SETTLE = f"""{_CURRENT_EPOCHS}, gone as (
   delete from {{s}}.outbox o
    where o.position = any(%(positions)s::bigint[]) and {{own}} and (select holds from verdict)
 )
 select holds from verdict"""
 
-_PARK = f"""{_FENCE}, parked as (
+_PARK = f"""{_CURRENT_EPOCHS}, parked as (
   insert into {{s}}.dead_letters (parked_by, stream, version, position, event_id, type, cause, error, attempts)
   select 'relay', e.stream, e.version, e.position, e.id, e.type, 'refused', %(error)s, 1
     from {{s}}.events e where e.position = any(%(positions)s::bigint[]) and (select holds from verdict)

@@ -33,7 +33,7 @@ _BEGIN = """insert into {s}.rebuilds (name, generation, declared_version, shadow
 values (%(name)s, %(generation)s, %(declared_version)s, %(shadow)s, %(definition)s, %(categories)s, %(total)s)"""
 _FIND = """select generation, declared_version, shadow, definition, categories, total
              from {s}.rebuilds where name = %s"""
-_FENCE = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
+_HOLD_REBUILD = "select 1 from {s}.rebuilds where name = %s and generation = %s for key share"
 _HOLD = "select 1 from {s}.rebuilds where name = %s and generation = %s for update"
 _END = """delete from {s}.rebuilds where name = %s
           returning generation, declared_version, shadow, definition, categories, total"""
@@ -98,7 +98,7 @@ class Rebuilds:
 
     def fence(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
         """Lock the row until the transaction ends, shared with others; raise RebuildRefused where it is gone."""
-        self._hold(connection, _FENCE, name, rebuild)
+        self._hold(connection, _HOLD_REBUILD, name, rebuild)
 
     def take(self, connection: psycopg.Connection[Any], name: str, rebuild: Rebuild) -> None:
         """Lock the row exclusively until the transaction ends; raise RebuildRefused where it is gone."""

@@ -22,7 +22,7 @@ from eventkit.storage.db import projection_gate, quoted
 
 # The advisory lock is taken before the row is locked; the columns are those of the row as it is locked. A pause is as
 # old as the statement: one more batch may follow it.
-_FENCE = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s),
+_HOLD_GENERATION = """select generation, declared_version, position, pg_advisory_xact_lock_shared(%(gate)s, %(key)s),
                    pg_relation_filenode(tableoid),
                    (select array[paused_by, reason] from {s}.pauses where kind = 'projection' and name = %(name)s)
               from {s}.projections where name = %(name)s for key share"""
@@ -83,7 +83,7 @@ class ProjectionRegistry:
         """Lock the row until the transaction ends, shared with other batches; None where it does not exist."""
         gate, key = self.gate(name)
         params = {"name": name, "gate": gate, "key": key}
-        row = connection.execute(self._sql(_FENCE), params).fetchone()
+        row = connection.execute(self._sql(_HOLD_GENERATION), params).fetchone()
         return Live(row[0], row[1], row[2], table=row[4], paused=row[5]) if row else None
 
     def take(self, connection: psycopg.Connection[Any], name: str) -> Live | None:

@@ -113,8 +113,8 @@ def comparing_before_the_lock(patch: Patch) -> None:
 
 
 def _fence(patch: Patch, part: str, instead: str) -> None:
-    assert part in registry._FENCE
-    patch.setattr(registry, "_FENCE", registry._FENCE.replace(part, instead))
+    assert part in registry._HOLD_GENERATION
+    patch.setattr(registry, "_HOLD_GENERATION", registry._HOLD_GENERATION.replace(part, instead))
 
 
 def generation_without_lock(patch: Patch) -> None:

@@ -20,9 +20,9 @@ from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import is_stream
 from eventkit.errors import TransportUnavailable
+from eventkit.messaging.allowed_replies import Replies
 from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, encoded, refuse_personal, text_of
 from eventkit.messaging.outgoing import Outgoing
-from eventkit.messaging.replies import Replies
 from eventkit.observability.log_fields import LogFields
 from eventkit.observability.rarely import Rarely
 from eventkit.observability.tracing import REPLY, kind_of, messages_span, note

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from eventkit.domain.catalog import Catalog
-from eventkit.messaging.kept_replies import RecentReplies, Reply
+from eventkit.messaging.reply_delivery import RecentReplies, Reply
 from eventkit.projection.dispatch import Step
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.entry import Entry
