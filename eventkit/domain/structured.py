@@ -13,6 +13,7 @@ import msgspec
 
 from eventkit.domain.header_values import Raw, shown
 from eventkit.domain.message import JSON_TYPE, READ_HEADERS, Headers, Message, is_plain
+from eventkit.domain.schema_frame import FRAME_STARTS, without_frame
 
 STRUCTURED_TYPE = "application/cloudevents+json; charset=UTF-8"
 _STRUCTURED = "application/cloudevents"
@@ -52,12 +53,15 @@ def structured(message: Message) -> Message:
 
 
 def opened(message: Message) -> Message:
-    """Return a received message in binary mode, whichever mode it came in; a key that is missing is its subject.
+    """Return a received message in binary mode and without a schema's frame; a key that is missing is its subject.
 
     A structured message that cannot be read becomes an unreadable one, which names the reason.
     """
     if message.unreadable is not None:
         return message
+    value = message.value
+    if isinstance(value, bytes) and value[:1] in FRAME_STARTS:
+        message = msgspec.structs.replace(message, value=without_frame(value))
     content_type = _found(message.headers, _CONTENT_TYPE)
     if _text(content_type).lower().startswith(_STRUCTURED):
         message = _from_structured(message, _text(content_type))

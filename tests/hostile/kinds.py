@@ -80,6 +80,21 @@ EVERYWHERE: dict[str, list[Foreign]] = {
     "NUL in a text": [event("order-value9", value=b'{"customer": "a\\u0000b", "amount": 1}')],
     "NUL in a key of the JSON": [event("order-valuea", value=b'{"customer\\u0000": "odd", "amount": 1}')],
     "a key of the JSON that is there twice": [event("order-valueb", value=ODD[:-1] + b', "amount": 1}')],
+    "a schema's frame of an id": [event("order-frame1", value=b"\0\0\0\0\7" + ODD)],
+    "a schema's frame of a GUID": [event("order-frame2", value=b"\1" + uuid.UUID(int=7).bytes + ODD)],
+    "frames that are cut off": [
+        event(f"order-cut{length}", value=(b"\0\0\0\0\7", b"\1" * 17)[length % 2][:length]) for length in range(1, 17)
+    ],
+    "a frame of nothing": [event("order-frame3", value=b"\0\0\0\0\7"), event("order-frame4", value=b"\1" * 17)],
+    "a frame in a frame": [event("order-frame5", value=b"\0\0\0\0\7\0\0\0\0\7" + ODD)],
+    "a frame of a kind that does not exist": [event("order-frame6", value=b"\2\0\0\0\7" + ODD)],
+    "a frame around a structured event that is none": [
+        event("order-frame7", value=b"\0\0\0\0\7{", **{"content-type": "application/cloudevents+json"})
+    ],
+    "a schema's id as a header": [event("order-frame8", __value_schema_id="\0\0\0\0\7")],
+    "a schema's id as a header that is none": [
+        event("order-frame9", __value_schema_id="x" * 5_000, ce_dataschema="\0")
+    ],
     "personal data of nobody": [
         event("order-own1", value=ODD[:-1] + b', "$personal": {"nobody-1": {"key": "k", "sealed": "AA=="}}}')
     ],
@@ -134,6 +149,7 @@ OWN: dict[str, dict[str, list[Foreign]]] = {
             Foreign("order-k6", ODD, [*event().headers, ("ce_id", "another")]),
             Foreign("order-k7", ODD, [*event().headers, ("trace", "a"), ("trace", "b")]),
         ],
+        "a schema's GUID as a header": [event("order-k9", __value_schema_id=b"\1" + uuid.UUID(int=7).bytes)],
         "a header without a name": [Foreign("order-k8", b"{}", [*event().headers, ("", b"x")])],
     },
     "redis": {

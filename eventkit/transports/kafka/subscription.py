@@ -199,9 +199,9 @@ class KafkaSubscription:
                 # Only one call: after an error, a second call returns freed memory.
                 headers = _headers(delivery) or []
                 message = Message(topic, key.decode(), value, headers, tag)
-                # eventkit's own messages, in binary mode, are found by one comparison
-                is_binary = key and len(headers) > _TYPE_INDEX and headers[_TYPE_INDEX] == _JSON_TYPE
-                messages.append(message if is_binary else opened(message))
+                # eventkit's own messages, in binary mode and without a frame, are found by two comparisons
+                is_own = key and len(headers) > _TYPE_INDEX and headers[_TYPE_INDEX] == _JSON_TYPE
+                messages.append(message if is_own and value[:1] == b"{" else opened(message))
             except (UnicodeDecodeError, SystemError):
                 reason = "the name of a header is not UTF-8" if headers is None else "its key is not UTF-8"
                 messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))

@@ -135,7 +135,8 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     ]
     if content_type is not None:
         parts.insert(_TYPE_INDEX, ("content-type", content_type))
-    if is_text and key and content_type == JSON_TYPE:  # a message of eventkit's in binary mode: the usual one
+    # The usual message: eventkit's own, in binary mode and without a schema's frame.
+    if is_text and key and content_type == JSON_TYPE and body[:1] == b"{":
         return Message(topic, key, body, parts, tag)
     return opened(received(topic, key, body, parts, tag))  # the broker adds tables, such as x-death
 

@@ -1,0 +1,30 @@
+"""Confluent's frame: the id of a registered schema, in front of a message's value or in a header of its own.
+
+    0, 4 bytes of an id     in front of the value, or in the header `__value_schema_id`
+    1, 16 bytes of a GUID   the same; Confluent's own serializers write it as the header
+
+No JSON begins with the byte 0 or 1, so every reader takes a frame off, whatever stands in it. Readers of eventkit need
+no registry: an event's type and schema version name its schema.
+"""
+
+import struct
+
+HEADER = "__value_schema_id"
+_ID, _GUID = b"\0", b"\1"
+_LENGTHS = {_ID: 5, _GUID: 17}  # bytes
+FRAME_STARTS = frozenset(_LENGTHS)
+
+
+def frame_of_id(schema_id: int) -> bytes:
+    """Return the frame of an id."""
+    return struct.pack(">BI", 0, schema_id)
+
+
+def frame_of_guid(guid: bytes) -> bytes:
+    """Return the frame of a GUID of 16 bytes."""
+    return _GUID + guid
+
+
+def without_frame(value: bytes) -> bytes:
+    """Return a received value without its frame; a truncated frame leaves an empty value."""
+    return value[_LENGTHS.get(value[:1], 0) :]

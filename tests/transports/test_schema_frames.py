@@ -1,0 +1,55 @@
+"""Messages with Confluent's frame of a schema id are events for every reader, on every broker."""
+
+import uuid
+
+import pytest
+
+from eventkit.domain.message import event_of
+from eventkit.domain.schema_frame import HEADER, frame_of_guid, frame_of_id
+from tests.hostile.conftest import Broker, broker
+from tests.hostile.foreign import BROKERS, Foreign
+from tests.hostile.kinds import ODD, event
+from tests.transports.traffic import read
+
+__all__ = ["broker"]
+
+GUID = uuid.UUID(int=7).bytes
+
+
+@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+def test_a_schemas_frame_is_taken_off(broker: Broker) -> None:
+    """An id or a GUID before the value, or an id in the header: the same event, and the same data."""
+    topic = f"shop.f{uuid.uuid4().hex[:8]}"
+    broker.transport.create_topics([topic], partitions=1)
+    subscription = broker.transport.subscribe([topic], f"g{uuid.uuid4().hex[:8]}")
+    written: list[Foreign] = [
+        event(f"order-{place}", 1, frame + ODD, **headers)
+        for place, (frame, headers) in enumerate(
+            [
+                (b"", {}),
+                (frame_of_id(2**32 - 1), {}),
+                (frame_of_guid(GUID), {"content-type": "application/octet-stream"}),
+                (frame_of_id(0), {"content-type": ...}),
+                (b"", {HEADER: frame_of_id(7).decode(), "ce_dataschema": "http://registry/schemas/ids/7"}),
+            ]
+        )
+    ]
+    broker.send(topic, written)
+
+    found = read(subscription, len(written))
+    subscription.close()
+
+    events = sorted((event_of(each) for each in found), key=lambda each: each.stream)
+    assert [(each.stream, each.data) for each in events] == [(f"order-{place}", ODD) for place in range(len(written))]
+
+
+@pytest.mark.parametrize("frame", [b"\0", b"\0\0\0\0", b"\1", b"\1" * 16])
+@pytest.mark.parametrize("broker", ["local"], indirect=True)
+def test_a_truncated_frame_leaves_nothing(broker: Broker, frame: bytes) -> None:
+    """It is an event without data, which its reader keeps as a dead letter."""
+    topic = f"shop.f{uuid.uuid4().hex[:8]}"
+    broker.transport.create_topics([topic], partitions=1)
+    subscription = broker.transport.subscribe([topic], "g")
+    broker.send(topic, [event("order-1", 1, frame)])
+
+    assert [event_of(each).data for each in read(subscription, 1)] == [b""]
