@@ -1,7 +1,8 @@
 """The settings of a process: defaults < a file < the environment < options. Only this module reads the environment.
 
-    eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema, a table [transport_options]
-    EVENTKIT_DATABASE_URL  EVENTKIT_TRANSPORT_URL  EVENTKIT_SCHEMA  EVENTKIT_TRANSPORT_OPTION_<name>
+    eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema registry_url schema_id
+    registry_subjects, a table [transport_options]
+    EVENTKIT_<NAME> for each, and EVENTKIT_TRANSPORT_OPTION_<name>
     EVENTKIT_MASTER_KEYS or EVENTKIT_MASTER_KEYS_FILE, in the environment alone
 
 The file is the nearest one in the working directory or above it (see `settings_file`). A password belongs in the
@@ -28,7 +29,8 @@ OPTION_PREFIX = "EVENTKIT_TRANSPORT_OPTION_"
 MASTER_KEYS = "EVENTKIT_MASTER_KEYS"
 MASK = "***"  # stands for a secret
 
-_NAMES = ("database_url", "transport_url", "schema")
+_CHOICES = {"schema_id": ("off", "dataschema", "header", "payload"), "registry_subjects": ("record", "topic-record")}
+_NAMES = ("database_url", "transport_url", "schema", "registry_url", *_CHOICES)
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 ENCODE = "special characters in a password are written percent-encoded (/ as %2F, @ as %40)"
@@ -48,10 +50,23 @@ class Settings:
         default=None,
         metadata={"help": "They encrypt the keys of personal data. `EVENTKIT_MASTER_KEYS_FILE` names a file of them."},
     )
+    registry_url: str | None = field(
+        default=None, repr=False, metadata={"help": "The schema registry, by Confluent's API: `https://registry:8081`."}
+    )
+    schema_id: str = field(
+        default="off",
+        metadata={"help": "How the relay names schemas: `off`, `dataschema`, `header` or `payload`."},
+    )
+    registry_subjects: str = field(
+        default="record", metadata={"help": "How subjects are named: `record` or `topic-record`."}
+    )
     file: Path | None = None  # the file that was read
 
     def __post_init__(self) -> None:
         check_schema(self.schema)
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigurationError(f"{name} is {value!r:.60}: set one of {', '.join(choices)}")
 
     def require_database(self) -> str:
         """Return the database's address, or raise ConfigurationError."""
@@ -74,6 +89,14 @@ class Settings:
     def require_transport(self) -> str:
         """Return the broker's address, or raise ConfigurationError."""
         return _required(self.transport_url, "transport", "kafka://host:9092")
+
+    def require_registry(self) -> str:
+        """Return the schema registry's address, or raise ConfigurationError."""
+        if self.registry_url:
+            return self.registry_url
+        raise ConfigurationError(
+            f"no schema registry is given: set EVENTKIT_REGISTRY_URL=https://registry:8081, or registry_url in {FILE}"
+        )
 
 
 def load_settings(**options: str | None) -> Settings:

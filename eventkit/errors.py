@@ -38,6 +38,8 @@ EventkitError
 ├── TransportError            an operation on the broker failed
 │   ├── TransportUnavailable  no connection, or it was lost
 │   └── TopicUnusable         missing, forbidden, or changed under a running producer
+├── RegistryError             an operation on the schema registry failed, or it refused a schema
+│   └── RegistryUnavailable   it does not answer
 ├── RequestError              a request without the expected reply
 │   ├── RequestTimeout        no reply came in time (also a TimeoutError)
 │   ├── Refused               the responder replied with an error of its catalog
@@ -292,6 +294,14 @@ class TopicUnusable(TransportError):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
         super().__init__("; ".join(f"topic {topic!r}: {reason}" for topic, reason in self.reasons.items()))
+
+
+class RegistryError(EventkitError):
+    """An operation on the schema registry failed, or the registry refused a schema."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The schema registry does not answer."""
 
 
 class RequestError(EventkitError):

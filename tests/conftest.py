@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from eventkit.embedded.kafka import EmbeddedKafka
 from tests.servers import ServerMissing
 from tests.servers.activemq import ActiveServer
+from tests.servers.apicurio import ApicurioServer
 from tests.servers.given import GivenBroker
 from tests.servers.kafka import GivenKafka, KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
@@ -179,6 +180,12 @@ def activemq() -> Iterator[ActiveServer | GivenBroker]:
 def redis() -> Iterator[RedisServer | GivenRedis]:
     """A real Redis for the session; start a `RedisServer` of your own to kill or pause one."""
     yield from _broker("Redis", "REDIS", lambda: RedisServer().start(), GivenRedis)
+
+
+@pytest.fixture(scope="session")
+def apicurio() -> Iterator[ApicurioServer]:
+    """A real schema registry for the session, with Confluent's API."""
+    yield from lend("Apicurio Registry", lambda: ApicurioServer().start())
 
 
 @pytest.fixture

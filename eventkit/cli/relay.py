@@ -57,6 +57,7 @@ def run(settings: Settings, *, share_topic: bool, serve: str | None) -> None:
     from eventkit.cli.common.heartbeat import heartbeat
     from eventkit.cli.common.lifecycle import at_start, together
     from eventkit.cli.common.preflight import open_broker, preflight_transport, topics_of
+    from eventkit.cli.common.schema_naming import load_schema_ids, naming_schemas, schema_ids
     from eventkit.relay import Claims, Relay
     from eventkit.storage.db import connect
     from eventkit.storage.outbox import READING
@@ -66,13 +67,15 @@ def run(settings: Settings, *, share_topic: bool, serve: str | None) -> None:
     stop.on_signals()
     health = HealthEndpoint(serve, settings, stop, role="relay")
     url = settings.require_database()
-    transport = open_broker(settings, _ADVICE)
-
+    ids = schema_ids(settings)
+    transport = naming_schemas(settings, open_broker(settings, _ADVICE), ids)
     claims = Claims(transport, share_topics=share_topic)
 
     def preflight() -> None:
         preflight_transport(transport, topics_of(settings))
         _claim(settings, claims)
+        if ids is not None:
+            load_schema_ids(settings, ids)
 
     if not at_start(preflight, stop):
         return
@@ -82,6 +85,7 @@ def run(settings: Settings, *, share_topic: bool, serve: str | None) -> None:
         schema=settings.schema,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         claims=claims,
+        schema_ids=ids,
     )
     collect_garbage_rarely()
     health.started()

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from eventkit.observability import metrics
 from eventkit.observability.liveness import loop, waiting_for
@@ -22,8 +22,8 @@ from eventkit.transports import Reports
 
 logger = logging.getLogger("eventkit.relay")
 
-Claim = Callable[[Collection[str]], dict[str, str]]
-"""Claims topics, and returns the refused ones with reasons."""
+Claim = Callable[[Sequence[Row]], dict[str, str]]
+"""Claims the topics of rows, and returns the refused ones with reasons."""
 
 _MIN_READ_WAIT, _MAX_READ_WAIT, _READ_WAIT_GROWTH = 0.001, 0.07, 1.4  # seconds between reads, and their factor
 _FULL_PAGE = 500  # rows; after a page of so many the next is read without a wait
@@ -61,7 +61,7 @@ class Pipeline:
     def __init__(
         self, reader: GapReader, publishers: PublisherLifecycle, settlement: Settlement, *, owed: set[int], claim: Claim
     ) -> None:
-        """Connect the stages; `claim` is called with the topics of each page before the page is sent.
+        """Connect the stages; `claim` is called with each page before the page is sent.
 
         `owed` holds positions that are acknowledged and not settled, also after a failure.
         """
@@ -136,7 +136,7 @@ class Pipeline:
             rows = self._reader.read(self._in_flight.positions)
             if rows:
                 metrics.RELAY_BATCH.observe(len(rows))
-                self.refused = self._claim({row[1] for row in rows})
+                self.refused = self._claim(rows)
                 if self.refused:
                     break
                 self._in_flight.add(rows)

@@ -10,7 +10,7 @@ unsettled event. An event may be sent twice. It is never skipped, and never sent
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,13 @@ import psycopg
 from eventkit.errors import ConfigurationError, DatabaseUnavailable, TransportError, TransportUnavailable
 from eventkit.heartbeat import Pace
 from eventkit.observability.liveness import waiting_for
+from eventkit.registry import SchemaIds
 from eventkit.relay.claims import Claims
 from eventkit.relay.counters import RelayCounters
 from eventkit.relay.leader import Leader
 from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.outbox import Outbox, PartLeases, Settlement
+from eventkit.storage.outbox import Outbox, PartLeases, Row, Settlement
 from eventkit.storage.schema import refuse_moved
 from eventkit.transports import Transport
 from eventkit.worker import Stop
@@ -46,16 +47,18 @@ class Relay:
         schema: str,
         owner: str,
         claims: Claims | None = None,
+        schema_ids: SchemaIds | None = None,
     ) -> None:
         """Relay over `transport`; `connect` opens its connections, `owner` names it in its leases.
 
-        `claims` may share topics with other installations.
+        `claims` may share topics with other installations. `schema_ids` finds the schemas that the transport names.
         """
         self._connect = connect
         self._transport = transport
         self._schema = schema
         self._owner = owner
         self._claims = claims or Claims(transport)
+        self._schema_ids = schema_ids
         self._owed: set[int] = set()  # acknowledged by the transport, not yet settled
         self._server = ""
         self._has_failed = False
@@ -127,7 +130,7 @@ class Relay:
             return
         with self._connect("relay reader") as reading, self._connect("relay settlement") as writing:
             self._clear_owed_of_another(Outbox(reading, self._schema).horizon().server)
-            claim = partial(self._claims.refused, reading, self._schema, owner=installation)
+            claim = partial(self._refused, reading, installation)
             while parts is not None:
                 self._settlement = settlement = Settlement(writing, self._schema, parts=parts)
                 leader = Leader(publishers, settlement, keeper, owed=self._owed, claim=claim)
@@ -138,6 +141,14 @@ class Relay:
                 finally:
                     self._settled, self._settlement = self.settled, None
                 parts = keeper.next_parts()
+
+    def _refused(self, reading: psycopg.Connection[Any], installation: str, rows: Sequence[Row]) -> dict[str, str]:
+        """Return the topics of rows that cannot be sent to: claimed by others, or without a registered schema."""
+        refused = self._claims.refused(reading, self._schema, {row[1] for row in rows}, owner=installation)
+        if self._schema_ids is None:
+            return refused
+        keys = {(row[1], row[5], row[6], int(row[7] or 1)) for row in rows}
+        return {**self._schema_ids.refused(reading, self._schema, keys), **refused}
 
     def _clear_owed_of_another(self, server: str) -> None:
         """Settle nothing acknowledged before a failover: the position may belong to another event now."""

@@ -142,6 +142,16 @@ def _installation(tables: MetaData) -> None:
         comment="A topic to which the relay sends nothing for now, the reason, since when, and the last attempt.",
     )
     Table(
+        "schema_ids",
+        tables,
+        Column("registry", Text, primary_key=True),
+        Column("subject", Text, primary_key=True),
+        Column("schema_version", SmallInteger, primary_key=True),
+        Column("id", BigInteger, nullable=False),
+        Column("guid", Uuid),
+        comment="The id of a registered schema: the relay sends with it, also while the registry is away.",
+    )
+    Table(
         "groups",
         tables,
         Column("name", Text, primary_key=True),

@@ -82,7 +82,7 @@ def downgrade() -> None:
         "tags",
         "events",
         "streams",
-        *("groups", "held_topics", "topics", "installation"),
+        *("groups", "schema_ids", "held_topics", "topics", "installation"),
     ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
@@ -121,6 +121,17 @@ def _installation(schema: str) -> None:
         sa.PrimaryKeyConstraint("topic", name="held_topics_pkey"),
         schema=schema,
         comment="A topic to which the relay sends nothing for now, the reason, since when, and the last attempt.",
+    )
+    op.create_table(
+        "schema_ids",
+        sa.Column("registry", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("schema_version", sa.SmallInteger, nullable=False),
+        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("guid", sa.Uuid),
+        sa.PrimaryKeyConstraint("registry", "subject", "schema_version", name="schema_ids_pkey"),
+        schema=schema,
+        comment="The id of a registered schema: the relay sends with it, also while the registry is away.",
     )
     op.create_table(
         "groups",

@@ -1,6 +1,7 @@
 """Fetch the programs of the tests' servers, or lend a server to a command.
 
-    python -m tests.servers fetch                   into .servers/: jars of Apache Kafka and ActiveMQ, through Maven;
+    python -m tests.servers fetch                   into .servers/: jars of Apache Kafka, ActiveMQ and Apicurio,
+                                                    through Maven;
                                                     payloads of GitHub's webhooks and CloudEvents' SDK, through npm
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
@@ -18,7 +19,7 @@ import click
 
 from tests.sdks import programs
 from tests.servers import ServerMissing, payloads
-from tests.servers.jars import ACTIVEMQ, KAFKA
+from tests.servers.jars import ACTIVEMQ, APICURIO, KAFKA
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 
@@ -27,7 +28,7 @@ Run = Callable[[Sequence[str]], int]
 
 def fetch(_command: Sequence[str]) -> int:
     """Fetch the jars, payloads and an SDK."""
-    for jars in (KAFKA, ACTIVEMQ):
+    for jars in (KAFKA, ACTIVEMQ, APICURIO):
         click.echo(f"the jars of {jars.title} are in {jars.fetch()}")
     click.echo(f"{payloads.TITLE} is in {payloads.fetch()}")
     click.echo(f"CloudEvents' SDK for JavaScript is in {programs.fetch('javascript')}")

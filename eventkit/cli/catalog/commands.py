@@ -5,6 +5,7 @@ import click
 from eventkit.cli.catalog.check import check
 from eventkit.cli.catalog.export import export
 from eventkit.cli.catalog.options import EXAMPLES
+from eventkit.cli.catalog.register import register
 
 
 @click.group(name="catalog", epilog=EXAMPLES)
@@ -14,3 +15,4 @@ def command() -> None:
 
 command.add_command(check)
 command.add_command(export)
+command.add_command(register)

@@ -15,6 +15,8 @@ Examples:
   eventkit catalog check shop.events:shop
   eventkit catalog check shop.events:shop --against catalog.json
   git show main:catalog.json | eventkit catalog check shop.events:shop --against - --for old-events
+  eventkit catalog check shop.events:shop --registry https://registry:8081 --format github
+  eventkit catalog register shop.events:shop --registry https://registry:8081
 
 Keep catalog.json beside the code: a build compares with it, a release writes it anew.
 """

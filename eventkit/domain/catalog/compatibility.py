@@ -14,11 +14,12 @@ from eventkit.domain.catalog.json_schema import problems
 
 
 class Breaks(msgspec.Struct, frozen=True):
-    """The breaking changes, a sentence each."""
+    """The breaking changes, a sentence each; `about` has the name of the type that a sentence is about."""
 
     old_events: list[str]
     old_readers: list[str]
     people: list[str] = []
+    about: dict[str, str] = {}
 
 
 def breaks(old: Description, new: Description) -> Breaks:
@@ -26,12 +27,18 @@ def breaks(old: Description, new: Description) -> Breaks:
     if old.catalog != new.catalog:
         was = f"the catalog was {old.catalog!r} and is {new.catalog!r}: a catalog's name is the source of its events"
         return Breaks([f"{was}, and none of the old ones is found"], [f"{was}, and old readers receive nothing more"])
-    pairs = [(kind, _successor(kind, new.types)) for kind in old.types]
-    return Breaks(
-        [sentence for kind, now in pairs for sentence in _for_old_events(old, kind, now)],
-        [*_topics(old, new), *(sentence for kind, now in pairs for sentence in _for_old_readers(old, kind, now))],
-        [sentence for kind, now in pairs for sentence in _for_people(old, kind, now)],
-    )
+    found = Breaks([], list(_topics(old, new)))
+    for kind in old.types:
+        now = _successor(kind, new.types)
+        for sentences, breaking in (
+            (found.old_events, _for_old_events(old, kind, now)),
+            (found.old_readers, _for_old_readers(old, kind, now)),
+            (found.people, _for_people(old, kind, now)),
+        ):
+            for sentence in breaking:
+                sentences.append(sentence)
+                found.about[sentence] = kind.name
+    return found
 
 
 def _successor(kind: TypeDescription, types: Iterable[TypeDescription]) -> TypeDescription | None:

@@ -152,7 +152,10 @@ def _of_array(reader: Node, writer: Node, path: str, state: _Comparison) -> Iter
 
 def _items(schema: Schema) -> list[Any]:
     """Return the schemas of a list's first items, and the schema of all further items."""
-    return [*schema.get("prefixItems", ()), schema.get("items", True)]
+    items = schema.get("items", True)
+    if isinstance(items, list):  # draft 7
+        return [*items, schema.get("additionalItems", True)]
+    return [*schema.get("prefixItems", ()), items]
 
 
 def _kind(node: Node) -> str:

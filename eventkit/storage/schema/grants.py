@@ -22,6 +22,7 @@ TABLES: dict[str, dict[str, str]] = {
     "installation": {"relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
     "topics": {"relay": "SI", "operator": "S", "reader": "S"},
     "held_topics": {"relay": "SIU", "operator": "S", "reader": "S"},
+    "schema_ids": {"relay": "SIU", "reader": "S"},
     "groups": {"projector": "SIUD", "operator": "SUD", "reader": "S"},
     "streams": {"writer": "SIU", "projector": "SIU", "operator": "SU", "reader": "S"},
     "events": {"writer": "SI", "relay": "S", "projector": "SI", "operator": "I", "reader": "S", "maintenance": "SD"},

@@ -1,0 +1,1 @@
+"""Tests of the schema registry, against a real one with Confluent's API."""

@@ -1,0 +1,118 @@
+"""Addresses, wrong answers and silence of a schema registry: each ends with one sentence, without a password."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from eventkit.config import load_settings
+from eventkit.errors import ConfigurationError, RegistryError, RegistryUnavailable
+from eventkit.registry import SchemaRegistry
+
+ANSWERS: dict[str, tuple[int, bytes]] = {
+    "another program": (200, b"<html>hello</html>"),
+    "no page": (404, b"<html>not here</html>"),
+    "no JSON": (200, b"{"),
+    "a list": (200, b"[]"),
+    "a text": (200, b'"x"'),
+    "nulls": (200, b'{"id": null, "schema": null, "compatibilityLevel": null, "version": null}'),
+    "an id that does not fit": (200, b'{"id": 4294967296, "schema": "{}", "schemaType": "JSON"}'),
+    "an id that is text": (200, b'{"id": "7", "schema": "{}", "schemaType": "JSON"}'),
+    "a GUID that is none": (200, b'{"id": 7, "guid": "x", "schema": "{}", "schemaType": "JSON"}'),
+    "a schema that is no JSON": (200, b'{"id": 7, "schema": "{", "schemaType": "JSON"}'),
+    "a schema of great depth": (200, b'{"id": 7, "schema": "' + b"[" * 100_000 + b'", "schemaType": "JSON"}'),
+    "no right": (403, b'{"error_code": 40301, "message": "denied"}'),
+    "an error of another form": (422, b"[]"),
+}
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[ThreadingHTTPServer]:
+    """A server that answers every request with `answer`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = server.answer  # type: ignore[attr-defined]
+            server.asked = dict(self.headers)  # type: ignore[attr-defined]
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def registry(web: ThreadingHTTPServer) -> SchemaRegistry:
+    """Return a client of the server, with a password."""
+    return SchemaRegistry(f"http://ci:pass%3Aw%C3%B6rd%252F@127.0.0.1:{web.server_port}/api/")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_wrong_answer_is_an_error_of_the_registry(web: ThreadingHTTPServer, answer: str) -> None:
+    """Not an exception of a library; it names the address without the password."""
+    web.answer = ANSWERS[answer]  # type: ignore[attr-defined]
+
+    with pytest.raises(RegistryError) as raised:
+        registry(web).version("shop.Placed", 1)
+
+    assert f"http://127.0.0.1:{web.server_port}/api does not read version 1" in str(raised.value)
+    assert "wörd" not in str(raised.value)
+    assert "w%C3" not in str(raised.value)
+
+
+def test_the_password_is_sent_as_a_header(web: ThreadingHTTPServer) -> None:
+    """Percent-encoded in the URL, as it is in the header; the address of a schema has none."""
+    web.answer = (200, b"[1]")  # type: ignore[attr-defined]
+
+    client = registry(web)
+
+    assert client.versions("shop.Placed") == [1]
+    assert web.asked["Authorization"] == "Basic Y2k6cGFzczp3w7ZyZCUyRg=="  # type: ignore[attr-defined]
+    assert client.uri_of(7) == f"http://127.0.0.1:{web.server_port}/api/schemas/ids/7/schema"
+
+
+def test_a_registry_that_is_away_is_unavailable() -> None:
+    """At a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        client = SchemaRegistry(f"http://ci:secret@127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(RegistryUnavailable, match="does not answer") as raised:
+            client.check()
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["registry:8081", "ftp://registry", "https://", "https://u:se/cret@registry", "https://registry?a=secret",
+     "https://u:secret@registry:port", "https://[registry:secret"],
+)  # fmt: skip
+def test_an_address_that_cannot_be_read_is_refused(url: str) -> None:
+    """Without repeating it: any part may be a password."""
+    with pytest.raises(ConfigurationError, match="it looks like https://registry:8081") as raised:
+        SchemaRegistry(url)
+
+    assert "cret" not in str(raised.value)
+
+
+def test_a_password_in_an_option_is_refused() -> None:
+    """As for the database and the broker."""
+    with pytest.raises(ConfigurationError, match="set EVENTKIT_REGISTRY_URL in the environment") as raised:
+        load_settings(registry_url="https://ci:secret@registry")
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("schema_id", "id"), ("registry_subjects", "topic")])
+def test_another_value_of_a_setting_is_refused(name: str, value: str) -> None:
+    """It names the values that there are."""
+    with pytest.raises(ConfigurationError, match=f"{name} is '{value}': set one of "):
+        load_settings(**{name: value})
