@@ -24,6 +24,7 @@ PROGRAMS = {
     "docs/index.md": "examples/get_started/shop.py",
     "docs/patterns.md": "examples/patterns.py",
     "docs/retry-policies.md": "examples/retries.py",
+    "docs/schema-registry.md": "examples/schema_registry.py",
     "docs/tutorial.md": "examples/tutorial/*.py",
 }
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")

@@ -114,7 +114,7 @@ class SchemaRegistry:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """Raise the client's errors as eventkit's; `doing` says what was asked for."""
+        """Raise the client's errors as eventkit's; `doing` names the request."""
         where = f"the schema registry at {self.place}"
         try:
             yield

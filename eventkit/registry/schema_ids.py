@@ -83,21 +83,21 @@ class SchemaIds:
             self._known[key] = None
             return ""
         subject = self._names.subject(topic, source, event_type)
-        what = f"the schema of {event_type!r} of {source!r}, version {schema_version}"
+        wanted = f"the schema of {event_type!r} of {source!r}, version {schema_version}"
         found = self._stored.get((subject, schema_version))
         if found is None:
             if time.monotonic() < self._away_until:
-                return f"{what}, is not known yet: {self._away}"
+                return f"{wanted}, is not known yet: {self._away}"
             try:
                 found = self._look_up(connection, schema, subject, schema_version)
             except RegistryUnavailable as error:
                 self._note_away(error)
-                return f"{what}, is not known yet: {error}"
+                return f"{wanted}, is not known yet: {error}"
             except RegistryError as error:
-                return f"{what}, is not known: {error}"
+                return f"{wanted}, is not known: {error}"
         if found is None:
             return (
-                f"{what}, is not registered as subject {subject!r} at {self.registry.place}: run `eventkit catalog "
+                f"{wanted}, is not registered as subject {subject!r} at {self.registry.place}: run `eventkit catalog "
                 "register` with the catalog of the release that wrote the event"
             )
         self._known[key] = found

@@ -4,12 +4,15 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Message
 
 from eventkit import Catalog, EventStore
 from eventkit.cli import main
@@ -18,8 +21,8 @@ from eventkit.domain.message import event_of
 from eventkit.domain.schema_frame import HEADER, frame_of_id
 from eventkit.registry import PlannedSchema, SchemaRegistry, SubjectNames, planned_schemas, schema_changes
 from eventkit.transports import open_transport
+from examples.schema_registry import events
 from tests.registry import releases
-from tests.registry.reading import confluent_reader
 from tests.relay.conftest import read_along
 from tests.relay.process import RelayProcess
 from tests.servers.apicurio import ApicurioServer
@@ -166,6 +169,12 @@ class Depot:
         return str(row[0]) if row else ""
 
 
+def headers_of(message: Message) -> dict[str, bytes]:
+    """Return the headers of a message of Kafka's client."""
+    headers: Any = message.headers()
+    return dict(headers)
+
+
 @pytest.fixture
 def depot(database_url: str, kafka: KafkaServer, apicurio: ApicurioServer) -> Depot:
     """A service that has appended nothing."""
@@ -199,13 +208,12 @@ def test_a_type_without_a_schema_holds_its_topic_until_it_is_registered(
     relay.start()
     reason = wait_until(depot.held, what="the topic to be held")
     number = depot.register()
-    with confluent_reader(kafka.url, depot.topic, apicurio.url) as reader:
-        found = reader.has(2)
+    found = list(islice(events(kafka.bootstrap, depot.topic, apicurio.url), 2))
 
     assert f"'Stored' of '{depot.catalog.name}', version 1, is not registered as subject" in reason
     assert "run `eventkit catalog register`" in reason
-    assert [(each.data["item"], each.key) for each in found] == [("a", "box-1"), ("b", "box-1")]
-    headers = found[0].headers
+    assert [(data["item"], message.key()) for message, data in found] == [("a", b"box-1"), ("b", b"box-1")]
+    headers = headers_of(found[0][0])
     assert headers[HEADER] == frame_of_id(number)
     assert httpx.get(headers["ce_dataschema"].decode(), timeout=60).json()["title"] == f"{depot.catalog.name}.Stored"
     with read_along(kafka.url, depot.topic) as ours:
@@ -220,23 +228,24 @@ def test_known_types_are_sent_while_the_registry_is_away(
     number = depot.register()
     depot.append("a")
     relay.start()
-    with confluent_reader(kafka.url, depot.topic, apicurio.url) as reader:
-        reader.has(1)
-        relay.kill()
-        apicurio.pause()
-        try:
-            depot.append("b")
-            relay.start()
-            found = reader.has(2)
-        finally:
-            apicurio.resume()
+    reading = events(kafka.bootstrap, depot.topic, apicurio.url)
+    found = [next(reading)]
+    relay.kill()
+    apicurio.pause()
+    try:
+        depot.append("b")
+        relay.start()
+        found.append(next(reading))
+    finally:
+        apicurio.resume()
 
-    assert [each.data["item"] for each in found] == ["a", "b"]
-    assert {each.headers["content-type"] for each in found} == {b"application/octet-stream"}
-    assert found[1].headers["ce_dataschema"].decode() == f"{apicurio.url}/schemas/ids/{number}/schema"
+    assert [data["item"] for _, data in found] == ["a", "b"]
+    headers = headers_of(found[1][0])
+    assert headers["content-type"] == b"application/octet-stream"
+    assert headers["ce_dataschema"].decode() == f"{apicurio.url}/schemas/ids/{number}/schema"
     with psycopg.connect(depot._database_url) as connection, closing(open_transport(kafka.url)) as transport:
         subscription = transport.subscribe([depot.topic], "ours")
-        events = [event_of(message) for message in read(subscription, 2)]
+        ours = [event_of(message) for message in read(subscription, 2)]
         subscription.close()
-        assert [depot.catalog.decode(event).event.item for event in events] == ["a", "b"]
+        assert [depot.catalog.decode(event).event.item for event in ours] == ["a", "b"]
         assert connection.execute("select count(*) from eventkit.dead_letters").fetchone() == (0,)

@@ -1,4 +1,4 @@
-"""The names of schemas on messages, by any transport; what has no schema, and what must not be sent."""
+"""The names of schemas on messages, by any transport; messages without a schema, and those that must not be sent."""
 
 import uuid
 from typing import cast

@@ -50,6 +50,7 @@ from eventkit.storage.processes import Heartbeats, WorkerProcess
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.schema.grants import name_of
 from eventkit.storage.schema.installation import refuse_moved
+from eventkit.storage.schema_ids import KnownSchema, known_schemas, record_schema
 from eventkit.transports import open_transport
 from tests.aggregates.test_personal_snapshots import customers, state, visits
 from tests.messaging.pricing import CREATE as ASKED
@@ -161,6 +162,8 @@ def relay(world: World) -> None:
         owner = str(refuse_moved(session, "eventkit").id)
         assert Claims(open_transport(world.broker)).refused(session, "eventkit", ["shop.order"], owner=owner) == {}
         record_held(session, "eventkit", {"shop.held": "it is not there"})
+        record_schema(session, "eventkit", KnownSchema("https://registry", "shop.Ordered", 1, 7, None))
+        assert known_schemas(session, "eventkit", registry="https://registry")
     relayed(url, world.broker)
     world.append(Ordered("ann", 3), key=2)
     with (
