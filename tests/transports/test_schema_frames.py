@@ -1,13 +1,14 @@
 """Messages with Confluent's frame of a schema id are events for every reader, on every broker."""
 
 import uuid
+from typing import Any
 
 import pytest
 
 from eventkit.domain.message import event_of
 from eventkit.domain.schema_frame import HEADER, frame_of_guid, frame_of_id
 from tests.hostile.conftest import Broker, broker
-from tests.hostile.foreign import BROKERS, Foreign
+from tests.hostile.foreign import BROKERS
 from tests.hostile.kinds import ODD, event
 from tests.transports.traffic import read
 
@@ -22,18 +23,14 @@ def test_a_schemas_frame_is_taken_off(broker: Broker) -> None:
     topic = f"shop.f{uuid.uuid4().hex[:8]}"
     broker.transport.create_topics([topic], partitions=1)
     subscription = broker.transport.subscribe([topic], f"g{uuid.uuid4().hex[:8]}")
-    written: list[Foreign] = [
-        event(f"order-{place}", 1, frame + ODD, **headers)
-        for place, (frame, headers) in enumerate(
-            [
-                (b"", {}),
-                (frame_of_id(2**32 - 1), {}),
-                (frame_of_guid(GUID), {"content-type": "application/octet-stream"}),
-                (frame_of_id(0), {"content-type": ...}),
-                (b"", {HEADER: frame_of_id(7).decode(), "ce_dataschema": "http://registry/schemas/ids/7"}),
-            ]
-        )
+    frames: list[tuple[bytes, dict[str, Any]]] = [
+        (b"", {}),
+        (frame_of_id(2**32 - 1), {}),
+        (frame_of_guid(GUID), {"content-type": "application/octet-stream"}),
+        (frame_of_id(0), {"content-type": ...}),
+        (b"", {HEADER: frame_of_id(7).decode(), "ce_dataschema": "http://registry/schemas/ids/7"}),
     ]
+    written = [event(f"order-{place}", 1, frame + ODD, **more) for place, (frame, more) in enumerate(frames)]
     broker.send(topic, written)
 
     found = read(subscription, len(written))
