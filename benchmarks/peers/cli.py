@@ -7,8 +7,8 @@ from benchmarks.given import Given, given, machine
 from benchmarks.laps import Load
 from benchmarks.measure import last_line, show
 from benchmarks.peers.contestant import Contestant
-from benchmarks.peers.debezium import Debezium, WarmDebezium
-from benchmarks.peers.eventkit import Eventkit
+from benchmarks.peers.debezium import Debezium, DebeziumHeaders, WarmDebezium
+from benchmarks.peers.eventkit import Eventkit, StructuredEventkit
 from benchmarks.peers.faststream_outbox import FastStreamOutbox
 from benchmarks.peers.run import OURS, PeersRun
 from benchmarks.peers.turn import Ground
@@ -30,7 +30,8 @@ repeated: came again. out of order: came after a later one of its key. Every mes
 
 def contestants() -> list[Contestant]:
     """Return all of them, ours first."""
-    return [Eventkit(), Debezium(), WarmDebezium(), Watermill(), TxOutbox(), FastStreamOutbox()]
+    ours = [Eventkit(), StructuredEventkit()]
+    return [*ours, Debezium(), DebeziumHeaders(), WarmDebezium(), Watermill(), TxOutbox(), FastStreamOutbox()]
 
 
 def _chosen(_: click.Context, __: click.Parameter, text: str | None) -> list[Contestant]:
@@ -65,6 +66,7 @@ def command(shared: Given, *, only: list[Contestant], events: int, rate: int, se
     if not run.contestants:
         raise click.ClickException("; ".join(left_out))
     show(run.rates(f"{events:,} events, {where}"), shared.console)
+    show(run.at_equal_headers("at equal headers"), shared.console)
     show(run.latencies(f"commit to consumer, {rate:,} a second, {where}"), shared.console)
     show(run.deliveries("what was delivered"), shared.console, NOTES, *settings, *left_out)
     if shared.plot:

@@ -1,4 +1,7 @@
-"""eventkit itself: `eventkit relay run` with its defaults, and `EventStore.append` on a psycopg connection."""
+"""eventkit itself: `eventkit relay run` with its defaults, and `EventStore.append` on a psycopg connection.
+
+Twice: with its seven headers, and in structured mode, which sends as many headers as Debezium does: one.
+"""
 
 import sys
 from contextlib import AbstractContextManager
@@ -44,6 +47,7 @@ class Eventkit:
     name = "eventkit"
     title = f"eventkit {version('eventkit-outbox')}"
     settings = "`eventkit relay run`, defaults"
+    format = "binary"
     outbox = EventkitOutbox()
 
     def prepare(self) -> None:
@@ -53,9 +57,19 @@ class Eventkit:
         environment = {
             "EVENTKIT_DATABASE_URL": place.database_url,
             "EVENTKIT_TRANSPORT_URL": f"kafka://{place.bootstrap}",
+            "EVENTKIT_TRANSPORT_OPTION_format": self.format,
         }
         command = [sys.executable, "-m", "eventkit.cli", "relay", "run"]
         return ProcessCarrier(place, command, table="eventkit.outbox", environment=environment)
+
+
+class StructuredEventkit(Eventkit):
+    """The same with one header: the attributes are in the value."""
+
+    name = "eventkit_structured"
+    title = f"{Eventkit.title}, structured"
+    settings = "`eventkit relay run` with the transport's option format=structured"
+    format = "structured"
 
 
 def _appender(topic: str) -> Insert:

@@ -15,6 +15,7 @@ from benchmarks.peers.turn import Drain, Ground
 from tests.servers import ServerFailed, ServerMissing
 
 OURS, YARDSTICK = "eventkit", "debezium"
+EQUAL = {"seven": (OURS, "debezium_headers"), "one": ("eventkit_structured", YARDSTICK)}  # as many headers each
 
 
 class PeersRun:
@@ -69,6 +70,16 @@ class PeersRun:
             table.add_row(contestant.name, self._extent(contestant.name), *(f"{figures[key]:,}" for key in keys))
         return table
 
+    def at_equal_headers(self, title: str) -> Table:
+        """Return the table of eventkit and Debezium that send as many headers."""
+        table = Table(title=title, title_justify="left")
+        for name in ("headers each", "eventkit/s", "Debezium/s", "ratio"):
+            table.add_column(name, justify="right")
+        for pair in self._equal().values():
+            headers = " and ".join(sorted({str(self._of(name)["headers"]) for name in pair}))
+            table.add_row(headers, *(f"{self._rounds.rate(name):,.0f}" for name in pair), f"{self._ratio(*pair):.2f}")
+        return table
+
     def figures(self) -> dict[str, Any]:
         """Return the figures for `--json`."""
         names = [contestant.name for contestant in self.contestants]
@@ -76,6 +87,8 @@ class PeersRun:
         for name in names:
             if OURS in names and name != OURS:
                 figures[f"relay_ratio_to_{name}"] = self._ratio(OURS, name)
+        for headers, (ours, theirs) in self._equal().items():
+            figures[f"ratio_at_{headers}_header{'s' * (headers != 'one')}"] = self._ratio(ours, theirs)
         return {
             **figures,
             "events": self._drains[names[0]][0].asked,
@@ -93,6 +106,10 @@ class PeersRun:
             },
             "the same, p99 ms": {name: self._percentiles(name, 0.99) for name in names},
         }
+
+    def _equal(self) -> dict[str, tuple[str, str]]:
+        ran = {contestant.name for contestant in self.contestants}
+        return {headers: pair for headers, pair in EQUAL.items() if ran.issuperset(pair)}
 
     def _turn(self, contestant: Contestant) -> tuple[Drain, tuple[Lap, Sample], Delivered] | None:
         """Return the result of a contestant's turn; None where it cannot run, and is left out from now on."""

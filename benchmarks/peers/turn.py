@@ -12,6 +12,7 @@ from benchmarks.openloop import STREAMS, OpenLoop
 from benchmarks.peers.carrier import Carrier, Place
 from benchmarks.peers.contestant import Contestant
 from benchmarks.peers.delivered import PARTITIONS, Delivered, Topic
+from benchmarks.peers.eventkit import EventkitOutbox
 from benchmarks.peers.load import contend, opener
 from benchmarks.servers import Kafka
 from tests.servers.postgres import PostgresServer, by_tcp
@@ -80,7 +81,7 @@ class Ground(msgspec.Struct, frozen=True):
     def _turn(self, contestant: Contestant) -> Iterator[tuple[Place, Carrier]]:
         topic = f"peers.{contestant.name}-{uuid4().hex[:8]}"
         self.kafka.create_topic(topic, PARTITIONS, message_timestamp_type="LogAppendTime")
-        database = self.server.fresh(migrated=contestant.name == "eventkit")
+        database = self.server.fresh(migrated=isinstance(contestant.outbox, EventkitOutbox))
         place = Place(by_tcp(database), self.kafka.bootstrap, topic)
         try:
             with contestant.carrier(place) as carrier:

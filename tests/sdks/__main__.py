@@ -4,10 +4,11 @@ import sys
 
 import pytest
 
-from tests.sdks.programs import VERSIONS, fetch
+from tests.sdks.programs import VERSIONS, programs
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(VERSIONS)
-    for language in wanted:
-        fetch(language)
-    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/sdks", "-k", " or ".join(wanted)]))
+    for program in programs(*wanted):
+        program.fetch()
+    tests = ["tests/sdks", "tests/examples/test_consumers.py"]
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *tests, "-k", " or ".join(wanted)]))

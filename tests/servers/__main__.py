@@ -2,7 +2,8 @@
 
     python -m tests.servers fetch                   into .servers/: jars of Apache Kafka, ActiveMQ and Apicurio,
                                                     through Maven;
-                                                    payloads of GitHub's webhooks and CloudEvents' SDK, through npm
+                                                    payloads of GitHub's webhooks and CloudEvents' SDK, through npm;
+                                                    programs with CloudEvents' SDKs for Go and Java
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from tests.sdks import programs
+from tests.sdks.programs import VERSIONS, programs
 from tests.servers import ServerMissing, payloads
 from tests.servers.jars import ACTIVEMQ, APICURIO, KAFKA
 from tests.servers.kafka import KafkaServer
@@ -27,12 +28,19 @@ Run = Callable[[Sequence[str]], int]
 
 
 def fetch(_command: Sequence[str]) -> int:
-    """Fetch the jars, payloads and an SDK."""
-    for jars in (KAFKA, ACTIVEMQ, APICURIO):
-        click.echo(f"the jars of {jars.title} are in {jars.fetch()}")
-    click.echo(f"{payloads.TITLE} is in {payloads.fetch()}")
-    click.echo(f"CloudEvents' SDK for JavaScript is in {programs.fetch('javascript')}")
-    return 0
+    """Fetch the jars, payloads and programs that this machine has the tools for; return 1 if one is missing."""
+    brokers = (KAFKA, ACTIVEMQ, APICURIO)
+    wanted: dict[str, Callable[[], object]] = {f"the jars of {jars.title}": jars.fetch for jars in brokers}
+    wanted |= {payloads.TITLE: payloads.fetch}
+    wanted |= {program.title: program.fetch for program in programs(*VERSIONS)}
+    missing = False
+    for title, fetched in wanted.items():
+        try:
+            click.echo(f"{title}: {fetched()}")
+        except ServerMissing as reason:
+            click.echo(reason, err=True)
+            missing = True
+    return int(missing)
 
 
 def postgres(command: Sequence[str]) -> int:
@@ -59,11 +67,12 @@ def main(arguments: Sequence[str]) -> int:
         click.echo(__doc__, err=True)
         return 2
     try:
-        return actions[name](command)
+        code = actions[name](command)
     except ServerMissing as missing:
         click.echo(missing, err=True)
-        tolerated = name == "fetch" and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1"
-        return 0 if tolerated else 1
+        code = 1
+    tolerated = name == "fetch" and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1"
+    return 0 if tolerated else code
 
 
 def _run(command: Sequence[str], **environment: str) -> int:

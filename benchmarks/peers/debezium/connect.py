@@ -21,7 +21,7 @@ _HOST = "127.0.0.1"
 _TABLE = f"""
 create table if not exists {OUTBOX} (
   id uuid primary key, aggregatetype varchar(255) not null, aggregateid varchar(255) not null,
-  type varchar(255) not null, payload jsonb
+  type varchar(255) not null, payload jsonb{{columns}}
 )"""
 _WORKER = """\
 bootstrap.servers={bootstrap}
@@ -39,12 +39,21 @@ _SLOT = "from pg_replication_slots where slot_name = %s"
 class ConnectCarrier(ProcessCarrier):
     """Connect, started and ended with its connector."""
 
-    def __init__(self, place: Place, java: Sequence[str], connector: Mapping[str, str], *, slot: str) -> None:
-        """Choose a port."""
+    def __init__(
+        self,
+        place: Place,
+        java: Sequence[str],
+        connector: Mapping[str, str],
+        *,
+        slot: str,
+        columns: Sequence[str] = (),
+    ) -> None:
+        """Choose a port; `columns` are texts that the outbox has beside the router's own."""
         super().__init__(place, java)
         self._java = java
         self._connector = connector
         self._slot = slot
+        self._table = _TABLE.format(columns="".join(f', "{name}" text not null' for name in columns))
         self._port = free_port()
 
     def __exit__(
@@ -92,7 +101,7 @@ class ConnectCarrier(ProcessCarrier):
             level = connection.execute("select current_setting('wal_level')").fetchone()
             if level != ("logical",):
                 raise ServerMissing(f"Debezium wants a server with wal_level=logical, and this one has {level}")
-            connection.execute(_TABLE)
+            connection.execute(self._table.encode())
 
     def _is(self, state: str, *, streaming: bool) -> bool:
         try:
