@@ -121,7 +121,7 @@ def sent_again(url: str, relay: RelayProcess, orders: Orders) -> int:
 
 
 class Told(NamedTuple):
-    """What the killed relay sent: the right read model, the projector's, and how to read those of the consumers."""
+    """The read models after the kills: the right one, the projector's, and functions that return the consumers'."""
 
     expected: Rows
     ours: Rows
@@ -163,7 +163,7 @@ def reach(rows: Callable[[], Rows], expected: Rows) -> None:
 
 @pytest.mark.parametrize("language", CONSUMERS)
 def test_a_consumer_in_another_language_keeps_the_projectors_read_model(language: str, told: Told) -> None:
-    """Plain Kafka and CloudEvents, and the version of each stream: killed relays change nothing in what it keeps."""
+    """Plain Kafka and CloudEvents, and the version of each stream: killed relays change nothing in its rows."""
     CONSUMERS[language].command()  # says how to get it
 
     reach(told.theirs[language], told.expected)
