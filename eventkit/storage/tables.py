@@ -322,6 +322,7 @@ def _letters(tables: MetaData) -> None:
         Column("new_data", LargeBinary),
         Column("parked_at", DateTime(timezone=True), nullable=False),
         Index(None, "stream", "id"),  # the actions on a stream, the newest first
+        Index(None, "parked_by", "id"),  # the actions on a projection's letters
         comment="An operator's action on a dead letter, the letter as it was, and the result. Append-only.",
     )
 

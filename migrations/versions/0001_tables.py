@@ -371,6 +371,7 @@ def _letters(schema: str) -> None:
         comment="An operator's action on a dead letter, the letter as it was, and the result. Append-only.",
     )
     op.create_index("dead_letter_actions_stream_id_idx", "dead_letter_actions", ["stream", "id"], schema=schema)
+    op.create_index("dead_letter_actions_parked_by_id_idx", "dead_letter_actions", ["parked_by", "id"], schema=schema)
 
 
 def _pruning(schema: str) -> None:

@@ -29,8 +29,7 @@ _CONDITIONS = {
     "older_than": "d.{time} < clock_timestamp() - %(older_than)s::interval",
     "newer_than": "d.{time} > clock_timestamp() - %(newer_than)s::interval",
 }
-_BY_LETTERS = "d.parked_by = any(%(parked_by)s::text[])"
-_BY_ACTIONS = "(d.parked_by = %(by)s or split_part(d.parked_by, ':', 2) = %(by)s)"
+_BY = "d.parked_by = any(%(parked_by)s::text[])"
 
 PAGE = 10_000  # letters in memory at once; a count goes no further
 
@@ -43,11 +42,12 @@ _UP_TO = "d.id <= %(highest)s"
 _HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
 _COUNT = f"""select count(*) from (
   select from {{s}}.dead_letters d where {{where}} limit {PAGE} + 1) counted"""
-# Each `parked_by` of the letters, by their key: one step for each, however many letters it has.
+# Each `parked_by` of a table's letters, by its index: one step for each, however many letters it has.
+_LETTERS, _ACTIONS = "dead_letters", "dead_letter_actions"
 _HOLDERS = """with recursive p(by) as (
-  (select parked_by from {s}.dead_letters order by parked_by limit 1)
+  (select parked_by from {s}.{table} order by parked_by limit 1)
   union all
-  select (select d.parked_by from {s}.dead_letters d where d.parked_by > p.by order by d.parked_by limit 1)
+  select (select d.parked_by from {s}.{table} d where d.parked_by > p.by order by d.parked_by limit 1)
     from p where by is not null
 ) select by from p where by is not null and (by = %(by)s or split_part(by, ':', 2) = %(by)s)"""
 # A redrive retries all letters of a stream, from the first on.
@@ -78,11 +78,7 @@ _LOG = """select id, at, actor, action, result, letter, parked_by, stream, versi
  where {where} order by d.id desc limit %(limit)s"""
 
 
-_PARKED_BY = """select name from {s}.projections where name = %(by)s union all select 'relay' where %(by)s = 'relay'
- union all (select 'a letter' from {s}.dead_letters where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s
-             limit 1)
- union all (select 'an action' from {s}.dead_letter_actions
-             where parked_by = %(by)s or split_part(parked_by, ':', 2) = %(by)s limit 1) limit 1"""
+_IS_PROJECTION = "select from {s}.projections where name = %(by)s"
 _NAMES = "select name from {s}.projections order by name limit 20"
 
 
@@ -172,9 +168,12 @@ class LetterQuery:
 
     def check(self, wanted: LetterFilter) -> None:
         """Raise DeadLetterError where `by` is neither the relay nor a projection, and has parked no stream before."""
-        if wanted.by is not None and not self._rows(_PARKED_BY, {"by": wanted.by}):
+        by = wanted.by
+        if by is None or by == RELAY or self._rows(_IS_PROJECTION, {"by": by}):
+            return
+        if not self._holders(_LETTERS, by) and not self._holders(_ACTIONS, by):
             names = ", ".join(["relay", *(name for (name,) in self._rows(_NAMES, {}))])
-            raise DeadLetterError(f"nobody named {wanted.by!r} parks streams in this database: there are {names}")
+            raise DeadLetterError(f"nobody named {by!r} parks streams in this database: there are {names}")
 
     def choose(self, wanted: LetterFilter) -> Choice:
         """Return the first page of the letters that match."""
@@ -226,17 +225,25 @@ class LetterQuery:
 
     def log(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> Actions:
         """Return recorded actions, the newest first; the filter's `ids` are ids of letters."""
-        by = () if wanted.by is None else (_BY_ACTIONS,)
-        params = msgspec.structs.asdict(wanted) | {"limit": limit, "payload": payload}
+        params, by = self._parameters(wanted, _ACTIONS)
+        params |= {"limit": limit, "payload": payload}
         return [Action(*row) for row in self._rows(_LOG, params, where=_where(wanted, *by, key="letter", time="at"))]
 
     def _of_letters(self, wanted: LetterFilter, *conditions: str, **more: object) -> tuple[dict[str, object], str]:
         """Return the parameters and the condition for the letters that match."""
-        params = msgspec.structs.asdict(wanted) | more
-        if wanted.by is not None:
-            params["parked_by"] = [by for (by,) in self._rows(_HOLDERS, {"by": wanted.by})]
-            conditions = (*conditions, _BY_LETTERS)
-        return params, _where(wanted, *conditions, key="id", time="parked_at")
+        params, by = self._parameters(wanted, _LETTERS)
+        return params | more, _where(wanted, *conditions, *by, key="id", time="parked_at")
+
+    def _parameters(self, wanted: LetterFilter, table: str) -> tuple[dict[str, object], tuple[str, ...]]:
+        """Return the filter's parameters, and the condition for `by` where it is given."""
+        params = msgspec.structs.asdict(wanted)
+        if wanted.by is None:
+            return params, ()
+        return params | {"parked_by": self._holders(table, wanted.by)}, (_BY,)
+
+    def _holders(self, table: str, by: str) -> Sequence[str]:
+        """Return each `parked_by` of a table that belongs to the relay or to a projection's name."""
+        return [holder for (holder,) in self._rows(_HOLDERS.replace("{table}", table), {"by": by})]
 
     def _rows(self, statement: str, params: Mapping[str, object], where: str = "true") -> Sequence[tuple[Any, ...]]:
         text = statement.replace("{where}", where).replace("{s}", self._schema)
