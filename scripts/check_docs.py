@@ -18,6 +18,7 @@ CODE = ROOT / "eventkit"
 ERRORS = CODE / "errors.py"
 PROGRAMS = {
     "README.md": "examples/quickstart.py",
+    "docs/asyncapi.md": "examples/contract.py",
     "docs/async-handlers.md": "examples/async_handlers.py",
     "docs/decision-models.md": "examples/courses.py",
     "docs/get-started.md": "examples/get_started/shop.py",

@@ -23,3 +23,34 @@ class Changed:
     """Without an upcaster."""
 
     customer: str
+
+
+topics = Catalog("shop", topics={"draft": None})
+
+
+@topics.event(category="order", version=2, oldest=2)
+@dataclass(frozen=True)
+class OrderPaid:
+    """Of one category."""
+
+    cents: int
+
+
+@topics.event
+@dataclass(frozen=True)
+class Noted:
+    """Of any category."""
+
+
+@topics.event(category="draft")
+@dataclass(frozen=True)
+class Drafted:
+    """Goes to no broker."""
+
+
+@dataclass(frozen=True)
+class InvoicePaid:
+    """Another service's."""
+
+
+topics.consumes("billing", "InvoicePaid", InvoicePaid, category="invoice")

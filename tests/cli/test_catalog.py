@@ -99,3 +99,24 @@ def test_wrong_input_ends_with_one_sentence(arguments: list[str], code: int, wor
 
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in result.stderr
+
+
+def test_show_prints_the_messages_of_each_topic() -> None:
+    """Also those that may be in any topic, and those that go to no broker."""
+    shown = run("show", "tests.cli.shop_events:topics")
+
+    assert shown.stdout.splitlines() == [
+        "topic            message      version  source",
+        "billing.invoice  InvoicePaid        1  billing",
+        "shop.order       OrderPaid          2  shop",
+        "any topic        Noted              1  shop",
+        "no topic         Drafted            1  shop",
+    ]
+
+
+def test_show_prints_one_object_for_a_script() -> None:
+    """With the category of each type."""
+    found = json.loads(run("show", "tests.cli.shop_events:topics", "--json").stdout)
+
+    assert found["topics"]["shop.order"] == [{"type": "OrderPaid", "version": 2, "source": "shop", "category": "order"}]
+    assert [len(found[key]) for key in ("topics", "any_topic", "no_topic")] == [2, 1, 1]

@@ -6,6 +6,7 @@ from eventkit.cli.catalog.check import check
 from eventkit.cli.catalog.export import export
 from eventkit.cli.catalog.options import EXAMPLES
 from eventkit.cli.catalog.register import register
+from eventkit.cli.catalog.show import show
 
 
 @click.group(name="catalog", epilog=EXAMPLES)
@@ -16,3 +17,4 @@ def command() -> None:
 command.add_command(check)
 command.add_command(export)
 command.add_command(register)
+command.add_command(show)

@@ -70,8 +70,9 @@ class Catalog:
         oldest: int = 1,
         renamed_from: str | Iterable[str] = (),
         tags: TagsOf | Iterable[str] | None = None,
+        category: str | None = None,
     ) -> Callable[[type[T]], type[T]]: ...
-    def event(
+    def event(  # noqa: PLR0913 the options of a type, each by its name
         self,
         cls: type[T] | None = None,
         /,
@@ -81,27 +82,37 @@ class Catalog:
         oldest: int = 1,
         renamed_from: str | Iterable[str] = (),
         tags: TagsOf | Iterable[str] | None = None,
+        category: str | None = None,
     ) -> Any:
         """Register a class as an event type of this service, by the class's name or by `name`.
 
         `version` is the schema version, from 1; each older one from `oldest` on needs an `upcast`. Events that were
         stored under a name in `renamed_from` are read as this type. `tags` are the tags of each event: names of its
-        fields (`tags=["course"]` gives `course:c1`), or a function that returns them.
+        fields (`tags=["course"]` gives `course:c1`), or a function that returns them. With a `category`, the type is
+        appended only to streams of that category; stored events are read from any.
         """
 
         def register(cls: type[T]) -> type[T]:
             own = getattr(cls, "__name__", repr(cls)) if name is None else name
-            self._register(EventType(self.name, own, version, cls, oldest, names_before(renamed_from), tags_from(tags)))
+            before, of = names_before(renamed_from), tags_from(tags)
+            self._register(EventType(self.name, own, version, cls, oldest, before, of, category))
             return cls
 
         return register if cls is None else register(cls)
 
-    def consumes(self, source: str, name: str, cls: type, *, version: int = 1, oldest: int = 1) -> None:
-        """Register the class for an event type of another service; its events can be read, but not appended."""
+    def consumes(
+        self, source: str, name: str, cls: type, *, version: int = 1, oldest: int = 1, category: str | None = None
+    ) -> None:
+        """Register the class for an event type of another service; its events can be read, but not appended.
+
+        With a `category`, the catalog knows their topic: `<source>.<category>`.
+        """
         if source == self.name:
             msg = f"{name!r} is an event of {source!r} itself: register {cls!r} with @event"
             raise CatalogError(msg)
-        self._register(EventType(check_source(source), name, version, cls, oldest))
+        if category is not None:
+            check_topic(f"{source}.{category_of(category)}")
+        self._register(EventType(check_source(source), name, version, cls, oldest, category=category))
 
     def retired(self, *names: str) -> None:
         """Declare types of this service as no longer used: readers skip their stored events."""
@@ -195,6 +206,21 @@ class Catalog:
             )
         return sorted({self.topic(name) for name in names})
 
+    def topic_of(self, kind: EventType) -> str | None:
+        """Return the topic that carries a type; None if it has no category, or its events go to no broker."""
+        if kind.category is None:
+            return None
+        return self.outgoing(kind.category) if kind.source == self.name else f"{kind.source}.{kind.category}"
+
+    @property
+    def messages(self) -> dict[str, tuple[EventType, ...]]:
+        """The types that each topic carries, sorted; a type without a category may be in any topic."""
+        carried: dict[str, list[EventType]] = {}
+        for kind in sorted(self.types, key=lambda kind: (kind.source, kind.name)):
+            if topic := self.topic_of(kind):
+                carried.setdefault(topic, []).append(kind)
+        return {topic: tuple(carried[topic]) for topic in sorted(carried)}
+
     @property
     def types(self) -> tuple[EventType, ...]:
         """All registered types."""
@@ -221,13 +247,18 @@ class Catalog:
         personal = self._codec(self.type_of(cls).cls).personal
         return personal.fields if personal else ()
 
-    def encode(self, event: object) -> Encoded:
-        """Return an event's type and JSON; raise InvalidEvent, which names field and value, if it cannot be stored."""
+    def encode(self, event: object, stream: str | None = None) -> Encoded:
+        """Return an event's type and JSON; raise InvalidEvent, which names field and value, if it cannot be stored.
+
+        With a `stream`, raise it also for an event of another category.
+        """
         cls = type(event)
         kind = self._classes.get(cls) or self.type_of(cls)
         if kind.source != self.name:
             msg = f"{cls.__name__} is an event of {kind.source!r}, which {self.name!r} only consumes"
             raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
+        if stream is not None and kind.category is not None:
+            kind.check_stream(stream)
         codec = self._codec(cls)
         data = codec.encode(event)
         check_size(kind.name, data, self.max_bytes)

@@ -16,13 +16,17 @@ FORMAT = 1
 
 
 class TypeDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One event type; a writer may leave out the fields in `omitted`; `personal` maps fields to their subject."""
+    """One event type; a writer may leave out the fields in `omitted`; `personal` maps fields to their subject.
+
+    With a `category`, its events are recorded in streams of that category alone.
+    """
 
     source: str
     name: str
     version: int
     oldest: int = 1
     renamed_from: tuple[str, ...] = ()
+    category: str | None = None
     omitted: tuple[str, ...] = ()
     personal: dict[str, str] = {}
     data: dict[str, Any]  # JSON Schema
@@ -80,6 +84,7 @@ def _type(catalog: Catalog, kind: EventType) -> TypeDescription:
         version=kind.version,
         oldest=kind.oldest,
         renamed_from=kind.renamed_from,
+        category=kind.category,
         omitted=_omitted(kind.cls),
         personal={field.name: field.whose for field in catalog.personal_fields(kind.cls)},
         data=schema_of(kind.cls, personal=catalog.is_personal(kind.cls)),

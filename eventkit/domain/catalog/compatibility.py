@@ -74,6 +74,11 @@ def _for_old_readers(old: Description, kind: TypeDescription, now: TypeDescripti
             f"{name} is recorded as {now.name}, which old readers do not know: they would pass its events by; "
             "update them first"
         )
+    if kind.category and now.category and now.category != kind.category:
+        yield (
+            f"{name} was recorded in streams of category {kind.category!r} and is recorded in those of "
+            f"{now.category!r}: readers of the one receive no more of its events"
+        )
     if now.version > kind.version:
         yield (
             f"{name} is written in version {now.version}, old readers know up to {kind.version}: those that handle it "

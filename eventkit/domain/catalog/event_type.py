@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from eventkit.domain.catalog.names import check_type
+from eventkit.domain.catalog.names import category_of, check_type
 from eventkit.domain.codec import is_pydantic
 from eventkit.domain.tags import TagsOf
-from eventkit.errors import CatalogError
+from eventkit.errors import CatalogError, InvalidEvent
 
 MAX_SCHEMA_VERSION = 32_767
 
@@ -18,7 +18,7 @@ class EventType(msgspec.Struct, frozen=True):
     """A type: the catalog that records it, its name, its newest schema version and its class.
 
     `oldest` is the first schema version that can still occur; `renamed_from` are the names that it had before.
-    `tags` returns the tags of an event.
+    `tags` returns the tags of an event; `category` is that of its streams, None if it may be in any.
     """
 
     source: str
@@ -28,6 +28,7 @@ class EventType(msgspec.Struct, frozen=True):
     oldest: int = 1
     renamed_from: tuple[str, ...] = ()
     tags: TagsOf | None = None
+    category: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -35,6 +36,8 @@ class EventType(msgspec.Struct, frozen=True):
         _check_version(self.name, self.version, MAX_SCHEMA_VERSION)
         _check_version(self.name, self.oldest, self.version)
         _check_class(self.cls)
+        if self.category is not None:
+            category_of(self.category)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,6 +48,15 @@ class EventType(msgspec.Struct, frozen=True):
     def older(self) -> range:
         """The schema versions that need an upcaster."""
         return range(self.oldest, self.version)
+
+    def check_stream(self, stream: str) -> None:
+        """Raise InvalidEvent if the type belongs to another category than a stream."""
+        if self.category not in (None, stream.partition("-")[0]):
+            raise InvalidEvent(
+                f"{self.name} belongs to streams of category {self.category!r}, as its catalog {self.source!r} says, "
+                f"and not to {stream!r}, whose readers do not expect it: append it to a stream {self.category}-..., or "
+                "register it without category="
+            )
 
     def __str__(self) -> str:
         return f"{self.name!r} of {self.source!r}"

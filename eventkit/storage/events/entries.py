@@ -46,7 +46,7 @@ class Entries:
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
         encode = self._encode
-        encoded = [encode(event) for event in events]
+        encoded = [encode(event, stream) for event in events]
         return Entry(
             stream,
             _version(expected),
