@@ -21,6 +21,7 @@ PROGRAMS = {
     "docs/asyncapi.md": "examples/contract.py",
     "docs/async-handlers.md": "examples/async_handlers.py",
     "docs/decision-models.md": "examples/courses.py",
+    "docs/frameworks.md": "examples/frameworks/**/*.py",
     "docs/get-started.md": "examples/get_started/shop.py",
     "docs/index.md": "examples/get_started/shop.py",
     "docs/patterns.md": "examples/patterns.py",

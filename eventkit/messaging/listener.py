@@ -87,17 +87,24 @@ class Listener:
         check_function(function, (0,), projection="listener", more="none", asynchronous=True)
         self._missed = function
 
-    def start(self) -> None:
-        """Listen on a new thread; every message that is sent after this call has returned is received."""
+    def start(self, *, at_once: bool = True) -> None:
+        """Listen on a new thread; every message that is sent after this call has returned is received.
+
+        Raise TopicUnusable if a topic is missing, TransportUnavailable without a broker. Unless `at_once`, raise
+        nothing: listen as soon as the broker is there, and then call `on_missed`. A started listener is left as it is.
+        """
         self._closing = False
-        self._thread = ListenerThread(self._transport, self._topics, self._handle, self._reconnected)
+        if self._thread is None:
+            self._thread = ListenerThread(
+                self._transport, self._topics, self._handle, self._reconnected, at_once=at_once
+            )
 
     def forked(self) -> Callable[[], None] | None:
         """Listen in the child, too; `on_missed` is called, because it may miss messages until then."""
-        return None if self._thread is None else self._listen_again
-
-    def _listen_again(self) -> None:
-        self._thread = ListenerThread(self._transport, self._topics, self._handle, self._reconnected, at_once=False)
+        if self._thread is None:
+            return None
+        self._thread = None
+        return lambda: self.start(at_once=False)
 
     def close(self) -> None:
         """End the thread; a running `async def` function is cancelled."""

@@ -1,0 +1,1 @@
+"""eventkit in web frameworks (docs/frameworks.md): one small service for each."""
