@@ -73,6 +73,23 @@ def test_a_script_gets_one_object() -> None:
     assert "Gone is gone" in found["old_events"][0]
 
 
+def test_a_workflow_gets_annotations_at_the_class() -> None:
+    """Each finding is an error at the class of its type; for a type that is gone, at the catalog."""
+    old = json.loads(exported(version=2, renamed_from=["100%,\nPlaced"]))
+    old["types"].append({**old["types"][0], "name": "Gone", "renamed_from": []})
+
+    result = run("check", SHOP, "--against", "-", "--format", "github", given=json.dumps(old))
+
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert lines[0].startswith(
+        "::error file=tests/cli/shop_events.py,line=12,title=old events::OrderPlaced is no longer"
+    )
+    assert "known as 100%25,%0APlaced, and events" in lines[0]
+    assert lines[-1].startswith("::error file=tests/cli/shop_events.py,line=1,title=old events::Gone is gone")
+    assert run("check", SHOP, "--format", "github").stdout == ""
+
+
 def test_a_missing_upcaster_fails_without_an_old_catalog() -> None:
     """The check that runs before the first use can run before the release."""
     result = run("check", "tests.cli.shop_events:broken")

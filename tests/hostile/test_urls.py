@@ -4,10 +4,23 @@ import pytest
 
 from eventkit.config import has_password, load_settings
 from eventkit.errors import ConfigurationError, EventkitError
+from eventkit.registry import SchemaRegistry
 from eventkit.storage.db.connection import parse
 from eventkit.transports import open_transport
 
-SCHEMES = ["kafka", "redis", "rediss", "rabbitmq", "rabbitmqs", "activemq", "activemqs", "local", "mysql"]
+SCHEMES = [
+    "kafka",
+    "redis",
+    "rediss",
+    "rabbitmq",
+    "rabbitmqs",
+    "activemq",
+    "activemqs",
+    "local",
+    "mysql",
+    "http",
+    "https",
+]
 SIGNS = ["/", "#", "?", "/a?", "?a/", "a#", "@x/", ":x/"]
 SIGNS_OF = {"postgresql": ["@", "@a:b@"]}  # libpq takes brackets as they are, and ends a password at the first @
 OF_URLS = ["[", "]", "\u2100"]  # the last is a/c, when it is normalized
@@ -18,6 +31,8 @@ def opened(scheme: str, url: str) -> None:
     """Read an address as the product would."""
     if scheme == "postgresql":
         parse(url)
+    elif scheme in ("http", "https"):
+        SchemaRegistry(url)
     else:
         open_transport(url)
 

@@ -1,15 +1,13 @@
 """Addresses, wrong answers and silence of a schema registry: each ends with one sentence, without a password."""
 
 import socket
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from eventkit.config import load_settings
 from eventkit.errors import ConfigurationError, RegistryError, RegistryUnavailable
 from eventkit.registry import SchemaRegistry
+from tests.registry.conftest import Answers
 
 ANSWERS: dict[str, tuple[int, bytes]] = {
     "another program": (200, b"<html>hello</html>"),
@@ -28,55 +26,33 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[ThreadingHTTPServer]:
-    """A server that answers every request with `answer`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = server.answer  # type: ignore[attr-defined]
-            server.asked = dict(self.headers)  # type: ignore[attr-defined]
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def registry(web: ThreadingHTTPServer) -> SchemaRegistry:
+def registry(web: Answers) -> SchemaRegistry:
     """Return a client of the server, with a password."""
-    return SchemaRegistry(f"http://ci:pass%3Aw%C3%B6rd%252F@127.0.0.1:{web.server_port}/api/")
+    return SchemaRegistry(web.url.replace("//", "//ci:pass%3Aw%C3%B6rd%252F@") + "/")
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_a_wrong_answer_is_an_error_of_the_registry(web: ThreadingHTTPServer, answer: str) -> None:
+def test_a_wrong_answer_is_an_error_of_the_registry(web: Answers, answer: str) -> None:
     """Not an exception of a library; it names the address without the password."""
-    web.answer = ANSWERS[answer]  # type: ignore[attr-defined]
+    web.otherwise = ANSWERS[answer]
 
     with pytest.raises(RegistryError) as raised:
         registry(web).version("shop.Placed", 1)
 
-    assert f"http://127.0.0.1:{web.server_port}/api does not read version 1" in str(raised.value)
+    assert f"{web.url} does not read version 1" in str(raised.value)
     assert "wörd" not in str(raised.value)
     assert "w%C3" not in str(raised.value)
 
 
-def test_the_password_is_sent_as_a_header(web: ThreadingHTTPServer) -> None:
+def test_the_password_is_sent_as_a_header(web: Answers) -> None:
     """Percent-encoded in the URL, as it is in the header; the address of a schema has none."""
-    web.answer = (200, b"[1]")  # type: ignore[attr-defined]
+    web.otherwise = (200, b"[1]")
 
     client = registry(web)
 
     assert client.versions("shop.Placed") == [1]
-    assert web.asked["Authorization"] == "Basic Y2k6cGFzczp3w7ZyZCUyRg=="  # type: ignore[attr-defined]
-    assert client.uri_of(7) == f"http://127.0.0.1:{web.server_port}/api/schemas/ids/7/schema"
+    assert web.headers["Authorization"] == "Basic Y2k6cGFzczp3w7ZyZCUyRg=="
+    assert client.uri_of(7) == f"{web.url}/schemas/ids/7/schema"
 
 
 def test_a_registry_that_is_away_is_unavailable() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventkit.cli.catalog.findings import Finding, annotations, as_json
+from eventkit.cli.catalog.findings import Finding, annotations, in_json
 from eventkit.cli.catalog.options import CATALOG, EXAMPLES, load_catalog
 from eventkit.cli.catalog.registry_options import FROM_SETTINGS, SUBJECTS, opened_registry, subject_names
 from eventkit.cli.common.output import say
@@ -43,14 +43,16 @@ _FOR = {"old-events": ("old events",), "old-readers": ("old readers",), "both": 
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "github"]),
+    type=click.Choice(["text", "github"]),
     default="text",
     show_default=True,
-    help="Sentences, one JSON object, or annotations of a GitHub workflow.",
+    help="Sentences, or annotations of a GitHub workflow.",
 )
-@click.option("--json", "form", flag_value="json", help="Print one JSON object, for a script.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 @click.pass_obj
-def check(settings: Settings, /, path: str, against: str | None, concern: str, **options: str | None) -> None:
+def check(
+    settings: Settings, /, path: str, against: str | None, concern: str, *, as_json: bool, **options: str | None
+) -> None:
     """Check that a catalog can read its old events, and list the changes that break something AGAINST an older one.
 
     With --registry, changes that a subject's compatibility level forbids are listed, too.
@@ -65,10 +67,10 @@ def check(settings: Settings, /, path: str, against: str | None, concern: str, *
     found = [each for each in found if each.whom in (*_FOR[concern], "people")]
     changes = _changes(settings, new, options["url"], options["subjects"]) if options["url"] else []
     findings = found + [Finding(change.broken, str(change), change.type) for change in changes]
-    if options["form"] == "json":
+    if as_json:
         whom = {name.replace(" ", "_"): _sentences(found, name) for name in ("old events", "old readers", "people")}
         registry = {"registry": [change._asdict() for change in changes]} if options["url"] else {}
-        say(as_json({**whom, **registry}, catalog=new.catalog, types=len(new.types)))
+        say(in_json({**whom, **registry}, catalog=new.catalog, types=len(new.types)))
     elif options["form"] == "github":
         say("\n".join(annotations(findings, catalog, path)), nl=bool(findings))
     else:

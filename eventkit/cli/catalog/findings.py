@@ -36,7 +36,7 @@ def annotations(findings: Sequence[Finding], catalog: "Catalog", path: str) -> l
     return lines
 
 
-def as_json(findings: Mapping[str, Sequence[Any]], *, catalog: str, types: int) -> str:
+def in_json(findings: Mapping[str, Sequence[Any]], *, catalog: str, types: int) -> str:
     """Return one JSON object: lists of sentences by the affected, or objects of a registry's changes."""
     compatible = not any(findings.values())
     return json.dumps({"catalog": catalog, "types": types, "compatible": compatible, **findings})
