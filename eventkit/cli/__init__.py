@@ -42,6 +42,7 @@ _COMMANDS = {
     "projection": "List, rebuild, pause and delete projections.",
     "privacy": "Forget people, and look after keys.",
     "catalog": "Check a catalog of events before a release.",
+    "debezium": "Print the connector that sends the events in place of the relay.",
     "topics": "Create and check the broker's topics.",
     "events": "Look for events, show the store's sizes, prune it, archive streams.",
     "dead-letters": "Show, redrive, edit and discard dead letters.",

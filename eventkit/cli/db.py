@@ -1,11 +1,18 @@
 """`eventkit db`: migrate a database to this version's tables, print its revision, and verify it."""
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from eventkit.cli.common.output import confirm, say
+from eventkit.cli.common.operator import acting_user
+from eventkit.cli.common.output import confirm, remark, say
 from eventkit.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventkit.cli.common.following import Ending
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a script.")
 
@@ -15,9 +22,25 @@ Examples:
   eventkit db current
   eventkit db verify
   eventkit db adopt --clone
+  eventkit db mode
   eventkit db sql | psql "$EVENTKIT_DATABASE_URL"
   eventkit --schema other db current --json
 """
+
+_MODE_EXAMPLES = """\b
+Examples:
+  eventkit db mode                 relay, debezium, or a step between
+  eventkit db mode debezium        then start the connector of `eventkit debezium config`
+  eventkit db mode relay           the relay must run; Connect goes on until it has sent everything
+"""
+_SENDERS = {
+    "relay": "the relay sends the events",
+    "to debezium": "the relay sends the events; a switch to debezium is under way",
+    "both": "relay and Debezium send the events; a switch is under way",
+    "to relay": "Debezium sends the events; a switch to relay is under way",
+    "debezium": "Debezium sends the events",
+}
+_SWITCH_INTERVAL = 0.2  # seconds
 
 
 @click.group(name="db", epilog=_EXAMPLES)
@@ -156,6 +179,42 @@ def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> No
     else:
         say("the roles are there, with the rights that they need and no others")
     raise SystemExit(bool(found) and not create)
+
+
+@command.command(epilog=_MODE_EXAMPLES, short_help="Show who sends the events, or change it.")
+@click.argument("target", type=click.Choice(["debezium", "relay"]), required=False)
+@click.option("--as", "actor", metavar="NAME", help="The actor for the record (default: your user's name).")
+@_JSON
+@click.pass_obj
+def mode(settings: Settings, target: str | None, *, actor: str | None, as_json: bool) -> None:
+    """Show whether the relay or Debezium sends the events; with TARGET, switch while everything runs.
+
+    A switch prints what it waits for. It can be ended at any moment, and begun again or turned back.
+    """
+    from eventkit.cli.common.following import until_signalled
+    from eventkit.storage.db import connect
+    from eventkit.storage.debezium import Mode, Switch, read_mode
+
+    with connect(settings.require_database(), name="mode", schema=settings.schema, autocommit=True) as session:
+        if target is not None:
+            waits = Switch(session, settings.schema, actor=actor or acting_user()).run(Mode(target))
+            with until_signalled() as ending:
+                _follow(waits, ending)
+        found = read_mode(session, settings.schema)
+    say(json.dumps({"schema": settings.schema, "mode": found}) if as_json else f"mode: {found}, {_SENDERS[found]}")
+    raise SystemExit(target is not None and found != target)
+
+
+def _follow(waits: "Iterator[str]", ending: "Ending") -> None:
+    """Print each new reason to wait, until the switch is done or a signal comes."""
+    said = ""
+    for reason in waits:
+        if reason != said:
+            remark(f"waiting: {reason}")
+            said = reason
+        if ending.wait(_SWITCH_INTERVAL):
+            remark("ended before the switch was done; the same command goes on from here")
+            return
 
 
 def _print_move(settings: Settings, before: str | None, *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ logger = logging.getLogger("eventkit.relay")
 
 _HOLD_REPORT_INTERVAL = 60.0  # seconds between two lines about a topic that stays unusable
 _HOLD_TIME = 10.0  # seconds until an unusable topic is tried again
+_MODE_CHECK_INTERVAL = 0.5  # seconds between looks at the mode while Debezium sends
 _SEARCH_PAGE = 1_000  # events that a search sends at once
 
 
@@ -71,6 +72,10 @@ class Leader:
         """Work one term: until its scope changes, the publisher fails, or `stop` is set."""
         now, parts = Outbox(reading, schema), self._parts
         scope = Scope(parts=sorted(parts.epochs), of=parts.of, held=self._held(now), parked=now.parked())
+        if not scope.parked.sends:
+            self._keeper.check()
+            stop.wait(_MODE_CHECK_INTERVAL)  # Debezium sends the events
+            return
         outbox = Outbox(reading, schema, scope=scope)
         failure = (
             self._search(outbox, dict(scope.parked.streams)) if self._suspects_to else self._stream(outbox, scope, stop)

@@ -53,6 +53,43 @@ end
 """
 APPEND_ONLY = ("events", "dead_letter_actions", "operator_actions")  # tables, each with a trigger `<table>_append_only`
 
+# Writes an event's message for Debezium: with the relay's headers, so that a reader notices no difference. The row is
+# deleted at once, because Debezium reads the insert from the WAL. `route` is the topic behind a letter for each header
+# that is present: Connect's transforms remove the others (`eventkit.storage.debezium.connector`).
+TO_DEBEZIUM = "to_debezium"
+TO_DEBEZIUM_ARGUMENTS = "text, bigint"  # topic, position
+_TO_DEBEZIUM_BODY = """
+declare
+  written tid;
+begin
+  insert into {s}.debezium_outbox (position, route, stream, id, source, type, time, streamversion,
+         dataschemaversion, correlationid, causationid, traceparent, tracestate, metadata, data)
+  select e.position, concat(
+           case when e.schema_version > 1 then 's' end, case when m.correlationid is not null then 'c' end,
+           case when m.causationid is not null then 'k' end, case when m.traceparent is not null then 'p' end,
+           case when m.tracestate is not null then 't' end, case when m.rest <> '{{}}' then 'm' end, ':', $1),
+         e.stream, e.id::text, e.source, e.type,
+         to_json(e.recorded_at at time zone 'UTC') #>> '{{}}' || '+00:00', e.version::text, e.schema_version::text,
+         m.correlationid, m.causationid, m.traceparent, m.tracestate, '{{' || (
+           select string_agg(to_json(key)::text || ':' || value::text, ',') from jsonb_each(m.rest)) || '}}',
+         e.data::text
+    from {s}.events e cross join lateral (
+      select e.metadata ->> 'correlation_id' as correlationid, e.metadata ->> 'causation_id' as causationid,
+             e.metadata ->> 'traceparent' as traceparent,
+             case when e.metadata ->> 'traceparent' is not null then e.metadata ->> 'tracestate' end as tracestate,
+             e.metadata - array['correlation_id', 'causation_id', 'traceparent', 'tracestate'] as rest) m
+   where e.position = $2
+  returning ctid into written;
+  delete from {s}.debezium_outbox where ctid = written;
+end
+"""
+
+
+def to_debezium_body(schema: str) -> str:
+    """Return the body of the function that writes an event's message for Debezium; `schema` is quoted."""
+    return _TO_DEBEZIUM_BODY.format(s=schema)
+
+
 STORAGE = "storage"  # the key of a table's storage parameters in its `info`: SQLAlchemy 2.0 cannot declare them
 
 # Outbox rows are inserted and deleted all the time: vacuum by the number of dead rows, at full speed, for every size.
@@ -122,8 +159,13 @@ def _installation(tables: MetaData) -> None:
         Column("timeline", Integer),  # every failover changes it
         Column("relay_redrives", BigInteger, nullable=False, server_default=text("0")),  # the relay reads anew
         Column("relay_parts", SmallInteger, nullable=False, server_default=text("1")),  # relays divide the shards by it
+        Column("mode", Text, nullable=False, server_default=text("'relay'::text")),  # read by every append
         CheckConstraint("single", name="single"),
-        comment="The id of this installation, and its last known server and database.",
+        CheckConstraint(
+            "mode = ANY (ARRAY['relay'::text, 'to debezium'::text, 'both'::text, 'to relay'::text, 'debezium'::text])",
+            name="mode",
+        ),
+        comment="The id of this installation, its last known server and database, and the publisher of its events.",
     )
     Table(
         "topics",
@@ -248,6 +290,20 @@ def _relay(tables: MetaData) -> None:
         Column("shard", SmallInteger, nullable=False),
         Column("bytes", Integer, nullable=False),
         comment="An event that the broker has not acknowledged, and its topic. Deleted when sent, never updated.",
+        info={STORAGE: _OUTBOX_STORAGE},
+    )
+    Table(
+        "debezium_outbox",
+        tables,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("route", Text, nullable=False),
+        *(Column(name, Text, nullable=False) for name in ("stream", "id", "source", "type", "time", "streamversion")),
+        *(Column(name, Text) for name in ("dataschemaversion", "correlationid", "causationid", "traceparent")),
+        *(Column(name, Text) for name in ("tracestate", "metadata")),
+        Column("data", Text, nullable=False),
+        Column("specversion", Text, nullable=False, server_default=text("'1.0'::text")),
+        Column("contenttype", Text, nullable=False, server_default=text("'application/json'::text")),
+        comment="An event's message for Debezium, deleted in the statement that inserts it: no row is ever visible.",
         info={STORAGE: _OUTBOX_STORAGE},
     )
     Table(

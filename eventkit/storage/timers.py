@@ -20,6 +20,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
 from eventkit.storage.db import Statement, Steps, database_errors, plain_array, quoted, text_array
+from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
 from eventkit.storage.events import SourceTopics, shard_of
 from eventkit.storage.privacy import Encryption, Unsealed
 
@@ -94,9 +95,13 @@ _FIRE = """with l as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, g.topic, g.shard, octet_length(g.data::text) + octet_length(g.metadata::text)
-    from e join gone g on g.event_id = e.id where g.topic is not null
+    from e join gone g on g.event_id = e.id where g.topic is not null and {for_relay}
+), m as (
+  select {s}.to_debezium(x.topic, x.position)
+    from (select g.topic, e.position from e join gone g on g.event_id = e.id
+           where g.topic is not null and {for_debezium} order by e.position offset 0) x
 )
-select exists (select from l), (select count(*) from e),
+select exists (select from l), (select count(*) from e) + 0 * (select count(*) from m),
        array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
 
 _NEXT = """select extract(epoch from min(due_at) - clock_timestamp())::float8 from {s}.timers t
@@ -140,8 +145,9 @@ class TimerSql:
 
     def __init__(self, schema: str) -> None:
         s = quoted(schema)
+        names = {"s": s, "for_relay": FOR_RELAY.format(s=s), "for_debezium": FOR_DEBEZIUM.format(s=s)}
         self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
-        self.fire, self.next, self.due = (text.format(s=s) for text in (_FIRE, _NEXT, _DUE))
+        self.fire, self.next, self.due = (text.format(**names) for text in (_FIRE, _NEXT, _DUE))
 
 
 def set_steps(

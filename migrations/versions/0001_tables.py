@@ -45,10 +45,12 @@ def upgrade() -> None:
     _pruning(schema)
     _operation(schema)
     _append_only(schema)
+    _to_debezium(schema)
     for table, storage in (
         ("streams", UPDATED),
         ("tags", UPDATED),
         ("outbox", OUTBOX),
+        ("debezium_outbox", OUTBOX),
         ("subject_keys", KEYS),
         ("checkpoints", UPDATED),
         ("places", UPDATED),
@@ -77,7 +79,7 @@ def downgrade() -> None:
         "projections",
         "readers",
         "leases",
-        "outbox",
+        *("debezium_outbox", "outbox"),
         "event_tags",
         "tags",
         "events",
@@ -86,6 +88,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table, schema=schema)
     op.execute(f'drop function "{schema}".refuse_change()')
+    op.execute(f'drop function "{schema}".to_debezium(text, bigint)')
 
 
 def _installation(schema: str) -> None:
@@ -98,10 +101,15 @@ def _installation(schema: str) -> None:
         sa.Column("timeline", sa.Integer),
         sa.Column("relay_redrives", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("relay_parts", sa.SmallInteger, nullable=False, server_default=sa.text("1")),
+        sa.Column("mode", sa.Text, nullable=False, server_default=sa.text("'relay'::text")),
         sa.PrimaryKeyConstraint("single", name="installation_pkey"),
         sa.CheckConstraint("single", name=op.f("installation_single_check")),
+        sa.CheckConstraint(
+            "mode = ANY (ARRAY['relay'::text, 'to debezium'::text, 'both'::text, 'to relay'::text, 'debezium'::text])",
+            name=op.f("installation_mode_check"),
+        ),
         schema=schema,
-        comment="The id of this installation, and its last known server and database.",
+        comment="The id of this installation, its last known server and database, and the publisher of its events.",
     )
     op.execute(f'insert into "{schema}".installation default values')
     op.create_table(
@@ -251,6 +259,37 @@ def _operation(schema: str) -> None:
     )
 
 
+def _to_debezium(schema: str) -> None:
+    body = f"""
+declare
+  written tid;
+begin
+  insert into "{schema}".debezium_outbox (position, route, stream, id, source, type, time, streamversion,
+         dataschemaversion, correlationid, causationid, traceparent, tracestate, metadata, data)
+  select e.position, concat(
+           case when e.schema_version > 1 then 's' end, case when m.correlationid is not null then 'c' end,
+           case when m.causationid is not null then 'k' end, case when m.traceparent is not null then 'p' end,
+           case when m.tracestate is not null then 't' end, case when m.rest <> '{{}}' then 'm' end, ':', $1),
+         e.stream, e.id::text, e.source, e.type,
+         to_json(e.recorded_at at time zone 'UTC') #>> '{{}}' || '+00:00', e.version::text, e.schema_version::text,
+         m.correlationid, m.causationid, m.traceparent, m.tracestate, '{{' || (
+           select string_agg(to_json(key)::text || ':' || value::text, ',') from jsonb_each(m.rest)) || '}}',
+         e.data::text
+    from "{schema}".events e cross join lateral (
+      select e.metadata ->> 'correlation_id' as correlationid, e.metadata ->> 'causation_id' as causationid,
+             e.metadata ->> 'traceparent' as traceparent,
+             case when e.metadata ->> 'traceparent' is not null then e.metadata ->> 'tracestate' end as tracestate,
+             e.metadata - array['correlation_id', 'causation_id', 'traceparent', 'tracestate'] as rest) m
+   where e.position = $2
+  returning ctid into written;
+  delete from "{schema}".debezium_outbox where ctid = written;
+end
+"""  # noqa: S608 the schema's name, which is checked
+    op.execute(
+        f'create function "{schema}".to_debezium(text, bigint) returns void language plpgsql as $body${body}$body$'
+    )
+
+
 def _append_only(schema: str) -> None:
     op.execute(f"""create function "{schema}".refuse_change() returns trigger language plpgsql as $body$
 begin
@@ -298,6 +337,25 @@ def _relay(schema: str) -> None:
         sa.PrimaryKeyConstraint("position", name="outbox_pkey"),
         schema=schema,
         comment="An event that the broker has not acknowledged, and its topic. Deleted when sent, never updated.",
+    )
+    op.create_table(
+        "debezium_outbox",
+        sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("route", sa.Text, nullable=False),
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in ("stream", "id", "source", "type", "time", "streamversion")
+        ),
+        *(
+            sa.Column(name, sa.Text)
+            for name in ("dataschemaversion", "correlationid", "causationid", "traceparent", "tracestate", "metadata")
+        ),
+        sa.Column("data", sa.Text, nullable=False),
+        sa.Column("specversion", sa.Text, nullable=False, server_default=sa.text("'1.0'::text")),
+        sa.Column("contenttype", sa.Text, nullable=False, server_default=sa.text("'application/json'::text")),
+        sa.PrimaryKeyConstraint("position", name="debezium_outbox_pkey"),
+        schema=schema,
+        comment="An event's message for Debezium, deleted in the statement that inserts it: no row is ever visible.",
     )
     op.create_table(
         "amendments",

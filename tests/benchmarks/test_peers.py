@@ -52,7 +52,7 @@ def test_an_unknown_contestant_is_refused_before_anything_starts() -> None:
 def test_a_peer_without_its_tools_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without Maven or Go a peer is left out, with a sentence that names the package to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("benchmarks.peers.debezium._JARS", tmp_path / "jars")
+    monkeypatch.setattr("tests.servers.jars.DEBEZIUM._cache", tmp_path / "jars")
 
     with pytest.raises(ServerMissing, match="apt-get install maven"):
         Debezium().prepare()

@@ -38,6 +38,7 @@ print(json.dumps(found))
 WITHOUT_JSON = {
     "eventkit catalog export": "JSON",
     "eventkit db sql": "SQL",
+    "eventkit debezium config": "JSON",
     "eventkit privacy new-key": "the key",
     "eventkit projector run": "a process",
     "eventkit relay run": "a process",

@@ -216,6 +216,7 @@ def test_tables_of_create_all_and_of_migrations_have_the_same_columns(empty_data
         "trigger dead_letter_actions.dead_letter_actions_append_only is missing",
         "trigger operator_actions.operator_actions_append_only is missing",
         "function refuse_change is missing",
+        "function to_debezium is missing",
     ]
 
 

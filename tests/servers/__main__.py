@@ -1,6 +1,6 @@
 """Fetch the programs of the tests' servers, or lend a server to a command.
 
-    python -m tests.servers fetch                   into .servers/: jars of Apache Kafka, ActiveMQ and Apicurio,
+    python -m tests.servers fetch                   into .servers/: jars of Kafka, ActiveMQ, Apicurio and Debezium,
                                                     through Maven;
                                                     payloads of GitHub's webhooks and CloudEvents' SDK, through npm;
                                                     programs with CloudEvents' SDKs for Go and Java
@@ -20,7 +20,7 @@ import click
 
 from tests.sdks.programs import VERSIONS, programs
 from tests.servers import ServerMissing, payloads
-from tests.servers.jars import ACTIVEMQ, APICURIO, KAFKA
+from tests.servers.jars import ACTIVEMQ, APICURIO, DEBEZIUM, KAFKA
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
 
@@ -29,7 +29,7 @@ Run = Callable[[Sequence[str]], int]
 
 def fetch(_command: Sequence[str]) -> int:
     """Fetch the jars, payloads and programs that this machine has the tools for; return 1 if one is missing."""
-    brokers = (KAFKA, ACTIVEMQ, APICURIO)
+    brokers = (KAFKA, ACTIVEMQ, APICURIO, DEBEZIUM)
     wanted: dict[str, Callable[[], object]] = {f"the jars of {jars.title}": jars.fetch for jars in brokers}
     wanted |= {payloads.TITLE: payloads.fetch}
     wanted |= {program.title: program.fetch for program in programs(*VERSIONS)}

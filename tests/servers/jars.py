@@ -1,7 +1,7 @@
 """The jars of servers: fetched once by Maven into `.servers/`, or from a folder that is named.
 
-EVENTKIT_TEST_KAFKA_JARS and EVENTKIT_TEST_ACTIVEMQ_JARS name such a folder, EVENTKIT_TEST_APICURIO_JARS that of
-Apicurio, unpacked.
+EVENTKIT_TEST_KAFKA_JARS, EVENTKIT_TEST_ACTIVEMQ_JARS and EVENTKIT_TEST_DEBEZIUM_JARS name such a folder,
+EVENTKIT_TEST_APICURIO_JARS that of Apicurio, unpacked.
 """
 
 import os
@@ -15,6 +15,7 @@ from tests.servers import ServerMissing
 KAFKA_VERSION = "4.3.1"
 ACTIVEMQ_VERSION = "6.1.7"
 APICURIO_VERSION = "3.0.9"  # 3.1 and later want JDK 21
+DEBEZIUM_VERSION = "3.6.1.Final"  # on Kafka Connect of Kafka's release
 CACHES = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", Path(__file__).parents[2] / ".servers"))
 COMPLETE = "complete"  # this file is written last
 
@@ -88,6 +89,7 @@ def _maven(what: str, *arguments: str) -> None:
         raise ServerMissing(f"Maven could not fetch {what}: {fetched.stdout[-1500:]}{fetched.stderr[-500:]}")
 
 
+DEBEZIUM = Jars("Debezium", "debezium", DEBEZIUM_VERSION)
 KAFKA = Jars("Apache Kafka", "kafka", KAFKA_VERSION)
 ACTIVEMQ = Jars("ActiveMQ", "activemq", ACTIVEMQ_VERSION)
 APICURIO = Archive(

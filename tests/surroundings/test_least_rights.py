@@ -9,7 +9,7 @@ from psycopg import sql
 from eventkit.storage.schema.grants import name_of, wanted
 from eventkit.storage.schema.roles import incomplete
 from tests.surroundings.roles import Installation
-from tests.surroundings.watching import explainable, refused, watching
+from tests.surroundings.watching import called, explainable, refused, watching
 from tests.surroundings.workloads import WORKLOADS, World
 
 # The operator's work takes the maintenance role on. An auditor, the reader, may look at every table.
@@ -30,7 +30,7 @@ def test_each_grant_is_needed_and_named_where_it_is_missing(
         psycopg.connect(installation.url, autocommit=True) as session,
     ):
         session.execute(sql.SQL("set role {}").format(sql.Identifier(name)))
-        run = explainable(session, seen.by[name if role == "maintenance" else member])
+        run = explainable(session, called(seen.by[name if role == "maintenance" else member]))
         problems = []
         for table, right in rights:
             place = sql.SQL(", ").join([sql.Identifier("eventkit", table)])

@@ -8,7 +8,6 @@ runs.
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import ClassVar
 
 from psycopg.conninfo import conninfo_to_dict
@@ -16,10 +15,9 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks.peers.carrier import OUTBOX, Carrier, Place
 from benchmarks.peers.contestant import TableOutbox
 from benchmarks.peers.debezium.connect import ConnectCarrier, WarmCarrier
-from tests.servers.jars import CACHES, fetch
+from tests.servers.jars import DEBEZIUM, KAFKA_VERSION
+from tests.servers.jars import DEBEZIUM_VERSION as VERSION
 
-VERSION, CONNECT_VERSION = "3.6.1.Final", "4.3.1"
-_JARS = CACHES / f"debezium-{VERSION}"
 _SLOT = "eventkit_peers_debezium"
 _TUNED = {
     "extended.headers.enabled": "false",
@@ -61,7 +59,7 @@ class Debezium:
     """The yardstick."""
 
     name = "debezium"
-    title = f"Debezium {VERSION} on Kafka Connect {CONNECT_VERSION}"
+    title = f"Debezium {VERSION} on Kafka Connect {KAFKA_VERSION}"
     settings = "outbox event router, pgoutput, String converters, -Xmx1g, " + ", ".join(
         f"{key.removeprefix('producer.override.')}={value}" for key, value in _TUNED.items()
     )
@@ -79,7 +77,7 @@ class Debezium:
 
     def prepare(self) -> None:
         """Fetch the jars."""
-        fetch(Path(__file__).with_name("pom.xml"), _JARS, f"Debezium {VERSION}")
+        DEBEZIUM.fetch()
 
     def carrier(self, place: Place) -> AbstractContextManager[Carrier]:
         return ConnectCarrier(place, _java(), connector(place, self.attributes), slot=_SLOT, columns=self.attributes)
@@ -127,4 +125,4 @@ def connector(place: Place, attributes: Sequence[str] = ()) -> dict[str, str]:
 
 def _java() -> list[str]:
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    return [shutil.which("java") or "java", "-Xmx1g", "-XX:-UsePerfData", quiet, "-cp", f"{_JARS}/*"]
+    return [shutil.which("java") or "java", "-Xmx1g", "-XX:-UsePerfData", quiet, "-cp", f"{DEBEZIUM.fetch()}/*"]

@@ -1,6 +1,7 @@
 """The append statement and its parameters: for one event or many, for each kind of expected version.
 
-    s: lock or create the stream rows, raise version   e: insert the events, in order   o: their outbox rows   return
+    s: lock or create the stream rows, raise version   e: insert the events, in order
+    o: their outbox rows, unless Debezium publishes them   m: their messages for Debezium, unless the relay does
 
 Where a stream is not as expected, `s` returns no row, and nothing after it is written. There are three kinds of `s`, in
 this order: any version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an
@@ -15,12 +16,14 @@ from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
 from eventkit.storage.db import Statement, plain_array, quoted, text_array
+from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
 from eventkit.storage.entry import Entry
 from eventkit.storage.tables import SHARDS
 
 # The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The expression is in
 # the outermost select, because PostgreSQL does not run a CTE that no other part of the statement reads.
-_DURABLE = """case when current_setting('synchronous_commit') in ('off', 'local')
+# For the same reason it counts the messages for Debezium.
+_DURABLE = """case when (select count(*) from m) >= 0 and current_setting('synchronous_commit') in ('off', 'local')
             then set_config('synchronous_commit', 'on', true) end"""
 
 # The size that the relay reads and sends: jsonb writes numbers without exponents.
@@ -37,7 +40,10 @@ _ONE = """with s as (
   returning position, version, {bytes}{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
-  select position, %(topic)s::text, %(shard)s::smallint, bytes from e where %(topic)s::text is not null
+  select position, %(topic)s::text, %(shard)s::smallint, bytes from e
+   where %(topic)s::text is not null and {for_relay}
+), m as (
+  select {s}.to_debezium(%(topic)s::text, position) from e where %(topic)s::text is not null and {for_debezium}
 ){then}
 select %(stream)s::text, e.version, e.position, {durable}{columns} from e{joins}"""
 
@@ -71,7 +77,11 @@ _MANY = """with w as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
-   where w.topic <> ''
+   where w.topic <> '' and {for_relay}
+), m as (
+  select {s}.to_debezium(x.topic, x.position)
+    from (select w.topic, e.position from e join d on d.id = e.id join w on w.nth = d.nth
+           where w.topic <> '' and {for_debezium} order by e.position offset 0) x
 ){then}
 select s.stream, s.version::int, {position}, {durable}{columns}
   from s left join e on e.stream = s.stream{joins}{group}{end}"""
@@ -122,7 +132,7 @@ NO_PARTS = SqlParts()
 
 def one_sql(s: str, lock: str, parts: SqlParts) -> str:
     """Return the statement for one event, in the schema of that quoted name."""
-    return _ONE.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock.format(s=s), **parts._asdict())
+    return _ONE.format(s=s, bytes=_BYTES, lock=lock.format(s=s), **_always(s), **parts._asdict())
 
 
 def many_sql(s: str, lock: str, parts: SqlParts) -> str:
@@ -130,7 +140,11 @@ def many_sql(s: str, lock: str, parts: SqlParts) -> str:
     lock = lock.format(s=s, source=parts.source, only=parts.only)
     by_stream = {"position": "max(e.position)", "group": "\n group by s.stream, s.version"}
     rows = {"position": "e.position", "group": ""} if parts.columns else by_stream
-    return _MANY.format(s=s, durable=_DURABLE, bytes=_BYTES, lock=lock, **rows, **parts._asdict())
+    return _MANY.format(s=s, bytes=_BYTES, lock=lock, **rows, **_always(s), **parts._asdict())
+
+
+def _always(s: str) -> dict[str, str]:
+    return {"durable": _DURABLE, "for_relay": FOR_RELAY.format(s=s), "for_debezium": FOR_DEBEZIUM.format(s=s)}
 
 
 class AppendSql:

@@ -14,6 +14,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 from eventkit.storage.outbox.part_leases import of_parts
@@ -122,7 +123,7 @@ _IN_LETTERS = """o.topic <> all(%(held)s::text[]) and not exists (select from {s
 
 _PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_by = 'relay'
  group by stream order by stream limit {_PARKED_IN_MEMORY + 1}"""
-_REDRIVES = "select relay_redrives from {s}.installation"
+_STATE = f"select relay_redrives, {RELAY_SENDS} from {{s}}.installation"
 _PAUSED = "select name, paused_by, reason from {s}.pauses where kind = 'topic' order by name"
 
 
@@ -131,6 +132,7 @@ class Parked(msgspec.Struct, frozen=True):
 
     streams: dict[str, int] = {}
     redrives: int = 0  # changes when an operator has removed letters of the relay
+    sends: bool = True  # false: Debezium sends the events (`eventkit.storage.debezium`)
 
     @property
     def more(self) -> bool:
@@ -176,8 +178,8 @@ class Outbox:
         """Return the parked streams; it reads about a thousand at most."""
         with database_errors():
             streams = dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
-            (redrives,) = self._cursor.execute(_REDRIVES.format(s=self._schema)).fetchone() or (0,)
-        return Parked(streams, redrives)
+            redrives, sends = self._cursor.execute(_STATE.format(s=self._schema)).fetchone() or (0, True)
+        return Parked(streams, redrives, sends)
 
     def paused(self) -> dict[str, str]:
         """Return the topics that an operator has paused, each with who did it and why."""
@@ -189,6 +191,7 @@ class Outbox:
 def _wanted(scope: Scope, schema: str) -> str:
     """Return the condition of a scope; it has many parked streams as a literal: only a constant array is hashed."""
     conditions = [_WANTED]
+    sends = RELAY_SENDS.format(s=schema)  # in the same snapshot as the rows, which are of an append that has read it
     if scope.parked.more:
         conditions = [_IN_LETTERS.format(s=schema)]
     elif len(scope.parked.streams) > _PARKED_AS_PARAMETER:
@@ -196,7 +199,7 @@ def _wanted(scope: Scope, schema: str) -> str:
         conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
     if len(scope.parts) < scope.of:
         conditions.insert(0, of_parts(scope.parts, scope.of))
-    return " and ".join(conditions)
+    return " and ".join([sends, *conditions])
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:

@@ -19,7 +19,7 @@ PRIVILEGES = {"S": "select", "I": "insert", "U": "update", "D": "delete"}
 
 TABLES: dict[str, dict[str, str]] = {
     VERSION_TABLE: {"writer": "S", "relay": "S", "projector": "S", "operator": "S", "reader": "S"},
-    "installation": {"relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
+    "installation": {"writer": "S", "relay": "S", "projector": "SU", "operator": "SU", "reader": "S"},
     "topics": {"relay": "SI", "operator": "S", "reader": "S"},
     "held_topics": {"relay": "SIU", "operator": "S", "reader": "S"},
     "schema_ids": {"relay": "SIU", "reader": "S"},
@@ -29,6 +29,7 @@ TABLES: dict[str, dict[str, str]] = {
     "tags": {"writer": "SIU", "projector": "SIU", "reader": "S"},
     "event_tags": {"writer": "SI", "projector": "SI", "operator": "SID", "reader": "S"},
     "outbox": {"writer": "I", "relay": "SD", "projector": "I", "operator": "S", "reader": "S"},
+    "debezium_outbox": {"writer": "SID", "projector": "SID", "reader": "S"},
     "amendments": {"writer": "S", "relay": "S", "projector": "S", "operator": "SIUD", "reader": "S"},
     "leases": {"relay": "SIUD", "projector": "SIU", "operator": "SU", "reader": "S"},
     "readers": {"writer": "SIU", "relay": "SIU", "projector": "SIU", "reader": "S"},

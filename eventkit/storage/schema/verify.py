@@ -25,7 +25,16 @@ from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
 from eventkit.storage.db import connect, database_errors, identity_problems, quoted, revision_problem, revisions
-from eventkit.storage.tables import APPEND_ONLY, REFUSE_CHANGE, REFUSE_CHANGE_BODY, STORAGE, VERSION_TABLE, metadata
+from eventkit.storage.tables import (
+    APPEND_ONLY,
+    REFUSE_CHANGE,
+    REFUSE_CHANGE_BODY,
+    STORAGE,
+    TO_DEBEZIUM,
+    VERSION_TABLE,
+    metadata,
+    to_debezium_body,
+)
 
 Facts = dict[str, str]
 
@@ -124,6 +133,7 @@ def expected(schema: str) -> Facts:
             f"FOR EACH STATEMENT EXECUTE FUNCTION {name}.{REFUSE_CHANGE}()"
         )
     facts[f"function {REFUSE_CHANGE}"] = REFUSE_CHANGE_BODY
+    facts[f"function {TO_DEBEZIUM}"] = to_debezium_body(name)
     return facts
 
 

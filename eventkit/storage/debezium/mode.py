@@ -1,0 +1,52 @@
+"""Who publishes the events: a field of the installation's row, which every append reads in its own statement.
+
+    relay         an append writes an outbox row                     the relay sends
+    to debezium   an outbox row and a message for Debezium           the relay sends; the connector may not start
+    both          both                                               both send
+    to relay      both                                               Debezium sends; the relay waits
+    debezium      a message for Debezium                             Debezium sends; the relay waits
+
+In the three modes between, each side has all events that the other one has, from some moment on. So a switch may be
+ended in any of them, and turned back. Each event is sent by at least one side, and `eventkit.storage.debezium.switch`
+holds each side back until the other one has sent all earlier events.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+
+from eventkit.storage.db import database_errors, quoted
+
+# Conditions of a statement, in the schema `s`. A missing row counts as the mode `relay`.
+FOR_RELAY = "(select mode from {s}.installation) is distinct from 'debezium'"
+FOR_DEBEZIUM = "(select mode from {s}.installation) <> 'relay'"
+RELAY_SENDS = "coalesce((select mode from {s}.installation), 'relay') in ('relay', 'to debezium', 'both')"
+
+_READ = "select mode from {s}.installation"
+_NAME = "select oid::bigint from pg_database where datname = current_database()"
+
+
+class Mode(StrEnum):
+    """The values of the field."""
+
+    RELAY = "relay"
+    TO_DEBEZIUM = "to debezium"
+    BOTH = "both"
+    TO_RELAY = "to relay"
+    DEBEZIUM = "debezium"
+
+
+def read_mode(connection: psycopg.Connection[Any], schema: str) -> Mode:
+    """Return the mode."""
+    with database_errors():
+        (mode,) = connection.execute(_READ.format(s=quoted(schema)).encode()).fetchone() or (Mode.RELAY,)
+    return Mode(mode)
+
+
+def slot_name(connection: psycopg.Connection[Any], schema: str) -> str:
+    """Return the name of the replication slot and of the publication; slots of all databases share their names."""
+    with database_errors():
+        (oid,) = connection.execute(_NAME.encode()).fetchone() or (0,)
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in schema.lower())
+    return f"{plain[:40]}_debezium_{oid}"
