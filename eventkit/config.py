@@ -1,4 +1,6 @@
-"""The settings of a process: defaults < a file < the environment < options. Only this module reads the environment.
+"""The settings of a process: defaults < a file < a framework < the environment < options.
+
+Only this module reads the environment.
 
     eventkit.toml, or [tool.eventkit] in pyproject.toml: database_url transport_url schema registry_url schema_id
     registry_subjects, a table [transport_options]
@@ -12,7 +14,8 @@ name.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,14 +112,40 @@ def load_settings(**options: str | None) -> Settings:
         raise ConfigurationError(f"unknown settings {sorted(unknown)}: there are {', '.join(_NAMES)}")
     given = {name: value for name, value in options.items() if value is not None}
     _refuse_passwords(given, "an option, where every user of this machine can see it")
-    values = {**_from_file(find()), **_from_environment(), **given}
+    values = {**_from_file(find()), **_framework.values, **_from_environment(), **given}
     file_options = values.pop("transport_options", {})
     options_now = {**file_options, **_options_from_environment()}
     return Settings(**values, transport_options=options_now, master_keys=_master_keys())
 
 
+class _Framework:
+    """The settings that a framework gives in this process, and its name."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.values: dict[str, str] = {}
+
+
+_framework = _Framework()
+
+
+@contextmanager
+def given_by(framework: str, **settings: str | None) -> Iterator[None]:
+    """Let a framework give settings inside this context: they override a file, and the environment overrides them.
+
+    A framework keeps passwords in its own way, so they are accepted. None counts as not given.
+    """
+    before = _framework.name, _framework.values
+    _framework.name = framework
+    _framework.values = {name: value for name, value in settings.items() if value is not None}
+    try:
+        yield
+    finally:
+        _framework.name, _framework.values = before
+
+
 class SettingOrigin(NamedTuple):
-    """A setting, and where its value comes from: `default`, `option`, a variable's name, or a file's path."""
+    """A setting, and where its value comes from: `default`, `option`, a variable's name, a framework, a file's path."""
 
     name: str
     value: str | None  # secrets are masked
@@ -130,6 +159,7 @@ def setting_origins(**options: str | None) -> list[SettingOrigin]:
     settings = load_settings(**options)
     origins: dict[str, str] = dict.fromkeys([*_NAMES, "master_keys"], "default")
     origins |= dict.fromkeys(from_file.keys() - {"file", "transport_options"}, str(settings.file))
+    origins |= dict.fromkeys(_framework.values, _framework.name)
     origins |= {name: PREFIX + name.upper() for name in from_environment} | dict.fromkeys(given, "option")
     if settings.master_keys is not None:
         origins["master_keys"] = MASTER_KEYS if os.environ.get(MASTER_KEYS) else f"{MASTER_KEYS}_FILE"

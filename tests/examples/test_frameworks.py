@@ -47,7 +47,7 @@ def run(*words: str) -> None:
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    """Return what a query finds."""
+    """Return the rows of a query."""
     with psycopg.connect(url) as connection:
         return connection.execute(query).fetchall()
 

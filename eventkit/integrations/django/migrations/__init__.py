@@ -1,0 +1,1 @@
+"""A migration of Django for each revision of eventkit's own migrations."""
