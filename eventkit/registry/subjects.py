@@ -49,12 +49,14 @@ def record_name(source: str, event_type: str) -> str:
 
 
 def planned_schemas(description: Description, names: SubjectNames) -> list[PlannedSchema]:
-    """Return the schemas of a catalog's own types; raise CatalogError where a subject needs an unknown topic."""
+    """Return the schemas of a catalog's own types that go to a broker.
+
+    Raise CatalogError where a subject needs an unknown topic.
+    """
     return [
         PlannedSchema(subject, kind, registered_schema(kind))
         for kind in description.types
-        if kind.source == description.catalog
-        for subject in _subjects(description, kind, names)
+        if kind.source == description.catalog and (subject := _subject(description, kind, names)) is not None
     ]
 
 
@@ -91,14 +93,14 @@ def _in_draft_7(part: Any) -> Any:  # noqa: ANN401 any part of a schema
     return found
 
 
-def _subjects(description: Description, kind: TypeDescription, names: SubjectNames) -> list[str]:
-    if names is SubjectNames.RECORD:
-        return [names.subject("", kind.source, kind.name)]
-    category = getattr(kind, "category", None)
-    if category is None:
-        raise CatalogError(
-            f"{kind.name} has no category, so the topic of its events is not known, and the topic is a part of the "
-            f'subject: register it with @catalog.event(category="..."), or name subjects by {SubjectNames.RECORD}'
-        )
-    topic = description.topic(category)
-    return [] if topic is None else [names.subject(topic, kind.source, kind.name)]
+def _subject(description: Description, kind: TypeDescription, names: SubjectNames) -> str | None:
+    """Return a type's subject; None if its events go to no broker."""
+    if kind.category is None:
+        if names is SubjectNames.TOPIC_RECORD and description.published:
+            raise CatalogError(
+                f"{kind.name} has no category, so the topic of its events is not known, and the topic is a part of the "
+                f'subject: register it with @catalog.event(category="..."), or name subjects by {SubjectNames.RECORD}'
+            )
+        return names.subject("", kind.source, kind.name) if description.published else None
+    topic = description.topic(kind.category)
+    return None if topic is None else names.subject(topic, kind.source, kind.name)
