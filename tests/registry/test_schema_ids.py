@@ -62,6 +62,18 @@ def test_the_newest_version_with_the_schema_version_is_named(web: Answers, conne
     assert len(web.asked) == asked
 
 
+def test_a_subject_may_have_the_topic(web: Answers, connection: psycopg.Connection[Any]) -> None:
+    """By TopicRecordNameStrategy one type has a schema for each topic."""
+    web.registers("orders-shop.Placed", {"id": 30, "schema": "{}"})
+    ids = SchemaIds(SchemaRegistry(web.url), SubjectNames.TOPIC_RECORD)
+    key = ("orders", *KEY[1:])
+
+    refused = ids.refused(connection, "eventkit", [KEY, key])
+
+    assert "is not registered as subject 'shop.order-shop.Placed'" in refused["shop.order"]
+    assert (list(refused), number(ids, key)) == (["shop.order"], 30)
+
+
 def test_a_start_without_an_answer_uses_the_kept_ids(
     web: Answers, connection: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
