@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import RegistryError, RegistryUnavailable
+from eventkit.observability.liveness import waiting_for
 from eventkit.registry.client import SchemaRegistry
 from eventkit.registry.subjects import SubjectNames, schema_version_in
 from eventkit.storage.schema_ids import KnownSchema, known_schemas, record_schema
@@ -89,7 +90,8 @@ class SchemaIds:
             if time.monotonic() < self._away_until:
                 return f"{wanted}, is not known yet: {self._away}"
             try:
-                found = self._look_up(connection, schema, subject, schema_version)
+                with waiting_for("the schema registry"):
+                    found = self._look_up(connection, schema, subject, schema_version)
             except RegistryUnavailable as error:
                 self._note_away(error)
                 return f"{wanted}, is not known yet: {error}"
