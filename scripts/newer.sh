@@ -1,22 +1,60 @@
 #!/bin/sh
-# Run the RabbitMQ tests on the release of Debian sid, with every deprecated feature denied.
+# Run the tests of transports, storage and projections on the newest releases that Debian has: Python, PostgreSQL, RabbitMQ with
+# every deprecated feature denied, Redis, Valkey, Java.
 #
-#   scripts/newer.sh ROOT [PYTEST ARGUMENTS]
+#   scripts/newer.sh ROOT                      the tests below, and those of Redis once more on Valkey
+#   scripts/newer.sh ROOT PYTEST-ARGUMENTS...  other ones; SERVER=valkey-server is run in place of Redis
 #
-# ROOT is a folder for a system of its own, which debootstrap makes there at the first call (a minute, 600 MB). Run it as root: the
-# server is started by chroot. DEBIAN_MIRROR names another mirror than deb.debian.org.
+# ROOT is a folder for a Debian sid, which debootstrap makes there at the first call (some minutes, 2 GB). It gets a clone of the
+# commits here, an environment of its own, and .servers of this checkout. Run it as root. DEBIAN_MIRROR names another mirror.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 root=$(cd "$1" && pwd)
 shift
-cd "$(dirname "$0")/.."
-if [ ! -e "$root/usr/lib/rabbitmq" ]; then
+here=$(cd "$(dirname "$0")/.." && pwd)
+if [ ! -e "$root/usr/bin/apt-get" ]; then
     command -v debootstrap >/dev/null || { echo "debootstrap is not on this machine (Debian: apt-get install debootstrap)" >&2; exit 1; }
-    debootstrap --variant=minbase --include=rabbitmq-server sid "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    debootstrap --variant=minbase --include=ca-certificates sid "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 fi
+for file in /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
+    [ ! -e "$file" ] || cp --dereference "$file" "$root$file"
+done
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
-mountpoint -q "$root/proc" || { mount -t proc proc "$root/proc"; trap 'umount "$root/proc"' EXIT; }
-# the certificates of the tests with TLS lie outside the root
-[ $# -gt 0 ] || set -- --ignore tests/transports/test_secured.py tests/transports tests/messaging/test_patterns_on_brokers.py tests/projection/run/test_joining.py tests/faults/test_brokers.py -k rabbit
-EVENTKIT_TEST_RABBITMQ=$root EVENTKIT_REQUIRE_SERVERS=1 "${PYTHON:-.venv/bin/python}" -m pytest "$@"
+mkdir -p "$root/srv/servers" "$root/dev/shm" "$here/.servers"
+mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+mountpoint -q "$root/dev/shm" || mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+mountpoint -q "$root/srv/servers" || mount --bind "$here/.servers" "$root/srv/servers"
+trap 'umount "$root/srv/servers" "$root/dev/shm" "$root/proc"' EXIT
+settings=$(env | grep -E '^(PIP_[A-Z_]+|[a-z]+_proxy|[A-Z]+_PROXY)=' | grep -v -E '^PIP_(CERT|FIND_LINKS)=' || true)
+inside() {
+    # shellcheck disable=SC2086 # one word each
+    chroot "$root" env -i --chdir=/srv HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        DEBIAN_FRONTEND=noninteractive EVENTKIT_TEST_SERVERS_CACHE=/srv/servers $settings "$@"
+}
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # packages start no servers
+chmod +x "$root/usr/sbin/policy-rc.d"
+if [ ! -e "$root/usr/bin/valkey-server" ] || [ ! -e "$root/usr/bin/java" ]; then
+    inside apt-get update -qq -o Acquire::Check-Valid-Until=false
+    inside apt-get install -o Acquire::Check-Valid-Until=false -qq --yes --no-install-recommends python3 python3-venv make git procps \
+        postgresql rabbitmq-server redis-server valkey-server pgbouncer default-jre-headless >/dev/null
+fi
+rm -rf "$root/srv/eventkit"
+git clone --quiet "$here" "$root/srv/eventkit"
+if ! cmp -s "$here/pyproject.toml" "$root/srv/venv/pyproject.toml"; then
+    inside python3 -m venv venv
+    inside venv/bin/pip install -q --disable-pip-version-check --editable './eventkit[dev]'
+    cp "$here/pyproject.toml" "$root/srv/venv/"
+fi
+tests() {
+    inside EVENTKIT_TEST_REDIS="$server" env --chdir=/srv/eventkit ../venv/bin/python -m pytest -q -p no:cacheprovider "$@"
+}
+server=${SERVER:-redis-server}
+if [ $# -gt 0 ]; then
+    tests "$@"
+else
+    tests tests/domain tests/aggregates tests/storage tests/transports tests/projection/define tests/surroundings \
+        tests/messaging/test_patterns_on_brokers.py tests/faults/test_brokers.py
+    server=valkey-server
+    tests tests/transports tests/messaging/test_patterns_on_brokers.py tests/faults/test_brokers.py -k redis
+fi

@@ -1,4 +1,4 @@
-"""PostgreSQL for the tests: release 15 of the system, 18 of the wheel, or a given one; each test gets a fresh database.
+"""PostgreSQL for the tests: the system's, the wheel's release 18, or a given one; each test gets a fresh database.
 
 A database with eventkit's tables is copied from a template that is migrated once a session, which takes some 50 ms.
 """
@@ -67,9 +67,8 @@ class PostgresServer:
 
 def binaries(release: int) -> Binaries:
     """Return the programs of a release."""
-    wheel = from_wheel()
-    found = wheel if wheel and wheel.major == release else from_system(release)
-    if found is None:
+    found = from_system(release) or from_wheel()
+    if found is None or found.major != release:
         raise ServerMissing(HOW_TO_GET[release])
     return found
 

@@ -1,10 +1,8 @@
 """A real RabbitMQ as a child process, with a port mapper of its own, to kill, restart and pause.
 
-EVENTKIT_TEST_RABBITMQ names the root of another system whose RabbitMQ is run instead, every deprecated feature denied
-(`scripts/newer.sh` makes one): that takes the rights to change into it.
+From release 4 on every deprecated feature is denied. `scripts/newer.sh` runs the tests on such a release.
 """
 
-import os
 import shutil
 import socket
 import time
@@ -33,7 +31,7 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
-# From 4.0 on; each may be denied by default in a later release.
+# Each may be denied by default in a later release.
 DENIED = [
     f"deprecated_features.permit.{name} = false"
     for name in (
@@ -44,6 +42,7 @@ DENIED = [
         "amqp_filter_set_bug",
     )
 ]
+_DEPRECATES = 4  # the first release with such features
 
 
 class GivenRabbit(GivenBroker):
@@ -61,21 +60,20 @@ class RabbitServer(Child):
         super().__init__()
         self._login = pika.PlainCredentials(*login)
         self._settings = settings
-        self._root = Path(os.environ["EVENTKIT_TEST_RABBITMQ"]) if "EVENTKIT_TEST_RABBITMQ" in os.environ else None
         self._port, self._dist, self._epmd = free_port(), free_port(), free_port()
         self.url = f"rabbitmq://{LOCAL}:{self._port}"
 
     def start(self) -> Self:
         """Start it, with the data it had."""
-        program = _program(self._root)
+        program, release = _program()
         if self._guard is None:
-            self._guard = Guard(str(self._root / "tmp/eventkit-rabbitmq-") if self._root else "eventkit-rabbitmq-")
+            self._guard = Guard("eventkit-rabbitmq-")
             login = f"default_user = {self._login.username}", f"default_pass = {self._login.password}"
             lines = [CONFIGURATION.format(host=LOCAL, port=self._port), *login, *self._settings]
-            lines += DENIED if self._root else []
+            lines += DENIED if release >= _DEPRECATES else []
             (self._guard.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
             self._spawn(["epmd", "-address", LOCAL, "-port", str(self._epmd)], "epmd.log")
-        self.pid = self._spawn([program], "rabbitmq.log")
+        self.pid = self._spawn([str(program)], "rabbitmq.log")
         self._await_answer()
         return self
 
@@ -93,10 +91,6 @@ class RabbitServer(Child):
 
     def _spawn(self, arguments: list[str], log_name: str) -> int:
         folder = self._running.folder
-        log = folder / log_name
-        if self._root:
-            arguments = ["chroot", str(self._root), *arguments]
-            folder = Path("/", folder.relative_to(self._root))
         environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(folder),
@@ -114,7 +108,7 @@ class RabbitServer(Child):
             "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, instead of waiting for it
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
-        return self._running.spawn(Command(arguments=arguments, log=log, environment=environment))
+        return self._running.spawn(Command(arguments=arguments, log=folder / log_name, environment=environment))
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -130,10 +124,9 @@ class RabbitServer(Child):
         )
 
 
-def _program(root: Path | None) -> str:
-    """Return the server's own script, by its path within the root: the wrapper of Debian's package changes the user."""
-    within = root or Path("/")
-    found = sorted(within.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"))
-    if not found or not shutil.which("epmd", path=str(within / "usr/bin")):
+def _program() -> tuple[Path, int]:
+    """Return the server's own script and its release: the wrapper of Debian's package changes the user."""
+    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    if not found or not shutil.which("epmd"):
         raise ServerMissing(HOW_TO_GET)
-    return str(Path("/", found[-1].relative_to(within)))
+    return found[-1], int(found[-1].parts[-3].partition("-")[2].partition(".")[0])

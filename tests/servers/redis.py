@@ -1,5 +1,9 @@
-"""A real Redis as a child process, durable as eventkit wants it, to kill, restart and pause."""
+"""A real Redis as a child process, durable as eventkit wants it, to kill, restart and pause.
 
+EVENTKIT_TEST_REDIS names another program that is run in its place, such as `valkey-server`.
+"""
+
+import os
 import shutil
 import time
 from typing import Self
@@ -46,7 +50,7 @@ class RedisServer(Child):
 
     def start(self) -> Self:
         """Start it, with the data it had."""
-        program = shutil.which("redis-server")
+        program = shutil.which(os.environ.get("EVENTKIT_TEST_REDIS", "redis-server"))
         if program is None:
             raise ServerMissing("Redis is not on this machine: install it (Debian: `apt-get install redis-server`)")
         self._guard = self._guard or Guard("eventkit-redis-")
@@ -64,7 +68,8 @@ class RedisServer(Child):
     @property
     def version(self) -> str:
         """The server's release."""
-        return str(self.client().info("server")["redis_version"])
+        found = self.client().info("server")
+        return f"Valkey {found['valkey_version']}" if "valkey_version" in found else str(found["redis_version"])
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
