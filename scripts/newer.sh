@@ -27,9 +27,11 @@ mountpoint -q "$root/dev/shm" || mount -t tmpfs -o mode=1777 tmpfs "$root/dev/sh
 mountpoint -q "$root/srv/servers" || mount --bind "$here/.servers" "$root/srv/servers"
 trap 'umount "$root/srv/servers" "$root/dev/shm" "$root/proc"' EXIT
 settings=$(env | grep -E '^(PIP_[A-Z_]+|[a-z]+_proxy|[A-Z]+_PROXY)=' | grep -v -E '^PIP_(CERT|FIND_LINKS)=' || true)
+rm -rf "$root/srv/eventkit"
+git clone --quiet "$here" "$root/srv/eventkit"
 inside() {
     # shellcheck disable=SC2086 # one word each
-    chroot "$root" env -i --chdir=/srv HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot "$root" env -i --chdir=/srv/eventkit HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         DEBIAN_FRONTEND=noninteractive EVENTKIT_TEST_SERVERS_CACHE=/srv/servers $settings "$@"
 }
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # packages start no servers
@@ -39,15 +41,13 @@ if [ ! -e "$root/usr/bin/valkey-server" ] || [ ! -e "$root/usr/bin/java" ]; then
     inside apt-get install -o Acquire::Check-Valid-Until=false -qq --yes --no-install-recommends python3 python3-venv make git procps \
         postgresql rabbitmq-server redis-server valkey-server pgbouncer default-jre-headless >/dev/null
 fi
-rm -rf "$root/srv/eventkit"
-git clone --quiet "$here" "$root/srv/eventkit"
 if ! cmp -s "$here/pyproject.toml" "$root/srv/venv/pyproject.toml"; then
-    inside python3 -m venv venv
-    inside venv/bin/pip install -q --disable-pip-version-check --editable './eventkit[dev]'
+    inside python3 -m venv /srv/venv
+    inside /srv/venv/bin/pip install -q --disable-pip-version-check --editable '.[dev]'
     cp "$here/pyproject.toml" "$root/srv/venv/"
 fi
 tests() {
-    inside EVENTKIT_TEST_REDIS="$server" env --chdir=/srv/eventkit ../venv/bin/python -m pytest -q -p no:cacheprovider "$@"
+    inside EVENTKIT_TEST_REDIS="$server" /srv/venv/bin/python -m pytest -q -p no:cacheprovider "$@"
 }
 server=${SERVER:-redis-server}
 if [ $# -gt 0 ]; then
