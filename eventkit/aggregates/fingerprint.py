@@ -25,6 +25,7 @@ _FORMAT = 1  # increase it when the format of snapshots changes
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 _READABLE = ("datetime", "decimal", "fractions", "uuid")  # modules whose values have a complete repr
 _GENERATED = "<string>"  # the file name of code that @dataclass generates from the fields
+_ANNOTATIONS = "__annotate__"  # from 3.14 on, a function of each class with annotations; its closure is the whole class
 
 
 def fingerprint(fold: Fold[Any, Any], catalog: Catalog, version: object) -> str:
@@ -156,9 +157,11 @@ def _inner(value: Any) -> list[Any]:
 
 
 def _is_written(value: Any) -> bool:
-    """Return whether a class's attribute is written code, not code that @dataclass generates."""
+    """Return whether a class's attribute is written code, not code that @dataclass or Python generates."""
     functions = [value] if isinstance(value, FunctionType) else _inner(value)
-    return any(function.__code__.co_filename != _GENERATED for function in functions)
+    return any(
+        function.__code__.co_filename != _GENERATED and function.__name__ != _ANNOTATIONS for function in functions
+    )
 
 
 def _closed(function: FunctionType) -> Iterator[Any]:
