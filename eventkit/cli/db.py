@@ -1,10 +1,12 @@
 """`eventkit db`: migrate a database to this version's tables, print its revision, and verify it."""
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
+from eventkit.cli.common.durations import read_age
 from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import confirm, remark, say
 from eventkit.config import Settings
@@ -32,6 +34,7 @@ Examples:
   eventkit db mode                 relay, debezium, or a step between
   eventkit db mode debezium        then start the connector of `eventkit debezium config`
   eventkit db mode relay           the relay must run; Connect goes on until it has sent everything
+  eventkit db mode relay --again-since 2h --catalog shop.events:shop      its slot is lost, or Connect is
 """
 _SENDERS = {
     "relay": "the relay sends the events",
@@ -183,21 +186,38 @@ def roles(settings: Settings, *, create: bool, prefix: str, as_json: bool) -> No
 
 @command.command(epilog=_MODE_EXAMPLES, short_help="Show who sends the events, or change it.")
 @click.argument("target", type=click.Choice(["debezium", "relay"]), required=False)
+@click.option(
+    "--again-since",
+    "age",
+    callback=read_age,
+    metavar="AGE",
+    help="Without waiting for Connect, let the relay send all events of this age again: 30m, 12h.",
+)
+@click.option(
+    "--catalog", "catalogs", multiple=True, metavar="PACKAGE.MODULE:CATALOG", help="Knows the topics of these events."
+)
 @click.option("--as", "actor", metavar="NAME", help="The actor for the record (default: your user's name).")
 @_JSON
 @click.pass_obj
-def mode(settings: Settings, target: str | None, *, actor: str | None, as_json: bool) -> None:
+def mode(
+    settings: Settings, target: str | None, *, age: timedelta | None, catalogs: tuple[str, ...], actor: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Show whether the relay or Debezium sends the events; with TARGET, switch while everything runs.
 
     A switch prints what it waits for. It can be ended at any moment, and begun again or turned back.
     """
+    from eventkit.cli.catalog.options import load_catalog
     from eventkit.cli.common.following import until_signalled
     from eventkit.storage.db import connect
-    from eventkit.storage.debezium import Mode, Switch, read_mode
+    from eventkit.storage.debezium import Mode, SendAgain, Switch, read_mode
 
     with connect(settings.require_database(), name="mode", schema=settings.schema, autocommit=True) as session:
         if target is not None:
-            waits = Switch(session, settings.schema, actor=actor or acting_user()).run(Mode(target))
+            known = {catalog.name: catalog for catalog in map(load_catalog, catalogs)}
+            again = None if age is None else SendAgain(age, known)
+            switch = Switch(session, settings.schema, actor=actor or acting_user(), again=again)
+            waits = switch.run(Mode(target))
             with until_signalled() as ending:
                 _follow(waits, ending)
         found = read_mode(session, settings.schema)

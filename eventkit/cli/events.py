@@ -10,7 +10,7 @@ import msgspec
 
 from eventkit.cli.common.durations import ago, read_age
 from eventkit.cli.common.operator import acting_user
-from eventkit.cli.common.output import confirm, number, say
+from eventkit.cli.common.output import confirm, number, remark, say
 from eventkit.cli.search.find import find, show
 from eventkit.cli.search.tail import tail
 from eventkit.cli.search.tree import tree
@@ -96,6 +96,8 @@ def prune(  # noqa: PLR0913 one parameter an option
         pruning = PruneRun(connection, settings.schema, which, actor=actor or acting_user())
         counts = pruning.count()
         total = sum(count.prunable for count in counts)
+        if pruning.unsent is not None:
+            remark(f"nothing is pruned: {pruning.unsent}")
         if not as_json:
             _print_counts(counts, pruning)
         idle = dry_run or not (total or pruning.more)

@@ -11,6 +11,8 @@ from itertools import chain
 from eventkit.insights.answers import ProjectionInsight
 from eventkit.insights.projections import projection_state
 from eventkit.insights.reader import InsightReader
+from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
+from eventkit.storage.debezium import Slot as ConnectSlot
 from eventkit.storage.events import held_topics, known_topics
 from eventkit.storage.outbox import lease_name
 from eventkit.storage.projections import ConsumerGroups, HandlerWaits
@@ -79,6 +81,50 @@ def outbox(health: Health) -> Iterator[Finding]:
         wanted = "one that runs" if of == 1 else f"one that runs, for all {of} parts"
         reason = "start `eventkit relay run`: relays share the parts by themselves"
         yield _finding("relay", names, wanted, safe=not late, reason=reason)
+
+
+def publisher(health: Health) -> Iterator[Finding]:
+    """Report who sends the events, and whether Debezium can: its slot, its publication, the limit of the WAL."""
+    mode = read_mode(health.connection, health.schema)
+    replication = Replication(health.connection, health.schema, slot_name(health.connection, health.schema))
+    slot = replication.look()
+    if mode is Mode.RELAY:
+        if slot is not None:
+            reason = (
+                "the server keeps the log for it: run `eventkit db mode relay` again, or `eventkit db mode debezium`"
+            )
+            yield _finding("debezium", f"slot {slot_shown(slot)}, while the relay sends", "no slot", reason=reason)
+        return
+    steps = "" if mode is Mode.DEBEZIUM else "a switch is under way: `eventkit db mode debezium` or `relay` ends it"
+    yield _finding("mode", mode, "relay or debezium", safe=True, reason=steps)
+    if mode is Mode.TO_DEBEZIUM:
+        return
+    reads = slot is not None and not slot.is_lost and slot.reader is not None
+    reason = "start the connector of `eventkit debezium config`: events wait in the write-ahead log"
+    if slot is None or slot.is_lost:
+        reason = "events may be unsent: `eventkit db mode relay --again-since` lets the relay send them again"
+    found = "missing" if slot is None else slot_shown(slot)
+    yield _finding(f"debezium slot {replication.name}", found, "read by Connect", safe=reads, reason=reason)
+    published = replication.is_published()
+    reason = "the connector fails, or sends other rows: run `eventkit db mode relay`, then `eventkit db mode debezium`"
+    found = "the inserts of debezium_outbox" if published else "missing, or of other rows"
+    yield _finding("debezium publication", found, "the inserts of debezium_outbox", safe=published, reason=reason)
+    yield _limit(replication.limit())
+
+
+def slot_shown(slot: ConnectSlot) -> str:
+    """Return a slot's state in words."""
+    reader = "lost" if slot.is_lost else "not read" if slot.reader is None else f"read by process {slot.reader}"
+    left = "" if slot.left is None else f", lost after {slot.left / 1e6:,.0f} MB more"
+    return f"{reader}, {slot.behind / 1e6:,.1f} MB behind, keeps {slot.retained / 1e6:,.1f} MB{left}"
+
+
+def _limit(limit: str | None) -> Finding:
+    if limit is None:
+        reason = "a Connect that is down for long fills the disk; with a limit, its slot is lost instead"
+        return _finding("max_slot_wal_keep_size", "no limit", "one that you chose", safe=True, reason=reason)
+    reason = "a Connect that is further behind has lost its slot, and the relay has to send the events again"
+    return _finding("max_slot_wal_keep_size", limit, "more than Connect is ever behind", safe=True, reason=reason)
 
 
 def held(health: Health) -> Iterator[Finding]:
@@ -178,6 +224,7 @@ CHECKS: tuple[Check, ...] = (
     schema_name,
     installation,
     outbox,
+    publisher,
     held,
     letters,
     projections,

@@ -180,6 +180,9 @@ CASES = {
         "a:3",
     ),
     "a dead standby": Case(GONE.format("pid = 9"), "process_gone", "process 9 on b", "warning"),
+    "a slot that Debezium has lost": Case(
+        "update eventkit.installation set mode = 'debezium'", "debezium_stands", "slot is gone"
+    ),
     "a database that was moved": Case(
         "update eventkit.installation set database_oid = 1, system_identifier = 1", "installation_moved", "--moved"
     ),

@@ -13,6 +13,7 @@ CODES = {  # of an item: the heading of its paragraph
     "outbox_old": "Events wait in the outbox",
     "events_skipped": "The relay has skipped events",
     "topic_held": "A topic is held",
+    "debezium_stands": "Debezium does not send",
     "slot_lost": "A replication slot keeps the log",
     "projection_without_process": "A projection has no process",
     "projection_waits": "A projection waits",

@@ -15,6 +15,8 @@ from eventkit.insights.answers import (
     TimersInsight,
 )
 from eventkit.insights.reader import InsightReader
+from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
+from eventkit.storage.debezium import Slot as ConnectSlot
 from eventkit.storage.outbox import LockHolder, lease_name, lock_holders_of
 from eventkit.storage.schema import Health, Installation, Slot, look
 
@@ -58,6 +60,8 @@ class Observations:
     inbox: Amount
     slots: tuple[Slot, ...]
     installation: Installation
+    mode: Mode
+    debezium: ConnectSlot | None
     lock_holders: Mapping[str, LockHolder]  # sessions that prevent free leases from being taken, by lease
 
     def seconds(self, since: datetime | None) -> float:
@@ -83,6 +87,8 @@ def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> O
         inbox=reader.amount(_INBOX),
         slots=tuple(Health(store.connection, store.schema).slots()),
         installation=look(reader.connection, reader.schema),
+        mode=read_mode(store.connection, store.schema),
+        debezium=Replication(store.connection, store.schema, slot_name(store.connection, store.schema)).look(),
         lock_holders=lock_holders_of(reader.connection, reader.schema, free),
     )
 

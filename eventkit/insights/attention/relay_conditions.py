@@ -7,6 +7,7 @@ from eventkit.insights.answers import HeldTopic, PartInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
 from eventkit.insights.attention.words import are, ending, holding, lasting, sentence, some
+from eventkit.storage.debezium import Mode
 from eventkit.storage.outbox import lease_name
 
 TAKEOVER = 15.0  # seconds in which another relay takes a part over
@@ -22,6 +23,8 @@ _REMEDY = re.compile(r"`(eventkit topics release [^`]+|eventkit topics create)`"
 
 def relays(seen: Observations) -> Iterator[Attention]:
     """Report parts that nobody has led for longer than a takeover takes."""
+    if seen.mode is Mode.DEBEZIUM:
+        return  # the relay has nothing to do
     missing = [part for part in seen.relay.parts if _is_left(seen, part)]
     if missing and len(missing) == len(seen.relay.parts):
         text = (
@@ -97,6 +100,26 @@ def outbox(seen: Observations) -> Iterator[Attention]:
             action="eventkit doctor",
             since=seen.oldest_open_at or seen.relay.oldest_unsent_at,
         )
+
+
+def debezium(seen: Observations) -> Iterator[Attention]:
+    """Report a slot that nobody reads while Debezium has to send the events."""
+    if seen.mode not in (Mode.TO_RELAY, Mode.DEBEZIUM):
+        return
+    if seen.debezium is None or seen.debezium.is_lost:
+        text = (
+            "Its replication slot is gone, and with it the place up to which it has sent events. Let the relay send "
+            "the events again, from a moment at which Connect still ran."
+        )
+        action = "eventkit db mode relay"
+        yield critical("debezium_stands", "Debezium's slot is gone", text, subject="debezium", action=action)
+    elif seen.debezium.reader is None:
+        text = (
+            f"Nobody reads its replication slot. {seen.debezium.behind / 1e6:,.1f} MB of the write-ahead log wait, the "
+            "server keeps them on its disk, and services go on appending. Start Kafka Connect, or see the state of "
+            "the connector's task there."
+        )
+        yield critical("debezium_stands", "Debezium does not send", text, subject="debezium", action="eventkit doctor")
 
 
 def skipped(seen: Observations) -> Iterator[Attention]:

@@ -14,6 +14,7 @@ CONDITIONS: tuple[Condition, ...] = (
     other_conditions.installation,
     relay_conditions.relays,
     relay_conditions.outbox,
+    relay_conditions.debezium,
     relay_conditions.skipped,
     relay_conditions.held,
     other_conditions.slots,

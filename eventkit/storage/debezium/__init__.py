@@ -2,7 +2,9 @@
 
 from eventkit.storage.debezium.connector import Connector, connector_config
 from eventkit.storage.debezium.mode import FOR_DEBEZIUM, FOR_RELAY, RELAY_SENDS, Mode, read_mode, slot_name
-from eventkit.storage.debezium.slot import Slot, read_slot
+from eventkit.storage.debezium.send_again import SendAgain
+from eventkit.storage.debezium.sent import unsent_by_debezium
+from eventkit.storage.debezium.slot import Replication, Slot
 from eventkit.storage.debezium.switch import Switch
 
 __all__ = [
@@ -11,10 +13,12 @@ __all__ = [
     "RELAY_SENDS",
     "Connector",
     "Mode",
+    "Replication",
+    "SendAgain",
     "Slot",
     "Switch",
     "connector_config",
     "read_mode",
-    "read_slot",
     "slot_name",
+    "unsent_by_debezium",
 ]

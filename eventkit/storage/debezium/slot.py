@@ -20,6 +20,7 @@ _CREATE = "select pg_create_logical_replication_slot(%s, 'pgoutput')"
 _DROP = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s and not active"
 _END_READER = "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s and active"
 _NOW = "select pg_current_wal_insert_lsn()::text"
+_LIMIT = "select current_setting('max_slot_wal_keep_size')"
 _HAS_PASSED = "select %s::pg_lsn >= %s::pg_lsn"
 
 # What is published: only the inserts, because the row is deleted at once.
@@ -67,7 +68,8 @@ class Replication:
 
     def look(self) -> Slot | None:
         """Return the slot; None where there is none."""
-        return read_slot(self._connection, self.name)
+        row = self._connection.execute(_LOOK, (self.name,)).fetchone()
+        return Slot(*row) if row else None
 
     def create(self) -> None:
         """Create the slot; this waits for all transactions of the server that have written something."""
@@ -98,6 +100,11 @@ class Replication:
         """Return whether the publication has the inserts of the one table, and nothing else."""
         return bool(self._one(_PUBLISHED.format(**self._names), self.name)[0])
 
+    def limit(self) -> str | None:
+        """Return how much WAL the server keeps for a slot before the slot is lost; None without a limit."""
+        (limit,) = self._one(_LIMIT)
+        return None if limit == "-1" else str(limit)
+
     def here(self) -> str:
         """Return the end of the WAL."""
         return str(self._one(_NOW)[0])
@@ -110,10 +117,3 @@ class Replication:
         with database_errors():
             row = self._connection.execute(statement.encode(), params).fetchone()
         return row or (None,)
-
-
-def read_slot(connection: psycopg.Connection[Any], name: str) -> Slot | None:
-    """Return a slot of this database; None where there is none."""
-    with database_errors():
-        row = connection.execute(_LOOK, (name,)).fetchone()
-    return Slot(*row) if row else None

@@ -19,6 +19,7 @@ import psycopg
 from eventkit.errors import StorageError
 from eventkit.storage.db import database_errors, quoted, text_array
 from eventkit.storage.debezium.mode import Mode, read_mode, slot_name
+from eventkit.storage.debezium.send_again import SendAgain
 from eventkit.storage.debezium.slot import Replication
 
 _CREATE_TIME = "60s"  # for one attempt to create the slot
@@ -56,8 +57,12 @@ class Switch:
     Raise StorageError while another switch runs, or where Debezium has lost events that nobody else has sent.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], schema: str, *, actor: str, again: SendAgain | None = None
+    ) -> None:
+        """`again` gives events back to the relay without waiting for Connect."""
         self._connection = connection
+        self._again = again
         self._schema = schema
         self._actor = actor
         self._replication = Replication(connection, schema, slot_name(connection, schema))
@@ -89,7 +94,7 @@ class Switch:
                 yield from self._until_debezium_is_ready()
             case Mode.TO_RELAY, Mode.RELAY:
                 yield from self._until_open_ones_end()
-                yield from self._until_connect_has_sent()
+                yield from self._until_connect_has_sent() if self._again is None else self._send_again(self._again)
                 self._move(mode, Mode.BOTH)
             case Mode.DEBEZIUM, _:
                 yield from self._clear_outbox()
@@ -157,11 +162,19 @@ class Switch:
             if slot is None or slot.is_lost:
                 raise StorageError(
                     f"the replication slot {self._replication.name} is gone, and with it the place up to which "
-                    "Debezium has sent events: see `eventkit db mode relay --again-since`"
+                    "Debezium has sent events. Let the relay send the recent ones again, from an age at which Connect "
+                    "still ran: `eventkit db mode relay --again-since AGE --catalog PACKAGE.MODULE:CATALOG`"
                 )
             if self._replication.has_passed(slot, place):
                 return
             yield self._connect_is_behind(slot.reader, slot.behind)
+
+    def _send_again(self, again: SendAgain) -> Iterator[str]:
+        """Make outbox rows for events that Debezium may not have sent; the relay does not read them yet."""
+        made = 0
+        for events in again.run(self._connection, self._schema):
+            made += events
+            yield f"{made:,} events will be sent again by the relay"
 
     def _connect_is_behind(self, reader: int | None, behind: int) -> str:
         if reader is None:

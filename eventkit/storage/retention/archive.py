@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from eventkit.errors import ArchiveError
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.debezium import unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
 from eventkit.storage.retention.maintenance_role import check_maintenance
@@ -127,6 +128,8 @@ class Archive:
                 raise ArchiveError(f"there is no stream {name!r}: nothing was archived")
             if found[name]:
                 raise ArchiveError(f"stream {name!r} is closed already: nothing was archived")
+        if reason := unsent_by_debezium(self._connection, self._schema):
+            raise ArchiveError(f"{reason}: start the connector, and archive when it has caught up")
         for stream, count in self._execute(_UNSENT, (names,)):
             raise ArchiveError(f"{count} events of {stream} are not sent yet: let the relay send them first")
         for stream, projection in self._execute(_UNAPPLIED, (names, list(ignored))):

@@ -18,6 +18,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.storage.db import database_errors, plain_array, quoted
+from eventkit.storage.debezium import read_mode, unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
 
@@ -39,7 +40,8 @@ with page as materialized (
   select name, generation, categories from {s}.projections where name <> all(%(ignored)s::text[])
   union all select name, generation, categories from {s}.rebuilds where name <> all(%(ignored)s::text[])
 ), judged as (
-  select p.*, l.pruned_to, not exists (select from {s}.outbox o where o.position = p.position) as sent,
+  select p.*, l.pruned_to, %(passed)s and not exists (select from {s}.outbox o where o.position = p.position)
+           and (select mode from {s}.installation) = %(mode)s as sent,
          not exists (
            select from live g
             where (cardinality(g.categories) = 0 or split_part(p.stream, '-', 1) = any(g.categories))
@@ -135,7 +137,15 @@ class PruneRun:
         self._actor = actor
         self._run = uuid7()
         self.more = False
-        self._params = {"before": which.before, "category": which.category, "ignored": list(which.ignored)}
+        mode = read_mode(connection, schema)  # before Debezium's place: what is sent in this mode is judged by it
+        self.unsent = unsent_by_debezium(connection, schema)  # the reason why nothing counts as sent
+        self._params: dict[str, Any] = {
+            "before": which.before,
+            "category": which.category,
+            "ignored": list(which.ignored),
+            "mode": mode,
+            "passed": self.unsent is None,
+        }
 
     def count(self) -> list[Count]:
         """Return the numbers of the oldest 50,000 events that would and would not be pruned now, by category.

@@ -19,6 +19,7 @@ SCREENS = {
     "outbox_old": _RELAY,
     "events_skipped": _RELAY,
     "topic_held": _RELAY,
+    "debezium_stands": _SYSTEM,
     "slot_lost": _SYSTEM,
     "projection_without_process": _PROJECTION,
     "projection_waits": _PROJECTION,
