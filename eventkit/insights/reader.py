@@ -32,7 +32,8 @@ class InsightReader:
     def rows(self, statement: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows of a statement; `{s}` in it is the schema."""
         with database_errors():
-            return self.connection.execute(statement.format(s=self._quoted).encode(), params).fetchall()
+            text = statement.format(s=self._quoted).encode()
+            return self.connection.execute(text, params, binary=True).fetchall()  # by no DateStyle of the session
 
     def row(self, statement: str, params: Mapping[str, object] | None = None) -> Row:
         """Return the only row of a statement."""

@@ -133,7 +133,8 @@ class Pauses:
         raise PauseRefused(f"no projection {name!r} in this database: {_known(projections)}")
 
     def _execute(self, statement: str, **params: str) -> psycopg.Cursor[Any]:
-        return self._connection.execute(statement.format(s=quoted(self._schema)).encode(), params)
+        text = statement.format(s=quoted(self._schema)).encode()
+        return self._connection.execute(text, params, binary=True)  # by no DateStyle of the session
 
 
 def _check(**texts: str) -> None:

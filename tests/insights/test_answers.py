@@ -310,6 +310,24 @@ def test_every_answer_can_be_written_as_json(insights: Insights) -> None:
     assert {table.name for table in insights.sizes().tables} >= {"events", "outbox", "processes"}
 
 
+def test_no_setting_of_the_callers_session_changes_an_answer(connection: Connection, insights: Insights) -> None:
+    """Nor does one make an answer fail: psycopg reads times in text only as ISO writes them."""
+
+    def answers() -> list[Any]:
+        return [
+            insights.events(payload=True),
+            insights.dead_letters(payload=True),
+            insights.actions(),
+            insights.timers(),
+        ]
+
+    expected = answers()
+    with connection.transaction(force_rollback=True):
+        for setting in ("datestyle = 'German'", "intervalstyle = 'sql_standard'", "bytea_output = 'escape'"):
+            connection.execute(f"set local {setting}".encode())
+        assert answers() == expected
+
+
 def test_above_the_limit_an_amount_is_an_estimate_unless_it_is_to_be_exact(
     connection: Connection,
 ) -> None:

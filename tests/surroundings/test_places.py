@@ -5,13 +5,17 @@ from collections.abc import Callable
 import psycopg
 import pytest
 import redis as client
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from eventkit import Sender
-from eventkit.errors import PlaceGone
+from eventkit.errors import DatabaseUnavailable, PlaceGone
 from eventkit.projection.define.projection import Projection
+from eventkit.projection.run.backfill import Backfill
 from eventkit.projection.run.resume import Begin
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.transports import open_transport
+from eventkit.transports.redis.topics import stream_key
 from tests.projection.shop import Ordered, rows, shop
 from tests.surroundings.rig import COUNTED, acting, category, execute, found, order, projected, relayed, totals
 
@@ -163,3 +167,59 @@ def test_a_place_that_a_hung_process_holds_is_saved_later_and_never_goes_back(ur
 
         places.save(ours, "p", [("t", 0, "another", (3,))])
         assert places.known(ours, "p", ["t"])["t", 0] == ("another", (3,))
+
+
+def expire(broker: str, name: str) -> None:
+    """Let the broker delete all messages of a category's topic, as its retention does."""
+    if broker.startswith("kafka"):
+        admin = AdminClient({"bootstrap.servers": broker.removeprefix("kafka://"), "log_level": 0})
+        whole = [TopicPartition(f"shop.{name}", shard, -1) for shard in (0, 1)]
+        for done in admin.delete_records(whole).values():
+            done.result(60)
+        return
+    with client.Redis.from_url(broker) as session:
+        for shard in (0, 1):
+            session.xtrim(stream_key(f"shop.{name}", shard), maxlen=0, approximate=False)
+
+
+@pytest.mark.parametrize(("broker", "before"), [("redis", 0), ("kafka", 0), ("kafka", 10)], indirect=["broker"])
+def test_a_read_model_takes_from_the_store_what_the_broker_deleted(url: str, broker: str, before: int) -> None:
+    """Events that expired while no projector ran, in streams that never get another event.
+
+    Redis trims behind every group; where another program trims further, the group's owner is told.
+    """
+    name = category(broker)
+    order(url, name, *range(before))
+    relayed(url, broker)
+    if before:
+        projected(url, broker, totals(name))
+    order(url, name, *range(before, before + 10))
+    relayed(url, broker)
+    expire(broker, name)
+    order(url, name, *range(before + 10, before + 15))
+    relayed(url, broker)
+
+    projected(url, broker, totals(name))
+
+    assert rows(url, COUNTED) == [("ann", before + 15)]
+
+
+def test_a_projector_that_ends_before_it_has_the_deleted_events_begins_again(
+    url: str, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its places stay where they were until the store was read."""
+    name = category(broker)
+    order(url, name, *range(10))
+    relayed(url, broker)
+    expire(broker, name)
+    order(url, name, *range(10, 13))
+    relayed(url, broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(Backfill, "run", lambda *_: (_ for _ in ()).throw(DatabaseUnavailable("it went away")))
+        with pytest.raises(DatabaseUnavailable, match="it went away"):
+            projected(url, broker, totals(name))
+    assert rows(url, COUNTED) == []
+
+    projected(url, broker, totals(name))
+
+    assert rows(url, COUNTED) == [("ann", 13)]

@@ -27,7 +27,7 @@ from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
 from eventkit.projection.failure import SetAside
 from eventkit.projection.reached import Reached
-from eventkit.projection.run.resume import Begin, ResumePoints
+from eventkit.projection.run.resume import Begin, Begun, ResumePoints
 from eventkit.projection.run.shard_times import ShardTimes
 from eventkit.projection.run.waits_report import WaitsReport
 from eventkit.storage.dead_letters import Letter
@@ -123,9 +123,9 @@ class Projector:
         """The projection's consumer group; empty before `register`."""
         return self._applier.group
 
-    def resume_points(self, begin: Begin) -> ResumePoints:
+    def resume_points(self, begin: Begin, completed: Begun | None = None) -> ResumePoints:
         """Return the places at which this projector resumes reading at a broker."""
-        return ResumePoints(self._applier, begin=begin)
+        return ResumePoints(self._applier, begin=begin, completed=completed)
 
     def record_group(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record a consumer group at a broker before joining it."""

@@ -31,7 +31,7 @@ from eventkit.projection.run.backfill import BACKFILL_INTERVAL, Backfill
 from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
 from eventkit.projection.run.projector import Projector
-from eventkit.projection.run.resume import Begin
+from eventkit.projection.run.resume import Begin, HistoryGone
 from eventkit.projection.run.shard_times import ShardTimes
 from eventkit.projection.run.sources import StoreSource, TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
@@ -72,6 +72,7 @@ class ProjectionRunner:
         self._known = False  # whether this process has seen the projection's row
         self._topicless_since: float | None = None  # on the monotonic clock: when it began to wait for a first topic
         self._backfill_at = math.inf  # when the next backfill is due, at a broker without history
+        self._completed: dict[tuple[str, int], tuple[int, ...]] = {}  # places whose earlier events came from the store
         self._projection = projection
         self._settings = settings
         self._options = options
@@ -174,7 +175,12 @@ class ProjectionRunner:
             self._shard_times = projector.shard_times
             if self._options.from_store:
                 return self._from_store(projector, stack)
-            return self._from_transport(projector, stack)
+            try:
+                with ExitStack() as subscribed:
+                    return self._from_transport(projector, subscribed)
+            except HistoryGone as gone:
+                self._take_history(projector, gone)
+                return True
 
     def _projector(self, stack: ExitStack, stop: Stop, *, lanes: int = 1) -> Projector:
         applier = self._applier(stack, stop)
@@ -301,7 +307,9 @@ class ProjectionRunner:
         if not self._options.group:
             projector.record_group(group, broker_of(self._settings.require_transport()), topics)
         with waiting_for("the broker"):
-            subscription = transport.subscribe(topics, group, resume=projector.resume_points(self._options.begin))
+            subscription = transport.subscribe(
+                topics, group, resume=projector.resume_points(self._options.begin, self._completed)
+            )
         source: Source = TransportSource(subscription, limit=self._projection.received, prompt=self._projection.prompt)
         if isinstance(self._projection, AnsweringProjection):
             connect = partial(self._connections.read_models, "responder", autocommit=True)
@@ -313,17 +321,24 @@ class ProjectionRunner:
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
 
-    def _backfill(self, projector: Projector, group: str) -> None:
+    def _take_history(self, projector: Projector, gone: HistoryGone) -> None:
+        """Apply from the store the events that the broker has deleted; the next term begins behind them."""
+        logger.warning("%s", gone)
+        self._backfill(projector, projector.group, needed=True)
+        if not projector.stop.is_set():
+            self._completed.update(gone.begins)
+
+    def _backfill(self, projector: Projector, group: str, *, needed: bool = False) -> None:
         """Apply from the store the events that the group may lack.
 
-        A store in another database may be away, unless it was never read.
+        A store in another database may be away, unless it was never read or is `needed`.
         """
         position = projector.register()
         try:
             with self._connections.store("projector topics") as connection:
                 horizon = EventLog(connection, self._settings.schema).horizon().position
         except DatabaseUnavailable as error:
-            if not position or not self._options.store_url:
+            if needed or not position or not self._options.store_url:
                 raise
             logger.warning(
                 "projector %s reads no history until the store is available: %s", projector.projection.name, error

@@ -248,7 +248,7 @@ class LetterQuery:
     def _rows(self, statement: str, params: Mapping[str, object], where: str = "true") -> Sequence[tuple[Any, ...]]:
         text = statement.replace("{where}", where).replace("{s}", self._schema)
         with database_errors():
-            return self._connection.execute(text.encode(), params).fetchall()
+            return self._connection.execute(text.encode(), params, binary=True).fetchall()  # by no DateStyle
 
 
 def _where(wanted: LetterFilter, *conditions: str, key: str, time: str) -> str:
