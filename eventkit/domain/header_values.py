@@ -4,6 +4,7 @@ Every reader uses these, so all readers accept and refuse the same values.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -18,6 +19,9 @@ _MAX_SHOWN = 60  # characters
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))?", re.ASCII
 )  # RFC 3339, the zone optional
+_TIME_OF_ZEROS = b"0000-00-00T00:00:00.000000Z"
+_HOUR_END, _MINUTES, _SECONDS = 13, 14, 17  # places in it
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
 def time_of(text: str) -> datetime:
@@ -30,6 +34,20 @@ def time_of(text: str) -> datetime:
     except ValueError:
         return _other_time(text)
     return time if time.tzinfo is UTC else _other_time(text)
+
+
+def are_times(texts: Sequence[bytes]) -> bool:
+    """Whether all are times in UTC with microseconds, as eventkit writes them; False if one needs `time_of`."""
+    try:
+        for text in {text[:_HOUR_END] for text in texts}:
+            if text.endswith(b"24"):  # the next day's midnight, to some releases of Python
+                return False
+            datetime.fromisoformat(text.decode())
+    except ValueError:
+        return False
+    joined, every = b"".join(texts), len(_TIME_OF_ZEROS)
+    tens = joined[_MINUTES::every] + joined[_SECONDS::every]  # of minutes and seconds: the hours are checked above
+    return joined.translate(_DIGITS_TO_ZERO) == _TIME_OF_ZEROS * len(texts) and not tens.strip(b"012345")
 
 
 def _other_time(text: str) -> datetime:

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from eventkit.domain.header_values import HIGHEST_VERSION, Raw, number_of, shown, time_of, uuid_of
-from eventkit.domain.message import Message
+from eventkit.domain.message import Message, PlainMessage
 from eventkit.domain.stream import is_stream
 from eventkit.storage.events import PRIME, part_of
 from eventkit.storage.projections import Span, is_message, name_of_message
@@ -26,8 +26,6 @@ _UUID = 36  # characters
 _UUID_BYTES = 16
 _HALF = 64  # bits
 _VERSION_INDEX = 5  # of the header ce_streamversion in eventkit's messages
-_SMALL_VERSIONS: dict[Raw, int] = {text: n for n in range(1, 10_000) for text in (str(n), str(n).encode())}
-"""The versions of most events; a lookup is faster than parsing."""
 
 
 class Arrival(msgspec.Struct, gc=False):
@@ -41,11 +39,15 @@ class Arrival(msgspec.Struct, gc=False):
     @property
     def id(self) -> Raw:
         """The event's id as received."""
+        if type(self.message) is PlainMessage:
+            return self.message.event_id
         return header(self.message, "ce_id", 1)
 
     @property
     def kind(self) -> tuple[Raw, Raw]:
         """Source and type as received."""
+        if type(self.message) is PlainMessage:
+            return self.message.source, self.message.type
         headers: Sequence[tuple[str, Raw]] = self.message.headers
         if len(headers) > 3:  # noqa: PLR2004 as `headers_of` puts them
             (one, source), (other, type_) = headers[2:4]
@@ -107,9 +109,13 @@ class Run(msgspec.Struct, gc=False):
 def spans(runs: Sequence[Run]) -> list[Span]:
     """Return the span of each run, and set the runs' ids; all ids are parsed at once, three times as fast."""
     try:
-        headers = [arrival.message.headers[1] for run in runs for arrival in run.arrivals]
-        ids = _bytes_of([text for name, text in headers if name == "ce_id"])
-        halves = unpack(f">{2 * len(headers)}Q", ids)
+        texts = [
+            message.event_id if type(message := arrival.message) is PlainMessage else header(message, "ce_id", 1)
+            for run in runs
+            for arrival in run.arrivals
+        ]
+        ids = _bytes_of(texts)
+        halves = unpack(f">{2 * len(texts)}Q", ids)
     except (TypeError, ValueError, IndexError, struct_error):
         return [runs[0].slow_span()] if len(runs) == 1 else [run.span() for run in runs]
     found, start, high, low = [], 0, halves[::2], halves[1::2]
@@ -136,30 +142,29 @@ def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned
     runs: dict[str, Run] = {}
     malformed: list[tuple[Message, str]] = []
     for message in messages:
-        version, headers = None, message.headers
-        if len(headers) > _VERSION_INDEX and headers[_VERSION_INDEX][0] == "ce_streamversion":
-            version = _SMALL_VERSIONS.get(headers[_VERSION_INDEX][1])
-        version = version or number_of(header(message, "ce_streamversion", _VERSION_INDEX))
-        if version and message.unreadable is None:
-            arrival = Arrival(message.key, version, message, message.tag if from_store else None)
+        if type(message) is PlainMessage:
+            stream, version = message.key, message.version
+        elif message.unreadable is None and (version := number_of(header(message, "ce_streamversion", _VERSION_INDEX))):
+            stream = message.key
         elif name := _name_of(message) if unversioned else "":
-            arrival = Arrival(name, 1, message)
+            stream, version = name, 1
         else:
             malformed.append((message, message.unreadable or "header ce_streamversion is missing or no number"))
             continue
-        run = runs.get(arrival.stream)
-        if run is not None and arrival.version == run.arrivals[-1].version + 1 <= HIGHEST_VERSION:
+        arrival = Arrival(stream, version, message, message.tag if from_store else None)
+        run = runs.get(stream)
+        if run is not None and version == run.arrivals[-1].version + 1 <= HIGHEST_VERSION:
             run.arrivals.append(arrival)
         elif reason := _misplaced(arrival):
             malformed.append((message, reason))
         elif run is None:
-            runs[arrival.stream] = Run(arrival.stream, [arrival])
+            runs[stream] = Run(stream, [arrival])
         else:
             run.arrivals.append(arrival)
             run.whole = False
     tidied = [run if run.whole else tidy(run) for run in runs.values()]
-    arrived = sum(len(run.arrivals) for run in runs.values())
-    return Batch(tidied, malformed, arrived - sum(len(run.arrivals) for run in tidied))
+    repeated = sum(len(runs[run.stream].arrivals) - len(run.arrivals) for run in tidied if run is not runs[run.stream])
+    return Batch(tidied, malformed, repeated)
 
 
 def tidy(run: Run) -> Run:

@@ -5,7 +5,7 @@ Events without a handler advance their stream's checkpoint and are counted.
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ import msgspec
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.functions import is_asynchronous, name_of, positional, refusal, unrun, wrong_parameters
-from eventkit.domain.header_values import Raw, shown
-from eventkit.domain.message import event_of, schema_version_of
+from eventkit.domain.header_values import Raw, are_times, shown
+from eventkit.domain.message import PlainMessage, event_of, schema_version_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidStreamId, ProjectionError
 from eventkit.projection.batch import Arrival
@@ -112,6 +112,7 @@ class HandlerTable:
         self._catalog = catalog
         self._by_kind: dict[tuple[Raw, Raw], Handler] = {}
         self._decoders: dict[tuple[int, int], Decode] = {}  # by the handler's id and the schema version
+        self._plain: dict[tuple[Raw, Raw], tuple[Handler, Decode]] = {}  # by kind; of version 1, without an envelope
         self._unhandled: set[tuple[Raw, Raw]] = set()  # kinds without a handler, as received
         self.asynchronous = False  # whether a handler is `async def`
         self.has_limits = False  # whether a handler has its own time limit
@@ -174,7 +175,31 @@ class HandlerTable:
             return Step(handler, self._catalog.event_of(opened), None, arrival.stream)
         version = schema_version_of(arrival.message)
         decode = self._decoders.get((id(handler), version)) or self._decoder(handler, version)
+        if version == 1:
+            self._plain[kind] = handler, decode
         return Step(handler, decode(arrival.message.value), None, arrival.stream)
+
+    def plain(self, arrivals: Sequence[Arrival]) -> list[tuple[Handler, Decode] | None]:
+        """Return handler and decoder of the events that need nothing else of `decode`; None for all others.
+
+        Their ids and times are checked together, in a third of the time. If one may be wrong, all are for `decode`.
+        """
+        found: list[tuple[Handler, Decode] | None] = []
+        source = kind = b""
+        known, ids, times = None, [], []
+        for arrival in arrivals:
+            message = arrival.message
+            if type(message) is not PlainMessage:
+                found.append(None)
+                continue
+            if message.type != kind or message.source != source:  # often the same as of the event before
+                source, kind = message.source, message.type
+                known = self._plain.get((source, kind))
+            found.append(known)
+            if known is not None:
+                ids.append(message.event_id)
+                times.append(message.time)
+        return found if b"".join(ids).isascii() and are_times(times) else [None] * len(found)
 
     def _note_unhandled(self, kind: tuple[Raw, Raw]) -> None:
         """Remember a kind without a handler; warn once if its source is the catalog's and its type is unknown."""

@@ -263,11 +263,16 @@ class BatchApplier:
 
     def _decoded(self, arrivals: Sequence[Arrival], opened: Mapping[int, EncodedEvent]) -> list[Step]:
         since, handlers, steps = self.projection.since, self.projection.handlers, list[Step]()
-        for arrival in arrivals:
+        plain = [None] * len(arrivals) if opened or since is not None else handlers.plain(arrivals)
+        for arrival, found in zip(arrivals, plain, strict=True):
             try:
-                if since is not None and handlers.handles(arrival) and arrival.time < since:
+                if found is not None:
+                    handler, decode = found
+                    step: Step | None = Step(handler, decode(arrival.message.value), None, arrival.stream)
+                elif since is not None and handlers.handles(arrival) and arrival.time < since:
                     continue
-                step = handlers.decode(arrival, opened.get(id(arrival)) if opened else None)
+                else:
+                    step = handlers.decode(arrival, opened.get(id(arrival)) if opened else None)
             except UnknownEventType as error:  # handled, but not in the catalog: undecodable
                 raise UndecodableEvent(str(error)) from error
             except (UndecodableEvent, NewerSchema):

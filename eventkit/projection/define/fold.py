@@ -4,7 +4,7 @@ If another process inserts a row after it was found missing, the row's events ar
 table projections.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -25,13 +25,14 @@ class RowFold:
         self._shadow = shadow
         self._call = call
 
-    def fold(self, keyed: Sequence[tuple[Any, Step]]) -> None:
+    def fold(self, keys: Sequence[Any], steps: Sequence[Step]) -> None:
         """Apply each step to the row of its key."""
-        conflicts = self._into(self._taken([key for key, _ in keyed]), keyed)
+        conflicts = self._into(self._taken(keys), zip(keys, steps, strict=True))
         if conflicts:  # inserted by another process: apply the events again, to its rows
-            self._into(self._existing(list(conflicts)), [(key, step) for key, step in keyed if key in conflicts])
+            again = [(key, step) for key, step in zip(keys, steps, strict=True) if key in conflicts]
+            self._into(self._existing(list(conflicts)), again)
 
-    def _into(self, taken: Taken, keyed: Sequence[tuple[Any, Step]]) -> set[Any]:
+    def _into(self, taken: Taken, keyed: Iterable[tuple[Any, Step]]) -> set[Any]:
         rows, call = taken.rows, self._call
         for key, step in keyed:
             row = rows[key]

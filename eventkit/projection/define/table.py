@@ -5,6 +5,7 @@ one statement, new rows in another.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
@@ -23,6 +24,7 @@ from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName, find_tables
 
+_CHECKED = {type(None), tuple}  # the types of keys that may lack a value
 _WITH_ENVELOPE = 2  # parameters of a key function
 
 
@@ -108,9 +110,15 @@ class TableProjection(Projection):
 
     def fold(self, workspace: Workspace, steps: Sequence[Step], call: Call) -> None:
         """Apply events with `call` as the handler; if it is called twice for a step, the second call counts."""
-        RowFold(self.rows, workspace.connection, workspace.shadow, call).fold(
-            [(self._key_of(step), step) for step in steps]
-        )
+        RowFold(self.rows, workspace.connection, workspace.shadow, call).fold(self._keys(steps), steps)
+
+    def _keys(self, steps: Sequence[Step]) -> Sequence[Any]:
+        """Return the key of each step; if one raises, or needs a closer look, they are made one by one."""
+        with suppress(*RAISED):
+            keys = [step.handler.key(step.event, step.envelope) if step.handler.key else None for step in steps]
+            if _CHECKED.isdisjoint(map(type, keys)):
+                return keys
+        return [self._key_of(step) for step in steps]
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         try:

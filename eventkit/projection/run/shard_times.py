@@ -1,11 +1,12 @@
 """The recorded time of the last applied event in each shard, and whether the shard was read to its end.
 
-The projector notes it once a second and when nothing more comes, so it costs nothing per event. Another thread reads
-it for the heartbeat.
+Only the last message of each shard is kept: a batch that lives until the next one has come doubles the live objects,
+and the garbage collector then looks through all of them. The header is read once a second, and when nothing more comes.
+Another thread reads the times for the heartbeat.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from eventkit.domain.header_values import time_of
@@ -24,18 +25,18 @@ class ShardTimes:
     def __init__(self) -> None:
         self._shards: dict[str, tuple[str, bool]] = {}  # replaced as a whole, never changed
         self._noted_at = -_INTERVAL
-        self._unnoted: Sequence[Message] = ()
+        self._last: dict[str, Message] = {}  # by shard, since the last note
         self._is_idle = False
 
     def applied(self, messages: Sequence[Message], *, from_store: bool) -> None:
         """Take an applied batch; an empty one means that all shards were read to their end."""
         if messages:
             self._is_idle = False
-            self._unnoted = messages
+            self._last |= {"store": messages[-1]} if from_store else _last_of_shards(messages)
             if time.monotonic() - self._noted_at >= _INTERVAL:
-                self._note(from_store=from_store)
+                self._note()
         elif not self._is_idle:
-            self._note(from_store=from_store)
+            self._note()
             self._shards = {shard: (at, True) for shard, (at, _) in self._shards.items()}
             self._is_idle = True
 
@@ -56,13 +57,20 @@ class ShardTimes:
             return None
         return max(0.0, time.time() - min(times)) if times else 0.0
 
-    def _note(self, *, from_store: bool) -> None:
-        last = {"store" if from_store else f"{each.topic}/{shard_of(each)}": each for each in self._unnoted}
-        times = {shard: at for shard, message in last.items() if (at := _recorded_at(message)) is not None}
+    def _note(self) -> None:
+        times = {shard: at for shard, message in self._last.items() if (at := _recorded_at(message)) is not None}
         # Nothing came for the other shards, while there was something for these.
         others = {shard: (at, True) for shard, (at, _) in self._shards.items()}
         self._shards = {**others, **{shard: (at, False) for shard, at in times.items()}}
-        self._noted_at, self._unnoted = time.monotonic(), ()
+        self._noted_at, self._last = time.monotonic(), {}
+
+
+def _last_of_shards(messages: Sequence[Message]) -> dict[str, Message]:
+    if type(messages[0].tag) is tuple:  # Kafka's: its first item stands for the shard
+        last: Collection[Message] = {each.tag[0]: each for each in messages}.values()
+    else:
+        last = {(each.topic, shard_of(each)): each for each in messages}.values()
+    return {f"{each.topic}/{shard_of(each)}": each for each in last}
 
 
 def _recorded_at(message: Message) -> str | None:

@@ -47,13 +47,13 @@ class TransportSource:
         if self._prompt:
             return messages
         deadline = time.monotonic() + GATHER_TIME
-        size = total_size(messages)
-        while messages and len(messages) < self._limit and size < MAX_BYTES and time.monotonic() < deadline:
-            more = self._subscription.receive(self._limit - len(messages), 0)
-            if not more:
-                break
-            messages += more
+        more, size = messages, 0
+        while more and len(messages) < self._limit and time.monotonic() < deadline:
             size += total_size(more)
+            if size >= MAX_BYTES:
+                break
+            more = self._subscription.receive(self._limit - len(messages), 0)
+            messages += more
         self._was_small = 0 < len(messages) < min(SMALL_BATCH, self._limit)
         return messages
 

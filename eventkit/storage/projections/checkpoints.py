@@ -21,18 +21,21 @@ _UNKNOWN = -1  # stands for no digest in the statement's array; digests are not 
 # Locks each checkpoint that it changes, in order of stream; one index look-up a stream. The WHERE compares with the
 # run's *first* version: `k.version < excluded.version` would skip holes. A run that begins above version 1 must not
 # create a checkpoint. A check before would cost a second look-up for each stream. So the checkpoint is created as
-# parked, returned as parked, and deleted before another transaction can see it.
+# parked, returned as created, and deleted before another transaction can see it. Only streams that did not advance are
+# returned: usually none. `in` over a select of one column makes a hash table under any plan, a join need not.
 ADVANCE = f"""
 with x as materialized (
   select * from unnest(%(streams)s::text[], %(firsts)s::int[], %(lasts)s::int[], %(ids)s::uuid[],
                        %(digests)s::bigint[]) x(s, f, l, i, d)
+), a as (
+  insert into {{s}}.checkpoints as k (generation, stream, version, event_id, digest, parked)
+  select %(generation)s, s, l, i, nullif(d, {_UNKNOWN}), f > 1 from x order by s collate "C"
+  on conflict (generation, stream) do update
+     set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {PRIME})
+   where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
+  returning stream, parked
 )
-insert into {{s}}.checkpoints as k (generation, stream, version, event_id, digest, parked)
-select %(generation)s, s, l, i, nullif(d, {_UNKNOWN}), f > 1 from x order by s collate "C"
-on conflict (generation, stream) do update
-   set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {PRIME})
- where not k.parked and (k.stream, k.version + 1) in (select s, f from x)
-returning stream, parked
+select s, s in (select stream from a where parked) from x where s not in (select stream from a where not parked)
 """
 # Locks the existing rows that no other transaction has locked. A row that another transaction is creating is not seen:
 # creating it waits, for `lock_timeout`.
@@ -124,11 +127,11 @@ class Checkpoints:
             "ids": plain_array([span.id for span in spans]),
             "digests": plain_array([_UNKNOWN if span.digest is None else span.digest for span in spans]),
         }
-        rows = connection.execute(self._sql(ADVANCE), params).fetchall()
-        unfounded = [stream for stream, created_above_1 in rows if created_above_1]
+        stopped = connection.execute(self._sql(ADVANCE), params).fetchall()
+        unfounded = [stream for stream, created_above_1 in stopped if created_above_1]
         if unfounded:
             self.take_back(connection, generation, unfounded)
-        return {stream for stream, created_above_1 in rows if not created_above_1}
+        return {span.stream for span in spans}.difference([stream for stream, _ in stopped])
 
     def take_back(self, connection: psycopg.Connection[Any], generation: int, streams: Sequence[str]) -> None:
         """Delete checkpoints that this transaction has created above version 1."""

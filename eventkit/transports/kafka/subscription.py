@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Delivery
 
-from eventkit.domain.message import JSON_TYPE, Message, total_size
+from eventkit.domain.message import JSON_TYPE, Message, plain_message, total_size
 from eventkit.domain.structured import opened
 from eventkit.errors import ConfigurationError, TopicUnusable, TransportUnavailable
 from eventkit.transports.base import MAX_BYTES, Mark
@@ -130,7 +130,7 @@ class KafkaSubscription:
         fresh = self._fresh
         if len(messages) != len(fresh) or not all(map(is_, messages, fresh)):
             return set()
-        last: dict[PartitionProgress, int] = dict(message.tag for message in messages)
+        last: dict[PartitionProgress, int] = dict([message.tag for message in messages])
         if not all(progress.is_clear for progress in last):
             return set()
         self._fresh = []
@@ -187,10 +187,11 @@ class KafkaSubscription:
             self._due = due
 
     def _messages(self, deliveries: list[Any]) -> list[Message]:  # Any: the client's types say None everywhere
-        messages, assigned = [], self._assigned
+        messages, topic, partition, progress = [], "", -1, None
         for delivery in deliveries:
-            topic = delivery.topic()
-            progress = assigned.get((topic, delivery.partition()))
+            if delivery.partition() != partition or delivery.topic() != topic:  # most follow one of their partition
+                topic, partition = delivery.topic(), delivery.partition()
+                progress = self._assigned.get((topic, partition))
             if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
                 continue  # an error event, or a revoked partition
             tag = progress, delivery.offset()
@@ -198,10 +199,10 @@ class KafkaSubscription:
             try:
                 # Only one call: after an error, a second call returns freed memory.
                 headers = _headers(delivery) or []
-                message = Message(topic, key.decode(), value, headers, tag)
-                # eventkit's own messages, in binary mode and without a frame, are found by two comparisons
-                is_own = key and len(headers) > _TYPE_INDEX and headers[_TYPE_INDEX] == _JSON_TYPE
-                messages.append(message if is_own and value[:1] == b"{" else opened(message))
+                text = key.decode()
+                may_be_plain = text and value[:1] == b"{"  # a frame of a schema registry begins with another byte
+                message = plain_message(topic, text, value, headers, tag) if may_be_plain else None
+                messages.append(message or _message(topic, text, value, headers, tag))
             except (UnicodeDecodeError, SystemError):
                 reason = "the name of a header is not UTF-8" if headers is None else "its key is not UTF-8"
                 messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))
@@ -270,6 +271,13 @@ class KafkaSubscription:
         kept = set(self._assigned.values())
         self._received = [message for message in self._received if message.tag[0] in kept]
         self._fresh = [message for message in self._fresh if message.tag[0] in kept]
+
+
+def _message(topic: str, key: str, value: bytes, headers: list[tuple[str, Any]], tag: Any) -> Message:  # noqa: ANN401 the client's headers, our tag
+    """Return a message with any headers; eventkit's own, in binary mode and without a frame, need two comparisons."""
+    message = Message(topic, key, value, headers, tag)
+    is_own = key and len(headers) > _TYPE_INDEX and headers[_TYPE_INDEX] == _JSON_TYPE
+    return message if is_own and value[:1] == b"{" else opened(message)
 
 
 def _offsets(due: dict[tuple[str, int], int]) -> list[TopicPartition]:
