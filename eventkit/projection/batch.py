@@ -7,9 +7,6 @@ unversioned messages makes each a run of its own, named by its id, with a row in
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from operator import mul
-from struct import error as struct_error
-from struct import unpack
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,13 +15,12 @@ import msgspec
 from eventkit.domain.header_values import HIGHEST_VERSION, Raw, number_of, shown, time_of, uuid_of
 from eventkit.domain.message import Message, PlainMessage
 from eventkit.domain.stream import is_stream
-from eventkit.storage.events import PRIME, part_of
+from eventkit.storage.events import PRIME, part_of, part_of_run
 from eventkit.storage.projections import Span, is_message, name_of_message
 from eventkit.transports.base import Mark
 
 _UUID = 36  # characters
 _UUID_BYTES = 16
-_HALF = 64  # bits
 _VERSION_INDEX = 5  # of the header ce_streamversion in eventkit's messages
 
 
@@ -115,16 +111,13 @@ def spans(runs: Sequence[Run]) -> list[Span]:
             for arrival in run.arrivals
         ]
         ids = _bytes_of(texts)
-        halves = unpack(f">{2 * len(texts)}Q", ids)
-    except (TypeError, ValueError, IndexError, struct_error):
+    except (TypeError, ValueError, IndexError):
         return [runs[0].slow_span()] if len(runs) == 1 else [run.span() for run in runs]
-    found, start, high, low = [], 0, halves[::2], halves[1::2]
+    found, start = [], 0
     for run in runs:
-        first, last, end = run.arrivals[0].version, run.arrivals[-1].version, start + len(run.arrivals)
-        weights = range(2 * first + 1, 2 * last + 2, 2)
-        digest = (sum(map(mul, high[start:end], weights)) << _HALF) + sum(map(mul, low[start:end], weights))
-        run.ids = ids[_UUID_BYTES * start : _UUID_BYTES * end]
-        found.append(Span(run.stream, first, last, run.ids[-_UUID_BYTES:].hex(), digest % PRIME))
+        first, last, end = run.arrivals[0].version, run.arrivals[-1].version, start + _UUID_BYTES * len(run.arrivals)
+        run.ids = ids[start:end]
+        found.append(Span(run.stream, first, last, run.ids[-_UUID_BYTES:].hex(), part_of_run(run.ids, last)))
         start = end
     return found
 

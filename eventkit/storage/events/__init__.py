@@ -13,7 +13,7 @@ from eventkit.storage.events.categories import (
 )
 from eventkit.storage.events.causation import EFFECTS
 from eventkit.storage.events.decision import Found, Item, items_of, query_steps
-from eventkit.storage.events.digests import HEX, PRIME, SUM, Question, Stored, added, ask, part_of
+from eventkit.storage.events.digests import HEX, PRIME, SUM, Question, Stored, added, ask, part_of, part_of_run
 from eventkit.storage.events.entries import Entries, merged, stream_of
 from eventkit.storage.events.event_store import (
     ANY,
@@ -87,6 +87,7 @@ __all__ = [
     "merged",
     "page_steps",
     "part_of",
+    "part_of_run",
     "query_steps",
     "record_held",
     "record_topic",

@@ -37,13 +37,14 @@ from uuid import UUID
 from eventkit.storage.db import Row, plain_array, projection_gate, quoted
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import SqlParts
-from eventkit.storage.events.digests import PRIME
+from eventkit.storage.events.digests import PRIME, WEIGHT, part_of_run
 from eventkit.storage.events.tag_sql import TagSql
 
 _EVENT = """, metadata::text as metadata, data::text as data,
     to_json(recorded_at at time zone 'UTC') #>> '{}' || '+00:00' as time"""
 _EVENT_COLUMNS = ", e.version, e.time, e.metadata, e.data"
 _NO_ID = UUID(int=0)  # of an entry without events, whose span is not used
+_WEIGHT = WEIGHT.format(version="s.version")
 _FIRST, _WIDTH = 8, 2  # the columns of the first projection, and how many each has
 
 # After the streams' locks, or after the fence of the previous projection: a CTE runs when another one reads it.
@@ -57,7 +58,7 @@ _FENCE = """, f{i} as (
 _ONE_CHECKPOINT = """, k{i} as (
   insert into {s}.checkpoints as k (generation, stream, version, event_id, digest, parked)
   select f.generation, %(stream)s::text, s.version, %(id)s::uuid,
-         mod(%(digest)s::numeric * (2 * s.version::bigint + 1), {prime})::bigint, s.version > 1
+         mod(%(digest)s::numeric * {weight}, {prime})::bigint, s.version > 1
     from s, f{i} f where f.declared_version = %(declared{i})s::int
   on conflict (generation, stream) do update
      set version = excluded.version, event_id = excluded.event_id, digest = mod(k.digest + excluded.digest, {prime})
@@ -66,12 +67,11 @@ _ONE_CHECKPOINT = """, k{i} as (
 )"""
 
 # For each stream that events are written to: their number, the id of the last one, and their part of the digest. The
-# version is only known here, so the sum over id * (2 * version + 1) is given as a * (2 * last version + 1) + b.
+# version is only known here, so the part is given as it would be up to version 0.
 _SPANS = """, x as materialized (
-  select s.stream, s.version, w.n, w.nth, g.id, mod(g.a * (2 * s.version::bigint + 1) + g.b, {prime})::bigint as digest
+  select s.stream, s.version, w.n, w.nth, g.id, mod(g.part * {weight}, {prime})::bigint as digest
     from s join w on w.stream = s.stream
-    join unnest(%(lasts)s::uuid[], %(sums)s::numeric[], %(rests)s::numeric[]) with ordinality g(id, a, b, nth)
-      on g.nth = w.nth
+    join unnest(%(lasts)s::uuid[], %(parts)s::numeric[]) with ordinality g(id, part, nth) on g.nth = w.nth
    where w.n > 0
 )"""
 
@@ -124,10 +124,10 @@ class InlineSql:
 
 def _parts(s: str, count: int, *, single: bool) -> SqlParts:
     checkpoints, join = (_ONE_CHECKPOINT, _ONE_JOIN) if single else (_MANY_CHECKPOINTS, _MANY_JOIN)
-    then = "" if single else _SPANS.format(prime=PRIME)
+    then = "" if single else _SPANS.format(prime=PRIME, weight=_WEIGHT)
     for i in range(count):
         before = f"f{i - 1}" if i else "s"
-        then += _FENCE.format(s=s, i=i, before=before) + checkpoints.format(s=s, i=i, prime=PRIME)
+        then += _FENCE.format(s=s, i=i, before=before) + checkpoints.format(s=s, i=i, prime=PRIME, weight=_WEIGHT)
     columns = _EVENT_COLUMNS + "".join(_COLUMNS.format(i=i) for i in range(count))
     return SqlParts(then=then, event=_EVENT, columns=columns, joins="".join(join.format(i=i) for i in range(count)))
 
@@ -144,13 +144,11 @@ def following_params(schema: str, entries: Sequence[Entry], targets: Sequence[Ta
 
 
 def _digest_params(entries: Sequence[Entry]) -> dict[str, Any]:
-    sums = [sum(one.int for one in entry.ids) % PRIME for entry in entries]
-    rests = [sum(-2 * back * one.int for back, one in enumerate(reversed(entry.ids))) % PRIME for entry in entries]
+    parts = [part_of_run(b"".join([one.bytes for one in entry.ids]), 0) for entry in entries]
     return {
-        "digest": str(sums[0]),
+        "digest": str(parts[0]),
         "lasts": plain_array(entry.ids[-1].hex if entry.ids else _NO_ID.hex for entry in entries),
-        "sums": plain_array(sums),
-        "rests": plain_array(rests),
+        "parts": plain_array(parts),
     }
 
 

@@ -60,7 +60,9 @@ class KafkaSubscription:
         self._assigned: dict[tuple[str, int], PartitionProgress] = {}
         self._joined: float | None = None  # when the group assigned this member's partitions
         self._received: list[Message] = []  # by the running call of `receive`; tags are (progress, offset)
+        self._received_ends: dict[PartitionProgress, int] = {}  # the last offset of each partition among them
         self._fresh: list[Message] = []  # delivered since the last acknowledgement, and not yet recorded as progress
+        self._ends: dict[PartitionProgress, int] = {}  # the same among those
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # time of the last commit
         self._begin(list(places.topics))
@@ -91,7 +93,7 @@ class KafkaSubscription:
             return []
         if self._state.away:
             self._state.back()
-        self._received, deliveries, size = [], [first], 0
+        self._received, self._received_ends, deliveries, size = [], {}, [first], 0
         while deliveries:
             found = self._messages(deliveries)
             self._received += found
@@ -102,6 +104,7 @@ class KafkaSubscription:
         self._raise_error()
         received, self._received = self._received, []
         self._fresh += received
+        self._ends |= self._received_ends
         return received
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
@@ -114,7 +117,7 @@ class KafkaSubscription:
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
         """Return the offsets behind these messages."""
-        last: dict[PartitionProgress, int] = dict([message.tag for message in messages])
+        last = self._ends if self._are_fresh(messages) else dict([message.tag for message in messages])
         return [
             Mark(topic, partition, self._places.topics[topic], (last[progress] + 1,))
             for (topic, partition), progress in self._assigned.items()
@@ -127,22 +130,23 @@ class KafkaSubscription:
 
     def _acknowledge_all(self, messages: Sequence[Message]) -> set[PartitionProgress]:
         """Advance behind all delivered messages, if these are all of them: the usual case, and the cheap one."""
-        fresh = self._fresh
-        if len(messages) != len(fresh) or not all(map(is_, messages, fresh)):
+        last = self._ends
+        if not self._are_fresh(messages) or not all(progress.is_clear for progress in last):
             return set()
-        last: dict[PartitionProgress, int] = dict([message.tag for message in messages])
-        if not all(progress.is_clear for progress in last):
-            return set()
-        self._fresh = []
+        self._fresh, self._ends = [], {}
         for progress, offset in last.items():
             progress.resume = offset + 1
         return set(last)
+
+    def _are_fresh(self, messages: Sequence[Message]) -> bool:
+        """Whether these are all messages since the last acknowledgement, so that `_ends` has their last offsets."""
+        return len(messages) == len(self._fresh) and all(map(is_, messages, self._fresh))
 
     def _acknowledge_some(self, messages: Sequence[Message]) -> set[PartitionProgress]:
         for message in self._fresh:
             progress, offset = message.tag
             progress.delivered(offset, message.key)
-        self._fresh = []
+        self._fresh, self._ends = [], {}
         touched = set()
         for message in messages:
             progress, offset = message.tag
@@ -187,9 +191,11 @@ class KafkaSubscription:
             self._due = due
 
     def _messages(self, deliveries: list[Any]) -> list[Message]:  # Any: the client's types say None everywhere
-        messages, topic, partition, progress = [], "", -1, None
+        messages: list[Message] = []
+        topic, partition, progress = "", -1, None
         for delivery in deliveries:
             if delivery.partition() != partition or delivery.topic() != topic:  # most follow one of their partition
+                self._received_ends |= dict([message.tag for message in messages[-1:]])
                 topic, partition = delivery.topic(), delivery.partition()
                 progress = self._assigned.get((topic, partition))
             if (delivery.error() is not None and not self._is_message(delivery)) or progress is None:
@@ -206,6 +212,7 @@ class KafkaSubscription:
             except (UnicodeDecodeError, SystemError):
                 reason = "the name of a header is not UTF-8" if headers is None else "its key is not UTF-8"
                 messages.append(unreadable(topic, reason, key=key, value=value, others=headers or [], tag=tag))
+        self._received_ends |= dict([message.tag for message in messages[-1:]])
         return messages
 
     def _is_message(self, delivery: Delivery) -> bool:
@@ -271,6 +278,9 @@ class KafkaSubscription:
         kept = set(self._assigned.values())
         self._received = [message for message in self._received if message.tag[0] in kept]
         self._fresh = [message for message in self._fresh if message.tag[0] in kept]
+        self._ends = {progress: offset for progress, offset in self._ends.items() if progress in kept}
+        ends = self._received_ends.items()
+        self._received_ends = {progress: offset for progress, offset in ends if progress in kept}
 
 
 def _message(topic: str, key: str, value: bytes, headers: list[tuple[str, Any]], tag: Any) -> Message:  # noqa: ANN401 the client's headers, our tag

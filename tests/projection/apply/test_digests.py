@@ -61,7 +61,7 @@ def digest(url: str, stream: str = "order-1") -> int | None:
 def of(messages: Sequence[Message]) -> int:
     """Return the digest by its definition."""
     found = (dict(item.headers) for item in messages)
-    return sum(UUID(str(head["ce_id"])).int * (2 * int(head["ce_streamversion"]) + 1) for head in found) % PRIME
+    return sum(UUID(str(head["ce_id"])).int << 55 * int(head["ce_streamversion"]) for head in found) % PRIME
 
 
 def verify(url: str, *arguments: str) -> Result:
