@@ -31,10 +31,7 @@ class SchemaChange(NamedTuple):
     problem: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.subject} is {self.level}, and {self.broken}: {self.problem} (against version {self.version}, "
-            f"id {self.id})"
-        )
+        return f"{self.subject} is {self.level}, and {self.problem} (version {self.version}, id {self.id})"
 
 
 def schema_changes(registry: SchemaRegistry, planned: Iterable[PlannedSchema]) -> list[SchemaChange]:

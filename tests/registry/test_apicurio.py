@@ -65,12 +65,9 @@ def test_a_release_is_registered_once_and_its_changes_are_named(apicurio: Apicur
     number = json.loads(registered.stdout)["registered"]["depot.Stored"]
     assert (again.exit_code, again.stdout) == (0, f"depot.Stored: id {number}\n")
     assert [each.exit_code for each in (found, refused, shown, script)] == [1] * 4
-    expected = (
-        "depot.Stored is FULL, and new consumers cannot read old events: field 'weight' is required, but may be "
-        f"missing (against version 1, id {number})"
-    )
+    expected = f"depot.Stored is FULL, and field 'weight' is required, but may be missing (version 1, id {number})"
     assert found.stdout == f"new consumers cannot read old events: {expected}\n"
-    assert refused.stdout == f"{expected}\nnothing is registered\n"
+    assert refused.stdout == f"{found.stdout}nothing is registered\n"
     assert shown.stdout.startswith("::error file=tests/registry/releases.py,line=")
     assert shown.stdout.endswith(f"title=new consumers cannot read old events::{expected}\n")
     [change] = json.loads(script.stdout)["registry"]

@@ -41,10 +41,12 @@ def register(settings: Settings, path: str, url: str | None, subjects: str | Non
         say(json.dumps({"registered": ids, "forbidden": [change._asdict() for change in changes]}))
     else:
         lines = [f"{subject}: id {number}" for subject, number in ids.items()]
-        refused = [str(change) for change in changes]
+        refused = [f"{change.broken}: {change}" for change in changes]
         say(
             "\n".join(
-                lines or [*refused, "nothing is registered"] if planned else ["the catalog has no types of its own"]
+                lines or [*refused, "nothing is registered"]
+                if planned
+                else ["the catalog has no types of its own that go to a broker"]
             )
         )
     raise SystemExit(bool(changes))
