@@ -1,6 +1,6 @@
 # Every target sets up what it needs, in .venv, on a machine with Python 3.11 or later; none needs root.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench docs release clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -45,6 +45,9 @@ docs: $(VENV)/.dev ## Hold the documents to the code, and build them as a site i
 	@$(PY) scripts/prose.py
 	@$(PY) scripts/site.py $(ARGS)
 
+release: $(VENV)/.dev $(VENV)/.release ## Build and check sdist, wheel and bill of materials in dist/; nothing is uploaded
+	@$(PY) scripts/release.py $(ARGS)
+
 clean: ## Remove what make made
 	rm -rf $(VENV) .venv-sa20 .servers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -64,3 +67,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing eventkit and its development tools into $(VENV) ..."
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar off --editable '.[dev]' | $(SHORTLY)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.release: pyproject.toml | $(VENV)/bin/python
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	@touch $@

@@ -10,6 +10,7 @@ import click
 
 from eventkit.cli.common.output import cell, number, say
 from eventkit.cli.doctor.groups import group_findings
+from eventkit.cli.doctor.import_name import import_name_findings
 from eventkit.cli.doctor.registry import registry_findings
 from eventkit.cli.topics import checked
 from eventkit.config import Settings
@@ -36,7 +37,13 @@ def command(settings: Settings, topics: Sequence[str], *, as_json: bool) -> None
     The topics of the store's events are always checked; TOPIC adds others. A remark ("--") is no fault.
     """
     known = dict.fromkeys(topics)
-    found = [*_file(settings), *_database(settings, known), *_broker(settings, known), *registry_findings(settings)]
+    found = [
+        *import_name_findings(),
+        *_file(settings),
+        *_database(settings, known),
+        *_broker(settings, known),
+        *registry_findings(settings),
+    ]
     if as_json:
         fields = Finding.__struct_fields__
         say(json.dumps({"findings": [{name: getattr(each, name) for name in fields} for each in found]}))
