@@ -21,10 +21,14 @@ def test_attention_names_the_five_causes_and_no_others(monkeypatch: pytest.Monke
         found = {item.code: item for item in Insights(connection).attention()}
 
     assert found.keys() == FIVE
-    assert "1/2" in found["part_without_relay"].title
+    assert "1 of 2" in found["part_without_relay"].title
     assert "(a forgotten session" in found["part_without_relay"].text
-    assert found["part_without_relay"].action.startswith("select pg_terminate_backend(")
+    assert found["part_without_relay"].action.startswith(
+        """psql "$EVENTKIT_DATABASE_URL" -c 'select pg_terminate_backend("""
+    )
+    assert "See above: it has no relay" in found["outbox_old"].text
     assert found["topic_held"].action == "eventkit topics release shop.invoice"
     assert found["topic_held"].subject == "shop.invoice"
     assert found["projection_without_process"].subject == "board"
+    assert found["projection_without_process"].action == "eventkit projector run examples.incident.shop:board"
     assert found["dead_letters"].subject == "totals/failed/order"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,8 @@ OVERDUE = """
 insert into eventkit.timers (stream, name, due_at, event_id, source, shard, type, schema_version, data, metadata)
   values ('order-1', 'late', now() - interval '1 h', gen_random_uuid(), 'shop', 0, 'Late', 1, '{}', '{}');
 """
+SUCCEEDED = """update eventkit.processes set state = state || jsonb_build_object('successor', jsonb_build_object(
+  'host', 'c', 'pid', 77, 'ended_at', now())) where {};"""
 GONE = "update eventkit.processes set seen_at = now() - interval '2 min' where {};"
 
 
@@ -118,15 +121,20 @@ CASES = {
         "ann has paused",
         "warning",
     ),
-    "a dead projector": Case(GONE.format("name like '%:totals'"), "projection_without_process", "a:2"),
+    "a dead projector": Case(GONE.format("name = 'totals'"), "projection_without_process", "a:2"),
+    "a projector that died before one that has ended cleanly": Case(
+        LATE + APPLIED.format(2) + GONE.format("name = 'totals'") + SUCCEEDED.format("name = 'totals'"),
+        "projection_without_process",
+        "last process c:77 was ended at ",
+    ),
     "a projection that nobody runs": Case(
-        LATE + APPLIED.format(2) + "delete from eventkit.processes where name like '%:totals'",
+        LATE + APPLIED.format(2) + "delete from eventkit.processes where name = 'totals'",
         "projection_without_process",
         "No process runs it",
     ),
     "a projector that waits": Case(
         """update eventkit.processes set state = jsonb_set(state, '{projections,totals,waits}', '"no table orders"')
-            where name like '%:totals'""",
+            where name = 'totals'""",
         "projection_waits",
         "no table orders",
     ),
@@ -135,14 +143,14 @@ CASES = {
         LATE
         + APPLIED.format(2)
         + """update eventkit.processes set state = jsonb_set(state, '{projections,totals,rate}', '0.0001')
-            where name like '%:totals'""",
+            where name = 'totals'""",
         "projection_behind",
         "catch",
         "warning",
     ),
     "code of a newer version": Case(
         """update eventkit.processes set state = jsonb_set(state, '{projections,totals,version}', '2')
-            where name like '%:totals'""",
+            where name = 'totals'""",
         "projection_version",
         "version 2",
     ),
@@ -179,7 +187,7 @@ CASES = {
         "timers_late",
         "a:3",
     ),
-    "a dead standby": Case(GONE.format("pid = 9"), "process_gone", "process 9 on b", "warning"),
+    "a dead timers process": Case(GONE.format("role = 'timers'"), "process_gone", "process 3 on a", "warning"),
     "a slot that Debezium has lost": Case(
         "update eventkit.installation set mode = 'debezium'", "debezium_stands", "slot is gone"
     ),
@@ -205,8 +213,8 @@ def calm(connection: Connection) -> None:
     beat(connection, "relay", "relay", ("b", 1), {"parts": {"1": "leader"}, "of": 2, "swept": 0})
     for pid, name in ((2, "totals"), (4, "board"), (9, "board")):
         projection = {"applied": 4, "rate": 0, "version": 1, "shards": {"shop.order/0": [None, True]}, "waits": None}
-        state = {"projections": {name: projection}}
-        beat(connection, "projector", f"shop.read_models:{name}", ("b" if pid == 9 else "a", pid), state)
+        state = {"projections": {name: projection}, "arguments": [f"shop.read_models:{name}", "--from", "store"]}
+        beat(connection, "projector", name, ("b" if pid == 9 else "a", pid), state)
     beat(connection, "timers", "timers", ("a", 3), {"fired": 0})
 
 
@@ -240,7 +248,70 @@ def test_each_cause_alone_is_named(connection: Connection, name: str) -> None:
     assert (item.code, item.urgency) == (case.code, case.urgency)
     assert case.words in f"{item.title} {item.text}"
     assert item.link == f"docs/troubleshooting.md#{anchor(case.code)}"
-    assert parse(item.action.split())
+    assert parse(shlex.split(item.action))
+    assert "PACKAGE" not in item.action or "PACKAGE.MODULE is the module of your code" in item.text
+
+
+QUIET = {
+    "a dead process whose work a live one does": GONE.format("pid = 9"),
+    "a dead relay beside a live one": GONE.format("pid = 1 and host = 'b'"),
+    "a dead process before one that has ended cleanly": GONE.format("role = 'timers'")
+    + SUCCEEDED.format("role = 'timers'"),
+    "a dead projector of a projection that is up to date, before one that has ended cleanly": (
+        GONE.format("name = 'totals'") + SUCCEEDED.format("name = 'totals'")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_a_dead_process_whose_work_is_done_is_not_reported(connection: Connection, name: str) -> None:
+    """The list of processes shows it all the same."""
+    connection.execute(QUIET[name].encode())
+
+    assert Insights(connection).attention() == []
+    assert [each.is_gone for each in Insights(connection).processes().items].count(True) == 1
+
+
+def test_the_command_that_starts_a_projector_again_can_be_copied(connection: Connection) -> None:
+    """With the import path and the source of the process that died."""
+    connection.execute(CASES["a dead projector"].cause.encode())
+
+    [item] = Insights(connection).attention()
+
+    assert item.action == "eventkit projector run shop.read_models:totals --from store"
+
+
+@pytest.mark.parametrize(("shard", "has_relay"), [(1, False), (0, True)])
+def test_waiting_events_are_explained_by_their_part_alone(
+    connection: Connection, shard: int, *, has_relay: bool
+) -> None:
+    """Those of a part without a relay are no second alarm; those of another part are."""
+    connection.execute((UNSENT + CASES["a part without a relay"].cause).encode())
+    connection.execute(b"update eventkit.outbox set shard = %s", [shard])
+
+    [part, waiting] = Insights(connection).attention()
+
+    assert (part.title, waiting.code) == ("Part 1 of 2 has no relay", "outbox_old")
+    assert f"They are those of part {shard} of 2." in waiting.text
+    assert ("See above" in waiting.text) is not has_relay
+    assert ("The relays settle" in waiting.text) is has_relay
+
+
+def test_the_advice_on_dead_letters_names_them(connection: Connection) -> None:
+    """One by its number, several by their projection, cause and category; each command can be run as it is."""
+    connection.execute(CASES["a poison event"].cause.encode())
+    [one] = Insights(connection).attention()
+    connection.execute(
+        b"""insert into eventkit.dead_letters (parked_by, stream, version, position, event_id, type, cause, error,
+              attempts) select parked_by, 'order-3', 1, position + 1, gen_random_uuid(), type, cause, error, 1
+              from eventkit.dead_letters"""
+    )
+    [two] = Insights(connection).attention()
+
+    assert re.search(r"`eventkit dead-letters redrive \d+`.*`eventkit dead-letters discard \d+`", one.text)
+    assert "`eventkit dead-letters redrive --by totals --cause failed --category order`" in two.text
+    for item in (one, two):
+        assert all(parse(shlex.split(words)) for words in re.findall(r"`(eventkit [^`]+)`", item.text))
 
 
 def test_the_cases_cover_each_code() -> None:
@@ -250,7 +321,13 @@ def test_the_cases_cover_each_code() -> None:
 
 def test_the_most_urgent_comes_first(connection: Connection) -> None:
     """Critical before warning, and nobody sends before something is late."""
-    for name in ("a poison event", "a held topic", "a dead projector", "a part without a relay", "a dead standby"):
+    for name in (
+        "a poison event",
+        "a held topic",
+        "a dead projector",
+        "a part without a relay",
+        "a dead timers process",
+    ):
         connection.execute(CASES[name].cause.encode())
 
     found = [item.code for item in Insights(connection).attention()]
@@ -289,9 +366,9 @@ def test_a_session_that_keeps_the_lock_of_a_free_part_is_named(
         [item] = Insights(connection).attention()
 
     assert before.action == "eventkit relay run"
-    assert item.action == f"select pg_terminate_backend({pid})"
+    assert item.action == f"""psql "$EVENTKIT_DATABASE_URL" -c 'select pg_terminate_backend({pid})'"""
     assert f"Session {pid} (a forgotten session, connected for " in item.text
-    assert f"holds the lock of part {lease.removeprefix('relay ')}, so that no relay can take it" in item.text
+    assert f"holds the lock of part {lease.removeprefix('relay ').replace('/', ' of ')}, so that no" in item.text
 
 
 @pytest.mark.parametrize(
@@ -337,7 +414,7 @@ def test_an_estimate_has_two_digits() -> None:
     ("cause", "state"),
     [
         ("", "up to date"),
-        ("delete from eventkit.processes where name like '%:totals'", "nobody runs it"),
+        ("delete from eventkit.processes where name = 'totals'", "nobody runs it"),
         (LATE + APPLIED.format(2) + OUTBOX, "waits for the relay"),
         (LATE + APPLIED.format(2), "does not move"),
         (CASES["a projection that is far behind"].cause, "catches up"),

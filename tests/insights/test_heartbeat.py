@@ -14,6 +14,7 @@ from eventkit.errors import DatabaseUnavailable
 from eventkit.heartbeat import Heartbeat, Pace
 from eventkit.insights import Insights, ProcessInsight
 from eventkit.storage.db import connect
+from eventkit.storage.processes import Heartbeats
 from tests.process import EventkitProcess
 from tests.projection.shop import Ordered, shop
 from tests.servers.postgres import PostgresServer
@@ -258,3 +259,27 @@ def _connect(url: str, name: str) -> psycopg.Connection[Any]:
 
 def _opener(url: str) -> Callable[[str], psycopg.Connection[Any]]:
     return lambda name: _connect(url, name)
+
+
+def test_a_clean_end_is_noted_at_the_dead_processes_before_it(database_url: str) -> None:
+    """Of the same work: a relay's, or that of a projector with the same projection; not at a live one's row."""
+
+    def beating(role: str, name: str, *projections: str) -> Heartbeat:
+        state: dict[str, Any] = {"projections": {key: {} for key in projections}} if projections else {}
+        return Heartbeat(_opener(database_url), schema="eventkit", role=role, name=name, state=lambda: state)
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        rows = Heartbeats(connection, "eventkit")
+        dead = {}
+        for role, projections in (("relay", ()), ("projector", ("a", "b")), ("projector", ("c",)), ("timers", ())):
+            dead[role, projections] = beating(role, "".join(projections), *projections)
+            rows.beat(dead[role, projections].process, age=60, state=dead[role, projections]._state())
+        later = [beating("relay", ""), beating("projector", "b", "b")]
+        for each in later:
+            rows.beat(each.process, age=0, state=each._state())
+            rows.end(each.process.id)
+        found = {each.id: each.state.get("successor") for each in Insights(connection).processes().items}
+
+    noted = {key for key, each in dead.items() if found.pop(str(each.process.id))}
+    assert noted == {("relay", ()), ("projector", ("a", "b"))}
+    assert found == {}

@@ -100,7 +100,8 @@ def run(  # noqa: PLR0913 one parameter an option
         for name, running in runnings.items()
     ]
     health.started(list(runnings))
-    beating = heartbeat(settings, lambda: _state(runnings), role="projector", name=" ".join(runnings))
+    arguments = _arguments(paths, wanted)
+    beating = heartbeat(settings, lambda: _state(runnings, arguments), role="projector", name=" ".join(runnings))
     with (
         beating,
         reading_from(lambda: chain.from_iterable(each.readings() for each in runnings.values())),
@@ -110,9 +111,17 @@ def run(  # noqa: PLR0913 one parameter an option
         raise error
 
 
-def _state(runnings: "Mapping[str, ProjectionRunner]") -> dict[str, Any]:
-    """Return the state of all projections, for the heartbeat."""
-    return {"projections": {name: running.state() for name, running in runnings.items()}}
+def _state(runnings: "Mapping[str, ProjectionRunner]", arguments: list[str]) -> dict[str, Any]:
+    """Return the state of all projections, for the heartbeat, and the arguments that start such a process again."""
+    return {"projections": {name: running.state() for name, running in runnings.items()}, "arguments": arguments}
+
+
+def _arguments(paths: Iterable[str], wanted: "SourceOptions") -> list[str]:
+    """Return the import paths, and the options that say where the events come from."""
+    found = [*paths, *(["--from", "store"] if wanted.from_store else [])]
+    found += ["--group", wanted.group] if wanted.group else []
+    found += chain.from_iterable(("--topic", topic) for topic in wanted.topics)
+    return found + (["--store-url", wanted.store_url] if wanted.store_url else [])
 
 
 def _checked(wanted: "SourceOptions") -> "SourceOptions":

@@ -27,13 +27,15 @@ _OPEN_OUTBOX = 5_000  # unsent events that are looked at for one that no topic h
 
 _NOW = "select clock_timestamp()"
 _INBOX = "select from {s}.inbox"
-# The oldest unsent event whose topic is neither held nor paused: the relay should have sent it.
-_OLDEST_OPEN = f"""select e.recorded_at from (
-    select position, topic from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
+# Unsent events whose topics are neither held nor paused, the oldest first: the relay should have sent them.
+_OPEN = f"""(select position, topic, shard from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
   join {{s}}.events e using (position)
  where o.topic <> all(%(closed)s::text[]) and not exists (select from {{s}}.dead_letters d
-   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)
- order by o.position limit 1"""
+   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)"""
+_OLDEST_OPEN = f"select e.recorded_at from {_OPEN} order by o.position limit 1"
+_WAITING = f"select o.shard %% %(of)s::int, count(*) from {_OPEN} group by 1 order by 1"
+_LATE = 5.0  # seconds: an event that has waited for longer is not on its way
+_FEW = 0.1  # of the events of the part that has most; so many are on their way in every part with a relay
 
 
 class Answers(Protocol):
@@ -53,6 +55,7 @@ class Observations:
     now: datetime
     relay: RelayInsight
     oldest_open_at: datetime | None  # of unsent events that the relay should have sent
+    waiting_parts: frozenset[int]  # of such events, where they have waited for long or a part has no relay
     projections: tuple[ProjectionInsight, ...]
     letters: tuple[DeadLetterGroup, ...]
     timers: TimersInsight
@@ -76,10 +79,15 @@ def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> O
     free += ["timers"] if timers.leader is None and timers.overdue.value else []
     closed = [held.topic for held in relay.held_topics] + [pause.name for pause in relay.paused_topics]
     open_rows = store.rows(_OLDEST_OPEN, {"closed": closed})
+    now = reader.row(_NOW)[0]
+    is_late = bool(open_rows) and (now - open_rows[0][0]).total_seconds() > _LATE
     return Observations(
-        now=reader.row(_NOW)[0],
+        now=now,
         relay=relay,
         oldest_open_at=open_rows[0][0] if open_rows else None,
+        waiting_parts=_waiting(store, closed, len(relay.parts))
+        if is_late or relay.parts_without_relay
+        else frozenset(),
         projections=_projections(insights),
         letters=tuple(insights.dead_letter_groups(limit=_GROUPS)),
         timers=timers,
@@ -91,6 +99,12 @@ def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> O
         debezium=Replication(store.connection, store.schema, slot_name(store.connection, store.schema)).look(),
         lock_holders=lock_holders_of(reader.connection, reader.schema, free),
     )
+
+
+def _waiting(store: InsightReader, closed: list[str], of: int) -> frozenset[int]:
+    """Return the parts whose events wait, without those of which a few are on their way."""
+    counts: dict[int, int] = dict(store.rows(_WAITING, {"closed": closed, "of": of}))
+    return frozenset(part for part, count in counts.items() if count >= _FEW * max(counts.values()))
 
 
 def _projections(insights: Answers) -> tuple[ProjectionInsight, ...]:

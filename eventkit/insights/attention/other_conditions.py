@@ -1,14 +1,16 @@
 """Conditions of dead letters, deadlines, processes, the inbox and the database."""
 
+import shlex
 from collections.abc import Iterator
 
-from eventkit.insights.answers import DeadLetterGroup
+from eventkit.insights.answers import DeadLetterGroup, ProcessInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
-from eventkit.insights.attention.words import are, ending, holding, lasting, sentence, some
+from eventkit.insights.attention.words import are, ending, explained, holding, lasting, place, psql, sentence, some
 
 OVERDUE = 60.0  # seconds that a deadline may be late
 LARGE_INBOX = 5_000_000  # rows
+_NAMED_ROLES = ("projector", "responder", "rebuild")  # each process of another role can do the work of the others
 MOST_RETAINED = 1 << 30  # bytes of write-ahead log that an inactive slot may keep
 
 
@@ -25,10 +27,13 @@ def _letters(group: DeadLetterGroup) -> Attention:
     events = some(group.amount, "event")
     one = group.amount.value == 1
     wait = "Its stream waits behind it" if one else "Their streams wait, each behind its own event"
-    them = "it" if one else "them"
+    them, is_in_vain = ("it", "it must never have an effect") if one else ("them", "they must never have an effect")
+    chosen = _chosen(group)
     text = (
         f"{sentence(events)} of category {group.category} {what}. The cause is {group.cause!r}: {group.error}. {wait}; "
-        f"all others go on. Mend the cause and redrive {them}, or discard {them}."
+        f"all others go on. `eventkit dead-letters show {group.example} --payload` shows the details. Mend the cause "
+        f"and try {them} again: `eventkit dead-letters redrive {chosen}`. Skip {them} for good only if {is_in_vain}: "
+        f"`eventkit dead-letters discard {chosen}`."
     )
     action = f"eventkit dead-letters show {group.example}"
     subject = f"{group.parked_by}/{group.cause}/{group.category}"
@@ -37,16 +42,25 @@ def _letters(group: DeadLetterGroup) -> Attention:
     )
 
 
+def _chosen(group: DeadLetterGroup) -> str:
+    """Return the arguments that choose the letters of a group."""
+    if group.amount.value == 1:
+        return str(group.example)
+    options = ["--by", group.parked_by, "--cause", group.cause, "--category", group.category]
+    return shlex.join(options)
+
+
 def parked(seen: Observations) -> Iterator[Attention]:
     """Report streams that are parked and have no letter, so that a redrive cannot find them."""
     for each in seen.projections:
         if each.parked_streams.value and not each.dead_letters.value:
+            action = f"eventkit projection rebuild {place(seen, each.name)}"
             text = (
                 f"{sentence(some(each.parked_streams, 'stream'))} of {each.name} {are(each.parked_streams)} parked, "
                 "and no dead letter is there: letters were deleted by hand. Only a rebuild applies the events."
+                f"{explained(action)}"
             )
             title = f"Streams of {each.name} are parked without a letter"
-            action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name}"
             yield warning("parked_without_letter", title, text, subject=each.name, action=action)
 
 
@@ -79,21 +93,30 @@ def timers(seen: Observations) -> Iterator[Attention]:
 
 
 def processes(seen: Observations) -> Iterator[Attention]:
-    """Report processes that died or hang; a projection without any process has an item of its own."""
-    reported = {each.name for each in seen.projections if not each.run_by}
-    lively = {(each.role, each.name) for each in seen.processes if not each.is_gone}
+    """Report processes that died or hang, if nobody does their work, and no other item reports that."""
+    lively = {(each.role, _work(each)) for each in seen.processes if not each.is_gone}
     for each in seen.processes:
-        if not each.is_gone or set(each.state.get("projections") or {}) & reported:
+        is_done = "successor" in each.state or (each.role, _work(each)) in lively
+        if not each.is_gone or is_done or _has_item(each):
             continue
-        others = "Other processes do its work. " if (each.role, each.name) in lively else ""
         text = (
             f"The {each.role} process {each.pid} on {each.host} has given no sign of life for "
-            f"{lasting(seen.seconds(each.seen_at))}: it was killed, it hangs, or it cannot reach its database. {others}"
-            "Its supervisor should have started it again. It is shown for a day."
+            f"{lasting(seen.seconds(each.seen_at))}: it was killed, it hangs, or it cannot reach its database. "
+            "No other process does its work: its supervisor should have started it again."
         )
         title = f"A {each.role} process on {each.host} is gone"
         subject = f"{each.host}:{each.pid}"
         yield warning("process_gone", title, text, subject=subject, action="eventkit status", since=each.seen_at)
+
+
+def _work(process: ProcessInsight) -> str:
+    """Return the work of a process; processes of the same role and work stand in for each other."""
+    return process.name if process.role in _NAMED_ROLES else ""
+
+
+def _has_item(process: ProcessInsight) -> bool:
+    """Return whether other items report the work of a process that nobody does: projections, and rebuilds."""
+    return process.role == "rebuild" or bool(process.state.get("projections"))
 
 
 def inbox(seen: Observations) -> Iterator[Attention]:
@@ -118,7 +141,7 @@ def slots(seen: Observations) -> Iterator[Attention]:
         )
         text = f"Nobody reads replication slot {slot.name}, and {harm}. Restart its reader, or drop the slot."
         title = f"Replication slot {slot.name} is not read"
-        action = f"select pg_drop_replication_slot('{slot.name}')"
+        action = psql(f"select pg_drop_replication_slot('{slot.name}')")
         yield critical("slot_lost", title, text, subject=slot.name, action=action)
 
 

@@ -1,12 +1,14 @@
 """Conditions of projections, process managers and handlers: nobody applies events, or events wait."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from eventkit.insights.answers import HandlerWaitInsight, ProcessInsight, ProjectionInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
 from eventkit.insights.attention.relay_conditions import LONG_PAUSE
-from eventkit.insights.attention.words import lasting, some
+from eventkit.insights.attention.words import explained, lasting, place, restart, some
 
 BEHIND = 60.0  # seconds of age of an event that is not applied
 FAR_BEHIND = 300.0  # seconds of age at which a projection that works is reported, too
@@ -29,11 +31,11 @@ def projections(seen: Observations) -> Iterator[Attention]:
 def _trouble(seen: Observations, each: ProjectionInsight) -> Iterator[Attention]:
     late = each.lag_seconds or 0.0
     if not each.run_by:
-        gone = _gone(seen.processes, each.name)
-        if late > BEHIND or gone:
-            yield _without_process(seen, each, gone)
+        last = _last(seen.processes, each.name)
+        if late > BEHIND or (last and not last.is_clean):
+            yield _without_process(seen, each, last)
     elif each.declared_version > each.version and each.rebuild is None:
-        yield _needs_rebuild(each)
+        yield _needs_rebuild(seen, each)
     elif each.waits:
         yield _waits(each)
     elif _is_unsent(seen, each):
@@ -50,10 +52,27 @@ def _is_unsent(seen: Observations, each: ProjectionInsight) -> bool:
     return not reads_store and seen.seconds(seen.relay.oldest_unsent_at) + _CLOSE >= (each.lag_seconds or 0.0)
 
 
-def _gone(processes: Sequence[ProcessInsight], name: str) -> ProcessInsight | None:
-    """Return the last process that ran a projection and neither renews its heartbeat nor has ended cleanly."""
+class _Last(NamedTuple):
+    """The last process that ran a projection: it ended cleanly, or has given no sign of life since."""
+
+    ended_at: datetime
+    place: str  # host:pid
+    is_clean: bool
+
+
+def _last(processes: Sequence[ProcessInsight], name: str) -> _Last | None:
+    """Return the last process of a projection; None where none has died."""
     gone = [each for each in processes if each.is_gone and name in (each.state.get("projections") or {})]
-    return max(gone, key=lambda each: each.seen_at, default=None)
+    return max(map(_end, gone), default=None)
+
+
+def _end(process: ProcessInsight) -> _Last:
+    """Return the end of a dead process, or that of a later one that has done its work."""
+    successor = process.state.get("successor")
+    if successor is None:
+        return _Last(process.seen_at, f"{process.host}:{process.pid}", is_clean=False)
+    ended_at = datetime.fromisoformat(successor["ended_at"])
+    return _Last(ended_at, f"{successor['host']}:{successor['pid']}", is_clean=True)
 
 
 def _lag(each: ProjectionInsight) -> str:
@@ -61,23 +80,26 @@ def _lag(each: ProjectionInsight) -> str:
     return f"{events}the oldest of them recorded {lasting(each.lag_seconds or 0.0)} ago"
 
 
-def _without_process(seen: Observations, each: ProjectionInsight, gone: ProcessInsight | None) -> Attention:
-    if gone is None:
+def _without_process(seen: Observations, each: ProjectionInsight, last: _Last | None) -> Attention:
+    if last is None:
         reason = "No process runs it here."
+    elif last.is_clean:
+        reason = f"Its last process {last.place} was ended at {last.ended_at:%Y-%m-%d %H:%M:%S} UTC."
     else:
-        silent = lasting(seen.seconds(gone.seen_at))
         reason = (
-            f"Its process {gone.host}:{gone.pid} has given no sign of life for {silent}: it was killed, it hangs, or "
-            "it cannot reach its database."
+            f"Its last process {last.place} has given no sign of life for {lasting(seen.seconds(last.ended_at))}: it "
+            "was killed, it hangs, or it cannot reach its database."
         )
     lag = f" It is {_lag(each)}." if each.lag_seconds else ""
+    action = restart(seen, each.name) or f"eventkit projector run {place(seen, each.name)}"
     return critical(
         "projection_without_process",
         f"Projection {each.name} has no process",
-        f"{reason}{lag} Start it; if it is not wanted any more, `eventkit projection delete {each.name}`.",
+        f"{reason}{lag} Start it; if it is not wanted any more, `eventkit projection delete {each.name}`."
+        f"{explained(action)}",
         subject=each.name,
-        action=f"eventkit projector run {gone.name if gone and ':' in gone.name else f'PACKAGE.MODULE:{each.name}'}",
-        since=gone.seen_at if gone else None,
+        action=action,
+        since=last.ended_at if last else None,
     )
 
 
@@ -116,14 +138,15 @@ def _behind(each: ProjectionInsight) -> Attention:
     )
 
 
-def _needs_rebuild(each: ProjectionInsight) -> Attention:
+def _needs_rebuild(seen: Observations, each: ProjectionInsight) -> Attention:
+    action = f"eventkit projection rebuild {place(seen, each.name)}"
     return critical(
         "projection_version",
         f"Projection {each.name} waits for its rebuild",
         f"Its code declares version {each.declared_version}, and version {each.version} is live. Processes with the "
-        "new code apply nothing until it is rebuilt.",
+        f"new code apply nothing until it is rebuilt.{explained(action)}",
         subject=each.name,
-        action=f"eventkit projection rebuild PACKAGE.MODULE:{each.name}",
+        action=action,
     )
 
 
@@ -170,10 +193,10 @@ def rebuilds(seen: Observations) -> Iterator[Attention]:
         work = each.rebuild
         if work is None or work.process is not None or seen.seconds(work.started_at) <= START_TIMEOUT:
             continue
+        action = f"eventkit projection rebuild {place(seen, each.name)} --resume"
         text = (
             f"The rebuild of {each.name} to version {work.version} has stopped at {work.done:,} of {work.total:,} "
-            "events: no process works on it. The live read model is served meanwhile."
+            f"events: no process works on it. The live read model is served meanwhile.{explained(action)}"
         )
-        action = f"eventkit projection rebuild PACKAGE.MODULE:{each.name} --resume"
         title = f"The rebuild of {each.name} has stopped"
         yield warning("rebuild_stopped", title, text, subject=each.name, action=action, since=work.started_at)

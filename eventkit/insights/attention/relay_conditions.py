@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from eventkit.insights.answers import HeldTopic, PartInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
-from eventkit.insights.attention.words import are, ending, holding, lasting, sentence, some
+from eventkit.insights.attention.words import are, ending, holding, lasting, named, sentence, some
 from eventkit.storage.debezium import Mode
 from eventkit.storage.outbox import lease_name
 
@@ -23,9 +23,7 @@ _REMEDY = re.compile(r"`(eventkit topics release [^`]+|eventkit topics create)`"
 
 def relays(seen: Observations) -> Iterator[Attention]:
     """Report parts that nobody has led for longer than a takeover takes."""
-    if seen.mode is Mode.DEBEZIUM:
-        return  # the relay has nothing to do
-    missing = [part for part in seen.relay.parts if _is_left(seen, part)]
+    missing = _missing(seen)
     if missing and len(missing) == len(seen.relay.parts):
         text = (
             f"No process sends events to the broker, and {some(seen.relay.unsent, 'event')} {are(seen.relay.unsent)} "
@@ -37,21 +35,21 @@ def relays(seen: Observations) -> Iterator[Attention]:
         yield critical("no_relay", "No relay runs", text, subject="relay", action=action, since=since)
         return
     for part in missing:
-        name = f"{part.number}/{part.of}"
         ever = "" if part.epoch else " It never had one."
         text = f"No relay sends the streams of part {part.number} of {part.of}; the other parts go on.{ever}" + (
             _solve_first(seen, [part]) or _SHARED
         )
-        title, subject, action = f"Part {name} has no relay", f"part {name}", _action(seen, [part])
+        title, subject = f"{sentence(named(part))} has no relay", f"part {part.number}/{part.of}"
+        action = _action(seen, [part])
         yield critical("part_without_relay", title, text, subject=subject, action=action, since=part.expires_at)
 
 
 def _solve_first(seen: Observations, parts: Sequence[PartInsight]) -> str:
     """Return a sentence about the sessions that prevent the parts from being taken; nothing if there is none."""
-    named = {f"part {part.number}/{part.of}": _lease(part) for part in parts if _lease(part) in seen.lock_holders}
-    if not named:
+    leases = {named(part): _lease(part) for part in parts if _lease(part) in seen.lock_holders}
+    if not leases:
         return ""
-    holders = "; ".join(holding(seen, lease, what) for what, lease in list(named.items())[:_MAX_NAMED])
+    holders = "; ".join(holding(seen, lease, what) for what, lease in list(leases.items())[:_MAX_NAMED])
     return f" {sentence(holders)}, so that no relay can take it: end that session first."
 
 
@@ -74,6 +72,12 @@ def _claims(seen: Observations) -> str:
     )
 
 
+def _missing(seen: Observations) -> list[PartInsight]:
+    if seen.mode is Mode.DEBEZIUM:
+        return []  # the relay has nothing to do
+    return [part for part in seen.relay.parts if _is_left(seen, part)]
+
+
 def _is_left(seen: Observations, part: PartInsight) -> bool:
     if part.leader is not None:
         return False
@@ -88,18 +92,40 @@ def outbox(seen: Observations) -> Iterator[Attention]:
     unsent = some(seen.relay.unsent, "event")
     if age > OLD or seen.relay.unsent.value >= LARGE:
         oldest = f"The oldest one that should have been sent has waited for {lasting(age)}. " if age else ""
-        text = (
-            f"{oldest}The relays settle {seen.relay.rate:,.0f} events a second. Look for a relay that is missing, a "
-            "broker that is away or slow, or a writer that appends faster than they send."
-        )
+        missing = [part for part in _missing(seen) if part.number in seen.waiting_parts]
+        if missing and len(missing) == len(seen.waiting_parts):
+            text = f"{oldest}{_explained(seen, missing)}"
+        else:
+            text = (
+                f"{oldest}{_whose(seen)}The relays settle {seen.relay.rate:,.0f} events a second. Look for a relay "
+                "that is missing, a broker that is away or slow, or a writer that appends faster than they send."
+            )
         yield critical(
             "outbox_old",
             sentence(f"{unsent} {'waits' if seen.relay.unsent.value == 1 else 'wait'} in the outbox"),
             text,
             subject="outbox",
-            action="eventkit doctor",
+            action=_action(seen, missing) if missing else "eventkit doctor",
             since=seen.oldest_open_at or seen.relay.oldest_unsent_at,
         )
+
+
+def _explained(seen: Observations, missing: Sequence[PartInsight]) -> str:
+    """Return why all of them wait: the item about their parts has the cause."""
+    if len(missing) == len(seen.relay.parts):
+        return "See above: no relay runs."
+    names = " and ".join(map(named, missing[:_MAX_NAMED]))
+    has = "has" if len(missing) == 1 else "have"
+    return f"They are those of {names}. See above: {'it' if len(missing) == 1 else 'they'} {has} no relay."
+
+
+def _whose(seen: Observations) -> str:
+    """Return a sentence about the parts whose events wait; nothing where it is all of them."""
+    if not 0 < len(seen.waiting_parts) < len(seen.relay.parts):
+        return ""
+    waiting = [part for part in seen.relay.parts if part.number in seen.waiting_parts]
+    more = f" and {len(waiting) - _MAX_NAMED} more" if len(waiting) > _MAX_NAMED else ""
+    return f"They are those of {', '.join(map(named, waiting[:_MAX_NAMED]))}{more}. "
 
 
 def debezium(seen: Observations) -> Iterator[Attention]:
