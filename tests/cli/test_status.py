@@ -1,6 +1,7 @@
 """`eventkit status`: one screen, live or as JSON, in any terminal, and nothing of a producer's steers it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from rich.console import Console, Group
 
+from eventkit.cli.status.screen import fitted
+from eventkit.insights import Attention
 from eventkit.storage.pauses import Pauses
 from tests.cli.busy_system import EVIL, SECRET, fill
 from tests.cli.terminal import ROOT, STYLES, Terminal, in_terminal
@@ -71,6 +75,33 @@ def test_the_json_has_the_answers_of_the_insights(url: str) -> None:
     assert set(found) == {
         "at", "attention", "relay", "projections", "dead_letters", "timers", "processes", "more"
     }  # fmt: skip
+
+
+def test_the_process_of_a_projection_is_named_in_a_short_list_too(url: str) -> None:
+    """The list of processes is cut; its names are known all the same. Each fault leads to its paragraph."""
+    short, full = (run(url, "status", *words).stdout for words in (["--limit", "1"], []))
+    rows = [next(line for line in screen.split("\n") if line.startswith("board ")) for screen in (short, full)]
+    processes = [[word for word in row.split() if re.fullmatch(r"\S+:\d+,?", word)] for row in rows]
+
+    assert processes[0] == processes[1] != []
+    assert "see docs/troubleshooting.md#" in full
+
+
+@pytest.mark.parametrize("count", [2, 5, 30])
+def test_a_screen_that_is_too_low_says_how_many_faults_it_leaves_out(count: int) -> None:
+    """The most urgent ones are shown in full, the next ones by their titles."""
+    item = Attention(
+        urgency="critical", code="no_relay", title="No relay runs", text="Nobody sends. " * 30, since=None,
+        subject="relay", action="eventkit relay run", link="docs/troubleshooting.md#no-relay-runs",
+    )  # fmt: skip
+    console = Console(width=80, height=24)
+    parts = fitted([item] * count, console)
+
+    text = "\n".join("".join(part.text for part in line) for line in console.render_lines(Group(*parts), pad=False))
+    shown = text.count("No relay runs")
+    assert len(text.split("\n")) <= 21
+    assert (f"and {count - shown} more: eventkit status" in text) is (shown < count)
+    assert ("in full: eventkit status" in text) is (text.count("$ ") < count == shown)
 
 
 @pytest.mark.parametrize("columns", [80, 40])

@@ -1,7 +1,8 @@
-"""Ages, as an operator writes them: `90s`, `30m`, `12h`, `7d`, `2w`."""
+"""Ages and numbers, as an operator writes them: `90s`, `30m`, `12h`, `7d`, `2w`; a text that is none is refused."""
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -32,3 +33,27 @@ def ago(moment: datetime) -> str:
     seconds = max(0, int((datetime.now(moment.tzinfo) - moment).total_seconds()))
     count, unit = in_largest_unit(seconds)
     return f"{int(count)}{unit[0]}"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 click's signature
+        """Return the number; a text that is none is refused."""
+        try:
+            int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class DecimalNumber(click.FloatRange):
+    """A number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 click's signature
+        """Return the number; a text that is none is refused."""
+        try:
+            float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, ctx)
+        return super().convert(value, param, ctx)

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
+from eventkit.cli.common.durations import DecimalNumber
 from eventkit.cli.common.output import say
 from eventkit.cli.projections.options import STORE_URL
 from eventkit.config import Settings
@@ -34,7 +34,7 @@ Amounts with ~ are estimates. Processes that wrote nothing for 15 seconds are go
 @click.command(name="status", epilog=_EXAMPLES)
 @click.option(
     "--watch",
-    type=click.FloatRange(min=0.2),
+    type=DecimalNumber(min=0.2),
     is_flag=False,
     flag_value=2.0,
     metavar="[SECONDS]",
@@ -57,7 +57,7 @@ def command(settings: Settings, *, watch: float | None, limit: int, store_url: s
     if watch is not None:
         _watch(once, settings.schema, seconds=watch, as_json=as_json)
     elif as_json:
-        say(json.dumps(msgspec.to_builtins(once())))
+        say(json.dumps(once().as_json()))
     else:
         show(shown(once(), settings.schema))
 

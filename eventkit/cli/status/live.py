@@ -4,7 +4,6 @@ import json
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -41,9 +40,9 @@ class LiveScreen:
     def update(self, status: SystemStatus) -> None:
         """Show a state."""
         if self._as_json:
-            say(json.dumps(msgspec.to_builtins(status)))
+            say(json.dumps(status.as_json()))
             return
-        self._last = shown(status, self._schema)
+        self._last = shown(status, self._schema, fitting=None if self._live is None else self._live.console)
         if self._live is not None:
             self._live.update(self._last, refresh=True)
         else:

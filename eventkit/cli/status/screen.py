@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -14,30 +14,33 @@ from eventkit.cli.common.tables import add_row, new_table, prose
 from eventkit.cli.status.system import SystemStatus
 from eventkit.insights import (
     Amount,
+    Attention,
     PauseInsight,
     ProcessInsight,
     ProjectionInsight,
     RelayInsight,
-    TimersInsight,
     state_words,
 )
 from eventkit.observability.durations import in_largest_unit
 
 _STYLES = {"critical": "bold red", "warning": "yellow"}
 _NOTHING = "-"
+_HEAD = 3  # lines above the attention list, and one that stays free
 _INDENT = 10  # columns before the text of an item: the length of an urgency, and two spaces
 
 
-def shown(status: SystemStatus, schema: str) -> RenderableType:
-    """Return the screen."""
-    hosts = {process.id: f"{process.host}:{process.pid}" for process in status.processes}
+def shown(status: SystemStatus, schema: str, *, fitting: Console | None = None) -> RenderableType:
+    """Return the screen; the attention list fits the height of `fitting`, which cuts the rest."""
+    items = status.attention
     return Group(
         Text(cell(f"schema {schema} at {status.at:%Y-%m-%d %H:%M:%S} UTC")),
-        *_attention(status),
+        Text(),
+        *([] if items else [Text("nothing needs you", style="green")]),
+        *(map(_in_full, items) if fitting is None else fitted(items, fitting)),
         *_section("relay", _relay_text(status.relay), _parts(status.relay)),
-        *_section("projections", "", _projections(status, hosts), more="projections" in status.more),
+        *_section("projections", "", _projections(status), more="projections" in status.more),
         *_section("dead letters", "", _letters(status), more="dead_letters" in status.more),
-        *_section("deadlines", _timers_text(status.timers), None),
+        *_section("deadlines", _timers_text(status), None),
         *_section("processes", "", _processes(status.processes), more="processes" in status.more),
     )
 
@@ -54,17 +57,37 @@ def _section(title: str, text: str, table: Table | None, *, more: bool = False) 
         yield Text("... and more (--limit)")
 
 
-def _attention(status: SystemStatus) -> Iterator[RenderableType]:
-    yield Text()
-    if not status.attention:
-        yield Text("nothing needs you", style="green")
-    for item in status.attention:
-        since = f" (for {ago(item.since)})" if item.since else ""
-        urgency = f"{item.urgency:<{_INDENT}}", _STYLES.get(item.urgency, "")
-        yield Text.assemble(urgency, (cell(item.title), "bold"), since)
-        yield prose(cell(item.text), indent=_INDENT)
-        if item.action:
-            yield Padding(Text(f"$ {cell(item.action)}"), (0, 0, 0, _INDENT))
+def fitted(items: Sequence[Attention], console: Console) -> list[RenderableType]:
+    """Return the first items in full, the others by their titles, and a line if there is no room for all of it."""
+    room = console.height - _HEAD
+
+    def lines(parts: Sequence[RenderableType]) -> int:
+        return len(console.render_lines(Group(*parts), pad=False)) if parts else 0
+
+    titles = [_title(item) for item in items]
+    for count in range(len(items), -1, -1):
+        parts = [*map(_in_full, items[:count]), *titles[count:]]
+        if count < len(items):
+            parts.append(Text("in full: eventkit status"))
+        if lines(parts) <= room:
+            return parts
+    count = max(1, len(items) - 1)
+    while count > 1 and lines(titles[:count]) >= room:
+        count -= 1
+    return [*titles[:count], Text(f"and {len(items) - count} more: eventkit status")]
+
+
+def _title(item: Attention) -> RenderableType:
+    since = f" (for {ago(item.since)})" if item.since else ""
+    return Text.assemble(
+        (f"{item.urgency:<{_INDENT}}", _STYLES.get(item.urgency, "")), (cell(item.title), "bold"), since
+    )
+
+
+def _in_full(item: Attention) -> RenderableType:
+    action = [Padding(Text(f"$ {cell(item.action)}"), (0, 0, 0, _INDENT))] if item.action else []
+    link = Padding(Text(f"see {cell(item.link)}"), (0, 0, 0, _INDENT))
+    return Group(_title(item), prose(cell(item.text), indent=_INDENT), *action, link)
 
 
 def _relay_text(relay: RelayInsight) -> str:
@@ -85,7 +108,7 @@ def _parts(relay: RelayInsight) -> Table:
     return table
 
 
-def _projections(status: SystemStatus, hosts: dict[str, str]) -> Table:
+def _projections(status: SystemStatus) -> Table:
     numbers = ("v", "behind", "age", "rate/s", "parked", "letters")
     table = new_table("projection", *numbers, "run by", "state", right=numbers)
     for item in status.projections:
@@ -98,7 +121,7 @@ def _projections(status: SystemStatus, hosts: dict[str, str]) -> Table:
             f"{item.rate:,.0f}",
             amount(item.parked_streams),
             amount(item.dead_letters),
-            ", ".join(hosts.get(process, process[:8]) for process in item.run_by) or "nobody",
+            ", ".join(status.hosts.get(process, process[:8]) for process in item.run_by) or "nobody",
             "; ".join(_states(item, status.relay)),
         )
     return table
@@ -133,7 +156,11 @@ def _letters(status: SystemStatus) -> Table:
     return table
 
 
-def _timers_text(timers: TimersInsight) -> str:
+def _timers_text(status: SystemStatus) -> str:
+    """Return the state of the deadlines; nothing where there are none and no process would fire them."""
+    timers = status.timers
+    if not (timers.waiting.value or timers.due.value or timers.leader):
+        return ""
     next_at = f", the next at {timers.next_due_at:%Y-%m-%d %H:%M:%S}" if timers.next_due_at else ""
     overdue = f"{amount(timers.overdue)} overdue{_for(timers.oldest_overdue_at)}"
     by = f"fired by {timers.leader}" if timers.leader else "nobody fires them"
