@@ -14,6 +14,7 @@ import psycopg
 from eventkit.config import setting_origins
 from eventkit.insights import (
     deadlines,
+    event_names,
     event_search,
     operator_log,
     process_list,
@@ -163,6 +164,14 @@ class Insights:
     def event(self, event_id: str | UUID, *, payload: bool = False) -> EventInsight | None:
         """Return an event, and whether it is amended or unsent; None where there is none with this id."""
         return event_search.event(self._store, event_id, payload=payload)
+
+    def event_types(self) -> list[str]:
+        """Return the types of the stored events, in order; a hundred at most."""
+        return event_names.types(self._store)
+
+    def categories(self) -> list[str]:
+        """Return the categories of the streams, in order; a hundred at most."""
+        return event_names.categories(self._store)
 
     def stream(self, name: str) -> StreamInsight | None:
         """Return a stream and how far projections have applied it; None where it does not exist."""

@@ -91,6 +91,31 @@ def test_an_event_that_is_not_there_is_one_sentence(url: str, command: str, wron
     assert done.stderr.startswith(f"eventkit: there is no event '{wrong}' in this store")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["find", "--stream", "foo"], 2, "'foo' is no stream id"),
+        (["find", "--category", "nope"], 0, "no stream of category 'nope' is in the store: there are order, visit"),
+        (["find", "--type", "Nope"], 0, "no event of type 'Nope' is in the store: there are "),
+        (["show", "abc"], 1, "an event's id is a UUID"),
+        (["tail", "--after", "x"], 2, "'x' is no whole number"),
+    ],
+)
+def test_a_name_that_nothing_has_is_said(url: str, words: list[str], code: int, said: str) -> None:
+    """It does not look as if there were no events."""
+    done = run(url, "events", *words)
+
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_an_event_in_full_says_yes_or_no(url: str) -> None:
+    """Whether it is sent, and amended; a script reads the names of the insights."""
+    lines = [line.split() for line in run(url, "events", "show", IDS[1]).stdout.splitlines()]
+
+    assert ["sent", "no"] in lines
+    assert ["amended", "no"] in lines
+
+
 def test_a_tree_has_the_effects_below_their_causes(url: str) -> None:
     """From the event on, or from its first cause."""
     below = told(url, "tree", IDS[1])["events"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eventkit.cli.common.output import remark, say
-from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, opened, read_time, selects
+from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, no_event, opened, read_time, remark_unknown, selects
 from eventkit.config import Settings
-from eventkit.errors import ConfigurationError, StorageError
+from eventkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,8 @@ def find(  # noqa: PLR0913 one parameter an option
     with opened(settings) as insights:
         search: dict[str, Any] = {**wanted, "since": since, "until": until, "payload": payload}
         found, following = _search(insights, search, limit=limit, after=after)
+        if not found:
+            remark_unknown(insights, category=category, event_type=event_type)
     if as_json:
         objects = [rendering.fields(event, payload=payload) for event in found]
         say(rendering.json_of({"events": objects, "next": following}))
@@ -104,8 +106,6 @@ def show(settings: Settings, event: str, *, payload: bool, as_json: bool) -> Non
     with opened(settings) as insights:
         found = insights.event(event, payload=True)
     if found is None:
-        raise StorageError(
-            f"there is no event {event!r} in this store: it was pruned or archived, or is of another one"
-        )
+        raise no_event(event)
     facts = rendering.fields(found, payload=payload)
     say(rendering.json_of(facts) if as_json else rendering.in_full(facts))

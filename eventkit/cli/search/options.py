@@ -4,16 +4,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import click
 
 from eventkit.cli.common.durations import read_age
+from eventkit.cli.common.output import remark
 from eventkit.config import Settings
+from eventkit.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventkit.insights import Insights
+
+_MOST_NAMES = 100  # that insights return: with so many, one that is not among them may exist
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,13 +39,24 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 JSON_LINES = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for a script.")
 
 
+def _stream(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Return the name of a stream; refuse one that no stream can have."""
+    from eventkit.domain.stream import StreamId
+    from eventkit.errors import InvalidStreamId
+
+    try:
+        return None if name is None else str(StreamId.parse(name))
+    except InvalidStreamId as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
 def selects(command: Command) -> Command:
     """Add the options that say of which stream, category, type and story an event is."""
     for option in (
         click.option("--correlation", metavar="ID", help="Of this story: with this correlation id."),
         click.option("--type", "event_type", metavar="NAME", help="Of this type."),
         click.option("--category", metavar="NAME", help="Of the streams of this category."),
-        click.option("--stream", metavar="NAME", help="Of this stream."),
+        click.option("--stream", callback=_stream, metavar="NAME", help="Of this stream."),
     ):
         command = option(command)
     return command
@@ -60,6 +76,31 @@ def read_time(context: click.Context, parameter: click.Parameter, text: str | No
             raise click.BadParameter(wanted, context, parameter) from error
         return None if age is None else datetime.now(UTC) - age
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def remark_unknown(insights: "Insights", *, category: str | None, event_type: str | None) -> None:
+    """Say on stderr that the store has no such category or type, with the names that it has."""
+    for what, name, read in (
+        ("stream of category", category, insights.categories),
+        ("event of type", event_type, insights.event_types),
+    ):
+        if name is None:
+            continue
+        names = read()
+        if name not in names and len(names) < _MOST_NAMES:
+            there = f"there are {', '.join(names)}" if names else "the store is empty"
+            remark(f"no {what} {name!r} is in the store: {there}")
+
+
+def no_event(event: str) -> StorageError:
+    """Return the error of an id that no event of the store has."""
+    try:
+        UUID(event)
+    except ValueError:
+        reason = "an event's id is a UUID, as `eventkit events find` shows it"
+    else:
+        reason = "it was pruned or archived, or is of another one"
+    return StorageError(f"there is no event {event!r} in this store: {reason}")
 
 
 @contextmanager

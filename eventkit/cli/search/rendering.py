@@ -30,6 +30,10 @@ def json_of(found: Any) -> str:  # noqa: ANN401 JSON
 
 def in_full(facts: Mapping[str, Any]) -> str:
     """Return facts, one a line."""
+    names = {"is_unsent": "sent", "is_amended": "amended"}
+    facts = {names.get(name, name): value for name, value in facts.items()}
+    if "sent" in facts:
+        facts["sent"] = not facts["sent"]
     width = max(map(len, facts))
     lines = (f"{name.replace('_', ' '):<{width}}  {cell(_text(value))}" for name, value in facts.items())
     return "\n".join(lines)
@@ -88,4 +92,6 @@ def at(event: EventInsight) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

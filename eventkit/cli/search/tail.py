@@ -2,8 +2,9 @@
 
 import click
 
+from eventkit.cli.common.durations import WholeNumber
 from eventkit.cli.common.output import say
-from eventkit.cli.search.options import EXAMPLES, JSON_LINES, PAYLOAD, selects
+from eventkit.cli.search.options import EXAMPLES, JSON_LINES, PAYLOAD, opened, remark_unknown, selects
 from eventkit.config import Settings
 
 _WAIT = 0.2  # seconds for the next events; a signal waits as long
@@ -11,8 +12,8 @@ _WAIT = 0.2  # seconds for the next events; a signal waits as long
 
 @click.command(name="tail", epilog=EXAMPLES, short_help="Show events as they are committed.")
 @selects
-@click.option("--after", type=click.IntRange(0), metavar="POSITION", help="Begin behind this position (default: now).")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
+@click.option("--after", type=WholeNumber(0), metavar="POSITION", help="Begin behind this position (default: now).")
+@click.option("--count", type=WholeNumber(1), metavar="N", help="End after so many events.")
 @PAYLOAD
 @JSON_LINES
 @click.pass_obj
@@ -30,6 +31,9 @@ def tail(
     from eventkit.storage.subscriptions import Follower, LiveLogs
 
     url = settings.require_database()
+    if chosen["category"] or chosen["event_type"]:
+        with opened(settings) as insights:
+            remark_unknown(insights, category=chosen["category"], event_type=chosen["event_type"])
     with until_signalled() as ending:
         follower = Follower(LiveLogs(settings.schema, Encryption(settings.schema, None)), url, after)
         left = count

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 from eventkit.cli.common.output import remark, say
-from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, opened
+from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, no_event, opened
 from eventkit.config import Settings
-from eventkit.errors import StorageError
 
 if TYPE_CHECKING:
     from eventkit.insights import CausedEvent, Insights
@@ -30,9 +29,7 @@ def tree(settings: Settings, event: str, *, from_first: bool, limit: int, payloa
         root = _first_cause(insights, event) if from_first else event
         found = insights.causation_tree(root, limit=limit, payload=payload)
     if not found:
-        raise StorageError(
-            f"there is no event {event!r} in this store: it was pruned or archived, or is of another one"
-        )
+        raise no_event(event)
     if as_json:
         objects = [{"depth": node.depth, **rendering.fields(node.event, payload=payload)} for node in found]
         say(rendering.json_of({"events": objects}))
