@@ -224,6 +224,17 @@ def test_the_payload_is_shown_without_json_too(url: str) -> None:
     assert "\n\n" in shown.output
 
 
+@pytest.mark.parametrize("command", ["redrive", "discard"])
+@pytest.mark.parametrize("letters", [["999"], ["1", "999"], ["00000000-0000-0000-0000-000000000009"]])
+def test_a_letter_that_is_not_there_is_a_mistake(url: str, command: str, letters: list[str]) -> None:
+    """As in `show`; nothing is done to the others that are named."""
+    done = run(url, command, *letters, "--yes")
+
+    assert done.exit_code == 1
+    assert f"there is no dead letter {letters[-1]}" in done.stderr
+    assert "nothing was done to a dead letter" in run(url, "log").stdout
+
+
 def test_all_letters_need_an_explicit_option(url: str) -> None:
     """No filter is no choice; neither are two kinds of ids."""
     for command in ("redrive", "discard"):

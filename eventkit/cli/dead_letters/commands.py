@@ -30,7 +30,7 @@ from eventkit.config import Settings
 from eventkit.errors import DeadLetterError
 
 if TYPE_CHECKING:
-    from eventkit.storage.dead_letters import Filed, LetterActions, LetterQuery
+    from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery
 
 _MAX_RESULTS = 10_000  # letters in the JSON of a discard
 
@@ -130,6 +130,7 @@ def redrive(  # noqa: PLR0913 one parameter an option
     there, acting = _open(settings, actor)
     which = wanted(everything=everything, **chosen)
     there.check(which)
+    _check_named(there, which)
     pages = there.pages(which)
     first = next(pages)
     choice = there.whole_streams(first)
@@ -203,6 +204,7 @@ def discard(
     there, acting = _open(settings, actor)
     which = wanted(everything=everything, **chosen)
     there.check(which)
+    _check_named(there, which)
     pages = there.pages(which)
     first = next(pages)
     if not confirmed("discard", first, dry_run=dry_run, yes=yes, as_json=as_json):
@@ -269,5 +271,25 @@ def _found(there: "LetterQuery", letter: int | UUID) -> "list[Filed]":
     by_id = LetterFilter(ids=[letter]) if isinstance(letter, int) else LetterFilter(event_ids=[letter])
     found = there.list(by_id, payload=True)
     if not found:
-        raise DeadLetterError(f"there is no dead letter {letter}: it was redriven or discarded, or is elsewhere")
+        raise _missing(letter)
     return found
+
+
+def _check_named(there: "LetterQuery", which: "LetterFilter") -> None:
+    """Raise DeadLetterError if one of the letters that are named is not there; nothing is done then."""
+    from eventkit.storage.dead_letters import LetterFilter
+
+    if which.ids:
+        known: set[int | UUID] = {letter.id for letter in there.list(LetterFilter(ids=which.ids))}
+    elif which.event_ids:
+        known = {letter.event_id for letter in there.list(LetterFilter(event_ids=which.event_ids))}
+    else:
+        return
+    named: list[int | UUID] = [*(which.ids or ()), *(which.event_ids or ())]
+    for letter in named:
+        if letter not in known:
+            raise _missing(letter)
+
+
+def _missing(letter: int | UUID) -> DeadLetterError:
+    return DeadLetterError(f"there is no dead letter {letter}: it was redriven or discarded, or is elsewhere")
