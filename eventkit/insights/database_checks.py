@@ -14,7 +14,7 @@ from eventkit.insights.reader import InsightReader
 from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
 from eventkit.storage.debezium import Slot as ConnectSlot
 from eventkit.storage.events import held_topics, known_topics
-from eventkit.storage.outbox import lease_name
+from eventkit.storage.outbox import lease_name, lock_holders_of
 from eventkit.storage.projections import ConsumerGroups, HandlerWaits
 from eventkit.storage.schema import SOME, Health, Slot, look, unknown_server
 from eventkit.transports.base import Finding
@@ -79,7 +79,16 @@ def outbox(health: Health) -> Iterator[Finding]:
         more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
         names = f"nobody holds {', '.join(missing[:_MAX_NAMED])}{more}" if len(missing) < of else "none runs"
         wanted = "one that runs" if of == 1 else f"one that runs, for all {of} parts"
-        reason = "start `eventkit relay run`: relays share the parts by themselves"
+        holders = lock_holders_of(health.connection, health.schema, missing)
+        reason = next(
+            (
+                f"session {holder.pid} ({holder.application or 'without a name'}) holds the lock of {lease}, so that "
+                f'no relay can take it: end it with `psql "$EVENTKIT_DATABASE_URL" -c \'select '
+                f"pg_terminate_backend({holder.pid})'`"
+                for lease, holder in holders.items()
+            ),
+            "start `eventkit relay run`: relays share the parts by themselves",
+        )
         yield _finding("relay", names, wanted, safe=not late, reason=reason)
 
 

@@ -153,9 +153,9 @@ def _topic(transport: Transport, topic: str) -> Finding:
 
 
 def _show(found: Sequence[Finding]) -> None:
-    """Print a paragraph for each finding, no wider than the terminal."""
+    """Print a paragraph for each finding, no wider than the terminal; the faults come first."""
     width = shutil.get_terminal_size().columns
-    for finding in found:
+    for finding in sorted(found, key=lambda each: each.safe):
         mark = "no" if not finding.safe else "--" if finding.reason else "ok"
         text = cell(f"{mark}  {finding.setting}: {finding.found}")
         if not finding.safe:
