@@ -95,7 +95,7 @@ def test_an_event_that_is_not_there_is_one_sentence(url: str, command: str, wron
     ("words", "code", "said"),
     [
         (["find", "--stream", "foo"], 2, "'foo' is no stream id"),
-        (["find", "--category", "nope"], 0, "no stream of category 'nope' is in the store: there are order, visit"),
+        (["find", "--category", "nope"], 0, "no stream of category 'nope' is in the store: there are order"),
         (["find", "--type", "Nope"], 0, "no event of type 'Nope' is in the store: there are "),
         (["show", "abc"], 1, "an event's id is a UUID"),
         (["tail", "--after", "x"], 2, "'x' is no whole number"),
