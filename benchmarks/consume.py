@@ -36,7 +36,7 @@ table projection: receive, decode, fold into a row a stream, a checkpoint a stre
 cold: the same with a hundred times the streams, each of three events: nearly every event finds a cold row or makes one
 shared rows: 1,000 rows, each fed by many streams; 2 processes share the group, and sharing it out is in the time
 SQL projection: `on_batch`, one statement of the handler's for a run of events
-observed: with an endpoint that is asked for metrics, readiness and liveness every five seconds
+observed: with an endpoint that is asked for metrics, readiness and liveness every five seconds, first before the clock
 All look for garbage rarely, as the `eventkit` command does; the clock runs from the first message to the last commit.
 CPU seconds and memory are the consumers' own, without the servers'. After each round every read model was exact."""
 

@@ -201,9 +201,11 @@ def _observed(database: str, place: Place) -> Iterator[None]:
     with (
         closing(Serving("0", settings, role="projector", broker=True, lease=False, stopping=lambda: False)) as serving,
         loop("projector"),
-        watched(serving.address),
+        watched(serving.address) as is_ready,
     ):
         serving.started(["table"])
+        if not is_ready.wait(DEADLINE):
+            raise TimeoutError(f"the endpoint has not answered with 200 for {DEADLINE:.0f} s")
         yield
 
 

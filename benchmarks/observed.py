@@ -1,13 +1,15 @@
 """A worker that is watched: its endpoint is asked for metrics, readiness and liveness every five seconds.
 
 That is two or three times as often as an orchestrator and Prometheus ask. The first questions, which import modules and
-make clients, come as soon as the endpoint is there.
+make clients, come as soon as the endpoint is there. A run of two seconds must wait for their answers before its clock
+starts: in service they come once in the life of a process.
 """
 
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 PATHS = ("/metrics", "/readyz", "/livez")
@@ -22,24 +24,33 @@ def free_address() -> str:
 
 
 @contextmanager
-def watched(address: str) -> Iterator[None]:
-    """Ask an endpoint inside this context; it need not be there yet."""
-    ending = threading.Event()
-    thread = threading.Thread(target=_ask, args=(address, ending), daemon=True)
+def watched(address: str) -> Iterator[threading.Event]:
+    """Ask an endpoint inside this context; it need not be there yet. The event is set once all answers were good."""
+    ending, is_ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=_ask, args=(address, ending, is_ready), daemon=True)
     thread.start()
     try:
-        yield
+        yield is_ready
     finally:
         ending.set()
         thread.join()
 
 
-def _ask(address: str, ending: threading.Event) -> None:
-    has_answered = False
-    while not ending.wait(_INTERVAL if has_answered else _RETRY_INTERVAL):
-        for path in PATHS:
-            with suppress(OSError, HTTPException):
-                connection = HTTPConnection(address, timeout=5)
-                connection.request("GET", path)
-                has_answered = bool(connection.getresponse().read())
-                connection.close()
+def _ask(address: str, ending: threading.Event, is_ready: threading.Event) -> None:
+    while not ending.wait(_INTERVAL if is_ready.is_set() else _RETRY_INTERVAL):
+        answers = [_is_good(address, path) for path in PATHS]
+        if all(answers):
+            is_ready.set()
+
+
+def _is_good(address: str, path: str) -> bool:
+    connection = HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return response.status == HTTPStatus.OK
