@@ -1,6 +1,8 @@
 """`eventkit db`: migrate a database to this version's tables, print its revision, and verify it."""
 
 import json
+import re
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,7 @@ _SENDERS = {
     "debezium": "Debezium sends the events",
 }
 _SWITCH_INTERVAL = 0.2  # seconds
+_REPEATED = 10.0  # seconds until a reason is printed again, with its numbers of then
 
 
 @click.group(name="db", epilog=_EXAMPLES)
@@ -226,12 +229,13 @@ def mode(
 
 
 def _follow(waits: "Iterator[str]", ending: "Ending") -> None:
-    """Print each new reason to wait, until the switch is done or a signal comes."""
-    said = ""
+    """Print the reasons to wait, a changed number seldom, until the switch is done or a signal comes."""
+    said, at = "", 0.0
     for reason in waits:
-        if reason != said:
+        kind = re.sub(r"[\d,]+", "", reason)
+        if kind != said or time.monotonic() - at > _REPEATED:
             remark(f"waiting: {reason}")
-            said = reason
+            said, at = kind, time.monotonic()
         if ending.wait(_SWITCH_INTERVAL):
             remark("ended before the switch was done; the same command goes on from here")
             return

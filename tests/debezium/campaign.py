@@ -163,7 +163,7 @@ class HandOver:
         late = stack.enter_context(psycopg.connect(self._url))
         store.append(late, order("late"), Noted(1))
         switch = stack.enter_context(self._process("db", "mode", "debezium"))
-        switch.says("older than this step", timeout=_PATIENCE)
+        switch.says("must end first", timeout=_PATIENCE)
         self._count(counts, writers, "to debezium", step)
         switch.kill()  # at any moment, and again
         store.append(late, order("late"), Noted(2))

@@ -213,12 +213,12 @@ def test_a_switch_waits_for_each_older_transaction_and_for_no_other(
 
             def on_wait(reason: str) -> None:
                 seen.append(reason.partition(" ")[0])
-                if reason.startswith("3 transactions"):
+                if reason.startswith("3 older"):
                     store.append(snapshot, order("snapshot"), Noted(1))
                     snapshot.commit()
-                elif reason.startswith("2 transactions"):
+                elif reason.startswith("2 older"):
                     writer.commit()
-                elif reason.startswith("1 transactions"):
+                elif reason.startswith("1 older"):
                     admin.execute("commit prepared 'late'")
                 elif reason.startswith("the relay"):
                     assert read_mode(admin, "eventkit") is Mode.TO_DEBEZIUM

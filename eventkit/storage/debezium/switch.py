@@ -117,7 +117,8 @@ class Switch:
         while rows := self._rows(_STILL_OPEN, text_array(older)):
             older = [name for name, _ in rows]
             named = ", ".join(who for _, who in rows[:_MAX_NAMED])
-            yield f"{len(rows)} transactions that are older than this step have to end: {named}"
+            plural = "" if len(rows) == 1 else "s"
+            yield f"{len(rows)} older transaction{plural} must end first: {named}"
 
     def _create_slot(self) -> Iterator[str]:
         """Create the slot, behind all transactions that wrote no message for Debezium."""
