@@ -1,7 +1,9 @@
 """`make release` refuses what must not be released, and says why."""
 
 import importlib.util
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -74,3 +76,14 @@ def test_another_version_than_that_of_the_tag_is_refused(
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "later")
 
     assert list(release.refusals(version, tag))
+
+
+def test_every_extra_of_users_is_audited_and_in_the_bill_of_materials(release: ModuleType) -> None:
+    """A new extra is added to both lists, and its packages are compared with the advisories."""
+    root = PROGRAM.parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    audited = re.search(r'"\.\[(.+)\]"', (root / ".github" / "workflows" / "audit.yaml").read_text())
+
+    assert audited
+    assert sorted(audited[1].split(",")) == sorted(set(extras) - {"bench", "demo", "dev", "release"})
+    assert audited[1] == release.EXTRAS
