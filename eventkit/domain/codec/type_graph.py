@@ -108,7 +108,7 @@ def _check(node: Any, path: str) -> None:
     if isinstance(node, _REFUSED):
         raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare its type")
     if isinstance(node, inspect.CustomType) and node.cls is not StreamId and not is_pydantic(node.cls):
-        name = f"{node.cls.__module__}.{node.cls.__qualname__}"
+        name = f"{node.cls.__module__.partition('._')[0]}.{node.cls.__qualname__}"  # 3.13 has pathlib._local
         raise CatalogError(f"{path} has the type {name}, which JSON cannot hold: declare one that it can, such as str")
 
 
