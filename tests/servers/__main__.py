@@ -2,7 +2,8 @@
 
     python -m tests.servers fetch                   into .servers/: jars of Kafka, ActiveMQ, Apicurio and Debezium,
                                                     through Maven;
-                                                    payloads of GitHub's webhooks and CloudEvents' SDK, through npm;
+                                                    payloads of GitHub's webhooks, CloudEvents' SDK and the readers
+                                                    of contracts (AsyncAPI, TypeScript), through npm;
                                                     programs with CloudEvents' SDKs for Go and Java
     python -m tests.servers postgres -- COMMAND...  COMMAND with EVENTKIT_DATABASE_URL at a temporary PostgreSQL
     python -m tests.servers kafka -- COMMAND...     COMMAND with EVENTKIT_TRANSPORT_URL at a temporary Apache Kafka
@@ -19,7 +20,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from tests.sdks.programs import VERSIONS, programs
-from tests.servers import ServerMissing, payloads
+from tests.servers import ServerMissing, node_tools, payloads
 from tests.servers.jars import ACTIVEMQ, APICURIO, DEBEZIUM, KAFKA
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, default_release
@@ -31,7 +32,7 @@ def fetch(_command: Sequence[str]) -> int:
     """Fetch the jars, payloads and programs that this machine has the tools for; return 1 if one is missing."""
     brokers = (KAFKA, ACTIVEMQ, APICURIO, DEBEZIUM)
     wanted: dict[str, Callable[[], object]] = {f"the jars of {jars.title}": jars.fetch for jars in brokers}
-    wanted |= {payloads.TITLE: payloads.fetch}
+    wanted |= {payloads.TITLE: payloads.fetch, node_tools.TITLE: node_tools.fetch}
     wanted |= {program.title: program.fetch for program in programs(*VERSIONS)}
     missing = False
     for title, fetched in wanted.items():

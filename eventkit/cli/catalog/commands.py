@@ -2,6 +2,7 @@
 
 import click
 
+from eventkit.cli.catalog.asyncapi import asyncapi
 from eventkit.cli.catalog.check import check
 from eventkit.cli.catalog.export import export
 from eventkit.cli.catalog.options import EXAMPLES
@@ -14,6 +15,7 @@ def command() -> None:
     """Check a catalog of events before a release."""
 
 
+command.add_command(asyncapi)
 command.add_command(check)
 command.add_command(export)
 command.add_command(register)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   eventkit catalog show shop.events:shop
+  eventkit catalog export shop.events:shop --types typescript > shop.ts
   eventkit catalog export shop.events:shop > catalog.json
   eventkit catalog check shop.events:shop
   eventkit catalog check shop.events:shop --against catalog.json

@@ -6,17 +6,21 @@ from eventkit.domain.catalog.compatibility import breaks
 from eventkit.domain.catalog.event_type import EventType
 from eventkit.domain.catalog.json_schema import problems
 from eventkit.domain.catalog.names import category_of, check_topic
+from eventkit.domain.catalog.schema import Definitions, definition_of, draft7
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
     "Catalog",
+    "Definitions",
     "Description",
     "EventType",
     "TypeDescription",
     "breaks",
     "category_of",
     "check_topic",
+    "definition_of",
     "describe",
     "description_of",
+    "draft7",
     "problems",
 ]

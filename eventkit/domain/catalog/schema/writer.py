@@ -20,7 +20,7 @@ from eventkit.domain.codec import MEMBER, encode_value, is_pydantic
 from eventkit.domain.stream import StreamId
 
 _MEMBER_SCHEMA: Schema = {"type": "object", "description": "Encrypted personal values, by subject."}
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9._-]")
+_NOT_IN_A_NAME = re.compile(r"\W+")  # generators of types take a dot for a module
 _PLAIN: dict[type[inspect.Type], Schema] = {
     inspect.AnyType: {},
     inspect.NoneType: {"type": "null"},
