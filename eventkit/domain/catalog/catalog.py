@@ -180,7 +180,10 @@ class Catalog:
 
     def outgoing(self, stream: str) -> str | None:
         """Return the topic that the relay sends a stream's events to; None if they go to no broker."""
-        return self.topic(stream) if self.is_published(stream.partition("-")[0]) else None
+        category = stream.partition("-")[0]
+        if not self.published or category in self._unpublished:
+            return None
+        return self._topics.get(category) or f"{self.name}.{category}"
 
     def is_published(self, category: str) -> bool:
         """Return whether the events of a category go to a broker."""

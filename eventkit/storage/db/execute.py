@@ -66,6 +66,7 @@ Asynchronous = (
 _SYNC = (sqlalchemy.Connection, Session, scoped_session, psycopg.Connection)
 _ASYNC = (AsyncConnection, AsyncSession, async_scoped_session, psycopg.AsyncConnection)
 _DRIVERS = ("psycopg", "asyncpg")  # of SQLAlchemy
+_IDLE = TransactionStatus.IDLE
 _SUPPORTED = (
     "Session, Connection, AsyncSession or AsyncConnection of SQLAlchemy over postgresql+psycopg:// or, asynchronous, "
     "postgresql+asyncpg://, psycopg.Connection, psycopg.AsyncConnection, asyncpg.Connection, or Django's connection "
@@ -127,6 +128,9 @@ class Executor(NamedTuple):
 
     def run(self, connection: Synchronous, steps: Steps[T]) -> T:
         """Run steps on a synchronous connection."""
+        if type(connection) is psycopg.Connection:  # the shortest way: an append costs little more than its statement
+            self._check_psycopg(connection)
+            return run(on_psycopg(connection), steps)
         return run(self.open(connection).execute, steps)
 
     async def run_async(self, connection: Asynchronous, steps: Steps[T]) -> T:
@@ -202,7 +206,8 @@ class Executor(NamedTuple):
         status = connection.pgconn.transaction_status
         if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
             self._check_encoding(connection.info.parameter_status("client_encoding"))
-        self._check_transaction(begins=not connection.autocommit or status != TransactionStatus.IDLE)
+        if self.writes and status == _IDLE and connection.autocommit:
+            self._check_transaction(begins=False)
 
     def _check_asyncpg(self, connection: AsyncpgConnection, *, begins: bool = False) -> None:
         reported = str(getattr(connection.get_settings(), "client_encoding", "UTF8"))

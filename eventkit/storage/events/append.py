@@ -30,10 +30,10 @@ from eventkit.storage.events.append_sql import ANY_VERSION, AT_VERSION, NEW_STRE
 from eventkit.storage.events.decision import (
     Decision,
     conflict_steps,
+    has_tags,
     is_changed,
     lock_statement,
     tagged_statement,
-    tags_of,
 )
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy import Encryption
@@ -106,10 +106,9 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
         if call.decision is not None:
             yield lock_statement(sql, entries, call.decision)
             # crash point: tags locked, nothing appended -> the caller's transaction is gone, with the locks
-        write = _write(sql, topics, call)
         if call.repeatable or (len(entries) > 1 and any(entry.expected is not None for entry in entries)):
-            return (yield from _write_in_savepoint(sql, write, call))
-        rows = yield from write
+            return (yield from _write_in_savepoint(sql, _write(sql, topics, call), call))
+        rows = (yield _statement(sql, topics, call)) or (yield from _write_again(sql, topics, call))
         if call.decision is not None and is_changed(rows):
             raise (yield from conflict_steps(sql, call.decision, stream=entries[0].stream))
         if rows:
@@ -121,21 +120,30 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
 
 def _write(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
     """Run the statement; return a row for each stream that was as expected."""
-    entries, decision = call.entries, call.decision
-    tagged = decision is not None or bool(tags_of(entries))
+    return (yield _statement(sql, topics, call)) or (yield from _write_again(sql, topics, call))
 
-    def statement(kind: int) -> Statement:
-        if tagged:
-            text, params = tagged_statement(sql, topics, entries, decision, kind)
-        else:
-            text, params = statement_of(sql, topics, entries, kind)
-        return text, {**(params or {}), **call.params} if call.params else params
 
-    kind = kind_of(entries[0]) if len(entries) == 1 else ANY_VERSION
-    rows = yield statement(kind)
-    if not rows and kind == NEW_STREAM and (entries[0].stream, 0) in (yield sql.versions, _names(entries)):
-        rows = yield statement(AT_VERSION)  # a guard has left the stream at version 0
-    return rows
+def _write_again(sql: TagSql, topics: SourceTopics, call: Call) -> Steps[list[Row]]:
+    """Run the statement again where a new stream was expected, and a guard has left the stream at version 0."""
+    entries = call.entries
+    if _kind(entries) == NEW_STREAM and (entries[0].stream, 0) in (yield sql.versions, _names(entries)):
+        return (yield _statement(sql, topics, call, kind=AT_VERSION))
+    return []
+
+
+def _kind(entries: list[Entry]) -> int:
+    return kind_of(entries[0]) if len(entries) == 1 else ANY_VERSION
+
+
+def _statement(sql: TagSql, topics: SourceTopics, call: Call, *, kind: int | None = None) -> Statement:
+    """Return the statement that appends, and its parameters; `kind` is that of a single entry's lock."""
+    entries = call.entries
+    kind = _kind(entries) if kind is None else kind
+    if call.decision is None and not has_tags(entries):
+        text, params = statement_of(sql, topics, entries, kind)
+    else:
+        text, params = tagged_statement(sql, topics, entries, call.decision, kind)
+    return text, {**(params or {}), **call.params} if call.params else params
 
 
 def _write_in_savepoint(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:

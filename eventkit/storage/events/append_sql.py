@@ -15,6 +15,7 @@ of a missing stream leaves a row at version 0, and an append that expects no str
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
+from eventkit.domain.codec import stored_size
 from eventkit.storage.db import Statement, plain_array, quoted, text_array
 from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
 from eventkit.storage.entry import Entry
@@ -26,7 +27,7 @@ from eventkit.storage.tables import SHARDS
 _DURABLE = """case when (select count(*) from m) >= 0 and current_setting('synchronous_commit') in ('off', 'local')
             then set_config('synchronous_commit', 'on', true) end"""
 
-# The size that the relay reads and sends: jsonb writes numbers without exponents.
+# The size that the relay reads and sends: jsonb writes numbers without exponents. For one event the client counts it.
 _BYTES = "octet_length(data::text) + octet_length(metadata::text) as bytes"
 
 _ONE = """with s as (
@@ -37,10 +38,10 @@ _ONE = """with s as (
   select %(id)s::uuid, %(source)s::text, %(stream)s::text, s.version, %(type)s::text, %(schema_version)s::smallint,
          %(data)s::jsonb, %(metadata)s::jsonb
     from s
-  returning position, version, {bytes}{event}
+  returning position, version{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
-  select position, %(topic)s::text, %(shard)s::smallint, bytes from e
+  select position, %(topic)s::text, %(shard)s::smallint, %(bytes)s::int from e
    where %(topic)s::text is not null and {for_relay}
 ), m as (
   select {s}.to_debezium(%(topic)s::text, position) from e where %(topic)s::text is not null and {for_debezium}
@@ -132,7 +133,7 @@ NO_PARTS = SqlParts()
 
 def one_sql(s: str, lock: str, parts: SqlParts) -> str:
     """Return the statement for one event, in the schema of that quoted name."""
-    return _ONE.format(s=s, bytes=_BYTES, lock=lock.format(s=s), **_always(s), **parts._asdict())
+    return _ONE.format(s=s, lock=lock.format(s=s), **_always(s), **parts._asdict())
 
 
 def many_sql(s: str, lock: str, parts: SqlParts) -> str:
@@ -194,6 +195,7 @@ def _one(topics: SourceTopics, entry: Entry) -> dict[str, Any]:
         "type": event.type,
         "schema_version": str(event.schema_version),
         "data": event.data,
+        "bytes": str(stored_size(event.data.encode()) + stored_size(entry.metadata[0].encode())),
     }
 
 

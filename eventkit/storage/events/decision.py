@@ -116,6 +116,15 @@ def tags_of(entries: Sequence[Entry]) -> list[str]:
     return [tag for entry in entries for event in entry.events for tag in event.tags]
 
 
+def has_tags(entries: Sequence[Entry]) -> bool:
+    """Return whether an append's events carry tags."""
+    for entry in entries:  # loops: cheaper than a generator for the single event of most appends
+        for event in entry.events:
+            if event.tags:
+                return True
+    return False
+
+
 def lock_statement(sql: TagSql, entries: Sequence[Entry], decision: Decision) -> Statement:
     """Return the statement that locks the tags of a decision and of the entries."""
     return sql.lock, _raises(tags_of(entries), decision.seen)

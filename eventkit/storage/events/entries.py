@@ -42,14 +42,14 @@ class Entries:
         tags: Iterable[str] = (),
     ) -> Entry:
         """Check and encode the events of one stream; each has its own tags and these."""
-        stream = stream_of(stream)
+        stream = stream if type(stream) is StreamId else stream_of(stream)
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
         encode = self._encode
         encoded = [encode(event, stream) for event in events]
         return Entry(
             stream,
-            _version(expected),
+            None if expected is ANY else _version(expected),
             _with_tags(encoded, check_tags(tags)) if tags else encoded,
             tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
             (self._metadata(metadata),) * len(events),

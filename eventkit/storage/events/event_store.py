@@ -145,10 +145,11 @@ class EventStore:
         or NO_STREAM, expected of streams that this call does not write. `unless_changed` is a decision (see `query`):
         a newer event that matches it raises DecisionChanged, a kind of ConcurrencyError.
         """
+        given = stream, events, expected, metadata, ids, tags, guards, unless_changed
+        if not tracing.is_on():
+            return self._run(self._append, connection, self._call_of_one(*given))[0]
         with self._span([stream], len(events)):
-            entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
-            call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
-            return self._run(self._append, connection, call)[0]
+            return self._run(self._append, connection, self._call_of_one(*given))[0]
 
     async def append_async(  # noqa: PLR0913 see append
         self,
@@ -163,10 +164,9 @@ class EventStore:
         unless_changed: Decision | None = None,
     ) -> Appended:
         """Append like `append`, on an asynchronous session or connection."""
+        given = stream, events, expected, metadata, ids, tags, guards, unless_changed
         with self._span([stream], len(events)):
-            entry = self._entries.one(stream, events, expected, metadata, ids, tags=tags)
-            call = Call([entry, *guarding(guards, [entry])], ids is not None, unless_changed)
-            return (await self._run_async(self._append, connection, call))[0]
+            return (await self._run_async(self._append, connection, self._call_of_one(*given)))[0]
 
     def append_many(
         self,
@@ -385,6 +385,22 @@ class EventStore:
         causes = tracing.trace_of(self._entries.story)
         topics = [self.catalog.topic(str(stream)) for stream in streams]
         return tracing.span(tracing.APPEND, topics, causes=causes, attributes=tracing.size(count))
+
+    def _call_of_one(  # noqa: PLR0913, PLR0917 the arguments of `append`
+        self,
+        stream: StreamId | str,
+        events: Sequence[object],
+        expected: Expected | int,
+        metadata: Metadata | Mapping[str, Any] | None,
+        ids: Sequence[UUID] | None,
+        tags: Sequence[str],
+        guards: Guards | None,
+        decision: Decision | None,
+    ) -> Call:
+        entries = [self._entries.one(stream, events, expected, metadata, ids, tags=tags)]
+        if guards:
+            entries += guarding(guards, entries)
+        return Call(entries, ids is not None, decision)
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
         entries, repeatable = self._entries.many(appends)

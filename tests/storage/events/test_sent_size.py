@@ -63,3 +63,33 @@ def test_a_sent_message_is_never_above_the_limit(database_url: str, values: list
 
     assert row is not None
     assert row[0] == row[1] <= shop.max_bytes
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Text of any language, and a number."""
+
+    text: str
+    number: float
+
+
+@pytest.mark.parametrize("noted", [Noted("a", 1.5), Noted('ä "quoted" \\ 1e5 ,: ☃', 1e300), Noted("", 1e-7)])
+@pytest.mark.parametrize("metadata", [None, {"user": 'Zoë ☃ "x"', "factor": 1e20}])
+def test_the_outbox_knows_the_size_of_one_event_and_of_several(
+    database_url: str, noted: Noted, metadata: dict[str, Any] | None
+) -> None:
+    """Of one event the client counts it, of several the server: both are the size that is sent."""
+    shop = Catalog("shop")
+    shop.event(Noted)
+    store = EventStore(shop)
+    with psycopg.connect(database_url) as connection:
+        store.append(connection, "note-1", noted, metadata=metadata)
+        store.append(connection, "note-2", noted, noted, metadata=metadata)
+
+        rows = connection.execute(
+            """select bytes, octet_length(data::text) + octet_length(metadata::text) from eventkit.outbox
+                 join eventkit.events using (position)"""
+        ).fetchall()
+
+    assert len({size for row in rows for size in row}) == 1
+    assert len(rows) == 3
