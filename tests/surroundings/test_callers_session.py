@@ -38,7 +38,9 @@ SESSIONS = {
     "serializable": "set default_transaction_isolation = 'serializable'",
     "repeatable read": "set default_transaction_isolation = 'repeatable read'",
 }
-_ALL = "select name, setting from pg_settings where source in ('session', 'default', 'client') order by name"
+# The settings of plpgsql are there from its first function on.
+_ALL = """select name, setting from pg_settings
+ where source in ('session', 'default', 'client') and name not like 'plpgsql.%' order by name"""
 
 
 class Shouting(Loader):

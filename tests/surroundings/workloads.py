@@ -107,7 +107,8 @@ class World:
         urls = {"EVENTKIT_DATABASE_URL": url or self.members[role]}
         done = CliRunner().invoke(main, words, env=urls)
         assert isinstance(done.exception, SystemExit | None), f"{words}: {done.exception!r}"
-        assert "permission denied" not in done.output, f"{words}: {done.output}"
+        refused = done.output.replace("permission denied to vacuum", "")  # a table's owner may; the command says so
+        assert "permission denied" not in refused, f"{words}: {done.output}"
         return done.output
 
 
