@@ -39,6 +39,9 @@ def test_each_setting_says_where_its_value_comes_from(folder: Path, monkeypatch:
         ("transport_url", "kafka://a:9092", "EVENTKIT_TRANSPORT_URL"),
         ("schema", "shop", file),
         ("master_keys", None, "default"),
+        ("registry_url", None, "default"),
+        ("registry_subjects", "record", "default"),
+        ("schema_id", "off", "default"),
         ("transport_options.linger.ms", "5", file),
         ("transport_options.acks", "all", "EVENTKIT_TRANSPORT_OPTION_acks"),
     }
