@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 SBOM = "sbom.cdx.json"
-EXTRAS = "activemq,asyncio,asyncpg,embedded,metrics,privacy,rabbitmq,redis,registry,tracing,web"
+EXTRAS = "activemq,asyncio,asyncpg,embedded,metrics,privacy,rabbitmq,redis,registry,tracing,types,web"
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)((a|b|rc)\d+)?")
 
 
