@@ -94,6 +94,7 @@ def test_a_pause_outlives_a_killed_relay(
 
     with relay:
         other.has(30)
+        wait_until(lambda: relay.log().count("is paused by ann") == 1, what="the first leader")
         relay.kill()
         with relay:
             wait_until(lambda: relay.log().count("is paused by ann") == 2, what="the next leader")
