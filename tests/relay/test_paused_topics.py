@@ -88,6 +88,7 @@ def test_a_pause_outlives_a_killed_relay(
     """The next relay leaves the topic's events where they are, from its first read on."""
     write(writer, topic, count=3)
     topic.has(3)
+    wait_until(lambda: unsent(operator, topic) == 0, what="the settlement")
     relay.kill()
     Pauses(operator, "eventkit").pause("topic", topic.name, actor="ann")
     write(writer, topic, other, count=30)
