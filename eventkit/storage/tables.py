@@ -7,6 +7,7 @@ row, for readers in psql.
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import (
     DDL,
@@ -35,7 +36,7 @@ DEFAULT_SCHEMA = "eventkit"
 VERSION_TABLE = "eventkit_version"
 REVISIONS = ("eventkit_0001",)  # all migrations, oldest first; a database must be at the last one
 MAINTENANCE_ROLE = "eventkit_maintenance"
-SHARDS = 256  # outbox.shard is crc32(stream) modulo this
+SHARDS = 256
 
 # An append-only table has one trigger, on every statement that could change or remove a row, also under replication.
 # Only the active role counts: a superuser too must `set role eventkit_maintenance`, and an operator must create that.
@@ -57,7 +58,6 @@ APPEND_ONLY = ("events", "dead_letter_actions", "operator_actions")  # tables, e
 # deleted at once, because Debezium reads the insert from the WAL. `route` is the topic behind a letter for each header
 # that is present: Connect's transforms remove the others (`eventkit.storage.debezium.connector`).
 TO_DEBEZIUM = "to_debezium"
-TO_DEBEZIUM_ARGUMENTS = "text, bigint"  # topic, position
 _TO_DEBEZIUM_BODY = """
 declare
   written tid;
@@ -111,6 +111,11 @@ _SHORT_LIVED_STORAGE = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_va
 
 # A destroyed key is a dead row: vacuum at the first one, not at a fifth of the table.
 _SECRET_STORAGE = {"autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "0"}
+
+
+def shard_of(stream: str) -> int:
+    """Return the shard of a stream, as `outbox` and `timers` have it."""
+    return crc32(stream.encode()) % SHARDS
 
 
 @cache

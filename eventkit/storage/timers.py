@@ -21,8 +21,9 @@ from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
 from eventkit.storage.db import Statement, Steps, database_errors, plain_array, quoted, text_array
 from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
-from eventkit.storage.events import SourceTopics, shard_of
+from eventkit.storage.events import SourceTopics
 from eventkit.storage.privacy import Encryption, Unsealed
+from eventkit.storage.tables import shard_of
 
 LEASE = "timers"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,13 +7,12 @@ that Debezium has sent too. A topic stands in no event, so the catalogs have to 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
-from zlib import crc32
 
 import psycopg
 
 from eventkit.errors import StorageError
 from eventkit.storage.db import database_errors, plain_array, quoted, text_array
-from eventkit.storage.tables import SHARDS
+from eventkit.storage.tables import shard_of
 
 _PAGE = 5_000  # events of a statement
 
@@ -71,7 +70,7 @@ class SendAgain:
         arrays = (
             plain_array(row[0] for row in rows),
             text_array(row[1] for row in rows),
-            plain_array(crc32(row[2].encode()) % SHARDS for row in rows),
+            plain_array(shard_of(row[2]) for row in rows),
             plain_array(row[3] for row in rows),
         )
         with database_errors():

@@ -1,7 +1,7 @@
 """The event store: append, read, decide by tags."""
 
 from eventkit.storage.events.append import Expected
-from eventkit.storage.events.append_sql import SourceTopics, shard_of
+from eventkit.storage.events.append_sql import SourceTopics
 from eventkit.storage.events.by_stream import Missing, Newest, StreamLog, StreamPart
 from eventkit.storage.events.categories import (
     held_topics,
@@ -92,7 +92,6 @@ __all__ = [
     "record_held",
     "record_topic",
     "refuse_unknown_types",
-    "shard_of",
     "stored_categories",
     "stream_of",
     "topics_in_use",

@@ -13,13 +13,12 @@ of a missing stream leaves a row at version 0, and an append that expects no str
 """
 
 from typing import Any, NamedTuple, Protocol
-from zlib import crc32
 
 from eventkit.domain.codec import stored_size
 from eventkit.storage.db import Statement, plain_array, quoted, text_array
 from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
 from eventkit.storage.entry import Entry
-from eventkit.storage.tables import SHARDS
+from eventkit.storage.tables import shard_of
 
 # The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The expression is in
 # the outermost select, because PostgreSQL does not run a CTE that no other part of the statement reads.
@@ -189,7 +188,7 @@ def _one(topics: SourceTopics, entry: Entry) -> dict[str, Any]:
         "source": topics.name,
         "stream": str(entry.stream),
         "topic": topics.outgoing(entry.stream),
-        "shard": shard_of(entry.stream),
+        "shard": str(shard_of(entry.stream)),
         "metadata": entry.metadata[0],
         "id": entry.ids[0].hex,
         "type": event.type,
@@ -221,8 +220,3 @@ def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
         "data": text_array(row[3].data for row in rows),
         "metadata": text_array(row[4] for row in rows),
     }
-
-
-def shard_of(stream: str) -> str:
-    """Return the shard of a stream, as a parameter."""
-    return str(crc32(stream.encode()) % SHARDS)
