@@ -41,6 +41,21 @@ plugin.discovery=service_load
 """
 
 
+def ask(port: int, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 JSON
+    """Ask the API of a worker on this machine; HTTPException where it refuses."""
+    connection = http.client.HTTPConnection(LOCAL, port, timeout=30)
+    try:
+        text = None if body is None else json.dumps(body)
+        connection.request(method, path, text, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+    finally:
+        connection.close()
+    if response.status >= http.HTTPStatus.BAD_REQUEST:
+        raise http.client.HTTPException(f"{method} {path}: {response.status} {answer.decode()}")
+    return json.loads(answer or b"null")
+
+
 class ConnectServer(Child):
     """A worker of a cluster of its own; `start` again after a kill goes on with its connectors."""
 
@@ -102,17 +117,7 @@ class ConnectServer(Child):
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 JSON
         """Ask the API; HTTPException where it refuses."""
-        connection = http.client.HTTPConnection(LOCAL, self._port, timeout=30)
-        try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status >= http.HTTPStatus.BAD_REQUEST:
-            raise http.client.HTTPException(f"{method} {path}: {response.status} {answer.decode()}")
-        return json.loads(answer or b"null")
+        return ask(self._port, method, path, body)
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until a condition holds, as long as the worker lives."""

@@ -3,9 +3,7 @@
 Its replication slot goes with it: a slot that nobody reads would keep the server's WAL forever.
 """
 
-import http
 import http.client
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -16,6 +14,7 @@ import psycopg
 from benchmarks.peers.carrier import OUTBOX, Place, ProcessCarrier, wait
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerMissing
+from tests.servers.connect import ask
 
 _HOST = "127.0.0.1"
 _TABLE = f"""
@@ -82,19 +81,9 @@ class ConnectCarrier(ProcessCarrier):
         """Wait until the connector is in a state."""
         wait(partial(self._is, state, streaming=streaming), f"Debezium's connector, {state}", self)
 
-    def ask(self, method: str, what: str) -> dict[str, Any]:
+    def ask(self, method: str, what: str) -> Any:  # noqa: ANN401 JSON
         """Ask Connect about the connector."""
-        connection = http.client.HTTPConnection(_HOST, self._port, timeout=30)
-        try:
-            connection.request(method, f"/connectors/{OUTBOX}{what}")
-            response = connection.getresponse()
-            text = response.read()
-        finally:
-            connection.close()
-        if response.status >= http.HTTPStatus.BAD_REQUEST:
-            raise http.client.HTTPException(f"Connect answers {method} {what} with {response.status}: {text!r}")
-        answer: dict[str, Any] = json.loads(text or b"{}")
-        return answer
+        return ask(self._port, method, f"/connectors/{OUTBOX}{what}")
 
     def _lay(self) -> None:
         with psycopg.connect(self.place.database_url) as connection:
