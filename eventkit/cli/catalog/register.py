@@ -42,11 +42,8 @@ def register(settings: Settings, path: str, url: str | None, subjects: str | Non
     else:
         lines = [f"{subject}: id {number}" for subject, number in ids.items()]
         refused = [f"{change.broken}: {change}" for change in changes]
-        say(
-            "\n".join(
-                lines or [*refused, "nothing is registered"]
-                if planned
-                else ["the catalog has no types of its own that go to a broker"]
-            )
-        )
+        nothing = [*refused, "nothing is registered"]
+        if not planned:
+            nothing = ["the catalog has no types of its own that go to a broker"]
+        say("\n".join(lines or nothing))
     raise SystemExit(bool(changes))

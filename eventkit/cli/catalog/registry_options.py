@@ -1,6 +1,6 @@
 """The options of the subcommands that ask a schema registry."""
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -26,9 +26,9 @@ def opened_registry(settings: Settings, url: str | None) -> "Iterator[SchemaRegi
     from eventkit.registry import SchemaRegistry
 
     given = url if url and url != FROM_SETTINGS else None
-    registry = SchemaRegistry((load_settings(registry_url=given) if given else settings).require_registry())
-    yield registry
-    registry.close()
+    chosen = load_settings(registry_url=given) if given else settings
+    with closing(SchemaRegistry(chosen.require_registry())) as registry:
+        yield registry
 
 
 def subject_names(settings: Settings, given: str | None) -> "SubjectNames":

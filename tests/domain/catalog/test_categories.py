@@ -86,6 +86,9 @@ def test_an_event_goes_to_its_category_and_one_without_a_category_anywhere(datab
     with psycopg.connect(database_url) as connection:
         store.append(connection, "order-1", OrderPlaced("ada"), Noted())
         store.append(connection, "refund-7", Noted(), Refunded(5))
+        stored = connection.execute("select stream, type from eventkit.events order by position").fetchall()
+
+    assert stored == [("order-1", "OrderPlaced"), ("order-1", "Noted"), ("refund-7", "Noted"), ("refund-7", "Refunded")]
 
 
 def test_an_event_that_was_stored_in_another_category_is_read(database_url: str) -> None:
