@@ -6,12 +6,12 @@ Publish-subscribe and point-to-point: `Handlers`, for messages of the relay or o
 """
 
 from eventkit.errors import Refused, RequestError, RequestFailed, RequestTimeout
-from eventkit.messaging.allowed_replies import Replies
 from eventkit.messaging.deadlines import Deadlines
 from eventkit.messaging.handlers import Handlers
 from eventkit.messaging.listener import Listener
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
+from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.responder import Responder
 from eventkit.messaging.sender import Sender

@@ -1,7 +1,6 @@
 """Direct messages: events on the wire without a version in a stream, identified by their ids.
 
-A request has one more header: the topic for its reply. A reply has its request's id as its cause. Events with personal
-data are refused: only the event store encrypts them.
+Events with personal data are refused: only the event store encrypts them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,6 @@ from eventkit.observability.tracing import NO_SPAN, Signal, is_on, size, span, t
 from eventkit.projection.batch import header
 from eventkit.storage.events import ANY, Entries
 
-REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
-OUTCOME = "ce_outcome"  # the header of a refusal or a failure, instead of a reply
-REFUSED, FAILED = "refused", "failed"
 _COMMON_HEADERS = 6  # at the start of every direct message
 
 

@@ -1,11 +1,16 @@
 """Requests and their replies: both typed, matched by the request's id, awaited by threads or by tasks.
 
 A request is a direct message to the responders of its category. It is handled once, even if it is sent again with the
-same id.
+same id. Every process of a service receives all replies on its topic and takes its own. A reply that comes after the
+timeout is dropped.
 """
 
 import asyncio
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -19,15 +24,22 @@ from eventkit.domain.envelope import Envelope
 from eventkit.domain.message import Message, event_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
-from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, DirectMessages, text_of
-from eventkit.messaging.pending_requests import PendingRequests
+from eventkit.forks import reset_in_fork
+from eventkit.messaging.direct_messages import DirectMessages, text_of
+from eventkit.messaging.listener_thread import ListenerThread
+from eventkit.messaging.outgoing import OutgoingQueue, uncancellable
+from eventkit.messaging.replies import FAILED, OUTCOME, REFUSED, REPLY_TO
+from eventkit.observability.rarely import Rarely
 from eventkit.observability.tracing import REQUEST
 from eventkit.transports.base import Transport
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+logger = logging.getLogger("eventkit.messaging")
+
 R = TypeVar("R")
+_MAX_EXPIRED = 10_000  # expired requests whose ids are kept
 _MAX_FAILURE_LENGTH = 1_000  # characters of a responder's failure text
 
 
@@ -152,9 +164,109 @@ class Requester:
         return found
 
 
+class PendingRequests:
+    """The pending requests of one process: sent by one publisher, answered on one topic, matched by their ids.
+
+    Safe to use by threads and tasks at once. It listens before it sends the first request.
+    """
+
+    def __init__(self, transport: Transport, replies: str) -> None:
+        """Receive replies on the topic `replies`."""
+        self.topic = replies
+        self.system = transport.system
+        self.late = 0  # replies that came after the timeout
+        self.malformed = 0  # messages that are not replies
+        self._malformed_log = Rarely(logger)
+        self._transport = transport
+        self._sender = OutgoingQueue(transport.publisher)
+        self._listener: ListenerThread | None = None
+        self._starting = threading.Lock()
+        self._waiting: dict[str, Future[Message]] = {}
+        self._expired: dict[str, None] = {}
+        reset_in_fork(self)
+
+    def forked(self) -> None:
+        """Listen again before the next request; the pending requests are the parent's."""
+        self._listener, self._starting = None, threading.Lock()
+        self._waiting, self._expired = {}, {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether it listens for replies."""
+        return self._listener is not None
+
+    def start(self) -> None:
+        """Listen for replies, unless it does so already; raise TopicUnusable if their topic is missing."""
+        with self._starting:
+            if not self.ready:
+                self._listener = ListenerThread(self._transport, [self.topic], self._handle, lambda: None)
+
+    def wait_for_room(self, timeout: float) -> float:
+        """Wait while 32 MB of requests are on their way, at most `timeout` seconds; return how many are left."""
+        return self._sender.wait_for_room(timeout)
+
+    async def wait_for_room_async(self, timeout: float) -> float:  # noqa: ASYNC109 as `wait_for_room` has it
+        """Wait while 32 MB of requests are on their way, at most `timeout` seconds; return how many are left."""
+        return await self._sender.wait_for_room_async(timeout)
+
+    def send(self, request_id: str, message: Message) -> "Future[Message]":
+        """Send a request; return the future of its reply, or of the error of sending."""
+        reply: Future[Message] = uncancellable()
+        self._waiting[request_id] = reply
+        self._sender.send([message]).add_done_callback(lambda sent: _fail(reply, sent.exception()))
+        return reply
+
+    def end(self, request_id: str) -> None:
+        """Expire a request: its reply is not awaited any more."""
+        reply = self._waiting.pop(request_id, None)
+        if reply is None or reply.done():
+            return
+        self._expired[request_id] = None
+        while len(self._expired) > _MAX_EXPIRED:
+            self._expired.pop(next(iter(self._expired)), None)
+
+    def close(self) -> None:
+        """Send the queued requests, and stop listening."""
+        self._sender.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _handle(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.unreadable is not None:
+                self.malformed += 1
+                self._malformed_log.warning(
+                    "a message on %s is no reply, and is skipped: %s", self.topic, message.unreadable
+                )
+                continue
+            request_id = text_of(message, "ce_causationid")
+            reply = self._waiting.get(request_id)
+            if reply is not None and _answer(reply, message):
+                continue
+            if self._expired.pop(request_id, self) is None:
+                self.late += 1
+                logger.debug("a reply to %s on %s came too late, the %d. that did", request_id, self.topic, self.late)
+
+
 def _failure(value: bytes | str) -> str:
     """Return the text of a responder's failure; a value that is no JSON text is shown as it is."""
     try:
         return msgspec.json.decode(value, type=str)
     except (msgspec.MsgspecError, UnicodeError):
         return value if isinstance(value, str) else value.decode(errors="replace")
+
+
+def _answer(reply: "Future[Message]", message: Message) -> bool:
+    """Set the reply of a request; return False if it has one, or has failed."""
+    try:
+        reply.set_result(message)
+    except InvalidStateError:
+        return False
+    return True
+
+
+def _fail(reply: "Future[Message]", error: BaseException | None) -> None:
+    if error is not None:
+        with suppress(InvalidStateError):  # it has a reply
+            reply.set_exception(error)

@@ -2,31 +2,43 @@
 
 The projector runs them, as it runs handlers. A request that comes again, from a requester or by redelivery, is not
 handled again: its stored reply is sent. A request that came through the outbox is answered by an event.
+
+A batch has up to thousands of requests, and the answer of each may be large. So the answers are written whenever 8 MB
+of them are there, and the rest at the end of the batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.errors import ProjectionError, Refused
-from eventkit.messaging.allowed_replies import Replies
-from eventkit.messaging.answer_writer import TO, Answer, AnswerWriter
-from eventkit.messaging.direct_messages import REPLY_TO, text_of
-from eventkit.messaging.reply_delivery import KeptReplies, RecentReplies, ReplyingSource, ReplyWriter
+from eventkit.messaging.direct_messages import text_of
+from eventkit.messaging.replies import (
+    REPLY_TO,
+    KeptReplies,
+    RecentReplies,
+    Replies,
+    Reply,
+    ReplyingSource,
+    ReplyWriter,
+)
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
 from eventkit.projection.define import AnsweringProjection, F, Projection
 from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
-from eventkit.storage.events import EventStore
-from eventkit.storage.projections import is_message
-from eventkit.transports.base import Transport
+from eventkit.storage.entry import Entry
+from eventkit.storage.events import EventStore, encode_entry, merged, write_entries
+from eventkit.storage.projections import is_message, keep_replies
+from eventkit.transports.base import MAX_BYTES, Transport
 
 _REPLIES = Replies()
+TO = "reply_to"  # the field of an event's metadata with the stream for its reply
 
 
 class Requests(HandlerTable):
@@ -48,6 +60,62 @@ class Requests(HandlerTable):
         elif step.envelope is not None and TO in step.envelope.metadata.extra:
             self._replies.check_stream(step.envelope.metadata.extra[TO])
         return step
+
+
+class Answer(msgspec.Struct):
+    """The answer of a function to a request."""
+
+    step: Step
+    event: object
+    refused: bool = False
+
+    def kept(self, catalog: Catalog) -> str:
+        """Return the JSON for the inbox."""
+        return msgspec.json.encode(Reply.of(catalog.encode(self.event), refused=self.refused)).decode()
+
+    def entries(self, store: EventStore) -> Iterator[Entry]:
+        """Yield the event that answers an appended request, in its reply stream."""
+        envelope = self.step.envelope
+        if envelope is not None and envelope.version and TO in envelope.metadata.extra:
+            stream = envelope.metadata.extra[TO]
+            yield encode_entry(store.following(envelope), stream, self.event)
+
+
+class AnswerWriter:
+    """Writes the answers of one batch; `recent` has those to direct requests."""
+
+    def __init__(self, workspace: Workspace, store: EventStore, responder: str) -> None:
+        self._connection = workspace.connection
+        self._store = store
+        self._responder = responder
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the answers, after a rollback."""
+        self.recent = RecentReplies()
+        self._kept: dict[str, str] = {}
+        self._entries: list[Entry] = []
+        self._size = 0  # characters that wait to be written
+
+    def add(self, answer: Answer) -> None:
+        """Take an answer; write those that wait if there are 8 MB of them."""
+        stream = answer.step.stream
+        if is_message(stream):
+            self._kept[stream] = kept = answer.kept(self._store.catalog)
+            self._size += len(kept)
+            self.recent.add({stream: kept})
+        for entry in answer.entries(self._store):
+            self._entries.append(entry)
+            self._size += sum(len(event.data) for event in entry.events)
+        if self._size > MAX_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write the answers that wait: first to the inbox, then to the streams, which are locked in sorted order."""
+        if self._kept:
+            keep_replies(self._connection, self._store.schema, self._responder, self._kept)
+        write_entries(self._store, self._connection, merged(self._entries))
+        self._kept, self._entries, self._size = {}, [], 0
 
 
 class Responder(AnsweringProjection):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from eventkit.errors import CatalogError
-from eventkit.messaging.allowed_replies import Replies
+from eventkit.messaging.replies import Replies
 from eventkit.messaging.responder import Responder
 from eventkit.transports.local import LocalTransport
 from tests.hostile.foreign import Foreign, sender

@@ -16,9 +16,8 @@ from eventkit.config import Settings
 from eventkit.domain.catalog.catalog import Catalog
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import Refused
-from eventkit.messaging.allowed_replies import Replies
 from eventkit.messaging.handlers import Handlers
-from eventkit.messaging.reply_delivery import ReplyWriter
+from eventkit.messaging.replies import Replies, ReplyWriter
 from eventkit.messaging.responder import Responder
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.run.runner import ProjectionRunner, SourceOptions

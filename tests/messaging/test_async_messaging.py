@@ -15,9 +15,9 @@ from eventkit import Handlers, ProcessManager, Refused, Responder
 from eventkit.domain.envelope import Envelope
 from eventkit.errors import ProjectionError, TransportUnavailable
 from eventkit.messaging import listener as listener_module
-from eventkit.messaging.allowed_replies import Replies
 from eventkit.messaging.listener import Listener
 from eventkit.messaging.reaction import Reaction
+from eventkit.messaging.replies import Replies
 from eventkit.messaging.requester import Requester
 from eventkit.messaging.sender import Sender
 from eventkit.projection.retry_policy import Retry

@@ -14,7 +14,8 @@ import pytest
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
-from eventkit.messaging import answer_writer, reply_delivery
+from eventkit.messaging import replies as responders_replies
+from eventkit.messaging import responder as responders
 from eventkit.messaging.requester import Requester
 from eventkit.storage.projections.inbox import find_replies, keep_replies
 from eventkit.transports.base import MAX_BYTES
@@ -93,7 +94,7 @@ def test_a_refusal_is_an_error_of_the_responders_own_and_takes_its_work_back(
     url: str, name: str, transport: LocalTransport, requester: Requester, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Typed, as an event of its catalog; rows of the other requests stay, also where replies are written in parts."""
-    for module in (answer_writer, reply_delivery):
+    for module in (responders, responders_replies):
         monkeypatch.setattr(module, "MAX_BYTES", most)
     articles = ["dust", "tea", "salt", "dust", "milk"]
     found: dict[int, object] = {}

@@ -18,7 +18,7 @@ from eventkit.config import Settings
 from eventkit.domain.message import READ_HEADERS, Message
 from eventkit.errors import ConcurrencyError, RequestTimeout
 from eventkit.messaging import Listener, Requester, Sender
-from eventkit.messaging.direct_messages import OUTCOME, REPLY_TO
+from eventkit.messaging.replies import OUTCOME, REPLY_TO
 from eventkit.observability import tracing
 from eventkit.observability.tracing import MAX_LINKS, PROCESS, Trace
 from eventkit.projection.define.sql import SqlProjection

@@ -1,4 +1,6 @@
-"""Send the stored replies of a batch after its commit, then acknowledge the batch.
+"""The replies of a responder: where they may go, how they are stored, and when they are sent.
+
+The stored replies of a batch are sent after its commit; then the batch is acknowledged.
 
     receive -> apply: work, inbox row and reply in one transaction -> send the stored replies -> acknowledge
 
@@ -8,20 +10,21 @@ replies. A reply that cannot be sent, because its topic is gone, is dropped with
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Self
 
 import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
+from eventkit.domain.catalog import category_of, check_topic
 from eventkit.domain.codec import Encoded
 from eventkit.domain.header_values import shown, uuid_of
 from eventkit.domain.message import Message, unversioned
 from eventkit.domain.metadata import Metadata
-from eventkit.domain.stream import is_stream
-from eventkit.errors import TransportUnavailable
-from eventkit.messaging.allowed_replies import Replies
-from eventkit.messaging.direct_messages import FAILED, OUTCOME, REFUSED, REPLY_TO, encoded, refuse_personal, text_of
+from eventkit.domain.stream import StreamId, is_stream
+from eventkit.errors import CatalogError, InvalidStreamId, ReplyRefused, TransportUnavailable
+from eventkit.messaging.direct_messages import encoded, refuse_personal, text_of
 from eventkit.messaging.outgoing import Outgoing
 from eventkit.observability.log_fields import LogFields
 from eventkit.observability.rarely import Rarely
@@ -32,8 +35,54 @@ from eventkit.transports.base import MAX_BYTES, Mark, Publisher
 
 logger = logging.getLogger("eventkit.messaging")
 
+REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
+OUTCOME = "ce_outcome"  # the header of a refusal or a failure, instead of a reply
+REFUSED, FAILED = "refused", "failed"
+_TOPICS = ("*.replies",)
 _NOT_HANDLED = "no responder of {} takes it"
 _PARKED = "its responder {} has failed at it, and has parked it: `eventkit dead-letters list` says why"
+
+
+class Replies:
+    """The allowed topics and streams of a responder's replies.
+
+    desk = Responder("desk", store, categories=["desk"], replies=Replies(categories=["quote"]))
+
+    A request that names another topic or stream is not handled; it becomes a dead letter.
+    """
+
+    def __init__(self, *, topics: Sequence[str] = _TOPICS, categories: Sequence[str] = ()) -> None:
+        """Allow topics by patterns (`*` is any text), and streams by their categories in the responder's own store."""
+        self.topics = tuple(topics)
+        self.categories = tuple(category_of(category) for category in categories)
+
+    def check_topic(self, topic: str) -> None:
+        """Raise ReplyRefused unless replies to a topic are allowed."""
+        if not self.allows_topic(topic):
+            raise ReplyRefused(
+                f"it asks for its reply on the topic {shown(topic)}, and this responder replies on "
+                f"{' and '.join(self.topics) or 'none'}: declare it, replies=Replies(topics=[...]), or discard it"
+            )
+
+    def allows_topic(self, topic: str) -> bool:
+        """Return whether replies to a topic are allowed."""
+        try:
+            return any(fnmatchcase(check_topic(topic), pattern) for pattern in self.topics)
+        except CatalogError:
+            return False
+
+    def check_stream(self, stream: object) -> None:
+        """Raise ReplyRefused unless replies in a stream are allowed."""
+        try:
+            category = StreamId.parse(stream).category
+        except InvalidStreamId:
+            category = ""
+        if category not in self.categories:
+            raise ReplyRefused(
+                f"it asks for its reply in the stream {shown(stream)}, and this responder replies in streams of "
+                f"{' and '.join(self.categories) or 'no category'}: declare it, replies=Replies(categories=[...]), "
+                "or discard it"
+            )
 
 
 class Reply(msgspec.Struct, frozen=True):
