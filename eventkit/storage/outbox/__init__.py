@@ -3,10 +3,16 @@
 from eventkit.storage.outbox.event_log import EventLog
 from eventkit.storage.outbox.gap_reader import GapReader, Horizon, Row
 from eventkit.storage.outbox.gaps import Holders, missing
-from eventkit.storage.outbox.lease_locks import LockHolder, lock_holders_of
 from eventkit.storage.outbox.leases import RENEWAL as LEASE_RENEWAL
 from eventkit.storage.outbox.leases import SECONDS as LEASE_SECONDS
-from eventkit.storage.outbox.leases import Lease, LeaseState, awaited_leases, lease_states
+from eventkit.storage.outbox.leases import (
+    Lease,
+    LeaseState,
+    LockHolder,
+    awaited_leases,
+    lease_states,
+    lock_holders_of,
+)
 from eventkit.storage.outbox.outbox import (
     AMENDED,
     AS_TEXT,

@@ -15,7 +15,8 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -25,7 +26,7 @@ from eventkit.errors import Deposed, StorageError
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
 from eventkit.observability.log_fields import extra
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, plain_array, quoted, text_array
 
 logger = logging.getLogger("eventkit.lease")
 
@@ -43,6 +44,17 @@ _RENEW = """update {s}.leases set expires_at = clock_timestamp() + %(seconds)s *
              where name = %(name)s and epoch = %(epoch)s"""
 _RELEASE = "update {s}.leases set expires_at = clock_timestamp() where name = %(name)s and epoch = %(epoch)s"
 
+# A process takes the lock of the next epoch and the lease's row in one statement. A session that holds the lock for
+# longer is a stuck one, or none of eventkit's: no process can take the lease.
+_HOLDERS = """select f.name, k.pid, coalesce(a.application_name, ''), a.backend_start
+  from unnest(%(names)s::text[], %(classes)s::int[]) f(name, class)
+  left join {s}.leases l on l.name = f.name
+  join pg_locks k on k.locktype = 'advisory' and k.objsubid = 2 and k.granted and k.pid <> pg_backend_pid()
+   and k.classid::bigint = f.class::bigint & 4294967295
+   and k.objid::bigint = (coalesce(l.epoch, 0)::bigint + 1) & 4294967295
+   and k.database = (select oid from pg_database where datname = current_database())
+  left join pg_stat_activity a on a.pid = k.pid"""
+
 
 class LeaseState(NamedTuple):
     """A lease that this process holds or waits for."""
@@ -50,6 +62,14 @@ class LeaseState(NamedTuple):
     name: str
     epoch: int  # 0 while it was never held
     is_held: bool
+
+
+class LockHolder(NamedTuple):
+    """A session that prevents a lease from being taken."""
+
+    pid: int
+    application: str  # its application_name
+    connected_at: datetime | None  # None where this user may not see it
 
 
 class LeaseHolder(Protocol):
@@ -195,3 +215,13 @@ class Lease:
             "epoch": self.epoch if epoch is None else epoch,
         }
         return self._connection.execute(statement.format(s=self._schema), params)
+
+
+def lock_holders_of(connection: psycopg.Connection[Any], schema: str, leases: Sequence[str]) -> dict[str, LockHolder]:
+    """Return the sessions that prevent these free leases from being taken, by lease; one look at the locks."""
+    if not leases:
+        return {}
+    params = {"names": text_array(leases), "classes": plain_array([lock_class(schema, name) for name in leases])}
+    with database_errors():
+        rows = connection.execute(_HOLDERS.format(s=quoted(schema)).encode(), params).fetchall()
+    return {name: LockHolder(*holder) for name, *holder in rows}
