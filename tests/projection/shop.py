@@ -77,9 +77,9 @@ KNOWN = Table(
 CREATE = "create table totals (customer text primary key, orders int not null, amount int not null default 0)"
 
 
-def totals(name: str = "totals", *, version: int = 1) -> TableProjection:
+def totals(name: str = "totals", *, version: int = 1, categories: Sequence[str] = ()) -> TableProjection:
     """Return orders and amounts by customer; rows are fed by many streams, and deleted by some."""
-    projection = TableProjection(name, shop, table=TOTALS, key="customer", version=version)
+    projection = TableProjection(name, shop, table=TOTALS, key="customer", version=version, categories=categories)
 
     @projection.on(Ordered)
     def ordered(row: Total, event: Ordered) -> None:

@@ -34,7 +34,7 @@ from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event
 from eventkit.storage.events.read import NO_END, End, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
 from eventkit.storage.events.tag_sql import TagSql
-from eventkit.storage.events.unknown_types import find_unknown_types, refuse_unknown_types
+from eventkit.storage.events.unknown_types import categories_of, find_unknown_types, refuse_unknown_types
 
 __all__ = [
     "ANY",
@@ -77,6 +77,7 @@ __all__ = [
     "added",
     "advanced",
     "ask",
+    "categories_of",
     "encode_entry",
     "encryption_of",
     "event_rows",

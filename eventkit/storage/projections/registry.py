@@ -31,7 +31,7 @@ _TAKE = """select generation, declared_version, position, null
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
 _READ_AGAIN = "update {s}.projections set position = 0 where name = %s"
 _ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
-                 p.retry, r.generation, r.declared_version, r.done, r.total, r.started_at
+                 p.retry, p.categories, r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
 _REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
                      tables = %(tables)s::text[], categories = %(categories)s::text[],
@@ -69,6 +69,7 @@ class Registered(msgspec.Struct, frozen=True):
     tables: list[str]
     position: int
     retry: dict[str, Any]  # the retry policies of its handlers, from the projector that started last
+    categories: list[str]  # of the streams that it reads; none: all
     building: BuildingGeneration | None
 
 
@@ -132,7 +133,6 @@ class ProjectionRegistry:
 
 
 def _registered(*columns: Any) -> Registered:  # noqa: ANN401 a row
-    name, generation, version, tables, position, retry, *building = columns
-    return Registered(
-        name, generation, version, tables, position, retry, BuildingGeneration(*building) if building[0] else None
-    )
+    name, generation, version, tables, position, retry, categories, *rest = columns
+    building = BuildingGeneration(*rest) if rest[0] else None
+    return Registered(name, generation, version, tables, position, retry, categories, building)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid1, uuid4
 
@@ -315,6 +316,88 @@ def test_verify_names_each_difference(url: str) -> None:
     assert "totals: 2 streams are as the store has them, 1 are others\n" in done.output
     assert "order-1: the store has other events up to version 3 than those that are applied" in done.output
     assert isinstance(verify(url, "nobody").exception, EventkitError | SystemExit)
+
+
+@pytest.mark.parametrize("categories", [[], ["order"]], ids=["all categories", "its own"])
+def test_a_stream_that_was_never_sent_is_missing(url: str, categories: Sequence[str]) -> None:
+    """No digest is wrong, and the read model lacks whole streams: counted, the first ones named, exit code 1."""
+    reading = totals(categories=categories)
+    applied = [orders(f"order-{n}", 2) for n in range(3)]
+    record(url, *applied, *[orders(f"order-lost-{n:03}", 2) for n in range(120)])
+    apply(url, *applied, projection=reading)
+
+    done, found = verify(url, "--wait", "0s"), json.loads(verify(url, "--wait", "0s", "--json").stdout)[0]
+
+    assert done.exit_code == 1
+    assert (
+        "totals: 3 streams are as the store has them, 0 are others\n  120 streams of the store have no" in done.output
+    )
+    assert "\n  order-lost-099\n  and 20 more\n" in done.output
+    assert (found["missing"], len(found["missing_streams"]), found["different"]) == (120, 100, 0)
+
+
+def _unhandled(url: str) -> None:
+    """Of its category, but none of its types: passed, with a checkpoint."""
+    record(url, [message("order-2", 1, Noted())])
+    apply(url, [message("order-2", 1, Noted())])
+
+
+def _another_category(url: str) -> None:
+    """The projection has no handler for its types, and no transport carries it."""
+    record(url, [message("note-1", 1, Noted())])
+
+
+def _guarded(url: str) -> None:
+    """An append was guarded by the stream, which has no event."""
+    with psycopg.connect(url) as connection:
+        connection.execute("insert into eventkit.streams (stream, version) values ('order-2', 0)")
+
+
+def _pruned(url: str) -> None:
+    """No rebuild can have its events."""
+    with psycopg.connect(url) as connection:
+        connection.execute("insert into eventkit.streams (stream, version, pruned_to) values ('order-2', 5, 5)")
+
+
+def _parked(url: str) -> None:
+    """Its first event is a dead letter."""
+    record(url, [message("order-2", 1, Ordered("ann", -1))])
+    apply(url, [message("order-2", 1, Ordered("ann", -1))])
+
+
+@pytest.mark.parametrize("case", [_unhandled, _another_category, _guarded, _pruned, _parked])
+def test_a_stream_that_has_its_reason_is_not_missing(url: str, case: Callable[[str], None]) -> None:
+    """It has a checkpoint, or no event that the projection reads."""
+    record(url, orders("order-1", 3))
+    apply(url, orders("order-1", 3))
+
+    case(url)
+
+    done = verify(url, "--wait", "0s", "--json")
+    assert (done.exit_code, json.loads(done.stdout)[0]["missing"]) == (0, 0), done.output
+
+
+def test_a_projection_that_was_never_sent_a_category_misses_its_streams(url: str) -> None:
+    """It reads all categories, and has a checkpoint in none of this one: its handlers say that it reads them."""
+    record(url, orders("order-1", 1), orders("sale-1", 1))
+
+    apply(url, orders("order-1", 1))
+
+    found = json.loads(verify(url, "--wait", "0s", "--json").stdout)[0]
+    assert found["missing_streams"] == ["sale-1"]
+
+
+def test_a_stream_that_is_on_its_way_is_waited_for(url: str) -> None:
+    """Its events come while `verify` looks: it is not missing."""
+    record(url, orders("order-1", 1), orders("order-2", 1))
+    apply(url, orders("order-1", 1))
+    with ThreadPoolExecutor(1) as other:
+        looking = other.submit(verify, url, "--wait", "90s", "--json")
+        apply(url, orders("order-2", 1))
+
+        done = looking.result(120)
+
+    assert (done.exit_code, json.loads(done.stdout)[0]["missing"]) == (0, 0), done.output
 
 
 def test_an_inline_projection_refuses_a_store_that_was_restored(url: str) -> None:
