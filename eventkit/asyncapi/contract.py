@@ -11,7 +11,7 @@ from typing import Any
 
 from eventkit.asyncapi.bindings import PROTOCOLS, Protocol
 from eventkit.asyncapi.receivers import Received, Receiver, receivers_of
-from eventkit.domain.catalog import Catalog, Definitions, EventType, definition_of, describe, draft7
+from eventkit.domain.catalog import Catalog, Definitions, EventType, definition_of, describe, draft7, free_name
 from eventkit.projection.define import Projection
 
 Json = dict[str, Any]
@@ -74,7 +74,7 @@ class _Contract:
         described = {(one.source, one.name): one.data for one in describe(self._catalog).types}
         for kind in sorted(kinds, key=lambda kind: (kind.source != self._catalog.name, kind.source, kind.name)):
             own = kind.name if kind.source == self._catalog.name else f"{kind.source}.{kind.name}"
-            name = self._ids[kind] = _free(_NOT_IN_AN_ID.sub("_", own), self.components["messages"])
+            name = self._ids[kind] = free_name(_NOT_IN_AN_ID.sub("_", own), self.components["messages"])
             schema = self._schemas.add(described[kind.source, kind.name])
             if set(schema) != {"$ref"}:
                 schema = {"$ref": f"#/components/schemas/{self._named(name, schema)}"}
@@ -163,9 +163,3 @@ class _Contract:
         if reference not in operation["messages"]:
             operation["messages"].append(reference)
         return operation
-
-
-def _free(name: str, taken: Json) -> str:
-    while name in taken:
-        name += "_"
-    return name

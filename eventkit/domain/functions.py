@@ -1,4 +1,4 @@
-"""Checks of the user's functions at registration, so that a call cannot fail silently later.
+"""Checks of the user's functions at registration, so that a call cannot fail silently later; names for messages.
 
 Calling a generator function runs nothing, calling a class makes an instance, and a coroutine has to be awaited. The
 functions here return a sentence; the caller raises its own error with it.
@@ -20,6 +20,19 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 def name_of(function: object) -> str:
     """Return a function's name for a message."""
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def name_of_class(cls: type) -> str:
+    """Return the shortest name by which a class is imported, for a message: `str`, `pathlib.Path`, `sqlalchemy.Engine`.
+
+    Many packages define a class in an inner module, which may change, and export it at the top.
+    """
+    parts = cls.__module__.split(".")
+    if parts == ["builtins"]:
+        return cls.__qualname__
+    outer = (".".join(parts[:end]) for end in range(1, len(parts)))
+    exporting = (name for name in outer if getattr(sys.modules.get(name), "__dict__", {}).get(cls.__name__) is cls)
+    return f"{next(exporting, cls.__module__)}.{cls.__qualname__}"
 
 
 def refusal(function: Any, *, generator: bool = False, asynchronous: bool = False) -> str | None:

@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
+from eventkit.domain.functions import name_of_class
 from eventkit.errors import InvalidEvent, NewerSchema, ProjectionError, TryLater, UndecodableEvent
 
 WAITED_FOR = (TryLater, OSError, MemoryError)  # includes TimeoutError, which is an OSError
@@ -104,7 +105,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("wait_for", "park_on"):
             msgspec.structs.force_setattr(self, name, _classes(name, getattr(self, name)))
         if both := [kind for kind in self.wait_for if kind in self.park_on]:
-            raise ProjectionError(f"Retry: {both[0].__qualname__} is in wait_for and in park_on: it can only be one")
+            raise ProjectionError(f"Retry: {name_of_class(both[0])} is in wait_for and in park_on: it can only be one")
         for kind in self.wait_for:
             _check_waited(kind)
         for kind in self.park_on:
@@ -136,8 +137,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         return fields | {
             "backoff": msgspec.structs.asdict(self.backoff),
             "probes": msgspec.structs.asdict(self.probes),
-            "wait_for": [_name(kind) for kind in self.wait_for],
-            "park_on": [_name(kind) for kind in self.park_on],
+            "wait_for": [name_of_class(kind) for kind in self.wait_for],
+            "park_on": [name_of_class(kind) for kind in self.park_on],
         }
 
 
@@ -182,10 +183,11 @@ def _classes(name: str, given: object) -> tuple[type[Exception], ...]:
 def _check_waited(kind: type[Exception]) -> None:
     of_data = next((each for each in _OF_DATA if issubclass(each, kind) or issubclass(kind, each)), None)
     if of_data is not None:
-        includes = "" if issubclass(kind, of_data) else f" includes {_name(of_data)}, which"
+        includes = "" if issubclass(kind, of_data) else f" includes {name_of_class(of_data)}, which"
         raise ProjectionError(
-            f"Retry(wait_for=…): {_name(kind)}{includes} speaks of the event's own data, so one such event would stop "
-            "all events of its type: name a narrower class, or give the event more attempts (attempts=, backoff=)"
+            f"Retry(wait_for=…): {name_of_class(kind)}{includes} speaks of the event's own data, so one such event "
+            "would stop all events of its type: name a narrower class, or give the event more attempts (attempts=, "
+            "backoff=)"
         )
 
 
@@ -194,10 +196,6 @@ def _check_parking(kind: type[Exception]) -> None:
         raise ProjectionError("Retry(park_on=…): TryLater is how a handler asks to be tried again; it cannot park")
     if issubclass(kind, _OF_DATABASES) and not issubclass(kind, _OF_DATA):
         raise ProjectionError(
-            f"Retry(park_on=…): {_name(kind)} says nothing of the event (a lock, a lost connection, a missing column), "
-            "so it parks nothing: name DataError, IntegrityError or subclasses of them"
+            f"Retry(park_on=…): {name_of_class(kind)} says nothing of the event (a lock, a lost connection, a missing "
+            "column), so it parks nothing: name DataError, IntegrityError or subclasses of them"
         )
-
-
-def _name(kind: type[Exception]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -79,6 +79,22 @@ def test_a_type_without_a_category_is_in_a_channel_with_the_category_as_a_parame
     }
 
 
+def test_types_whose_ids_would_be_the_same_have_numbers() -> None:
+    """An id has no colon and no slash; a number never takes the id of another type, and schemas are numbered alike."""
+    catalog = Catalog("shop")
+    for name in ("price:set", "price/set", "price_set"):
+        catalog.event(name=name)(make_dataclass("Set", [(f"f{len(catalog.types)}", int)], frozen=True))
+
+    components = document(catalog)["components"]
+
+    assert {key: message["name"] for key, message in components["messages"].items()} == {
+        "price_set": "price/set",
+        "price_set_2": "price:set",
+        "price_set_3": "price_set",
+    }
+    assert [*components["schemas"]] == ["Set", "Set_2", "Set_3"]
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_headers_of_a_message_are_valid(protocol: str) -> None:
     """Of the trait and of the message, under the names that the broker's messages have."""

@@ -6,7 +6,7 @@ from eventkit.domain.catalog.compatibility import breaks
 from eventkit.domain.catalog.event_type import EventType
 from eventkit.domain.catalog.json_schema import problems
 from eventkit.domain.catalog.names import category_of, check_topic
-from eventkit.domain.catalog.schema import Definitions, definition_of, draft7
+from eventkit.domain.catalog.schema import Definitions, definition_of, draft7, free_name
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
@@ -22,5 +22,6 @@ __all__ = [
     "describe",
     "description_of",
     "draft7",
+    "free_name",
     "problems",
 ]

@@ -19,6 +19,7 @@ from eventkit.domain.codec.finite_numbers import check_of
 from eventkit.domain.codec.jsonb import keep_floats
 from eventkit.domain.codec.personal import marked, personal_fields, without_member
 from eventkit.domain.codec.type_graph import is_pydantic, shape_of, shape_of_model
+from eventkit.domain.functions import name_of_class
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, UndecodableEvent
 
@@ -37,8 +38,7 @@ def _enc_hook(value: Any) -> Any:
         return msgspec.Raw(_pydantic_json(value).encode())
     if isinstance(value, StreamId):
         return str(value)
-    msg = f"no JSON for a {type(value).__module__}.{type(value).__qualname__}"
-    raise NotImplementedError(msg)
+    raise NotImplementedError(f"no JSON for a {name_of_class(type(value))}")
 
 
 def _dec_hook(cls: Any, value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from msgspec import inspect
 
+from eventkit.domain.functions import name_of_class
 from eventkit.domain.stream import StreamId
 from eventkit.errors import CatalogError
 
@@ -108,7 +109,7 @@ def _check(node: Any, path: str) -> None:
     if isinstance(node, _REFUSED):
         raise CatalogError(f"{path} is raw data, whose text PostgreSQL would change: declare its type")
     if isinstance(node, inspect.CustomType) and node.cls is not StreamId and not is_pydantic(node.cls):
-        name = f"{node.cls.__module__.partition('._')[0]}.{node.cls.__qualname__}"  # 3.13 has pathlib._local
+        name = name_of_class(node.cls)
         raise CatalogError(f"{path} has the type {name}, which JSON cannot hold: declare one that it can, such as str")
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from eventkit.domain.functions import name_of_class
+
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _LINK = re.compile(r"For further information visit \S+")
 _MAX_SHOWN = 120  # characters
@@ -119,7 +121,7 @@ def _unencodable(value: Any, encode: Callable[[Any], bytes]) -> str | None:
         encode(value)
     except NotImplementedError:
         way = next((f" with .{name}()" for name in ("tolist", "to_pydatetime") if hasattr(value, name)), "")
-        return f"JSON has no {type(value).__module__}.{type(value).__qualname__}: make it a plain Python value{way}"
+        return f"JSON has no {name_of_class(type(value))}: make it a plain Python value{way}"
     except Exception as error:  # noqa: BLE001 - a foreign type may raise anything
         return sentence(error)
     return None

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeGuard
 
 import psycopg
 
+from eventkit.domain.functions import name_of_class
 from eventkit.errors import UnsupportedConnection
 
 
@@ -60,9 +61,8 @@ def psycopg_of(connection: DjangoConnection, name: str, *, writes: bool) -> psyc
     connection.ensure_connection()
     found = connection.connection
     if not isinstance(found, psycopg.Connection):
-        kind = f"{type(found).__module__}.{type(found).__qualname__}"
         raise UnsupportedConnection(
-            f"{where} runs on a {kind}: install psycopg 3, which Django 4.2 and later then uses"
+            f"{where} runs on a {name_of_class(type(found))}: install psycopg 3, which Django 4.2 and later then uses"
         )
     if not connection.in_atomic_block and connection.get_autocommit() and writes:
         raise UnsupportedConnection(

@@ -18,6 +18,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
+from eventkit.domain.functions import name_of_class
 from eventkit.errors import UnsupportedConnection
 from eventkit.storage.db.asyncpg_statements import AsyncpgConnection, is_asyncpg
 from eventkit.storage.db.django_connection import DjangoConnection, is_django, psycopg_of
@@ -283,8 +284,7 @@ def _throw(steps: Steps[Any], error: BaseException) -> Statement:
 
 
 def _refused(connection: object, other: str) -> UnsupportedConnection:
-    kind = type(connection)
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = name_of_class(type(connection))
     asynchronous = isinstance(connection, _ASYNC) or is_asyncpg(connection)
     if asynchronous or isinstance(connection, _SYNC) or is_django(connection):
         called, wait = ("asynchronous", "await ") if asynchronous else ("synchronous", "")

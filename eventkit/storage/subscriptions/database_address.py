@@ -8,6 +8,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, make_url
 
+from eventkit.domain.functions import name_of_class
 from eventkit.errors import UnsupportedConnection
 
 _ASYNCPG = "postgresql+asyncpg"
@@ -43,9 +44,8 @@ def address_of(database: object) -> str:
         return url
     if (found := _of_pool(database)) is not None:
         return found
-    kind = type(database)
     raise UnsupportedConnection(
-        f"subscribe: a {kind.__module__}.{kind.__qualname__} is no database: give its URL, an engine, or a pool of "
+        f"subscribe: a {name_of_class(type(database))} is no database: give its URL, an engine, or a pool of "
         "psycopg that was made with a connection string; a subscription has its own connection, outside of the "
         "caller's transaction"
     )

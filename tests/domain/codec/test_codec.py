@@ -53,7 +53,7 @@ def refusal(event: Any) -> str:
         (Any, (1,), "holds (1,) (tuple)"),
         (Any, {1: 2}, "holds {1: 2}"),
         (Any, Decimal("1.1"), "holds Decimal('1.1')"),
-        (Any, object(), "JSON has no builtins.object"),
+        (Any, object(), "JSON has no object: make it a plain"),
         (float, np.float64(1.5), "JSON has no numpy.float64: make it a plain Python value with .tolist()"),
         (int, np.int64(1), "JSON has no numpy.int64"),
         (bool, np.bool_(1), "JSON has no numpy.bool"),

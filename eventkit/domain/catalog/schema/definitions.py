@@ -1,7 +1,8 @@
 """Definitions of JSON Schemas that several schemas share: their names, and the references to them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain, count
 from typing import Any
 
 Schema = dict[str, Any]
@@ -33,6 +34,12 @@ def definition_of(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     return schema
 
 
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """Return `wanted`, or if it is taken the first free one of `wanted_2`, `wanted_3` and so on."""
+    numbered = (f"{wanted}_{number}" for number in count(2))
+    return next(name for name in chain([wanted], numbered) if name not in taken)
+
+
 class Definitions:
     """Definitions by name. Equal ones of several schemas become one; another one of the same name gets a number."""
 
@@ -45,9 +52,7 @@ class Definitions:
     def name(self, key: object, wanted: str) -> str:
         """Return the name of the definition that has this key, always the same; a free name like `wanted`."""
         if key not in self._names:
-            taken = set(self._names.values())
-            numbered = (f"{wanted}_{number}" for number in range(2, len(taken) + 3))
-            self._names[key] = next(name for name in (wanted, *numbered) if name not in taken)
+            self._names[key] = free_name(wanted, set(self._names.values()))
         return self._names[key]
 
     def add(self, schema: Schema) -> Schema:
