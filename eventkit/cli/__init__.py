@@ -81,8 +81,7 @@ class CommandFailed(click.ClickException):
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        del file
+    def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 always stderr
         problem = self.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
         if logs.is_json() or problem:
             logger.error("%s", self.message, exc_info=problem)

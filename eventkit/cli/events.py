@@ -69,7 +69,7 @@ def sizes(settings: Settings, *, as_json: bool) -> None:
 
 
 @command.command(epilog=_EXAMPLES, short_help="Delete events that were sent and applied.")
-@click.option("--sent", is_flag=True, required=True, help="Only events that were sent; required.")
+@click.option("--sent", is_flag=True, required=True, expose_value=False, help="Only events that were sent; required.")
 @click.option("--older-than", "age", callback=read_age, required=True, metavar="AGE", help="12h, 7d, 2w.")
 @click.option("--category", metavar="NAME", help="Of the streams of this category alone.")
 @_IGNORE
@@ -80,7 +80,7 @@ def sizes(settings: Settings, *, as_json: bool) -> None:
 @_JSON
 @click.pass_obj
 def prune(  # noqa: PLR0913 one parameter an option
-    settings: Settings, *, sent: bool, age: timedelta, category: str | None, ignored: tuple[str, ...], batch: int,
+    settings: Settings, *, age: timedelta, category: str | None, ignored: tuple[str, ...], batch: int,
     dry_run: bool, yes: bool, actor: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Delete events that were sent, that all projections have applied, and that are old enough, in batches.
@@ -90,7 +90,6 @@ def prune(  # noqa: PLR0913 one parameter an option
     """
     from eventkit.storage.retention import PruneRun, Which, long_ago
 
-    del sent
     with _connected(settings) as connection:
         which = Which(before=long_ago(connection, age), category=category, ignored=ignored)
         pruning = PruneRun(connection, settings.schema, which, actor=actor or acting_user())

@@ -31,7 +31,7 @@ def name_of_class(cls: type) -> str:
     if parts == ["builtins"]:
         return cls.__qualname__
     outer = (".".join(parts[:end]) for end in range(1, len(parts)))
-    exporting = (name for name in outer if getattr(sys.modules.get(name), "__dict__", {}).get(cls.__name__) is cls)
+    exporting = (name for name in outer if getattr(sys.modules.get(name), "__dict__", {}).get(cls.__qualname__) is cls)
     return f"{next(exporting, cls.__module__)}.{cls.__qualname__}"
 
 

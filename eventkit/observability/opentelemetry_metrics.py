@@ -29,9 +29,8 @@ class OpenTelemetrySink(KeptValues):
         self._observation: Callable[..., Any] = metrics.Observation
         self._histograms = {each: self._create(each) for each in INSTRUMENTS}
 
-    def observe(self, histogram: Histogram, value: float, labels: Sequence[str], weight: int) -> None:
+    def observe(self, histogram: Histogram, value: float, labels: Sequence[str], weight: int) -> None:  # noqa: ARG002 the API has none
         """Record a value once."""
-        del weight
         self._histograms[histogram].record(value, dict(zip(histogram.labels, labels, strict=True)))
 
     def _create(self, instrument: Instrument) -> Any:  # noqa: ANN401 the API's classes

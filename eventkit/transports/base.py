@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -177,11 +177,16 @@ class Subscription(Protocol):
         A lost acknowledgement causes a redelivery, nothing else.
         """
 
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the places behind these messages, the last received ones; an empty list if the broker has none."""
-
     def close(self) -> None:
         """Leave the group; other members get the unacknowledged messages. Takes five seconds at most."""
+
+
+@runtime_checkable
+class PlacedSubscription(Subscription, Protocol):
+    """A member at a broker whose messages have places, at which a reader can resume."""
+
+    def marks(self, messages: Sequence[Message]) -> list[Mark]:
+        """Return the places behind these messages, the last received ones."""
 
 
 class Transport(Protocol):

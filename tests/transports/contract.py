@@ -12,7 +12,7 @@ import pytest
 from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports import Flag, Subscription, Transport
-from eventkit.transports.base import MAX_BYTES, Mark
+from eventkit.transports.base import MAX_BYTES, Mark, PlacedSubscription
 from tests.transports.listening_contract import ListeningContract
 from tests.transports.traffic import (
     await_reports,
@@ -569,7 +569,7 @@ class _Both:
         return []
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        return [mark for each in self._members for mark in each.marks(messages)]
+        return [mark for each in self._members if isinstance(each, PlacedSubscription) for mark in each.marks(messages)]
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """They are acknowledged."""

@@ -15,13 +15,12 @@ class Ending:
     def __init__(self) -> None:
         self._asked = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal; the second one ends the process at once."""
         if self._asked:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._asked = True
-        del frame
 
     def is_asked(self) -> bool:
         """Return whether a signal has come."""

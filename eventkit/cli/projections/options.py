@@ -27,9 +27,8 @@ EXACT = click.option(
 )
 
 
-def checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+def checked_url(_context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
     """Return the URL of an option; raise ConfigurationError if it holds a password."""
-    del context
     if url and has_password(url):
         raise ConfigurationError(
             f"{parameter.opts[0]} holds a password, which every user of this machine can see: use ~/.pgpass"

@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.domain.message import Message, total_size
 from eventkit.storage.outbox import EventLog, GapReader, message
-from eventkit.transports.base import MAX_BYTES, Mark, Subscription
+from eventkit.transports.base import MAX_BYTES, Mark, PlacedSubscription, Subscription
 
 LIMIT = 4_000  # messages in a batch
 GATHER_TIME = 0.05  # seconds that a batch may take to fill, while messages keep coming
@@ -30,6 +30,7 @@ class TransportSource:
     def __init__(self, subscription: Subscription, *, limit: int = LIMIT, prompt: bool = False) -> None:
         """Own a subscription; with `prompt`, a batch does not wait for more messages."""
         self._subscription = subscription
+        self._placed = subscription if isinstance(subscription, PlacedSubscription) else None
         self._limit = limit
         self._prompt = prompt
         self._was_small = False  # the last batch
@@ -58,8 +59,8 @@ class TransportSource:
         return messages
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the broker's marks of these messages."""
-        return self._subscription.marks(messages)
+        """Return the marks of these messages; none if the broker has no places."""
+        return self._placed.marks(messages) if self._placed else []
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge at the broker; a lost acknowledgement causes a redelivery."""

@@ -31,9 +31,8 @@ class ActiveTransport:
         """Return a publisher that connects at its first message; `to_listeners`: it needs no group."""
         return ActivePublisher(self._address, self._registry, to_listeners=to_listeners)
 
-    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> ActiveSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> ActiveSubscription:  # noqa: ARG002 a queue has no places
         """Join a group; TopicUnusable when a topic is missing. `resume` is not called: a queue has no places."""
-        del resume
         shards = self._registry.require(topics)
         is_new = self._registry.join(shards, group)
         return ActiveSubscription(self._address, shards, group, is_new=is_new)

@@ -13,7 +13,6 @@ from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.registry import topic_of
 from eventkit.transports.activemq.subscription import message_of
-from eventkit.transports.base import Mark
 from eventkit.transports.buffer import Buffer
 
 
@@ -47,11 +46,6 @@ class ActiveListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: no other reader resumes here."""
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: a queue has no places."""
-        del messages
-        return []
 
     def close(self) -> None:
         """End the subscriptions."""

@@ -25,7 +25,6 @@ from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
-from eventkit.transports.base import Mark
 from eventkit.transports.buffer import Buffer
 from eventkit.transports.json_headers import headers_from_json
 from eventkit.transports.progress import PartitionProgress
@@ -139,11 +138,6 @@ class ActiveSubscription:
             done = [ack for queue in touched.values() if (ack := queue.covered())]
         self._acknowledging.add(done)
         self._acknowledging.send_next()
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: a queue has no places."""
-        del messages
-        return []
 
     def close(self) -> None:
         """Leave the group."""

@@ -29,9 +29,8 @@ class LocalTransport:
         """See `Transport.publisher`."""
         return LocalPublisher(self._broker)
 
-    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> LocalSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> LocalSubscription:  # noqa: ARG002 places end with the process
         """Join a group; TopicUnusable when a topic is missing. `resume` is not called: places end with the process."""
-        del resume
         self.partitions(topics)
         return LocalSubscription(self._broker, topics, group)
 

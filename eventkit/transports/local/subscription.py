@@ -6,7 +6,6 @@ from uuid import uuid4
 
 from eventkit.domain.message import Message
 from eventkit.domain.structured import opened
-from eventkit.transports.base import Mark
 from eventkit.transports.local.broker import Broker, LocalGroup, Shard
 from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import received
@@ -56,11 +55,6 @@ class LocalSubscription:
             for shard, progress in self._owned.items():
                 if progress.advance():
                     self._group.resume[shard] = progress.resume or 0
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: places end with the process."""
-        del messages
-        return []
 
     def close(self) -> None:
         """Leave the group; other members get the unacknowledged messages."""

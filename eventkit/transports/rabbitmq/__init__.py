@@ -29,12 +29,11 @@ class RabbitTransport:
         """Return a publisher that connects in the background; `to_listeners`: messages without a queue are dropped."""
         return RabbitPublisher(self._address, self._topology, to_listeners=to_listeners)
 
-    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RabbitSubscription:
+    def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> RabbitSubscription:  # noqa: ARG002 a queue has no places
         """Join a group; TopicUnusable when a topic is missing, or its queue may drop messages.
 
         `resume` is not called: a queue has no places.
         """
-        del resume
         shards = self._topology.require(topics)
         is_new = self._topology.join(shards, group)
         return RabbitSubscription(self._address, shards, group, is_new=is_new)
@@ -68,9 +67,8 @@ class RabbitTransport:
         """Delete the queue with the claim."""
         self._topology.release(topic)
 
-    def groups(self, topics: Sequence[str]) -> list[str]:
+    def groups(self, topics: Sequence[str]) -> list[str]:  # noqa: ARG002 no list has these queues
         """Return an empty list: AMQP lists no queues."""
-        del topics
         return []
 
     def forget(self, topics: Sequence[str], group: str) -> None:

@@ -15,7 +15,6 @@ import pika
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
-from eventkit.transports.base import Mark
 from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
 from eventkit.transports.rabbitmq.topology import exchange_of
@@ -56,11 +55,6 @@ class RabbitListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: no other reader resumes here."""
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: a queue has no places."""
-        del messages
-        return []
 
     def close(self) -> None:
         """Close the connection, which deletes the queue."""

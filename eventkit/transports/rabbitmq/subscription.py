@@ -22,7 +22,6 @@ from pika.exceptions import ChannelClosedByBroker
 
 from eventkit.domain.message import Message
 from eventkit.errors import TransportUnavailable
-from eventkit.transports.base import Mark
 from eventkit.transports.buffer import Buffer
 from eventkit.transports.rabbitmq.address import RabbitAddress
 from eventkit.transports.rabbitmq.loop import Loop
@@ -101,11 +100,6 @@ class RabbitSubscription:
                     last.setdefault(shard, {})[message.key] = message.tag.delivery
             for shard, keys in last.items():
                 self._settle(self._queues[shard], keys)
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: a queue has no places."""
-        del messages
-        return []
 
     def close(self) -> None:
         """Leave the group."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventkit.domain.message import Message
-from eventkit.transports.base import Mark
 from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.subscription import MOST, message_of
 from eventkit.transports.redis.topics import redis_errors, stream_key
@@ -48,11 +47,6 @@ class RedisListener:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Do nothing: no other reader resumes here."""
-
-    def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return an empty list: a listener does not resume."""
-        del messages
-        return []
 
     def close(self) -> None:
         """Close the connection."""
