@@ -33,8 +33,8 @@ _OLDEST = """select extract(epoch from clock_timestamp() - min(e.recorded_at))::
 
 
 _SOME = "select count(*) from (select from {s}.streams limit %s) counted"
-_WITH_EVENTS = """select w.stream from unnest(%s::text[]) w(stream)
-                  where exists (select from {s}.events e where e.stream = w.stream)"""
+_WITH_EVENTS = """select stream from unnest(%s::text[]) with ordinality w(stream, nth)
+                  where exists (select from {s}.events e where e.stream = w.stream) order by nth"""
 _VERSIONS = "select stream, version from {s}.streams where stream = any(%s)"
 _NEWEST = """select position, stream, version, extract(epoch from clock_timestamp() - recorded_at)::float8
                from {s}.events where position < coalesce(%(before)s::bigint, 9223372036854775807)
@@ -84,7 +84,7 @@ class StreamLog:
         return dict(self._cursor.execute(self._sql(_VERSIONS), (list(streams),)).fetchall())
 
     def with_events(self, streams: Sequence[str]) -> list[str]:
-        """Return those of these streams that have events: the events of a stream may all be pruned."""
+        """Return those of these streams that have events, in their order: all events of a stream may be pruned."""
         return [stream for (stream,) in self._cursor.execute(self._sql(_WITH_EVENTS), (text_array(streams),))]
 
     def has_more_than(self, count: int) -> bool:
