@@ -77,8 +77,9 @@ class CheckpointVerification:
         return self._checkpoints.events(self._connection, projection.generation)
 
     def verify(self, projection: Registered, report: Callable[[int], None]) -> Verified:
-        """Compare all checkpoints, then look for streams that have none.
+        """Compare all checkpoints, then look for streams that a read model has none of.
 
+        Handlers, process managers and responders may have begun at the newest event: they miss no stream.
         `report` is called with the number of compared events after each statement.
         """
         found = Verified(projection.name)
@@ -87,8 +88,9 @@ class CheckpointVerification:
             self._compare(part, found)
             done += sum(checkpoint.version for checkpoint in part)
             report(done)
-        with database_errors():
-            self._find_missing(projection, found)
+        if projection.kind.endswith("projection"):
+            with database_errors():
+                self._find_missing(projection, found)
         return found
 
     def _compare(self, part: Sequence[Checkpoint], found: Verified) -> None:

@@ -30,7 +30,7 @@ _TAKE = """select generation, declared_version, position, null
              from {s}.projections where name = %(name)s for update"""
 _SAVE = "update {s}.projections set position = greatest(position, %s) where name = %s"
 _READ_AGAIN = "update {s}.projections set position = 0 where name = %s"
-_ALL = """select p.name, p.generation, p.declared_version, p.tables, p.position,
+_ALL = """select p.name, p.kind, p.generation, p.declared_version, p.tables, p.position,
                  p.retry, p.categories, r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
 _REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
@@ -64,6 +64,7 @@ class Registered(msgspec.Struct, frozen=True):
     """A projection's row."""
 
     name: str
+    kind: str  # as the class says it: "table projection", "process manager"
     generation: int
     declared_version: int
     tables: list[str]
@@ -133,6 +134,6 @@ class ProjectionRegistry:
 
 
 def _registered(*columns: Any) -> Registered:  # noqa: ANN401 a row
-    name, generation, version, tables, position, retry, categories, *rest = columns
+    name, kind, generation, version, tables, position, retry, categories, *rest = columns
     building = BuildingGeneration(*rest) if rest[0] else None
-    return Registered(name, generation, version, tables, position, retry, categories, building)
+    return Registered(name, kind, generation, version, tables, position, retry, categories, building)

@@ -16,6 +16,7 @@ from eventkit.cli import main
 from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
+from eventkit.messaging import Handlers
 from eventkit.projection.batch import Run, gather
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.inline import Inline
@@ -385,6 +386,18 @@ def test_a_projection_that_was_never_sent_a_category_misses_its_streams(url: str
 
     found = json.loads(verify(url, "--wait", "0s", "--json").stdout)[0]
     assert found["missing_streams"] == ["sale-1"]
+
+
+def test_handlers_that_began_at_the_newest_event_miss_no_stream(url: str) -> None:
+    """The earlier streams were never sent to them, by intent, and no rebuild could do what is done once."""
+    mails = Handlers("mails", shop, categories=["order"])
+    mails.on(Noted)(lambda _transaction, _event, _envelope: None)
+    record(url, orders("order-1", 2), [message("order-2", 1, Noted())])
+
+    apply(url, [message("order-2", 1, Noted())], projection=mails)
+
+    done = verify(url, "--wait", "0s", "--json")
+    assert (done.exit_code, json.loads(done.stdout)[0]["missing"]) == (0, 0), done.output
 
 
 def test_a_stream_that_is_on_its_way_is_waited_for(url: str) -> None:
