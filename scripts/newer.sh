@@ -2,13 +2,14 @@
 # Run the tests of transports, storage and projections on the newest releases that Debian has: Python, PostgreSQL, RabbitMQ with
 # every deprecated feature denied, Redis, Valkey, Java.
 #
-#   scripts/newer.sh ROOT                      the tests below, and those of Redis once more on Valkey
+#   scripts/newer.sh ROOT                      the tests below, and those of Redis once more on Valkey (half an hour)
 #   scripts/newer.sh ROOT PYTEST-ARGUMENTS...  other ones; SERVER=valkey-server is run in place of Redis
 #
 # ROOT is a folder for a Debian sid, which debootstrap makes there at the first call (some minutes, 2 GB). It gets a clone of the
 # commits here, an environment of its own, and .servers of this checkout. Run it as root. DEBIAN_MIRROR names another mirror.
+# The last lines say the releases, the counts, the failures, and `all passed` or `SOME FAILED`, with an exit code.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 root=$(cd "$1" && pwd)
 shift
@@ -46,15 +47,43 @@ if ! cmp -s "$here/pyproject.toml" "$root/srv/venv/pyproject.toml"; then
     inside /srv/venv/bin/pip install -q --disable-pip-version-check --editable '.[dev]'
     cp "$here/pyproject.toml" "$root/srv/venv/"
 fi
-tests() {
-    inside EVENTKIT_TEST_REDIS="$server" /srv/venv/bin/python -m pytest -q -p no:cacheprovider "$@"
+output=$root/srv/output
+failed=0
+tests() { # NAME PYTEST-ARGUMENTS...: run them with that server in place of Redis, and keep the last lines for the summary
+    server=$1
+    shift
+    echo "=== on $server: $*"
+    inside EVENTKIT_TEST_REDIS="$server" /srv/venv/bin/python -m pytest -q -rfEs -p no:cacheprovider "$@" 2>&1 | tee "$output" || true
+    # pytest's last line counts the tests; without it, or with another word than these, the run has failed
+    last=$(tail -n 1 "$output")
+    counted=$(echo "$last" | grep -E '^[0-9]+ passed' | grep -v -E 'failed|error' || true)
+    [ -n "$counted" ] || failed=1
+    {
+        echo "on $server: $last"
+        grep -E '^(FAILED|ERROR) ' "$output" || true
+    } >>"$output.summary"
 }
-server=${SERVER:-redis-server}
+releases() {
+    # shellcheck disable=SC2016 # the shell inside expands it
+    inside sh -c '
+        /srv/venv/bin/python --version
+        /usr/lib/postgresql/*/bin/postgres --version
+        echo "RabbitMQ $(dpkg-query -W -f "\${Version}" rabbitmq-server)"
+        echo "Redis $(redis-server --version | sed "s/.*v=\([^ ]*\).*/\1/")"
+        echo "Valkey $(valkey-server --version | sed "s/.*v=\([^ ]*\).*/\1/")"
+        java -version 2>&1 | head -n 1'
+}
+: >"$output.summary"
 if [ $# -gt 0 ]; then
-    tests "$@"
+    tests "${SERVER:-redis-server}" "$@"
 else
-    tests tests/domain tests/aggregates tests/storage tests/transports tests/projection/define tests/surroundings \
+    tests redis-server tests/domain tests/aggregates tests/storage tests/transports tests/projection/define tests/surroundings \
         tests/messaging/test_patterns_on_brokers.py tests/faults/test_brokers.py
-    server=valkey-server
-    tests tests/transports tests/messaging/test_patterns_on_brokers.py tests/faults/test_brokers.py -k redis
+    tests valkey-server tests/transports tests/messaging/test_patterns_on_brokers.py tests/faults/test_brokers.py -k redis
 fi
+echo
+echo "=== summary, with the releases that were tested"
+releases
+cat "$output.summary"
+if [ "$failed" = 0 ]; then echo "all passed"; else echo "SOME FAILED"; fi
+exit "$failed"
