@@ -13,15 +13,19 @@ from uuid import UUID
 
 from eventkit.config import ENCODE, is_ambiguous
 from eventkit.errors import ConfigurationError, RegistryError, RegistryUnavailable
+from eventkit.observability.plain import one_line
 
 TIMEOUT = 10.0  # seconds, of one request
 _RETRIES = 1  # of the client, after a lost connection or an answer of 5xx
 _RETRY_DELAY_MS = 200
 _MISSING = {40401, 40402, 40408}  # error codes: no such subject, version, or level of its own
 _NOT_FOUND, _CONFLICT, _FORBIDDEN = 404, 409, (401, 403)
+_REDIRECT = 3  # hundreds
 _BUSY = {408, 429, 500, 502, 503, 504}
 _HIGHEST_ID = 2**32 - 1  # an id is 4 bytes on the wire
 _EXAMPLE = "https://registry:8081"
+_MAX_REASON = 300  # characters of an answer in an error: it may be a whole page
+_UNKNOWN_FORM = "Unknown Schema Registry Error: "  # the client's words before an answer that is no JSON
 
 
 class RegisteredVersion(NamedTuple):
@@ -103,7 +107,7 @@ class SchemaRegistry:
         Raise RegistryError with the registry's reason if it refuses the schema.
         """
         with self._errors(f"register a schema of subject {subject!r}"):
-            return int(self._client.register_schema(subject, self._schema(schema)))
+            return _checked_id(self._client.register_schema(subject, self._schema(schema)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -119,7 +123,9 @@ class SchemaRegistry:
         try:
             yield
         except self._kit.SchemaRegistryError as error:
-            text = f"{where} does not {doing}: {error.error_message} (HTTP {error.http_status_code})"
+            text = f"{where} does not {doing}: {_reason(error)} (HTTP {error.http_status_code})"
+            if error.http_status_code // 100 == _REDIRECT:
+                text += "; it redirects, and no redirect is followed: set registry_url to the address it leads to"
             if error.http_status_code in _BUSY:
                 raise RegistryUnavailable(text) from None
             if error.http_status_code in _FORBIDDEN:
@@ -152,8 +158,24 @@ def _is_missing(error: Any) -> bool:  # noqa: ANN401 a class of the extra
     return error.http_status_code == _NOT_FOUND and error.error_code in _MISSING
 
 
-def _registered(number: int, schema_id: int | None, guid: str | None, text: str | None) -> RegisteredVersion:
-    if text is None or type(schema_id) is not int or not 0 <= schema_id <= _HIGHEST_ID:
+def _reason(error: Any) -> str:  # noqa: ANN401 a class of the extra
+    """Return the registry's words, or the beginning of an answer of another form, on one line."""
+    text = one_line(str(error.error_message))
+    if text.startswith(_UNKNOWN_FORM):
+        text = f"its answer begins with {text.removeprefix(_UNKNOWN_FORM)}"
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]} ..."
+
+
+def _checked_id(found: object) -> int:
+    if type(found) is not int or not 0 <= found <= _HIGHEST_ID:
         raise ValueError("the answer names no schema")
+    return found
+
+
+def _registered(number: int, schema_id: int | None, guid: str | None, text: str | None) -> RegisteredVersion:
+    if text is None:
+        raise ValueError("the answer has no schema")
     schema = json.loads(text)
-    return RegisteredVersion(number, schema_id, UUID(guid) if guid else None, schema if type(schema) is dict else {})
+    return RegisteredVersion(
+        number, _checked_id(schema_id), UUID(guid) if guid else None, schema if type(schema) is dict else {}
+    )

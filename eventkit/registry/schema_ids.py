@@ -17,7 +17,8 @@ import psycopg
 from eventkit.errors import RegistryError, RegistryUnavailable
 from eventkit.observability.liveness import waiting_for
 from eventkit.registry.client import SchemaRegistry
-from eventkit.registry.subjects import SubjectNames, schema_version_in
+from eventkit.registry.lookup import Lookup, Wanted
+from eventkit.registry.subjects import SubjectNames
 from eventkit.storage.schema_ids import KnownSchema, known_schemas, record_schema
 
 logger = logging.getLogger("eventkit.registry")
@@ -26,6 +27,8 @@ Key = tuple[str, str, str, int]
 """Topic, source, type and schema version of events."""
 
 _AWAY_TIME = 30.0  # seconds without a request after the registry did not answer
+_PAGE_TIME = 2.0  # seconds that the unknown types of one page may hold up the reader
+_START_TIME = 15.0  # seconds for the ids that are kept in the database, at a start
 _OWN_TYPES = "eventkit."  # a tombstone has no schema
 
 
@@ -35,8 +38,9 @@ class SchemaIds:
     def __init__(self, registry: SchemaRegistry, names: SubjectNames) -> None:
         """Look up in `registry`, whose subjects are named by `names`."""
         self.registry = registry
+        self._lookup = Lookup(registry)
         self._names = names
-        self._stored: dict[tuple[str, int], KnownSchema] = {}  # by subject and schema version
+        self._stored: dict[Wanted, KnownSchema] = {}
         self._known: dict[Key, KnownSchema | None] = {}  # None: a type without a schema
         self._away_until = 0.0  # on the monotonic clock
         self._away = ""
@@ -56,8 +60,9 @@ class SchemaIds:
         if not kept:
             self.registry.check()
         try:
-            for subject, schema_version in kept:
-                self._look_up(connection, schema, subject, schema_version)
+            deadline = time.monotonic() + _START_TIME
+            for wanted in kept:
+                self._look_up(connection, schema, wanted, deadline=deadline)
         except RegistryError as error:
             self._stored = kept | self._stored
             self._note_away(error)
@@ -69,15 +74,16 @@ class SchemaIds:
     def refused(self, connection: psycopg.Connection[Any], schema: str, keys: Iterable[Key]) -> dict[str, str]:
         """Look up unknown keys; return the topics of those without an id, each with the reason."""
         reasons: dict[str, str] = {}
+        deadline = time.monotonic() + _PAGE_TIME
         for key in keys:
-            if key not in self._known and (reason := self._find(connection, schema, key)):
+            if key not in self._known and (reason := self._find(connection, schema, key, deadline)):
                 reasons.setdefault(key[0], reason)
         return reasons
 
     def _kept(self, connection: psycopg.Connection[Any], schema: str) -> Sequence[KnownSchema]:
         return known_schemas(connection, schema, registry=self.registry.place)
 
-    def _find(self, connection: psycopg.Connection[Any], schema: str, key: Key) -> str:
+    def _find(self, connection: psycopg.Connection[Any], schema: str, key: Key, deadline: float) -> str:
         """Make a key known; return the reason if there is no id."""
         topic, source, event_type, schema_version = key
         if event_type.startswith(_OWN_TYPES):
@@ -85,18 +91,13 @@ class SchemaIds:
             return ""
         subject = self._names.subject(topic, source, event_type)
         wanted = f"the schema of {event_type!r} of {source!r}, version {schema_version}"
-        found = self._stored.get((subject, schema_version))
-        if found is None:
-            if time.monotonic() < self._away_until:
-                return f"{wanted}, is not known yet: {self._away}"
-            try:
-                with waiting_for("the schema registry"):
-                    found = self._look_up(connection, schema, subject, schema_version)
-            except RegistryUnavailable as error:
-                self._note_away(error)
-                return f"{wanted}, is not known yet: {error}"
-            except RegistryError as error:
-                return f"{wanted}, is not known: {error}"
+        question = subject, schema_version
+        try:
+            found = self._stored.get(question) or self._answer(connection, schema, question, deadline)
+        except RegistryUnavailable as error:
+            return f"{wanted}, is not known yet: {error}"
+        except RegistryError as error:
+            return f"{wanted}, is not known: {error}"
         if found is None:
             return (
                 f"{wanted}, is not registered as subject {subject!r} at {self.registry.place}: run `eventkit catalog "
@@ -105,19 +106,33 @@ class SchemaIds:
         self._known[key] = found
         return ""
 
+    def _answer(
+        self, connection: psycopg.Connection[Any], schema: str, question: Wanted, deadline: float
+    ) -> KnownSchema | None:
+        now = time.monotonic()
+        if now < self._away_until:
+            raise RegistryUnavailable(self._away)
+        if now > deadline:
+            raise RegistryUnavailable("other types are looked up first")
+        try:
+            with waiting_for("the schema registry"):
+                return self._look_up(connection, schema, question, deadline=deadline)
+        except RegistryUnavailable as error:
+            self._note_away(error)
+            raise
+
     def _note_away(self, error: RegistryError) -> None:
         self._away, self._away_until = str(error), time.monotonic() + _AWAY_TIME
 
     def _look_up(
-        self, connection: psycopg.Connection[Any], schema: str, subject: str, schema_version: int
+        self, connection: psycopg.Connection[Any], schema: str, wanted: Wanted, *, deadline: float
     ) -> KnownSchema | None:
         """Return the newest registered schema of a schema version, and keep its id."""
-        self._stored.pop((subject, schema_version), None)
-        for number in reversed(self.registry.versions(subject)):
-            version = self.registry.version(subject, number)
-            if schema_version_in(version.schema) == schema_version:
-                found = KnownSchema(self.registry.place, subject, schema_version, version.id, version.guid)
-                record_schema(connection, schema, found)
-                self._stored[subject, schema_version] = found
-                return found
-        return None
+        self._stored.pop(wanted, None)
+        version = self._lookup.newest(wanted, deadline=deadline)
+        if version is None:
+            return None
+        found = KnownSchema(self.registry.place, *wanted, version.id, version.guid)
+        record_schema(connection, schema, found)
+        self._stored[wanted] = found
+        return found

@@ -15,6 +15,8 @@ class Answers(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.otherwise = (404, b'{"error_code": 40401, "message": "not there"}')
+        self.gate = threading.Event()  # no question is answered while it is not set
+        self.gate.set()
         self.asked: list[str] = []
         self.headers: dict[str, str] = {}
 
@@ -39,11 +41,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].removeprefix("/api")
         self.server.asked.append(path)
         self.server.headers = dict(self.headers)
+        self.server.gate.wait(60)
         status, body = self.server.answers.get(path, self.server.otherwise)
         self.send_response(status)
+        if status // 100 == 3:
+            self.send_header("location", f"{self.server.url}/login")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None: ...
 

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from eventkit.config import load_settings
+from eventkit.domain.schema_frame import frame_of_id
 from eventkit.errors import ConfigurationError, RegistryError, RegistryUnavailable
 from eventkit.registry import SchemaRegistry
 from tests.registry.conftest import Answers
@@ -23,6 +24,13 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
     "a schema of great depth": (200, b'{"id": 7, "schema": "' + b"[" * 100_000 + b'", "schemaType": "JSON"}'),
     "no right": (403, b'{"error_code": 40301, "message": "denied"}'),
     "an error of another form": (422, b"[]"),
+    "nothing": (204, b""),
+    "a redirect": (302, b""),
+    "a redirect with a page": (301, b"<html>moved</html>"),
+    "a page of an error": (500, b"<html>" + b"x" * 100_000),
+    "a reason that no table holds": (409, b'{"error_code": 409, "message": "a\\u0000b\\ud800\\nc"}'),
+    "too many requests": (429, b""),
+    "an id below zero": (200, b'{"id": -1, "schema": "{}", "schemaType": "JSON"}'),
 }
 
 
@@ -39,9 +47,42 @@ def test_a_wrong_answer_is_an_error_of_the_registry(web: Answers, answer: str) -
     with pytest.raises(RegistryError) as raised:
         registry(web).version("shop.Placed", 1)
 
-    assert f"{web.url} does not read version 1" in str(raised.value)
-    assert "wörd" not in str(raised.value)
-    assert "w%C3" not in str(raised.value)
+    text = str(raised.value)
+    assert f"{web.url} does not read version 1" in text
+    assert "wörd" not in text
+    assert "w%C3" not in text
+    assert text.isprintable()
+    assert len(text) < 700
+    assert ("set registry_url to the address it leads to" in text) is answer.startswith("a redirect")
+
+
+@pytest.mark.parametrize("answer", [(201, b'{"id": -1}'), (200, b'{"id": true}'), (200, b'{"id": 4294967296}')])
+def test_an_id_that_no_frame_holds_is_refused_when_a_schema_is_registered(
+    web: Answers, answer: tuple[int, bytes]
+) -> None:
+    """From zero to 2^32 - 1: four bytes on the wire."""
+    web.otherwise = answer
+
+    with pytest.raises(RegistryError, match="does not register a schema"):
+        registry(web).register("shop.Placed", "{}")
+
+
+def test_the_highest_id_is_taken(web: Answers) -> None:
+    """It is above 2^31, which other programs read as a negative number."""
+    web.otherwise = (200, b'{"id": 4294967295, "schema": "{}", "schemaType": "JSON"}')
+
+    assert registry(web).register("shop.Placed", "{}") == 2**32 - 1
+    assert frame_of_id(registry(web).version("shop.Placed", 1).id) == b"\0\xff\xff\xff\xff"
+
+
+def test_a_redirect_is_not_followed(web: Answers) -> None:
+    """The password goes to the address that was set, and to no other."""
+    web.otherwise = (302, b"")
+
+    with pytest.raises(RegistryError):
+        registry(web).versions("shop.Placed")
+
+    assert web.asked == ["/subjects/shop.Placed/versions"]
 
 
 def test_the_password_is_sent_as_a_header(web: Answers) -> None:

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from eventkit.cli import main
 from eventkit.errors import RegistryError
 from eventkit.registry import SchemaIds, SchemaRegistry, SubjectNames, schema_ids
+from eventkit.storage.events import record_held
 from tests.registry.conftest import Answers
+from tests.waiting import wait_until
 
 KEY = ("shop.order", "shop", "Placed", 1)
 SECRET = "hush-7f3a"
@@ -118,6 +120,57 @@ def test_a_registry_that_was_set_up_anew_is_believed(web: Answers, connection: p
 
     assert "version 1, is not registered as subject 'shop.Placed'" in refused["shop.order"]
     assert number(ids, (*KEY[:3], 2)) == 5
+
+
+def test_a_registry_that_does_not_answer_holds_up_nobody(
+    web: Answers, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader goes on with other topics; the question stays open, and its answer counts when it comes."""
+    monkeypatch.setattr(schema_ids, "_AWAY_TIME", 0)
+    monkeypatch.setattr(schema_ids, "_PAGE_TIME", 0.01)
+    ids = started(web, connection)
+    web.gate.clear()
+    other = ("shop.new", "shop", "New", 1)
+    asked = len(web.asked)
+
+    for _ in range(3):
+        refused = ids.refused(connection, "eventkit", [KEY, other])
+        assert sorted(refused) == ["shop.new", "shop.order"]
+        assert "has not answered yet about subject 'shop.Placed'" in refused["shop.order"]
+    wait_until(lambda: len(web.asked) > asked, what="the question")
+    assert len(web.asked) == asked + 1
+    web.gate.set()
+
+    wait_until(lambda: "shop.order" not in ids.refused(connection, "eventkit", [KEY]), what="the answer")
+    assert number(ids) == 12
+    monkeypatch.setattr(schema_ids, "_PAGE_TIME", 60)
+    assert "is not registered" in ids.refused(connection, "eventkit", [other])["shop.new"]
+
+
+def test_a_start_does_not_wait_for_a_slow_registry(
+    web: Answers,
+    connection: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The kept ids are used after a while, with a warning."""
+    started(web, connection).refused(connection, "eventkit", [KEY, (*KEY[:3], 2)])
+    monkeypatch.setattr(schema_ids, "_START_TIME", 0.01)
+    web.gate.clear()
+
+    ids = started(web, connection)
+    web.gate.set()
+
+    assert ids.refused(connection, "eventkit", [KEY, (*KEY[:3], 2)]) == {}
+    assert [number(ids), number(ids, (*KEY[:3], 2))] == [12, 13]
+    assert "2 schema ids of an earlier start are used" in caplog.text
+
+
+def test_any_reason_of_a_held_topic_can_be_recorded(connection: psycopg.Connection[Any]) -> None:
+    """A registry or a broker may write anything into it."""
+    record_held(connection, "eventkit", {"shop.order": "a\0b\ud800\n"})
+
+    assert connection.execute("select reason from eventkit.held_topics").fetchone() == ("a\ufffdb?\n",)
 
 
 @pytest.mark.parametrize("answer", [AWAY, (401, b"{}"), (200, b"<html>")])

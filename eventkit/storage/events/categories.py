@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, plain_text, quoted
 
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
@@ -62,7 +62,7 @@ def record_held(connection: psycopg.Connection[Any], schema: str, reasons: Mappi
     """Record the topics that the relay sends nothing to for now, with the reasons, for status commands."""
     with database_errors():
         for topic, reason in sorted(reasons.items()):
-            connection.execute(_RECORD_HELD.format(s=quoted(schema)).encode(), (topic, reason))
+            connection.execute(_RECORD_HELD.format(s=quoted(schema)).encode(), (topic, plain_text(reason)))
 
 
 def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
