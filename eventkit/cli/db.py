@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,11 @@ Examples:
   eventkit db mode relay           the relay must run; Connect goes on until it has sent everything
   eventkit db mode relay --again-since 2h --catalog shop.events:shop      its slot is lost, or Connect is
 """
-_SENDERS = {
-    "relay": "the relay sends the events",
-    "to debezium": "the relay sends the events; a switch to debezium is under way",
-    "both": "relay and Debezium send the events; a switch is under way",
-    "to relay": "Debezium sends the events; a switch to relay is under way",
-    "debezium": "Debezium sends the events",
-}
+_NO_SLOT = (
+    "the mode of publishing is {mode!r}, and Debezium's replication slot did not come with the copy: nobody sends the "
+    "events of this database. `eventkit db mode relay --again-since AGE --catalog PACKAGE.MODULE:CATALOG` lets the "
+    "relay send those of that age and all later ones"
+)
 _SWITCH_INTERVAL = 0.2  # seconds
 _REPEATED = 10.0  # seconds until a reason is printed again, with its numbers of then
 
@@ -148,6 +147,7 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
     They stop when the tables are on another server or database than before. A clone becomes a separate installation,
     and its read models and handlers get consumer groups of their own.
     """
+    from eventkit.insights import Insights
     from eventkit.storage.db import connect
     from eventkit.storage.schema import adopt as adopt_here
 
@@ -155,11 +155,14 @@ def adopt(settings: Settings, kind: str | None, *, as_json: bool) -> None:
         raise click.UsageError("say --moved if the original is gone for good, --clone if it is still in use")
     with connect(settings.require_database(), name="adopt", schema=settings.schema, autocommit=True) as connection:
         found = adopt_here(connection, settings.schema, clone=kind == "clone")
+        publisher = Insights(connection, settings.schema).publisher()
     if as_json:
         place = {"system_identifier": found.here.system_identifier, "database_oid": found.here.database_oid}
         say(json.dumps({"schema": settings.schema, "installation": str(found.id), **place}))
     else:
         say(f"schema {settings.schema} is installation {found.id}, on {found.here}")
+    if publisher.debezium is not None and publisher.debezium.is_lost:
+        remark(_NO_SLOT.format(mode=publisher.mode))
 
 
 @command.command(epilog=_EXAMPLES, short_help="Print or create roles with the least rights.")
@@ -212,8 +215,9 @@ def mode(
     """
     from eventkit.cli.catalog.options import load_catalog
     from eventkit.cli.common.following import until_signalled
+    from eventkit.insights import Insights, publisher_words
     from eventkit.storage.db import connect
-    from eventkit.storage.debezium import Mode, SendAgain, Switch, read_mode
+    from eventkit.storage.debezium import Mode, SendAgain, Switch
 
     with connect(settings.require_database(), name="mode", schema=settings.schema, autocommit=True) as session:
         if target is not None:
@@ -223,9 +227,12 @@ def mode(
             waits = switch.run(Mode(target))
             with until_signalled() as ending:
                 _follow(waits, ending)
-        found = read_mode(session, settings.schema)
-    say(json.dumps({"schema": settings.schema, "mode": found}) if as_json else f"mode: {found}, {_SENDERS[found]}")
-    raise SystemExit(target is not None and found != target)
+        found = Insights(session, settings.schema).publisher()
+    if as_json:
+        say(json.dumps({"schema": settings.schema, **asdict(found)}))
+    else:
+        say(f"mode: {found.mode}, {publisher_words(found)}")
+    raise SystemExit(target is not None and found.mode != target)
 
 
 def _follow(waits: "Iterator[str]", ending: "Ending") -> None:

@@ -1,8 +1,8 @@
 """The gauges of the whole database, asked from the insights: each role asks for the part that it answers for.
 
-    relay      the outbox, the relay's parts, all projections, dead letters, deadlines, and the inbox
+    relay      the publisher, the outbox, the relay's parts, all projections, dead letters, deadlines, and the inbox
     projector  its own projections, with their dead letters and the inbox: its database may be another one
-    timers     the deadlines
+    timers     the publisher, because a relay need not run where Debezium sends, and the deadlines
 
 Several processes may answer the same: take the highest value, not the sum.
 """
@@ -17,10 +17,11 @@ from psycopg.errors import InsufficientPrivilege
 
 from eventkit.config import Settings
 from eventkit.errors import StorageError
-from eventkit.insights import Insights, ProjectionInsight
+from eventkit.insights import Insights, ProjectionInsight, PublisherInsight
 from eventkit.observability import metrics
 from eventkit.observability.instruments import Reading
 from eventkit.storage.db import connect
+from eventkit.storage.debezium import Mode
 
 logger = logging.getLogger("eventkit.health")
 
@@ -51,7 +52,7 @@ class DatabaseGauges:
 
     def _parts(self) -> Sequence[Part]:
         if self._role == "timers":
-            return [_timers]
+            return [_publisher, _timers]
         if self._role == "projector":
             return [self._all_of_projections, self._letters, _inbox]
         return [_outbox, _timers, self._all_of_projections, self._letters, _inbox]
@@ -106,10 +107,23 @@ def _all_projections(insights: Insights) -> Iterator[ProjectionInsight]:
 
 def _outbox(insights: Insights) -> Iterator[Reading]:
     relay = insights.relay()
+    yield from _mode(relay)
     yield metrics.UNSENT, relay.unsent.value, ()
     yield metrics.UNSENT_AGE, _age(relay.oldest_unsent_at), ()
     yield metrics.PARTS_MISSING, len(relay.parts_without_relay), ()
     yield metrics.PAUSED_TOPICS, len(relay.paused_topics), ()
+
+
+def _publisher(insights: Insights) -> Iterator[Reading]:
+    return _mode(insights.publisher())
+
+
+def _mode(publisher: PublisherInsight) -> Iterator[Reading]:
+    for mode in Mode:
+        yield metrics.PUBLISHER_MODE, mode == publisher.mode, (mode.value,)
+    if publisher.debezium is not None:
+        yield metrics.DEBEZIUM_READS, publisher.debezium.is_read, ()
+        yield metrics.DEBEZIUM_BEHIND, publisher.debezium.behind, ()
 
 
 def _projection(projection: ProjectionInsight) -> Iterator[Reading]:

@@ -6,6 +6,7 @@ from eventkit.insights.answers import (
     CausedEvent,
     DeadLetterGroup,
     DeadLetterInsight,
+    DebeziumInsight,
     EventInsight,
     HandlerWaitInsight,
     HeldTopic,
@@ -15,6 +16,7 @@ from eventkit.insights.answers import (
     ProcessInsight,
     ProcessRowInsight,
     ProjectionInsight,
+    PublisherInsight,
     RebuildInsight,
     RelayInsight,
     SettingInsight,
@@ -32,6 +34,7 @@ from eventkit.insights.database_checks import tables as table_findings
 from eventkit.insights.insights import Insights
 from eventkit.insights.projections.projection_status import STATUS_LIMIT, ProjectionLag, Status, Statuses
 from eventkit.insights.projections.state_words import state_words
+from eventkit.insights.publishing import publisher_words
 
 __all__ = [
     "STATUS_LIMIT",
@@ -41,6 +44,7 @@ __all__ = [
     "CausedEvent",
     "DeadLetterGroup",
     "DeadLetterInsight",
+    "DebeziumInsight",
     "EventInsight",
     "HandlerWaitInsight",
     "HeldTopic",
@@ -52,6 +56,7 @@ __all__ = [
     "ProcessRowInsight",
     "ProjectionInsight",
     "ProjectionLag",
+    "PublisherInsight",
     "RebuildInsight",
     "RelayInsight",
     "SettingInsight",
@@ -65,6 +70,7 @@ __all__ = [
     "TimerInsight",
     "TimersInsight",
     "database_findings",
+    "publisher_words",
     "state_words",
     "table_findings",
 ]

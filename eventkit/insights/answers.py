@@ -70,11 +70,36 @@ class HeldTopic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelayInsight:
+class DebeziumInsight:
+    """The replication slot through which Debezium reads the events; all amounts are bytes of the write-ahead log."""
+
+    slot: str
+    status: str  # PostgreSQL's wal_status (reserved, extended, unreserved, lost), or missing
+    is_read: bool  # Connect is connected to it
+    behind: int  # not sent yet
+    retained: int  # kept by the server for it
+    left: int | None  # until it is lost; None without a limit
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody knows any more which events Debezium has sent."""
+        return self.status in ("lost", "missing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublisherInsight:
+    """The publisher of the events: the relay, or Debezium in its place."""
+
+    mode: str  # relay, debezium, or a step of a switch: to debezium, both, to relay
+    debezium: DebeziumInsight | None  # None while the relay alone sends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayInsight(PublisherInsight):
     """The state of the relay."""
 
     parts: tuple[PartInsight, ...]
-    parts_without_relay: tuple[int, ...]
+    parts_without_relay: tuple[int, ...]  # none in mode `debezium`, which needs no relay
     unsent: Amount  # events, with those behind the relay's dead letters and of held topics
     oldest_unsent_at: datetime | None  # recorded; without events that wait behind the relay's dead letters
     rate: float  # settled events a second, of all live relays

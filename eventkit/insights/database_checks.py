@@ -188,8 +188,12 @@ def waits(health: Health) -> Iterator[Finding]:
 
 
 def slots(health: Health) -> Iterator[Finding]:
-    """Report the replication slots of this database; one that is lost or retains much write-ahead log is a fault."""
-    for slot in health.slots():
+    """Report the replication slots of this database; one that is lost or retains much write-ahead log is a fault.
+
+    `publisher` reports the slot of Debezium: who drops it while Debezium sends loses its place.
+    """
+    own = slot_name(health.connection, health.schema)
+    for slot in (each for each in health.slots() if each.name != own):
         lost = slot.wal_status in ("lost", "unreserved")
         much = not slot.is_active and (slot.retained or 0) > _MAX_RETAINED
         if lost or much:

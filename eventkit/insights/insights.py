@@ -33,6 +33,7 @@ from eventkit.insights.answers import (
     ProcessInsight,
     ProcessRowInsight,
     ProjectionInsight,
+    PublisherInsight,
     RelayInsight,
     SettingInsight,
     SizesInsight,
@@ -72,6 +73,10 @@ class Insights:
     def relay(self, *, exact: bool = False) -> RelayInsight:
         """Return the relay's parts and leaders, unsent events, and topics that it holds back."""
         return relay_state.relay(self._store, exact=exact)
+
+    def publisher(self) -> PublisherInsight:
+        """Return whether the relay or Debezium sends the events, and the state of Debezium's slot."""
+        return relay_state.publisher(self._store)
 
     def projections(self, *, after: str | None = None, limit: int = 50, exact: bool = False) -> Page[ProjectionInsight]:
         """Return projections in order of name, with their lag; `exact` compares every stream."""

@@ -1,10 +1,19 @@
-"""Reads the state of the relay: who leads each part, unsent events, held and paused topics."""
+"""Reads the state of the publisher: its mode, Debezium's slot, who leads each part, unsent events, refused topics."""
 
 import re
 
 from eventkit.insights import process_list
-from eventkit.insights.answers import HeldTopic, PartInsight, PauseInsight, ProcessInsight, RelayInsight
+from eventkit.insights.answers import (
+    DebeziumInsight,
+    HeldTopic,
+    PartInsight,
+    PauseInsight,
+    ProcessInsight,
+    PublisherInsight,
+    RelayInsight,
+)
 from eventkit.insights.reader import InsightReader, Row
+from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
 
 _LEASE = re.compile(r"relay (\d+)/(\d+)")
 _OLDEST = 2_000  # unsent events that are looked at for the oldest one that no dead letter holds back
@@ -31,6 +40,7 @@ _PAUSED = """select name, paused_by, reason, paused_at from {s}.pauses where kin
 def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
     """Return the state of the relay."""
     running = process_list.live(reader, "relay")
+    sender = publisher(reader)
     parts = _parts(reader, running)
     unsent = reader.amount(_UNSENT, exact=exact)
     oldest = reader.rows(_OLDEST_UNSENT)
@@ -40,9 +50,12 @@ def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
         HeldTopic(topic=topic, reason=reason, since=since, held_at=at)
         for topic, reason, since, at in reader.rows(_HELD)
     )
+    missing = [] if sender.mode == Mode.DEBEZIUM else [part.number for part in parts if part.leader is None]
     return RelayInsight(
+        mode=sender.mode,
+        debezium=sender.debezium,
         parts=parts,
-        parts_without_relay=tuple(part.number for part in parts if part.leader is None),
+        parts_without_relay=tuple(missing),
         unsent=unsent,
         oldest_unsent_at=oldest[0][0] if oldest else None,
         rate=process_list.total(running, "rate"),
@@ -53,12 +66,32 @@ def relay(reader: InsightReader, *, exact: bool = False) -> RelayInsight:
     )
 
 
+def publisher(reader: InsightReader) -> PublisherInsight:
+    """Return who sends the events."""
+    mode = read_mode(reader.connection, reader.schema)
+    alone = mode in (Mode.RELAY, Mode.TO_DEBEZIUM)
+    return PublisherInsight(mode=mode.value, debezium=None if alone else _debezium(reader))
+
+
 def paused(reader: InsightReader, kind: str) -> dict[str, PauseInsight]:
     """Return the paused projections, or topics, by name."""
     return {
         name: PauseInsight(name=name, paused_by=by, reason=reason, paused_at=at)
         for name, by, reason, at in reader.rows(_PAUSED, {"kind": kind})
     }
+
+
+def _debezium(reader: InsightReader) -> DebeziumInsight:
+    name = slot_name(reader.connection, reader.schema)
+    slot = Replication(reader.connection, reader.schema, name).look()
+    return DebeziumInsight(
+        slot=name,
+        status=slot.wal_status if slot else "missing",
+        is_read=slot is not None and slot.reader is not None,
+        behind=slot.behind if slot else 0,
+        retained=slot.retained if slot else 0,
+        left=slot.left if slot else None,
+    )
 
 
 def _parts(reader: InsightReader, running: list[ProcessInsight]) -> tuple[PartInsight, ...]:

@@ -65,7 +65,21 @@ WORKER_RETRIES = Counter(
 INSIGHTS_UP = Gauge("eventkit_insights_up", "", "1 if the database has answered the last questions of this endpoint.")
 UNSENT = Gauge("eventkit_outbox_unsent_events", "events", "Events in the outbox: appended, and not settled yet.")
 UNSENT_AGE = Gauge("eventkit_outbox_oldest_unsent_age_seconds", "seconds", "Age of the oldest event in the outbox.")
-PARTS_MISSING = Gauge("eventkit_relay_parts_without_relay", "parts", "Parts of the streams whose lease nobody holds.")
+PARTS_MISSING = Gauge(
+    "eventkit_relay_parts_without_relay", "parts", "Parts of the streams that need a relay and have none."
+)
+PUBLISHER_MODE = Gauge(
+    "eventkit_publisher_mode",
+    "",
+    "1 for the mode of publishing (relay, debezium, or a step of a switch), 0 for the others.",
+    ("mode",),
+)
+DEBEZIUM_READS = Gauge(
+    "eventkit_debezium_reads", "", "1 while Connect reads the replication slot of Debezium; not in mode `relay`."
+)
+DEBEZIUM_BEHIND = Gauge(
+    "eventkit_debezium_behind_bytes", "bytes", "Write-ahead log that Debezium has not sent yet; not in mode `relay`."
+)
 PAUSED_TOPICS = Gauge("eventkit_relay_paused_topics", "topics", "Topics whose relaying an operator has paused.")
 DEAD_LETTERS = Gauge(
     "eventkit_dead_letters", "events", "Dead letters by who parked them, and by cause.", ("parked_by", "cause")

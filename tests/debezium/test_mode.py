@@ -321,6 +321,63 @@ def test_events_of_a_lost_slot_are_sent_again_by_the_relay(admin: Connection, da
     assert read_mode(admin, "eventkit") is Mode.RELAY
 
 
+@pytest.fixture
+def full(admin: Connection) -> Iterator[None]:
+    """A server that has no free replication slot."""
+    admin.execute(
+        """select pg_create_physical_replication_slot('full_' || n) from generate_series(1,
+             current_setting('max_replication_slots')::int - (select count(*)::int from pg_replication_slots)) n"""
+    )
+    yield
+    admin.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'full_%%'")
+
+
+@pytest.mark.usefixtures("full")
+def test_a_switch_begins_only_where_the_slot_can_be_created(admin: Connection) -> None:
+    """On a server without a free slot the relay sends as before; the error says which setting."""
+    with pytest.raises(StorageError, match="max_replication_slots"):
+        finish(Switch(admin, "eventkit", actor="me"), Mode.DEBEZIUM)
+
+    assert read_mode(admin, "eventkit") is Mode.RELAY
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [("", "denies a privilege"), ("alter table eventkit.debezium_outbox owner to clerk", "REPLICATION")],
+)
+def test_a_role_that_may_not_switch_changes_nothing(admin: Connection, rights: str, words: str) -> None:
+    """Without the table or the attribute: one sentence, and the relay sends as before."""
+    database = admin.info.dbname
+    admin.execute(
+        f"""create role clerk; grant create on database "{database}" to clerk; grant usage on schema eventkit to clerk;
+            grant all on all tables in schema eventkit to clerk; {rights}""".encode()
+    )
+    admin.execute("set role clerk")
+    try:
+        with pytest.raises(StorageError, match=words):
+            finish(Switch(admin, "eventkit", actor="me"), Mode.DEBEZIUM)
+    finally:
+        admin.execute("reset role; reassign owned by clerk to current_user; ")
+        admin.execute("drop owned by clerk")
+        admin.execute("drop role clerk")
+
+    assert read_mode(admin, "eventkit") is Mode.RELAY
+
+
+def test_a_switch_outlasts_a_transaction_that_is_open_for_long(
+    admin: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL creates the slot after it; each attempt has its limit, and then another one begins."""
+    monkeypatch.setattr("eventkit.storage.debezium.switch._CREATE_TIME", "50ms")
+    with psycopg.connect(database_url) as other:
+        other.execute("select pg_current_xact_id()")  # of another service
+        waits = iter(Switch(admin, "eventkit", actor="me").run(Mode.DEBEZIUM))
+        seen = [next(waits) for _ in range(3)]
+
+    assert {reason.partition(" the ")[0] for reason in seen} == {"PostgreSQL creates"}
+    assert admin.execute("show statement_timeout").fetchone() != ("50ms",)
+
+
 def test_pruning_and_archiving_wait_for_debezium(
     admin: Connection, database_url: str, tmp_path: Path, postgres: PostgresServer
 ) -> None:

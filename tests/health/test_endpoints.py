@@ -73,9 +73,9 @@ def test_a_relay_answers_for_the_outbox(database_url: str) -> None:
 
 
 def test_roles_answer_for_their_parts(database_url: str) -> None:
-    """The timers know deadlines alone, a projector neither outbox nor deadlines."""
-    assert set(readings(database_url, "timers")) == {
-        "eventkit_timers_overdue", "eventkit_timers_oldest_overdue_seconds",
+    """The timers know deadlines and the publisher's mode, a projector neither outbox nor deadlines."""
+    assert {name.partition(" ")[0] for name in readings(database_url, "timers")} == {
+        "eventkit_timers_overdue", "eventkit_timers_oldest_overdue_seconds", "eventkit_publisher_mode",
     }  # fmt: skip
     assert set(readings(database_url, "projector", ["totals"])) == {"eventkit_inbox_rows"}
 

@@ -191,6 +191,9 @@ CASES = {
     "a slot that Debezium has lost": Case(
         "update eventkit.installation set mode = 'debezium'", "debezium_stands", "slot is gone"
     ),
+    "a switch of the publisher that was ended early": Case(
+        "update eventkit.installation set mode = 'to debezium'", "switch_unfinished", "turns back", "warning"
+    ),
     "a database that was moved": Case(
         "update eventkit.installation set database_oid = 1, system_identifier = 1", "installation_moved", "--moved"
     ),

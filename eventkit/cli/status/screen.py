@@ -19,6 +19,7 @@ from eventkit.insights import (
     ProcessInsight,
     ProjectionInsight,
     RelayInsight,
+    publisher_words,
     state_words,
 )
 from eventkit.observability.durations import in_largest_unit
@@ -91,7 +92,9 @@ def _in_full(item: Attention) -> RenderableType:
 
 
 def _relay_text(relay: RelayInsight) -> str:
-    parts = [f"{amount(relay.unsent)} unsent{_for(relay.oldest_unsent_at)}", f"{relay.rate:,.0f}/s"]
+    parts = [publisher_words(relay)]
+    if relay.mode != "debezium":  # then the outbox is empty
+        parts += [f"{amount(relay.unsent)} unsent{_for(relay.oldest_unsent_at)}", f"{relay.rate:,.0f}/s"]
     parts += [f"topic {held.topic} held for {ago(held.since)}" for held in relay.held_topics]
     parts += [f"topic {pause.name} {_paused(pause)}" for pause in relay.paused_topics]
     if relay.swept:
@@ -101,7 +104,8 @@ def _relay_text(relay: RelayInsight) -> str:
 
 def _parts(relay: RelayInsight) -> Table:
     table = new_table("part", "leader", "epoch", "since", "standbys", right=("epoch", "since", "standbys"))
-    for part in relay.parts:
+    needed = [part for part in relay.parts if part.leader or relay.mode != "debezium"]
+    for part in needed:
         since = ago(part.since) if part.since else _NOTHING
         row = (part.leader or "nobody", part.epoch, since, len(part.standbys))
         add_row(table, f"{part.number}/{part.of}", *row)

@@ -14,6 +14,7 @@ CODES = {  # of an item: the heading of its paragraph
     "events_skipped": "The relay has skipped events",
     "topic_held": "A topic is held",
     "debezium_stands": "Debezium does not send",
+    "switch_unfinished": "A switch has not ended",
     "slot_lost": "A replication slot keeps the log",
     "projection_without_process": "A projection has no process",
     "projection_waits": "A projection waits",

@@ -15,11 +15,11 @@ from eventkit.insights.answers import (
     TimersInsight,
 )
 from eventkit.insights.reader import InsightReader
-from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
-from eventkit.storage.debezium import Slot as ConnectSlot
+from eventkit.storage.debezium import Mode, is_switching
 from eventkit.storage.outbox import LockHolder, lease_name, lock_holders_of
 from eventkit.storage.schema import Health, Installation, Slot, look
 
+_ENDS = (Mode.RELAY, Mode.DEBEZIUM)  # of a switch
 _PAGE = 200
 _MOST_PROJECTIONS = 1_000
 _GROUPS = 50
@@ -63,8 +63,7 @@ class Observations:
     inbox: Amount
     slots: tuple[Slot, ...]
     installation: Installation
-    mode: Mode
-    debezium: ConnectSlot | None
+    has_open_switch: bool  # between relay and Debezium, and no command runs it
     lock_holders: Mapping[str, LockHolder]  # sessions that prevent free leases from being taken, by lease
 
     def seconds(self, since: datetime | None) -> float:
@@ -95,8 +94,7 @@ def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> O
         inbox=reader.amount(_INBOX),
         slots=tuple(Health(store.connection, store.schema).slots()),
         installation=look(reader.connection, reader.schema),
-        mode=read_mode(store.connection, store.schema),
-        debezium=Replication(store.connection, store.schema, slot_name(store.connection, store.schema)).look(),
+        has_open_switch=relay.mode not in _ENDS and not is_switching(store.connection, store.schema),
         lock_holders=lock_holders_of(reader.connection, reader.schema, free),
     )
 

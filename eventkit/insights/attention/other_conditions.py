@@ -129,8 +129,12 @@ def inbox(seen: Observations) -> Iterator[Attention]:
 
 
 def slots(seen: Observations) -> Iterator[Attention]:
-    """Report replication slots whose reader is gone: the disk fills, or changes are lost for it."""
-    for slot in seen.slots:
+    """Report replication slots whose reader is gone: the disk fills, or changes are lost for it.
+
+    Debezium's own slot has conditions of its own; who drops it while Debezium sends loses its place.
+    """
+    own = seen.relay.debezium.slot if seen.relay.debezium else None
+    for slot in (each for each in seen.slots if each.name != own):
         lost = slot.wal_status in ("lost", "unreserved")
         if not lost and (slot.is_active or (slot.retained or 0) <= MOST_RETAINED):
             continue

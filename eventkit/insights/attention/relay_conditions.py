@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from eventkit.insights.answers import HeldTopic, PartInsight
+from eventkit.insights.answers import DebeziumInsight, HeldTopic, PartInsight
 from eventkit.insights.attention.item import Attention, critical, warning
 from eventkit.insights.attention.observations import Observations
 from eventkit.insights.attention.words import are, ending, holding, lasting, named, sentence, some
+from eventkit.insights.publishing import publisher_words
 from eventkit.storage.debezium import Mode
 from eventkit.storage.outbox import lease_name
 
@@ -17,6 +18,7 @@ LARGE = 100_000  # unsent events that count as trouble at any age
 LONG_PAUSE = 3_600.0  # seconds after which a pause may be forgotten
 
 _RUN = "eventkit relay run"
+_DEBEZIUM_SENDS = (Mode.TO_RELAY, Mode.DEBEZIUM)
 _SHARED = " Running relays share all parts by themselves: if this lasts, restart them, or start another one."
 _REMEDY = re.compile(r"`(eventkit topics release [^`]+|eventkit topics create)`")  # in the reason of a held topic
 
@@ -73,7 +75,7 @@ def _claims(seen: Observations) -> str:
 
 
 def _missing(seen: Observations) -> list[PartInsight]:
-    if seen.mode is Mode.DEBEZIUM:
+    if seen.relay.mode == Mode.DEBEZIUM:
         return []  # the relay has nothing to do
     return [part for part in seen.relay.parts if _is_left(seen, part)]
 
@@ -88,6 +90,8 @@ def _is_left(seen: Observations, part: PartInsight) -> bool:
 
 def outbox(seen: Observations) -> Iterator[Attention]:
     """Report events that the relay should have sent, or so many that the database's disk is in danger."""
+    if seen.relay.mode in _DEBEZIUM_SENDS:
+        return
     age = seen.seconds(seen.oldest_open_at)
     unsent = some(seen.relay.unsent, "event")
     if age > OLD or seen.relay.unsent.value >= LARGE:
@@ -129,23 +133,51 @@ def _whose(seen: Observations) -> str:
 
 
 def debezium(seen: Observations) -> Iterator[Attention]:
-    """Report a slot that nobody reads while Debezium has to send the events."""
-    if seen.mode not in (Mode.TO_RELAY, Mode.DEBEZIUM):
+    """Report a slot that nobody reads, or that PostgreSQL gives up soon, while Debezium has to send the events."""
+    slot = seen.relay.debezium
+    if slot is None or seen.relay.mode not in _DEBEZIUM_SENDS:
         return
-    if seen.debezium is None or seen.debezium.is_lost:
+    if slot.is_lost:
         text = (
             "Its replication slot is gone, and with it the place up to which it has sent events. Let the relay send "
             "the events again, from a moment at which Connect still ran."
         )
         action = "eventkit db mode relay"
         yield critical("debezium_stands", "Debezium's slot is gone", text, subject="debezium", action=action)
-    elif seen.debezium.reader is None:
+    elif not slot.is_read:
         text = (
-            f"Nobody reads its replication slot. {seen.debezium.behind / 1e6:,.1f} MB of the write-ahead log wait, the "
+            f"Nobody reads its replication slot. {slot.behind / 1e6:,.1f} MB of the write-ahead log wait, the "
             "server keeps them on its disk, and services go on appending. Start Kafka Connect, or see the state of "
-            "the connector's task there."
+            f"the connector's task there.{_when_lost(slot)}"
         )
         yield critical("debezium_stands", "Debezium does not send", text, subject="debezium", action="eventkit doctor")
+    elif slot.status == "unreserved":
+        text = (
+            f"Connect is {slot.behind / 1e6:,.1f} MB of the write-ahead log behind, more than max_slot_wal_keep_size "
+            "allows. The server's next checkpoint may remove log that Connect needs: raise that setting."
+        )
+        title = "Debezium is about to lose its slot"
+        yield critical("debezium_stands", title, text, subject="debezium", action="eventkit doctor")
+
+
+def _when_lost(slot: DebeziumInsight) -> str:
+    if slot.left is None:
+        return ""
+    return f" After {max(slot.left, 0) / 1e6:,.0f} MB more of the log the slot is lost."
+
+
+def switch(seen: Observations) -> Iterator[Attention]:
+    """Report a switch between relay and Debezium that was ended before its last step."""
+    if not seen.has_open_switch:
+        return
+    onward, back = ("relay", "debezium") if seen.relay.mode == Mode.TO_RELAY else ("debezium", "relay")
+    text = (
+        f"{sentence(publisher_words(seen.relay))}. No command runs the switch. Until it ends, each append costs more, "
+        f"and the outbox or the write-ahead log may grow. `eventkit db mode {onward}` goes on, "
+        f"`eventkit db mode {back}` turns back."
+    )
+    action = f"eventkit db mode {onward}"
+    yield warning("switch_unfinished", "A switch has not ended", text, subject="mode", action=action)
 
 
 def skipped(seen: Observations) -> Iterator[Attention]:

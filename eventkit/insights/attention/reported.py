@@ -15,6 +15,7 @@ CONDITIONS: tuple[Condition, ...] = (
     relay_conditions.relays,
     relay_conditions.outbox,
     relay_conditions.debezium,
+    relay_conditions.switch,
     relay_conditions.skipped,
     relay_conditions.held,
     other_conditions.slots,

@@ -1,16 +1,25 @@
 """Debezium in place of the relay: the mode, the switch between the two, and the connector's configuration."""
 
 from eventkit.storage.debezium.connector import Connector, connector_config
-from eventkit.storage.debezium.mode import FOR_DEBEZIUM, FOR_RELAY, RELAY_SENDS, Mode, read_mode, slot_name
+from eventkit.storage.debezium.mode import (
+    FOR_DEBEZIUM,
+    FOR_RELAY,
+    RELAY_SENDS,
+    SENDERS,
+    Mode,
+    read_mode,
+    slot_name,
+)
 from eventkit.storage.debezium.send_again import SendAgain
 from eventkit.storage.debezium.sent import unsent_by_debezium
 from eventkit.storage.debezium.slot import Replication, Slot
-from eventkit.storage.debezium.switch import Switch
+from eventkit.storage.debezium.switch import Switch, is_switching
 
 __all__ = [
     "FOR_DEBEZIUM",
     "FOR_RELAY",
     "RELAY_SENDS",
+    "SENDERS",
     "Connector",
     "Mode",
     "Replication",
@@ -18,6 +27,7 @@ __all__ = [
     "Slot",
     "Switch",
     "connector_config",
+    "is_switching",
     "read_mode",
     "slot_name",
     "unsent_by_debezium",

@@ -37,6 +37,15 @@ class Mode(StrEnum):
     DEBEZIUM = "debezium"
 
 
+SENDERS = {  # who sends the events in each mode
+    Mode.RELAY: "the relay sends the events",
+    Mode.TO_DEBEZIUM: "the relay sends the events; a switch to Debezium is under way",
+    Mode.BOTH: "relay and Debezium send the events; a switch is under way",
+    Mode.TO_RELAY: "Debezium sends the events; a switch to the relay is under way",
+    Mode.DEBEZIUM: "Debezium sends the events",
+}
+
+
 def read_mode(connection: psycopg.Connection[Any], schema: str) -> Mode:
     """Return the mode."""
     with database_errors():

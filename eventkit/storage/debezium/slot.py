@@ -68,13 +68,16 @@ class Replication:
 
     def look(self) -> Slot | None:
         """Return the slot; None where there is none."""
-        row = self._connection.execute(_LOOK, (self.name,)).fetchone()
+        with database_errors():
+            row = self._connection.execute(_LOOK, (self.name,)).fetchone()
         return Slot(*row) if row else None
 
     def create(self) -> None:
-        """Create the slot; this waits for all transactions of the server that have written something."""
-        with database_errors():
-            self._connection.execute(_CREATE, (self.name,))
+        """Create the slot; this waits for all transactions of the server that have written something.
+
+        Raise the driver's errors: the caller tells a wait that was too long from a missing right.
+        """
+        self._connection.execute(_CREATE, (self.name,))
 
     def drop(self) -> bool:
         """Drop the slot, and end the session that reads it; return whether it is gone."""
@@ -90,11 +93,13 @@ class Replication:
         """Create the publication, unless it is as it must be."""
         if not self.is_published():
             self.unpublish()
-            self._connection.execute(_PUBLISH.format(**self._names).encode())
+            with database_errors():
+                self._connection.execute(_PUBLISH.format(**self._names).encode())
 
     def unpublish(self) -> None:
         """Drop the publication."""
-        self._connection.execute(_UNPUBLISH.format(**self._names).encode())
+        with database_errors():
+            self._connection.execute(_UNPUBLISH.format(**self._names).encode())
 
     def is_published(self) -> bool:
         """Return whether the publication has the inserts of the one table, and nothing else."""

@@ -17,15 +17,20 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import StorageError
-from eventkit.storage.db import database_errors, quoted, text_array
+from eventkit.storage.db import database_errors, first_line, quoted, text_array
 from eventkit.storage.debezium.mode import Mode, read_mode, slot_name
 from eventkit.storage.debezium.send_again import SendAgain
 from eventkit.storage.debezium.slot import Replication
 
+_REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ConfigurationLimitExceeded)
 _CREATE_TIME = "60s"  # for one attempt to create the slot
 _MAX_NAMED = 3
 
 _LOCK = "select pg_try_advisory_lock(hashtext(%s), hashtext('debezium'))"
+_IS_LOCKED = """select exists (select from pg_locks where locktype = 'advisory' and granted and objsubid = 2
+   and database = (select oid from pg_database where datname = current_database())
+   and classid::bigint = hashtext(%s)::bigint & 4294967295
+   and objid::bigint = hashtext('debezium')::bigint & 4294967295)"""
 _SET = """with moved as (
   update {s}.installation set mode = %(to)s where mode = %(from)s returning true
 )
@@ -48,7 +53,19 @@ _LAST = "select coalesce(max(position), 0) from {s}.outbox"
 _UNSENT = "select count(*) from (select from {s}.outbox where position <= %s limit 10000) o"
 _PARKED = f"""select array(select stream from {{s}}.dead_letters where parked_by = 'relay' and position is not null
  group by stream order by stream limit {_MAX_NAMED})"""
+_PAUSED = f"select array(select name from {{s}}.pauses where kind = 'topic' order by name limit {_MAX_NAMED})"
 _CLEAR = "delete from {s}.outbox where (select mode from {s}.installation) = 'debezium'"
+
+
+def is_switching(connection: psycopg.Connection[Any], schema: str) -> bool:
+    """Return whether a session runs a switch."""
+    with database_errors():
+        row = connection.execute(_IS_LOCKED, (_lock_name(schema),)).fetchone()
+    return row == (True,)
+
+
+def _lock_name(schema: str) -> str:
+    return f"eventkit {schema}"
 
 
 class Switch:
@@ -66,7 +83,7 @@ class Switch:
         self._schema = schema
         self._actor = actor
         self._replication = Replication(connection, schema, slot_name(connection, schema))
-        if self._row(_LOCK, f"eventkit {schema}") != (True,):
+        if self._row(_LOCK, _lock_name(schema)) != (True,):
             raise StorageError("another `eventkit db mode` is switching: end it, or wait for it")
 
     def run(self, target: Mode) -> Iterator[str]:
@@ -125,18 +142,25 @@ class Switch:
         while self._replication.look() is None:
             yield "PostgreSQL creates the replication slot after the open transactions of the whole server"
             self._connection.execute(f"set statement_timeout = '{_CREATE_TIME}'")
-            try:
-                self._replication.create()
-            except psycopg.errors.QueryCanceled:
-                continue
-            finally:
-                self._connection.execute("reset statement_timeout")
+            with database_errors():
+                try:
+                    self._replication.create()
+                except psycopg.errors.QueryCanceled:
+                    continue  # an open transaction: wait again
+                except _REFUSED as error:
+                    self._move(Mode.TO_DEBEZIUM, Mode.RELAY)
+                    raise StorageError(
+                        f"PostgreSQL does not create the replication slot: {first_line(error)}. The role needs "
+                        "REPLICATION, and the server a free slot (max_replication_slots). The relay sends as before"
+                    ) from error
+                finally:
+                    self._connection.execute("reset statement_timeout")
 
     def _until_relay_has_sent(self) -> Iterator[str]:
         """Wait until the relay has sent all that was committed up to now."""
         (last,) = self._row(_LAST) or (0,)
         while (left := (self._row(_UNSENT, last) or (0,))[0]) > 0:
-            yield f"the relay has {left} older events to send{self._parked()}"
+            yield f"the relay has {left} older events to send{self._parked()}{self._paused()}"
 
     def _until_debezium_is_ready(self) -> Iterator[str]:
         """Wait until Connect reads and has caught up, and no stream is parked; a lost slot costs nothing here."""
@@ -181,7 +205,8 @@ class Switch:
         if reader is None:
             return (
                 f"nobody reads the replication slot {self._replication.name}: start the connector of "
-                "`eventkit debezium config`"
+                "`eventkit debezium config`. If its task fails at a message that Kafka refuses, mend that or use "
+                "`--again-since`"
             )
         return f"Connect has {behind:,} bytes of the WAL to read and send"
 
@@ -190,6 +215,10 @@ class Switch:
         if not streams:
             return ""
         return f"; it has parked streams ({', '.join(streams)}): redrive or discard their letters first"
+
+    def _paused(self) -> str:
+        (topics,) = self._row(_PAUSED) or ([],)
+        return f"; these topics are paused: {', '.join(topics)}" if topics else ""
 
     def _clear_outbox(self) -> Iterator[str]:
         """Delete the outbox rows of the modes between; Connect sends their events."""
