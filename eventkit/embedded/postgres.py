@@ -31,6 +31,9 @@ SETTINGS = {
     "max_connections": "300",
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# The settings of a server may be hostile on purpose (`settings=`): its own statements are not subject to them.
+_OPTIONS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off"
+_TRANSACTION_LIMIT_SINCE = 17  # PostgreSQL's release
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 60.0  # seconds
 PORT_ATTEMPTS = 5
@@ -123,12 +126,12 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Create a database and return its address."""
-        self._execute("create database {} template {}", name, template)
+        self._run(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database and end its sessions."""
-        self._execute("drop database if exists {} with (force)", name)
+        self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def database_url(self, name: str) -> str:
         """Return the address of a database of this server, through the socket."""
@@ -138,8 +141,7 @@ class EmbeddedPostgres:
         """Return the address of a database on 127.0.0.1, with a random password, for clients without Unix sockets."""
         if not self._password:
             self._password = secrets.token_urlsafe(24)
-            with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute(sql.SQL("alter role postgres password {}").format(sql.Literal(self._password)))
+            self._run(sql.SQL("alter role postgres password {}").format(sql.Literal(self._password)))
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{quote(name, safe='')}"
 
     @property
@@ -151,9 +153,10 @@ class EmbeddedPostgres:
     def _find(self) -> Binaries:
         return at(self._chosen) if self._chosen else find_binaries()
 
-    def _execute(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+    def _run(self, statement: sql.Composed) -> None:
+        limit = " -c transaction_timeout=0" if int(self.version.split(".")[0]) >= _TRANSACTION_LIMIT_SINCE else ""
+        with psycopg.connect(self.url, autocommit=True, options=f"{_OPTIONS}{limit}") as connection:
+            connection.execute(statement)
 
     def _launch(self, cluster: Cluster) -> None:
         """Start the server; at the first start, retry with another port if another process took it."""

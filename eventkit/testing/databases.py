@@ -5,11 +5,11 @@ Each copy is adopted as a separate installation; otherwise a relay would refuse 
 
 import uuid
 
-import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from eventkit.storage import migrate
+from eventkit.storage.db import connect
 from eventkit.storage.schema import adopt
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
@@ -28,7 +28,7 @@ class Databases:
         self._execute("create database {} template {}", name, self._migrated() if migrated else "template1")
         url = self._address(name)
         if migrated:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with connect(url, name="testing", schema=None, autocommit=True) as connection:
                 adopt(connection, self._schema, clone=True)
         return url
 
@@ -51,7 +51,7 @@ class Databases:
         return self._template
 
     def _execute(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self._url, autocommit=True) as connection:
+        with connect(self._url, name="testing", schema=None, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _address(self, name: str) -> str:

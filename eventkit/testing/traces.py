@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.master_keys import MasterKeys
@@ -26,7 +25,11 @@ class Traces:
     def __init__(self, catalog: Catalog, database: str, master_keys: MasterKeys | None) -> None:
         self._store = EventStore(catalog, master_keys=master_keys)
         self._database = database
-        self._engine = sa.create_engine(make_url(database).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+        self._engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: connect(database, name="testing", schema=None),
+            poolclass=sa.NullPool,
+        )
 
     def create(self, table: sa.Table) -> None:
         """Create a table if it is missing."""

@@ -15,7 +15,7 @@ from eventkit.embedded.binaries import Binaries, from_system, from_wheel
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.testing.databases import Databases
 from tests.servers import ServerMissing
-from tests.surroundings.hostile import ENVIRONMENT, FOR_SUITES, set_for
+from tests.surroundings.hostile import ENVIRONMENT, make_hostile
 
 HOW_TO_GET = {
     15: "PostgreSQL 15 is not on this machine: install it (Debian: `apt-get install postgresql-15`)",
@@ -40,7 +40,7 @@ class PostgresServer:
         """Start a server of one release."""
         embedded = EmbeddedPostgres(binaries=binaries(release).folder).start()
         if ENVIRONMENT in os.environ:
-            set_for(embedded.url, "postgres", FOR_SUITES)
+            make_hostile(embedded.url)
         return cls(embedded.url, embedded.version, embedded)
 
     @classmethod

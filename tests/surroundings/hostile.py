@@ -2,16 +2,19 @@
 
     python -m tests.surroundings.hostile tests/storage tests/projection tests/cli
 
-The command changes the superuser of the server that the tests start, and takes back by PGOPTIONS those settings that
-would end the sessions of the tests themselves. Those are covered by `test_hostile_role`, whose tests have another role.
+Each role on the servers of these tests has the settings, so each session of eventkit begins under them, in the tests'
+process and in the processes that they start. The tests' own sessions take the limits back (`sane/sitecustomize.py`), as
+a service must that works under such a role. `hostile_report` names the tests that are left out.
 """
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
 LIMITS = {
     "statement_timeout": "1ms",
@@ -47,36 +50,50 @@ MANNERS = {
     "enable_hashagg": "off",
     "client_min_messages": "debug1",
 }
-# Not for whole suites: a limit that PGOPTIONS cannot take back on every release, and switches that slow the tests down.
+# Whole suites run without switches that slow them down, and without `transaction_timeout`: psycopg cannot take it back
+# at the start of a session whose server may be older than 17.
 FOR_SUITES = {
     **LIMITS,
     **{name: value for name, value in MANNERS.items() if not name.startswith(("enable_", "jit", "client_min"))},
 }
+PATH = '"$user", nowhere, evil, pg_catalog, public'
+EVIL = """
+create schema evil;
+create function evil.clock_timestamp() returns timestamptz language sql as $$ select '1999-01-01'::timestamptz $$;
+create function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
+"""
 ENVIRONMENT = "EVENTKIT_TEST_HOSTILE"
-# The tests' own sessions are those of a caller: they may not be in another encoding than UTF8.
-_SURVIVED = {**dict.fromkeys(list(LIMITS)[:4], "0"), "default_transaction_isolation": r"read\ committed",
-             "default_transaction_read_only": "off", "client_encoding": "UTF8", "session_replication_role": "origin",
-             "client_min_messages": "notice"}  # fmt: skip
+SANE = Path(__file__).parent / "sane"
 
 
-def set_for(url: str, role: str, settings: dict[str, str], *, search_path: str | None = None) -> None:
-    """Set all that this release knows for a role."""
+def set_for(url: str, role: str | None, settings: dict[str, str], *, search_path: str | None = None) -> None:
+    """Set all that this release knows for a role; for each role if it is None."""
+    whom = sql.SQL("all") if role is None else sql.Identifier(role)
     with psycopg.connect(url, autocommit=True, options="-c client_min_messages=warning") as session:
         known = {name.lower() for (name,) in session.execute("select name from pg_settings")}
         for name, value in settings.items():
             if name.lower() in known:
                 statement = sql.SQL("alter role {} set {} = {}")
-                session.execute(statement.format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value)))
+                session.execute(statement.format(whom, sql.Identifier(name), sql.Literal(value)))
         if search_path is not None:
-            path = sql.SQL("alter role {} set search_path = {}")
-            session.execute(path.format(sql.Identifier(role), sql.SQL(search_path)))
+            session.execute(sql.SQL("alter role {} set search_path = {}").format(whom, sql.SQL(search_path)))
+
+
+def make_hostile(url: str) -> None:
+    """Make a server hostile to each role and in each database that is made later."""
+    with psycopg.connect(make_url(url).set(database="template1").render_as_string(hide_password=False)) as session:
+        session.execute(EVIL.encode())
+        # A role that cannot change it could not work at all: no trigger would fire for it.
+        session.execute("grant set on parameter session_replication_role to public")
+    set_for(url, None, FOR_SUITES, search_path=PATH)
 
 
 def main() -> int:
-    """Run pytest with the arguments under a hostile role."""
-    options = " ".join(f"-c {name}={value}" for name, value in _SURVIVED.items())
-    environment = {**os.environ, ENVIRONMENT: "1", "PGOPTIONS": options, "PGTZ": "Asia/Kathmandu"}
-    return subprocess.call([sys.executable, "-m", "pytest", *sys.argv[1:]], env=environment)
+    """Run pytest with the arguments under hostile settings."""
+    path = os.pathsep.join(filter(None, [str(SANE), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, ENVIRONMENT: "1", "PYTHONPATH": path, "PGTZ": "Asia/Kathmandu"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.surroundings.hostile_report", *sys.argv[1:]]
+    return subprocess.call(command, env=environment)
 
 
 if __name__ == "__main__":

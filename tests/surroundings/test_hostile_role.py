@@ -8,10 +8,12 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from eventkit import EventStore
 from eventkit.embedded.kafka import EmbeddedKafka
+from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import SchemaMismatch
 from eventkit.storage import migrate
 from eventkit.storage.db.connection import connect
@@ -19,20 +21,17 @@ from eventkit.storage.db.session_settings import SETTINGS
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.part_leases import Parts
 from eventkit.storage.outbox.settlement import Settlement
+from eventkit.testing.databases import Databases
+from eventkit.testing.traces import Traces
 from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop
-from tests.servers.postgres import PostgresServer, by_tcp
-from tests.surroundings.hostile import LIMITS, LIMITS_SINCE_17, MANNERS, set_for
+from tests.servers.postgres import PostgresServer, binaries, by_tcp
+from tests.surroundings.hostile import EVIL, LIMITS, LIMITS_SINCE_17, MANNERS, set_for
 from tests.waiting import wait_until
 
 ROLE = "hostile"
 PATH = "nowhere, evil, pg_catalog, public"
-EVIL = """
-create schema evil;
-create function evil.clock_timestamp() returns timestamptz language sql as $$ select '1999-01-01'::timestamptz $$;
-create function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
-"""
 
 _RENEWED = """update {s}.leases set expires_at = clock_timestamp() + interval '8 s'
                where name = %(name)s and epoch = %(epoch)s"""
@@ -189,6 +188,23 @@ def test_no_term_is_lost_by_the_role_s_isolation(database_url: str, isolation: s
         lease.release()
 
     assert not failures
+
+
+@pytest.mark.parametrize("release", [15, 18])
+def test_databases_for_tests_are_made_on_a_hostile_server(release: int) -> None:
+    """The embedded server and the test databases of `eventkit.testing` work under limits of a millisecond."""
+    limits = LIMITS | (LIMITS_SINCE_17 if release == 18 else {}) | {"DateStyle": "German"}
+    with EmbeddedPostgres(binaries=binaries(release).folder, settings=limits, durable=False) as server:
+        databases = Databases(server.url)
+        made = (databases.fresh(), server.create_database("mine"), server.tcp_url())
+        applied = migrate.current(made[0])
+        recorded = Traces(shop, made[0], None).rows(sa.select(sa.func.now().label("now")))
+        databases.drop(made[0])
+        databases.close()
+        server.drop_database("mine")
+
+    assert applied
+    assert recorded
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

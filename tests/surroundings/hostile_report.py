@@ -1,0 +1,27 @@
+"""A plugin of pytest for runs under hostile settings: skips the tests that cannot run there, and reports at the end."""
+
+from collections import Counter
+
+import pytest
+
+# The beginning of a test's name, and why it says nothing about eventkit under hostile settings.
+LEFT_OUT: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that are left out."""
+    for item in items:
+        reasons = [reason for name, reason in LEFT_OUT.items() if item.nodeid.startswith(name)]
+        item.add_marker(pytest.mark.skipif(bool(reasons), reason=f"under hostile settings: {''.join(reasons[:1])}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what ran, room by room, and name each test that is left out with its reason."""
+    terminalreporter.section("under hostile settings")
+    for outcome in ("passed", "failed", "error"):
+        names = [report.nodeid for report in terminalreporter.stats.get(outcome, [])]
+        rooms = Counter("/".join(name.split("/")[:2]) for name in names)
+        counts = ", ".join(f"{room} {count}" for room, count in sorted(rooms.items()))
+        terminalreporter.line(f"{outcome}: {len(names)}  {counts}")
+    for name, reason in LEFT_OUT.items():
+        terminalreporter.line(f"left out: {name}: {reason}")
