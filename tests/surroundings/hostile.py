@@ -40,9 +40,14 @@ MANNERS = {
     "quote_all_identifiers": "on",
     "row_security": "off",
     "check_function_bodies": "off",
+    "exit_on_error": "on",
     "session_replication_role": "replica",
     "plan_cache_mode": "force_generic_plan",
     "jit": "on",
+    "join_collapse_limit": "1",
+    "from_collapse_limit": "1",
+    "force_parallel_mode": "on",
+    "debug_parallel_query": "on",
     "enable_seqscan": "off",
     "enable_indexscan": "off",
     "enable_nestloop": "off",
@@ -50,11 +55,12 @@ MANNERS = {
     "enable_hashagg": "off",
     "client_min_messages": "debug1",
 }
+_SLOW = ("enable_", "jit", "client_min", "force_parallel", "debug_parallel")
 # Whole suites run without switches that slow them down, and without `transaction_timeout`: psycopg cannot take it back
 # at the start of a session whose server may be older than 17.
 FOR_SUITES = {
     **LIMITS,
-    **{name: value for name, value in MANNERS.items() if not name.startswith(("enable_", "jit", "client_min"))},
+    **{name: value for name, value in MANNERS.items() if not name.startswith(_SLOW)},
 }
 PATH = '"$user", nowhere, evil, pg_catalog, public'
 EVIL = """

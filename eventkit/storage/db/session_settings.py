@@ -50,6 +50,7 @@ SETTINGS = {
     "quote_all_identifiers": "off",
     "row_security": "on",
     "check_function_bodies": "on",
+    "exit_on_error": "off",  # else an error inside a savepoint would end the session
     "session_replication_role": "origin",
     "default_tablespace": "",
     "temp_tablespaces": "",
@@ -57,6 +58,10 @@ SETTINGS = {
     "client_min_messages": "notice",
     "plan_cache_mode": "auto",
     "jit": "off",
+    "join_collapse_limit": "8",
+    "from_collapse_limit": "8",
+    "force_parallel_mode": "off",  # the name before 16
+    "debug_parallel_query": "off",
     # A client machine that lost its power holds its locks until the server notices: in ten seconds, not two hours.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "1",

@@ -22,6 +22,7 @@ SANE = {
     "default_transaction_deferrable": "off",
     "client_encoding": "UTF8",
     "session_replication_role": "origin",
+    "exit_on_error": "off",
     "client_min_messages": "notice",
     "DateStyle": "ISO",  # psycopg reads timestamps in no other style
     "search_path": '"$user", public',
