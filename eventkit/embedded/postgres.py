@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import psycopg
@@ -33,8 +33,8 @@ SETTINGS = {
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # The settings of a server may be hostile on purpose (`settings=`): its own statements are not subject to them.
 _OPTIONS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off"
-_TRANSACTION_LIMIT_SINCE = 17  # PostgreSQL's release
 START_TIMEOUT = 60.0  # seconds
+_CONNECT_TIMEOUT = 2  # seconds
 STOP_TIMEOUT = 60.0  # seconds
 PORT_ATTEMPTS = 5
 
@@ -154,9 +154,12 @@ class EmbeddedPostgres:
         return at(self._chosen) if self._chosen else find_binaries()
 
     def _run(self, statement: sql.Composed) -> None:
-        limit = " -c transaction_timeout=0" if int(self.version.split(".")[0]) >= _TRANSACTION_LIMIT_SINCE else ""
-        with psycopg.connect(self.url, autocommit=True, options=f"{_OPTIONS}{limit}") as connection:
+        with self._connect(self.url) as connection:
             connection.execute(statement)
+
+    @staticmethod
+    def _connect(url: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, options=_OPTIONS)
 
     def _launch(self, cluster: Cluster) -> None:
         """Start the server; at the first start, retry with another port if another process took it."""
@@ -175,7 +178,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self.running:
             try:
-                psycopg.connect(self._address(port, "postgres"), connect_timeout=2).close()
+                self._connect(self._address(port, "postgres")).close()
             except psycopg.OperationalError:
                 time.sleep(0.02)
             else:

@@ -64,9 +64,10 @@ FOR_SUITES = {
 }
 PATH = '"$user", nowhere, evil, pg_catalog, public'
 EVIL = """
-create schema evil;
-create function evil.clock_timestamp() returns timestamptz language sql as $$ select '1999-01-01'::timestamptz $$;
-create function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
+create schema if not exists evil;
+create or replace function evil.clock_timestamp() returns timestamptz language sql as
+  $$ select '1999-01-01'::timestamptz $$;
+create or replace function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
 """
 ENVIRONMENT = "EVENTKIT_TEST_HOSTILE"
 SANE = Path(__file__).parent / "sane"

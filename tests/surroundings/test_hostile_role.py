@@ -193,8 +193,8 @@ def test_no_term_is_lost_by_the_role_s_isolation(database_url: str, isolation: s
 @pytest.mark.parametrize("release", [15, 18])
 def test_databases_for_tests_are_made_on_a_hostile_server(release: int) -> None:
     """The embedded server and the test databases of `eventkit.testing` work under limits of a millisecond."""
-    limits = LIMITS | (LIMITS_SINCE_17 if release == 18 else {}) | {"DateStyle": "German"}
-    with EmbeddedPostgres(binaries=binaries(release).folder, settings=limits, durable=False) as server:
+    settings = {**LIMITS, "DateStyle": "German"}
+    with EmbeddedPostgres(binaries=binaries(release).folder, settings=settings, durable=False) as server:
         databases = Databases(server.url)
         made = (databases.fresh(), server.create_database("mine"), server.tcp_url())
         applied = migrate.current(made[0])

@@ -62,6 +62,13 @@ def change_asyncpg() -> None:
     vars(module)["_connect"] = connect
 
 
+def change_psycopg2() -> None:
+    """Send the sane settings with each connection of psycopg2."""
+    module = import_module("psycopg2")
+    given = module.connect
+    vars(module)["connect"] = lambda *args, **options: given(*args, options=switches(SANE), **options)
+
+
 def switches(settings: Mapping[str, str]) -> str:
     """Return settings as the switches of libpq's `options`."""
     escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
@@ -69,7 +76,7 @@ def switches(settings: Mapping[str, str]) -> str:
 
 
 if __name__ == "sitecustomize":
-    for change in (change_psycopg, change_asyncpg):
+    for change in (change_psycopg, change_asyncpg, change_psycopg2):
         with contextlib.suppress(ImportError):  # an environment of a test that has no such driver
             change()
     # Tests compare whole outputs, and this line that names overruled settings would be in each of them.
