@@ -4,12 +4,15 @@ Each copy is adopted as a separate installation; otherwise a relay would refuse 
 """
 
 import uuid
+from typing import Any
 
+import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import make_url
 
 from eventkit.storage import migrate
-from eventkit.storage.db import connect
+from eventkit.storage.db import starting_options
 from eventkit.storage.schema import adopt
 from eventkit.storage.tables import DEFAULT_SCHEMA
 
@@ -28,7 +31,7 @@ class Databases:
         self._execute("create database {} template {}", name, self._migrated() if migrated else "template1")
         url = self._address(name)
         if migrated:
-            with connect(url, name="testing", schema=None, autocommit=True) as connection:
+            with _connect(url) as connection:
                 adopt(connection, self._schema, clone=True)
         return url
 
@@ -51,11 +54,17 @@ class Databases:
         return self._template
 
     def _execute(self, statement: str, *names: str) -> None:
-        with connect(self._url, name="testing", schema=None, autocommit=True) as connection:
+        with _connect(self._url) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _address(self, name: str) -> str:
         return make_url(self._url).set(database=name).render_as_string(hide_password=False)
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    """Open a session without the limits of its role; eventkit's other settings would cost some milliseconds a test."""
+    options = starting_options(conninfo_to_dict(url).get("options"))
+    return psycopg.connect(url, autocommit=True, options=options)
 
 
 def _unique(prefix: str) -> str:

@@ -20,6 +20,7 @@ from eventkit.storage.db.execute import (
 from eventkit.storage.db.identity_columns import identity_problems
 from eventkit.storage.db.row_loaders import Row
 from eventkit.storage.db.session_checks import revision_problem, revisions
+from eventkit.storage.db.session_settings import starting_options
 from eventkit.storage.db.sql_text import quoted
 from eventkit.storage.db.wire_text import file_name, plain_text
 
@@ -49,6 +50,7 @@ __all__ = [
     "revision_problem",
     "revisions",
     "run",
+    "starting_options",
     "text_array",
     "translated",
     "within",
