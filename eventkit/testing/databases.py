@@ -63,8 +63,8 @@ class Databases:
 
 def _connect(url: str) -> psycopg.Connection[Any]:
     """Open a session without the limits of its role; eventkit's other settings would cost some milliseconds a test."""
-    options = starting_options(conninfo_to_dict(url).get("options"))
-    return psycopg.connect(url, autocommit=True, options=options)
+    given = conninfo_to_dict(url).get("options")
+    return psycopg.connect(url, autocommit=True, options=starting_options(None if given is None else str(given)))
 
 
 def _unique(prefix: str) -> str:
