@@ -8,14 +8,17 @@ kill one. `@pytest.mark.both_postgres` runs a test on both releases.
 
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from eventkit.embedded.kafka import EmbeddedKafka
+from eventkit.embedded.memory import folder_in_memory
 from tests.servers import ServerMissing
 from tests.servers.activemq import ActiveServer
 from tests.servers.apicurio import ApicurioServer
@@ -107,13 +110,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[PostgresServer]:
     """PostgreSQL 15, from the system."""
-    yield from lend("PostgreSQL 15", lambda: PostgresServer.start(15))
+    yield from lend("PostgreSQL 15", lambda: PostgresServer.start(15, durable=False))
 
 
 @pytest.fixture(scope="session")
 def postgres18() -> Iterator[PostgresServer]:
     """PostgreSQL 18, from the wheel."""
-    yield from lend("PostgreSQL 18", lambda: PostgresServer.start(18))
+    yield from lend("PostgreSQL 18", lambda: PostgresServer.start(18, durable=False))
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +215,8 @@ def _broker(name: str, word: str, start: Callable[[], S], given: Callable[[str],
 def lend(name: str, start: Callable[[], S]) -> Iterator[S]:
     """Start a server and end it; skip or fail where it is missing, and be named at the end."""
     try:
-        server = start()
+        with _files_in_memory():
+            server = start()
     except ServerMissing as missing:
         _missing[name] = str(missing)
         if os.environ.get("EVENTKIT_REQUIRE_SERVERS") == "1":
@@ -221,3 +225,14 @@ def lend(name: str, start: Callable[[], S]) -> Iterator[S]:
     _ran[name] = server.version
     yield server
     server.stop()
+
+
+@contextmanager
+def _files_in_memory() -> Iterator[None]:
+    """Let a server make its folder in memory, where there is room: it writes much, and nobody keeps it."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder_in_memory() or tempfile.gettempdir())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

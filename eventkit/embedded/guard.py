@@ -56,9 +56,9 @@ class Command:
 class Guard:
     """A temporary folder and the processes in it; `close()` ends them and removes it."""
 
-    def __init__(self, prefix: str) -> None:
-        """Create the folder and start its guardian."""
-        self.folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    def __init__(self, prefix: str, *, parent: Path | None = None) -> None:
+        """Create the folder in `parent`, by default in the one for temporary files, and start its guardian."""
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent)).resolve()
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._guardian = subprocess.Popen(

@@ -3,7 +3,7 @@
 All its files are in one temporary folder, which is removed with the server (`data=` keeps the database elsewhere).
 Clients connect by a socket in that folder. No other user of the machine can enter it, so the socket needs no password.
 The server also listens on 127.0.0.1 with a password, which `tcp_url` sets. It is durable (`durable=False` turns fsync
-off). It ends with the process that made it, also after a kill.
+off and keeps the files in memory, where there is room). It ends with the process that made it, also after a kill.
 """
 
 import secrets
@@ -21,6 +21,7 @@ from psycopg import sql
 from eventkit.embedded.binaries import Binaries, at, find_binaries
 from eventkit.embedded.cluster import Cluster
 from eventkit.embedded.guard import Guard
+from eventkit.embedded.memory import folder_in_memory
 from eventkit.embedded.ports import free_port
 from eventkit.errors import EmbeddedUnavailable
 
@@ -30,7 +31,7 @@ SETTINGS = {
     "max_prepared_transactions": "100",
     "max_connections": "300",
 }
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
 # The settings of a server may be hostile on purpose (`settings=`): its own statements are not subject to them.
 _OPTIONS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off"
 START_TIMEOUT = 60.0  # seconds
@@ -53,9 +54,10 @@ class EmbeddedPostgres:
         """Take the options; nothing starts yet.
 
         `data`: folder for the database, kept after `stop`. `binaries`: PostgreSQL's bin folder. `settings`: settings of
-        the server, by name. `durable`: whether fsync is on.
+        the server, by name. `durable`: whether fsync is on and the files are on disk.
         """
         self._data = data
+        self._in_memory = not durable and data is None
         self._chosen = binaries
         self._settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
         self._started: Cluster | None = None
@@ -99,7 +101,7 @@ class EmbeddedPostgres:
         if self._started is not None:
             raise EmbeddedUnavailable(f"this embedded PostgreSQL is already started: {self.url}")
         found = self._find()
-        guard = Guard("eventkit-postgres-")
+        guard = Guard("eventkit-postgres-", parent=folder_in_memory() if self._in_memory else None)
         try:
             self._started = Cluster(guard, found, self._data)
             self._launch(self._started)

@@ -1,4 +1,4 @@
-"""Databases for tests: each test gets a copy of a template that is migrated once (about 50 ms per copy).
+"""Databases for tests: each test gets a copy of a template that is migrated once (about 50 ms per copy in memory).
 
 Each copy is adopted as a separate installation; otherwise a relay would refuse it as a restored database.
 """

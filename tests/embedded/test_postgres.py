@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from eventkit.embedded import binaries
+from eventkit.embedded import binaries, memory
 from eventkit.embedded.postgres import EmbeddedPostgres
 from eventkit.errors import EmbeddedUnavailable
 from tests.servers import postgres as servers
@@ -46,6 +48,39 @@ def test_settings_go_to_the_server(room: Path) -> None:
         assert _settings(postgres.url)["max_connections"] == "20"
         assert _settings(postgres.url)["fsync"] == "off"
     assert list(room.iterdir()) == []
+
+
+def test_a_server_that_is_not_durable_has_its_files_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory lacks a folder or a gigabyte of room, or TMPDIR names another folder, they are on disk."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(memory, "SHARED", shared)
+    monkeypatch.setattr("tempfile.tempdir", memory.DEFAULT)
+    free = shutil.disk_usage(shared).free
+
+    for there, room, folder in ((shared, 1, shared), (shared, free * 2, None), (tmp_path / "none", 1, None)):
+        monkeypatch.setattr(memory, "SHARED", there)
+        monkeypatch.setattr(memory, "ROOM", room)
+        assert memory.folder_in_memory() == folder
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert memory.folder_in_memory() is None
+
+
+@pytest.mark.parametrize(("durable", "count"), [(False, 1), (True, 0)])
+def test_only_a_durable_server_is_on_disk(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, *, durable: bool, count: int
+) -> None:
+    """Its folder in memory ends with it."""
+    tmp_path_factory.getbasetemp()  # made now, or it would be made in the default folder
+    monkeypatch.setattr("tempfile.tempdir", memory.DEFAULT)
+    with tempfile.TemporaryDirectory(prefix="memory-") as name:
+        Path(name).chmod(0o777)
+        monkeypatch.setattr(memory, "SHARED", Path(name))
+        monkeypatch.setattr(memory, "ROOM", 1)
+        with EmbeddedPostgres(durable=durable) as postgres:
+            assert len(list(Path(name).iterdir())) == count
+            psycopg.connect(postgres.url).close()
+        assert list(Path(name).iterdir()) == []
 
 
 def test_a_crash_keeps_committed_rows(room: Path) -> None:
