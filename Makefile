@@ -24,9 +24,10 @@ help: ## Say what there is to make
 demo: $(VENV)/.demo ## A month of real flights through the whole of it, with processes killed on the way (a minute)
 	@$(PY) -m examples.flights $(ARGS)
 
+test: export PYTHONDONTWRITEBYTECODE := # or each of a thousand processes compiles eventkit again
 test: $(VENV)/.dev ## All tests, on a real PostgreSQL and real brokers; says which could not run, and why
 	@$(PY) -m tests.servers fetch
-	@$(PY) -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers, and migrations against the tables
 	$(VENV)/bin/ruff check $(CODE)
@@ -49,7 +50,7 @@ release: $(VENV)/.dev $(VENV)/.release ## Build and check sdist, wheel and bill 
 	@$(PY) scripts/release.py $(ARGS)
 
 clean: ## Remove what make made
-	rm -rf $(VENV) .venv-sa20 .servers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .servers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environment: a stamp for each set of extras, older than pyproject.toml means install again

@@ -29,12 +29,13 @@ BOUND = 250  # MB
 ORIGINS = ("store", "operator", "kafka", "rabbitmq", "redis", "activemq")
 SIZES = ("large", "small", "mixed")
 _FILL = """
+with noise as materialized (select string_agg(md5(i::text), '') as text from generate_series(1, %(bytes)s / 32) i)
 insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
 select gen_random_uuid(), 'bench', 'order-' || n %% %(streams)s, n / %(streams)s + 1, 'ItemOrdered', 1,
        jsonb_build_object('order', 'order-' || n %% %(streams)s, 'customer', 'c-' || n %% 97, 'amount', 1, 'note',
          case when n < %(small)s then repeat('x', 60) when n %% 2 = 0 then repeat('x', %(bytes)s)
-              else (select string_agg(md5((n + i)::text), '') from generate_series(1, %(bytes)s / 32) i) end), '{}'
-  from generate_series(0, %(events)s - 1) n"""
+              else substr(noise.text, n) || left(noise.text, n - 1) end), '{}'
+  from generate_series(0, %(events)s - 1) n, noise"""
 _STREAMS = """insert into eventkit.streams (stream, version)
               select 'order-' || n, %(each)s from generate_series(0, %(streams)s - 1) n"""
 _OUTBOX = """insert into eventkit.outbox (position, topic, shard, bytes)

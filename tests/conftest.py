@@ -7,11 +7,13 @@ kill one. `@pytest.mark.both_postgres` runs a test on both releases.
 """
 
 import os
+import re
 import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -29,6 +31,33 @@ from tests.servers.rabbitmq import GivenRabbit, RabbitServer
 from tests.servers.redis import GivenRedis, RedisServer
 
 RELEASES = (15, 18)
+# Files that take half a minute or more begin first: at the end of a run no process works alone.
+LONG = (
+    "debezium/test_handover.py",
+    "benchmarks/test_memory.py",
+    "faults/test_brokers.py",
+    "registry/test_apicurio.py",
+    "sdks/test_sdks.py",
+    "examples/test_consumers.py",
+    "faults/test_workload.py",
+    "faults/test_no_stall.py",
+    "projection/apply/test_neighbours.py",
+    "examples/test_flights.py",
+    "examples/test_documents.py",
+    "everything/test_everything.py",
+    "benchmarks/test_runs.py",
+    "benchmarks/test_transports.py",
+    "benchmarks/test_peers.py",
+    "benchmarks/test_insights.py",
+    "benchmarks/test_scale.py",
+    "cli/test_signals.py",
+    "surroundings/test_least_rights.py",
+    "surroundings/test_roles.py",
+    "surroundings/test_restore.py",
+    "storage/tags/test_tag_model.py",
+    "transports/test_secured.py",
+    "integrations/test_django.py",
+)
 
 # The same examples in each run, and no limit of time: a slow machine is no failure. To look for new ones:
 # `make test ARGS="--hypothesis-profile search tests/domain"`.
@@ -71,13 +100,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("postgres", RELEASES, indirect=True, scope="session", ids="postgres{}".format)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, in the order of `LONG`."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Skip a test that starts a server of its own which is missing, as one that asks for the session's is skipped."""
     missing = call.excinfo.value if call.excinfo is not None else None
     if isinstance(missing, ServerMissing) and os.environ.get("EVENTKIT_REQUIRE_SERVERS") != "1":
         reason = str(missing)
-        _missing[reason.partition(" is not on this machine")[0]] = reason
+        if reason not in _missing.values():
+            _missing[re.split(r" is not on this machine| needs ", reason)[0]] = reason
         skipped = pytest.CallInfo.from_call(lambda: pytest.skip(f"{reason} ({item.name})"), call.when)
         call.excinfo = skipped.excinfo
 

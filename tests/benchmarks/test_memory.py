@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.memory import BOUND
 from benchmarks.memory_readers import READERS
-from tests.servers import ServerMissing, start
 from tests.servers.postgres import PostgresServer
 
 
@@ -32,12 +31,11 @@ def test_readers_of_the_store_stay_below_the_bound(postgres: PostgresServer) -> 
 
 
 @pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "redis", "activemq"])
-def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(postgres: PostgresServer, broker: str) -> None:
+def test_a_relay_and_a_projector_stay_below_the_bound_on_each_broker(
+    postgres: PostgresServer, broker: str, request: pytest.FixtureRequest
+) -> None:
     """A broker sends ahead by number: messages that grow from 200 bytes to 0.9 MB are bounded by bytes all the same."""
-    try:
-        start(broker).stop()
-    except ServerMissing as missing:
-        pytest.skip(str(missing))
+    request.getfixturevalue(broker)  # it skips where the broker is missing; the benchmark starts one of its own
 
     figures = measured(postgres, "--from", broker, "--size", "mixed", "--large", "250", "--small", "3000")
 

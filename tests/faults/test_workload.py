@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.run import Kafka, run
 
-SECONDS = float(os.environ.get("EVENTKIT_FAULT_SECONDS", "45"))
+SECONDS = float(os.environ.get("EVENTKIT_FAULT_SECONDS", "30"))
 
 
 @pytest.mark.timeout(SECONDS + 240)

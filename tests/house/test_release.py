@@ -22,6 +22,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3 (2026-12-01)\n")
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
     dump = tmp_path / "tests" / "migrations" / "released.py"
     dump.parent.mkdir(parents=True)
     for package in (dump.parent, dump.parent.parent):

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from tests.conftest import LONG
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.waiting import wait_until
@@ -117,6 +118,11 @@ def test_a_test_that_starts_a_missing_server_of_its_own_is_skipped(tmp_path: Pat
     assert run.returncode == code, run.stdout
     assert "apt-get install redis-server" in run.stdout
     assert ("3 skipped" in run.stdout) == (not required)
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    """A file that was renamed would begin last again, and nobody would notice."""
+    assert [name for name in LONG if not (ROOT / "tests" / name).is_file()] == []
 
 
 def _all(server: KafkaServer, topic: str, count: int) -> list[bytes | None]:

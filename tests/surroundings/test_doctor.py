@@ -51,7 +51,7 @@ def test_a_slot_whose_reader_is_gone_is_a_fault(url: str, slot: str, monkeypatch
 
 def test_a_foreign_logical_slot_is_reported(url: str, slot: str) -> None:
     """No fault while it keeps little."""
-    execute(url, f"select pg_create_logical_replication_slot('{slot}', 'test_decoding')")
+    execute(url, f"select pg_create_logical_replication_slot('{slot}', 'pgoutput')")
 
     finding = findings(url)[f"slot {slot}"]
 
