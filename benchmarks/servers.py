@@ -33,7 +33,7 @@ def database(url: str | None, release: int | None) -> Iterator[tuple[str, str]]:
 @contextmanager
 def broker(url: str | None) -> Iterator[Kafka]:
     """Lend a broker."""
-    server: Kafka = GivenKafka(url) if url else KafkaServer().start()
+    server: Kafka = GivenKafka(url) if url else KafkaServer(quick=False).start()
     try:
         yield server
     finally:

@@ -16,14 +16,15 @@ class ServerFailed(Exception):
     """A server that is here did not do as it was asked."""
 
 
-_BROKERS = {
-    "kafka": "KafkaServer",
-    "rabbitmq": "RabbitServer",
-    "redis": "RedisServer",
-    "activemq": "ActiveServer",
+_BROKERS: dict[str, tuple[str, dict[str, bool]]] = {
+    "kafka": ("KafkaServer", {"quick": False}),
+    "rabbitmq": ("RabbitServer", {}),
+    "redis": ("RedisServer", {}),
+    "activemq": ("ActiveServer", {"quick": False}),
 }
 
 
 def start(broker: str) -> Any:  # noqa: ANN401 each has `url`, `version`, `stop` and the faults of its kind
-    """Start a broker by the name of its transport; ServerMissing says how to get it."""
-    return getattr(import_module(f"tests.servers.{broker}"), _BROKERS[broker])().start()
+    """Start a broker by the name of its transport, for a benchmark or a campaign; ServerMissing says how to get it."""
+    name, options = _BROKERS[broker]
+    return getattr(import_module(f"tests.servers.{broker}"), name)(**options).start()

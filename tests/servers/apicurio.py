@@ -10,7 +10,7 @@ from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.child import Child
-from tests.servers.jars import APICURIO, APICURIO_VERSION
+from tests.servers.jars import APICURIO, APICURIO_VERSION, QUICK
 
 START_TIMEOUT = 240.0
 PATH = "/apis/ccompat/v7"
@@ -32,8 +32,7 @@ class ApicurioServer(Child):
         self._guard = Guard("eventkit-apicurio-")
         folder = self._guard.folder
         arguments = [
-            shutil.which("java") or "java", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",
+            shutil.which("java") or "java", "-Xmx384m", *QUICK, "-XX:-UsePerfData",
             f"-Djava.io.tmpdir={folder}", f"-Dquarkus.http.port={self._port}", "-Dquarkus.http.host=127.0.0.1",
             "-Dquarkus.log.level=WARN", "-jar", f"{jars}/apicurio-registry-app-{APICURIO_VERSION}-runner.jar",
         ]  # fmt: skip

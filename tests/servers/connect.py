@@ -14,11 +14,10 @@ from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.child import Child
-from tests.servers.jars import DEBEZIUM, DEBEZIUM_VERSION
+from tests.servers.jars import DEBEZIUM, DEBEZIUM_VERSION, QUICK
 from tests.servers.kafka import LOCAL
 
 _START_TIMEOUT = 120.0
-_FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it starts twice, and has little to do
 _WORKER = """\
 bootstrap.servers={bootstrap}
 group.id={group}
@@ -93,7 +92,7 @@ class ConnectServer(Child):
         folder = self._guard.folder
         known = {"bootstrap": self._bootstrap, "group": self._cluster, "host": LOCAL, "port": self._port}
         (folder / "worker.properties").write_text(_WORKER.format(**known))
-        options = [f"-Xmx{self._heap}", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *_FAST_START]
+        options = [f"-Xmx{self._heap}", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *QUICK]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         main = ["org.apache.kafka.connect.cli.ConnectDistributed", str(folder / "worker.properties")]
         command = [shutil.which("java") or "java", *options, quiet, "-cp", f"{jars}/*", *main]

@@ -17,6 +17,7 @@ ACTIVEMQ_VERSION = "6.1.7"
 APICURIO_VERSION = "3.0.9"  # 3.1 and later want JDK 21
 DEBEZIUM_VERSION = "3.6.1.Final"  # on Kafka Connect of Kafka's release
 CACHES = Path(os.environ.get("EVENTKIT_TEST_SERVERS_CACHE", Path(__file__).parents[2] / ".servers"))
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the processor time of a start, less of a long run's rate
 COMPLETE = "complete"  # this file is written last
 
 

@@ -20,7 +20,7 @@ from eventkit.embedded.guard import Command, Guard, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.given import GivenBroker
-from tests.servers.jars import KAFKA, KAFKA_VERSION
+from tests.servers.jars import KAFKA, KAFKA_VERSION, QUICK
 
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
@@ -101,13 +101,15 @@ class KafkaServer(Topics):
     """Apache Kafka as a child process.
 
     `properties` are added to its server.properties, the last of a name counts; they may name the ports as those do.
+    `quick`: whether it starts sooner and carries fewer messages a second.
     """
 
     version = KAFKA_VERSION
 
-    def __init__(self, *, heap: str = "1g", properties: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, heap: str = "1g", properties: Mapping[str, str] | None = None, quick: bool = True) -> None:
         """Choose ports; nothing runs yet."""
         self._heap = heap
+        self._quick = QUICK if quick else ()
         self._properties = properties or {}
         self._port, self._controller = free_port(), free_port()
         self.bootstrap = f"{LOCAL}:{self._port}"
@@ -200,7 +202,7 @@ class KafkaServer(Topics):
 
     def _java(self, *arguments: str) -> Command:
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        options = [f"-Xmx{self._heap}", f"-Djava.io.tmpdir={self._folder}", "-XX:-UsePerfData", quiet]
+        options = [*self._quick, f"-Xmx{self._heap}", f"-Djava.io.tmpdir={self._folder}", "-XX:-UsePerfData", quiet]
         return Command(
             arguments=[shutil.which("java") or "java", *options, "-cp", f"{self._jars}/*", *arguments],
             log=self._folder / "kafka.log",
