@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.projection.apply import differs
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors
 from eventkit.storage.events import Question, StreamLog, StreamPart, ask, categories_of
 from eventkit.storage.projections import Checkpoint, Checkpoints, Registered
 
@@ -68,8 +68,7 @@ class CheckpointVerification:
         self._connection = connection
         self._store = store or connection
         self._wait = wait
-        self._name = schema
-        self._schema = quoted(schema)
+        self._schema = schema
         self._checkpoints = Checkpoints(schema)
 
     def events(self, projection: Registered) -> int:
@@ -125,7 +124,7 @@ class CheckpointVerification:
 
     def _find_missing(self, projection: Registered, found: Verified) -> None:
         deadline = time.monotonic() + self._wait
-        log = StreamLog(self._store, self._name, categories=projection.categories or self._categories(projection))
+        log = StreamLog(self._store, self._schema, categories=projection.categories or self._categories(projection))
         after = ""
         while page := log.page(after, _PAGE, StreamPart()):  # streams before checkpoints: these only become more
             known = self._checkpoints.between(self._connection, projection.generation, after, page[-1][0])
@@ -152,5 +151,5 @@ class CheckpointVerification:
         """
         found = set(self._checkpoints.categories(self._connection, projection.generation))
         for handler in projection.retry.get("handlers", ()):
-            found |= categories_of(self._store, self._name, handler["source"], handler["type"])
+            found |= categories_of(self._store, self._schema, handler["source"], handler["type"])
         return sorted(found)

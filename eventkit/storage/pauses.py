@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import PauseRefused
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.events import known_topics
 
 Kind = Literal["projection", "topic"]
@@ -133,7 +133,7 @@ class Pauses:
         raise PauseRefused(f"no projection {name!r} in this database: {_known(projections)}")
 
     def _execute(self, statement: str, **params: str) -> psycopg.Cursor[Any]:
-        text = statement.format(s=quoted(self._schema)).encode()
+        text = in_schema(statement, self._schema)
         return self._connection.execute(text, params, binary=True)  # by no DateStyle of the session
 
 

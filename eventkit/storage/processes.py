@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db import quoted
+from eventkit.storage.db import in_schema
 
 GONE = 15.0  # seconds without a heartbeat until a process counts as gone: three were missed
 
@@ -49,18 +49,18 @@ class Heartbeats:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def beat(self, process: WorkerProcess, *, age: float, state: dict[str, Any]) -> None:
         """Write or renew a process's row, `age` seconds after its start."""
         params = {**process._asdict(), "age": age, "state": msgspec.json.encode(state).decode()}
-        self._connection.execute(_BEAT.format(s=self._schema).encode(), params)
+        self._connection.execute(in_schema(_BEAT, self._schema), params)
 
     def end(self, process: UUID) -> None:
         """Delete a process's row, and note its end in the rows of the dead processes whose work it has done."""
         for statement in (_SUCCEED, _END):
-            self._connection.execute(statement.format(s=self._schema).encode(), {"id": process})
+            self._connection.execute(in_schema(statement, self._schema), {"id": process})
 
     def forget_old(self, role: str, name: str) -> None:
         """Delete the rows of processes that were not seen for a day, and all but twenty gone ones of this kind."""
-        self._connection.execute(_FORGET.format(s=self._schema).encode(), {"role": role, "name": name})
+        self._connection.execute(in_schema(_FORGET, self._schema), {"role": role, "name": name})

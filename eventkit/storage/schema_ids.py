@@ -5,7 +5,7 @@ from uuid import UUID
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 _READ = """
 select registry, subject, schema_version, id, guid from {s}.schema_ids where registry = %s
@@ -30,11 +30,11 @@ class KnownSchema(NamedTuple):
 def known_schemas(connection: psycopg.Connection[Any], schema: str, *, registry: str) -> list[KnownSchema]:
     """Return the schemas that were looked up in a registry."""
     with database_errors():
-        rows = connection.execute(_READ.format(s=quoted(schema)).encode(), (registry,)).fetchall()
+        rows = connection.execute(in_schema(_READ, schema), (registry,)).fetchall()
     return [KnownSchema(*row) for row in rows]
 
 
 def record_schema(connection: psycopg.Connection[Any], schema: str, found: KnownSchema) -> None:
     """Record a schema that was looked up, in place of an earlier one of its schema version."""
     with database_errors():
-        connection.execute(_RECORD.format(s=quoted(schema)).encode(), found)
+        connection.execute(in_schema(_RECORD, schema), found)

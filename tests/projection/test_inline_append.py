@@ -174,7 +174,7 @@ def _state(url: str, category: str, run: int) -> tuple[list[Any], list[Any]]:
               left join eventkit.events e using (stream, version) where stream like '{category}-{run}.%' order by 1""",
     )
     with psycopg.connect(url) as connection:
-        digests = [ask(connection, '"eventkit"', [Question(row[0], row[1])])[0].digest for row in found]
+        digests = [ask(connection, "eventkit", [Question(row[0], row[1])])[0].digest for row in found]
     at = [(row[0].partition("-")[2], *row[1:4], row[4] == digest) for row, digest in zip(found, digests, strict=True)]
     assert all(row[3] and row[4] for row in at), at
     return [row[1:] for row in folded], at

@@ -123,7 +123,7 @@ class RebuildRun:
             job = self._begin(build, store, total)
             progress = ProgressReporter(self._report, partial(build.save_progress, job.rebuild.generation), total=total)
             # crash point: begun, nothing fed -> row and shadow stay; the next rebuild removes or resumes them
-            horizon = read_horizon(store, f'"{self._settings.schema}"')
+            horizon = read_horizon(store, self._settings.schema)
             feeder = stack.enter_context(self._open(job, progress))
             self._feed(job, feeder, progress)
             self._refuse_stop()
@@ -190,7 +190,7 @@ class RebuildRun:
 
     def _is_settled(self, store: psycopg.Connection[Any], horizon: Horizon) -> bool:
         """Return whether every transaction that may own a position below the horizon has ended."""
-        now = read_horizon(store, f'"{self._settings.schema}"')
+        now = read_horizon(store, self._settings.schema)
         return now.server == horizon.server and not now.holders & horizon.holders
 
     def _swap(

@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 # Conditions of a statement, in the schema `s`. A missing row counts as the mode `relay`.
 FOR_RELAY = "(select mode from {s}.installation) is distinct from 'debezium'"
@@ -49,7 +49,7 @@ SENDERS = {  # who sends the events in each mode
 def read_mode(connection: psycopg.Connection[Any], schema: str) -> Mode:
     """Return the mode."""
     with database_errors():
-        (mode,) = connection.execute(_READ.format(s=quoted(schema)).encode()).fetchone() or (Mode.RELAY,)
+        (mode,) = connection.execute(in_schema(_READ, schema)).fetchone() or (Mode.RELAY,)
     return Mode(mode)
 
 

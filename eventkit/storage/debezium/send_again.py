@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import psycopg
 
 from eventkit.errors import StorageError
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, text_array
 from eventkit.storage.tables import shard_of
 
 _PAGE = 5_000  # events of a statement
@@ -45,7 +45,7 @@ class SendAgain:
         while recent:
             params = {"age": self._age, "below": below, "limit": _PAGE}
             with database_errors():
-                page = connection.execute(_EVENTS.format(s=quoted(schema)).encode(), params).fetchall()
+                page = connection.execute(in_schema(_EVENTS, schema), params).fetchall()
             recent = any(row[4] for row in page)
             rows = [
                 (position, topic, stream, size)
@@ -74,4 +74,4 @@ class SendAgain:
             plain_array(row[3] for row in rows),
         )
         with database_errors():
-            connection.execute(_INSERT.format(s=quoted(schema)).encode(), arrays)
+            connection.execute(in_schema(_INSERT, schema), arrays)

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import StorageError
-from eventkit.storage.db import database_errors, first_line, quoted, text_array
+from eventkit.storage.db import database_errors, first_line, in_schema, text_array
 from eventkit.storage.debezium.mode import Mode, read_mode, slot_name
 from eventkit.storage.debezium.send_again import SendAgain
 from eventkit.storage.debezium.slot import Replication
@@ -123,9 +123,7 @@ class Switch:
 
     def _move(self, mode: Mode, to: Mode) -> None:
         with database_errors():
-            self._connection.execute(
-                _SET.format(s=quoted(self._schema)).encode(), {"from": mode, "to": to, "actor": self._actor}
-            )
+            self._connection.execute(in_schema(_SET, self._schema), {"from": mode, "to": to, "actor": self._actor})
         # crash point: the mode is changed, its next condition is not looked at -> another run goes on from here
 
     def _until_open_ones_end(self) -> Iterator[str]:
@@ -224,7 +222,7 @@ class Switch:
         """Delete the outbox rows of the modes between; Connect sends their events."""
         yield from self._until_open_ones_end()
         with database_errors():
-            self._connection.execute(_CLEAR.format(s=quoted(self._schema)).encode())
+            self._connection.execute(in_schema(_CLEAR, self._schema))
 
     def _drop(self) -> Iterator[str]:
         """Drop slot and publication; the closed gate keeps the connector from coming back."""
@@ -234,7 +232,7 @@ class Switch:
 
     def _rows(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
         with database_errors():
-            return self._connection.execute(statement.format(s=quoted(self._schema)).encode(), params).fetchall()
+            return self._connection.execute(in_schema(statement, self._schema), params).fetchall()
 
     def _row(self, statement: str, *params: object) -> tuple[Any, ...] | None:
         rows = self._rows(statement, *params)

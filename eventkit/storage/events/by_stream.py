@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import plain_array, quoted, text_array
+from eventkit.storage.db import in_schema, plain_array, text_array
 from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES
 
 _TOTAL = """select coalesce(sum(version), 0)::bigint from {s}.streams
@@ -72,7 +72,7 @@ class StreamLog:
         self._categories = list(categories)
         self._connection = connection  # used by one thread
         self._cursor = connection.cursor(binary=True)
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def total(self) -> int:
         """Return the number of events of the streams."""
@@ -118,4 +118,4 @@ class StreamLog:
         return float(row[0]) if row and row[0] is not None else None
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)

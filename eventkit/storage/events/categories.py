@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, plain_text, quoted
+from eventkit.storage.db import database_errors, in_schema, plain_text, quoted
 
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
@@ -28,7 +28,7 @@ _PRUNED = "select distinct category, source from {s}.prunings order by 1, 2"
 
 def stored_categories(connection: psycopg.Connection[Any], schema: str) -> Iterator[tuple[str, str]]:
     """Yield each category once, with the source of its first event, or of its first pruning."""
-    statement = _NEXT.format(s=quoted(schema)).encode()
+    statement = in_schema(_NEXT, schema)
     above = ""
     seen: set[str] = set()
     with database_errors():
@@ -36,7 +36,7 @@ def stored_categories(connection: psycopg.Connection[Any], schema: str) -> Itera
             yield row
             seen.add(row[0])
             above = f"{row[0]}."
-        for category, source in connection.execute(_PRUNED.format(s=quoted(schema)).encode()).fetchall():
+        for category, source in connection.execute(in_schema(_PRUNED, schema)).fetchall():
             if category not in seen:
                 yield category, source
                 seen.add(category)
@@ -54,7 +54,7 @@ def known_topics(connection: psycopg.Connection[Any], schema: str) -> set[str]:
         return {
             topic
             for statement in (_SENT, _PENDING)
-            for (topic,) in connection.execute(statement.format(s=quoted(schema)).encode()).fetchall()
+            for (topic,) in connection.execute(in_schema(statement, schema)).fetchall()
         }
 
 
@@ -62,7 +62,7 @@ def record_held(connection: psycopg.Connection[Any], schema: str, reasons: Mappi
     """Record the topics that the relay sends nothing to for now, with the reasons, for status commands."""
     with database_errors():
         for topic, reason in sorted(reasons.items()):
-            connection.execute(_RECORD_HELD.format(s=quoted(schema)).encode(), (topic, plain_text(reason)))
+            connection.execute(in_schema(_RECORD_HELD, schema), (topic, plain_text(reason)))
 
 
 def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
@@ -77,4 +77,4 @@ def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, s
 def record_topic(connection: psycopg.Connection[Any], schema: str, topic: str) -> None:
     """Record that a relay sends to a topic."""
     with database_errors():
-        connection.execute(_RECORD.format(s=quoted(schema)).encode(), (topic,))
+        connection.execute(in_schema(_RECORD, schema), (topic,))

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import psycopg
 
-from eventkit.storage.db import plain_array, text_array
+from eventkit.storage.db import in_schema, plain_array, text_array
 
 _BITS = 61
 PRIME: int = 2**_BITS - 1
@@ -83,11 +83,11 @@ def added(digest: int | None, part: int | None) -> int | None:
 
 
 def ask(connection: psycopg.Connection[Any], schema: str, questions: Sequence[Question]) -> list[Stored]:
-    """Return the store's answers, in the order of the questions. `schema` is quoted."""
+    """Return the store's answers, in the order of the questions."""
     params = (
         text_array([each.stream for each in questions]),
         plain_array([each.version for each in questions]),
         plain_array([each.place for each in questions]),
     )
-    rows = connection.execute(_ASK.format(s=schema).encode(), params)
+    rows = connection.execute(in_schema(_ASK, schema), params)
     return [Stored(*row) for row in rows]

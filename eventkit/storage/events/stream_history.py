@@ -12,7 +12,7 @@ import psycopg
 
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.events.digests import Question, Stored, ask
 from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
 
@@ -56,9 +56,9 @@ class OwnHistory:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
-        self._schema = quoted(schema)
-        self._statement = _READ.format(s=quoted(schema)).encode()
-        self._pruned_to = _PRUNED_TO.format(s=quoted(schema)).encode()
+        self._schema = schema
+        self._statement = in_schema(_READ, schema)
+        self._pruned_to = in_schema(_PRUNED_TO, schema)
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
         return [message(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
@@ -79,9 +79,9 @@ class RemoteHistory:
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], schema: str) -> None:
         self._connect = connect  # opens an autocommit connection to the store's primary
-        self._schema = quoted(schema)
-        self._statement = _READ.format(s=quoted(schema)).encode()
-        self._pruned_to = _PRUNED_TO.format(s=quoted(schema)).encode()
+        self._schema = schema
+        self._statement = in_schema(_READ, schema)
+        self._pruned_to = in_schema(_PRUNED_TO, schema)
         self._connection: psycopg.Connection[Any] | None = None
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:

@@ -11,7 +11,7 @@ import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import UnknownEventType
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 _TYPES = """
 with recursive t(type) as (
@@ -35,7 +35,7 @@ def refuse_unknown_types(
     Given `categories`, check only types that occur in them.
     """
     with database_errors():
-        rows = connection.execute(_sql(_TYPES, schema), {"source": catalog.name}).fetchall()
+        rows = connection.execute(in_schema(_TYPES, schema), {"source": catalog.name}).fetchall()
         unknown = [name for (name,) in rows if not catalog.has_known(name)]
         if categories:
             read = set(categories)
@@ -55,9 +55,5 @@ def find_unknown_types(source: str, names: Sequence[str]) -> str:
 
 def categories_of(connection: psycopg.Connection[Any], schema: str, source: str, name: str) -> set[str]:
     """Return the categories of the first 1,000 events of a type."""
-    rows = connection.execute(_sql(_CATEGORIES, schema), (source, name)).fetchall()
+    rows = connection.execute(in_schema(_CATEGORIES, schema), (source, name)).fetchall()
     return {category for (category,) in rows}
-
-
-def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=quoted(schema)).encode()

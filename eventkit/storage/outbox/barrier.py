@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 
 from eventkit.errors import DatabaseUnavailable, StorageError
+from eventkit.storage.db import in_schema, quoted
 
 _RIGHTS = """select has_table_privilege(%(table)s, 'select') and has_table_privilege(%(table)s, 'insert')
                 and has_table_privilege(%(table)s, 'update')"""
@@ -27,18 +28,15 @@ _MAX_FLUSH_WAIT = 30.0  # seconds; the server's log writer works every 0.2 s
 
 
 class Barrier:
-    """One reader's flush, on its autocommit connection: put `sql` into the statement, and `params` with it.
-
-    `schema` is quoted.
-    """
+    """One reader's flush, on its autocommit connection: put `sql` into the statement, and `params` with it."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
         self._schema = schema
         self._name = connection.info.parameter_status("application_name") or "reader"
-        rights = connection.execute(_RIGHTS, {"table": f"{schema}.readers"}).fetchone()
+        rights = connection.execute(_RIGHTS, {"table": f"{quoted(schema)}.readers"}).fetchone()
         self._locks = rights == (True,)
-        self.sql = (_LOCK if self._locks else _WRITTEN).format(s=schema)
+        self.sql = (_LOCK if self._locks else _WRITTEN).format(s=quoted(schema))
         self.params: dict[str, str] = {}
         if self._locks:
             self.params["reader"] = self._row()
@@ -61,11 +59,11 @@ class Barrier:
             time.sleep(0.002)
 
     def _row(self) -> str:
-        found = self._connection.execute(_FREE.format(s=self._schema), {"name": self._name}).fetchone()
+        found = self._connection.execute(in_schema(_FREE, self._schema), {"name": self._name}).fetchone()
         return str(found[0]) if found else self._make(f"{self._name} {uuid.uuid4().hex[:8]}")
 
     def _make(self, name: str) -> str:
-        self._connection.execute(_MAKE.format(s=self._schema), {"name": name})
+        self._connection.execute(in_schema(_MAKE, self._schema), {"name": name})
         return name
 
     def _check_flush(self, written: str) -> bool:

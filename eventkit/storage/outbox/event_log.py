@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema, quoted
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
 from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 
@@ -29,9 +29,8 @@ class EventLog:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection  # used by one thread
-        self._schema = quoted(schema)
-        parts = {name: part.format(s=self._schema) for name, part in _OF_LOG.items()}
-        self._pages = Pages(connection, self._schema, parts)
+        self._schema = schema
+        self._pages = Pages(connection, schema, {name: part.format(s=quoted(schema)) for name, part in _OF_LOG.items()})
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and the possible owners of lower ones that are not visible."""
@@ -40,7 +39,7 @@ class EventLog:
     def drawn(self) -> int | None:
         """Return the highest position that was ever drawn; None where this role may not see it."""
         with database_errors():
-            row = self._connection.execute(_DRAWN.format(s=self._schema).encode()).fetchone()
+            row = self._connection.execute(in_schema(_DRAWN, self._schema)).fetchone()
         return int(row[0]) if row else None
 
     def fetch(self, ask: Ask) -> Page:

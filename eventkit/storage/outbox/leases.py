@@ -26,7 +26,7 @@ from eventkit.errors import Deposed, StorageError
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
 from eventkit.observability.log_fields import extra
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, text_array
 
 logger = logging.getLogger("eventkit.lease")
 
@@ -100,7 +100,7 @@ class Lease:
         self.name = name
         self.epoch = 0
         self._connection = connection
-        self._schema = quoted(schema)
+        self._schema = schema
         self._owner = owner
         self._deadline = 0.0
         self._ended = threading.Event()
@@ -214,7 +214,7 @@ class Lease:
             "seconds": SECONDS,
             "epoch": self.epoch if epoch is None else epoch,
         }
-        return self._connection.execute(statement.format(s=self._schema), params)
+        return self._connection.execute(in_schema(statement, self._schema), params)
 
 
 def lock_holders_of(connection: psycopg.Connection[Any], schema: str, leases: Sequence[str]) -> dict[str, LockHolder]:
@@ -223,5 +223,5 @@ def lock_holders_of(connection: psycopg.Connection[Any], schema: str, leases: Se
         return {}
     params = {"names": text_array(leases), "classes": plain_array([lock_class(schema, name) for name in leases])}
     with database_errors():
-        rows = connection.execute(_HOLDERS.format(s=quoted(schema)).encode(), params).fetchall()
+        rows = connection.execute(in_schema(_HOLDERS, schema), params).fetchall()
     return {name: LockHolder(*holder) for name, *holder in rows}

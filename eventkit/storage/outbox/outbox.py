@@ -13,7 +13,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, quoted, text_array
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
@@ -155,16 +155,16 @@ class Outbox:
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, scope: Scope | None = None) -> None:
         scope = scope or Scope()
         self._connection = connection  # used by one thread
-        self._schema = quoted(schema)
+        self._schema = schema
         self._cursor = connection.cursor(binary=True)
         self._params = {
             "held": text_array(scope.held),
             "parked": text_array(scope.parked.streams),
             "parked_from": plain_array(scope.parked.streams.values()),
         }
-        wanted = _wanted(scope, self._schema)
-        parts = {name: part.format(s=self._schema, wanted=wanted) for name, part in _OF_OUTBOX.items()}
-        self._pages = Pages(connection, self._schema, parts)
+        wanted = _wanted(scope, schema)
+        parts = {name: part.format(s=quoted(schema), wanted=wanted) for name, part in _OF_OUTBOX.items()}
+        self._pages = Pages(connection, schema, parts)
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and the possible owners of lower ones that are not visible."""
@@ -177,23 +177,23 @@ class Outbox:
     def parked(self) -> Parked:
         """Return the parked streams; it reads about a thousand at most."""
         with database_errors():
-            streams = dict(self._cursor.execute(_PARKED.format(s=self._schema)).fetchall())
-            redrives, sends = self._cursor.execute(_STATE.format(s=self._schema)).fetchone() or (0, True)
+            streams = dict(self._cursor.execute(in_schema(_PARKED, self._schema)).fetchall())
+            redrives, sends = self._cursor.execute(in_schema(_STATE, self._schema)).fetchone() or (0, True)
         return Parked(streams, redrives, sends)
 
     def paused(self) -> dict[str, str]:
         """Return the topics that an operator has paused, each with who did it and why."""
         with database_errors():
-            rows = self._cursor.execute(_PAUSED.format(s=self._schema)).fetchall()
+            rows = self._cursor.execute(in_schema(_PAUSED, self._schema)).fetchall()
         return {topic: f"{by} ({reason})" if reason else by for topic, by, reason in rows}
 
 
 def _wanted(scope: Scope, schema: str) -> str:
     """Return the condition of a scope; it has many parked streams as a literal: only a constant array is hashed."""
-    conditions = [_WANTED]
-    sends = RELAY_SENDS.format(s=schema)  # in the same snapshot as the rows, which are of an append that has read it
+    conditions, s = [_WANTED], quoted(schema)
+    sends = RELAY_SENDS.format(s=s)  # in the same snapshot as the rows, which are of an append that has read it
     if scope.parked.more:
-        conditions = [_IN_LETTERS.format(s=schema)]
+        conditions = [_IN_LETTERS.format(s=s)]
     elif len(scope.parked.streams) > _PARKED_AS_PARAMETER:
         literal = text_array(scope.parked.streams).replace("'", "''").replace("%", "%%")
         conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
@@ -203,9 +203,9 @@ def _wanted(scope: Scope, schema: str) -> str:
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:
-    """Read the highest visible position, then the holders, in one statement. `schema` is quoted."""
+    """Read the highest visible position, then the holders, in one statement."""
     with database_errors():
-        position, holders, server = connection.execute(_HORIZON.format(s=schema)).fetchone() or (0, "", "")
+        position, holders, server = connection.execute(in_schema(_HORIZON, schema)).fetchone() or (0, "", "")
     return Horizon(position, split_holders(holders), server)
 
 
@@ -215,7 +215,7 @@ def split_holders(text: str) -> frozenset[str]:
 
 
 class Pages:
-    """Runs the reading statement on an autocommit connection; `parts` say from which tables, `schema` is quoted.
+    """Runs the reading statement on an autocommit connection; `parts` say from which tables.
 
     The statement's first row has the holders, the number of rows before the cut, and the server.
     """
@@ -253,7 +253,7 @@ class Pages:
 
     def _begin(self, barrier: Barrier) -> Barrier:
         self._barrier = barrier
-        self._statement = FETCH.format(s=self._schema, barrier=barrier.sql, **self._parts)
+        self._statement = FETCH.format(s=quoted(self._schema), barrier=barrier.sql, **self._parts)
         return barrier
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from eventkit.errors import ConfigurationError, RelayRunning
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.outbox.leases import SECONDS
 from eventkit.storage.outbox.part_leases import PROCESS, LeaseRow, lease_rows, pass_gate
 from eventkit.storage.tables import SHARDS
@@ -30,7 +30,7 @@ _PART = re.compile(r"relay \d+/\d+")
 def read_part_count(connection: psycopg.Connection[Any], schema: str) -> int:
     """Return the number of parts."""
     with database_errors():
-        (parts,) = connection.execute(_READ.format(s=quoted(schema)).encode()).fetchone() or (1,)
+        (parts,) = connection.execute(in_schema(_READ, schema)).fetchone() or (1,)
     return int(parts)
 
 
@@ -52,7 +52,7 @@ def change_part_count(connection: psycopg.Connection[Any], schema: str, parts: i
             (_DEPOSE_HOLDERS, []),
             (_RECORD, [actor, f"from {before} to {parts} parts"]),
         ):
-            connection.execute(statement.format(s=quoted(schema)).encode(), params)
+            connection.execute(in_schema(statement, schema), params)
     return before
 
 

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import Deposed, StorageError
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, text_array
 from eventkit.storage.outbox import leases
 from eventkit.storage.outbox.leases import lock_class
 
@@ -136,7 +136,7 @@ def pass_gate(connection: psycopg.Connection[Any], schema: str, *, alone: bool) 
 def lease_rows(connection: psycopg.Connection[Any], schema: str) -> list[LeaseRow]:
     """Return the leases of all relay processes and parts, also of another number of parts."""
     with database_errors():
-        (_, _, _, locks, _), *rows = connection.execute(LOOK.format(s=quoted(schema)).encode()).fetchall()
+        (_, _, _, locks, _), *rows = connection.execute(in_schema(LOOK, schema)).fetchall()
     sessions = _sessions(locks or "")
     return [
         LeaseRow(name, epoch, owner, expires_at, left, *(sessions.get((kind, each)) for each in (epoch, epoch + 1)))
@@ -255,7 +255,7 @@ class PartLeases:
 
     def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
         known = {"number": self.number, "owner": self._owner, "seconds": leases.SECONDS}
-        return self._connection.execute(statement.format(s=quoted(self._schema)).encode(), {**known, **params})
+        return self._connection.execute(in_schema(statement, self._schema), {**known, **params})
 
 
 def _arrays(held: Mapping[str, int]) -> dict[str, str]:

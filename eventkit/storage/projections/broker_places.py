@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import plain_array, quoted, text_array
+from eventkit.storage.db import in_schema, plain_array, text_array
 
 Place = tuple[int, ...]
 Saved = tuple[str, int, str, Place]  # topic, shard, topic_id, place
@@ -41,7 +41,7 @@ class BrokerPlaces:
     """The places of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def known(
         self, connection: psycopg.Connection[Any], projection: str, topics: Sequence[str]
@@ -65,7 +65,7 @@ class BrokerPlaces:
         connection.execute(self._sql(_DELETE), (projection,))
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)
 
 
 def _params(projection: str, places: Sequence[Saved]) -> Mapping[str, Any]:

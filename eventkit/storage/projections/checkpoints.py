@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db import plain_array, quoted, text_array
+from eventkit.storage.db import in_schema, plain_array, text_array
 from eventkit.storage.events import PRIME, added
 
 _UNKNOWN = -1  # stands for no digest in the statement's array; digests are not negative
@@ -115,7 +115,7 @@ class Checkpoints:
     """The checkpoints of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def advance(self, connection: psycopg.Connection[Any], generation: int, spans: Sequence[Span]) -> set[str]:
         """Advance each stream that is exactly below its span and not parked, in one statement; return these streams."""
@@ -217,4 +217,4 @@ class Checkpoints:
         return [name for (name,) in connection.execute(self._sql(_CATEGORIES), {"generation": generation})]
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)

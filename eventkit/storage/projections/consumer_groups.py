@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 _FOLLOW = """insert into {s}.groups as g (name, broker, projection, topics)
              values (%(name)s, %(broker)s, %(projection)s, %(topics)s)
@@ -37,7 +37,7 @@ class ConsumerGroups:
     """The consumer groups of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def follow(
         self, connection: psycopg.Connection[Any], name: str, *, broker: str, projection: str, topics: Sequence[str]
@@ -64,4 +64,4 @@ class ConsumerGroups:
         connection.execute(self._sql(_DELETE), (group.name, group.broker))
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)

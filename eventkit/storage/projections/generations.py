@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import quoted
+from eventkit.storage.db import in_schema
 
 # A loose scan over the primary key: one step a generation, however many streams each has.
 _DEAD = """
@@ -53,19 +53,19 @@ select distinct %(new)s, stream, 'a rebuild' from handed on conflict do nothing"
 
 def dead_generations(connection: psycopg.Connection[Any], schema: str) -> list[int]:
     """Return the generations that have checkpoints and no row."""
-    return [number for (number,) in connection.execute(_sql(_DEAD, schema))]
+    return [number for (number,) in connection.execute(in_schema(_DEAD, schema))]
 
 
 def forget(connection: psycopg.Connection[Any], schema: str, generation: int) -> int:
     """Delete a generation's checkpoints and letters; return the number of letters."""
-    connection.execute(_sql(_CHECKPOINTS, schema), (generation,))
-    connection.execute(_sql(_REDRIVES, schema), (str(generation),))
-    return connection.execute(_sql(_LETTERS, schema), (str(generation),)).rowcount
+    connection.execute(in_schema(_CHECKPOINTS, schema), (generation,))
+    connection.execute(in_schema(_REDRIVES, schema), (str(generation),))
+    return connection.execute(in_schema(_LETTERS, schema), (str(generation),)).rowcount
 
 
 def keep_malformed(connection: psycopg.Connection[Any], schema: str, *, old: str, new: str) -> None:
     """Give the letters of malformed messages to the next generation."""
-    connection.execute(_sql(_KEEP_MALFORMED, schema), {"old": old, "new": new})
+    connection.execute(in_schema(_KEEP_MALFORMED, schema), {"old": old, "new": new})
 
 
 def hand_over(
@@ -74,20 +74,16 @@ def hand_over(
     """Give the next generation the letters that it has not reached, in its categories, and request their redrive."""
     generations = {"old": parked_by(name, old), "new": parked_by(name, new), "generation": new}
     params = generations | {"categories": list(categories)}
-    connection.execute(_sql(_HAND_OVER, schema), params)
+    connection.execute(in_schema(_HAND_OVER, schema), params)
 
 
 def letters_by_cause(
     connection: psycopg.Connection[Any], schema: str, parked_by: str, *, upto: int | None
 ) -> dict[str, int]:
     """Return the number of letters by cause; it counts `upto` letters at most."""
-    return dict(connection.execute(_sql(_CAUSES, schema), (parked_by, upto)).fetchall())
+    return dict(connection.execute(in_schema(_CAUSES, schema), (parked_by, upto)).fetchall())
 
 
 def parked_by(name: str, generation: int) -> str:
     """Return the `parked_by` of a generation's dead letters."""
     return f"projection:{name}:{generation}"
-
-
-def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=quoted(schema)).encode()

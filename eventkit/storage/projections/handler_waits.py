@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 ALIVE = 60.0  # seconds until a row expires
 
@@ -89,7 +89,7 @@ class HandlerWaits:
     """The waiting handlers of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def write(
         self, connection: psycopg.Connection[Any], projection: str, process: str, waiting: Sequence[WaitingHandler]
@@ -120,4 +120,4 @@ class HandlerWaits:
         connection.execute(self._sql(_FORGET), (projection,))
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import database_errors, file_name, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, file_name, in_schema, plain_array, text_array
 from eventkit.storage.projections.checkpoints import Checkpoint, Checkpoints, Span
 
 _PREFIX = "message:"  # no stream begins with it: a category has no colon
@@ -132,7 +132,7 @@ class Inbox(Checkpoints):
 def keep_replies(connection: psycopg.Connection[Any], schema: str, handler: str, replies: Mapping[str, str]) -> None:
     """Store replies, as JSON by message, in the transaction that has inserted the messages."""
     params = {"handler": handler, "messages": text_array(replies), "replies": text_array(replies.values())}
-    connection.execute(_KEEP.format(s=quoted(schema)).encode(), params)
+    connection.execute(in_schema(_KEEP, schema), params)
 
 
 def find_replies(
@@ -146,7 +146,7 @@ def find_replies(
     while left:
         with database_errors():
             params = {"handler": handler, "messages": text_array(left)}
-            rows = connection.execute(_REPLIES.format(s=quoted(schema)).encode(), params).fetchall()
+            rows = connection.execute(in_schema(_REPLIES, schema), params).fetchall()
         if rows:
             yield {message: StoredReply(reply, parked) for message, reply, parked, _ in rows}
         left = {*left}.difference(row[0] for row in rows) if rows and rows[0][-1] > len(rows) else set()
@@ -157,7 +157,7 @@ def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timede
 
     Parked messages stay. A message that a broker delivers again after that is handled again.
     """
-    statement = _PRUNE.format(s=quoted(schema)).encode()
+    statement = in_schema(_PRUNE, schema)
     pruned, page = 0, _PAGE
     with database_errors():
         while page == _PAGE:
@@ -169,7 +169,7 @@ def prune_inbox(connection: psycopg.Connection[Any], schema: str, *, age: timede
 def oldest(connection: psycopg.Connection[Any], schema: str) -> timedelta | None:
     """Return the age of the oldest message in the inbox; None where there is none."""
     with database_errors():
-        row = connection.execute(_OLDEST.format(s=quoted(schema)).encode()).fetchone()
+        row = connection.execute(in_schema(_OLDEST, schema)).fetchone()
     return row[0] if row else None
 
 
@@ -178,6 +178,6 @@ def count_old_messages(
 ) -> int:
     """Return the number of messages that `prune_inbox` would delete, counting 10,000 at most."""
     with database_errors():
-        statement = _COUNT_OLD.format(s=quoted(schema)).encode()
+        statement = in_schema(_COUNT_OLD, schema)
         row = connection.execute(statement, {"age": age, "handler": handler}).fetchone()
     return int(row[0]) if row else 0

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import RebuildRefused
-from eventkit.storage.db import quoted
+from eventkit.storage.db import in_schema, quoted
 from eventkit.storage.projections.registry import Live
 
 _MAX_PREFIX = 40  # characters of eventkit's schema in the name of a shadow schema
@@ -66,7 +66,7 @@ class Rebuilds:
     """The rebuilds of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
         self._name = schema
 
     def lock(self, connection: psycopg.Connection[Any], name: str) -> None:
@@ -82,7 +82,7 @@ class Rebuilds:
     def draw(self, connection: psycopg.Connection[Any]) -> int:
         """Return a new generation's number; skip a number that is in use, as after a restore."""
         while True:
-            row = connection.execute(_DRAW, (f"{self._schema}.projections",)).fetchone()
+            row = connection.execute(_DRAW, (f"{quoted(self._schema)}.projections",)).fetchone()
             number = int(row[0]) if row else 0
             if connection.execute(self._sql(_USED), {"number": number}).fetchone() == (False,):
                 return number
@@ -139,4 +139,4 @@ class Rebuilds:
         return zlib.crc32(f"{self._name} {name}".encode()) - 2**31  # an int4
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import NameTaken, SchemaMismatch
-from eventkit.storage.db import quoted
+from eventkit.storage.db import in_schema
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 
@@ -88,28 +88,28 @@ def register(
     """
     params = {**msgspec.structs.asdict(declared), "server": server}
     _create(connection, schema, params)
-    known = _Row(*_one(connection, _sql(_ROW, schema), (declared.name,)))
+    known = _Row(*_one(connection, in_schema(_ROW, schema), (declared.name,)))
     _refuse_another(connection, declared, known)
     if known.version == declared.version:
         if not rebuilds:
             _take_categories(connection, schema, declared, known)
-        connection.execute(_sql(_UPDATE, schema), params)
+        connection.execute(in_schema(_UPDATE, schema), params)
     if server is not None:
-        connection.execute(_sql(_SETTLE, schema), params)
-        if not declared.acts and connection.execute(_sql(_MOVE, schema), params).fetchone():
+        connection.execute(in_schema(_SETTLE, schema), params)
+        if not declared.acts and connection.execute(in_schema(_MOVE, schema), params).fetchone():
             ConsumerGroups(schema).disown(connection, declared.name)
             BrokerPlaces(schema).forget(connection, declared.name)
-    row = connection.execute(_sql(_INCARNATION, schema), (declared.name,)).fetchone()
+    row = connection.execute(in_schema(_INCARNATION, schema), (declared.name,)).fetchone()
     return UUID(str(row[0])) if row else UUID(int=0)
 
 
 def _create(connection: psycopg.Connection[Any], schema: str, params: dict[str, Any]) -> None:
     """Insert the row with a generation that is not in use, also where the identity lags behind."""
     for _ in range(_MAX_TRIES):
-        row = connection.execute(_sql(_INSERT, schema), params).fetchone()
-        if row and _one(connection, _sql(_USED, schema), {"generation": row[0]}) == (True,):
-            connection.execute(_sql(_JUMP, schema), params)
-        if row or _one(connection, _sql(_EXISTS, schema), params) == (True,):
+        row = connection.execute(in_schema(_INSERT, schema), params).fetchone()
+        if row and _one(connection, in_schema(_USED, schema), {"generation": row[0]}) == (True,):
+            connection.execute(in_schema(_JUMP, schema), params)
+        if row or _one(connection, in_schema(_EXISTS, schema), params) == (True,):
             return
     raise SchemaMismatch("the identity of projections.generation is far behind its column: run `eventkit db verify`")
 
@@ -139,7 +139,7 @@ def _take_categories(connection: psycopg.Connection[Any], schema: str, declared:
             f"{_both(declared, row)}: give one of them another name, or, if the categories of one have changed, add "
             "the new ones first and remove the old ones later"
         )
-    connection.execute(_sql(_WIDEN if wider else _NARROW, schema), msgspec.structs.asdict(declared))
+    connection.execute(in_schema(_WIDEN if wider else _NARROW, schema), msgspec.structs.asdict(declared))
 
 
 def _both(declared: DeclaredProjection, row: _Row) -> str:
@@ -149,7 +149,3 @@ def _both(declared: DeclaredProjection, row: _Row) -> str:
 
 def _one(connection: psycopg.Connection[Any], statement: bytes, params: Any) -> Any:  # noqa: ANN401 a row
     return connection.execute(statement, params).fetchone()
-
-
-def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=quoted(schema)).encode()

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db import projection_gate, quoted
+from eventkit.storage.db import in_schema, projection_gate
 
 # The advisory lock is taken before the row is locked; the columns are those of the row as it is locked. A pause is as
 # old as the statement: one more batch may follow it.
@@ -78,7 +78,7 @@ class ProjectionRegistry:
     """The projections of one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
         self._name = schema
 
     def fence(self, connection: psycopg.Connection[Any], name: str) -> Live | None:
@@ -130,7 +130,7 @@ class ProjectionRegistry:
         connection.execute(self._sql(_DELETE), {"name": name})
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        return in_schema(statement, self._schema)
 
 
 def _registered(*columns: Any) -> Registered:  # noqa: ANN401 a row

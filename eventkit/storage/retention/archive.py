@@ -14,7 +14,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from eventkit.errors import ArchiveError
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, text_array
 from eventkit.storage.debezium import unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.archive_file import Lines, created, digest, keep, opened
@@ -180,4 +180,4 @@ class Archive:
         return self._connection.execute(self._sql(statement), params)
 
     def _sql(self, statement: str) -> bytes:
-        return statement.format(s=quoted(self._schema)).encode()
+        return in_schema(statement, self._schema)

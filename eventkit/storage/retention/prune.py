@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.db import database_errors, plain_array, quoted
+from eventkit.storage.db import database_errors, in_schema, plain_array, quoted
 from eventkit.storage.debezium import read_mode, unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
@@ -210,16 +210,16 @@ def take_away(connection: psycopg.Connection[Any], schema: str, positions: Seque
     """Delete events by position, as the maintenance role; their streams' rows are locked by this transaction."""
     where = (plain_array(positions),)
     with maintenance(connection):
-        connection.execute(_DELETE.format(s=quoted(schema)).encode(), where)
-    connection.execute(_UNTAG.format(s=quoted(schema)).encode(), where)
-    connection.execute(_UNAMEND.format(s=quoted(schema)).encode(), where)
-    connection.execute(FORGET_DECISIONS.format(s=quoted(schema)).encode())
+        connection.execute(in_schema(_DELETE, schema), where)
+    connection.execute(in_schema(_UNTAG, schema), where)
+    connection.execute(in_schema(_UNAMEND, schema), where)
+    connection.execute(in_schema(FORGET_DECISIONS, schema))
 
 
 def pruned_categories(connection: psycopg.Connection[Any], schema: str) -> dict[str, int]:
     """Return the number of events that were ever pruned or archived, by category."""
     with database_errors():
-        return dict(connection.execute(_PRUNED.format(s=quoted(schema)).encode()).fetchall())
+        return dict(connection.execute(in_schema(_PRUNED, schema)).fetchall())
 
 
 def _tally(pruned: Iterable[Candidate]) -> dict[tuple[str, str], int]:

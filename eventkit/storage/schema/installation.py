@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import InstallationMoved
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema, quoted
 
 logger = logging.getLogger("eventkit.storage")
 
@@ -88,7 +88,7 @@ class Installation(msgspec.Struct, frozen=True):
 def look(connection: psycopg.Connection[Any], schema: str) -> Installation:
     """Read the installation's row, and the server's identity."""
     with database_errors(), connection.transaction():
-        id_, *known = connection.execute(_sql(_ROW, schema)).fetchone() or (UUID(int=0), None, None, None)
+        id_, *known = connection.execute(in_schema(_ROW, schema)).fetchone() or (UUID(int=0), None, None, None)
         oid, name = connection.execute(_DATABASE.encode()).fetchone() or (None, "")
         here = DatabaseIdentity(_number(connection, _SYSTEM), oid, _number(connection, _TIMELINE))
     return Installation(id_, DatabaseIdentity(*known), here, name)
@@ -122,7 +122,7 @@ def _report_failover(connection: psycopg.Connection[Any], schema: str, found: In
     params = msgspec.structs.asdict(found.here)
     if _may_write(connection, schema):
         with database_errors():
-            if not connection.execute(_sql(_FAILED_OVER, schema), params).rowcount:
+            if not connection.execute(in_schema(_FAILED_OVER, schema), params).rowcount:
                 return
     elif found.here in _failovers_reported:
         return
@@ -154,7 +154,7 @@ def adopt(connection: psycopg.Connection[Any], schema: str, *, clone: bool) -> I
         here = look(connection, schema).here
         statements = (_LEAVE, _ABANDON, _CLONE, _NEW_ID) if clone else (_MOVE,)
         for statement in statements:
-            connection.execute(_sql(statement, schema), {"server": str(here)})
+            connection.execute(in_schema(statement, schema), {"server": str(here)})
         _write(connection, schema, here, again=True)
     return look(connection, schema)
 
@@ -163,7 +163,7 @@ def _write(connection: psycopg.Connection[Any], schema: str, here: DatabaseIdent
     """Store the identity, `again` also over a stored one; return whether the row changed."""
     with database_errors():
         params = {**msgspec.structs.asdict(here), "again": again}
-        return connection.execute(_sql(_REMEMBER, schema), params).rowcount > 0
+        return connection.execute(in_schema(_REMEMBER, schema), params).rowcount > 0
 
 
 def _number(connection: psycopg.Connection[Any], statement: str) -> int | None:
@@ -179,7 +179,3 @@ def _number(connection: psycopg.Connection[Any], statement: str) -> int | None:
 def _may_write(connection: psycopg.Connection[Any], schema: str) -> bool:
     statement = "select has_table_privilege(%s, 'UPDATE')"
     return connection.execute(statement, (f"{quoted(schema)}.installation",)).fetchone() == (True,)
-
-
-def _sql(statement: str, schema: str) -> bytes:
-    return statement.format(s=quoted(schema)).encode()

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.tables import metadata
 
 _TABLES = """select relname, greatest(n_live_tup, 0), pg_total_relation_size(relid), n_dead_tup
@@ -43,5 +43,5 @@ def table_sizes(connection: psycopg.Connection[Any], schema: str) -> Sizes:
     names = [table.name for table in metadata(schema).sorted_tables]
     with database_errors():
         tables = [TableSize(*row) for row in connection.execute(_TABLES.encode(), (schema, names))]
-        ages = connection.execute(_AGES.format(s=quoted(schema)).encode()).fetchone() or (None, 0, None, 0)
+        ages = connection.execute(in_schema(_AGES, schema)).fetchone() or (None, 0, None, 0)
     return Sizes(tables, *ages)

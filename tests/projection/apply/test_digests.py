@@ -97,7 +97,7 @@ def test_python_and_postgresql_come_to_the_same_digest(url: str) -> None:
     store(url, messages)
 
     with psycopg.connect(url) as connection:
-        (stored,) = ask(connection, '"eventkit"', [Question("order-1", len(ids), 2)])
+        (stored,) = ask(connection, "eventkit", [Question("order-1", len(ids), 2)])
 
     assert (stored.digest, stored.highest, stored.id) == (of(messages), len(ids), UUID(int=0))
 
