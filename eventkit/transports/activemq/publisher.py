@@ -17,12 +17,11 @@ from eventkit.transports.activemq.frames import frame
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
 from eventkit.transports.json_headers import headers_as_json, value_as_bytes
-from eventkit.transports.partition import partition_of
+from eventkit.transports.partition import ShardNames
 
 KEY, HEADERS = "eventkit-key", "eventkit-headers"
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
-_MAX_KEYS = 200_000  # keys whose destination is cached
 _LARGE = 64_000  # bytes: a larger message asks for its own receipt, which identifies it if it is refused
 
 
@@ -45,7 +44,7 @@ class ActivePublisher:
         self._registry = registry
         self._connection: Connection | None = None
         self._shards: dict[str, int] = {}
-        self._destinations: dict[tuple[str, str], str] = {}
+        self._destinations = ShardNames(topic_of)
         self._number = 0
         self._in_flight: Transaction | None = None
         self._results = Reports()
@@ -157,7 +156,7 @@ class ActivePublisher:
         for message in transaction.messages:
             value = value_as_bytes(message)
             headers = {
-                "destination": self._destination(message),
+                "destination": self._destinations.of(message.topic, message.key, self._shards[message.topic]),
                 "transaction": transaction.number,
                 "persistent": "true",
                 "content-length": str(len(value)),
@@ -169,13 +168,3 @@ class ActivePublisher:
                 transaction.large[receipt] = message
             frames.append(frame("SEND", headers, value))
         return frames
-
-    def _destination(self, message: Message) -> str:
-        place = message.topic, message.key
-        destination = self._destinations.get(place)
-        if destination is None:
-            if len(self._destinations) >= _MAX_KEYS:
-                self._destinations.clear()
-            shard = partition_of(message.key, self._shards[message.topic])
-            destination = self._destinations[place] = topic_of(message.topic, shard)
-        return destination

@@ -11,11 +11,9 @@ from typing import Any
 
 from eventkit.domain.message import Message
 from eventkit.transports.kafka.topics import Topic
-from eventkit.transports.partition import partition_of
+from eventkit.transports.partition import MAX_KEYS, partition_of
 
 Queue = deque[Message]
-
-_MAX_KEYS = 200_000  # keys whose gate is cached
 
 
 class PartitionGate:
@@ -53,7 +51,7 @@ class PartitionGates:
         gates = self._topics.get(topic)
         if gates is None:
             return None
-        if len(self.known) >= _MAX_KEYS:
+        if len(self.known) >= MAX_KEYS:
             self.known.clear()
         gate = self.known[topic, key] = gates[partition_of(key, len(gates))]
         return gate

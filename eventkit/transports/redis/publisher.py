@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, Re
 from eventkit.domain.message import Message
 from eventkit.transports.base import Reports
 from eventkit.transports.json_headers import headers_as_json, value_as_bytes
-from eventkit.transports.partition import partition_of
+from eventkit.transports.partition import ShardNames
 from eventkit.transports.redis.address import RedisAddress
 from eventkit.transports.redis.settings import largest_value
 from eventkit.transports.redis.topics import MISSING, shards_of, stream_key
@@ -21,7 +21,6 @@ from eventkit.transports.redis.topics import MISSING, shards_of, stream_key
 _BATCH = 500  # messages to a transaction
 _BATCH_BYTES = 2_000_000
 _GONE = "its stream was deleted while messages were sent to it: create it again with `eventkit topics create`"
-_MAX_KEYS = 200_000  # keys whose stream is cached
 
 
 class RedisPublisher:
@@ -31,7 +30,7 @@ class RedisPublisher:
         self._address = address
         self._client = address.client()
         self._shards: dict[str, int] = {}
-        self._streams: dict[tuple[str, str], str] = {}
+        self._streams = ShardNames(stream_key)
         self._largest = 0
         self._results = Reports()
 
@@ -86,7 +85,7 @@ class RedisPublisher:
         pipeline = self._client.pipeline(transaction=True)
         for message in batch:
             pipeline.execute_command(  # type: ignore[no-untyped-call]
-                "XADD", self._stream(message), "NOMKSTREAM", "*",
+                "XADD", self._streams.of(message.topic, message.key, self._shards[message.topic]), "NOMKSTREAM", "*",
                 "key", message.key, "value", message.value, "headers", headers_as_json(message),
             )  # fmt: skip
         try:
@@ -112,13 +111,3 @@ class RedisPublisher:
 
     def _hold(self, messages: Sequence[Message], reason: str) -> None:
         self._results.held.update({message.topic: reason for message in messages})
-
-    def _stream(self, message: Message) -> str:
-        place = message.topic, message.key
-        stream = self._streams.get(place)
-        if stream is None:
-            if len(self._streams) >= _MAX_KEYS:
-                self._streams.clear()
-            shard = partition_of(message.key, self._shards[message.topic])
-            stream = self._streams[place] = stream_key(message.topic, shard)
-        return stream
