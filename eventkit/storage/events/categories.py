@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, in_schema, plain_text, quoted
+from eventkit.storage.db import database_errors, in_schema, plain_text
 
 # "." is the character after the "-" that ends a category, so "order." is above every stream of "order".
 _NEXT = """select split_part(e.stream, '-', 1), e.source from {s}.events e
@@ -67,10 +67,9 @@ def record_held(connection: psycopg.Connection[Any], schema: str, reasons: Mappi
 
 def held_topics(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
     """Return the topics that the relay held in the last ten minutes and that the oldest events need, with reasons."""
-    s = quoted(schema)
     with database_errors():
-        waiting = {topic for (topic,) in connection.execute(_PENDING.format(s=s).encode()).fetchall()}
-        held = connection.execute(_HELD.format(s=s).encode()).fetchall()
+        waiting = {topic for (topic,) in connection.execute(in_schema(_PENDING, schema)).fetchall()}
+        held = connection.execute(in_schema(_HELD, schema)).fetchall()
     return {topic: reason for topic, reason in held if topic in waiting}
 
 
