@@ -17,7 +17,7 @@ class ServerFailed(Exception):
 
 
 _BROKERS = {"kafka": "KafkaServer", "rabbitmq": "RabbitServer", "redis": "RedisServer", "activemq": "ActiveServer"}
-_OPTIONS = {"kafka": {"quick": False}, "activemq": {"quick": False}}  # steady under load, at the price of a slower start
+_OPTIONS = {"kafka": {"quick": False}, "activemq": {"quick": False}}  # steady under load, and slower to start
 
 
 def start(broker: str) -> Any:  # noqa: ANN401 each has `url`, `version`, `stop` and the faults of its kind
