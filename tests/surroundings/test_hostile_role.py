@@ -1,5 +1,8 @@
 """A role, a database and an environment with the worst settings do not change the behaviour of our own sessions."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,15 +27,26 @@ from eventkit.storage.outbox.settlement import Settlement
 from eventkit.testing.databases import Databases
 from eventkit.testing.traces import Traces
 from tests.cli.test_db import eventkit
-from tests.process import EventkitProcess
+from tests.process import ROOT, EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop
-from tests.servers.postgres import PostgresServer, binaries, by_tcp
-from tests.surroundings.hostile import EVIL, LIMITS, LIMITS_SINCE_17, MANNERS, set_for
+from tests.servers.postgres import PostgresServer, binaries, by_tcp, default_release
+from tests.surroundings.hostile import EVIL, LIMITS, LIMITS_SINCE_17, MANNERS, SANE, make_hostile, set_for
 from tests.waiting import wait_until
 
 ROLE = "hostile"
 PATH = "nowhere, evil, pg_catalog, public"
 
+STYLES = """
+import asyncio, sys, asyncpg, psycopg
+from eventkit.storage.db.connection import NotedConnection
+from tests.storage.db.service_drivers import asyncpg_options
+async def style(url):
+    connection = await asyncpg.connect(**asyncpg_options(url))
+    return await connection.fetchval("show DateStyle")
+url = sys.argv[1]
+ours, own = (kind.connect(url).info.parameter_status("DateStyle") for kind in (NotedConnection, psycopg.Connection))
+print(own, asyncio.run(style(url)), ours, sep="; ")
+"""
 _RENEWED = """update {s}.leases set expires_at = clock_timestamp() + interval '8 s'
                where name = %(name)s and epoch = %(epoch)s"""
 ROWS = (
@@ -205,6 +219,16 @@ def test_databases_for_tests_are_made_on_a_hostile_server(release: int) -> None:
 
     assert applied
     assert recorded
+
+
+def test_a_hostile_run_reaches_the_sessions_of_eventkit_and_no_others() -> None:
+    """Whole suites (`python -m tests.surroundings.hostile`) would prove nothing with sane sessions of eventkit."""
+    with EmbeddedPostgres(binaries=binaries(default_release()).folder, durable=False) as server:
+        make_hostile(server.url)
+        command, environment = [sys.executable, "-c", STYLES, server.url], {**os.environ, "PYTHONPATH": str(SANE)}
+        found = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert found.stdout.split("; ") == ["ISO, MDY", "ISO, MDY", "German, DMY\n"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
