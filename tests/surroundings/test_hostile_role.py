@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from eventkit import EventStore
 from eventkit.embedded.kafka import EmbeddedKafka
 from eventkit.embedded.postgres import EmbeddedPostgres
-from eventkit.errors import SchemaMismatch
+from eventkit.errors import SchemaMismatch, StorageError
 from eventkit.storage import migrate
 from eventkit.storage.db.connection import connect
 from eventkit.storage.db.session_settings import SETTINGS
@@ -169,6 +169,24 @@ def test_a_database_in_another_encoding_is_refused(postgres: PostgresServer) -> 
         with pytest.raises(SchemaMismatch, match=r"'test_ascii' is encoded in SQL_ASCII.*createdb -E UTF8"):
             attempt()
     run(postgres.url, f"drop database {name}")
+
+
+def test_a_setting_that_the_role_may_not_take_back_is_named_with_the_grant(
+    postgres: PostgresServer, database_url: str
+) -> None:
+    """As `session_replication_role = replica`, under which no trigger of eventkit or of a read model would fire."""
+    role, database = "modest", make_url(database_url).database
+    run(database_url, f"create role {role} login", f"alter database {database} set session_replication_role = replica")
+    modest = make_url(database_url).set(username=role).render_as_string(hide_password=False)
+
+    with pytest.raises(StorageError, match=r"role 'modest'.*session_replication_role.*grant set on parameter"):
+        connect(modest, name="test", schema=None)
+    run(database_url, f"grant set on parameter session_replication_role to {role}")
+    with connect(modest, name="test", schema=None) as session:
+        assert settings(session)["session_replication_role"] == "origin"
+
+    run(database_url, f"revoke set on parameter session_replication_role from {role}")
+    run(postgres.url, f"drop role {role}")
 
 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])

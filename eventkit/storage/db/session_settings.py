@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from psycopg import errors
 from psycopg.pq import Conninfo
 
-from eventkit.errors import SchemaMismatch
+from eventkit.errors import SchemaMismatch, StorageError
 
 logger = logging.getLogger("eventkit.session")
 
@@ -106,7 +107,10 @@ def apply(connection: psycopg.Connection[Any], options: Mapping[str, str]) -> No
     wanted = {**SETTINGS, **options}
     if path := _without_catalog(connection):  # first: it may resolve names in the next statements wrongly
         connection.execute("select pg_catalog.set_config('search_path', %s, false)", [path])
-    connection.execute(_APPLY, {"names": list(wanted), "values": list(wanted.values())})
+    try:
+        connection.execute(_APPLY, {"names": list(wanted), "values": list(wanted.values())})
+    except errors.InsufficientPrivilege as error:
+        raise _refused_setting(connection, error) from error
     _report_overruled(connection, wanted)
 
 
@@ -114,6 +118,15 @@ def stored_settings(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """Return the settings of this role and this database (`alter role … set`), by name."""
     pairs = (setting.partition("=") for (setting,) in connection.execute(_STORED).fetchall())
     return {name: value for name, _, value in pairs}
+
+
+def _refused_setting(connection: psycopg.Connection[Any], error: psycopg.Error) -> StorageError:
+    user, database = connection.info.user, connection.info.dbname
+    return StorageError(
+        f"role {user!r} cannot take back a setting of its own or of database {database!r} "
+        f"({error.diag.message_primary}), under which triggers and checks would not run: a superuser allows it with "
+        "`grant set on parameter session_replication_role to …`, or resets the setting (`alter role|database … reset`)"
+    )
 
 
 def _refuse_encoding(connection: psycopg.Connection[Any]) -> None:
