@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from sqlalchemy.engine import make_url
 
 LIMITS = {
     "statement_timeout": "1ms",
@@ -62,13 +61,7 @@ FOR_SUITES = {
     **LIMITS,
     **{name: value for name, value in MANNERS.items() if not name.startswith(_SLOW)},
 }
-PATH = '"$user", nowhere, evil, pg_catalog, public'
-EVIL = """
-create schema if not exists evil;
-create or replace function evil.clock_timestamp() returns timestamptz language sql as
-  $$ select '1999-01-01'::timestamptz $$;
-create or replace function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
-"""
+PATH = '"$user", nowhere, public, pg_catalog'
 ENVIRONMENT = "EVENTKIT_TEST_HOSTILE"
 SANE = Path(__file__).parent / "sane"
 
@@ -87,10 +80,9 @@ def set_for(url: str, role: str | None, settings: dict[str, str], *, search_path
 
 
 def make_hostile(url: str) -> None:
-    """Make a server hostile to each role and in each database that is made later."""
-    with psycopg.connect(make_url(url).set(database="template1").render_as_string(hide_password=False)) as session:
-        session.execute(EVIL.encode())
-        # A role that cannot change it could not work at all: no trigger would fire for it.
+    """Make a server hostile to each role."""
+    with psycopg.connect(url) as session:
+        # A role that cannot take it back is refused, see `test_hostile_role`.
         session.execute("grant set on parameter session_replication_role to public")
     set_for(url, None, FOR_SUITES, search_path=PATH)
 

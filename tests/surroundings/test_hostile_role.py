@@ -30,12 +30,18 @@ from tests.cli.test_db import eventkit
 from tests.process import ROOT, EventkitProcess
 from tests.projection.shop import CREATE, Ordered, shop
 from tests.servers.postgres import PostgresServer, binaries, by_tcp, default_release
-from tests.surroundings.hostile import EVIL, LIMITS, LIMITS_SINCE_17, MANNERS, SANE, make_hostile, set_for
+from tests.surroundings.hostile import LIMITS, LIMITS_SINCE_17, MANNERS, SANE, make_hostile, set_for
 from tests.waiting import wait_until
 
 ROLE = "hostile"
 PATH = "nowhere, evil, pg_catalog, public"
 
+EVIL = """
+create schema evil;
+create function evil.clock_timestamp() returns timestamptz language sql as
+  $$ select '1999-01-01'::timestamptz $$;
+create function evil.to_regclass(text) returns regclass language sql as 'select null::regclass';
+"""
 STYLES = """
 import asyncio, sys, asyncpg, psycopg
 from eventkit.storage.db.connection import NotedConnection

@@ -25,7 +25,6 @@ SANE = {
     "exit_on_error": "off",
     "client_min_messages": "notice",
     "DateStyle": "ISO",  # psycopg reads timestamps in no other style
-    "search_path": '"$user", public',
 }
 _OWN_CLASS = "NotedConnection"  # of eventkit's own sessions
 _POOLER = "unsupported startup parameter"
