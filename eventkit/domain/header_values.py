@@ -19,8 +19,10 @@ _MAX_SHOWN = 60  # characters
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))?", re.ASCII
 )  # RFC 3339, the zone optional
+_UUID = re.compile(r"(urn:uuid:)?(\{)?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}(?(2)\})", re.ASCII)
 _TIME_OF_ZEROS = b"0000-00-00T00:00:00.000000Z"
 _HOUR_END, _MINUTES, _SECONDS = 13, 14, 17  # places in it
+_MARKS, _HOUR, _TIME_LENGTH = slice(4, 20, 3), slice(11, 13), len(_TIME_OF_ZEROS)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -28,12 +30,16 @@ def time_of(text: str) -> datetime:
     """Return a time of RFC 3339 in UTC, or raise ValueError.
 
     A time without a zone counts as UTC. A leap second becomes the next second. Digits beyond microseconds are cut.
+    Other forms of ISO 8601 are refused: which of them Python reads depends on its release.
     """
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return _other_time(text)
-    return time if time.tzinfo is UTC else _other_time(text)
+    if text[_MARKS] == "--T::." and len(text) == _TIME_LENGTH and text[_HOUR] != "24":
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            return _other_time(text)
+        if time.tzinfo is UTC:
+            return time
+    return _other_time(text)
 
 
 def are_times(texts: Sequence[bytes]) -> bool:
@@ -56,6 +62,8 @@ def _other_time(text: str) -> datetime:
         raise ValueError(f"{shown(text)} is no time of RFC 3339, such as 2026-01-31T12:00:00Z")
     date, minute, second, fraction, _, offset = found.groups(default="")
     leap = second == "60"
+    if minute.startswith("24"):
+        raise ValueError(f"{shown(text)} is no time: its hour is not in 00 to 23")
     try:
         time = datetime.fromisoformat(f"{date}T{minute}:{'59' if leap else second}{fraction}{offset or '+00:00'}")
         return (time + timedelta(seconds=leap)).astimezone(UTC)
@@ -73,10 +81,9 @@ def uuid_of(event_id: Raw) -> UUID:
 
 
 def _other_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)  # in braces, for instance
-    except ValueError:
-        return uuid5(NAMESPACE_OID, text)
+    if _UUID.fullmatch(text):  # in braces, for instance; `UUID` alone would also read some texts that differ
+        return UUID(text)
+    return uuid5(NAMESPACE_OID, text)
 
 
 def number_of(value: Raw) -> int:

@@ -198,7 +198,10 @@ def _bytes_of(ids: Sequence[Any]) -> bytes:
         text[8::_UUID] == text[13::_UUID] == text[18::_UUID] == text[23::_UUID] == dashes
     ):
         raise ValueError(text)
-    return bytes.fromhex(text.replace("-", ""))
+    found = bytes.fromhex(text.replace("-", ""))
+    if len(found) != _UUID_BYTES * len(ids):  # an id with more dashes, or with blanks, would shift all that follow
+        raise ValueError(text)
+    return found
 
 
 def digest_of(arrivals: Iterable[Arrival]) -> int:

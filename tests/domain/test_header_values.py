@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventkit.domain.header_values import number_of, time_of
+from eventkit.domain.header_values import number_of, time_of, uuid_of
 from eventkit.domain.message import Message, event_of, schema_version_of
 from eventkit.errors import UndecodableEvent
 
@@ -37,10 +38,13 @@ def test_times_are_read_as_rfc_3339(text: str, time: datetime) -> None:
     "text",
     ["", "now", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-31", "12:00:00Z",
      "0001-01-01T00:00:00+02:00", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-01:00", "2026-01-01T00:00:61Z",
-     "2026-01-31T12:00:00Z\n", "\ud800", "9" * 10_000, "\u0662\u0660\u0662\u0666-01-31T12:00:00"],
+     "2026-01-31T12:00:00Z\n", "\ud800", "9" * 10_000, "\u0662\u0660\u0662\u0666-01-31T12:00:00",
+     "20260131T120000Z", "2026-W05-6T12:00:00Z", "2026-W05-6T12:00:00.000000Z", "2026-01-31T12Z", "2026-01-31T12:00Z",
+     "2026-01-31T12:00:00,5Z", "2026-01-31\xe912:00:00Z", "2026-01-31T12:00:00+0200", "2026-01-31T12:00:00.Z",
+     "2026-01-31T24:00:00Z", "2026-01-31T24:00:00.000000Z", "2026-01-31T24:00:00"],
 )  # fmt: skip
 def test_an_invalid_time_is_refused(text: str) -> None:
-    """In a sentence of bounded length."""
+    """In a sentence of bounded length; also other forms of ISO 8601, of which each release of Python reads some."""
     with pytest.raises(ValueError, match="time") as refused:
         time_of(text)
 
@@ -53,6 +57,25 @@ def test_an_invalid_time_is_refused(text: str) -> None:
 def test_an_invalid_number_is_none(value: str | bytes | None) -> None:
     """Numbers are plain digits."""
     assert number_of(value) == 0
+
+
+ID = "12345678-1234-5678-1234-56781234abcd"
+
+
+@pytest.mark.parametrize("text", [ID, ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", ID.encode()])
+def test_an_id_in_a_usual_form_is_that_uuid(text: str | bytes) -> None:
+    """With or without dashes, in braces, as a URN."""
+    assert uuid_of(text) == UUID(ID)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{ID[:-1]}\n", f"{ID[:-1]}\uff18", f"{ID[:4]}_{ID[5:]}", f"-{ID}", ID.replace("8-", "-8"), f"{{{ID}", f"{ID}}}"],
+)
+def test_an_id_in_no_usual_form_is_no_other_events(text: str) -> None:
+    """It has a UUID of its own, also where Python's UUID would read it as another one."""
+    assert uuid_of(text).version == 5
+    assert uuid_of(text) == uuid_of(text)
 
 
 NAMES = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_streamversion", "content-type"]

@@ -17,7 +17,7 @@ from eventkit.config import Settings
 from eventkit.domain.message import Message
 from eventkit.errors import EventkitError, ProjectionError
 from eventkit.messaging import Handlers
-from eventkit.projection.batch import Run, gather
+from eventkit.projection.batch import Run, gather, spans
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.inline import Inline
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
@@ -48,6 +48,21 @@ from tests.projection.shop import (
 from tests.storage.pruned import maintenance_role, prune
 
 OTHER = UUID(int=7)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["12345678-1234-5678-1234-56781234  78", "12345678-1234-5678-1234-567812----78", "x" * 36, "", "1\t" * 18,
+     "12345678-1234-5678-1234-5678123\u066345", "12345678-1234-5678-1234-567812345678\n"],
+)  # fmt: skip
+def test_an_odd_id_changes_no_other_events_id(odd: str) -> None:
+    """The ids of a batch are parsed together: one that looks like a UUID and is none must not shift the others."""
+    ids = [odd, str(OTHER), str(uuid4())]
+    messages = [message(f"order-{number}", 1, Ordered("c", 1), ce_id=each) for number, each in enumerate(ids)]
+
+    runs = gather(messages).runs
+
+    assert spans(runs) == [run.slow_span() for run in runs]
 
 
 def digest(url: str, stream: str = "order-1") -> int | None:
