@@ -7,13 +7,14 @@ events and deadlines are committed with the rows and the checkpoints. `eventkit 
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import psycopg
 from sqlalchemy import Table
 
 from eventkit.errors import ProjectionError
-from eventkit.messaging.reaction import Reaction
+from eventkit.messaging.reaction import MAX_BYTES, Reaction, ReactionRoom, in_parts, pieces, weight
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define import Projection, TableProjection
 from eventkit.projection.dispatch import Step
@@ -73,17 +74,23 @@ class ProcessManager(TableProjection):
         if not steps:
             return
         reactions: dict[int, Reaction] = {}  # by step: a handler is called again if another process has created its row
+        room = ReactionRoom(MAX_BYTES // self.lanes)
 
         def call(row: object, step: Step) -> object:
             reaction = None
             if step.envelope is not None:  # else the handler takes no reaction
-                reaction = reactions[id(step)] = Reaction(self._store, step.envelope)
+                if (earlier := reactions.get(id(step))) is not None:
+                    room.left += earlier.size
+                reaction = reactions[id(step)] = Reaction(self._store, step.envelope, room)
             if step.handler.asynchronous:
-                return workspace.call_async([AsyncCall(step, step.handler.function, (row, step.event, reaction))])[0]
-            return step.handler.function(row, step.event, reaction)
+                result = workspace.call_async([AsyncCall(step, step.handler.function, (row, step.event, reaction))])[0]
+            else:
+                result = step.handler.function(row, step.event, reaction)
+            room.check()
+            return result
 
         self.fold(workspace, steps, call)
-        self._write(workspace.connection, list(reactions.values()))
+        self._write(workspace.connection, [reactions[id(step)] for step in steps if id(step) in reactions])
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:
         """Write deadlines, then events: all code here locks rows, deadlines and streams in this order."""
@@ -92,6 +99,10 @@ class ProcessManager(TableProjection):
         to_cancel = [place for place, deadline in timers.items() if deadline is None]
         if to_cancel:
             self._executor.run(connection, cancel_steps(self._timers, to_cancel))
-        if to_set:
-            self._executor.run(connection, set_steps(self._timers, self.catalog, to_set, encryption_of(self._store)))
-        write_entries(self._store, connection, merged(entry for reaction in reactions for entry in reaction.entries))
+        for deadlines in in_parts(to_set, key=itemgetter(0, 1), size=lambda one: weight([one.event])):
+            steps = set_steps(self._timers, self.catalog, deadlines, encryption_of(self._store))
+            self._executor.run(connection, steps)
+        entries = merged(entry for reaction in reactions for entry in reaction.entries)
+        cut = [piece for entry in entries for piece in pieces(entry)]
+        for part in in_parts(cut, key=itemgetter(0), size=lambda one: weight(one.events)):
+            write_entries(self._store, connection, part)

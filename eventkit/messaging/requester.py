@@ -2,7 +2,7 @@
 
 A request is a direct message to the responders of its category. It is handled once, even if it is sent again with the
 same id. Every process of a service receives all replies on its topic and takes its own. A reply that comes after the
-timeout is dropped.
+timeout is dropped. While 32 MB of replies wait for their callers, nothing more is received.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
@@ -21,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from eventkit.domain.catalog import Catalog, check_topic
 from eventkit.domain.envelope import Envelope
-from eventkit.domain.message import Message, event_of
+from eventkit.domain.message import Message, event_of, size_of
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
 from eventkit.forks import reset_in_fork
@@ -29,6 +30,7 @@ from eventkit.messaging.direct_messages import DirectMessages, text_of
 from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.messaging.outgoing import OutgoingQueue, uncancellable
 from eventkit.messaging.replies import FAILED, OUTCOME, REFUSED, REPLY_TO
+from eventkit.messaging.reply_room import ReplyRoom
 from eventkit.observability.rarely import Rarely
 from eventkit.observability.tracing import REQUEST
 from eventkit.transports.base import Transport
@@ -183,12 +185,13 @@ class PendingRequests:
         self._starting = threading.Lock()
         self._waiting: dict[str, Future[Message]] = {}
         self._expired: dict[str, None] = {}
+        self.room = ReplyRoom()
         reset_in_fork(self)
 
     def forked(self) -> None:
         """Listen again before the next request; the pending requests are the parent's."""
         self._listener, self._starting = None, threading.Lock()
-        self._waiting, self._expired = {}, {}
+        self._waiting, self._expired, self.room = {}, {}, ReplyRoom()
 
     @property
     def ready(self) -> bool:
@@ -217,8 +220,9 @@ class PendingRequests:
         return reply
 
     def end(self, request_id: str) -> None:
-        """Expire a request: its reply is not awaited any more."""
+        """Expire a request: its reply was taken, or is not awaited any more."""
         reply = self._waiting.pop(request_id, None)
+        self.room.leave(request_id)
         if reply is None or reply.done():
             return
         self._expired[request_id] = None
@@ -228,9 +232,10 @@ class PendingRequests:
     def close(self) -> None:
         """Send the queued requests, and stop listening."""
         self._sender.close()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listener, self._listener = self._listener, None
+        self.room.close()
+        if listener is not None:
+            listener.close()
 
     def _handle(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -241,12 +246,24 @@ class PendingRequests:
                 )
                 continue
             request_id = text_of(message, "ce_causationid")
-            reply = self._waiting.get(request_id)
-            if reply is not None and _answer(reply, message):
+            if self._is_answered(request_id, message):
                 continue
             if self._expired.pop(request_id, self) is None:
                 self.late += 1
                 logger.debug("a reply to %s on %s came too late, the %d. that did", request_id, self.topic, self.late)
+
+    def _is_answered(self, request_id: str, message: Message) -> bool:
+        """Set the reply of a pending request when there is room for it; return False if none is pending."""
+        awaited, is_open = partial(self._waiting.__contains__, request_id), lambda: self.ready
+        if request_id not in self._waiting or not self.room.enter(
+            request_id, size_of(message), awaited=awaited, is_open=is_open
+        ):
+            return False
+        reply = self._waiting.get(request_id)
+        if reply is None:  # it has ended meanwhile
+            self.room.leave(request_id)
+            return False
+        return _answer(reply, message)
 
 
 def _failure(value: bytes | str) -> str:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.errors import ProjectionError
+from eventkit.errors import EventTooLarge, ProjectionError
+from eventkit.messaging import process_manager as process_manager_module
+from eventkit.messaging import reaction as reaction_module
 from eventkit.messaging.process_manager import ProcessManager
 from eventkit.messaging.reaction import Reaction
 from eventkit.projection.define.rows import DELETE
@@ -372,3 +375,69 @@ def test_a_manager_that_could_not_work_is_refused(wrong: dict[str, Any]) -> None
 
 if __name__ == "__main__":
     _die(*sys.argv[1:])
+
+
+def test_reactions_that_do_not_fit_into_memory_together_are_written_in_several_batches(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One event may lead to many commands, and a batch to very many: it is halved, and each has its effect once."""
+    monkeypatch.setattr(process_manager_module, "MAX_BYTES", 10_000)  # some six orders
+    monkeypatch.setattr(reaction_module, "PART_BYTES", 3_000)
+    keys = [f"{number:02}" for number in range(30)]
+    place(url, *keys)
+
+    handle(url, *map(order, keys))
+
+    assert processes(url) == [(key, 1, False) for key in keys]
+    assert {key: history(url)[f"charge_card-{key}"] for key in keys} == {key: ["ChargeCard"] for key in keys}
+    assert len(waiting(url)) == 30
+    assert letters(url) == []
+
+
+def test_a_reaction_to_one_event_that_does_not_fit_into_memory_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is parked, with the advice; a handler that catches the error changes nothing about it."""
+    monkeypatch.setattr(process_manager_module, "MAX_BYTES", 10_000_000)
+    many = ProcessManager("many", store, table=FULFILMENTS, key="order", categories=["order"], retry=Retry(attempts=1))
+
+    @many.on(OrderPlaced)
+    def placed(process: Fulfilment, event: OrderPlaced, reaction: Reaction) -> None:
+        process.seen += 1
+        with suppress(EventTooLarge):
+            for number in range(20_000 if event.total else 2):
+                reaction.append(shop.stream("ship", event.order), ShipOrder(f"{event.order}-{number}"))
+
+    place(url, "small", total=0)
+    place(url, "large")
+
+    handle(url, order("small"), order("large"), process_manager=many)
+
+    assert processes(url) == [("small", 1, False)]
+    assert history(url)["ship-small"] == ["ShipOrder", "ShipOrder"]
+    assert "ship-large" not in history(url)
+    assert letters(url) == [(order("large"), 1, "failed")]
+    ((error, detail),) = rows(url, "select error, detail from eventkit.dead_letters")
+    assert error.startswith("EventTooLarge")
+    assert "take more than 10 MB: react with one command" in detail
+
+
+def test_one_stream_of_many_commands_is_written_in_parts_in_order(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each statement is bounded by bytes, also where one stream gets all of them."""
+    monkeypatch.setattr(reaction_module, "PART_BYTES", 3_500)
+    many = ProcessManager("many", store, table=FULFILMENTS, key="order", categories=["order"])
+
+    @many.on(OrderPlaced)
+    def placed(process: Fulfilment, event: OrderPlaced, reaction: Reaction) -> None:
+        process.seen += 1
+        for number in range(20):
+            reaction.append(shop.stream("ship", event.order), ShipOrder(f"{number}"))
+            reaction.append(shop.stream("ship", f"{event.order}-{number}"), ShipOrder("x"))
+
+    place(url, "1")
+
+    handle(url, order("1"), process_manager=many)
+
+    found = rows(url, "select data ->> 'order' from eventkit.events where stream = 'ship-1' order by version")
+    assert found == [(str(number),) for number in range(20)]
+    assert rows(url, "select count(*), max(version) from eventkit.events where stream like 'ship-1-%'") == [(20, 1)]

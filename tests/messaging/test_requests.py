@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from eventkit.domain.envelope import Envelope
+from eventkit.domain.message import Message
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
 from eventkit.messaging import replies as responders_replies
+from eventkit.messaging import reply_room
 from eventkit.messaging import responder as responders
 from eventkit.messaging.requester import Requester
 from eventkit.storage.projections.inbox import find_replies, keep_replies
@@ -33,6 +36,7 @@ from tests.messaging.pricing import (
 )
 from tests.messaging.shop import delivered, rows
 from tests.projection.shop import projector
+from tests.transports.traffic import deliver
 from tests.waiting import wait_until
 
 TEA = pricing.stream("price", "tea")
@@ -257,3 +261,56 @@ def test_an_impossible_request_is_refused_at_once(transport: LocalTransport, req
     transport.lose("gone for good")
     with pytest.raises(TransportUnavailable, match="gone for good; whether it was taken is not known"):
         requester.request(TEA, GetPrice("tea"), Price, timeout=60)
+
+
+def test_replies_that_nobody_takes_hold_back_the_others(
+    transport: LocalTransport, requester: Requester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event loop that is blocked takes none: so many bytes wait in memory, the others at the broker."""
+    monkeypatch.setattr(reply_room, "_MAX_BYTES", 1_000)
+    transport.subscribe(["pricing.price"], "desk").close()
+    requester.start()
+    ids = [str(number) for number in range(10)]
+    replies = [
+        requester.pending.send(each, Message("pricing.price", "price-tea", b"{}", [("ce_id", each)])) for each in ids
+    ]
+    send(transport, "shop.replies", [Message("shop.replies", "k", b"x" * 600, [("ce_causationid", i)]) for i in ids])
+    wait_until(lambda: sum(each.done() for each in replies) == 2, what="as many replies as fit")
+
+    assert requester.pending.room.held == 1_200
+    for number, (each, reply) in enumerate(zip(ids, replies, strict=True)):
+        assert len(reply.result(60).value) == 600
+        assert sum(each.done() for each in replies) <= number + 2
+        requester.pending.end(each)
+    assert requester.pending.room.held == 0
+
+
+def test_a_requester_that_is_closed_waits_for_nobody(
+    transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread ends, though replies wait that nobody takes; a request that has timed out frees the way, too."""
+    monkeypatch.setattr(reply_room, "_MAX_BYTES", 100)
+    requester = Requester(transport, pricing, replies="shop.replies")
+    requester.start()
+    listener = requester.pending._listener
+    assert listener is not None
+    transport.subscribe(["pricing.price"], "desk").close()
+    one, two, three = (
+        requester.pending.send(each, Message("pricing.price", "price-tea", b"{}", [("ce_id", each)])) for each in "123"
+    )
+    send(transport, "shop.replies", [Message("shop.replies", "k", b"x" * 600, [("ce_causationid", i)]) for i in "123"])
+    wait_until(one.done, what="the first reply")
+
+    requester.pending.end("2")  # it has timed out
+    requester.close()
+
+    wait_until(lambda: not listener._thread.is_alive(), what="the end of the thread")
+    assert not two.done()
+    assert three is not None
+
+
+def send(transport: LocalTransport, topic: str, messages: list[Message]) -> None:
+    """Send messages to a topic."""
+    publisher = transport.publisher()
+    deliver(publisher, [replace(message, topic=topic) for message in messages])
+    publisher.close(1)
