@@ -5,6 +5,7 @@ at a limited number of events along that key, and returns those that match the o
 items, or none, and a `next` where to look on.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,11 +18,19 @@ _WINDOW = 10_000  # events that one call looks at
 _FEW = 1_000  # events of a type or category that are found by its own index
 _BEYOND = 2**63 - 1
 _SLACK = 1_000  # positions: events are recorded nearly in order of position
+MAX_BYTES = 8_000_000  # of the data of one page; a single event may exceed it
+_PLAIN_BYTES = 2_000  # stored values above it may be compressed, by pglz up to 87 times
+_COMPRESSED, _USUAL_MOST = 87, 2_000_000
 
 _OF_ITSELF = ("correlation_id", "causation_id", "traceparent")
 
+# Without the payload, of the metadata only what eventkit itself writes: a user's own may have 60 KB an event.
 _COLUMNS = """e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
-  e.metadata, pg_column_size(e.data), case when %(payload)s::bool then e.data::text end"""
+  case when %(payload)s::bool then e.metadata else jsonb_build_object(
+    'correlation_id', e.metadata -> 'correlation_id', 'causation_id', e.metadata -> 'causation_id',
+    'traceparent', e.metadata -> 'traceparent') end,
+  pg_column_size(e.data), case when %(payload)s::bool then e.data::text end"""
+_PAYLOADS = """select position, metadata, data::text from {s}.events where position = any(%(positions)s::bigint[])"""
 _MATCH = """(%(stream)s::text is null or stream = %(stream)s::text)
    and (%(type)s::text is null or type = %(type)s::text)
    and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text)
@@ -101,21 +110,22 @@ class EventFilter(NamedTuple):
 def search(
     reader: InsightReader, wanted: EventFilter, *, after: str | None, limit: int, payload: bool
 ) -> Page[EventInsight]:
-    """Return a page of the events that match, the newest first."""
+    """Return a page of the events that match, the newest first; with the payload it ends at 8 MB of data."""
     given = read_key(after, int)
     if wanted.id is not None:
         return _by_id(reader, wanted, payload=payload)
     params: dict[str, Any] = {
         **wanted._asdict(),
-        "payload": payload,
+        "payload": False,
         "limit": checked_limit(limit) + 1,
     }
     looked = _along(reader, wanted, params, given[0] if given else _BEYOND)
     rows = reader.rows(_SEARCH.replace("{{looked}}", looked).replace("{{window}}", str(_WINDOW)), params)
     found = [row for row in rows if row[1] is not None]
-    items = tuple(_event(row[1:]) for row in found[:limit])
-    if len(found) > limit:
-        return Page(items=items, next=page_key(found[limit - 1][0]))
+    shown = _fitting(found[:limit]) if payload else found[:limit]
+    items = tuple(_with_payloads(reader, shown) if payload else (_event(row[1:]) for row in shown))
+    if len(found) > len(shown):
+        return Page(items=items, next=page_key(shown[-1][0]))
     ends = [row[0] for row in rows if row[1] is None]
     return Page(items=items, next=page_key(ends[0]) if ends and looked != _BY_LIST else None)
 
@@ -150,6 +160,25 @@ def as_uuid(text: str | UUID | None) -> str | None:
         return str(text if isinstance(text, UUID) else UUID(text))
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def _fitting(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the first rows whose events' data fits into memory together; one at least."""
+    held = 0
+    for number, row in enumerate(rows):
+        stored = row[10]
+        held += stored if stored < _PLAIN_BYTES else min(_COMPRESSED * stored, max(stored, _USUAL_MOST))
+        if held > MAX_BYTES and number:
+            return rows[:number]
+    return rows
+
+
+def _with_payloads(reader: InsightReader, rows: Sequence[Row]) -> Iterator[EventInsight]:
+    """Yield the events of rows with their data and metadata; an event that was pruned meanwhile has none."""
+    payloads = {row[0]: row[1:] for row in reader.rows(_PAYLOADS, {"positions": [row[1] for row in rows]})}
+    for row in rows:
+        metadata, data = payloads.get(row[1], (row[9], None))
+        yield _event((*row[1:9], metadata, row[10], data))
 
 
 def _by_id(reader: InsightReader, wanted: EventFilter, *, payload: bool) -> Page[EventInsight]:

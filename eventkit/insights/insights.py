@@ -105,7 +105,7 @@ class Insights:
         """Return the dead letters that match all given values, the newest first.
 
         `parked_by` is `relay` or a projection's name. `payload` adds data, headers and the error's detail, which may
-        quote personal data.
+        quote personal data; a page then has eight letters at most.
         """
         wanted = letter_pages.LetterChoice(parked_by, cause, category, stream, type)
         return letter_pages.page(self._reader, wanted, after=after, limit=limit, payload=payload)
@@ -159,7 +159,8 @@ class Insights:
         """Return the events that match all given values, the newest first.
 
         A call looks at 10,000 events at most. So a page may be short, or empty, and have a `next`. `until` is
-        exclusive. `payload` adds data and the user's metadata as stored: personal data stays encrypted.
+        exclusive. `payload` adds data and the user's metadata as stored: personal data stays encrypted. A page then
+        ends at 8 MB of data.
         """
         wanted = event_search.EventFilter(
             stream, None if id is None else str(id), type, category, correlation_id, since, until

@@ -116,6 +116,27 @@ def test_an_event_is_found_by_its_id_with_its_data_only_on_request(connection: C
     assert not insights.events(id="none").items
 
 
+def test_a_page_with_data_ends_where_it_is_large(database_url: str) -> None:
+    """Pages one after the other have each event once; a compressed event counts by the size that it has in memory."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for version, (text, size) in enumerate([("x", 800_000), ("x", 10)] * 12, start=1):
+            connection.execute(
+                """insert into eventkit.events (id, source, stream, version, type, schema_version, data, metadata)
+                   values (gen_random_uuid(), 's', 'order-1', %s, 'T', 1, to_jsonb(repeat(%s, %s)), '{}')""",
+                (version, text, size),
+            )
+        insights = Insights(connection)
+        for stream in (None, "order-1"):
+            pages = [insights.events(stream=stream, limit=100, payload=True)]
+            while pages[-1].next is not None:
+                pages.append(insights.events(stream=stream, after=pages[-1].next, limit=100, payload=True))
+
+            assert [event.version for page in pages for event in page.items] == list(range(24, 0, -1))
+            assert all(sum(len(event.data or "") for event in page.items) < 10_000_000 for page in pages)
+            assert len(pages) > 1
+            assert len(insights.events(stream=stream, limit=100).items) == 24
+
+
 def test_a_causation_tree_has_every_effect_below_its_cause(connection: Connection, insights: Insights) -> None:
     """Depth and order are those of a walk from the event."""
     effects: dict[str | None, list[str]] = {}

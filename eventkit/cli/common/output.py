@@ -5,6 +5,7 @@ stderr holds nothing but JSON.
 """
 
 import logging
+from collections.abc import Iterable
 
 import click
 
@@ -18,6 +19,13 @@ logger = logging.getLogger("eventkit.cli")
 def say(text: str = "", *, nl: bool = True) -> None:
     """Print a result, text or JSON; control characters are escaped in the way of JSON."""
     click.echo(plain(text), nl=nl)  # noqa: TID251 the one place that prints
+
+
+def say_each(texts: Iterable[str], *, before: str = "", between: str = "\n\n") -> None:
+    """Print texts, each as soon as it is made, and end no line: no list of large events is in memory as a whole."""
+    say(before, nl=False)
+    for number, text in enumerate(texts):
+        say(f"{between}{text}" if number else text, nl=False)
 
 
 def remark(text: str) -> None:

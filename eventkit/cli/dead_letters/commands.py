@@ -12,7 +12,7 @@ from uuid import UUID
 import click
 
 from eventkit.cli.common.operator import acting_user
-from eventkit.cli.common.output import number, remark, say
+from eventkit.cli.common.output import number, remark, say, say_each
 from eventkit.cli.dead_letters.options import (
     ALL,
     AS,
@@ -68,13 +68,16 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
     there, _ = _open(settings)
     which = wanted(**chosen)
     there.check(which)
-    found = there.list(which, limit=limit, payload=payload)
+    found = there.list(which, limit=limit)
     count, more = there.count(which)
+    letters = there.in_full(found) if payload else iter(found)
     if as_json:
-        objects = [show.as_json(letter, payload=payload) for letter in found]
-        say(json.dumps({"count": count, "more": more, "letters": objects}, ensure_ascii=False))
+        objects = (_json(show.as_json(letter, payload=payload)) for letter in letters)
+        say_each(objects, before=f'{_json({"count": count, "more": more})[:-1]}, "letters": [', between=", ")
+        say("]}")
     elif payload and found:
-        say("\n\n".join(show.in_full(letter, payload=True) for letter in found))
+        say_each(show.in_full(letter, payload=True) for letter in letters)
+        say()
         if count > len(found):
             remark(f"... and {count - len(found):,}{' or' if more else ''} more (--limit)")
     elif found:
@@ -239,16 +242,24 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
     there, _ = _open(settings)
     which = wanted(**chosen)
     there.check(which)
-    actions = there.log(which, limit=limit, payload=payload)
+    actions = there.log_in_full(which, limit=limit) if payload else iter(there.log(which, limit=limit))
+    first = list(itertools.islice(actions, 1))
+    actions = itertools.chain(first, actions)
     if as_json:
-        objects = [show.action_as_json(action, payload=payload) for action in actions]
-        say(json.dumps({"actions": objects}, ensure_ascii=False))
-    elif payload and actions:
-        say("\n\n".join(map(show.action_in_full, actions)))
-    elif actions:
-        show.actions_table(actions)
+        objects = (_json(show.action_as_json(action, payload=payload)) for action in actions)
+        say_each(objects, before='{"actions": [', between=", ")
+        say("]}")
+    elif payload and first:
+        say_each(map(show.action_in_full, actions))
+        say()
+    elif first:
+        show.actions_table(list(actions))
     else:
         say("nothing was done to a dead letter")
+
+
+def _json(found: object) -> str:
+    return json.dumps(found, ensure_ascii=False)
 
 
 def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, LetterActions]":

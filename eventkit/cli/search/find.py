@@ -1,17 +1,18 @@
 """`eventkit events find` and `show`: events of the store by stream, type, story and time, or by id."""
 
+import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventkit.cli.common.output import remark, say
+from eventkit.cli.common.output import remark, say, say_each
 from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, no_event, opened, read_time, remark_unknown, selects
 from eventkit.config import Settings
 from eventkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from eventkit.insights import EventInsight, Insights
 
@@ -39,39 +40,55 @@ def find(  # noqa: PLR0913 one parameter an option
 
     wanted = {"stream": stream, "category": category, "type": event_type, "correlation_id": correlation}
     with opened(settings) as insights:
-        search: dict[str, Any] = {**wanted, "since": since, "until": until, "payload": payload}
-        found, following = _search(insights, search, limit=limit, after=after)
-        if not found:
+        search = Search(insights, {**wanted, "since": since, "until": until, "payload": payload}, limit=limit)
+        found = search.events(after)
+        first = list(itertools.islice(found, 1))
+        if not first:
             remark_unknown(insights, category=category, event_type=event_type)
-    if as_json:
-        objects = [rendering.fields(event, payload=payload) for event in found]
-        say(rendering.json_of({"events": objects, "next": following}))
-        return
-    if payload and found:
-        say("\n\n".join(rendering.in_full(rendering.fields(event, payload=True)) for event in found))
-    elif found:
-        _print_table(found)
-    else:
-        say("no such event" if following is None else "no such event so far")
-    if following is not None:
-        remark(f"... there may be more: --after {following}")
+        events = itertools.chain(first, found)
+        if as_json:
+            _print_json(events, search, payload=payload)
+            return
+        if payload and first:
+            say_each(rendering.in_full(rendering.fields(event, payload=True)) for event in events)
+            say()
+        elif first:
+            _print_table(list(events))
+        else:
+            say("no such event" if search.following is None else "no such event so far")
+    if search.following is not None:
+        remark(f"... there may be more: --after {search.following}")
 
 
-def _search(
-    insights: "Insights", search: dict[str, Any], *, limit: int, after: str | None
-) -> "tuple[list[EventInsight], str | None]":
-    """Return up to `limit` events, and the key where the search goes on; it ends after so many windows."""
-    found: list[EventInsight] = []
-    for _ in range(_MOST_WINDOWS):
-        try:
-            page = insights.events(**search, after=after, limit=min(limit - len(found), 1_000))
-        except ValueError as error:
-            raise ConfigurationError(f"--after: {error}") from error
-        found += page.items
-        after = page.next
-        if after is None or len(found) >= limit:
-            break
-    return found, after
+class Search:
+    """Up to `limit` events, page by page; `following` is then the key where the search goes on."""
+
+    def __init__(self, insights: "Insights", wanted: dict[str, Any], *, limit: int) -> None:
+        self._insights, self._wanted, self._limit = insights, wanted, limit
+        self.following: str | None = None
+
+    def events(self, after: str | None) -> "Iterator[EventInsight]":
+        """Yield the events behind a key, one page in memory; it ends after so many windows without an event."""
+        left, windows = self._limit, _MOST_WINDOWS
+        while left and windows:
+            try:
+                page = self._insights.events(**self._wanted, after=after, limit=min(left, 1_000))
+            except ValueError as error:
+                raise ConfigurationError(f"--after: {error}") from error
+            self.following = after = page.next
+            yield from page.items
+            left -= len(page.items)
+            windows = _MOST_WINDOWS if page.items and self._wanted["payload"] else windows - 1
+            if after is None:
+                break
+
+
+def _print_json(events: "Iterable[EventInsight]", search: Search, *, payload: bool) -> None:
+    from eventkit.cli.search import rendering
+
+    objects = (rendering.json_of(rendering.fields(event, payload=payload)) for event in events)
+    say_each(objects, before='{"events": [', between=", ")
+    say(f'], "next": {rendering.json_of(search.following)}}}')
 
 
 def _print_table(found: "Sequence[EventInsight]") -> None:

@@ -1,10 +1,11 @@
 """`eventkit events tree`: an event with its causes and its effects across streams."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from eventkit.cli.common.output import remark, say
+from eventkit.cli.common.output import remark, say, say_each
 from eventkit.cli.search.options import EXAMPLES, JSON, PAYLOAD, no_event, opened
 from eventkit.config import Settings
 
@@ -27,15 +28,17 @@ def tree(settings: Settings, event: str, *, from_first: bool, limit: int, payloa
 
     with opened(settings) as insights:
         root = _first_cause(insights, event) if from_first else event
-        found = insights.causation_tree(root, limit=limit, payload=payload)
-    if not found:
-        raise no_event(event)
-    if as_json:
-        objects = [{"depth": node.depth, **rendering.fields(node.event, payload=payload)} for node in found]
-        say(rendering.json_of({"events": objects}))
-        return
-    for node in found:
-        say(_line(node, payload=payload))
+        found = insights.causation_tree(root, limit=limit)
+        if not found:
+            raise no_event(event)
+        nodes = (_in_full(insights, node) if payload else node for node in found)  # one payload in memory at a time
+        if as_json:
+            fields = ({"depth": node.depth, **rendering.fields(node.event, payload=payload)} for node in nodes)
+            say_each(map(rendering.json_of, fields), before='{"events": [', between=", ")
+            say("]}")
+            return
+        for node in nodes:
+            say(_line(node, payload=payload))
     if len(found) == limit:
         remark(f"... that is the limit of {limit}; there may be more (--limit)")
 
@@ -50,6 +53,11 @@ def _first_cause(insights: "Insights", event_id: str) -> str:
             break
         event_id = found.causation_id
     return event_id
+
+
+def _in_full(insights: "Insights", node: "CausedEvent") -> "CausedEvent":
+    event = insights.event(node.event.id, payload=True)
+    return node if event is None else replace(node, event=replace(event, is_amended=None, is_unsent=None))
 
 
 def _line(node: "CausedEvent", *, payload: bool) -> str:

@@ -13,6 +13,7 @@ from eventkit.insights.reader import InsightReader, Row, checked_limit, page_key
 _WINDOW = 10_000  # letters that one call looks at
 _GROUP_WINDOW = 1_001  # of a group; a page has at most a thousand
 _MAX_ID = 2**63 - 1
+_MOST_FULL = 8  # letters of a page with their data, each of which may have a megabyte
 _CATEGORY = "split_part(stream, '-', 1)"
 
 _COLUMNS = """d.id, d.parked_by, d.stream, d.version, d.position, d.event_id::text, d.type, d.cause, d.error,
@@ -69,7 +70,8 @@ class LetterChoice(NamedTuple):
 def page(
     reader: InsightReader, wanted: LetterChoice, *, after: str | None, limit: int, payload: bool
 ) -> Page[DeadLetterInsight]:
-    """Return a page of the letters that match, the newest first."""
+    """Return a page of the letters that match, the newest first; with their data, eight at most."""
+    limit = min(checked_limit(limit), _MOST_FULL) if payload else limit
     (before,) = read_key(after, int) or (_MAX_ID,)
     names = parked_by_names(reader, wanted.parked_by)
     params: dict[str, Any] = {

@@ -31,6 +31,7 @@ _CONDITIONS = {
 }
 _BY = "d.parked_by = any(%(parked_by)s::text[])"
 
+_FEW = 8  # letters in memory at once with their data, each of which may have a megabyte
 PAGE = 10_000  # letters in memory at once; a count goes no further
 
 # By the unique key (parked_by, stream, version, event_id), whose first columns order the letters.
@@ -39,6 +40,7 @@ _CHOOSE = """select id, parked_by, stream, version from {s}.dead_letters d
 _AFTER = """(parked_by, stream, version, id)
         > (%(after_by)s::text, %(after_stream)s::text, %(after_version)s::int, %(after_id)s::bigint)"""
 _UP_TO = "d.id <= %(highest)s"
+_OLDER = "d.id < %(before)s::bigint"
 _HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
 _COUNT = f"""select count(*) from (
   select from {{s}}.dead_letters d where {{where}} limit {PAGE} + 1) counted"""
@@ -223,11 +225,27 @@ class LetterQuery:
         statement = self._of_letters(wanted, limit=limit, payload=payload)
         return [Filed(*row) for row in self._rows(_LIST, *statement)]
 
-    def log(self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False) -> Actions:
-        """Return recorded actions, the newest first; the filter's `ids` are ids of letters."""
+    def in_full(self, letters: Sequence[Filed]) -> Iterator[Filed]:
+        """Yield letters with their data and details, a few in memory at a time; without those that are gone by now."""
+        for first in range(0, len(letters), _FEW):
+            yield from self.list(LetterFilter(ids=[one.id for one in letters[first : first + _FEW]]), payload=True)
+
+    def log(
+        self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False, before: int | None = None
+    ) -> Actions:
+        """Return recorded actions, the newest first, `before` an action's id; the filter's `ids` are ids of letters."""
         params, by = self._parameters(wanted, _ACTIONS)
-        params |= {"limit": limit, "payload": payload}
-        return [Action(*row) for row in self._rows(_LOG, params, where=_where(wanted, *by, key="letter", time="at"))]
+        params |= {"limit": limit, "payload": payload, "before": before}
+        older = () if before is None else (_OLDER,)
+        where = _where(wanted, *by, *older, key="letter", time="at")
+        return [Action(*row) for row in self._rows(_LOG, params, where=where)]
+
+    def log_in_full(self, wanted: LetterFilter, *, limit: int) -> Iterator[Action]:
+        """Yield recorded actions with their data, the newest first, a few in memory at a time."""
+        before: int | None = None
+        while limit > 0 and (few := self.log(wanted, limit=min(limit, _FEW), payload=True, before=before)):
+            yield from few
+            limit, before = limit - len(few), few[-1].id
 
     def _of_letters(self, wanted: LetterFilter, *conditions: str, **more: object) -> tuple[dict[str, object], str]:
         """Return the parameters and the condition for the letters that match."""
