@@ -71,7 +71,7 @@ class KafkaListener(KafkaSubscription):
                 place.offset = self._end(place)
             self._consumer.assign(places)
         except KafkaException as error:
-            self._consumer.close()
+            self.close()
             reason = self._state.reason or self._address.safe(str(error.args[0].str()))
             raise TransportUnavailable(f"Kafka at {self._address.hosts} does not answer: {reason}") from None
         self._assigned = {(place.topic, place.partition): NoProgress() for place in places}
