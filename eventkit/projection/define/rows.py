@@ -25,6 +25,7 @@ from eventkit.projection.define.columns import Columns
 from eventkit.projection.define.row_checks import check_columns
 from eventkit.projection.define.row_class import row_class, source_of, stray
 from eventkit.projection.define.row_defaults import RowDefaults
+from eventkit.projection.define.row_sizes import RowSizes
 from eventkit.projection.define.row_sql import RowSql, row_sql
 
 
@@ -68,6 +69,7 @@ class RowTable:
         self.row: type = row_class(self._source, self._columns.columns)
         self._attributes = [self._source.name(column) for column in self._values]
         self._key_of = attrgetter(*self.key)
+        self.sizes = RowSizes(list(zip(self._attributes, self._values, strict=True)))
         self._new_rows = RowDefaults(self._columns, key=self._of_key, values=self._values)
         self._statements: dict[tuple[str | None, bool], RowSql] = {}  # by shadow, and by whether it is for a single row
         self._new: dict[str | None, tuple[Any, ...] | None] = {}  # default values by shadow, once looked up
