@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from eventkit.observability.instruments import Histogram
 from eventkit.observability.metrics import INSTRUMENTS
@@ -106,6 +109,33 @@ def test_the_dashboard_shows_declared_metrics() -> None:
     assert len(names) >= 20
     assert len(set(places)) == len(panels)
     assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_grafana_knows_each_key_of_the_dashboard() -> None:
+    """Read and written by the model of Grafana's SDK, nothing is lost: a key that Grafana does not know would be."""
+    register_default_plugins()
+    given = json.loads(DASHBOARD.read_text())
+    misspelt = {**given, "panels": [{**given["panels"][0], "gridpos": {}}]}
+
+    assert list(_lost(given)) == []
+    assert list(_lost(misspelt)) == [".panels[0].gridpos"]
+
+
+def _lost(given: Any, *, known: Any = None, path: str = "") -> Iterator[str]:  # noqa: ANN401 JSON
+    """Yield the places of a dashboard that its model leaves out or changes."""
+    if not path:
+        known = json.loads(json.dumps(Dashboard.from_json(given), cls=JSONEncoder))
+    if isinstance(given, dict):
+        for name, value in given.items():
+            if name in known:
+                yield from _lost(value, known=known[name], path=f"{path}.{name}")
+            else:
+                yield f"{path}.{name}"
+    elif isinstance(given, list):
+        for place, (value, other) in enumerate(zip(given, known, strict=True)):
+            yield from _lost(value, known=other, path=f"{path}[{place}]")
+    elif given != known:
+        yield path
 
 
 def test_prometheus_takes_each_query_of_the_dashboard(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An installed package brings its migrations: built as a wheel, unpacked away from the checkout, and used."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,18 @@ def eventkit(site: Path, *arguments: str, url: str = "") -> str:
     where, _, printed = done.stdout.partition("\n")
     assert Path(where).is_relative_to(site)
     return printed
+
+
+def test_the_description_of_the_wheel_has_no_relative_link(site: Path) -> None:
+    """PyPI shows it by itself: each link and picture has a whole address, of the repository in pyproject.toml."""
+    [metadata] = site.glob("*.dist-info/METADATA")
+    text = metadata.read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    [source] = re.findall(r"^Project-URL: Source, (.+)$", text, re.MULTILINE)
+
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert f"]({source}/blob/main/docs/get-started.md)" in text
+    assert re.search(r"!\[[^]]+\]\(https://raw\.githubusercontent\.com/[^)]+\.svg\)", text)
 
 
 def test_an_installed_wheel_upgrades_a_database(site: Path, empty_database_url: str) -> None:
