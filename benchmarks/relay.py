@@ -6,8 +6,6 @@ The limit on shared cores is reading and producing one after the other with noth
 
 import subprocess
 import sys
-import time
-from contextlib import nullcontext
 from functools import partial
 from statistics import median
 from typing import Any
@@ -17,11 +15,11 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 from rich.progress import track
 
-from benchmarks import running
+from benchmarks import schema_names
 from benchmarks.backlog import PARTITIONS, TOPIC, Backlog
+from benchmarks.draining import drained
 from benchmarks.given import Given, given, machine
-from benchmarks.measure import Meter, Rounds, Sample, last_line, show
-from benchmarks.observed import free_address, watched
+from benchmarks.measure import Rounds, Sample, last_line, show
 from benchmarks.plot import bars
 from benchmarks.servers import Kafka
 
@@ -35,9 +33,7 @@ raw produce: the relay's keys, values and headers, made before the clock starts;
   for each
 limit = 1 / (1/raw read + 1/raw produce) of the same round; CPU seconds of the measured time, of that process alone
 relay, observed: with --serve, asked for metrics, readiness and liveness every five seconds"""
-_DEADLINE = 600.0
 _RAW = f"{TOPIC}.raw"
-_TICK = 0.003
 
 
 class RelayRun:
@@ -90,27 +86,9 @@ class RelayRun:
         }
 
     def _drain(self, *, observed: bool = False) -> Sample:
-        epoch = self._backlog.epoch()
-        address = free_address() if observed else ""
-        options = ("--serve", address) if observed else ()
-        with (
-            running.relay(self._database_url, self._kafka.bootstrap, *options) as process,
-            watched(address) if observed else nullcontext(),
-        ):
-            while self._backlog.epoch() == epoch:
-                running.check(process)
-            meter, began = Meter(process.pid), time.perf_counter()
-            self._wait(self._backlog.last())
-            sample = meter.sample(self._backlog.events, time.perf_counter() - began)
+        sample = drained(self._database_url, self._kafka.bootstrap, self._backlog, observed=observed)
         self._sent += self._backlog.events
         return sample
-
-    def _wait(self, last: int) -> None:
-        deadline = time.monotonic() + _DEADLINE
-        while self._backlog.has(last) or self._backlog.size():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._backlog.size()} events are still in the outbox after {_DEADLINE:g} s")
-            time.sleep(_TICK)
 
     def _raw(self, name: str, *arguments: str) -> Sample:
         command = [sys.executable, "-m", "benchmarks.raw", name, self._database_url, *arguments]
@@ -132,8 +110,12 @@ class RelayRun:
 @click.option("--streams", type=click.IntRange(1), default=1_000, show_default=True)
 @click.option("--size", type=click.IntRange(1), default=200, show_default=True, help="Bytes of an event's data.")
 @click.option("--observed", is_flag=True, help="Compare the relay with itself, served and asked, in turns.")
-def command(shared: Given, *, events: int, streams: int, size: int, observed: bool) -> None:
+@click.option("--schema-names", "names", is_flag=True, help="Compare each `schema_id`, for the relay and a reader.")
+def command(shared: Given, *, events: int, streams: int, size: int, observed: bool, names: bool) -> None:
     """Drain a backlog to Kafka."""
+    if names:
+        _compare_schema_names(shared, events=events, streams=streams, size=size)
+        return
     with shared.database() as (url, version), shared.broker() as kafka:
         backlog = Backlog(url, events=events, streams=streams, size=size)
         run = RelayRun(url, kafka, backlog)
@@ -153,3 +135,15 @@ def command(shared: Given, *, events: int, streams: int, size: int, observed: bo
         bars(shared.plot, title, {"": {**run.rounds.all_rates(), LIMIT: run.limits()}}, pale={READ, PRODUCE, LIMIT})
     if shared.as_json:
         last_line(run.figures())
+
+
+def _compare_schema_names(shared: Given, **backlog: int) -> None:
+    with shared.database() as (url, version), shared.broker() as kafka, schema_names.registry() as registry:
+        run = schema_names.SchemaNamesRun(url, kafka, registry, **backlog)
+        for _ in track(range(shared.rounds), "rounds", console=shared.console):
+            run.round()
+        title = f"drain of {backlog['events']:,} events to {kafka.version}, PostgreSQL {version}, {machine()}"
+        for name, rounds in (("relay", run.relay), ("reader", run.reader)):
+            ratio = partial(rounds.ratio, other="off")
+            show(rounds.table(f"{name}: {title}", "of off", ratio), shared.console, schema_names.NOTES)
+    last_line({"relay": run.relay.all_rates(), "reader": run.reader.all_rates()})

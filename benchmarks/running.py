@@ -4,17 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
 @contextmanager
-def relay(database_url: str, bootstrap: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def relay(
+    database_url: str, bootstrap: str, *options: str, settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Let a relay run; it comes to a clean end where nothing was raised."""
     environment = {
         **os.environ,
         "EVENTKIT_DATABASE_URL": database_url,
         "EVENTKIT_TRANSPORT_URL": f"kafka://{bootstrap}",
+        **(settings or {}),
     }
     process = subprocess.Popen([sys.executable, "-m", "eventkit.cli", "relay", "run", *options], env=environment)
     try:
