@@ -29,7 +29,7 @@ _MAX_UNHANDLED = 1_000  # kinds without a handler that are remembered
 _MAX_TYPE_NAME = 200  # characters
 Function = Callable[..., object]
 Decode = Callable[[bytes | str], Any]
-Key = Callable[[Any, Envelope[Any] | None], Any]
+Key = Callable[["Step"], Any]
 # `sys.exit()` in a handler, or a cancelled task, must not end the projector.
 RAISED = (Exception, SystemExit, CancelledError, GeneratorExit)
 
@@ -41,6 +41,10 @@ class Policy(NamedTuple):
     timeout: float | None  # seconds; None: the projection's timeout
 
 
+def _no_key(_: "Step") -> None:
+    """Return no key: the projection has no rows."""
+
+
 class Handler(msgspec.Struct, frozen=True):
     """A function and the event type that it handles."""
 
@@ -48,7 +52,7 @@ class Handler(msgspec.Struct, frozen=True):
     type: str
     function: Function
     takes_envelope: bool
-    key: Key | None = None  # returns the row's key, in a table projection
+    key: Key = _no_key  # of its row, in a table projection
     user: Function | None = None  # the service's own function, if `function` wraps it
     asynchronous: bool = False  # the service's own function is `async def`
     policy: Policy = Policy(Retry(), None)
@@ -128,7 +132,7 @@ class HandlerTable:
         function: Function,
         *,
         takes_envelope: bool,
-        key: Key | None = None,
+        key: Key = _no_key,
         user: Function | None = None,
         policy: Policy = Policy(Retry(), None),  # noqa: B008 it cannot be changed
     ) -> None:
@@ -176,14 +180,25 @@ class HandlerTable:
         version = schema_version_of(arrival.message)
         decode = self._decoders.get((id(handler), version)) or self._decoder(handler, version)
         if version == 1:
-            self._plain[kind] = handler, decode
+            self._plain[kind] = handler, self._catalog.quick_decoder(handler.source, handler.type)
         return Step(handler, decode(arrival.message.value), None, arrival.stream)
 
-    def plain(self, arrivals: Sequence[Arrival]) -> list[tuple[Handler, Decode] | None]:
-        """Return handler and decoder of the events that need nothing else of `decode`; None for all others.
+    def decode_plain(self, arrivals: Sequence[Arrival]) -> list[Step | None]:
+        """Decode together the events that need nothing else of `decode`; return None for all others.
 
-        Their ids and times are checked together, in a third of the time. If one may be wrong, all are for `decode`.
+        If one of them cannot be decoded, or may be wrong, all are for `decode`, which finds it and says why.
         """
+        known = self._known_plain(arrivals)
+        try:
+            return [
+                Step(each[0], each[1](arrival.message.value), None, arrival.stream) if each is not None else None
+                for arrival, each in zip(arrivals, known, strict=True)
+            ]
+        except Exception:  # noqa: BLE001 decoders of events raise errors of many types
+            return [None] * len(arrivals)
+
+    def _known_plain(self, arrivals: Sequence[Arrival]) -> list[tuple[Handler, Decode] | None]:
+        """Return handler and decoder of the plain events of known kinds; their ids and times are checked together."""
         found: list[tuple[Handler, Decode] | None] = []
         source = kind = b""
         known, ids, times = None, [], []

@@ -135,8 +135,8 @@ def test_one_wrong_event_of_a_batch_is_found_by_its_own_look(name: str, value: b
     (first,), (second,) = (run.arrivals for run in gather([good, bad]).runs)
     table.decode(first)
 
-    assert table.plain([first])[0] is not None
-    assert table.plain([first, second]) == [None, None]
+    assert table.decode_plain([first])[0] is not None
+    assert table.decode_plain([first, second]) == [None, None]
     assert table.decode(first) is not None
     with pytest.raises(UndecodableEvent):
         table.decode(second)

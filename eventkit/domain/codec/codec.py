@@ -138,6 +138,11 @@ class Codec:
             ) from error
         return redacted, personal
 
+    @property
+    def quick_decode(self) -> Callable[[bytes | str], Any]:
+        """`decode` without its sentences: after an error of any type, `decode` says what is wrong."""
+        return self.decode if self._finite is not None or self.personal else self._decode
+
     def decode(self, data: bytes | str) -> Any:
         """Return the event; raise UndecodableEvent if that fails. Fields that the class does not have are ignored."""
         try:

@@ -262,26 +262,28 @@ class BatchApplier:
         return self.decrypter.opened([arrival for arrival in arrivals if self.projection.handlers.handles(arrival)])
 
     def _decoded(self, arrivals: Sequence[Arrival], opened: Mapping[int, EncodedEvent]) -> list[Step]:
-        since, handlers, steps = self.projection.since, self.projection.handlers, list[Step]()
-        plain = [None] * len(arrivals) if opened or since is not None else handlers.plain(arrivals)
-        for arrival, found in zip(arrivals, plain, strict=True):
-            try:
-                if found is not None:
-                    handler, decode = found
-                    step: Step | None = Step(handler, decode(arrival.message.value), None, arrival.stream)
-                elif since is not None and handlers.handles(arrival) and arrival.time < since:
-                    continue
-                else:
-                    step = handlers.decode(arrival, opened.get(id(arrival)) if opened else None)
-            except UnknownEventType as error:  # handled, but not in the catalog: undecodable
-                raise UndecodableEvent(str(error)) from error
-            except (UndecodableEvent, NewerSchema):
-                raise
-            except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an invalid id or time
-                raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
-            if step is not None:
-                steps.append(step)
-        return steps
+        if opened or self.projection.since is not None:
+            steps: list[Step | None] = [None] * len(arrivals)
+        else:
+            steps = self.projection.handlers.decode_plain(arrivals)
+        if not all(steps):
+            found = zip(arrivals, steps, strict=True)
+            steps = [step or self._decode(arrival, opened.get(id(arrival))) for arrival, step in found]
+        return [step for step in steps if step is not None]
+
+    def _decode(self, arrival: Arrival, opened: EncodedEvent | None) -> Step | None:
+        """Decode an event by itself; return None if it has no handler, or is older than the handlers' events."""
+        since, handlers = self.projection.since, self.projection.handlers
+        try:
+            if since is not None and handlers.handles(arrival) and arrival.time < since:
+                return None
+            return handlers.decode(arrival, opened)
+        except UnknownEventType as error:  # handled, but not in the catalog: undecodable
+            raise UndecodableEvent(str(error)) from error
+        except (UndecodableEvent, NewerSchema):
+            raise
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:  # an invalid id or time
+            raise UndecodableEvent(f"{arrival.stream} version {arrival.version}: {error}") from error
 
 
 def _paused(name: str, by: str, reason: str) -> str:

@@ -16,7 +16,7 @@ from eventkit.projection.define.rows import DELETE, RowTable, Taken
 from eventkit.projection.dispatch import RAISED, Step, check_ran, raised_by
 
 Call = Callable[[Any, Step], object]
-"""Calls a step's handler with its row."""
+"""Calls a step's handler with its row, in its own way."""
 
 ByKey = Mapping[Any, Sequence[Step]]
 _MEASURED = 64  # rows between two looks at the size of all rows
@@ -25,7 +25,10 @@ _MEASURED = 64  # rows between two looks at the size of all rows
 class RowFold:
     """Applies one batch in the open transaction."""
 
-    def __init__(self, rows: RowTable, connection: psycopg.Connection[Any], shadow: str | None, call: Call) -> None:
+    def __init__(
+        self, rows: RowTable, connection: psycopg.Connection[Any], shadow: str | None, call: Call | None = None
+    ) -> None:
+        """Without `call`, a handler takes the row, the event and the envelope."""
         self._rows = rows
         self._connection = connection
         self._shadow = shadow
@@ -78,7 +81,7 @@ class RowFold:
             if row is None:  # deleted by an earlier event: start from the defaults
                 row = self._recreated(key, taken)
             try:
-                result = call(row, step)
+                result = call(row, step) if call else step.handler.function(row, step.event, step.envelope)
                 if result is not None and result is not DELETE:
                     check_ran(step, result)
             except RAISED as error:

@@ -13,13 +13,12 @@ import psycopg
 from sqlalchemy import Table
 
 from eventkit.domain.catalog import Catalog
-from eventkit.domain.envelope import Envelope
 from eventkit.domain.functions import positional
 from eventkit.errors import ProjectionError
 from eventkit.projection.define.fold import Call, RowFold
 from eventkit.projection.define.projection import F, Projection
 from eventkit.projection.define.rows import RowTable
-from eventkit.projection.dispatch import RAISED, Function, Step, check_function, raised_by, takes_envelope
+from eventkit.projection.dispatch import RAISED, Function, Key, Step, check_function, raised_by, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName, find_tables
@@ -106,23 +105,23 @@ class TableProjection(Projection):
     def apply(self, workspace: Workspace, steps: Sequence[Step]) -> None:
         """Lock and load the rows, call the handlers, and write the rows."""
         if steps:
-            self.fold(workspace, steps, _call)
+            self.fold(workspace, steps)
 
-    def fold(self, workspace: Workspace, steps: Sequence[Step], call: Call) -> None:
-        """Apply events with `call` as the handler; if it is called twice for a step, the second call counts."""
+    def fold(self, workspace: Workspace, steps: Sequence[Step], call: Call | None = None) -> None:
+        """Apply events, through `call` if it is given; if it is called twice for a step, the second call counts."""
         RowFold(self.rows, workspace.connection, workspace.shadow, call).fold(self._keys(steps), steps)
 
     def _keys(self, steps: Sequence[Step]) -> Sequence[Any]:
         """Return the key of each step; if one raises, or needs a closer look, they are made one by one."""
         with suppress(*RAISED):
-            keys = [step.handler.key(step.event, step.envelope) if step.handler.key else None for step in steps]
+            keys = [step.handler.key(step) for step in steps]
             if _CHECKED.isdisjoint(map(type, keys)):
                 return keys
         return [self._key_of(step) for step in steps]
 
     def _key_of(self, step: Step) -> Any:  # noqa: ANN401 the user's key
         try:
-            key = step.handler.key(step.event, step.envelope) if step.handler.key else None
+            key = step.handler.key(step)
         except RAISED as error:
             raised_by(step, error)
             raise
@@ -133,20 +132,16 @@ class TableProjection(Projection):
             )
         return key
 
-    def _key(self, cls: type, key: Callable[..., Any] | None) -> Callable[[Any, Envelope[Any] | None], Any]:
+    def _key(self, cls: type, key: Callable[..., Any] | None) -> Key:
         if key is not None:
-            return _uniform_key(key)
+            return _key_of_step(key)
         missing = [name for name in self.rows.key if name not in _fields(cls)]
         if missing:
             raise ProjectionError(
                 f"{cls.__name__} has no field {missing[0]!r}, the key of projection {self.name!r}: "
                 "give `on` a `key=` that makes it of the event"
             )
-        return _uniform_key(attrgetter(*self.rows.key))
-
-
-def _call(row: object, step: Step) -> object:
-    return step.handler.function(row, step.event, step.envelope)
+        return attrgetter(*(f"event.{name}" for name in self.rows.key))
 
 
 def _fields(cls: type) -> set[str]:
@@ -159,7 +154,7 @@ def _uniform(function: Function, *, enveloped: bool) -> Function:
     return function if enveloped else lambda row, event, _: function(row, event)
 
 
-def _uniform_key(key: Callable[..., Any]) -> Callable[[Any, Envelope[Any] | None], Any]:
+def _key_of_step(key: Callable[..., Any]) -> Key:
     if positional(key) == _WITH_ENVELOPE:
-        return key
-    return lambda event, _: key(event)
+        return lambda step: key(step.event, step.envelope)
+    return lambda step: key(step.event)
