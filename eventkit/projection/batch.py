@@ -115,9 +115,11 @@ def spans(runs: Sequence[Run]) -> list[Span]:
         return [runs[0].slow_span()] if len(runs) == 1 else [run.span() for run in runs]
     found, start = [], 0
     for run in runs:
-        first, last, end = run.arrivals[0].version, run.arrivals[-1].version, start + _UUID_BYTES * len(run.arrivals)
-        run.ids = ids[start:end]
-        found.append(Span(run.stream, first, last, run.ids[-_UUID_BYTES:].hex(), part_of_run(run.ids, last)))
+        arrivals = run.arrivals
+        end = start + _UUID_BYTES * len(arrivals)
+        run.ids = own = ids[start:end]
+        last = arrivals[-1].version
+        found.append(Span(run.stream, arrivals[0].version, last, own[-_UUID_BYTES:].hex(), part_of_run(own, last)))
         start = end
     return found
 
@@ -155,9 +157,9 @@ def gather(messages: Iterable[Message], *, from_store: bool = False, unversioned
         else:
             run.arrivals.append(arrival)
             run.whole = False
-    tidied = [run if run.whole else tidy(run) for run in runs.values()]
-    repeated = sum(len(runs[run.stream].arrivals) - len(run.arrivals) for run in tidied if run is not runs[run.stream])
-    return Batch(tidied, malformed, repeated)
+    tidied = {stream: tidy(run) for stream, run in runs.items() if not run.whole}
+    repeated = sum(len(runs[stream].arrivals) - len(run.arrivals) for stream, run in tidied.items())
+    return Batch(list({**runs, **tidied}.values()), malformed, repeated)
 
 
 def tidy(run: Run) -> Run:

@@ -168,10 +168,11 @@ class BatchApplier:
             if around_locks:
                 connection.execute(SHORT_WAIT)
                 locked = self.checkpoints.locked(connection, live.generation, [run.stream for run in runs])
-            free = spans([run for run in runs if run.stream not in locked])
+            free = spans([run for run in runs if run.stream not in locked] if locked else runs)
             advanced = self.checkpoints.advance(connection, live.generation, free) if free else set()
-            self.fold([arrival for run in runs if run.stream in advanced for arrival in run.arrivals], counted)
             stopped = [run for run in runs if run.stream not in advanced]
+            moved = [run for run in runs if run.stream in advanced] if stopped else runs
+            self.fold([arrival for run in moved for arrival in run.arrivals], counted)
             known = (
                 self.checkpoints.read(connection, live.generation, [run.stream for run in stopped]) if stopped else {}
             )
@@ -179,7 +180,7 @@ class BatchApplier:
                 saves = self._save(connection, reached)
         self._saved(saves)
         done += counted
-        self.recent.add(b"".join([run.ids for run in runs if run.stream in advanced]))
+        self.recent.add(b"".join([run.ids for run in moved]))
         return [Stopped(run, known.get(run.stream), run.stream in locked) for run in stopped]
 
     def write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:

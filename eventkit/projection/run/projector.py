@@ -196,8 +196,7 @@ class Projector:
         from_store = reached.position is not None
         batch = gather(messages, from_store=from_store, unversioned=self.projection.unversioned)
         self.counters.duplicates += batch.duplicates
-        read = [run for run in batch.runs if self.projection.reads(run.stream)]
-        self.counters.unhandled += sum(len(run.arrivals) for run in batch.runs) - sum(len(run.arrivals) for run in read)
+        read = self._read_of(batch.runs)
         parts = waves(read, most=self.projection.batch) if self._has_lanes else [read]
         alone = batch.malformed or self._aside or len(parts) > 1
         done = True
@@ -208,6 +207,14 @@ class Projector:
         self._keep_malformed(batch.malformed)
         return done
 
+    def _read_of(self, runs: list[Run]) -> list[Run]:
+        """Return the runs of the categories that the projection reads; count the events of the others."""
+        if not self.projection.categories:
+            return runs
+        read = [run for run in runs if self.projection.reads(run.stream)]
+        self.counters.unhandled += sum(len(run.arrivals) for run in runs) - sum(len(run.arrivals) for run in read)
+        return read
+
     def _span(self, runs: Sequence[Run]) -> AbstractContextManager[object]:
         """Open the span of a batch; without an SDK of OpenTelemetry nothing is looked at."""
         messages = (arrival.message for run in runs for arrival in run.arrivals)
@@ -216,8 +223,8 @@ class Projector:
         return messages_span(PROCESS, messages, attributes={**projection, **group})
 
     def _apply_runs(self, runs: Sequence[Run], *, reached: Reached | None = None) -> bool:
-        whole = [run for run in runs if run.whole]
         odd = [run for run in runs if not run.whole]
+        whole = [run for run in runs if run.whole] if odd else runs
         left = self._isolation.apply(whole, self.counters, reached=None if odd else reached)
         return all(self._isolation.repair(run, self.counters) for run in [*odd, *left])
 
