@@ -53,7 +53,8 @@ OTHER = UUID(int=7)
 @pytest.mark.parametrize(
     "odd",
     ["12345678-1234-5678-1234-56781234  78", "12345678-1234-5678-1234-567812----78", "x" * 36, "", "1\t" * 18,
-     "12345678-1234-5678-1234-5678123\u066345", "12345678-1234-5678-1234-567812345678\n"],
+     "12345678-1234-5678-1234-5678123\u066345", "12345678-1234-5678-1234-567812345678\n",
+     "12345678-1234-5678-1234-56781234567", f"{OTHER},{OTHER}", ",2345678-1234-5678-1234-567812345678"],
 )  # fmt: skip
 def test_an_odd_id_changes_no_other_events_id(odd: str) -> None:
     """The ids of a batch are parsed together: one that looks like a UUID and is none must not shift the others."""
