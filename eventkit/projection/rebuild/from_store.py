@@ -5,8 +5,8 @@ at a lower position is not missed. Each pass starts at the checkpoints. So the f
 rebuild are the same pass.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import psycopg
 
@@ -22,6 +22,21 @@ from eventkit.storage.projections import StreamLag, behind
 from eventkit.worker import Stop
 
 OnApplied = Callable[[int], None]  # called with the number of events of each transaction
+Versions = Callable[[Sequence[str]], Mapping[str, int]]  # of the streams that exist, of those given
+
+
+class Feeder(Protocol):
+    """Feeds a shadow: `StoreFeeder` from the store, `TransportFeeder` from the transport."""
+
+    applier: ShadowApplier
+    versions: Versions | None  # of the store, if it has all events
+
+    def work(self, on_applied: OnApplied, *, until: int) -> None:
+        """Feed until `until` events or fewer are left, or until stopped."""
+
+    def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
+        """Read missing events in parts; raise RebuildRefused if there is no such event."""
+        ...
 
 
 class StoreFeeder:
@@ -40,7 +55,8 @@ class StoreFeeder:
         """Feed `applier` from `store`, an autocommit connection that may be to another database."""
         self.counters = Counters()
         self.applier = applier
-        self.log = StreamLog(store, schema, categories=applier.projection.categories)
+        self._log = StreamLog(store, schema, categories=applier.projection.categories)
+        self.versions: Versions | None = self._log.versions
         self.history = OwnHistory(store, schema)
         self._isolation = EventIsolation(applier, StreamParking(applier, self.history, schema=schema), stop)
         self._part = part
@@ -72,11 +88,11 @@ class StoreFeeder:
 
     def parts(self, chunk: list[Missing]) -> Iterator[list[Run]]:
         """Read a chunk in parts; raise RebuildRefused if the store lacks an event of it."""
-        return parts_of(self.log, chunk, max_bytes=self._share.bytes)
+        return parts_of(self._log, chunk, max_bytes=self._share.bytes)
 
     def _lagging(self) -> Iterator[StreamLag]:
         connection, generation = self.applier.workspace.connection, self.applier.rebuild.generation
-        return behind(self.log, self.applier.checkpoints, connection, generation, self._part)
+        return behind(self._log, self.applier.checkpoints, connection, generation, self._part)
 
 
 def chunks(lagging: Iterable[StreamLag], *, most: int = EVENTS) -> Iterator[list[Missing]]:

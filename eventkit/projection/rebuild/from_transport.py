@@ -18,13 +18,13 @@ from eventkit.config import Settings
 from eventkit.domain.message import Message, total_size
 from eventkit.errors import RebuildRefused, TransportError
 from eventkit.projection.batch import Run, gather
-from eventkit.projection.rebuild.from_store import OnApplied, StoreFeeder
+from eventkit.projection.rebuild.from_store import OnApplied, StoreFeeder, Versions
 from eventkit.projection.rebuild.swap import SwapBlocked
 from eventkit.projection.rebuild.worker_job import Job
 from eventkit.projection.run import Projector, TransportSource, known_topics, topics_of_store
 from eventkit.storage.db import connect
 from eventkit.storage.events import Missing
-from eventkit.storage.projections import Live
+from eventkit.storage.projections import Live, lagging_streams, newly_parked
 from eventkit.transports.base import Flag, Transport, open_history
 from eventkit.worker import Stop
 
@@ -42,6 +42,7 @@ class TransportFeeder:
     def __init__(self, feeder: StoreFeeder, source: TransportSource, *, stop: Stop) -> None:
         """Apply to the generation of `feeder`, on its connections."""
         self.applier = feeder.applier
+        self.versions: Versions | None = None  # the store may be another service's
         self._feeder = feeder
         self._source = source
         self._projector = Projector(feeder.applier, history=feeder.history, stop=stop)
@@ -63,9 +64,10 @@ class TransportFeeder:
         applier = self.applier
         with applier.workspace.transaction() as connection:
             live = self._live(connection)
-            lagging = applier.checkpoints.lagging(connection, applier.rebuild.generation, live.generation)
+            new = applier.rebuild.generation
+            lagging = lagging_streams(connection, applier.schema, new=new, live=live.generation)
         reads = applier.projection.reads
-        return sum(there - here for stream, here, there, parked in lagging if not parked and reads(stream))
+        return sum(lag.version - lag.applied for lag in lagging if not lag.parked and reads(lag.stream))
 
     def refuse_without_end(self) -> None:
         """Raise RebuildRefused if the live generation has applied nothing: then the end to read to is unknown."""
@@ -134,8 +136,8 @@ class TransportFeeder:
         applier = self.applier
         with applier.workspace.transaction() as connection:
             live = self._live(connection)
-            parked = applier.checkpoints.newly_parked(connection, applier.rebuild.generation, live.generation)
-        newly = set(parked)
+            new = applier.rebuild.generation
+            newly = set(newly_parked(connection, applier.schema, new=new, live=live.generation))
         gaps = [stream for stream in self._projector.held_streams() if stream in newly] if newly else []
         if gaps:
             raise RebuildRefused(

@@ -18,22 +18,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import count
 from typing import Any
 
 import msgspec
 import psycopg
 
 from eventkit.config import Settings
-from eventkit.errors import DatabaseUnavailable, RebuildRefused
+from eventkit.errors import RebuildRefused
 from eventkit.observability.tracing import REBUILD, span
 from eventkit.projection.define import Projection
-from eventkit.projection.rebuild.from_store import StoreFeeder
-from eventkit.projection.rebuild.from_transport import TransportFeeder, open_transport_feeder
+from eventkit.projection.rebuild.from_store import Feeder
+from eventkit.projection.rebuild.from_transport import open_transport_feeder
 from eventkit.projection.rebuild.memory import shares
 from eventkit.projection.rebuild.progress import ProgressReporter, RebuildProgress
 from eventkit.projection.rebuild.shadow import ShadowBuild
-from eventkit.projection.rebuild.swap import Swap, SwapBlocked, SwapFailing, SwapOptions, Swapped, prefers_merge
+from eventkit.projection.rebuild.swap import SwapAttempts, SwapOptions, Swapped, prefers_merge
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
 from eventkit.projection.rebuild.worker_pool import feed_in_processes
 from eventkit.storage.db import connect, database_errors
@@ -46,8 +45,6 @@ logger = logging.getLogger("eventkit.projection")
 
 SWAP_BACKLOG = 1_000  # events that may be left for the swap
 MIN_EVENTS_FOR_WORKERS = 20_000  # fewer are fed by this process alone
-_MAX_FAILED_SWAPS = 3  # swaps that fail at an event, each after a feed that has applied or parked all events
-_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to swap, the last for all further ones
 
 
 class RebuildPlan(msgspec.Struct, frozen=True):
@@ -164,7 +161,7 @@ class RebuildRun:
         )
 
     @contextmanager
-    def _open(self, job: Job, progress: ProgressReporter) -> Iterator[StoreFeeder | TransportFeeder]:
+    def _open(self, job: Job, progress: ProgressReporter) -> Iterator[Feeder]:
         with open_feeder(self._projection, job, self._stop) as feeder:
             if not self._plan.from_transport:
                 yield feeder
@@ -173,7 +170,7 @@ class RebuildRun:
                 progress.expect(reader.behind())
                 yield reader
 
-    def _feed(self, job: Job, feeder: StoreFeeder | TransportFeeder, progress: ProgressReporter) -> None:
+    def _feed(self, job: Job, feeder: Feeder, progress: ProgressReporter) -> None:
         """Feed all events that exist, in worker processes if they are many."""
         self._refuse_stop()
         progress.enter("feed")
@@ -196,7 +193,7 @@ class RebuildRun:
     def _swap(
         self,
         build: ShadowBuild,
-        feeder: StoreFeeder | TransportFeeder,
+        feeder: Feeder,
         job: Job,
         position: int,
         stack: ExitStack,
@@ -204,38 +201,21 @@ class RebuildRun:
     ) -> Swapped:
         self._refuse_stop()
         progress.enter("swap")
-        swap = self._new_swap(build, feeder, job)
-        failures = 0
-        for attempt in count(1):
-            until = SWAP_BACKLOG
-            try:
-                return swap.run(position)
-            except SwapBlocked as blocked:
-                logger.warning("the swap of %s waits, attempt %d: %s", job.name, attempt, blocked)
-                if isinstance(blocked, SwapFailing):
-                    failures, until = failures + 1, 0
-                if failures == _MAX_FAILED_SWAPS:
-                    raise RebuildRefused(_failed_message(job.name, blocked)) from blocked
-            except DatabaseUnavailable as error:  # the server ends an idle session in the middle of a swap
-                logger.warning("the swap of %s is tried again, attempt %d: %s", job.name, attempt, error)
-                feeder = stack.enter_context(self._open(job, progress))
-                swap = self._new_swap(build, feeder, job)
-                if swap.has_happened():
-                    return Swapped(0, None)
-            self._stop.wait(_PAUSES[min(attempt, len(_PAUSES)) - 1])
-            feeder.work(progress.count, until=until)
-            self._refuse_stop()
-        raise AssertionError
-
-    def _new_swap(self, build: ShadowBuild, feeder: StoreFeeder | TransportFeeder, job: Job) -> Swap:
         merge = self._plan.merge or prefers_merge(build.connection, job.tables, job.name)
         options = SwapOptions(
             merge=merge or is_unlogged(build.connection, job.rebuild.shadow),
             accept_parked=self._plan.accept_parked,
-            most=self._share.events,
-            versions=feeder.log.versions if self._plan.accept_lost and isinstance(feeder, StoreFeeder) else None,
+            accept_lost=self._plan.accept_lost,
         )
-        return Swap(feeder.applier, feeder.parts, job.tables, options, schema=self._settings.schema)
+
+        def reopen() -> Feeder:
+            return stack.enter_context(self._open(job, progress))
+
+        def feed(feeder: Feeder, every_event: bool) -> None:  # noqa: FBT001 a callback
+            feeder.work(progress.count, until=0 if every_event else SWAP_BACKLOG)
+            self._refuse_stop()
+
+        return SwapAttempts(job, options, reopen=reopen, feed=feed, stop=self._stop).run(feeder, position)
 
     @staticmethod
     def _outcome(job: Job, swapped: Swapped, events: int, parked: int, seconds: float) -> RebuildOutcome:
@@ -271,10 +251,3 @@ class RebuildRun:
             autocommit=True,
             options={"TimeZone": "UTC"},
         )
-
-
-def _failed_message(name: str, blocked: SwapBlocked) -> str:
-    return (
-        f"the swap of {name!r} fails at the latest events, again and again: {blocked}; the live read model is as it "
-        "was: correct the handlers or the constraint, and continue with `--resume`"
-    )

@@ -7,8 +7,6 @@ from eventkit.storage.projections.consumer_groups import ConsumerGroup, Consumer
 from eventkit.storage.projections.generations import (
     dead_generations,
     forget,
-    hand_over,
-    keep_malformed,
     letters_by_cause,
     parked_by,
 )
@@ -39,6 +37,12 @@ from eventkit.storage.projections.shadow_tables import (
     refuse_same_names,
 )
 from eventkit.storage.projections.stream_lag import StreamLag, behind
+from eventkit.storage.projections.swap_generations import (
+    hand_over_letters,
+    lagging_streams,
+    newly_parked,
+    replace_generation,
+)
 from eventkit.storage.projections.swap_tables import (
     drop_tables,
     lock_tables,
@@ -85,25 +89,27 @@ __all__ = [
     "find_replies",
     "find_tables",
     "forget",
-    "hand_over",
+    "hand_over_letters",
     "index_shadow",
     "is_lost",
     "is_message",
     "is_table",
     "is_unlogged",
-    "keep_malformed",
     "keep_replies",
+    "lagging_streams",
     "letters_by_cause",
     "lock_tables",
     "merge_rows",
     "name_of_message",
     "needs_itself",
+    "newly_parked",
     "oldest",
     "parked_by",
     "prune_inbox",
     "refuse_keyless",
     "refuse_same_names",
     "register",
+    "replace_generation",
     "search_path",
     "shadow_name",
     "swap_names",

@@ -56,16 +56,6 @@ _PAGE = """select stream, version, event_id, parked, digest from {s}.checkpoints
              where generation = %s and stream > %s order by stream limit %s"""
 _BETWEEN = """select stream, version, event_id, parked, digest from {s}.checkpoints
                where generation = %s and stream > %s and stream <= %s order by stream"""
-_LAGGING = """
-select l.stream, coalesce(n.version, 0), l.version, coalesce(n.parked, false)
-  from {s}.checkpoints l left join {s}.checkpoints n on n.generation = %(new)s and n.stream = l.stream
- where l.generation = %(live)s and l.version > coalesce(n.version, 0) order by l.stream
-"""
-_NEWLY_PARKED = """
-select n.stream from {s}.checkpoints n where n.generation = %(new)s and n.parked
-   and not exists (select from {s}.checkpoints l where l.generation = %(live)s and l.stream = n.stream and l.parked)
- order by n.stream
-"""
 _ANY = "select exists (select from {s}.checkpoints where generation = %s)"
 _EVENTS = "select coalesce(sum(version), 0)::bigint from {s}.checkpoints where generation = %s"
 _PARKED = "select count(*) from {s}.checkpoints where generation = %s and parked"
@@ -172,17 +162,6 @@ class Checkpoints:
     def move(self, connection: psycopg.Connection[Any], generation: int, checkpoint: Checkpoint) -> None:
         """Write a checkpoint that this transaction has locked."""
         connection.execute(self._sql(_MOVE), {"generation": generation, **msgspec.structs.asdict(checkpoint)})
-
-    def lagging(
-        self, connection: psycopg.Connection[Any], generation: int, live: int
-    ) -> list[tuple[str, int, int, bool]]:
-        """Return the streams in which `generation` is behind `live`: both versions, and whether it is parked."""
-        return connection.execute(self._sql(_LAGGING), {"new": generation, "live": live}).fetchall()
-
-    def newly_parked(self, connection: psycopg.Connection[Any], generation: int, live: int) -> list[str]:
-        """Return the streams that are parked in `generation` and not in `live`."""
-        params = {"new": generation, "live": live}
-        return [stream for (stream,) in connection.execute(self._sql(_NEWLY_PARKED), params)]
 
     def any(self, connection: psycopg.Connection[Any], generation: int) -> bool:
         """Return whether a generation has a checkpoint."""

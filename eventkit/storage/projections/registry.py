@@ -33,9 +33,6 @@ _READ_AGAIN = "update {s}.projections set position = 0 where name = %s"
 _ALL = """select p.name, p.kind, p.generation, p.declared_version, p.tables, p.position,
                  p.retry, p.categories, r.generation, r.declared_version, r.done, r.total, r.started_at
             from {s}.projections p left join {s}.rebuilds r using (name) order by name"""
-_REPLACE = """update {s}.projections set generation = %(generation)s, declared_version = %(version)s,
-                     tables = %(tables)s::text[], categories = %(categories)s::text[],
-                     position = greatest(position, %(position)s) where name = %(name)s"""
 _DELETE = """with resumed as (delete from {s}.pauses where kind = 'projection' and name = %(name)s)
              delete from {s}.projections where name = %(name)s"""
 
@@ -110,20 +107,6 @@ class ProjectionRegistry:
         """Return all projections, by name."""
         rows = connection.execute(self._sql(_ALL))
         return [_registered(*row) for row in rows]
-
-    def replace(
-        self,
-        connection: psycopg.Connection[Any],
-        name: str,
-        live: Live,
-        *,
-        tables: Sequence[str],
-        categories: Sequence[str],
-    ) -> None:
-        """Make another generation the live one; this transaction has called `take`."""
-        params = {"generation": live.generation, "version": live.declared_version, "position": live.position}
-        where = {"name": name, "tables": list(tables), "categories": list(categories)}
-        connection.execute(self._sql(_REPLACE), params | where)
 
     def delete(self, connection: psycopg.Connection[Any], name: str) -> None:
         """Delete the row, and its pause; this transaction has called `take`."""
