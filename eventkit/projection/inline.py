@@ -22,7 +22,7 @@ from eventkit.projection.apply import (
     DuplicateChecks,
     RepairAttempt,
     Stopped,
-    StreamParking,
+    StreamRepair,
 )
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.caller_transaction import ASYNC_INLINE, CallerTransaction
@@ -133,10 +133,10 @@ def _apply_stopped(applier: BatchApplier, log: StreamLog, stopped: Stopped, sche
     run, checkpoint = stopped.run, stopped.checkpoint
     version = checkpoint.version if checkpoint else 0
     if checkpoint and checkpoint.parked:
-        parking = StreamParking(applier, OwnHistory(applier.workspace.connection, schema), schema=schema)
-        left = parking.repair(RepairAttempt(run), Counters())
+        repair = StreamRepair(applier, OwnHistory(applier.workspace.connection, schema))
+        left = repair.repair(RepairAttempt(run), Counters())
         while left is not None:
-            left = parking.repair(RepairAttempt(left), Counters())
+            left = repair.repair(RepairAttempt(left), Counters())
         return
     if checkpoint and (fork := _fork(applier, checkpoint, run, schema)):
         raise ProjectionError(

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
-from eventkit.storage.outbox import Row, Settlement, message
+from eventkit.storage.outbox import RelayParking, Row, Settlement, message
 from eventkit.transports import Reports
 
 
@@ -18,6 +18,7 @@ def send_by_halves(
     publishers: PublisherLifecycle,
     settlement: Settlement,
     *,
+    parking: RelayParking,
     parked: dict[str, int],
     check: Callable[[], None],
 ) -> Reports | None:
@@ -38,7 +39,7 @@ def send_by_halves(
                 return reports
             continue
         if len(part) == 1:
-            settlement.park(part[0][0], reports.refused[part[0][0]])
+            parking.park(part[0][0], reports.refused[part[0][0]])
             parked[part[0][2]] = part[0][0]
             continue
         confirmed = set(reports.confirmed)

@@ -23,7 +23,7 @@ from eventkit.relay.part_keeper import PartKeeper
 from eventkit.relay.pipeline import Claim, Pipeline
 from eventkit.relay.publisher_lifecycle import PublisherLifecycle
 from eventkit.storage.events import record_held
-from eventkit.storage.outbox import GapReader, Outbox, Scope, Settlement
+from eventkit.storage.outbox import GapReader, Outbox, RelayParking, Scope, Settlement
 from eventkit.transports import Reports
 from eventkit.worker import Stop
 
@@ -54,6 +54,7 @@ class Leader:
         self._claim = claim
         self._publishers = publishers
         self._settlement = settlement
+        self._parking = RelayParking(settlement)
         self._keeper = keeper
         self._parts = settlement.parts
         self._owed = owed
@@ -106,7 +107,9 @@ class Leader:
         reader = GapReader(outbox, limit=_SEARCH_PAGE)
         reader.start_pending()
         while rows := reader.read():
-            failure = send_by_halves(rows, self._publishers, self._settlement, parked=parked, check=self._keeper.check)
+            failure = send_by_halves(
+                rows, self._publishers, self._settlement, parking=self._parking, parked=parked, check=self._keeper.check
+            )
             if failure is not None:
                 return failure
             if rows[-1][0] >= self._suspects_to or self._keeper.is_changed(self._parts):
@@ -119,7 +122,7 @@ class Leader:
         self._owed.update(failure.confirmed)
         self.settle_owed()
         if len(failure.refused) == 1:  # it was alone, or the broker named it alone: a search finds no other
-            self._settlement.park(*failure.refused.popitem())
+            self._parking.park(*failure.refused.popitem())
         elif failure.refused:
             self._suspects_to = max(failure.refused)
             logger.warning(

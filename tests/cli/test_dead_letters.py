@@ -12,7 +12,7 @@ from eventkit.cli import main
 from eventkit.errors import ProjectionError
 from eventkit.projection.retry_policy import Backoff
 from eventkit.projection.run.runner import ProjectionRunner
-from eventkit.storage.dead_letters.actions import LetterActions
+from eventkit.storage.dead_letters.redrive import RedriveRequests
 from tests.projection.shop import CREATE, Ordered, apply, checkpoints, letters, message, orders, projector, rows
 
 MENDED = "tests.projection.read_models:mended"
@@ -160,15 +160,15 @@ def test_a_redrive_that_no_projector_takes_up_gives_advice(url: str) -> None:
 def test_a_running_projector_leaves_a_redrive_to_the_named_code(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the old code, looks all the time, and is never first; the record has the operator."""
     looked: list[int] = []
-    ask = LetterActions.redrive
+    ask = RedriveRequests.redrive
 
     def ask_and_let_the_others_look(*args: Any, **kwargs: Any) -> tuple[int, int]:  # noqa: ANN401 the method's own
         asked = ask(*args, **kwargs)
         with projector(url) as old:
-            looked.append(old.redrive_requested())
+            looked.append(old.redrives.serve())
         return asked
 
-    monkeypatch.setattr(LetterActions, "redrive", ask_and_let_the_others_look)
+    monkeypatch.setattr(RedriveRequests, "redrive", ask_and_let_the_others_look)
     shown = run(url, "redrive", "--by", "totals", "--yes", "--code", MENDED, "--as", "ann")
 
     assert (looked, shown.stdout, shown.exit_code) == ([0], "4 letters applied\n", 0)

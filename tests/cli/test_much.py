@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventkit.cli import main
-from eventkit.projection.run import projector as projector_module
+from eventkit.projection.apply import redrive as redrive_module
 from eventkit.storage.dead_letters import query
 from eventkit.storage.dead_letters.letters import DeadLetters
 from tests.projection.shop import CREATE, projector, rows, totals
@@ -155,10 +155,10 @@ def test_a_read_of_waiting_streams_continues_where_the_last_one_ended(
 ) -> None:
     """Each takes a second at most, so that very many do not stop the projector."""
     with projector(url, totals()) as running:
-        monkeypatch.setattr(projector_module, "RETRY_TIME", 0.0)
+        monkeypatch.setattr(redrive_module, "REDRIVE_TIME", 0.0)
         upto = []
         for _ in range(3):
-            running.retry_held()
-            upto.append(running._last_held)
+            running.redrives.retry_held()
+            upto.append(running.redrives._last_held)
 
     assert len(set(upto)) == 3

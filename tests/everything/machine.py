@@ -13,8 +13,8 @@ from eventkit.config import Settings
 from eventkit.errors import RebuildRefused
 from eventkit.projection.rebuild.progress import RebuildProgress
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
-from eventkit.storage.dead_letters.actions import LetterActions
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
+from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.everything.checks import Checks
@@ -138,7 +138,7 @@ class Everything(RuleBasedStateMachine):
         """Apply a batch, as the projector's loop does."""
         working = self.groups[group].members[member]
         working.step(limit)
-        working.projector.redrive_requested()
+        working.projector.redrives.serve()
 
     @rule(
         group=GROUPS, member=MEMBERS, limit=LIMITS, fate=st.sampled_from(["received", "applying", "applied", "zombie"])
@@ -178,7 +178,7 @@ class Everything(RuleBasedStateMachine):
     def redrive(self) -> None:
         """An operator asks for all that is parked to be tried again."""
         choice = LetterQuery(self.admin, "eventkit").choose(LetterFilter())
-        LetterActions(self.admin, "eventkit", actor="ann").redrive(choice)
+        RedriveRequests(self.admin, "eventkit", actor="ann").redrive(choice)
 
     @rule(
         group=GROUPS,
@@ -253,5 +253,5 @@ class Everything(RuleBasedStateMachine):
         moved = 0
         for group in self.groups:
             for member in group.members:
-                moved += member.step() + member.projector.redrive_requested()
+                moved += member.step() + member.projector.redrives.serve()
         return not moved and self.sender.is_idle()

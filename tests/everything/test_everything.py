@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from eventkit.domain.message import Message
-from eventkit.projection.apply.stream_repair import StreamRepair
+from eventkit.projection.apply.stream_repair import RepairTransaction
 from eventkit.projection.batch import Source
 from eventkit.projection.rebuild.swap import Swap
 from eventkit.projection.retry_policy import Backoff
@@ -19,6 +19,8 @@ from eventkit.projection.run import sources
 from eventkit.projection.run.projector import Projector
 from eventkit.relay import pipeline
 from eventkit.storage.dead_letters.letters import DeadLetters
+from eventkit.storage.dead_letters.redrive import Redrives
+from eventkit.storage.outbox.parking import RelayParking
 from eventkit.storage.outbox.settlement import Settlement
 from eventkit.transports.local.publisher import LocalPublisher
 from tests.everything.machine import Everything
@@ -70,7 +72,7 @@ def park_without_keeping(patch: Patch) -> None:
 
 def keep_nothing_behind(patch: Patch) -> None:
     """Drop events that come while their stream is parked."""
-    patch.setattr(StreamRepair, "keep_behind", lambda *_: None)
+    patch.setattr(RepairTransaction, "keep_behind", lambda *_: None)
 
 
 def swap_without_comparing(patch: Patch) -> None:
@@ -92,7 +94,7 @@ def acknowledge_first(patch: Patch) -> None:
 
 def settle_what_is_refused(patch: Patch) -> None:
     """Take a refused event for sent, and continue behind it."""
-    patch.setattr(Settlement, "park", lambda self, position, _: self.settle([position]))
+    patch.setattr(RelayParking, "park", lambda self, position, _: self._settlement.settle([position]))
 
 
 def confirm_what_is_lost(patch: Patch) -> None:
@@ -109,7 +111,7 @@ def confirm_what_is_lost(patch: Patch) -> None:
 
 def letters_that_stay(patch: Patch) -> None:
     """Keep the letters of redriven events."""
-    patch.setattr(DeadLetters, "remove", lambda *_, **__: None)
+    patch.setattr(Redrives, "remove", lambda *_, **__: None)
 
 
 SOON = [park_without_keeping, settle_what_is_refused]

@@ -160,7 +160,7 @@ def test_a_failing_message_is_parked_alone_and_can_be_redriven(url: str) -> None
     with psycopg.connect(url) as connection:
         connection.execute("alter table charges drop constraint charges_amount_check")
     with projector(url, payments()) as running:
-        assert running.redrive("message:b@till")
+        assert running.redrives.retry("message:b@till")
         running.apply(batch)
 
     assert charges(url) == [("1", 1), ("2", 100), ("3", 1)]

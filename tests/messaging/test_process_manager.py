@@ -178,7 +178,7 @@ def test_a_failing_event_parks_its_stream_without_a_trace(url: str) -> None:
     mended = ProcessManager("fulfilment", store, table=FULFILMENTS, key="order")
     mended.on(OrderPlaced)(lambda _, event, reaction: reaction.append(order(event.order), OrderCancelled(event.order)))
     with projector(url, mended) as running:
-        assert running.redrive(order("2"))
+        assert running.redrives.retry(order("2"))
     assert history(url)["order-2"] == ["OrderPlaced", "OrderCancelled"]
 
 

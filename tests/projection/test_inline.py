@@ -229,7 +229,7 @@ def test_a_parked_stream_keeps_later_events_behind_its_letter(url: str) -> None:
     assert rows(url) == []
     assert [(version, cause) for _, version, cause in letters(url)] == [(1, "failed"), (3, "behind")]
     with projector(url, forgiving()) as running:
-        assert running.redrive("order-1")
+        assert running.redrives.retry("order-1")
     assert rows(url) == [("ann", 2, 3), ("eve", 1, -1)]
 
 

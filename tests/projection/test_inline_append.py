@@ -21,6 +21,7 @@ from eventkit.storage.events import inline_sql
 from eventkit.storage.events.digests import Question, ask
 from eventkit.storage.events.inline_sql import Target
 from eventkit.storage.projections.registry import Live, ProjectionRegistry
+from eventkit.storage.projections.swap_generations import replace_generation
 from tests.projection.attack import balances
 from tests.projection.rebuild.test_rebuild import rebuild
 from tests.projection.shop import (
@@ -205,7 +206,7 @@ def test_an_append_that_waits_for_a_swap_applies_to_the_generation_that_comes(
         live = fences.take(swapping, "totals")
         assert live is not None
         new = live.generation + 7
-        fences.replace(swapping, "totals", Live(new, 1, 0), tables=["public.totals"], categories=[])
+        replace_generation(swapping, "eventkit", "totals", Live(new, 1, 0), tables=["public.totals"], categories=[])
         swapping.execute("update eventkit.checkpoints set generation = %s", [new])
         appending = threading.Thread(target=SHOP.append, args=(writing, stream, *[Ordered("ann", 1)] * events))
         appending.start()

@@ -9,6 +9,7 @@ import psycopg
 from eventkit.domain.message import Message
 from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
+from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events.stream_history import OwnHistory
 from eventkit.transports import open_transport
 from tests.relay.conftest import Topic, append
@@ -98,4 +99,4 @@ def _letters(url: str, *, version: int = 0) -> list[Any]:
 def _redrive(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         choice = LetterQuery(connection, "eventkit").choose(LetterFilter(by="relay"))
-        assert LetterActions(connection, "eventkit", actor="ann").redrive(choice) == (0, 1)
+        assert RedriveRequests(connection, "eventkit", actor="ann").redrive(choice) == (0, 1)

@@ -44,6 +44,7 @@ from eventkit.storage.events.categories import record_held
 from eventkit.storage.outbox.gap_reader import GapReader, Row
 from eventkit.storage.outbox.leases import Lease
 from eventkit.storage.outbox.outbox import READING, Outbox, Scope
+from eventkit.storage.outbox.parking import RelayParking
 from eventkit.storage.outbox.part_leases import Parts
 from eventkit.storage.outbox.settlement import Settlement
 from eventkit.storage.processes import Heartbeats, WorkerProcess
@@ -175,7 +176,7 @@ def relay(world: World) -> None:
         lease = Lease(holding, "eventkit", name="relay 0/1", owner="test")
         assert lease.acquire(lambda: False)
         ((position, *_),) = _unsent(reading)
-        Settlement(writing, "eventkit", parts=Parts({0: lease.epoch})).park(position, "too large")
+        RelayParking(Settlement(writing, "eventkit", parts=Parts({0: lease.epoch}))).park(position, "too large")
         assert _unsent(reading) == []
         lease.release()
     _beat(url, "relay")

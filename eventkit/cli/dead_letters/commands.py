@@ -13,10 +13,12 @@ import click
 
 from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import number, remark, say, say_each
+from eventkit.cli.dead_letters.letters import check_named, connect_to_letters, find, open_letters
 from eventkit.cli.dead_letters.options import (
     ALL,
     AS,
     DRY,
+    EXAMPLES,
     JSON,
     LETTER,
     PAYLOAD,
@@ -26,36 +28,25 @@ from eventkit.cli.dead_letters.options import (
     selects,
     wanted,
 )
+from eventkit.cli.dead_letters.redrive import redrive
 from eventkit.config import Settings
 from eventkit.errors import DeadLetterError
 
 if TYPE_CHECKING:
-    from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery
+    from eventkit.storage.dead_letters import LetterActions, LetterQuery
 
 _MAX_RESULTS = 10_000  # letters in the JSON of a discard
 
-_EXAMPLES = """\b
-Examples:
-  eventkit dead-letters list
-  eventkit dead-letters list --by totals --category order --older-than 1h
-  eventkit dead-letters show 17 --payload
-  eventkit dead-letters redrive --by totals
-  eventkit dead-letters redrive --stream order-42 --code shop.read_models:totals
-  eventkit dead-letters edit 17 --data mended.json --catalog shop.events:shop
-  eventkit dead-letters discard --type OrderNoted --dry-run
-  eventkit dead-letters log --stream order-42
 
-A letter parks its stream. A redrive tries a stream again from its first letter on, in order. A discard skips an event
-for good: a projection's checkpoint advances past it, the relay publishes a tombstone in its place.
-"""
-
-
-@click.group(name="dead-letters", epilog=_EXAMPLES)
+@click.group(name="dead-letters", epilog=EXAMPLES)
 def command() -> None:
     """Show, redrive, edit and discard dead letters."""
 
 
-@command.command(name="list", epilog=_EXAMPLES, short_help="Show the letters.")
+command.add_command(redrive)
+
+
+@command.command(name="list", epilog=EXAMPLES, short_help="Show the letters.")
 @selects
 @SHOWN
 @PAYLOAD
@@ -65,7 +56,7 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
     """Show the letters, sorted by projection or relay, stream and version."""
     from eventkit.cli.dead_letters import show
 
-    there, _ = _open(settings)
+    there = open_letters(settings)
     which = wanted(**chosen)
     there.check(which)
     found = there.list(which, limit=limit)
@@ -86,7 +77,7 @@ def list_(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **
         say("no dead letters")
 
 
-@command.command(name="show", epilog=_EXAMPLES, short_help="Show one letter in full.")
+@command.command(name="show", epilog=EXAMPLES, short_help="Show one letter in full.")
 @click.argument("letter", type=LETTER)
 @PAYLOAD
 @JSON
@@ -95,58 +86,15 @@ def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: boo
     """Show a letter in full: its error, its origin, and its data, which is masked without --payload."""
     from eventkit.cli.dead_letters import show
 
-    there, _ = _open(settings)
-    found = _found(there, letter)
+    there = open_letters(settings)
+    found = find(there, letter)
     if as_json:
         say(json.dumps({"letters": [show.as_json(item, payload=payload) for item in found]}, ensure_ascii=False))
     else:
         say("\n\n".join(show.in_full(item, payload=payload) for item in found))
 
 
-@command.command(epilog=_EXAMPLES, short_help="Try parked streams again.")
-@selects
-@ALL
-@click.option("--code", "paths", multiple=True, metavar="PACKAGE.MODULE:PROJECTION", help="Apply here, by this code.")
-@click.option(
-    "--wait", type=click.FloatRange(min=0), default=10, show_default=True, help="Seconds to wait for projectors."
-)
-@DRY
-@YES
-@AS
-@JSON
-@click.pass_obj
-def redrive(  # noqa: PLR0913 one parameter an option
-    settings: Settings, /, *, everything: bool, paths: tuple[str, ...], wait: float, dry_run: bool, yes: bool,
-    actor: str | None, as_json: bool,
-    **chosen: Any,  # noqa: ANN401 the options above
-) -> None:  # fmt: skip
-    """Try parked streams again, each from its first letter on, in order.
-
-    A running projector does it within a second, with the code that it has loaded. If none runs, the request waits for
-    one. With --code this command applies the events itself, with that code. The relay reads its streams again from
-    their first unsent event. Exit code 1 if letters are left, or if no projector has taken the request in time.
-    """
-    from eventkit.cli.dead_letters.redrive_progress import await_projectors, redrive_here, redriven, report_left_out
-    from eventkit.projection.run import load_projections
-
-    projections = load_projections(paths)  # wrong code fails before anything is requested
-    there, acting = _open(settings, actor)
-    which = wanted(everything=everything, **chosen)
-    there.check(which)
-    _check_named(there, which)
-    pages = there.pages(which)
-    first = next(pages)
-    choice = there.whole_streams(first)
-    report_left_out(first, choice)
-    if not confirmed("redrive", choice, dry_run=dry_run, yes=yes, as_json=as_json):
-        return
-    redrive_here(settings, acting, itertools.chain([first], pages), projections)
-    result = await_projectors(there, choice, wait)  # only the streams of the first page are waited for
-    say(json.dumps(result) if as_json else "\n".join(redriven(result)))
-    raise SystemExit(result["left"] > 0 or result["waiting_streams"] > 0)
-
-
-@command.command(epilog=_EXAMPLES, short_help="Change a letter's data, and redrive it.")
+@command.command(epilog=EXAMPLES, short_help="Change a letter's data, and redrive it.")
 @click.argument("letter", type=LETTER)
 @click.option("--data", type=click.File("r"), help="The new data, JSON; - is standard input (default: your editor).")
 @click.option("--catalog", metavar="PACKAGE.MODULE:CATALOG", help="Check it against the event types of this catalog.")
@@ -169,7 +117,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     from eventkit.storage.dead_letters import check_data
 
     there, acting = _open(settings, actor)
-    found = _found(there, letter)
+    found = find(there, letter)
     if len(found) != 1:
         numbers = ", ".join(str(item.id) for item in found)
         raise DeadLetterError(f"event {letter} has {len(found)} letters: edit one of {numbers}")
@@ -187,7 +135,7 @@ def edit(  # noqa: PLR0913 one parameter an option
         say(f"letter {found[0].id} is edited, {found[0].stream} is to be redriven")
 
 
-@command.command(epilog=_EXAMPLES, short_help="Skip events for good.")
+@command.command(epilog=EXAMPLES, short_help="Skip events for good.")
 @selects
 @ALL
 @DRY
@@ -207,7 +155,7 @@ def discard(
     there, acting = _open(settings, actor)
     which = wanted(everything=everything, **chosen)
     there.check(which)
-    _check_named(there, which)
+    check_named(there, which)
     pages = there.pages(which)
     first = next(pages)
     if not confirmed("discard", first, dry_run=dry_run, yes=yes, as_json=as_json):
@@ -229,7 +177,7 @@ def discard(
     raise SystemExit(bool(refused))
 
 
-@command.command(epilog=_EXAMPLES, short_help="Show the actions on letters.")
+@command.command(epilog=EXAMPLES, short_help="Show the actions on letters.")
 @selects
 @SHOWN
 @PAYLOAD
@@ -239,7 +187,7 @@ def log(settings: Settings, /, *, limit: int, payload: bool, as_json: bool, **ch
     """Show the actions on letters and their actors, the newest first; --older-than is the age of the action."""
     from eventkit.cli.dead_letters import show
 
-    there, _ = _open(settings)
+    there = open_letters(settings)
     which = wanted(**chosen)
     there.check(which)
     actions = there.log_in_full(which, limit=limit) if payload else iter(there.log(which, limit=limit))
@@ -262,45 +210,8 @@ def _json(found: object) -> str:
     return json.dumps(found, ensure_ascii=False)
 
 
-def _open(settings: Settings, actor: str | None = None) -> "tuple[LetterQuery, LetterActions]":
-    from eventkit.storage.db import connect
+def _open(settings: Settings, actor: str | None) -> "tuple[LetterQuery, LetterActions]":
     from eventkit.storage.dead_letters import LetterActions, LetterQuery
 
-    options = {"lock_timeout": "10s"}
-    connection = connect(
-        settings.require_database(), name="dead-letters", schema=settings.schema, autocommit=True, options=options
-    )
-    return LetterQuery(connection, settings.schema), LetterActions(
-        connection, settings.schema, actor=actor or acting_user()
-    )
-
-
-def _found(there: "LetterQuery", letter: int | UUID) -> "list[Filed]":
-    """Return a letter, or those of an event."""
-    from eventkit.storage.dead_letters import LetterFilter
-
-    by_id = LetterFilter(ids=[letter]) if isinstance(letter, int) else LetterFilter(event_ids=[letter])
-    found = there.list(by_id, payload=True)
-    if not found:
-        raise _missing(letter)
-    return found
-
-
-def _check_named(there: "LetterQuery", which: "LetterFilter") -> None:
-    """Raise DeadLetterError if one of the letters that are named is not there; nothing is done then."""
-    from eventkit.storage.dead_letters import LetterFilter
-
-    if which.ids:
-        known: set[int | UUID] = {letter.id for letter in there.list(LetterFilter(ids=which.ids))}
-    elif which.event_ids:
-        known = {letter.event_id for letter in there.list(LetterFilter(event_ids=which.event_ids))}
-    else:
-        return
-    named: list[int | UUID] = [*(which.ids or ()), *(which.event_ids or ())]
-    for letter in named:
-        if letter not in known:
-            raise _missing(letter)
-
-
-def _missing(letter: int | UUID) -> DeadLetterError:
-    return DeadLetterError(f"there is no dead letter {letter}: it was redriven or discarded, or is elsewhere")
+    connection, schema = connect_to_letters(settings), settings.schema
+    return LetterQuery(connection, schema), LetterActions(connection, schema, actor=actor or acting_user())

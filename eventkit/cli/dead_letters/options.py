@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 LIMIT = 50
 
+EXAMPLES = """\b
+Examples:
+  eventkit dead-letters list
+  eventkit dead-letters list --by totals --category order --older-than 1h
+  eventkit dead-letters show 17 --payload
+  eventkit dead-letters redrive --by totals
+  eventkit dead-letters redrive --stream order-42 --code shop.read_models:totals
+  eventkit dead-letters edit 17 --data mended.json --catalog shop.events:shop
+  eventkit dead-letters discard --type OrderNoted --dry-run
+  eventkit dead-letters log --stream order-42
+
+A letter parks its stream. A redrive tries a stream again from its first letter on, in order. A discard skips an event
+for good: a projection's checkpoint advances past it, the relay publishes a tombstone in its place.
+"""
+
 
 class LetterId(click.ParamType):  # type: ignore[type-arg] # older releases of click have none
     """The number of a letter, or the id of its event."""

@@ -5,8 +5,9 @@ from eventkit.projection.apply.decrypter import Decrypter
 from eventkit.projection.apply.duplicates import Doubt, DuplicateChecks, Recent, differs
 from eventkit.projection.apply.event_isolation import EventIsolation
 from eventkit.projection.apply.lanes import waves
-from eventkit.projection.apply.letter import waiting
-from eventkit.projection.apply.parking import RepairAttempt, StreamParking
+from eventkit.projection.apply.parking import waiting
+from eventkit.projection.apply.redrive import StreamRedrive
+from eventkit.projection.apply.stream_repair import RepairAttempt, StreamRepair
 
 __all__ = [
     "BatchApplier",
@@ -17,7 +18,8 @@ __all__ = [
     "Recent",
     "RepairAttempt",
     "Stopped",
-    "StreamParking",
+    "StreamRedrive",
+    "StreamRepair",
     "differs",
     "waiting",
     "waves",

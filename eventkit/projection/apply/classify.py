@@ -51,8 +51,3 @@ def classify(checkpoint: Checkpoint, arrivals: Iterable[Arrival]) -> Classified:
 def following(version: int, fresh: Sequence[Arrival]) -> list[Arrival]:
     """Return the events that follow a version without a gap."""
     return contiguous(fresh) if fresh and fresh[0].version == version + 1 else []
-
-
-def is_next(checkpoint: Checkpoint, failing: Arrival) -> bool:
-    """Whether an event is still the next of its stream; only then may it be parked."""
-    return checkpoint.version == failing.version - 1

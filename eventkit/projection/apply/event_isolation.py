@@ -17,8 +17,8 @@ from eventkit.projection.apply.applier import BatchApplier
 from eventkit.projection.apply.batch_isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.duplicates import Doubt, Kind
 from eventkit.projection.apply.lanes import Lanes
-from eventkit.projection.apply.letter import Why, event_fields
-from eventkit.projection.apply.parking import PAGE, RepairAttempt, StreamParking
+from eventkit.projection.apply.parking import Why, event_fields
+from eventkit.projection.apply.stream_repair import PAGE, RepairAttempt, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.dispatch import Handler, handler_of, step_of
@@ -45,8 +45,6 @@ logger = logging.getLogger("eventkit.projection")
 T = TypeVar("T")
 CONTENTION_ATTEMPTS = 8  # deadlocks or lock timeouts in a row, before the connection is replaced
 _CONTENTION_PAUSE = Backoff(first=0.01, factor=4.0, most=0.64)  # seconds between them
-_REDRIVE_ATTEMPTS = 3
-_REDRIVE_PAUSE = 1.0  # seconds between them at most
 _AWAY_PAUSE = 1.0  # seconds between two attempts of a rebuild while a service that a handler calls is away
 
 
@@ -58,29 +56,37 @@ class NextAttempt(NamedTuple):
     limit: int = 1  # events in one transaction
 
 
+class RetryLimits(NamedTuple):
+    """Limits below those of a handler's policy, for retries that are waited for."""
+
+    attempts: int
+    pause: float  # seconds between two attempts at most
+
+
 class EventIsolation:
     """Applies batches, and repairs the streams that did not advance."""
 
     def __init__(
         self,
         applier: BatchApplier,
-        parking: StreamParking,
+        repair: StreamRepair,
         stop: Stop,
         *,
         set_aside: SetAside | None = None,
         lanes: Sequence[BatchApplier] = (),
     ) -> None:
-        """Work on the connection that `applier` and `parking` share; pauses end when `stop` is set.
+        """Work on the connection that `applier` and `repair` share; pauses end when `stop` is set.
 
         Streams wait in `set_aside` while a service that their handler calls is away; without it, everything waits.
         `lanes` apply parts of a batch at the same time.
         """
         self._applier = applier
-        self._parking = parking
+        self._repair = repair
+        self._parking = repair.parking
         self._stop = stop
         self._set_aside = set_aside
         self._name = applier.projection.name
-        self._rarely = parking.rarely
+        self._rarely = repair.parking.rarely
         self._attempts = Attempts()
         self._absences = Attempts()  # failures that are not the event's fault
         self._most = min(PAGE, applier.projection.batch)  # events in a repair
@@ -103,18 +109,19 @@ class EventIsolation:
         left = found.left + found.ahead
         return left + self._judge(found.doubts, done) if found.doubts else left
 
-    def repair(self, run: Run, done: Counters, *, redrive: bool = False) -> bool:
+    def repair(self, run: Run, done: Counters, *, redrive: RetryLimits | None = None) -> bool:
         """Repair a stream until nothing is left to do; return False where nothing could be decided.
 
+        `redrive` retries a parked stream from its first letter on, within these limits.
         That is so when `stop` is set while an event has attempts left, or when a called service is away and `run` has
         no event that could be set aside.
         """
-        attempt = RepairAttempt(run, self._most, redrive)
+        attempt = RepairAttempt(run, self._most, redrive is not None)
         while True:
             attempt.around_locks = self._set_aside is not None and self._set_aside.around_locks
             current = attempt.run
             try:
-                left = self.again(partial(self._parking.repair, attempt, done))
+                left = self.again(partial(self._repair.repair, attempt, done))
                 decision = NextAttempt(True if left is None else None, left, min(self._most, 2 * attempt.limit))
                 self._record_success(run.stream, attempt.tried)
             except Locked:
@@ -124,7 +131,7 @@ class EventIsolation:
             except Away as away:
                 decision = self._wait_or_park(attempt, away, done)
             except Failed as failure:
-                decision = self._halve_or_park(attempt, failure, done)
+                decision = self._halve_or_park(attempt, failure, done, redrive)
             if decision.result is not None:
                 return decision.result
             if decision.left is None:
@@ -185,7 +192,7 @@ class EventIsolation:
     def _judge(self, doubts: Sequence[Doubt], done: Counters) -> list[Run]:
         """Count messages below their checkpoints; return the forks, which a repair parks."""
         forks: list[Run] = []
-        for doubt, verdict in zip(doubts, self.certainly(lambda: self._parking.judge(doubts)), strict=True):
+        for doubt, verdict in zip(doubts, self.certainly(lambda: self._repair.judge(doubts)), strict=True):
             if verdict.kind is Kind.FORK:
                 forks.append(Run(doubt.checkpoint.stream, list(doubt.arrivals)))
             elif verdict.kind is Kind.UNKNOWN:
@@ -219,34 +226,36 @@ class EventIsolation:
         waited = self._set_aside.drop(run.stream)
         return NextAttempt(None, self._park(waited, failing, Failed(away.error), done, attempts), self._most)
 
-    def _halve_or_park(self, attempt: RepairAttempt, failure: Failed, done: Counters) -> NextAttempt:
+    def _halve_or_park(
+        self, attempt: RepairAttempt, failure: Failed, done: Counters, redrive: RetryLimits | None
+    ) -> NextAttempt:
         """Repair with half as many events after several have failed together; retry or park a single one."""
         tried = attempt.tried
         if not tried:
             raise failure.error  # the error is not from applying: fewer events would not help
         if len(tried) > 1:
             return NextAttempt(None, attempt.run, len(tried) // 2)
-        return self._retry_or_park(attempt.run, tried[0], failure, done, redrive=attempt.redrive)
+        return self._retry_or_park(attempt.run, tried[0], failure, done, redrive=redrive)
 
     def _retry_or_park(
-        self, run: Run, failing: Arrival, failure: Failed, done: Counters, *, redrive: bool = False
+        self, run: Run, failing: Arrival, failure: Failed, done: Counters, *, redrive: RetryLimits | None = None
     ) -> NextAttempt:
         """Schedule a retry of an event that has failed alone, or park it with its stream.
 
-        A redrive runs between two batches: it makes few attempts, with pauses of a second at most.
+        A redrive waits for its retries here, within its limits.
         """
         attempts = self._attempts.failed(run.stream, failing.version)
         self._report(failing, failure, attempts)
         handler = self._applier.projection.handlers.of(failing)
         policy = handler.retry if handler else self._applier.projection.retry
         is_retried = cause_of(failure.error) == "failed" and policy.waits_for(failure.error) is not False
-        most = min(policy.attempts, _REDRIVE_ATTEMPTS) if redrive else policy.attempts
+        most = min(policy.attempts, redrive.attempts) if redrive else policy.attempts
         if not is_retried or attempts >= most:
             left = self._park(self._with_rest(run, handler), failing, failure, done, attempts)
             return NextAttempt(None, left, self._most)
         pause = policy.backoff.pause(attempts)
         if self._set_aside is None or redrive:
-            stopped = self._stop.wait(min(pause, _REDRIVE_PAUSE) if redrive else pause)
+            stopped = self._stop.wait(min(pause, redrive.pause) if redrive else pause)
             return NextAttempt(False if stopped else None, run)
         if not run.arrivals:
             return NextAttempt(result=False)  # its dead letters are tried again later

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import psycopg
 
 from eventkit.errors import RebuildRefused
-from eventkit.projection.apply import EventIsolation, StreamParking
+from eventkit.projection.apply import EventIsolation, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.memory import BYTES, EVENTS, Share
@@ -58,7 +58,7 @@ class StoreFeeder:
         self._log = StreamLog(store, schema, categories=applier.projection.categories)
         self.versions: Versions | None = self._log.versions
         self.history = OwnHistory(store, schema)
-        self._isolation = EventIsolation(applier, StreamParking(applier, self.history, schema=schema), stop)
+        self._isolation = EventIsolation(applier, StreamRepair(applier, self.history), stop)
         self._part = part
         self._share = share
         self._stop = stop

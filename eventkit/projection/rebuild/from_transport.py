@@ -138,7 +138,7 @@ class TransportFeeder:
             live = self._live(connection)
             new = applier.rebuild.generation
             newly = set(newly_parked(connection, applier.schema, new=new, live=live.generation))
-        gaps = [stream for stream in self._projector.held_streams() if stream in newly] if newly else []
+        gaps = [stream for stream in self._projector.redrives.held() if stream in newly] if newly else []
         if gaps:
             raise RebuildRefused(
                 f"events of {len(gaps):,} streams are missing in the transport and in the store, as of {gaps[0]}: the "

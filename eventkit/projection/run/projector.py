@@ -11,7 +11,7 @@ dies before, the message is delivered again, and the checkpoint shows whether it
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from eventkit.errors import ProjectionError
 from eventkit.observability import metrics
 from eventkit.observability.liveness import waiting_for
 from eventkit.observability.tracing import PROCESS, messages_span
-from eventkit.projection.apply import BatchApplier, EventIsolation, StreamParking, waves
+from eventkit.projection.apply import BatchApplier, EventIsolation, StreamRedrive, StreamRepair, waves
 from eventkit.projection.batch import Run, Source, gather
 from eventkit.projection.counters import Counters
 from eventkit.projection.failure import SetAside
@@ -44,7 +44,7 @@ REPORT_INTERVAL = 10.0  # seconds between log lines
 HELD_INTERVAL = 30.0  # seconds between retries of streams that wait for missing events
 FULL_WAIT = 0.1  # seconds between retries of waiting streams, while nothing more is received
 REDRIVE_INTERVAL = 1.0  # seconds between queries for redrives that an operator has requested
-RETRY_TIME = 1.0  # seconds that one retry of held, waiting or requested streams may take
+RETRY_TIME = 1.0  # seconds that one retry of waiting streams may take
 
 
 class Projector:
@@ -76,9 +76,10 @@ class Projector:
         self._applier = applier
         self._aside = aside
         self._full_logged = -HELD_INTERVAL  # time of the last warning that the waiting streams are full
-        self._last_held = ""  # the last held stream that was retried, if the last retry ran out of time
-        self._parking = StreamParking(self._applier, history, schema=applier.schema)
-        self._isolation = EventIsolation(self._applier, self._parking, self.stop, set_aside=aside, lanes=lanes)
+        repair = StreamRepair(applier, history)
+        self._parking = repair.parking
+        self._isolation = isolation = EventIsolation(applier, repair, self.stop, set_aside=aside, lanes=lanes)
+        self.redrives = StreamRedrive(applier, isolation, repair.parking, counters=self.counters, stop=self.stop)
         self._has_lanes = bool(lanes)
         self._waits_report = None if aside is None else WaitsReport(aside, self._write_waits)
 
@@ -90,7 +91,7 @@ class Projector:
         position = self.register(known=known)
         if self._waits_report is not None:
             self._waits_report.start()
-        self.retry_held()
+        self.redrives.retry_held()
         return position
 
     def register(self, *, known: bool = False) -> int:
@@ -140,7 +141,7 @@ class Projector:
             while not self.stop.is_set() and keep_running():
                 self.step(source)
                 if time.monotonic() - redriven_at > REDRIVE_INTERVAL:
-                    self.redrive_requested()
+                    self.redrives.serve()
                     redriven_at = time.monotonic()
                 self.report_waits()
                 now = time.monotonic()
@@ -149,7 +150,7 @@ class Projector:
                     self.report()
                 if now - retried_at > HELD_INTERVAL:
                     retried_at = now
-                    self.retry_held()
+                    self.redrives.retry_held()
         finally:
             self.report()
 
@@ -281,53 +282,6 @@ class Projector:
         """Log the counters, and how often faults were repeated."""
         self._parking.rarely.flush(at_end=self.stop.is_set())
         logger.info("projector %s: %s", self.projection.name, self.counters)
-
-    def retry_held(self) -> None:
-        """Retry, for about a second, the streams that wait for missing events: the store may have them now.
-
-        The next call continues after the last stream of this one.
-        """
-        deadline = time.monotonic() + RETRY_TIME
-        for stream in self.held_streams(self._last_held):
-            self._isolation.repair(Run(stream, []), self.counters)
-            self._last_held = stream
-            if self.stop.is_set() or time.monotonic() > deadline:
-                return
-        self._last_held = ""
-
-    def held_streams(self, after: str = "") -> Iterator[str]:
-        """Yield the streams that wait only for missing events, in order, from above `after`."""
-        while found := self._isolation.certainly(partial(self._parking.held, after)):
-            yield from found
-            after = found[-1]
-
-    def redrive_requested(self, reserved_for: str | None = None) -> int:
-        """Redrive, for about a second, the streams that an operator has requested; return how many were tried."""
-        deadline = time.monotonic() + RETRY_TIME
-        tried = 0
-        for stream in self._isolation.certainly(partial(self._parking.asked, reserved_for)):
-            if self.stop.is_set() or time.monotonic() > deadline:
-                break
-            if not self._isolation.repair(Run(stream, []), self.counters, redrive=True):
-                break  # a service that its handler calls is away: the request stays
-            parked = self.is_parked(stream)
-            logger.info(
-                "%s redrives %s: it %s", self.projection.name, stream, "stays parked" if parked else "continues"
-            )
-            tried += 1
-        return tried
-
-    def redrive(self, stream: str) -> bool:
-        """Apply a parked stream's letters in order; return whether the stream is released.
-
-        An event that fails again stays parked, with the new reason.
-        """
-        self._isolation.repair(Run(stream, []), self.counters, redrive=True)
-        return not self.is_parked(stream)
-
-    def is_parked(self, stream: str) -> bool:
-        """Return whether a stream is parked."""
-        return self._isolation.certainly(lambda: self._parking.is_parked(stream))
 
     def refuse_waiting(self) -> None:
         """Raise ProjectionError if streams wait for a service that a handler calls."""

@@ -124,7 +124,7 @@ class ProjectionRunner:
         with ExitStack() as stack:
             projector = self._projector(stack, stop)
             projector.register()
-            while projector.redrive_requested(reserved_for):
+            while projector.redrives.serve(reserved_for):
                 pass
 
     def work(self, stop: Stop) -> None:

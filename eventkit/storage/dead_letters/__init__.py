@@ -4,6 +4,7 @@ from eventkit.storage.dead_letters.actions import TOMBSTONE, LetterActions
 from eventkit.storage.dead_letters.letters import DeadLetters, Kept, Letter
 from eventkit.storage.dead_letters.new_data import check_data, editable_text, indented
 from eventkit.storage.dead_letters.query import Action, Choice, Filed, LetterFilter, LetterQuery
+from eventkit.storage.dead_letters.redrive import RedriveRequests, Redrives
 from eventkit.storage.letter_causes import BEHIND, CAUSES, GAP
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "LetterActions",
     "LetterFilter",
     "LetterQuery",
+    "RedriveRequests",
+    "Redrives",
     "check_data",
     "editable_text",
     "indented",

@@ -9,12 +9,14 @@ that.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors
+from eventkit.storage.db import database_errors, quoted
 from eventkit.storage.dead_letters.query import RELAY
 from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events import part_of
@@ -79,8 +81,14 @@ class ActionOutcome(msgspec.Struct, frozen=True):
     done: bool = True
 
 
-class LetterActions(RedriveRequests):
-    """One operator's actions, on an autocommit connection; each is recorded with the `actor`."""
+class LetterActions:
+    """One operator's edits and discards, on an autocommit connection; each is recorded with the `actor`."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._actor = actor
+        self._redrives = RedriveRequests(connection, schema, actor=actor)
 
     def discard(self, parked_by: str, stream: str, ids: Sequence[int]) -> list[ActionOutcome]:
         """Discard letters of one stream, in order of version, as long as that leaves no hole.
@@ -98,7 +106,7 @@ class LetterActions(RedriveRequests):
             results = [outcome.result for outcome in done]
             self._execute(_DISCARD, ids=[outcome.letter for outcome in done], results=results)
             if parked_by == RELAY:
-                self._restart_relay()
+                self._redrives.restart_relay()
             if checkpoint is not None:
                 self._unpark(place, checkpoint)
             # crash point: discarded, not committed -> nothing has happened
@@ -119,9 +127,9 @@ class LetterActions(RedriveRequests):
                     raise DeadLetterError(
                         f"the event of dead letter {letter} was sent meanwhile: redrive or discard it"
                     )
-                self._send_again([letter])
+                self._redrives.send_again([letter])
             else:
-                self._request([letter])
+                self._redrives.request([letter])
             # crash point: edited, not committed -> nothing has happened
 
     def _skip(self, place: dict[str, str], ids: Sequence[int]) -> tuple[Checkpoint | None, list[ActionOutcome]]:
@@ -137,20 +145,24 @@ class LetterActions(RedriveRequests):
     def _checkpoint(self, parked_by: str, stream: str) -> Checkpoint | None:
         """Hold the fence and lock the checkpoint, as a projector does; None where the generation is not live."""
         _, name, generation = parked_by.split(":")
-        live = ProjectionRegistry(self._name).fence(self._connection, name)
+        live = ProjectionRegistry(self._schema).fence(self._connection, name)
         if live is None or str(live.generation) != generation:
             return None
-        return Inbox(self._name, name).lock(self._connection, live.generation, stream)
+        return Inbox(self._schema, name).lock(self._connection, live.generation, stream)
 
     def _unpark(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
         """Unpark the stream where no letter is left; else request a retry by its projector."""
-        left = self._request_rest(**place)
+        left = self._redrives.request_rest(**place)
         _, name, generation = place["parked_by"].split(":")
         moved = msgspec.structs.replace(checkpoint, parked=left)
-        Inbox(self._name, name).move(self._connection, int(generation), moved)
+        Inbox(self._schema, name).move(self._connection, int(generation), moved)
 
     def _lock(self, ids: Sequence[int]) -> list[LockedLetter]:
         return [LockedLetter(*row) for row in self._execute(_LOCK, ids=ids)]
+
+    def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
+        text = statement.format(s=quoted(self._schema)).encode()
+        return self._connection.execute(text, {"actor": self._actor, **params})
 
 
 def removed(letters: Iterable[LockedLetter], result: str) -> list[ActionOutcome]:

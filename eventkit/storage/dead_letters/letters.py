@@ -2,9 +2,9 @@
 
 A letter has the message as it was received (its headers in `event`, its bytes in `data`), so a redrive decodes it with
 its own code. Keeping a letter is idempotent: a redelivery finds it. A malformed message has version 0: it has no place
-in a stream, and parks none. `eventkit.storage.dead_letters.keeping` writes a letter with any content. Called by
-`eventkit.projection`. The relay parks by positions alone; `eventkit.storage.dead_letters.actions` has the operators'
-actions.
+in a stream, and parks none. `keeping` writes a letter with any content, `redrive` has the letters of applied events
+removed, `actions` has the operators' actions. The relay parks by positions alone (`eventkit.storage.outbox.parking`).
+Called by `eventkit.projection`.
 """
 
 import json
@@ -39,27 +39,6 @@ _HELD = """select distinct d.stream from {s}.dead_letters d
     where o.parked_by = d.parked_by and o.stream = d.stream and (o.cause < 'behind'
        or o.cause > 'behind' and o.cause < 'gap' or o.cause > 'gap'))
  order by d.stream limit %(limit)s"""
-
-
-# The result of a requested redrive is recorded in its transaction.
-_REMOVE = """with gone as (delete from {s}.dead_letters where id = any(%(ids)s) returning *)
-insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
-       type, cause, error, detail, attempts, event, data, parked_at)
-select r.asked_by, 'redrive', case when g.version > %(above)s then 'applied' else 'had been applied' end, g.id,
-       g.parked_by, g.stream, g.version, g.position, g.event_id, g.type, g.cause, g.error, g.detail, g.attempts,
-       g.event, g.data, g.parked_at
-  from gone g join {s}.redrives r on r.parked_by = g.parked_by and r.stream = g.stream
- order by g.version, g.id"""
-_END = """with asked as (delete from {s}.redrives where parked_by = %(parked_by)s and stream = %(stream)s
-                         returning asked_by)
-insert into {s}.dead_letter_actions (actor, action, result, letter, parked_by, stream, version, position, event_id,
-       type, cause, error, detail, attempts, event, data, parked_at)
-select asked_by, 'redrive', 'failed again', id, parked_by, stream, version, position, event_id, type, cause, error,
-       detail, attempts, event, data, parked_at
-  from {s}.dead_letters, asked
- where parked_by = %(parked_by)s and stream = %(stream)s and version = %(version)s and event_id = %(event_id)s"""
-_ASKED = """select stream from {s}.redrives where parked_by = %s and reserved_for is not distinct from %s
-             order by asked_at, stream limit 1000"""
 
 
 class Letter(msgspec.Struct):
@@ -105,26 +84,6 @@ class DeadLetters:
         """Return a stream's letters in order of version, at most `limit` of them and MAX_BYTES."""
         rows = connection.execute(self._sql(_LOAD), (parked_by, stream, limit))
         return [Kept(letter, version, cause, _message(event, data)) for letter, version, cause, event, data in rows]
-
-    def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
-        """Remove applied letters: above version `above` this transaction applied them, else an earlier transaction."""
-        connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
-
-    def asked(self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None) -> list[str]:
-        """Return the streams with a redrive request: for any projector, or reserved for a process."""
-        return [stream for (stream,) in connection.execute(self._sql(_ASKED), (parked_by, reserved_for))]
-
-    def end_redrive(
-        self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None
-    ) -> None:
-        """Remove a redrive request: the redrive is complete, or has `stopped` at a letter that failed again."""
-        params = {
-            "parked_by": parked_by,
-            "stream": stream,
-            "version": stopped.version if stopped else None,
-            "event_id": stopped.event_id if stopped else None,
-        }
-        connection.execute(self._sql(_END), params)
 
     def causes(self, connection: psycopg.Connection[Any], parked_by: str, stream: str) -> set[str]:
         """Return the causes of a stream's letters; an empty set when it has none."""

@@ -26,6 +26,7 @@ from eventkit.storage.outbox.outbox import (
     read_horizon,
     split_holders,
 )
+from eventkit.storage.outbox.parking import RelayParking
 from eventkit.storage.outbox.part_count import change_part_count, read_part_count
 from eventkit.storage.outbox.part_leases import LeaseRow, PartLeases, Parts, Standing, lease_name, lease_rows
 from eventkit.storage.outbox.settlement import Settlement
@@ -49,6 +50,7 @@ __all__ = [
     "Outbox",
     "PartLeases",
     "Parts",
+    "RelayParking",
     "Row",
     "Scope",
     "Settlement",

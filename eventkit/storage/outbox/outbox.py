@@ -1,6 +1,7 @@
 """The relay's side of the outbox: reads unsent events.
 
-The table has the unsent events, and a relay that starts knows nothing else. `settlement` has the relay's writes.
+The table has the unsent events, and a relay that starts knows nothing else. `settlement` has the relay's writes,
+`parking` its parked streams.
 """
 
 import logging
@@ -17,6 +18,7 @@ from eventkit.storage.db import database_errors, in_schema, plain_array, quoted,
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
+from eventkit.storage.outbox.parking import Parked, not_parked, read_parked
 from eventkit.storage.outbox.part_leases import of_parts
 
 logger = logging.getLogger("eventkit.relay")
@@ -111,33 +113,7 @@ _OF_OUTBOX = {
       where o.position > s.low and o.position <= s.high and o.position <> all(%(in_flight)s::bigint[]) and {wanted}""",
 }
 
-_WANTED = """o.topic <> all(%(held)s::text[]) and (cardinality(%(parked)s::text[]) = 0 or not exists (
-       select from unnest(%(parked)s::text[], %(parked_from)s::bigint[]) p(stream, first)
-        where p.stream = e.stream and p.first <= e.position))"""
-
-_PARKED_AS_PARAMETER = 50  # streams; more are written into the statement
-_PARKED_IN_MEMORY = 1_000  # streams; where there are more, each row is looked up among the letters
-
-_IN_LETTERS = """o.topic <> all(%(held)s::text[]) and not exists (select from {s}.dead_letters d
-        where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)"""
-
-_PARKED = f"""select stream, min(position) from {{s}}.dead_letters where parked_by = 'relay'
- group by stream order by stream limit {_PARKED_IN_MEMORY + 1}"""
-_STATE = f"select relay_redrives, {RELAY_SENDS} from {{s}}.installation"
 _PAUSED = "select name, paused_by, reason from {s}.pauses where kind = 'topic' order by name"
-
-
-class Parked(msgspec.Struct, frozen=True):
-    """The relay's parked streams, the first thousand or all, each with the position of its first parked event."""
-
-    streams: dict[str, int] = {}
-    redrives: int = 0  # changes when an operator has removed letters of the relay
-    sends: bool = True  # false: Debezium sends the events (`eventkit.storage.debezium`)
-
-    @property
-    def more(self) -> bool:
-        """Whether there are more than `streams` has: a row has to be looked up among the letters."""
-        return len(self.streams) > _PARKED_IN_MEMORY
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -157,11 +133,7 @@ class Outbox:
         self._connection = connection  # used by one thread
         self._schema = schema
         self._cursor = connection.cursor(binary=True)
-        self._params = {
-            "held": text_array(scope.held),
-            "parked": text_array(scope.parked.streams),
-            "parked_from": plain_array(scope.parked.streams.values()),
-        }
+        self._params = {"held": text_array(scope.held), **scope.parked.params()}
         wanted = _wanted(scope, schema)
         parts = {name: part.format(s=quoted(schema), wanted=wanted) for name, part in _OF_OUTBOX.items()}
         self._pages = Pages(connection, schema, parts)
@@ -176,10 +148,7 @@ class Outbox:
 
     def parked(self) -> Parked:
         """Return the parked streams; it reads about a thousand at most."""
-        with database_errors():
-            streams = dict(self._cursor.execute(in_schema(_PARKED, self._schema)).fetchall())
-            redrives, sends = self._cursor.execute(in_schema(_STATE, self._schema)).fetchone() or (0, True)
-        return Parked(streams, redrives, sends)
+        return read_parked(self._cursor, self._schema)
 
     def paused(self) -> dict[str, str]:
         """Return the topics that an operator has paused, each with who did it and why."""
@@ -189,17 +158,12 @@ class Outbox:
 
 
 def _wanted(scope: Scope, schema: str) -> str:
-    """Return the condition of a scope; it has many parked streams as a literal: only a constant array is hashed."""
-    conditions, s = [_WANTED], quoted(schema)
-    sends = RELAY_SENDS.format(s=s)  # in the same snapshot as the rows, which are of an append that has read it
-    if scope.parked.more:
-        conditions = [_IN_LETTERS.format(s=s)]
-    elif len(scope.parked.streams) > _PARKED_AS_PARAMETER:
-        literal = text_array(scope.parked.streams).replace("'", "''").replace("%", "%%")
-        conditions = [f"(e.stream <> all('{literal}'::text[]) and o.topic <> all(%(held)s::text[]) or {_WANTED})"]
-    if len(scope.parts) < scope.of:
-        conditions.insert(0, of_parts(scope.parts, scope.of))
-    return " and ".join([sends, *conditions])
+    """Return the condition of a scope."""
+    # In the same snapshot as the rows, which are of an append that has read it.
+    sends = RELAY_SENDS.format(s=quoted(schema))
+    own = [of_parts(scope.parts, scope.of)] if len(scope.parts) < scope.of else []
+    not_held = "o.topic <> all(%(held)s::text[])"
+    return " and ".join([sends, *own, not_held, not_parked(scope.parked, schema)])
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:

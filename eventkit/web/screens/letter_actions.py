@@ -11,7 +11,15 @@ from starlette.responses import Response
 
 from eventkit.domain.catalog import Catalog
 from eventkit.errors import DeadLetterError
-from eventkit.storage.dead_letters import Filed, LetterActions, LetterFilter, LetterQuery, check_data, editable_text
+from eventkit.storage.dead_letters import (
+    Filed,
+    LetterActions,
+    LetterFilter,
+    LetterQuery,
+    RedriveRequests,
+    check_data,
+    editable_text,
+)
 from eventkit.web.bulk import Work
 from eventkit.web.rendering.payloads import log_showing
 from eventkit.web.rendering.words import plural
@@ -61,11 +69,11 @@ def redrive(visit: Visit) -> Response:
 
     def work() -> Iterator[tuple[int, int]]:
         with visit.site.sessions.acting() as session:
-            acting = LetterActions(session, visit.site.sessions.schema, actor=visit.access.who)
+            requests = RedriveRequests(session, visit.site.sessions.schema, actor=visit.access.who)
             letters = LetterQuery(session, visit.site.sessions.schema)
             for page in letters.pages(which, highest=highest):
                 able = letters.redrivable(page)
-                acting.redrive(page)
+                requests.redrive(page)
                 yield able, len(page.ids) - able
 
     which, highest = _confirmed(visit)

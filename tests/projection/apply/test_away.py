@@ -174,11 +174,11 @@ def test_a_redrive_that_meets_an_outage_stays_requested(url: str) -> None:
         go_on(running, source, api, lambda: len(source.acknowledged) == 1)
         api.away = AWAY[0]
         with running_asked(url):
-            assert running.redrive_requested() == 0
+            assert running.redrives.serve() == 0
             assert letters(url) == [("order-1", 1, "failed")]
             api.away = None
             api.clock.now += 100
-            assert running.redrive_requested() == 1
+            assert running.redrives.serve() == 1
 
     assert letters(url) == []
 

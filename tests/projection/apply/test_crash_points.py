@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eventkit.projection.apply.stream_repair import StreamRepair
+from eventkit.projection.apply.parking import LockedStream
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.transaction import OwnTransaction
 from tests.projection.shop import Given, Ordered, apply, checkpoints, letters, message, orders, projector, rows
@@ -81,7 +81,7 @@ def _kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
     elif point == "committed_not_acknowledged":
         patch.setattr(Given, "acknowledge", die)
     elif point == "parked_not_committed":
-        patch.setattr(StreamRepair, "move", die)
+        patch.setattr(LockedStream, "move", die)
 
 
 def _child(url: str, point: str) -> None:

@@ -17,8 +17,8 @@ from eventkit.errors import DeadLetterError
 from eventkit.projection.retry_policy import Backoff
 from eventkit.storage.dead_letters import redrive
 from eventkit.storage.dead_letters.actions import LetterActions
-from eventkit.storage.dead_letters.letters import DeadLetters
 from eventkit.storage.dead_letters.query import LetterFilter, LetterQuery
+from eventkit.storage.dead_letters.redrive import RedriveRequests, Redrives
 from eventkit.worker import Stop
 from tests.projection.read_models import mended
 from tests.projection.shop import (  # fmt: skip
@@ -48,10 +48,11 @@ class Desk:
         self.connection = psycopg.connect(url, autocommit=True)
         self.list = LetterQuery(self.connection, "eventkit")
         self.act = LetterActions(self.connection, "eventkit", actor=actor)
+        self.requests = RedriveRequests(self.connection, "eventkit", actor=actor)
 
     def redrive(self) -> None:
         """Ask for everything."""
-        self.act.redrive(self.list.choose(LetterFilter()))
+        self.requests.redrive(self.list.choose(LetterFilter()))
 
     def discard(self, **wanted: str) -> list[tuple[int, bool]]:
         """Discard; return version and whether it was done."""
@@ -98,7 +99,7 @@ def test_a_redrive_without_a_projector_waits_for_one(url: str, desk: Desk) -> No
     assert len(letters(url)) == 3
 
     with projector(url, mended) as running:
-        running.redrive_requested()
+        running.redrives.serve()
 
     assert letters(url) == []
 
@@ -108,8 +109,8 @@ def test_a_redrive_that_fails_again_ends_and_is_recorded(url: str, desk: Desk) -
     desk.redrive()
 
     with projector(url) as running:
-        assert running.redrive_requested() == 1
-        assert running.redrive_requested() == 0
+        assert running.redrives.serve() == 1
+        assert running.redrives.serve() == 0
 
     assert rows(url, ACTIONS) == [("ann", "redrive", 3, "failed again")]
     assert rows(url, "select attempts from eventkit.dead_letters where version = 3") == [(6,)]
@@ -128,7 +129,7 @@ def test_a_redrive_while_a_projector_parks_the_same_stream(url: str, desk: Desk)
             fold(*arguments)
 
         redriving._applier.fold = meanwhile  # type: ignore[method-assign, assignment]
-        redriving.redrive_requested()
+        redriving.redrives.serve()
         late.join()
 
     assert rows(url) == [("ann", 5, 5), ("eve", 1, 0)]
@@ -140,7 +141,7 @@ def test_a_discard_steps_past_the_event_and_later_ones_are_applied(url: str, des
     assert desk.discard(cause="failed") == [(3, True)]
 
     with projector(url) as running:
-        running.redrive_requested()
+        running.redrives.serve()
         running.apply(LOG)
 
     assert rows(url) == [("ann", 4, 4)]
@@ -186,7 +187,7 @@ def test_a_fork_is_removed_and_the_stream_continues(url: str, desk: Desk) -> Non
 
     assert desk.discard(cause="fork") == [(2, True)]
     with projector(url) as running:
-        running.redrive_requested()
+        running.redrives.serve()
 
     assert checkpoints(url)["order-2"] == (3, False)
 
@@ -195,7 +196,7 @@ def test_a_letter_that_was_applied_meanwhile_is_not_discarded(url: str, desk: De
     """A letter seen by an operator a minute ago may be gone: the checkpoint is compared under its lock."""
     choice = desk.list.choose(LetterFilter())
     with projector(url, mended) as running:
-        running.redrive("order-1")
+        running.redrives.retry("order-1")
 
     outcomes = [desk.act.discard(*key, ids) for key, ids in choice.streams.items()]
 
@@ -250,7 +251,7 @@ def test_an_edited_letter_is_redriven_and_the_record_has_both(url: str, desk: De
 
     desk.act.edit(first.id, first.parked_by, first.stream, '{"customer": "eve", "amount": 7}')
     with projector(url) as running:
-        running.redrive_requested()
+        running.redrives.serve()
 
     assert rows(url) == [("ann", 4, 4), ("eve", 1, 7)]
     found = rows(
@@ -288,7 +289,7 @@ def test_redriven_not_committed(url: str, desk: Desk) -> None:
     assert len(letters(url)) == 3
 
     with projector(url, mended) as running:
-        running.redrive_requested()
+        running.redrives.serve()
 
     assert rows(url) == [("ann", 4, 4), ("eve", 1, 0)]
     assert len(rows(url, ACTIONS)) == 3
@@ -303,18 +304,20 @@ def _child(url: str, point: str) -> None:
     desk = Desk(url)
     with pytest.MonkeyPatch.context() as patch:
         if point == "redriven_not_committed":
-            _die_after(patch, DeadLetters, "end_redrive")
+            _die_after(patch, Redrives, "end")
             with projector(url, mended) as running:
-                running.redrive_requested()
+                running.redrives.serve()
         elif point == "asked_not_committed":
-            desk.act._execute = _dying(desk.act._execute, redrive._SEND_AGAIN)  # type: ignore[method-assign]
+            requests = desk.requests
+            requests._execute = _dying(requests._execute, redrive._SEND_AGAIN)  # type: ignore[method-assign]
             desk.redrive()
         elif point == "discarded_not_committed":
             _die_after(patch, LetterActions, "_unpark")
             desk.discard()
         elif point == "edited_not_committed":
             first = desk.list.list(LetterFilter(cause="failed"))[0]
-            desk.act._execute = _dying(desk.act._execute, redrive._REQUEST)  # type: ignore[method-assign]
+            requests = desk.act._redrives
+            requests._execute = _dying(requests._execute, redrive._REQUEST)  # type: ignore[method-assign]
             desk.act.edit(first.id, first.parked_by, first.stream, "{}")
 
 

@@ -140,7 +140,7 @@ def parked_and_redriven(url: str) -> None:
 
     apply(url, orders("order-1", 5), projection=failing)
     with projector(url) as running:
-        assert running.redrive("order-1")
+        assert running.redrives.retry("order-1")
 
 
 def by_a_rebuild(url: str) -> None:
@@ -209,14 +209,14 @@ def test_a_fork_stays_until_an_operator_goes_past_it(url: str) -> None:
     genuine = restored(url, to=2, then=3)
     with projector(url) as running:
         running.apply(genuine)
-        assert not running.redrive("order-1")
+        assert not running.redrives.retry("order-1")
         assert letters(url) == [("order-1", 3, "fork"), ("order-1", 4, "behind"), ("order-1", 5, "behind")]
 
     ids = [number for (number,) in rows(url, "select id from eventkit.dead_letters order by version limit 2")]
     with psycopg.connect(url, autocommit=True) as connection:
         LetterActions(connection, "eventkit", actor="ann").discard(_by(url), "order-1", ids)
     with projector(url) as running:
-        running.redrive_requested()
+        running.redrives.serve()
 
     assert (letters(url), checkpoints(url)) == ([], {"order-1": (5, False)})
 

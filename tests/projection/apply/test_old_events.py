@@ -142,7 +142,7 @@ def test_a_handled_type_in_a_newer_version_is_parked_and_redriven_by_newer_code(
     assert (rows(url, "select item, pieces from stock"), checkpoints(url)) == (EXPECTED, {STREAM: (3, True)})
 
     with projector(url, projection(next_release())) as running:
-        assert running.redrive(STREAM)
+        assert running.redrives.retry(STREAM)
 
     assert rows(url, "select item, pieces from stock") == [("ale", 130)]
     assert (checkpoints(url), letters(url)) == ({STREAM: (5, False)}, [])

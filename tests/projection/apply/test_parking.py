@@ -118,7 +118,7 @@ def test_a_redrive_applies_the_letters_in_order(url: str) -> None:
         row.amount += max(event.amount, 0)
 
     with projector(url, mended) as running:
-        goes_on = running.redrive("order-1")
+        goes_on = running.redrives.retry("order-1")
         running.apply(orders("order-1", 1, first=7))
 
     assert goes_on
@@ -146,7 +146,7 @@ def test_a_redrive_that_fails_again_stops_there_and_says_so(url: str) -> None:
         row.orders += 1
 
     with projector(url, half_mended) as running:
-        goes_on = running.redrive("order-1")
+        goes_on = running.redrives.retry("order-1")
 
     assert not goes_on
     assert rows(url, "select customer, orders from totals order by 1") == [("ann", 1), ("eve", 1)]
@@ -350,5 +350,5 @@ def test_a_malformed_message_parks_no_stream_of_its_key_at_a_second_look(url: st
     assert rows(url) == [("ann", 5, 5)]
     assert checkpoints(url) == {"order-1": (5, False)}
     with projector(url) as running:
-        assert running.redrive("order-1")
+        assert running.redrives.retry("order-1")
     assert letters(url) == [("order-1", 0, "malformed")]

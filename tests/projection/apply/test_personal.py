@@ -204,7 +204,7 @@ def test_a_parked_event_is_redriven_with_its_personal_data(url: str) -> None:
         connection.execute("delete from people")
 
     with working(url, people()) as projector:
-        assert projector.redrive(ADA)
+        assert projector.redrives.retry(ADA)
 
     assert rows(url, NAMES) == [(REGISTERED.name,)]
 
@@ -239,7 +239,7 @@ def test_read_models_elsewhere_read_the_keys_where_the_store_is(url: str, empty_
     assert "--store-url" in error
 
     with working(empty_database_url, people(), keys_at=url) as projector:
-        projector.redrive(ADA)
+        projector.redrives.retry(ADA)
 
     assert rows(empty_database_url, NAMES) == [(f"Ada {CANARY} 1",)]
 

@@ -160,7 +160,7 @@ def test_a_redrive_makes_few_attempts_under_any_policy(url: str) -> None:
     source = Given(orders("order-1", 1))
     with working(url, api, Retry(attempts=7, backoff=Backoff(first=0.01, most=0.01))) as running:
         go_on(running, source, api, lambda: len(source.acknowledged) == 1)
-        assert not running.redrive("order-1")
+        assert not running.redrives.retry("order-1")
 
     assert rows(url, ATTEMPTS) == [("order-1", 1, "failed", 10)]
 

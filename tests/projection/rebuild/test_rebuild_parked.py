@@ -43,7 +43,7 @@ def test_events_that_come_during_the_swap_are_not_lost(url: str, live: Code, new
         assert letters(url) == [("order-1", 1, "failed"), ("order-1", 2, "behind"), ("order-1", 3, "behind")]
     with projector(url, forgiving()) as running:
         if new is totals:
-            running.redrive("order-1")
-        running.redrive_requested()
+            running.redrives.retry("order-1")
+        running.redrives.serve()
     assert rows(url) == [("ann", 2, 2), ("eve", 1, -1)]
     assert (checkpoints(url), letters(url)) == ({"order-1": (3, False)}, [])

@@ -9,6 +9,7 @@ from psycopg import Connection
 from eventkit.domain.message import Message
 from eventkit.storage.db.execute import Row
 from eventkit.storage.dead_letters.letters import DeadLetters, Letter
+from eventkit.storage.dead_letters.redrive import Redrives
 from eventkit.storage.events import read as reading
 from eventkit.storage.events.stream_history import OwnHistory
 from tests.storage.shop import Placed, order, store
@@ -103,5 +104,5 @@ def test_letters_are_loaded_in_parts(database_url: str) -> None:
 
         loaded = letters.load(connection, "totals:1", "order-1", limit=1_000)
         assert [one.version for one in loaded] == list(range(1, 11))
-        letters.remove(connection, [one.id for one in loaded], above=0)
+        Redrives("eventkit").remove(connection, [one.id for one in loaded], above=0)
         assert len(letters.load(connection, "totals:1", "order-1", limit=1_000)) == 10

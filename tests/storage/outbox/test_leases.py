@@ -11,6 +11,7 @@ from eventkit.errors import Deposed
 from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox import leases
 from eventkit.storage.outbox.leases import Lease
+from eventkit.storage.outbox.parking import RelayParking
 from eventkit.storage.outbox.part_leases import Parts
 from eventkit.storage.outbox.settlement import Settlement
 from tests.waiting import wait_until
@@ -137,5 +138,5 @@ def test_a_deposed_relay_settles_and_parks_nothing(database_url: str, new_lease:
     with pytest.raises(Deposed, match="nothing was changed"):
         zombie.settle([1])
     with pytest.raises(Deposed, match="nothing was changed"):
-        zombie.park(1, "refused")
+        RelayParking(zombie).park(1, "refused")
     connection.close()

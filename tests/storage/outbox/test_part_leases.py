@@ -13,6 +13,7 @@ from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox import leases, part_count
 from eventkit.storage.outbox.gap_reader import GapReader
 from eventkit.storage.outbox.outbox import READING, Outbox, Scope
+from eventkit.storage.outbox.parking import RelayParking
 from eventkit.storage.outbox.part_count import change_part_count, read_part_count
 from eventkit.storage.outbox.part_leases import PartLeases, Parts, lease_rows
 from eventkit.storage.outbox.settlement import Settlement
@@ -139,7 +140,7 @@ def test_a_settlement_checks_the_leases_that_its_positions_belong_to(
     with pytest.raises(Deposed, match="nothing was changed"):
         settlement.settle([positions[4], positions[5]])
     with pytest.raises(Deposed, match="nothing was changed"):
-        settlement.park(positions[1], "refused")
+        RelayParking(settlement).park(positions[1], "refused")
 
     rows = session.execute("select position from eventkit.outbox order by position").fetchall()
     assert [position for (position,) in rows] == [p for p in positions if p not in (positions[0], positions[2])]
