@@ -20,7 +20,7 @@ from eventkit.projection.apply import (
     Decrypter,
     Doubt,
     DuplicateChecks,
-    RepairAttempt,
+    RepairOptions,
     Stopped,
     StreamRepair,
 )
@@ -134,9 +134,9 @@ def _apply_stopped(applier: BatchApplier, log: StreamLog, stopped: Stopped, sche
     version = checkpoint.version if checkpoint else 0
     if checkpoint and checkpoint.parked:
         repair = StreamRepair(applier, OwnHistory(applier.workspace.connection, schema))
-        left = repair.repair(RepairAttempt(run), Counters())
+        left = repair.repair(run, Counters(), RepairOptions())
         while left is not None:
-            left = repair.repair(RepairAttempt(left), Counters())
+            left = repair.repair(left, Counters(), RepairOptions())
         return
     if checkpoint and (fork := _fork(applier, checkpoint, run, schema)):
         raise ProjectionError(

@@ -7,7 +7,7 @@ from eventkit.projection.apply.event_isolation import EventIsolation
 from eventkit.projection.apply.lanes import waves
 from eventkit.projection.apply.parking import waiting
 from eventkit.projection.apply.redrive import StreamRedrive
-from eventkit.projection.apply.stream_repair import RepairAttempt, StreamRepair
+from eventkit.projection.apply.stream_repair import RepairOptions, StreamRepair
 
 __all__ = [
     "BatchApplier",
@@ -16,7 +16,7 @@ __all__ = [
     "DuplicateChecks",
     "EventIsolation",
     "Recent",
-    "RepairAttempt",
+    "RepairOptions",
     "Stopped",
     "StreamRedrive",
     "StreamRepair",

@@ -18,7 +18,7 @@ from eventkit.projection.apply.batch_isolation import BatchIsolation, pause_of
 from eventkit.projection.apply.duplicates import Doubt, Kind
 from eventkit.projection.apply.lanes import Lanes
 from eventkit.projection.apply.parking import Why, event_fields
-from eventkit.projection.apply.stream_repair import PAGE, RepairAttempt, StreamRepair
+from eventkit.projection.apply.stream_repair import PAGE, RepairOptions, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.dispatch import Handler, handler_of, step_of
@@ -112,31 +112,30 @@ class EventIsolation:
     def repair(self, run: Run, done: Counters, *, redrive: RetryLimits | None = None) -> bool:
         """Repair a stream until nothing is left to do; return False where nothing could be decided.
 
-        `redrive` retries a parked stream from its first letter on, within these limits.
         That is so when `stop` is set while an event has attempts left, or when a called service is away and `run` has
-        no event that could be set aside.
+        no event that could be set aside. A `redrive` retries a parked stream from its first letter on, within limits.
         """
-        attempt = RepairAttempt(run, self._most, redrive is not None)
+        limit, tried = self._most, list[Arrival]()
         while True:
-            attempt.around_locks = self._set_aside is not None and self._set_aside.around_locks
-            current = attempt.run
+            around_locks = self._set_aside is not None and self._set_aside.around_locks
+            options = RepairOptions(limit, redrive is not None, around_locks)
             try:
-                left = self.again(partial(self._repair.repair, attempt, done))
-                decision = NextAttempt(True if left is None else None, left, min(self._most, 2 * attempt.limit))
-                self._record_success(run.stream, attempt.tried)
+                left = self.again(partial(self._repair.repair, run, done, options, tried=tried))
+                decision = NextAttempt(True if left is None else None, left, min(self._most, 2 * limit))
+                self._record_success(run.stream, tried)
             except Locked:
-                if current.arrivals:
-                    self._isolation.add_locked([current])
-                return bool(current.arrivals)
+                if run.arrivals:
+                    self._isolation.add_locked([run])
+                return bool(run.arrivals)
             except Away as away:
-                decision = self._wait_or_park(attempt, away, done)
+                decision = self._wait_or_park(run, tried, away, done)
             except Failed as failure:
-                decision = self._halve_or_park(attempt, failure, done, redrive)
+                decision = self._halve_or_park(run, tried, failure, done, redrive)
             if decision.result is not None:
                 return decision.result
             if decision.left is None:
                 return True
-            attempt.run, attempt.limit = decision.left, decision.limit
+            run, limit = decision.left, decision.limit
 
     def again(self, work: Callable[[], T], lane: BatchApplier | None = None) -> T:
         """Run `work`, a transaction of a `lane` or of the projector's own connection; retry it after a deadlock.
@@ -170,9 +169,7 @@ class EventIsolation:
                     fields={"projection": self._name, "error_type": kind_of(error)},
                 )
                 self._stop.wait(_CONTENTION_PAUSE.pause(attempt))
-        if isinstance(
-            lost, ConcurrencyError
-        ):  # not contention any more: the handler expects a version that never comes
+        if isinstance(lost, ConcurrencyError):  # the handler expects a version that never comes
             raise Failed(lost) from lost
         if lost is not None and not own_transaction and handler_of(lost):  # contention in another database
             raise Away(lost) from lost
@@ -207,14 +204,13 @@ class EventIsolation:
         kinds = [handler.kind if (handler := handlers.of(arrival)) else None for arrival in tried]
         return max(1, kinds.index(step.handler.kind)) if step and step.handler.kind in kinds else 1
 
-    def _wait_or_park(self, attempt: RepairAttempt, away: Away, done: Counters) -> NextAttempt:
+    def _wait_or_park(self, run: Run, tried: Sequence[Arrival], away: Away, done: Counters) -> NextAttempt:
         """Set a stream aside whose next event has failed, or park it if it fails while others succeed."""
-        run = attempt.run
-        if len(attempt.tried) != 1:
-            return NextAttempt(None, run, self._before(attempt.tried, away))
+        if len(tried) != 1:
+            return NextAttempt(None, run, self._before(tried, away))
         if self._set_aside is None:
             return NextAttempt(False if self._wait_for(away) else None, run, 1)
-        breaker, failing = self._set_aside.breakers.failed(away.error), attempt.tried[0]
+        breaker, failing = self._set_aside.breakers.failed(away.error), tried[0]
         if not run.arrivals:
             return NextAttempt(result=False)
         attempts = self._absences.failed(run.stream, failing.version)
@@ -227,15 +223,14 @@ class EventIsolation:
         return NextAttempt(None, self._park(waited, failing, Failed(away.error), done, attempts), self._most)
 
     def _halve_or_park(
-        self, attempt: RepairAttempt, failure: Failed, done: Counters, redrive: RetryLimits | None
+        self, run: Run, tried: Sequence[Arrival], failure: Failed, done: Counters, redrive: RetryLimits | None
     ) -> NextAttempt:
         """Repair with half as many events after several have failed together; retry or park a single one."""
-        tried = attempt.tried
         if not tried:
             raise failure.error  # the error is not from applying: fewer events would not help
         if len(tried) > 1:
-            return NextAttempt(None, attempt.run, len(tried) // 2)
-        return self._retry_or_park(attempt.run, tried[0], failure, done, redrive=redrive)
+            return NextAttempt(None, run, len(tried) // 2)
+        return self._retry_or_park(run, tried[0], failure, done, redrive=redrive)
 
     def _retry_or_park(
         self, run: Run, failing: Arrival, failure: Failed, done: Counters, *, redrive: RetryLimits | None = None

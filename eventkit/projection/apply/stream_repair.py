@@ -6,7 +6,6 @@ become dead letters and park the stream (`parking`). A stream that is parked onl
 missing events are there.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -21,21 +20,17 @@ from eventkit.projection.counters import Counters
 from eventkit.storage.dead_letters import GAP, Kept, Letter
 from eventkit.storage.events import History
 
-logger = logging.getLogger("eventkit.projection")
-
 PAGE = 1_000  # events of one stream in one transaction
 FORK = "fork"
 _NOT_COMPARED = "the store cannot say now whether it is the event that was applied"
 
 
-class RepairAttempt(msgspec.Struct):
-    """The input of one repair, and the events that it tried to apply, also where it failed."""
+class RepairOptions(msgspec.Struct, frozen=True):
+    """The extent of one repair."""
 
-    run: Run
     limit: int = PAGE  # events
-    redrive: bool = False
+    redrive: bool = False  # also where the stream is parked at an event that has failed
     around_locks: bool = False  # wait only briefly for locks, as `BatchApplier.apply` does
-    tried: Sequence[Arrival] = ()
 
 
 class StreamRepair:
@@ -48,25 +43,28 @@ class StreamRepair:
         self.applier = applier
         self.doubts = DuplicateChecks(history, applier.recent)
 
-    def repair(self, attempt: RepairAttempt, done: Counters) -> Run | None:
-        """Apply events of a stream, keep or drop the others; return the run that needs another repair."""
-        run, attempt.tried = attempt.run, ()
-        with self.parking.locked(run.stream, around_locks=attempt.around_locks) as stream:
-            repair = RepairTransaction(self, stream)
-            try:
-                left = None
-                if stream.checkpoint.parked and not attempt.redrive and not stream.waits_for_gap():
-                    repair.keep_behind(run)
-                else:
-                    left = repair.apply(run, limit=attempt.limit)
-            finally:
-                attempt.tried = repair.tried
+    def repair(
+        self, run: Run, done: Counters, options: RepairOptions, *, tried: list[Arrival] | None = None
+    ) -> Run | None:
+        """Apply events of a stream, keep or drop the others; return the run that needs another repair.
+
+        `tried` gets the events that it tries to apply, also where it fails.
+        """
+        tried = [] if tried is None else tried
+        tried.clear()
+        left = None
+        with self.parking.locked(run.stream, around_locks=options.around_locks) as stream:
+            repair = RepairTransaction(self, stream, tried)
+            if stream.checkpoint.parked and not options.redrive and not stream.waits_for_gap():
+                repair.keep_behind(run)
+            else:
+                left = repair.apply(run, limit=options.limit)
         if repaired := stream.counted.repaired:
             name = self.applier.projection.name
             sentence = "%s took %d events of %s from the store: not in the transport"
             fields = LogFields(projection=name, stream=run.stream)
             self.parking.rarely.warning(sentence, name, repaired, run.stream, fields=fields)
-        self.applier.recent.add(b"".join(arrival.uuid.bytes for arrival in repair.tried))
+        self.applier.recent.add(b"".join(arrival.uuid.bytes for arrival in tried))
         done += stream.counted
         return left
 
@@ -78,10 +76,11 @@ class StreamRepair:
 
 
 class RepairTransaction:
-    """One repair, in the open transaction; `tried` are the events that it tried to apply."""
+    """One repair, in the open transaction."""
 
-    def __init__(self, repair: StreamRepair, stream: LockedStream) -> None:
-        self.tried: Sequence[Arrival] = ()
+    def __init__(self, repair: StreamRepair, stream: LockedStream, tried: list[Arrival]) -> None:
+        """Add the events that it tries to apply to `tried`."""
+        self._tried = tried
         self._repair = repair
         self._stream = stream
         self._difference = ""  # between the applied events and those of the store
@@ -138,7 +137,7 @@ class RepairTransaction:
         """Apply events, and delete the dead letters of applied events."""
         before = self._checkpoint
         if ready:
-            self.tried = ready
+            self._tried += ready
             self._repair.applier.fold(ready, self._stream.counted)
             self._checkpoint = before.advanced(ready[-1].version, ready[-1].uuid, digest_of(ready))
         staying = _messages(forked)

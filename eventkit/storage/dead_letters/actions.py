@@ -16,12 +16,12 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.dead_letters.query import RELAY
 from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events import part_of
 from eventkit.storage.letter_causes import GAP
-from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry
+from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry, generation_of
 
 TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event
 
@@ -144,25 +144,24 @@ class LetterActions:
 
     def _checkpoint(self, parked_by: str, stream: str) -> Checkpoint | None:
         """Hold the fence and lock the checkpoint, as a projector does; None where the generation is not live."""
-        _, name, generation = parked_by.split(":")
+        name, generation = generation_of(parked_by)
         live = ProjectionRegistry(self._schema).fence(self._connection, name)
-        if live is None or str(live.generation) != generation:
+        if live is None or live.generation != generation:
             return None
         return Inbox(self._schema, name).lock(self._connection, live.generation, stream)
 
     def _unpark(self, place: dict[str, str], checkpoint: Checkpoint) -> None:
         """Unpark the stream where no letter is left; else request a retry by its projector."""
         left = self._redrives.request_rest(**place)
-        _, name, generation = place["parked_by"].split(":")
+        name, generation = generation_of(place["parked_by"])
         moved = msgspec.structs.replace(checkpoint, parked=left)
-        Inbox(self._schema, name).move(self._connection, int(generation), moved)
+        Inbox(self._schema, name).move(self._connection, generation, moved)
 
     def _lock(self, ids: Sequence[int]) -> list[LockedLetter]:
         return [LockedLetter(*row) for row in self._execute(_LOCK, ids=ids)]
 
     def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
-        text = statement.format(s=quoted(self._schema)).encode()
-        return self._connection.execute(text, {"actor": self._actor, **params})
+        return self._connection.execute(in_schema(statement, self._schema), {"actor": self._actor, **params})
 
 
 def removed(letters: Iterable[LockedLetter], result: str) -> list[ActionOutcome]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.dead_letters.letters import Letter
 from eventkit.storage.dead_letters.query import Choice
 
@@ -67,7 +67,7 @@ class RedriveRequests:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, actor: str) -> None:
         self._connection = connection
-        self._schema = quoted(schema)
+        self._schema = schema
         self._actor = actor
 
     def redrive(self, choice: Choice, *, named: Sequence[str] = (), process: str | None = None) -> tuple[int, int]:
@@ -108,24 +108,26 @@ class RedriveRequests:
         self._execute(_SEEN_BY_RELAY)
 
     def _execute(self, statement: str, **params: object) -> psycopg.Cursor[Any]:
-        return self._connection.execute(statement.format(s=self._schema).encode(), {"actor": self._actor, **params})
+        return self._connection.execute(in_schema(statement, self._schema), {"actor": self._actor, **params})
 
 
 class Redrives:
     """The redrives of one schema as projectors see them, in their transactions."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def requested(
         self, connection: psycopg.Connection[Any], parked_by: str, reserved_for: str | None = None
     ) -> list[str]:
         """Return the streams with a request: for any projector, or reserved for a process."""
-        return [stream for (stream,) in connection.execute(self._sql(_REQUESTED), (parked_by, reserved_for))]
+        return [
+            stream for (stream,) in connection.execute(in_schema(_REQUESTED, self._schema), (parked_by, reserved_for))
+        ]
 
     def remove(self, connection: psycopg.Connection[Any], ids: Sequence[int], *, above: int) -> None:
         """Remove applied letters: above version `above` this transaction applied them, else an earlier transaction."""
-        connection.execute(self._sql(_REMOVE), {"ids": list(ids), "above": above})
+        connection.execute(in_schema(_REMOVE, self._schema), {"ids": list(ids), "above": above})
 
     def end(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, stopped: Letter | None) -> None:
         """Remove a request: the redrive is complete, or has `stopped` at a letter that failed again."""
@@ -135,7 +137,4 @@ class Redrives:
             "version": stopped.version if stopped else None,
             "event_id": stopped.event_id if stopped else None,
         }
-        connection.execute(self._sql(_END), params)
-
-    def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+        connection.execute(in_schema(_END, self._schema), params)

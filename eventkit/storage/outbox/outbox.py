@@ -4,7 +4,6 @@ The table has the unsent events, and a relay that starts knows nothing else. `se
 `parking` its parked streams.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
 from eventkit.storage.outbox.parking import Parked, not_parked, read_parked
 from eventkit.storage.outbox.part_leases import of_parts
-
-logger = logging.getLogger("eventkit.relay")
 
 # PostgreSQL settings for a connection that reads a few rows from the end of large tables, by their keys. There is one
 # good plan, independent of the statistics, and planning a read anew would cost twice as much as the read.

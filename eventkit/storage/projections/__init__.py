@@ -7,6 +7,7 @@ from eventkit.storage.projections.consumer_groups import ConsumerGroup, Consumer
 from eventkit.storage.projections.generations import (
     dead_generations,
     forget,
+    generation_of,
     letters_by_cause,
     parked_by,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "find_replies",
     "find_tables",
     "forget",
+    "generation_of",
     "hand_over_letters",
     "index_shadow",
     "is_lost",

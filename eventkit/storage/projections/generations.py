@@ -50,3 +50,9 @@ def letters_by_cause(
 def parked_by(name: str, generation: int) -> str:
     """Return the `parked_by` of a generation's dead letters."""
     return f"projection:{name}:{generation}"
+
+
+def generation_of(parked_by: str) -> tuple[str, int]:
+    """Return the projection's name and the generation of a letter's `parked_by`."""
+    _, name, generation = parked_by.split(":")
+    return name, int(generation)
