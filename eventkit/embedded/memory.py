@@ -7,13 +7,13 @@ from pathlib import Path
 
 SHARED = Path("/dev/shm")  # noqa: S108 a folder of a server is made in it, for this user alone
 DEFAULT = "/tmp"  # noqa: S108 only compared
-ROOM = 1 << 30  # bytes that must be free
+ROOM = 4 << 30  # bytes that must be free
 
 
 def folder_in_memory() -> Path | None:
     """Return Linux's folder in memory.
 
-    None where it is missing, closed or has less than a gigabyte free, and where TMPDIR names another folder.
+    None where it is missing, closed or has less than four gigabytes free, and where TMPDIR names another folder.
     """
     if tempfile.gettempdir() != DEFAULT or not os.access(SHARED, os.W_OK | os.X_OK):
         return None

@@ -51,7 +51,7 @@ def test_settings_go_to_the_server(room: Path) -> None:
 
 
 def test_a_server_that_is_not_durable_has_its_files_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where memory lacks a folder or a gigabyte of room, or TMPDIR names another folder, they are on disk."""
+    """Where memory lacks a folder or room, or TMPDIR names another folder, they are on disk."""
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setattr(memory, "SHARED", shared)
