@@ -72,5 +72,5 @@ class Barrier:
         except (errors.ObjectNotInPrerequisiteState, errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
             raise StorageError(
                 f"this server does not report how far its log is flushed ({str(error).splitlines()[0]}), and the role "
-                f"may not lock a row instead: grant select, insert, update on {self._schema}.readers to it"
+                f"may not lock a row instead: grant select, insert, update on {quoted(self._schema)}.readers to it"
             ) from error
