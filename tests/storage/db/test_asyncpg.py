@@ -106,7 +106,7 @@ async def test_a_write_outside_of_a_transaction_is_refused_and_a_read_is_not(
 async def test_a_pool_is_refused_and_the_error_names_an_alternative(database_url: str) -> None:
     """Each statement of a pool runs somewhere else."""
     async with asyncpg.create_pool(**asyncpg_options(database_url), min_size=1) as pool:
-        with pytest.raises(UnsupportedConnection, match=r"asyncpg\.pool\.Pool .*it makes connections"):
+        with pytest.raises(UnsupportedConnection, match=r"asyncpg\.Pool .*it makes connections"):
             await store.append_async(pool, ORDER, Placed(1))
         async with pool.acquire() as lent:
             pass
