@@ -36,12 +36,7 @@ class RowFold:
 
     def fold(self, keys: Sequence[Any], steps: Sequence[Step]) -> None:
         """Apply each step to the row of its key: the steps of a key in order, one key after another."""
-        by_key: dict[Any, list[Step]] = {}
-        for key, step in zip(keys, steps, strict=True):
-            if (known := by_key.get(key)) is None:
-                by_key[key] = [step]
-            else:
-                known.append(step)
+        by_key = _by_key(keys, steps)
         for part in self._parts(list(by_key)):
             conflicts = self._into(self._rows.take(self._connection, self._shadow, part), part, by_key)
             if conflicts:  # inserted by another process: apply the events again, to its rows
@@ -107,3 +102,13 @@ class RowFold:
     def _existing(self, keys: Sequence[Any]) -> Taken:
         self._rows.lock(self._connection, self._shadow, keys)
         return Taken(self._rows.load(self._connection, self._shadow, keys), set())
+
+
+def _by_key(keys: Sequence[Any], steps: Sequence[Step]) -> ByKey:
+    found: dict[Any, list[Step]] = {}
+    for key, step in zip(keys, steps, strict=True):
+        if (known := found.get(key)) is None:
+            found[key] = [step]
+        else:
+            known.append(step)
+    return found

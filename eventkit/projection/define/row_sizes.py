@@ -16,6 +16,7 @@ MAX_BYTES: Final = 8_000_000  # of the rows that are taken together; a single ro
 _FIRST_ROOM, _MAX_ROOM = 64, 1_000_000  # rows
 _SHORT = 256  # characters
 _SAMPLE = 8  # of so many values of other types, one is measured
+_TEXTS = (str, bytes)
 _FIXED = (
     sa.Integer, sa.Numeric, sa.Float, sa.Boolean, sa.Date, sa.DateTime, sa.Time, sa.Interval, sa.Uuid, sa.Enum
 )  # fmt: skip
@@ -38,7 +39,7 @@ class RowSizes:
         kept = [row for row in rows if row is not None]
         size = 0
         for column in self._texts:
-            size += sum(map(_length, map(column, kept)))
+            size += _lengths(list(map(column, kept)))
         for column in self._others:
             size += _SAMPLE * sum(map(_length, map(column, kept[::_SAMPLE])))
         average = size // max(1, len(kept))
@@ -46,10 +47,17 @@ class RowSizes:
         return size
 
 
+def _lengths(values: Sequence[Any]) -> int:
+    try:
+        return sum(map(len, values))
+    except TypeError:  # None among them, for instance
+        return sum(map(_length, values))
+
+
 def _length(value: Any) -> int:  # noqa: ANN401 a value of the user's column
     if value is None:
         return 0
-    return len(value) if isinstance(value, str | bytes) else len(str(value))
+    return len(value) if isinstance(value, _TEXTS) else len(str(value))
 
 
 def _is_small(column: sa.Column[Any]) -> bool:
