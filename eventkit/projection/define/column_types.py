@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.types import TypeEngine
 
-DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+# Without a native hstore: that needs an adapter on each connection, and SQLAlchemy converts its text as well.
+DIALECT: Final = psycopg_dialect.dialect(use_native_hstore=False)  # type: ignore[no-untyped-call]
 _LENGTH = re.compile(r'("(?:[^"]|"")*")|\s*\([^()]*\)|\s+COLLATE\s+("(?:[^"]|"")*"|\S+)', re.IGNORECASE)
 _TEXT = {"VARCHAR", "CHAR", "NVARCHAR", "NCHAR", "TEXT"}
 _CUT = {"BIT": "BIT VARYING", "BIT VARYING": "BIT VARYING"}  # `bit` alone is bit(1)

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.adapt import PyFormat
 from sqlalchemy import Column, Float
+from sqlalchemy.dialects.postgresql import HSTORE
 
 from eventkit.projection.define.column_types import DIALECT, is_array, is_bytes
 from eventkit.storage.db import bytes_array, bytes_text, plain_array, text_array
@@ -103,7 +104,12 @@ def _nulls(values: Sequence[Any]) -> str:
 def _processor(column: Column[Any], way: str) -> Callable[[Any], Any] | None:
     kind = column.type.dialect_impl(DIALECT)
     oid = _FLOAT8 if isinstance(kind, Float) else _NUMERIC  # the column's type OID; only number types use it
-    return kind.bind_processor(DIALECT) if way == "bind" else kind.result_processor(DIALECT, oid)
+    if way == "bind":
+        return kind.bind_processor(DIALECT)
+    process = kind.result_processor(DIALECT, oid)
+    if process is not None and isinstance(kind, HSTORE):  # a caller's connection may have an adapter of its own
+        return lambda value: value if isinstance(value, dict) else process(value)
+    return process
 
 
 def _stores_none(column: Column[Any]) -> bool:

@@ -60,6 +60,7 @@ def create(url: str, table: sa.Table) -> None:
     engine.dispose()
 
 
+EXTENSIONS = {pg.CITEXT: "citext", pg.HSTORE: "hstore"}
 CUT: list[tuple[Any, str, str]] = [
     (sa.String(3), "EURO", "EURX"), (Code, "EURO", "EURX"), (Twice, "EURO", "EURX"), (sa.CHAR(3), "EURO", "EURX"),
     (sa.String(9).with_variant(sa.String(3), "postgresql"), "EURO", "EURX"), (pg.BIT(3), "1011", "1010"),
@@ -117,16 +118,17 @@ def test_a_value_that_does_not_fit_is_refused_and_not_cut(database_url: str, kin
         (sa.Enum("a", "b", name="plain", native_enum=False), "b", "b"), (sa.Interval, None, None),
         (pg.TIMESTAMP(precision=0), "2026-01-01 00:00:00.6", "2026-01-01 00:00:01"),
         (pg.INET, "10.0.0.1", "10.0.0.1/32"),
+        (pg.HSTORE, {"a": "1", '"=>': None}, '"a"=>"1", "\\"=>"=>NULL'),
     ],
 )  # fmt: skip
 def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, text: str | None) -> None:
     """New and loaded again, as PostgreSQL keeps a value of this type."""
-    if kind is pg.CITEXT:
+    if kind in EXTENSIONS:
         with psycopg.connect(database_url, autocommit=True) as connection:
             try:
-                connection.execute("create extension citext")
+                connection.execute(f"create extension {EXTENSIONS[kind]}".encode())
             except psycopg.errors.FeatureNotSupported:
-                pytest.skip("this PostgreSQL has no citext: install its contrib package")
+                pytest.skip(f"this PostgreSQL has no {EXTENSIONS[kind]}: install its contrib package")
     things = table(sa.Column("x", kind))
     create(database_url, things)
 
