@@ -2,9 +2,9 @@
 
 Three stores: events of some 900 KB, half of which compress well and half of which hardly do; small ones; and small ones
 with large ones behind them. Each run is the command, as an operator runs it, or a short program; a rebuild's memory is
-the sum of its processes' peaks. `operator` has all events in one stream, which is parked at its first event. On each
-broker the relay empties the outbox, then a projector reads the topic into another database, so that nothing comes from
-the store; then large direct messages are sent.
+the sum of its processes' peaks. `operator` has all events in one stream, which is parked at its first event. `folds`
+has small events that make large rows, and many commands. On each broker the relay empties the outbox, then a projector
+reads the topic into another database, so that nothing comes from the store; then large direct messages are sent.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateTable
 
 from benchmarks.given import Given, given
 from benchmarks.measure import last_line
+from benchmarks.memory_folds import of_folds
 from benchmarks.memory_messages import of_messages
 from benchmarks.memory_operators import of_operator
 from benchmarks.memory_readers import READERS
@@ -26,7 +27,7 @@ from eventkit.transports import open_transport
 from tests import servers
 
 BOUND = 250  # MB
-ORIGINS = ("store", "operator", "kafka", "rabbitmq", "redis", "activemq")
+ORIGINS = ("store", "operator", "folds", "kafka", "rabbitmq", "redis", "activemq")
 SIZES = ("large", "small", "mixed")
 _FILL = """
 with noise as materialized (select string_agg(md5(i::text), '') as text from generate_series(1, %(bytes)s / 32) i)
@@ -44,6 +45,7 @@ _PATH = "benchmarks.orders:order_totals"
 _TOPIC = catalog.topic("order")
 _LARGE, _EACH = 880_000, 10  # bytes; versions of a stream
 _FEW = 10_000  # small events before the large ones
+_MOST_FOLDED = 4_000  # events, each of which makes 100 KB of a row and 200 KB of commands
 _GROUP = "memory"
 
 
@@ -140,6 +142,12 @@ def command(
 def _measured(server: PostgresServer, size: Size, origin: str, workers: int) -> Iterator[tuple[str, float]]:
     if origin == "store":
         yield from of_store(server, size, workers)
+        return
+    if origin == "folds":
+        url = server.fresh()
+        few = Size(size.name, min(size.events, _MOST_FOLDED), size.small)
+        yield from of_folds(url, lambda: fill(url, few))
+        server.drop(url)
         return
     if origin == "operator":
         url = server.fresh()

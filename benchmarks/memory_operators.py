@@ -1,4 +1,4 @@
-"""What operators do to one stream of large events: the peaks of a park, a redrive, an archive, a restore, a prune."""
+"""What operators do to one stream of large events: a park, lists with their data, a redrive, an archive, a restore."""
 
 import os
 import tempfile
@@ -33,6 +33,8 @@ def of_operator(url: str, fill: Callable[[], None]) -> Iterator[tuple[str, float
     fill()
     projecting = (CLI, "projector", "run", _PATH, "--from", "store", "--until-idle", "1")
     yield "park", peak(url, *projecting, more={_FAILS: "1"})
+    yield "letters", peak(url, CLI, "dead-letters", "list", "--payload", "--json", "--limit", "10000")
+    yield "find", peak(url, CLI, "events", "find", "--payload", "--json", "--limit", "10000")
     yield "redrive", peak(url, CLI, "dead-letters", "redrive", "--all", "--yes", "--code", _PATH)
     with maintenance_role(url), tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "archive")

@@ -47,5 +47,15 @@ def test_what_operators_do_to_one_long_stream_stays_below_the_bound(postgres: Po
     """A park with all later events behind it, a redrive, an archive, a restore and a prune of 130 MB."""
     figures = measured(postgres, "--from", "operator", "--size", "large", "--large", "150")
 
-    assert figures.keys() == {f"{what}_large_mb" for what in ("park", "redrive", "archive", "restore", "prune")}
+    assert figures.keys() == {
+        f"{what}_large_mb" for what in ("park", "letters", "find", "redrive", "archive", "restore", "prune")
+    }
+    assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
+
+
+def test_small_events_that_make_much_stay_below_the_bound(postgres: PostgresServer) -> None:
+    """A thousand of them make 100 MB of rows, and 200 MB of commands."""
+    figures = measured(postgres, "--from", "folds", "--size", "small", "--small", "1000")
+
+    assert figures.keys() == {"albums_small_mb", "desks_small_mb"}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
