@@ -89,7 +89,12 @@ class ProcessManager(TableProjection):
             room.check()
             return result
 
-        self.fold(workspace, steps, call)
+        try:
+            self.fold(workspace, steps, call)
+        except BaseException:  # its traceback outlives this batch: the halves are tried while it is held
+            for reaction in reactions.values():
+                reaction.clear()
+            raise
         self._write(workspace.connection, [reactions[id(step)] for step in steps if id(step) in reactions])
 
     def _write(self, connection: psycopg.Connection[Any], reactions: Sequence[Reaction]) -> None:

@@ -115,6 +115,11 @@ class Reaction:
         """
         self.timers[name_of(self._store, stream, which)] = None
 
+    def clear(self) -> None:
+        """Drop everything: the batch is not written."""
+        self.entries.clear()
+        self.timers.clear()
+
     def _take(self, size: int) -> None:
         self.size += size
         self._room.take(size)
