@@ -54,8 +54,8 @@ def test_what_operators_do_to_one_long_stream_stays_below_the_bound(postgres: Po
 
 
 def test_small_events_that_make_much_stay_below_the_bound(postgres: PostgresServer) -> None:
-    """A thousand of them make 100 MB of rows, and 200 MB of commands."""
-    figures = measured(postgres, "--from", "folds", "--size", "small", "--small", "1000")
+    """Five hundred of them make 50 MB of rows, and 100 MB of commands."""
+    figures = measured(postgres, "--from", "folds", "--size", "small", "--small", "500")
 
     assert figures.keys() == {"albums_small_mb", "desks_small_mb"}
     assert all(0 < megabytes < BOUND for megabytes in figures.values()), figures
