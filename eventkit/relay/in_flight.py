@@ -6,6 +6,7 @@ DELETE has committed: a read that began before the commit still has to leave it 
 
 import threading
 from collections.abc import Iterable
+from itertools import repeat
 
 from eventkit.storage.outbox import Row
 
@@ -32,17 +33,15 @@ class InFlight:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows handed to the publisher."""
+        sizes = {row[0]: len(row[-1]) + _OVERHEAD for row in rows}
         with self._changed:
-            for row in rows:
-                size = len(row[-1]) + _OVERHEAD
-                self._sizes[row[0]] = size
-                self._bytes += size
+            self._sizes |= sizes
+            self._bytes += sum(sizes.values())
 
     def remove(self, positions: Iterable[int]) -> None:
         """Remove settled positions."""
         with self._changed:
-            for position in positions:
-                self._bytes -= self._sizes.pop(position, 0)
+            self._bytes -= sum(map(self._sizes.pop, positions, repeat(0)))
             self._changed.notify_all()
 
     def wait_for_room(self, timeout: float) -> bool:

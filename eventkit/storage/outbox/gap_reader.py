@@ -8,6 +8,7 @@ connection or a restart of the server, make a new reader.
 """
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -162,14 +163,15 @@ class GapReader:
 
     def _take(self, page: Page) -> list[Row]:
         rows = _distinct(page.rows)
-        last = rows[-1][0] if rows else 0
-        self._gaps.seen(row[0] for row in rows)
+        positions = [row[0] for row in rows]
+        last = positions[-1] if positions else 0
+        self._gaps.seen(positions)
         if page.complete or last > self._cursor:
             self._gaps.read_through(self._before)
             self._resume = None
         else:
             self._resume = last
-        self._advance([row[0] for row in rows if row[0] > self._cursor], page.holders)
+        self._advance(positions[bisect_right(positions, self._cursor) :], page.holders)
         return [row for row in rows if row[1] is not None]
 
     def _advance(self, above: list[int], holders: Holders) -> None:
@@ -186,4 +188,6 @@ class GapReader:
 
 def _distinct(rows: list[Row]) -> list[Row]:
     """Drop the second of two equal positions: a collapsed span may cover another group's gaps."""
+    if len({row[0] for row in rows}) == len(rows):
+        return rows
     return [row for index, row in enumerate(rows) if not index or row[0] != rows[index - 1][0]]

@@ -109,9 +109,10 @@ class Gaps:
 
     def seen(self, positions: Iterable[int]) -> None:
         """Forget positions that have appeared."""
-        found = set(positions)
-        for group in self._groups:
-            group.positions -= found
+        if self._groups:
+            found = set(positions)
+            for group in self._groups:
+                group.positions -= found
 
     def read_through(self, before: Holders) -> None:
         """Note that all due positions were read; `before` are the holders from before the read's first statement."""
