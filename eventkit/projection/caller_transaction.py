@@ -5,7 +5,7 @@ statements are executed the same way as the append's, and their rows come back a
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn, cast
 
 import psycopg
@@ -19,6 +19,7 @@ from eventkit.storage.db import OpenConnection, Row
 from eventkit.storage.projections import TableName
 
 _UTC = {"UTC", "Etc/UTC"}  # two names of one zone
+_NOTHING: AbstractContextManager[None] = nullcontext()
 _TIME_ZONE = "select set_config('TimeZone', %s, true)"
 ASYNC_INLINE = (
     "an append cannot await `async def` handlers: write plain functions, or run the projection with "
@@ -55,11 +56,9 @@ class Statements:
         self.adapters = self.connection.adapters
 
     def execute(self, query: Query, params: Mapping[str, Any] | Sequence[Any] | None = None, **_: object) -> Fetched:
-        if isinstance(query, bytes):
-            query = query.decode()
-        elif isinstance(query, sql.Composable):
+        if isinstance(query, sql.Composable):
             query = query.as_string(self.connection)
-        return Fetched(self._execute(query, params if params is None or isinstance(params, Mapping) else tuple(params)))
+        return Fetched(self._execute(query, tuple(params) if isinstance(params, list) else params))
 
     @property
     def time_zone(self) -> str:
@@ -106,27 +105,27 @@ class CallerTransaction(Workspace):
     def when_committed(self, call: Callable[[], None]) -> None:
         """Ignore the function: the commit is the caller's."""
 
-    @contextmanager
-    def kept_open(self) -> Iterator[None]:
+    def kept_open(self) -> AbstractContextManager[None]:
         """Raise ProjectionError if a handler ends the transaction."""
-        if not isinstance(self._opened, sa.Connection):
-            yield
-            return
+        return self._guarded(self._opened) if isinstance(self._opened, sa.Connection) else _NOTHING
+
+    @contextmanager
+    def _guarded(self, opened: sa.Connection) -> Iterator[None]:
         for event in ("commit", "rollback"):
-            sa.event.listen(self._opened, event, _refuse)
+            sa.event.listen(opened, event, _refuse)
         try:
             yield
         finally:
             for event in ("commit", "rollback"):
-                sa.event.remove(self._opened, event, _refuse)
+                sa.event.remove(opened, event, _refuse)
 
-    @contextmanager
-    def in_utc(self) -> Iterator[None]:
+    def in_utc(self) -> AbstractContextManager[None]:
         """Set the session's time zone to UTC, as in a projector, so that both compute the same rows."""
         zone = self._statements.time_zone
-        if zone in _UTC:
-            yield
-            return
+        return _NOTHING if zone in _UTC else self._moved_to_utc(zone)
+
+    @contextmanager
+    def _moved_to_utc(self, zone: str) -> Iterator[None]:
         self.connection.execute(_TIME_ZONE, ["UTC"])
         yield  # an error resets it with the savepoint of the append
         self.connection.execute(_TIME_ZONE, [zone])

@@ -183,6 +183,21 @@ class HandlerTable:
             self._plain[kind] = handler, self._catalog.quick_decoder(handler.source, handler.type)
         return Step(handler, decode(arrival.message.value), None, arrival.stream)
 
+    def decode_stored(self, event: EncodedEvent) -> Step | None:
+        """Decode an event of the store, as `decode` does."""
+        kind = event.source, event.type
+        handler = self._by_kind.get(kind)
+        if handler is None:
+            if kind not in self._unhandled:
+                self._note_unhandled(kind)
+            return None
+        if handler.takes_envelope:
+            envelope = self._catalog.decode(event)
+            return Step(handler, envelope.event, envelope, event.stream)
+        version = event.schema_version
+        decode = self._decoders.get((id(handler), version)) or self._decoder(handler, version)
+        return Step(handler, decode(event.data), None, event.stream)
+
     def decode_plain(self, arrivals: Sequence[Arrival]) -> list[Step | None]:
         """Decode together the events that need nothing else of `decode`; return None for all others.
 

@@ -10,11 +10,14 @@ its dead letters.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.errors import ProjectionError
+from eventkit.domain.envelope import EncodedEvent
+from eventkit.domain.message import message_of
+from eventkit.errors import ProjectionError, UndecodableEvent, UnknownEventType
+from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import (
     BatchApplier,
     Decrypter,
@@ -39,9 +42,8 @@ from eventkit.storage.events import (
     StreamLog,
     Target,
     advanced,
-    event_rows,
+    appended_events,
 )
-from eventkit.storage.outbox import message
 from eventkit.storage.projections import Checkpoint, Live, StreamLag, register
 
 
@@ -67,7 +69,7 @@ class Inline:
         """Return the projections that read some of the entries, with the numbers of these."""
         found = []
         for projection in self._projections.values():
-            read = tuple(nth for nth, e in enumerate(entries, 1) if e.events and projection.reads(e.stream))
+            read = tuple([nth for nth, e in enumerate(entries, 1) if e.events and projection.reads(e.stream)])
             if read:
                 found.append(Target(projection.name, projection.version, read))
         return found
@@ -75,21 +77,59 @@ class Inline:
     def apply_appended(self, context: InlineContext, append: Inlined) -> None:
         """Apply the events of an append to each projection."""
         workspace = CallerTransaction(context.opened)
-        log = StreamLog(workspace.connection, context.schema)
+        rows = append.written.rows
+        events = appended_events(append.source, append.entries, rows)
         with workspace.in_utc(), workspace.kept_open():
-            runs = _runs(log, append)
             for place, target in enumerate(append.targets):
                 projection = self._projections[target.name]
-                theirs = [run for run in runs if projection.reads(run.stream)]
                 workspace.check_schemas(projection.name, projection.tables)
-                applier = _InlineApplier(projection, workspace, schema=context.schema, decrypter=_decrypter(context))
+                theirs = [event for event in events if projection.reads(event.stream)]
+                done = advanced(rows, place)
                 try:
-                    left = applier.fold_advanced(theirs, advanced(append.written.rows, place))
-                    for stopped in applier.apply(left, Counters()) if left else ():
-                        _apply_stopped(applier, log, stopped, context.schema)
+                    if done is not None and context.masters is None and _is_plain(projection, theirs, done):
+                        _fold(projection, workspace, theirs)
+                    else:
+                        _apply_runs(projection, workspace, context, _Followed(append, theirs, done))
                 except Exception as error:
                     error.add_note(f"inline projection {projection.name!r} failed: nothing of this append was written")
                     raise
+
+
+class _Followed(NamedTuple):
+    """An append, its events that a projection reads, and the streams that it has advanced."""
+
+    append: Inlined
+    events: list[EncodedEvent]
+    done: Advanced | None
+
+
+def _is_plain(projection: Projection, events: Sequence[EncodedEvent], done: Advanced) -> bool:
+    """Return whether the append has advanced all streams, and the handlers need nothing but the events."""
+    if done.unfounded or projection.handlers.has_limits or projection.since is not None:
+        return False
+    return all(event.stream in done.streams for event in events)
+
+
+def _fold(projection: Projection, workspace: CallerTransaction, events: Sequence[EncodedEvent]) -> None:
+    """Decode and apply events whose checkpoints the append has advanced, without a projector's batch around them."""
+    try:
+        steps = [step for event in events if (step := projection.handlers.decode_stored(event)) is not None]
+    except UnknownEventType as error:  # handled, but not in the catalog
+        raise UndecodableEvent(str(error)) from error
+    with waiting_for("a handler", seconds=projection.idle_limit):
+        projection.apply(workspace, steps)
+
+
+def _apply_runs(
+    projection: Projection, workspace: CallerTransaction, context: InlineContext, followed: _Followed
+) -> None:
+    """Apply events as a projector does."""
+    log = StreamLog(workspace.connection, context.schema)
+    runs = [run for run in _runs(log, followed) if projection.reads(run.stream)]
+    applier = _InlineApplier(projection, workspace, schema=context.schema, decrypter=_decrypter(context))
+    left = applier.fold_advanced(runs, followed.done)
+    for stopped in applier.apply(left, Counters()) if left else ():
+        _apply_stopped(applier, log, stopped, context.schema)
 
 
 class _InlineApplier(BatchApplier):
@@ -116,15 +156,15 @@ class _InlineApplier(BatchApplier):
         return [run for run in runs if run.stream not in done.streams]
 
 
-def _runs(log: StreamLog, append: Inlined) -> list[Run]:
+def _runs(log: StreamLog, followed: _Followed) -> list[Run]:
     """Return the appended events, one whole run a stream; events of a repeated append are read back."""
-    if not append.written.rows:
-        appended = append.written.appended
-        return runs_of(log, [Missing(str(at.stream), at.version - len(at.ids), at.version) for at in appended])
+    written = followed.append.written
+    if not written.rows:
+        return runs_of(log, [Missing(str(at.stream), at.version - len(at.ids), at.version) for at in written.appended])
     runs: dict[str, Run] = {}
-    for row in event_rows(append.source, append.entries, append.written.rows):
-        stream = row[2]
-        runs.setdefault(stream, Run(stream, [])).arrivals.append(Arrival(stream, int(row[3]), message(row), row[0]))
+    for event in followed.events:
+        arrival = Arrival(event.stream, event.version, message_of(event, "", tag=event.position), event.position)
+        runs.setdefault(event.stream, Run(event.stream, [])).arrivals.append(arrival)
     return list(runs.values())
 
 

@@ -20,7 +20,7 @@ from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
 from eventkit.storage.db import Statement, Steps, database_errors, plain_array, quoted, text_array
-from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
+from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY, MODE
 from eventkit.storage.events import SourceTopics
 from eventkit.storage.privacy import Encryption, Unsealed
 from eventkit.storage.tables import shard_of
@@ -146,7 +146,8 @@ class TimerSql:
 
     def __init__(self, schema: str) -> None:
         s = quoted(schema)
-        names = {"s": s, "for_relay": FOR_RELAY.format(s=s), "for_debezium": FOR_DEBEZIUM.format(s=s)}
+        mode = MODE.format(s=s)
+        names = {"s": s, "for_relay": FOR_RELAY.format(mode=mode), "for_debezium": FOR_DEBEZIUM.format(mode=mode)}
         self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
         self.fire, self.next, self.due = (text.format(**names) for text in (_FIRE, _NEXT, _DUE))
 

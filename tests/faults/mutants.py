@@ -186,4 +186,3 @@ class Unordered(TagSql):
         super().__init__(schema)
         assert all("order by d.ord" in statement for statement in self.many)
         self.many = tuple(statement.replace("order by d.ord", "order by d.ord desc") for statement in self.many)
-        self.many_any = self.many[0]

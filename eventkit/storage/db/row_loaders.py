@@ -7,7 +7,8 @@ import psycopg
 import sqlalchemy
 from psycopg.adapt import AdaptersMap
 from psycopg.postgres import register_default_adapters
-from psycopg.pq import Format
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
 
 Row = tuple[Any, ...]
 
@@ -20,6 +21,10 @@ _KINDS: dict[int, Callable[[Any], Any]] = {  # of statement results, by PostgreS
 }
 
 
+# The same types in text, as they are received. Calls of C functions alone: each append reads its row so.
+_FROM_BYTES: dict[int, Callable[[bytes], Any]] = {16: b"t".__eq__, 20: int, 21: int, 23: int, 25: bytes.decode}
+
+
 class _Plain:
     """psycopg's default loaders and dumpers."""
 
@@ -30,6 +35,25 @@ class _Plain:
 register_default_adapters(_Plain())
 _PLAIN = _Plain.adapters
 _PLAIN_LOADERS = [(oid, _PLAIN.get_loader(oid, Format.TEXT)) for oid in _KINDS]
+
+
+def short_result(result: PGresult) -> list[Row] | None:
+    """Return the rows of a result with one row of numbers and text, or with none; None for any other result.
+
+    The result has values in text, in UTF-8.
+    """
+    if result.status == ExecStatus.COMMAND_OK or (result.status == ExecStatus.TUPLES_OK and not result.ntuples):
+        return []
+    if result.ntuples != 1:
+        return None
+    row = []
+    for column in range(result.nfields):
+        load = _FROM_BYTES.get(result.ftype(column))
+        if load is None:
+            return None
+        value = result.get_value(0, column)
+        row.append(value if value is None else load(value))
+    return [tuple(row)]
 
 
 def plain_loaders(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:

@@ -5,28 +5,27 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
 
 from eventkit.storage.db import asyncpg_statements
 from eventkit.storage.db.asyncpg_statements import AsyncpgConnection, numbered, texts
-from eventkit.storage.db.row_loaders import Row, changed_types, plain_loaders, plain_rows
+from eventkit.storage.db.row_loaders import Row, changed_types, plain_loaders, plain_rows, short_result
 
 Params = Mapping[str, Any] | Sequence[Any] | None
-Execute = Callable[[str, Params], list[Row]]
+Execute = Callable[[str | bytes, Params], list[Row]]
 Fetch = Callable[[str, dict[str, Any] | None], Awaitable[list[Row]]]
 
 
 def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     """Return a function that runs statements on a connection of psycopg."""
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # not the connection's own factories
 
-    def execute(text: str, params: Params) -> list[Row]:
-        cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # not the connection's own factories
-        plain_loaders(cursor)
+    def execute(text: str | bytes, params: Params) -> list[Row]:
         cursor.execute(text, params)
         result = cursor.pgresult  # none yet in a pipeline
-        if result is not None and result.status == ExecStatus.COMMAND_OK:
-            return []
+        if result is not None and (rows := short_result(result)) is not None:
+            return rows
+        plain_loaders(cursor)
         try:
             return cursor.fetchall()  # in a pipeline this waits for the result, `description` would not
         except psycopg.ProgrammingError as error:
@@ -70,7 +69,8 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over psycopg."""
     changed = changed_types(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
 
-    def execute(text: str, params: Params) -> list[Row]:
+    def execute(statement: str | bytes, params: Params) -> list[Row]:
+        text = statement if isinstance(statement, str) else statement.decode()
         result = connection.exec_driver_sql(text, cast("Any", params))
         if not result.returns_rows:
             return []
@@ -86,7 +86,8 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
 def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
 
-    def execute(text: str, params: Params) -> list[Row]:
+    def execute(given: str | bytes, params: Params) -> list[Row]:
+        text = given if isinstance(given, str) else given.decode()
         if isinstance(params, Mapping):
             statement = numbered(text)
             result = connection.exec_driver_sql(statement.text, tuple(texts(statement.names, params)))

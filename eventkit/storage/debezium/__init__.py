@@ -4,6 +4,7 @@ from eventkit.storage.debezium.connector import Connector, connector_config
 from eventkit.storage.debezium.mode import (
     FOR_DEBEZIUM,
     FOR_RELAY,
+    MODE,
     RELAY_SENDS,
     SENDERS,
     Mode,
@@ -18,6 +19,7 @@ from eventkit.storage.debezium.switch import Switch, is_switching
 __all__ = [
     "FOR_DEBEZIUM",
     "FOR_RELAY",
+    "MODE",
     "RELAY_SENDS",
     "SENDERS",
     "Connector",

@@ -18,9 +18,10 @@ import psycopg
 
 from eventkit.storage.db import database_errors, in_schema
 
-# Conditions of a statement, in the schema `s`. A missing row counts as the mode `relay`.
-FOR_RELAY = "(select mode from {s}.installation) is distinct from 'debezium'"
-FOR_DEBEZIUM = "(select mode from {s}.installation) <> 'relay'"
+# The mode in a statement, in the schema `s`, and conditions on it. A missing row counts as the mode `relay`.
+MODE = "(select mode from {s}.installation)"
+FOR_RELAY = "{mode} is distinct from 'debezium'"
+FOR_DEBEZIUM = "{mode} <> 'relay'"
 RELAY_SENDS = "coalesce((select mode from {s}.installation), 'relay') in ('relay', 'to debezium', 'both')"
 
 _READ = "select mode from {s}.installation"

@@ -30,7 +30,7 @@ from eventkit.storage.events.event_store import (
     write_entries,
 )
 from eventkit.storage.events.inline_append import InlineContext, Inlined
-from eventkit.storage.events.inline_sql import Advanced, Target, advanced, event_rows
+from eventkit.storage.events.inline_sql import Advanced, Target, advanced, appended_events
 from eventkit.storage.events.read import NO_END, End, ReadSql, StreamPages, Window, page_steps
 from eventkit.storage.events.stream_history import History, OwnHistory, RemoteHistory
 from eventkit.storage.events.tag_sql import TagSql
@@ -76,11 +76,11 @@ __all__ = [
     "Window",
     "added",
     "advanced",
+    "appended_events",
     "ask",
     "categories_of",
     "encode_entry",
     "encryption_of",
-    "event_rows",
     "find_unknown_types",
     "held_topics",
     "items_of",

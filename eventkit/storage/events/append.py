@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
 import msgspec
 import psycopg
+from msgspec.structs import replace
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
@@ -26,7 +26,15 @@ from eventkit.observability import metrics
 from eventkit.observability.instruments import is_enabled
 from eventkit.storage.db import INTERRUPTED, Row, Statement, Steps, database_errors, plain_array, text_array
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.append_sql import ANY_VERSION, AT_VERSION, NEW_STREAM, SourceTopics, kind_of, statement_of
+from eventkit.storage.events.append_sql import (
+    ANY_VERSION,
+    AT_VERSION,
+    NEW_STREAM,
+    SourceTopics,
+    kind_of,
+    many_params,
+    one_params,
+)
 from eventkit.storage.events.decision import (
     Decision,
     conflict_steps,
@@ -73,7 +81,7 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[UUID, ...]
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """Entries to append, and the conditions.
 
     `repeatable` says that the caller gave the ids, so the events may exist already. Entries without events are guards.
@@ -82,7 +90,7 @@ class Call(NamedTuple):
     entries: list[Entry]
     repeatable: bool = False
     decision: Decision | None = None
-    params: Mapping[str, Any] = MappingProxyType({})  # of inline projections
+    params: Mapping[str, Any] | None = None  # of inline projections
 
 
 class Written(NamedTuple):
@@ -102,7 +110,7 @@ def append_steps(sql: TagSql, topics: SourceTopics, call: Call, sealing: Encrypt
     try:
         if topics.has_personal:
             entries = yield from sealing.sealed_entries(topics.name, entries)
-            call = call._replace(entries=entries)
+            call = replace(call, entries=entries)
         if call.decision is not None:
             yield lock_statement(sql, entries, call.decision)
             # crash point: tags locked, nothing appended -> the caller's transaction is gone, with the locks
@@ -137,13 +145,17 @@ def _kind(entries: list[Entry]) -> int:
 
 def _statement(sql: TagSql, topics: SourceTopics, call: Call, *, kind: int | None = None) -> Statement:
     """Return the statement that appends, and its parameters; `kind` is that of a single entry's lock."""
-    entries = call.entries
-    kind = _kind(entries) if kind is None else kind
-    if call.decision is None and not has_tags(entries):
-        text, params = statement_of(sql, topics, entries, kind)
-    else:
+    entries, first = call.entries, call.entries[0]
+    if kind is None:
+        kind = ANY_VERSION if first.expected is None or len(entries) > 1 else kind_of(first)
+    is_one = len(entries) == len(first.events) == 1
+    if is_one and not first.events[0].tags and call.decision is None:  # most appends: few calls of functions
+        text, params = sql.one[kind], one_params(topics, first)
+    elif call.decision is not None or has_tags(entries):
         text, params = tagged_statement(sql, topics, entries, call.decision, kind)
-    return text, {**(params or {}), **call.params} if call.params else params
+    else:
+        text, params = sql.many[kind], many_params(topics, entries)
+    return text, {**params, **call.params} if call.params else params
 
 
 def _write_in_savepoint(sql: TagSql, write: Steps[list[Row]], call: Call) -> Steps[Written]:

@@ -1,7 +1,9 @@
 """The append statement and its parameters: for one event or many, for each kind of expected version.
 
-    s: lock or create the stream rows, raise version   e: insert the events, in order
+    s: lock or create the stream rows, raise version   e: insert the events, in order, and read the mode
     o: their outbox rows, unless Debezium publishes them   m: their messages for Debezium, unless the relay does
+
+The statement for one event writes its message for Debezium in the outermost select, which costs less than a CTE.
 
 Where a stream is not as expected, `s` returns no row, and nothing after it is written. There are three kinds of `s`, in
 this order: any version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an
@@ -15,21 +17,20 @@ of a missing stream leaves a row at version 0, and an append that expects no str
 from typing import Any, NamedTuple, Protocol
 
 from eventkit.domain.codec import stored_size
-from eventkit.storage.db import Statement, plain_array, quoted, text_array
-from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY
+from eventkit.storage.db import plain_array, quoted, text_array
+from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY, MODE
 from eventkit.storage.entry import Entry
 from eventkit.storage.tables import shard_of
 
 # The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The expression is in
 # the outermost select, because PostgreSQL does not run a CTE that no other part of the statement reads.
-# For the same reason it counts the messages for Debezium.
-_DURABLE = """case when (select count(*) from m) >= 0 and current_setting('synchronous_commit') in ('off', 'local')
+_DURABLE = """case when current_setting('synchronous_commit') in ('off', 'local')
             then set_config('synchronous_commit', 'on', true) end"""
 
 # The size that the relay reads and sends: jsonb writes numbers without exponents. For one event the client counts it.
 _BYTES = "octet_length(data::text) + octet_length(metadata::text) as bytes"
 
-_ONE = """with s as (
+_ONE = """with {before}s as (
   {lock}
   returning version
 ), e as (
@@ -37,23 +38,24 @@ _ONE = """with s as (
   select %(id)s::uuid, %(source)s::text, %(stream)s::text, s.version, %(type)s::text, %(schema_version)s::smallint,
          %(data)s::jsonb, %(metadata)s::jsonb
     from s
-  returning position, version{event}
+  returning position, version, {mode} as mode{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select position, %(topic)s::text, %(shard)s::smallint, %(bytes)s::int from e
    where %(topic)s::text is not null and {for_relay}
-), m as (
-  select {s}.to_debezium(%(topic)s::text, position) from e where %(topic)s::text is not null and {for_debezium}
 ){then}
-select %(stream)s::text, e.version, e.position, {durable}{columns} from e{joins}"""
+select %(stream)s::text, e.version, e.position, {durable}{columns},
+       case when %(topic)s::text is not null and {for_debezium}
+            then {s}.to_debezium(%(topic)s::text, e.position)::text end
+  from e{joins}{end}"""
 
-_ONE_LOCKS = (
-    """insert into {s}.streams as t (stream, version) values (%(stream)s::text, 1)
+ONE_LOCKS = (
+    """insert into {s}.streams as t (stream, version) select %(stream)s::text, 1{source} where {only}
   on conflict (stream) do update set version = t.version + 1""",
-    """insert into {s}.streams as t (stream, version) values (%(stream)s::text, 1)
+    """insert into {s}.streams as t (stream, version) select %(stream)s::text, 1{source} where {only}
   on conflict (stream) do nothing""",
-    """update {s}.streams as t set version = t.version + 1
-   where t.stream = %(stream)s::text and t.version = %(expected)s::int""",
+    """update {s}.streams as t set version = t.version + 1{source}
+   where t.stream = %(stream)s::text and t.version = %(expected)s::int and {only}""",
 )
 
 # `order by ord` is necessary: without it the join returns the events in any order, and they draw their positions in
@@ -73,7 +75,7 @@ _MANY = """with w as materialized (
   select d.id, %(source)s::text, s.stream, s.version - d.back, d.type, d.schema_version, d.data, d.metadata
     from s join w on w.stream = s.stream join d on d.nth = w.nth
    order by d.ord
-  returning position, id, stream, version, {bytes}{event}
+  returning position, id, stream, version, {mode} as mode, {bytes}{event}
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, w.topic, w.shard, e.bytes from e join d on d.id = e.id join w on w.nth = d.nth
@@ -83,7 +85,7 @@ _MANY = """with w as materialized (
     from (select w.topic, e.position from e join d on d.id = e.id join w on w.nth = d.nth
            where w.topic <> '' and {for_debezium} order by e.position offset 0) x
 ){then}
-select s.stream, s.version::int, {position}, {durable}{columns}
+select s.stream, s.version::int, {position}, case when (select count(*) from m) >= 0 then {durable} end{columns}
   from s left join e on e.stream = s.stream{joins}{group}{end}"""
 
 MANY_LOCKS = (
@@ -118,7 +120,7 @@ class SqlParts(NamedTuple):
     """The SQL that tags, a decision or inline projections add to the append statement."""
 
     before: str = ""  # CTEs before the one that locks streams
-    source: str = ""  # more sources of that CTE, read before it locks
+    source: str = ""  # another source of that CTE, read before it locks
     only: str = "true"  # the condition for writing at all
     event: str = ""  # more columns that the insert of events returns
     then: str = ""  # CTEs after the events
@@ -132,19 +134,21 @@ NO_PARTS = SqlParts()
 
 def one_sql(s: str, lock: str, parts: SqlParts) -> str:
     """Return the statement for one event, in the schema of that quoted name."""
-    return _ONE.format(s=s, lock=lock.format(s=s), **_always(s), **parts._asdict())
+    lock = lock.format(s=s, source=f" from {parts.source}" if parts.source else "", only=parts.only)
+    return _ONE.format(s=s, lock=lock, **_always(s), **parts._asdict())
 
 
 def many_sql(s: str, lock: str, parts: SqlParts) -> str:
     """Return the statement for any number of events, in the schema of that quoted name."""
-    lock = lock.format(s=s, source=parts.source, only=parts.only)
+    lock = lock.format(s=s, source=f", {parts.source}" if parts.source else "", only=parts.only)
     by_stream = {"position": "max(e.position)", "group": "\n group by s.stream, s.version"}
     rows = {"position": "e.position", "group": ""} if parts.columns else by_stream
     return _MANY.format(s=s, bytes=_BYTES, lock=lock, **rows, **_always(s), **parts._asdict())
 
 
 def _always(s: str) -> dict[str, str]:
-    return {"durable": _DURABLE, "for_relay": FOR_RELAY.format(s=s), "for_debezium": FOR_DEBEZIUM.format(s=s)}
+    conditions = {"for_relay": FOR_RELAY.format(mode="e.mode"), "for_debezium": FOR_DEBEZIUM.format(mode="e.mode")}
+    return {"durable": _DURABLE, "mode": MODE.format(s=s), **conditions}
 
 
 class AppendSql:
@@ -157,23 +161,10 @@ class AppendSql:
 
     def __init__(self, schema: str, *, one: SqlParts = NO_PARTS, many: SqlParts = NO_PARTS) -> None:
         s = quoted(schema)  # `one` and `many` are added to the statements for one event and for several
-        self.one = tuple(one_sql(s, lock, one) for lock in _ONE_LOCKS)
+        self.one = tuple(one_sql(s, lock, one) for lock in ONE_LOCKS)
         self.many = tuple(many_sql(s, lock, many) for lock in MANY_LOCKS)
-        self.many_any = self.many[0]
         self.versions = _VERSIONS.format(s=s)
         self.places = _PLACES.format(s=s)
-
-
-def statement_of(sql: AppendSql, topics: SourceTopics, entries: list[Entry], kind: int) -> Statement:
-    """Return the statement that appends these entries, and its parameters; `kind` is that of a single entry's lock."""
-    if len(entries) > 1:
-        return sql.many_any, many_params(topics, entries)
-    entry = entries[0]
-    single = len(entry.events) == 1
-    params = _one(topics, entry) if single else many_params(topics, entries)
-    if kind == AT_VERSION:
-        params["expected"] = str(entry.expected)
-    return (sql.one if single else sql.many)[kind], params
 
 
 def kind_of(entry: Entry) -> int:
@@ -182,20 +173,26 @@ def kind_of(entry: Entry) -> int:
 
 
 # Numbers go as text: psycopg types them by size, and each combination of types would prepare the statement anew.
-def _one(topics: SourceTopics, entry: Entry) -> dict[str, Any]:
-    event = entry.events[0]
-    return {
+def one_params(topics: SourceTopics, entry: Entry) -> dict[str, Any]:
+    """Return the parameters of the statement for one event."""
+    stream, (event,), (metadata,) = entry.stream, entry.events, entry.metadata
+    data = event.data
+    size = stored_size(data.encode()) + (len(metadata) if metadata == "{}" else stored_size(metadata.encode()))
+    params = {
         "source": topics.name,
-        "stream": str(entry.stream),
-        "topic": topics.outgoing(entry.stream),
-        "shard": str(shard_of(entry.stream)),
-        "metadata": entry.metadata[0],
+        "stream": str(stream),
+        "topic": topics.outgoing(stream),
+        "shard": str(shard_of(stream)),
+        "metadata": metadata,
         "id": entry.ids[0].hex,
         "type": event.type,
         "schema_version": str(event.schema_version),
-        "data": event.data,
-        "bytes": str(stored_size(event.data.encode()) + stored_size(entry.metadata[0].encode())),
+        "data": data,
+        "bytes": str(size),
     }
+    if entry.expected is not None:
+        params["expected"] = str(entry.expected)
+    return params
 
 
 # Array literals, not lists: psycopg takes 14 µs for each JSON text of a list, a literal takes 0.3 µs.
@@ -206,7 +203,7 @@ def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
         for nth, entry in enumerate(entries, 1)
         for index, (event, event_id, metadata) in enumerate(zip(entry.events, entry.ids, entry.metadata, strict=True))
     ]
-    return {
+    params = {
         "source": topics.name,
         "streams": text_array(entry.stream for entry in entries),
         "counts": plain_array(str(len(entry.events)) for entry in entries),
@@ -220,3 +217,6 @@ def many_params(topics: SourceTopics, entries: list[Entry]) -> dict[str, Any]:
         "data": text_array(row[3].data for row in rows),
         "metadata": text_array(row[4] for row in rows),
     }
+    if len(entries) == 1 and entries[0].expected is not None:
+        params["expected"] = str(entries[0].expected)
+    return params

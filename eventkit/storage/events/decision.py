@@ -23,7 +23,7 @@ from eventkit.domain.tags import check_tags
 from eventkit.errors import DecisionChanged, InvalidEvent
 from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_array, text_array
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.append_sql import AT_VERSION, SourceTopics, many_params
+from eventkit.storage.events.append_sql import SourceTopics, many_params, one_params
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.outbox import encoded
 from eventkit.storage.privacy import Encryption
@@ -132,14 +132,16 @@ def lock_statement(sql: TagSql, entries: Sequence[Entry], decision: Decision) ->
 
 def tagged_statement(
     sql: TagSql, topics: SourceTopics, entries: list[Entry], decision: Decision | None, kind: int
-) -> Statement:
+) -> tuple[str, dict[str, Any]]:
     """Return the statement that appends these entries with their tags, by a decision where there is one."""
-    params = many_params(topics, entries) | _tagged(entries)
-    if kind == AT_VERSION:
-        params["expected"] = str(entries[0].expected)
-    if decision is None:
-        return sql.tagged[kind], params | _raises(tags_of(entries), ())
-    return sql.decided[kind], params | _check_params(decision)
+    if len(entries) == len(entries[0].events) == 1:
+        tagged, decided, params = sql.tagged_one, sql.decided_one, one_params(topics, entries[0])
+        params["tags"] = text_array(entries[0].events[0].tags)
+    else:
+        tagged, decided, params = sql.tagged, sql.decided, many_params(topics, entries) | _tagged(entries)
+    if decision is not None:
+        return decided[kind], params | _check_params(decision)
+    return tagged[kind], params | _raises(tags_of(entries), ())
 
 
 def conflict_steps(sql: TagSql, decision: Decision, *, stream: str) -> Steps[DecisionChanged]:

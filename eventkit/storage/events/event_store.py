@@ -146,10 +146,10 @@ class EventStore:
         a newer event that matches it raises DecisionChanged, a kind of ConcurrencyError.
         """
         given = stream, events, expected, metadata, ids, tags, guards, unless_changed
-        if not tracing.is_on():
-            return self._run(self._append, connection, self._call_of_one(*given))[0]
-        with self._span([stream], len(events)):
-            return self._run(self._append, connection, self._call_of_one(*given))[0]
+        if tracing.is_on():
+            with self._span([stream], len(events)):
+                return self._run(self._append, connection, self._call_of_one(*given))[0]
+        return self._run(self._append, connection, self._call_of_one(*given))[0]
 
     async def append_async(  # noqa: PLR0913 see append
         self,

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 import psycopg
+from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from eventkit.domain.master_keys import MasterKeys
@@ -74,7 +75,8 @@ class InlineAppends:
     def run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         """Append and apply."""
         targets = self._projections.targets(call.entries)
-        call = call._replace(params=following_params(self._schema, call.entries, targets) if targets else {})
+        if targets:
+            call = replace(call, params=following_params(self._schema, call.entries, targets))
         steps = append_steps(self._sql.following(len(targets)), self._catalog, call, self._sealing)
         opened = executor.open(connection)
         if not targets:

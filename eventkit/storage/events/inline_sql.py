@@ -31,14 +31,17 @@ checkpoint that is parked, behind or missing; events that an earlier call with t
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from eventkit.domain.envelope import EncodedEvent
 from eventkit.storage.db import Row, plain_array, projection_gate, quoted
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append_sql import SqlParts
-from eventkit.storage.events.digests import PRIME, WEIGHT, part_of_run
+from eventkit.storage.events.digests import PRIME, WEIGHT, part_of, part_of_run
 from eventkit.storage.events.tag_sql import TagSql
+from eventkit.storage.outbox import encoded
 
 _EVENT = """, metadata::text as metadata, data::text as data,
     to_json(recorded_at at time zone 'UTC') #>> '{}' || '+00:00' as time"""
@@ -103,8 +106,8 @@ class Advanced(NamedTuple):
     """The streams that the append has advanced for a projection, and those whose new checkpoint must be removed."""
 
     generation: int
-    streams: frozenset[str]
-    unfounded: frozenset[str]  # checkpoints that were created above version 1
+    streams: AbstractSet[str]
+    unfounded: AbstractSet[str]  # checkpoints that were created above version 1
 
 
 class InlineSql:
@@ -139,21 +142,22 @@ def following_params(schema: str, entries: Sequence[Entry], targets: Sequence[Ta
         gate, key = projection_gate(schema, target.name)
         params[f"projection{i}"], params[f"declared{i}"] = target.name, str(target.version)
         params[f"gate{i}"], params[f"key{i}"] = str(gate), str(key)
-        params[f"read{i}"] = plain_array(target.entries)
+        if len(entries) > 1 or len(entries[0].ids) > 1:
+            params[f"read{i}"] = plain_array(target.entries)
     return params
 
 
 def _digest_params(entries: Sequence[Entry]) -> dict[str, Any]:
-    parts = [part_of_run(b"".join([one.bytes for one in entry.ids]), 0) for entry in entries]
+    if len(entries) == len(entries[0].ids) == 1:
+        return {"digest": str(part_of(entries[0].ids[0], 0))}
     return {
-        "digest": str(parts[0]),
         "lasts": plain_array(entry.ids[-1].hex if entry.ids else _NO_ID.hex for entry in entries),
-        "parts": plain_array(parts),
+        "parts": plain_array(part_of_run(b"".join([one.bytes for one in entry.ids]), 0) for entry in entries),
     }
 
 
-def event_rows(source: str, entries: Sequence[Entry], rows: Sequence[Row]) -> list[Row]:
-    """Return the events of an append as rows for `outbox.message`, in order of position."""
+def appended_events(source: str, entries: Sequence[Entry], rows: Sequence[Row]) -> list[EncodedEvent]:
+    """Return the events of an append as PostgreSQL stores them, in order of position."""
     by_stream = {entry.stream: entry for entry in entries}
     found = []
     for stream, last, position, _, version, time, metadata, data, *_ in rows:
@@ -162,10 +166,9 @@ def event_rows(source: str, entries: Sequence[Entry], rows: Sequence[Row]) -> li
         entry = by_stream[stream]
         place = version - last - 1  # from the end
         event = entry.events[place]
-        schema_version = str(event.schema_version) if event.schema_version > 1 else None
-        about = (str(entry.ids[place]), source, event.type, schema_version)
-        found.append((position, "", stream, str(version), *about, time, None if metadata == "{}" else metadata, data))
-    return sorted(found)
+        about = (str(entry.ids[place]), source, event.type, event.schema_version)
+        found.append((position, "", stream, version, *about, time, None if metadata == "{}" else metadata, data))
+    return [encoded(row) for row in sorted(found)]
 
 
 def advanced(rows: Sequence[Row], place: int) -> Advanced | None:
@@ -173,6 +176,7 @@ def advanced(rows: Sequence[Row], place: int) -> Advanced | None:
     at = _FIRST + _WIDTH * place
     if not rows or rows[0][at] is None:
         return None
-    parked = {row[0]: row[at + 1] for row in rows}
-    by_mark = [frozenset(stream for stream, is_parked in parked.items() if is_parked is mark) for mark in (False, True)]
-    return Advanced(rows[0][at], *by_mark)
+    by_mark: dict[bool | None, set[str]] = {False: set(), True: set(), None: set()}
+    for row in rows:
+        by_mark[row[at + 1]].add(row[0])
+    return Advanced(rows[0][at], by_mark[False], by_mark[True])

@@ -12,18 +12,25 @@ they also rise for events that do not match, and a rollback to a savepoint lower
 """
 
 from eventkit.storage.db import quoted
-from eventkit.storage.events.append_sql import MANY_LOCKS, NO_PARTS, AppendSql, SqlParts, many_sql
+from eventkit.storage.events.append_sql import MANY_LOCKS, NO_PARTS, ONE_LOCKS, AppendSql, SqlParts, many_sql, one_sql
 from eventkit.storage.events.read import COLUMNS
 
+# PostgreSQL plans `unnest(array)` anew for each array, but once for arrays from a select of their own, because it does
+# not know their length. No plan depends on the length here.
 LOCK = """insert into {s}.tags as t (tag, version)
-select tag, raise from unnest(%(tags)s::text[], %(raises)s::int[]) k(tag, raise) order by tag collate "C"
+select tag, raise from unnest((select %(tags)s::text[]), (select %(raises)s::int[])) k(tag, raise)
+ order by tag collate "C"
 on conflict (tag) do update set version = t.version + excluded.version where excluded.version > 0"""
 
 _LOCKED = "k as (\n" + LOCK + "\nreturning tag), "
+_AFTER_TAGS = "(select count(*) from k) z"  # all tags are locked before any stream: the count needs every row of `k`
 _TAGGED = """, et as (
   insert into {s}.event_tags (tag, position)
   select g.tag, e.position from e join d on d.id = e.id
     join unnest(%(tag_ords)s::int[], %(tag_names)s::text[]) g(ord, tag) on g.ord = d.ord
+)"""
+_ONE_TAGGED = """, et as (
+  insert into {s}.event_tags (tag, position) select g.tag, e.position from e, unnest((select %(tags)s::text[])) g(tag)
 )"""
 
 # `offset 0` keeps the planner from joining the other way round: from all events of a type to their tags.
@@ -74,7 +81,11 @@ order by 1"""
 
 
 class TagSql(AppendSql):
-    """The statements for one PostgreSQL schema, built once; `tagged` and `decided` append, by kind of expectation."""
+    """The statements for one PostgreSQL schema, built once.
+
+    `tagged` and `decided` append with tags, and by a decision; each by kind of expectation. `tagged_one` and
+    `decided_one` append a single event.
+    """
 
     def __init__(self, schema: str, *, one: SqlParts = NO_PARTS, many: SqlParts = NO_PARTS) -> None:
         super().__init__(schema, one=one, many=many)
@@ -82,10 +93,19 @@ class TagSql(AppendSql):
         self.lock = LOCK.format(s=s)
         self.query = QUERY.format(s=s)
         self.came = CAME.format(s=s)
-        locked, tagged, check = _LOCKED.format(s=s), _TAGGED.format(s=s), _CHECK.format(s=s)
-        # All tags are locked before any stream: the count needs every row of `k`.
-        then, no_row = tagged + many.then, _NO_ROW.format(", null" * many.columns.count(","))
-        by_tags = many._replace(before=locked, source=", (select count(*) from k) z", then=then)
-        by_decision = many._replace(before=check, source=", hit", only="not hit.hit", then=then, end=no_row)
-        self.tagged = tuple(many_sql(s, lock, by_tags) for lock in MANY_LOCKS)
-        self.decided = tuple(many_sql(s, lock, by_decision) for lock in MANY_LOCKS)
+        one_tagged, one_decided = _with_tags(s, one, tagged=_ONE_TAGGED, more=one.columns.count(",") + 1)
+        many_tagged, many_decided = _with_tags(s, many, tagged=_TAGGED, more=many.columns.count(","))
+        self.tagged_one = tuple(one_sql(s, lock, one_tagged) for lock in ONE_LOCKS)
+        self.decided_one = tuple(one_sql(s, lock, one_decided) for lock in ONE_LOCKS)
+        self.tagged = tuple(many_sql(s, lock, many_tagged) for lock in MANY_LOCKS)
+        self.decided = tuple(many_sql(s, lock, many_decided) for lock in MANY_LOCKS)
+
+
+def _with_tags(s: str, parts: SqlParts, *, tagged: str, more: int) -> tuple[SqlParts, SqlParts]:
+    """Return parts with tags, and with a decision too; the result has `more` columns than the first four."""
+    then, no_row = tagged.format(s=s) + parts.then, _NO_ROW.format(", null" * more)
+    by_decision = {"before": _CHECK.format(s=s), "source": "hit", "only": "not hit.hit", "end": no_row}
+    return (
+        parts._replace(before=_LOCKED.format(s=s), source=_AFTER_TAGS, then=then),
+        parts._replace(**by_decision, then=then),
+    )

@@ -11,7 +11,7 @@ from eventkit.errors import ConcurrencyError
 from eventkit.storage.db.execute import Steps
 from eventkit.storage.events import append, tag_sql
 from eventkit.storage.events import decision as tags
-from eventkit.storage.events.append_sql import MANY_LOCKS, SqlParts, many_sql
+from eventkit.storage.events.append_sql import MANY_LOCKS, ONE_LOCKS, SqlParts, many_sql, one_sql
 from eventkit.storage.events.tag_sql import TagSql
 from tests.storage.tags import test_tag_cases as waits
 from tests.storage.tags import test_tags as cases
@@ -28,6 +28,22 @@ def _edit(monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> Non
     monkeypatch.setattr(store._sql, name, wrong if isinstance(right, tuple) else wrong[0])
 
 
+def _edit_appends(monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
+    """Change the statements for one event and for several."""
+    _edit(monkeypatch, name, old, new)
+    _edit(monkeypatch, f"{name}_one", old, new)
+
+
+def _set_appends(monkeypatch: pytest.MonkeyPatch, name: str, parts: SqlParts, then: str = "") -> None:
+    """Append by other parts, after the parts that write the tags comes `then`."""
+    many, one = (
+        parts._replace(then=(tagged + then).format(s="eventkit")) for tagged in (tag_sql._TAGGED, tag_sql._ONE_TAGGED)
+    )
+    one = one._replace(end=one.end and tag_sql._NO_ROW.format(", null"))
+    monkeypatch.setattr(store._sql, name, tuple(many_sql("eventkit", lock, many) for lock in MANY_LOCKS))
+    monkeypatch.setattr(store._sql, f"{name}_one", tuple(one_sql("eventkit", lock, one) for lock in ONE_LOCKS))
+
+
 def _no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store._sql, "lock", "select %(tags)s::text[], %(raises)s::int[]")
 
@@ -38,11 +54,13 @@ def _only_written_tags_locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     _edit(monkeypatch, "lock", "t.version + excluded.version where excluded.version > 0", "t.version where false")
-    _edit(monkeypatch, "tagged", "t.version + excluded.version where excluded.version > 0", "t.version where false")
+    _edit_appends(
+        monkeypatch, "tagged", "t.version + excluded.version where excluded.version > 0", "t.version where false"
+    )
 
 
 def _last_event_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    _edit(monkeypatch, "decided", "where not exists (", "where false and not exists (")
+    _edit_appends(monkeypatch, "decided", "where not exists (", "where false and not exists (")
 
 
 def _one_position_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,35 +78,33 @@ def _one_position_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _types_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    _edit(monkeypatch, "decided", "e.kind = any(i.types::text[])", "true")
+    _edit_appends(monkeypatch, "decided", "e.kind = any(i.types::text[])", "true")
 
 
 def _always_conflicting(monkeypatch: pytest.MonkeyPatch) -> None:
-    _edit(
+    _edit_appends(
         monkeypatch, "decided", "hit as materialized (select exists (", "hit as materialized (select true or exists ("
     )
 
 
 def _unsorted(monkeypatch: pytest.MonkeyPatch) -> None:
-    _edit(monkeypatch, "tagged", ' order by tag collate "C"\non conflict', "\non conflict")
+    _edit_appends(monkeypatch, "tagged", '\n order by tag collate "C"\non conflict', "\non conflict")
 
 
 def _locked_after_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     locked = ", k as (\n" + tag_sql.LOCK + "\nreturning tag)"
-    parts = SqlParts(then=(tag_sql._TAGGED + locked).format(s="eventkit"))
-    monkeypatch.setattr(store._sql, "tagged", tuple(many_sql("eventkit", lock, parts) for lock in MANY_LOCKS))
+    _set_appends(monkeypatch, "tagged", SqlParts(), locked)
 
 
 def _decided_by(monkeypatch: pytest.MonkeyPatch, look: str, more: Callable[[Any, tags.Decision], Any]) -> None:
     """Append by another look, with more parameters."""
     parts = SqlParts(
         before=look.format(s="eventkit"),
-        source=", hit",
+        source="hit",
         only="not hit.hit",
-        then=tag_sql._TAGGED.format(s="eventkit"),
         end=tag_sql._NO_ROW.format(""),
     )
-    monkeypatch.setattr(store._sql, "decided", tuple(many_sql("eventkit", lock, parts) for lock in MANY_LOCKS))
+    _set_appends(monkeypatch, "decided", parts)
     right = tags.tagged_statement
 
     def wrong(sql: TagSql, topics: Any, entries: Any, decision: Any, kind: int) -> Any:  # noqa: ANN401 passed on
