@@ -27,6 +27,12 @@ class StreamId(str):
 
     def __new__(cls, category: str, key: str | int | UUID) -> Self:
         """Return the id of a category and a key; raise InvalidStreamId if one of them breaks the rules."""
+        if (
+            type(category) is type(key) is str
+            and "-" not in category
+            and _STREAM.fullmatch(text := f"{category}-{key}")
+        ):
+            return str.__new__(cls, text)
         return super().__new__(cls, f"{check_category(category)}-{_check_key(key)}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:

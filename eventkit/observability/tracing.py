@@ -29,6 +29,7 @@ from eventkit.domain.metadata import Metadata
 MAX_LINKS = 128  # of a span, as many as the SDK keeps unless told otherwise
 MAX_TRACESTATE = 512  # characters
 _SCOPE = "eventkit"
+_API = "opentelemetry.trace"
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = 1
 
@@ -62,8 +63,9 @@ class Trace(NamedTuple):
 
 def current_trace() -> Trace | None:
     """Return the context of the current span; None without a span."""
-    api = sys.modules.get("opentelemetry.trace")
-    current_span = getattr(api, "get_current_span", None)  # another thread may be importing it now
+    if _API not in sys.modules:
+        return None
+    current_span = getattr(sys.modules[_API], "get_current_span", None)  # another thread may be importing it now
     if current_span is None:
         return None
     context = current_span().get_span_context()
@@ -72,7 +74,7 @@ def current_trace() -> Trace | None:
 
 def is_on() -> bool:
     """Return whether the process has configured OpenTelemetry's SDK, or another provider of tracers."""
-    return _provider() is not None
+    return _API in sys.modules and _provider() is not None
 
 
 def span(
@@ -158,7 +160,7 @@ def _text(value: str | bytes) -> str:
 
 def _provider() -> Any:  # noqa: ANN401 the API is not imported
     """Return the process's provider of tracers; None if there is none but the API's own."""
-    api = sys.modules.get("opentelemetry.trace")
+    api = sys.modules.get(_API)
     find = getattr(api, "get_tracer_provider", None)
     if api is None or find is None:
         return None

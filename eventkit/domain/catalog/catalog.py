@@ -14,7 +14,7 @@ from uuid import UUID
 from eventkit.domain.catalog.event_type import EventType, names_before
 from eventkit.domain.catalog.names import category_of, check_name, check_source, check_topic, check_type
 from eventkit.domain.catalog.upcasting import Upcaster, Upcasters, changed_fields
-from eventkit.domain.codec import Codec, Encoded, PersonalField, Sealable, check_size, sealed_size
+from eventkit.domain.codec import MAX_GROWTH, Codec, Encoded, PersonalField, Sealable, check_size, sealed_size
 from eventkit.domain.envelope import EncodedEvent, Envelope, envelope_of
 from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import TagsOf, check_tags, tags_from
@@ -264,7 +264,8 @@ class Catalog:
             kind.check_stream(stream)
         codec = self._codec(cls)
         data = codec.encode(event)
-        check_size(kind.name, data, self.max_bytes)
+        if len(data) * MAX_GROWTH > self.max_bytes:
+            check_size(kind.name, data, self.max_bytes)
         tags = check_tags(kind.tags(event)) if kind.tags else ()
         if codec.personal is None:
             return Encoded(kind.name, kind.version, data.decode(), tags)

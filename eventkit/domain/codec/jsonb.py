@@ -13,7 +13,7 @@ import msgspec
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?[eE][+-]?\d+")
 _LARGE = re.compile(rb"-?\d+(?:\.\d+)?[eE]\+?\d+")
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_MAX_GROWTH = 52  # factor: `1e308,` becomes 309 digits, a comma and a space, and no other text grows more
+MAX_GROWTH = 52  # factor: `1e308,` becomes 309 digits, a comma and a space, and no other text grows more
 
 
 def stored_size(data: bytes) -> int:
@@ -27,7 +27,7 @@ def stored_size(data: bytes) -> int:
 
 def exceeds(data: bytes, limit: int) -> bool:
     """Return whether `stored_size` is above a limit; it is not computed for texts that cannot reach it."""
-    return len(data) * _MAX_GROWTH > limit and stored_size(data) > limit
+    return len(data) * MAX_GROWTH > limit and stored_size(data) > limit
 
 
 def keep_floats(data: bytes) -> bytes:

@@ -46,12 +46,13 @@ class Entries:
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
         encode = self._encode
-        encoded = [encode(event, stream) for event in events]
+        single = len(events) == 1  # most calls: without a comprehension, which is a call of a function
+        encoded = [encode(events[0], stream)] if single else [encode(event, stream) for event in events]
         return Entry(
             stream,
             None if expected is ANY else _version(expected),
             _with_tags(encoded, check_tags(tags)) if tags else encoded,
-            tuple([uuid7() for _ in events]) if ids is None else _ids(ids, len(events)),
+            _ids(ids, len(events)) if ids is not None else (uuid7(),) if single else tuple([uuid7() for _ in events]),
             (self._metadata(metadata),) * len(events),
         )
 
