@@ -1,14 +1,13 @@
 """The events of one call for one stream."""
 
+from typing import NamedTuple
 from uuid import UUID
-
-import msgspec
 
 from eventkit.domain.codec import Encoded
 from eventkit.domain.stream import StreamId
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(NamedTuple):
     """Events for one stream, checked and encoded; none where the stream is only guarded."""
 
     stream: StreamId
