@@ -28,7 +28,8 @@ from benchmarks.writing import Case, Writers
 NOTES = """\
 one transaction: encode, write the rows in streams, events and outbox in one statement, commit; to one of 1,000
   streams at random, events of 200 bytes
-by hand: no checks, one statement without expectations
+by hand: the same rows, tables and commit, one statement without expectations; no checks, constants in the statement
+  where eventkit has parameters, no look at the publisher's mode and at synchronous_commit
 eventsourcing 9.5.6, default mode, Application.events.put: no aggregate is loaded, streams are the writer's own and it
   counts their versions; one table, locked as a whole, and a NOTIFY a transaction. Its ratio is to eventkit on psycopg
 two tags: of 5,000 each, locked and written with the event; its ratio is to eventkit on psycopg
@@ -66,9 +67,11 @@ class AppendRun:
         rounds = self._rounds[self._most]
         return {
             "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),
+            "append_ratios_to_psycopg": rounds.ratios(PSYCOPG, BARE_PSYCOPG),
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
             "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
             "append_ratio_of_inline": rounds.ratio(INLINE, PSYCOPG),
+            "append_ratios_of_inline": rounds.ratios(INLINE, PSYCOPG),
             "append_ratio_of_inline_on_one_row": rounds.ratio(INLINE_SHARED, PSYCOPG),
             "append_ratio_of_two_tags": rounds.ratio(TAGGED, PSYCOPG),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),

@@ -74,7 +74,11 @@ class Rounds:
 
     def ratio(self, contestant: str, other: str) -> float:
         """Return the median of the ratios of two contestants, each of one round."""
-        return median(a / b for a, b in zip(self.rates(contestant), self.rates(other), strict=True))
+        return median(self.ratios(contestant, other))
+
+    def ratios(self, contestant: str, other: str) -> list[float]:
+        """Return the ratios of two contestants, each of one round, the smallest first."""
+        return sorted(a / b for a, b in zip(self.rates(contestant), self.rates(other), strict=True))
 
     def table(self, title: str, compared: str, ratio: Callable[[str], float]) -> Table:
         """Return the figures of every contestant; `ratio` is relative to the contestant `compared`."""
