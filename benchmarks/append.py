@@ -67,11 +67,13 @@ class AppendRun:
         rounds = self._rounds[self._most]
         return {
             "append_ratio_to_psycopg": rounds.ratio(PSYCOPG, BARE_PSYCOPG),
-            "append_ratios_to_psycopg": rounds.ratios(PSYCOPG, BARE_PSYCOPG),
+            "append_lowest_ratio_to_psycopg": rounds.ratios(PSYCOPG, BARE_PSYCOPG)[0],
+            "append_highest_ratio_to_psycopg": rounds.ratios(PSYCOPG, BARE_PSYCOPG)[-1],
             "append_ratio_to_session": rounds.ratio(SESSION, BARE_SESSION),
             "append_ratio_to_eventsourcing": rounds.ratio(PSYCOPG, PEER),
             "append_ratio_of_inline": rounds.ratio(INLINE, PSYCOPG),
-            "append_ratios_of_inline": rounds.ratios(INLINE, PSYCOPG),
+            "append_lowest_ratio_of_inline": rounds.ratios(INLINE, PSYCOPG)[0],
+            "append_highest_ratio_of_inline": rounds.ratios(INLINE, PSYCOPG)[-1],
             "append_ratio_of_inline_on_one_row": rounds.ratio(INLINE_SHARED, PSYCOPG),
             "append_ratio_of_two_tags": rounds.ratio(TAGGED, PSYCOPG),
             "append_psycopg_events_per_second": rounds.rate(PSYCOPG),
