@@ -18,7 +18,7 @@ from eventkit.cli.status.screen import shown
 from eventkit.cli.status.system import look
 from eventkit.health.database_gauges import DatabaseGauges
 from eventkit.insights import Insights, database_findings
-from eventkit.insights.attention import other_conditions
+from eventkit.insights.attention import other_conditions, relay_conditions
 from eventkit.storage.debezium import SENDERS, Mode, Replication, Switch, slot_name
 from eventkit.storage.schema import Health
 from eventkit.web import Access, app
@@ -132,6 +132,25 @@ def test_nobody_is_advised_to_drop_the_slot_of_debezium(
     findings = list(database_findings(Health(admin, "eventkit")))
     assert [each for each in findings if each.setting == f"slot {replication.name}"] == []
     assert not any("drop the slot" in each.reason for each in findings)
+
+
+def test_a_connect_that_reads_and_does_not_send_is_reported(
+    admin: Connection,  # noqa: F811
+    replication: Replication,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    database_url: str,
+) -> None:
+    """As where a topic is missing: its task runs, and the log that it has to send grows."""
+    monkeypatch.setattr(relay_conditions, "MOST_BEHIND", -1)
+    put(admin, Mode.DEBEZIUM)
+
+    with reader(postgres, database_url, replication.name, tmp_path):
+        wait_until(lambda: (replication.look() or pytest.fail("no slot")).reader, what="the reader")
+        [item] = Insights(admin).attention()
+
+    assert (item.urgency, item.title) == ("warning", "Debezium is far behind")
 
 
 @pytest.mark.parametrize(("mode", "onward"), [("to debezium", "debezium"), ("both", "debezium"), ("to relay", "relay")])

@@ -15,6 +15,7 @@ TAKEOVER = 15.0  # seconds in which another relay takes a part over
 _MAX_NAMED = 3  # sessions, or topics, in a text
 OLD = 60.0  # seconds that an event may wait in the outbox
 LARGE = 100_000  # unsent events that count as trouble at any age
+MOST_BEHIND = 64 << 20  # bytes of write-ahead log that Debezium has not sent
 LONG_PAUSE = 3_600.0  # seconds after which a pause may be forgotten
 
 _RUN = "eventkit relay run"
@@ -158,6 +159,14 @@ def debezium(seen: Observations) -> Iterator[Attention]:
         )
         title = "Debezium is about to lose its slot"
         yield critical("debezium_stands", title, text, subject="debezium", action="eventkit doctor")
+
+    elif slot.behind > MOST_BEHIND:
+        text = (
+            f"Connect reads, and has {slot.behind / 1e6:,.0f} MB of the write-ahead log to send. It is slow, or stands "
+            "at one message: where a topic is missing or forbidden, the events of all streams wait. Its log names it; "
+            "create the topic, or grant the right."
+        )
+        yield warning("debezium_stands", "Debezium is far behind", text, subject="debezium", action="eventkit doctor")
 
 
 def _when_lost(slot: DebeziumInsight) -> str:

@@ -203,8 +203,7 @@ class Switch:
         if reader is None:
             return (
                 f"nobody reads the replication slot {self._replication.name}: start the connector of "
-                "`eventkit debezium config`. If its task fails at a message that Kafka refuses, mend that or use "
-                "`--again-since`"
+                "`eventkit debezium config`, or see the state of its task"
             )
         return f"Connect has {behind:,} bytes of the WAL to read and send"
 
