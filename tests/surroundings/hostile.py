@@ -5,6 +5,7 @@
 Each role on the servers of these tests has the settings, so each session of eventkit begins under them, in the tests'
 process and in the processes that they start. The tests' own sessions take the limits back (`sane/sitecustomize.py`), as
 a service must that works under such a role. `hostile_report` names the tests that are left out.
+A test that starts a PostgreSQL of its own, such as a standby, runs without the settings.
 """
 
 import os
