@@ -144,8 +144,10 @@ def _connection(parameters: Mapping[str, Any], server_version: int = 0) -> psyco
     except psycopg.Error as error:
         if not re.search(_POOLER, first_line(error)):
             raise _refused(error, parameters) from error
-    try:  # a pooler refuses settings at the start: they are set afterwards
-        return _opened(parameters)
+    # A pooler refuses settings at the start: they are set afterwards, also over a role that is read-only by default.
+    primary = {"target_session_attrs": "primary"} if parameters["target_session_attrs"] == "read-write" else {}
+    try:
+        return _opened({**parameters, **primary})
     except psycopg.Error as error:
         raise _refused(error, parameters) from error
 

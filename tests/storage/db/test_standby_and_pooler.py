@@ -134,6 +134,16 @@ def test_a_pooler_that_keeps_sessions_apart_is_taken(database_url: str, room: Pa
         assert session.execute("show work_mem").fetchone() == ("9MB",)
 
 
+def test_a_role_that_is_read_only_by_default_is_written_to_behind_a_pooler(database_url: str, room: Path) -> None:
+    """PgBouncer refuses settings at the start, so the session is read-only until eventkit's settings are set."""
+    server, database = by_tcp(database_url), make_url(database_url).database
+    with psycopg.connect(database_url, autocommit=True) as session:
+        session.execute(f"alter database {database} set default_transaction_read_only = on".encode())
+
+    with pooled(server, room, "session") as url, connect(url, name="test") as ours:
+        assert ours.execute("delete from eventkit.outbox").rowcount == 0
+
+
 def test_a_shared_session_keeps_no_setting_of_eventkit(database_url: str, room: Path) -> None:
     """A command that a transaction pooler serves leaves the server's sessions, which are others' too, as they were."""
     with pooled(database_url, room, "transaction") as url:
