@@ -190,7 +190,9 @@ class Switch:
                 )
             if self._replication.has_passed(slot, place):
                 return
-            yield self._connect_is_behind(slot.reader, slot.behind)
+            # Debezium confirms a transaction of the table when it has read the next one
+            hint = "; it confirms an event when later ones come" if slot.reader is not None else ""
+            yield self._connect_is_behind(slot.reader, slot.behind) + hint
 
     def _send_again(self, again: SendAgain) -> Iterator[str]:
         """Make outbox rows for events that Debezium may not have sent; the relay does not read them yet."""
