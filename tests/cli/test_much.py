@@ -13,6 +13,7 @@ from eventkit.projection.apply import redrive as redrive_module
 from eventkit.storage.dead_letters import query
 from eventkit.storage.dead_letters.letters import DeadLetters
 from tests.projection.shop import CREATE, projector, rows, totals
+from tests.servers.postgres import PostgresServer
 
 STREAMS, LETTERS = 60_000, 60_000
 FILL = f"""
@@ -35,16 +36,26 @@ grant select, delete on eventkit.events to eventkit_maintenance
 """
 
 
-@pytest.fixture
-def url(database_url: str) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def filled(postgres: PostgresServer) -> Iterator[str]:
     """Sixty thousand streams with an event each, half of them parked, and as many dead letters."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    url = postgres.fresh()
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(CREATE)
         connection.execute(FILL)
         connection.execute("vacuum analyze")
-        yield database_url
-        connection.execute("drop owned by eventkit_maintenance")
+    yield url
+    postgres.drop(url)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("drop role eventkit_maintenance")
+
+
+@pytest.fixture
+def url(postgres: PostgresServer, filled: str) -> Iterator[str]:
+    """A copy of it for the test."""
+    copy = postgres.copy(filled)
+    yield copy
+    postgres.drop(copy)
 
 
 def run(url: str, *arguments: str) -> Result:

@@ -62,6 +62,14 @@ class PostgresServer:
         """Create a database and return its address; `migrated` says whether it has eventkit's tables."""
         return self._databases.fresh(migrated=migrated)
 
+    def copy(self, url: str) -> str:
+        """Return the address of a copy of a database to which nobody is connected; `drop` drops it."""
+        name, source = f"test_{secrets.token_hex(6)}", make_url(url).database or ""
+        statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(source))
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
     def drop(self, url: str) -> None:
         """Drop a database that `fresh` made, with the sessions in it."""
         self._databases.drop(url)
