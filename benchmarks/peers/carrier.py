@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import msgspec
 import psycopg
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from tests.servers import ServerFailed
 
 OUTBOX = "outbox"  # the table's name, wherever it can be chosen
@@ -83,9 +83,9 @@ class ProcessCarrier:
 
     def spawn(self, arguments: Sequence[str]) -> None:
         """Start a program, whose output is the log."""
-        plain = Command(arguments=arguments, log=self.guard.folder / "log")
+        plain = ServerCommand(arguments=arguments, log=self.guard.folder / "log")
         self.pid = self.guard.spawn(
-            Command(arguments=arguments, log=plain.log, environment={**plain.environment, **self._environment})
+            ServerCommand(arguments=arguments, log=plain.log, environment={**plain.environment, **self._environment})
         )
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from eventkit.embedded.binaries import Binaries
-from eventkit.embedded.guard import Account, Command, Guard, tail, unprivileged
+from eventkit.embedded.guard import Account, Guard, ServerCommand, tail, unprivileged
 from eventkit.errors import EmbeddedUnavailable
 
 LONGEST_PATH = 107  # bytes of a Unix socket's path
@@ -42,9 +42,9 @@ class Cluster:
         """The end of the programs' output."""
         return tail(self._log)
 
-    def program(self, name: str, *arguments: str) -> Command:
+    def program(self, name: str, *arguments: str) -> ServerCommand:
         """Return the command that runs a program of PostgreSQL on this cluster."""
-        return Command(
+        return ServerCommand(
             arguments=[str(self.binaries.folder / name), "-D", str(self.data), *arguments],
             log=self._log,
             account=self._account,

@@ -33,7 +33,7 @@ class Account(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class ServerCommand:
     """A process to start; its output goes to `log`, and `stop_signal` asks it to end."""
 
     arguments: Sequence[str]
@@ -69,14 +69,14 @@ class Guard:
             cwd="/",
         )
 
-    def run(self, command: Command) -> None:
+    def run(self, command: ServerCommand) -> None:
         """Run a command and wait for its end; EmbeddedUnavailable with its output if it fails."""
         code = self._ask(do="run", **command.described())["code"]
         if code != 0:
             line = " ".join(command.arguments)
             raise EmbeddedUnavailable(f"`{line}` failed with exit code {code}: {tail(command.log)}")
 
-    def spawn(self, command: Command) -> int:
+    def spawn(self, command: ServerCommand) -> int:
         """Start a server and return its process id."""
         return int(self._ask(do="spawn", **command.described())["pid"])
 

@@ -11,12 +11,11 @@ from itertools import chain
 from eventkit.insights.answers import ProjectionInsight
 from eventkit.insights.projections import projection_state
 from eventkit.insights.reader import InsightReader
-from eventkit.storage.debezium import Mode, Replication, read_mode, slot_name
-from eventkit.storage.debezium import Slot as ConnectSlot
+from eventkit.storage.debezium import ConnectSlot, Mode, Replication, read_mode, slot_name
 from eventkit.storage.events import held_topics, known_topics
 from eventkit.storage.outbox import lease_name, lock_holders_of
 from eventkit.storage.projections import ConsumerGroups, HandlerWaits
-from eventkit.storage.schema import SOME, Health, Slot, look, unknown_server
+from eventkit.storage.schema import SOME, Health, ReplicationSlot, look, unknown_server
 from eventkit.transports.base import Finding
 
 Check = Callable[[Health], Iterator[Finding]]
@@ -283,7 +282,7 @@ def _runs(session: str, projection: str) -> bool:
     return name == projection and kind.partition(" ")[0] in ("projector", "responder")
 
 
-def _shown(slot: Slot) -> str:
+def _shown(slot: ReplicationSlot) -> str:
     state = "active" if slot.is_active else "inactive"
     retained = "" if slot.retained is None else f", keeps {slot.retained / 1e6:,.0f} MB"
     return f"{slot.plugin}, {state}{retained}"

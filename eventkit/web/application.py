@@ -20,7 +20,7 @@ from eventkit.web.access import Access, AccessDecision, reads
 from eventkit.web.answers import Answers
 from eventkit.web.bulk import Bulk
 from eventkit.web.files import Files
-from eventkit.web.guard import LOOPBACK, Guard
+from eventkit.web.guard import LOOPBACK, HostGuard
 from eventkit.web.refresher import Refresher
 from eventkit.web.routes import action, screen
 from eventkit.web.screens import (
@@ -85,7 +85,7 @@ def app(
     )
     inner.state.site = site
     inner.router.routes.extend(routes(site))
-    return Guard(inner, allowed_hosts)
+    return HostGuard(inner, allowed_hosts)
 
 
 @asynccontextmanager

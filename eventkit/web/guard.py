@@ -32,7 +32,7 @@ _HEADERS = {
 }
 
 
-class Guard:
+class HostGuard:
     """Refuse requests whose Host is not one of `hosts`; `*` allows all."""
 
     def __init__(self, inner: ASGIApp, hosts: Iterable[str]) -> None:

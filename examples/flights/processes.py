@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.errors import EventkitError
 from examples.flights.servers import Servers
 
@@ -49,7 +49,7 @@ class Processes:
     def start(self, name: str, arguments: tuple[str, ...]) -> None:
         """Start a process under a name."""
         self._commands[name] = arguments
-        command = Command(arguments=arguments, log=self._log(name), environment=self._environment)
+        command = ServerCommand(arguments=arguments, log=self._log(name), environment=self._environment)
         self._running[name] = self._guard.spawn(command)
 
     def kill(self, name: str) -> None:

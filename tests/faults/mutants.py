@@ -10,7 +10,7 @@ import psycopg
 
 from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.outbox.barrier import Barrier
-from eventkit.storage.outbox.gap_reader import Ask, GapReader, Page, Row
+from eventkit.storage.outbox.gap_reader import Ask, GapReader, LogPage, Row
 from eventkit.storage.outbox.gaps import Gaps, Holders
 from eventkit.storage.outbox.outbox import HOLDERS, Outbox, split_holders
 
@@ -107,13 +107,13 @@ class HoldersFirst(Outbox):
 
     between: Callable[[], None] = staticmethod(lambda: None)
 
-    def fetch(self, ask: Ask) -> Page:
+    def fetch(self, ask: Ask) -> LogPage:
         """Answer with a list that is too old."""
         query = f"select ({HOLDERS.format(s=self._schema)})"
         row = self._connection.execute(query).fetchone() or ("",)
         self.between()
         page = super().fetch(ask)
-        return Page(page.rows, split_holders(row[0]), page.complete, page.server)
+        return LogPage(page.rows, split_holders(row[0]), page.complete, page.server)
 
 
 class StartAtWhatWasRead(GapReader):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.certificate import SECRET, Certificate
@@ -66,7 +66,7 @@ class ActiveServer(Child):
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", f"-Dactivemq.home={folder}", f"-Dactivemq.base={folder}",
             *options, "-cp", f"{jars}/*", *program, broker, *login,
         ]  # fmt: skip
-        self.pid = self._guard.spawn(Command(arguments=arguments, log=folder / "activemq.log"))
+        self.pid = self._guard.spawn(ServerCommand(arguments=arguments, log=folder / "activemq.log"))
         self._await_answer()
         return self
 

@@ -6,7 +6,7 @@ from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.child import Child
@@ -36,7 +36,7 @@ class ApicurioServer(Child):
             f"-Djava.io.tmpdir={folder}", f"-Dquarkus.http.port={self._port}", "-Dquarkus.http.host=127.0.0.1",
             "-Dquarkus.log.level=WARN", "-jar", f"{jars}/apicurio-registry-app-{APICURIO_VERSION}-runner.jar",
         ]  # fmt: skip
-        self.pid = self._guard.spawn(Command(arguments=arguments, log=folder / "apicurio.log"))
+        self.pid = self._guard.spawn(ServerCommand(arguments=arguments, log=folder / "apicurio.log"))
         return self
 
     def wait(self) -> Self:

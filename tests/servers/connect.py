@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.child import Child
@@ -96,7 +96,7 @@ class ConnectServer(Child):
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         main = ["org.apache.kafka.connect.cli.ConnectDistributed", str(folder / "worker.properties")]
         command = [shutil.which("java") or "java", *options, quiet, "-cp", f"{jars}/*", *main]
-        self.pid = self._guard.spawn(Command(arguments=command, log=folder / "connect.log"))
+        self.pid = self._guard.spawn(ServerCommand(arguments=command, log=folder / "connect.log"))
 
     def create(self, connector: Mapping[str, Any]) -> None:
         """Create a connector, as its API takes it; again while the worker joins its group."""

@@ -16,7 +16,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed
 from tests.servers.given import GivenBroker
@@ -200,10 +200,10 @@ class KafkaServer(Topics):
             self.stop()
             raise
 
-    def _java(self, *arguments: str) -> Command:
+    def _java(self, *arguments: str) -> ServerCommand:
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         options = [*self._quick, f"-Xmx{self._heap}", f"-Djava.io.tmpdir={self._folder}", "-XX:-UsePerfData", quiet]
-        return Command(
+        return ServerCommand(
             arguments=[shutil.which("java") or "java", *options, "-cp", f"{self._jars}/*", *arguments],
             log=self._folder / "kafka.log",
         )

@@ -12,7 +12,7 @@ from typing import Self
 import pika
 from pika.exceptions import AMQPError
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from eventkit.transports.rabbitmq.address import RabbitAddress
 from tests.servers import ServerFailed, ServerMissing
@@ -108,7 +108,7 @@ class RabbitServer(Child):
             "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, instead of waiting for it
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
-        return self._running.spawn(Command(arguments=arguments, log=folder / log_name, environment=environment))
+        return self._running.spawn(ServerCommand(arguments=arguments, log=folder / log_name, environment=environment))
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -11,7 +11,7 @@ from typing import Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-from eventkit.embedded.guard import Command, Guard, tail
+from eventkit.embedded.guard import Guard, ServerCommand, tail
 from eventkit.embedded.ports import free_port
 from tests.servers import ServerFailed, ServerMissing
 from tests.servers.child import Child
@@ -57,7 +57,7 @@ class RedisServer(Child):
         arguments = [program, "--port", str(self._port), "--bind", LOCAL, "--dir", str(self._guard.folder)]
         for name, value in self._settings.items():
             arguments += [f"--{name}", value]
-        self.pid = self._guard.spawn(Command(arguments=arguments, log=self._guard.folder / "redis.log"))
+        self.pid = self._guard.spawn(ServerCommand(arguments=arguments, log=self._guard.folder / "redis.log"))
         self._await_answer()
         return self
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventkit.cli.catalog.findings import Finding, annotations, in_json
+from eventkit.cli.catalog.findings import CatalogFinding, annotations, in_json
 from eventkit.cli.catalog.options import CATALOG, EXAMPLES, load_catalog
 from eventkit.cli.catalog.registry_options import FROM_SETTINGS, SUBJECTS, opened_registry, subject_names
 from eventkit.cli.common.output import say
@@ -66,7 +66,7 @@ def check(
     found = _breaks(against, new) if against else []
     found = [each for each in found if each.whom in (*_FOR[concern], "people")]
     changes = _changes(settings, new, options["url"], options["subjects"]) if options["url"] else []
-    findings = found + [Finding(change.broken, str(change), change.type) for change in changes]
+    findings = found + [CatalogFinding(change.broken, str(change), change.type) for change in changes]
     if as_json:
         whom = {name.replace(" ", "_"): _sentences(found, name) for name in ("old events", "old readers", "people")}
         registry = {"registry": [change._asdict() for change in changes]} if options["url"] else {}
@@ -78,12 +78,12 @@ def check(
     raise SystemExit(bool(findings))
 
 
-def _breaks(against: str, new: "Description") -> list[Finding]:
+def _breaks(against: str, new: "Description") -> list[CatalogFinding]:
     from eventkit.domain.catalog import breaks, description_of
 
     found = breaks(description_of(_text(against), where=against), new)
     whom = {"old events": found.old_events, "old readers": found.old_readers, "people": found.people}
-    return [Finding(who, one, found.about.get(one)) for who, breaking in whom.items() for one in breaking]
+    return [CatalogFinding(who, one, found.about.get(one)) for who, breaking in whom.items() for one in breaking]
 
 
 def _changes(settings: Settings, new: "Description", url: str | None, subjects: str | None) -> "list[SchemaChange]":
@@ -94,7 +94,7 @@ def _changes(settings: Settings, new: "Description", url: str | None, subjects: 
         return schema_changes(registry, planned)
 
 
-def _sentences(findings: list[Finding], whom: str) -> list[str]:
+def _sentences(findings: list[CatalogFinding], whom: str) -> list[str]:
     return [each.sentence for each in findings if each.whom == whom]
 
 

@@ -14,7 +14,7 @@ _MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY = {**_MESSAGE, **str.maketrans({":": "%3A", ",": "%2C"})}
 
 
-class Finding(NamedTuple):
+class CatalogFinding(NamedTuple):
     """Something that a release would break: who is affected, the sentence, and the type that it is about."""
 
     whom: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
         return f"{self.whom}: {self.sentence}"
 
 
-def annotations(findings: Sequence[Finding], catalog: "Catalog", path: str) -> list[str]:
+def annotations(findings: Sequence[CatalogFinding], catalog: "Catalog", path: str) -> list[str]:
     """Return a workflow command of GitHub's for each finding, at the class of its type or else at the catalog."""
     classes = {name: kind.cls for kind in catalog.types for name in kind.names}
     lines = []

@@ -17,7 +17,7 @@ from eventkit.insights.answers import (
 from eventkit.insights.reader import InsightReader
 from eventkit.storage.debezium import Mode, is_switching
 from eventkit.storage.outbox import LockHolder, lease_name, lock_holders_of
-from eventkit.storage.schema import Health, Installation, Slot, look
+from eventkit.storage.schema import Health, Installation, ReplicationSlot, look
 
 _ENDS = (Mode.RELAY, Mode.DEBEZIUM)  # of a switch
 _PAGE = 200
@@ -38,7 +38,7 @@ _LATE = 5.0  # seconds: an event that has waited for longer is not on its way
 _FEW = 0.1  # of the events of the part that has most; so many are on their way in every part with a relay
 
 
-class Answers(Protocol):
+class Questions(Protocol):
     """The questions that attention asks; `Insights` answers them."""
 
     def relay(self) -> RelayInsight: ...
@@ -61,7 +61,7 @@ class Observations:
     timers: TimersInsight
     processes: tuple[ProcessInsight, ...]
     inbox: Amount
-    slots: tuple[Slot, ...]
+    slots: tuple[ReplicationSlot, ...]
     installation: Installation
     has_open_switch: bool  # between relay and Debezium, and no command runs it
     lock_holders: Mapping[str, LockHolder]  # sessions that prevent free leases from being taken, by lease
@@ -71,7 +71,7 @@ class Observations:
         return 0.0 if since is None else (self.now - since).total_seconds()
 
 
-def observe(insights: Answers, reader: InsightReader, store: InsightReader) -> Observations:
+def observe(insights: Questions, reader: InsightReader, store: InsightReader) -> Observations:
     """Ask for all of it; `store` is the event store's database."""
     relay, timers = insights.relay(), insights.timers()
     free = [lease_name(part.number, part.of) for part in relay.parts if part.leader is None]
@@ -105,7 +105,7 @@ def _waiting(store: InsightReader, closed: list[str], of: int) -> frozenset[int]
     return frozenset(part for part, count in counts.items() if count >= _FEW * max(counts.values()))
 
 
-def _projections(insights: Answers) -> tuple[ProjectionInsight, ...]:
+def _projections(insights: Questions) -> tuple[ProjectionInsight, ...]:
     found: list[ProjectionInsight] = []
     after = None
     while len(found) < _MOST_PROJECTIONS:

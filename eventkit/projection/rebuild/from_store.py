@@ -14,7 +14,7 @@ from eventkit.errors import RebuildRefused
 from eventkit.projection.apply import EventIsolation, StreamRepair
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.rebuild.memory import BYTES, EVENTS, Share
+from eventkit.projection.rebuild.memory import BYTES, EVENTS, MemoryShare
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
 from eventkit.storage.events import Missing, OwnHistory, StreamLog, StreamPart
 from eventkit.storage.outbox import message
@@ -50,7 +50,7 @@ class StoreFeeder:
         schema: str,
         part: StreamPart,
         stop: Stop,
-        share: Share = Share(),  # noqa: B008 frozen
+        share: MemoryShare = MemoryShare(),  # noqa: B008 frozen
     ) -> None:
         """Feed `applier` from `store`, an autocommit connection that may be to another database."""
         self.counters = Counters()

@@ -19,7 +19,7 @@ _USUAL_PROCESS_BYTES = 70_000_000  # where the system does not report it
 _SPARE_BYTES = 4_000_000  # for each process
 
 
-class Share(msgspec.Struct, frozen=True):
+class MemoryShare(msgspec.Struct, frozen=True):
     """The limits of one process's transaction."""
 
     events: int = EVENTS
@@ -31,10 +31,10 @@ class Share(msgspec.Struct, frozen=True):
         return self.events * _EVENT_BYTES + self.bytes * _COPIES
 
 
-_SMALLEST = Share(_MIN_EVENTS, _MIN_BYTES)
+_SMALLEST = MemoryShare(_MIN_EVENTS, _MIN_BYTES)
 
 
-def shares(memory: int | None, *, workers: int, process: int | None = None) -> tuple[int, Share]:
+def shares(memory: int | None, *, workers: int, process: int | None = None) -> tuple[int, MemoryShare]:
     """Return how many workers fit into `memory` bytes, up to `workers`, and the share of each.
 
     One worker is this process. With more, this process waits for them and then feeds the rest. `process` is the size
@@ -53,8 +53,8 @@ def shares(memory: int | None, *, workers: int, process: int | None = None) -> t
         workers -= 1
     processes = workers + 1 if workers > 1 else 1
     part = (memory - processes * base) // workers
-    factor = min(1.0, part / Share().memory)
-    return workers, Share(max(_MIN_EVENTS, int(EVENTS * factor)), max(_MIN_BYTES, int(BYTES * factor)))
+    factor = min(1.0, part / MemoryShare().memory)
+    return workers, MemoryShare(max(_MIN_EVENTS, int(EVENTS * factor)), max(_MIN_BYTES, int(BYTES * factor)))
 
 
 def resident() -> int:

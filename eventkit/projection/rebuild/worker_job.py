@@ -9,7 +9,7 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.projection.apply import Decrypter
 from eventkit.projection.define import Projection
 from eventkit.projection.rebuild.from_store import StoreFeeder
-from eventkit.projection.rebuild.memory import Share
+from eventkit.projection.rebuild.memory import MemoryShare
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
 from eventkit.storage.db import connect
 from eventkit.storage.events import StreamPart
@@ -32,7 +32,7 @@ class Job(msgspec.Struct, frozen=True):
     tables: list[LiveTable]  # the live ones
     search_path: str  # resolves table names to the shadow
     part: StreamPart = StreamPart()
-    share: Share = Share()  # of memory
+    share: MemoryShare = MemoryShare()  # of memory
     master_keys: str | None = None  # as in the settings; a job goes to its worker process only
 
     def __repr__(self) -> str:

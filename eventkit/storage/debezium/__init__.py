@@ -13,7 +13,7 @@ from eventkit.storage.debezium.mode import (
 )
 from eventkit.storage.debezium.send_again import SendAgain
 from eventkit.storage.debezium.sent import unsent_by_debezium
-from eventkit.storage.debezium.slot import Replication, Slot
+from eventkit.storage.debezium.slot import ConnectSlot, Replication
 from eventkit.storage.debezium.switch import Switch, is_switching
 
 __all__ = [
@@ -22,11 +22,11 @@ __all__ = [
     "MODE",
     "RELAY_SENDS",
     "SENDERS",
+    "ConnectSlot",
     "Connector",
     "Mode",
     "Replication",
     "SendAgain",
-    "Slot",
     "Switch",
     "connector_config",
     "is_switching",

@@ -25,7 +25,7 @@ select * from unnest(%s::bigint[], %s::text[], %s::smallint[], %s::int[]) on con
 _TOP = 2**63 - 1
 
 
-class Outgoing(Protocol):
+class TopicNames(Protocol):
     """The part of a catalog that knows topics."""
 
     def outgoing(self, stream: str) -> str | None:
@@ -35,7 +35,7 @@ class Outgoing(Protocol):
 class SendAgain:
     """Events of the last `age`; `catalogs` by the source that their events have."""
 
-    def __init__(self, age: timedelta, catalogs: Mapping[str, Outgoing]) -> None:
+    def __init__(self, age: timedelta, catalogs: Mapping[str, TopicNames]) -> None:
         self._age = age
         self._catalogs = catalogs
 

@@ -33,7 +33,7 @@ _PUBLISHED = """select coalesce((
     from pg_publication p where p.pubname = %s), false)"""
 
 
-class Slot(msgspec.Struct, frozen=True):
+class ConnectSlot(msgspec.Struct, frozen=True):
     """A replication slot: its reader, and how far behind it is, in bytes of WAL."""
 
     reader: int | None  # the process id of the session that reads it
@@ -66,11 +66,11 @@ class Replication:
                 "restart of the server; nothing was changed"
             )
 
-    def look(self) -> Slot | None:
+    def look(self) -> ConnectSlot | None:
         """Return the slot; None where there is none."""
         with database_errors():
             row = self._connection.execute(_LOOK, (self.name,)).fetchone()
-        return Slot(*row) if row else None
+        return ConnectSlot(*row) if row else None
 
     def create(self) -> None:
         """Create the slot; this waits for all transactions of the server that have written something.
@@ -114,7 +114,7 @@ class Replication:
         """Return the end of the WAL."""
         return str(self._one(_NOW)[0])
 
-    def has_passed(self, slot: Slot, place: str) -> bool:
+    def has_passed(self, slot: ConnectSlot, place: str) -> bool:
         """Return whether everything up to a place in the WAL was sent."""
         return bool(self._one(_HAS_PASSED, slot.confirmed, place)[0])
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from eventkit.storage.db import database_errors, in_schema, quoted
-from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, LogPage
 from eventkit.storage.outbox.outbox import EVENT, NEARLY_BYTES, Pages, read_horizon
 
 _OF_LOG = {
@@ -42,6 +42,6 @@ class EventLog:
             row = self._connection.execute(in_schema(_DRAWN, self._schema)).fetchone()
         return int(row[0]) if row else None
 
-    def fetch(self, ask: Ask) -> Page:
+    def fetch(self, ask: Ask) -> LogPage:
         """Read events in one statement; the returned events are durable."""
         return self._pages.fetch(ask, {})

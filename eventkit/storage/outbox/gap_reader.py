@@ -36,7 +36,7 @@ class Ask(msgspec.Struct, frozen=True):
     watch: bool = False  # return the holders even without rows: a gap waits for one of them to end
 
 
-class Page(msgspec.Struct, frozen=True):
+class LogPage(msgspec.Struct, frozen=True):
     """The result of one statement, in one snapshot: rows in order of position.
 
     A row with a topic of None has only been seen: it is not returned to the reader's caller.
@@ -62,7 +62,7 @@ class PositionSource(Protocol):
     def horizon(self) -> Horizon:
         """Return the highest visible position and the holders, in one statement."""
 
-    def fetch(self, ask: Ask) -> Page:
+    def fetch(self, ask: Ask) -> LogPage:
         """Read in one statement; the returned rows must be durable."""
 
 
@@ -161,7 +161,7 @@ class GapReader:
         watch = bool(self._gaps)
         return Ask(self._cursor, resume is None, positions, spans, flying, self._limit, self._max_bytes, watch)
 
-    def _take(self, page: Page) -> list[Row]:
+    def _take(self, page: LogPage) -> list[Row]:
         rows = _distinct(page.rows)
         positions = [row[0] for row in rows]
         last = positions[-1] if positions else 0

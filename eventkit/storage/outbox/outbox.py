@@ -16,7 +16,7 @@ from eventkit.domain.metadata import RESERVED
 from eventkit.storage.db import database_errors, in_schema, plain_array, quoted, text_array
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
-from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, LogPage, Row
 from eventkit.storage.outbox.parking import Parked, not_parked, read_parked
 from eventkit.storage.outbox.part_leases import of_parts
 
@@ -139,7 +139,7 @@ class Outbox:
         """Return the highest visible position and the possible owners of lower ones that are not visible."""
         return read_horizon(self._connection, self._schema)
 
-    def fetch(self, ask: Ask) -> Page:
+    def fetch(self, ask: Ask) -> LogPage:
         """Read unsent events in one statement; the returned events are durable."""
         return self._pages.fetch(ask, self._params)
 
@@ -189,7 +189,7 @@ class Pages:
         self._statement = ""
         self._barrier: Barrier | None = None
 
-    def fetch(self, ask: Ask, extra: Mapping[str, Any]) -> Page:
+    def fetch(self, ask: Ask, extra: Mapping[str, Any]) -> LogPage:
         """Read one page; its rows are durable."""
         with database_errors():
             barrier = self._barrier or self._begin(Barrier(self._connection, self._schema))
@@ -210,7 +210,7 @@ class Pages:
             head, *rows = self._cursor.execute(statement, params, prepare=not ask.in_flight).fetchall()
             barrier.pass_through(head[9])
         complete = len(rows) < ask.limit and len(rows) == int(head[2])
-        return Page(rows, split_holders(head[1] or ""), complete, head[8])
+        return LogPage(rows, split_holders(head[1] or ""), complete, head[8])
 
     def _begin(self, barrier: Barrier) -> Barrier:
         self._barrier = barrier

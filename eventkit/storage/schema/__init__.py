@@ -1,6 +1,6 @@
 """The tables of an installation: comparison with the code, sizes, roles, the installation's id."""
 
-from eventkit.storage.schema.health import SOME, Health, Slot
+from eventkit.storage.schema.health import SOME, Health, ReplicationSlot
 from eventkit.storage.schema.installation import Installation, adopt, look, refuse_moved, remember, unknown_server
 from eventkit.storage.schema.roles import create_roles, incomplete, purposes, role_statements
 from eventkit.storage.schema.sizes import Sizes, table_sizes
@@ -10,8 +10,8 @@ __all__ = [
     "SOME",
     "Health",
     "Installation",
+    "ReplicationSlot",
     "Sizes",
-    "Slot",
     "adopt",
     "create_roles",
     "differences",

@@ -56,7 +56,7 @@ class HeldLease(NamedTuple):
     is_held: bool
 
 
-class Slot(NamedTuple):
+class ReplicationSlot(NamedTuple):
     """A replication slot; `retained` is None where this role or server does not show it."""
 
     name: str
@@ -89,9 +89,9 @@ class Health:
         """Return the number of dead letters by `parked_by`, 10,000 each at most."""
         return dict(self._rows(_LETTERS))
 
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[ReplicationSlot]:
         """Return the replication slots of this database, and those of the whole server."""
-        return [Slot(*row) for row in self._rows(_SLOTS)]
+        return [ReplicationSlot(*row) for row in self._rows(_SLOTS)]
 
     def publications(self) -> list[tuple[str, str]]:
         """Return the publications of all tables or whole schemas that include eventkit's tables or read models.

@@ -15,7 +15,7 @@ import pytest
 from eventkit.config import Settings
 from eventkit.projection.rebuild import rebuild as rebuilding
 from eventkit.projection.rebuild import swap as swapping
-from eventkit.projection.rebuild.memory import Share
+from eventkit.projection.rebuild.memory import MemoryShare
 from eventkit.projection.rebuild.progress import ProgressReporter
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
 from eventkit.projection.rebuild.shadow import ShadowBuild
@@ -45,7 +45,7 @@ def _after(cls: type, name: str, patch: pytest.MonkeyPatch) -> None:
 
 def _at_count(patch: pytest.MonkeyPatch) -> None:
     """Die after the first transaction of the feeding."""
-    patch.setattr(rebuilding, "shares", lambda _, workers: (workers, Share(events=2)))
+    patch.setattr(rebuilding, "shares", lambda _, workers: (workers, MemoryShare(events=2)))
     patch.setattr(ProgressReporter, "count", _die)
 
 

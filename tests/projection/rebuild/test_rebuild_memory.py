@@ -5,7 +5,7 @@ import re
 import pytest
 
 from eventkit.errors import ConfigurationError
-from eventkit.projection.rebuild.memory import Share, resident, shares
+from eventkit.projection.rebuild.memory import MemoryShare, resident, shares
 
 MB = 1_000_000
 
@@ -30,7 +30,7 @@ def test_more_memory_gives_more_workers(memory: int, workers: int) -> None:
 
 def test_with_enough_memory_a_transaction_is_as_large_as_it_can_be() -> None:
     """More at once would not be faster."""
-    assert shares(10_000 * MB, workers=2, process=60 * MB) == (2, Share())
+    assert shares(10_000 * MB, workers=2, process=60 * MB) == (2, MemoryShare())
 
 
 def test_a_limit_below_one_process_is_refused_with_the_needed_size() -> None:

@@ -12,7 +12,7 @@ from eventkit.errors import StorageError
 from eventkit.storage import migrate
 from eventkit.storage.db.connection import connect
 from eventkit.storage.outbox.event_log import EventLog
-from eventkit.storage.outbox.gap_reader import Ask, GapReader, Page
+from eventkit.storage.outbox.gap_reader import Ask, GapReader, LogPage
 from eventkit.storage.outbox.outbox import READING, Outbox
 from tests.faults.shop import note, reading
 from tests.servers.postgres import binaries, default_release
@@ -57,7 +57,7 @@ def reader_of(server: EmbeddedPostgres, role: str) -> Connection:
     return connect(url, name="reader", autocommit=True, options=READING)
 
 
-def first_page(connection: Connection) -> Page:
+def first_page(connection: Connection) -> LogPage:
     """Read from the beginning."""
     return EventLog(connection, "eventkit").fetch(Ask(0, True, [], [], [], 100, 100_000))  # noqa: FBT003 struct field
 

@@ -7,7 +7,7 @@ statement takes its snapshot first and reads the list of holders after it: `mean
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from eventkit.storage.outbox.gap_reader import Ask, Horizon, Page, Row
+from eventkit.storage.outbox.gap_reader import Ask, Horizon, LogPage, Row
 
 TOPIC = "topic"
 Act = Callable[[], None]
@@ -111,7 +111,7 @@ class World:
         self.meanwhile()
         return Horizon(position, self.holders(), "server")
 
-    def fetch(self, ask: Ask) -> Page:
+    def fetch(self, ask: Ask) -> LogPage:
         """Answer from a snapshot; the list of holders is read after it."""
         found = [*self._above(ask), *self._singles(ask)]
         for low, high in ask.spans:
@@ -120,7 +120,7 @@ class World:
         rows = found[: min(ask.limit, ask.max_bytes)]  # every row has one byte here
         self.meanwhile()
         holders = self.holders() if found or ask.watch else frozenset()
-        return Page(rows, holders, len(rows) < ask.limit and len(rows) == len(found), "server")
+        return LogPage(rows, holders, len(rows) < ask.limit and len(rows) == len(found), "server")
 
     def _above(self, ask: Ask) -> list[Row]:
         above = sorted(position for position in self.committed if position > ask.cursor)
