@@ -25,6 +25,7 @@ SANE = {
     "exit_on_error": "off",
     "client_min_messages": "notice",
     "DateStyle": "ISO",  # psycopg reads timestamps in no other style
+    "IntervalStyle": "postgres",  # nor intervals
 }
 _OWN_CLASS = "NotedConnection"  # of eventkit's own sessions
 # By a pooler, and by a server that a test starts itself: it is not hostile, and has no grant for the test's roles.
