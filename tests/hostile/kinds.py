@@ -80,11 +80,11 @@ EVERYWHERE: dict[str, list[Foreign]] = {
     "NUL in a text": [event("order-value9", value=b'{"customer": "a\\u0000b", "amount": 1}')],
     "NUL in a key of the JSON": [event("order-valuea", value=b'{"customer\\u0000": "odd", "amount": 1}')],
     "a key of the JSON that is there twice": [event("order-valueb", value=ODD[:-1] + b', "amount": 1}')],
-    "an id in the form of a UUID, with blanks": [event("order-id1", ce_id="12345678-1234-5678-1234-56781234  78")],
-    "an id in the form of a UUID, with dashes": [event("order-id2", ce_id="12345678-1234-5678-1234-567812----78")],
-    "an id of other digits": [event("order-id3", ce_id="12345678-1234-5678-1234-5678123\u0663\u06634567")],
+    "an id in the form of a UUID, with blanks": [event("order-uuid1", ce_id="12345678-1234-5678-1234-56781234  78")],
+    "an id in the form of a UUID, with dashes": [event("order-uuid2", ce_id="12345678-1234-5678-1234-567812----78")],
+    "an id of other digits": [event("order-uuid3", ce_id="12345678-1234-5678-1234-5678123\u0663\u06634567")],
     "times of other forms": [
-        event(f"order-time{number}", ce_time=time)
+        event(f"order-form{number}", ce_time=time)
         for number, time in enumerate(["20260131T120000Z", "2026-W05-6T12:00:00Z", "2026-01-31T12Z"])
     ],
     "a schema's frame of an id": [event("order-frame1", value=b"\0\0\0\0\7" + ODD)],
