@@ -6,8 +6,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventkit.projection.apply import parking
 from eventkit.projection.apply.applier import BatchApplier, Stopped
+from eventkit.projection.apply.parking import LockedStream
 from eventkit.projection.batch import Run, spans
 from eventkit.projection.counters import Counters
 from eventkit.projection.define import row_sql
@@ -130,7 +130,7 @@ def test_a_mutant_is_caught(url: str, mutate: Callable[[Patch], None], monkeypat
 def test_parking_without_comparing_the_version_is_caught(url: str, monkeypatch: Patch) -> None:
     """A zombie would park a stream whose event another process has applied."""
     monkeypatch.setattr(Backoff, "pause", lambda _, attempt: 0.001 * attempt)
-    monkeypatch.setattr(parking, "is_next", lambda *_: True)
+    monkeypatch.setattr(LockedStream, "is_next", lambda *_: True)
 
     with pytest.raises(AssertionError):
         parking_compares(url)
