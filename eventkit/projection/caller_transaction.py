@@ -75,6 +75,7 @@ class CallerTransaction(Workspace):
 
     def __init__(self, opened: OpenConnection) -> None:
         self._statements = Statements(opened)
+        self._is_lost = opened.is_lost
         self._opened = opened.connection
         super().__init__(cast("psycopg.Connection[Any]", self._statements))
 
@@ -128,7 +129,8 @@ class CallerTransaction(Workspace):
     def _moved_to_utc(self, zone: str) -> Iterator[None]:
         self.connection.execute(_TIME_ZONE, ["UTC"])
         yield  # an error resets it with the savepoint of the append
-        self.connection.execute(_TIME_ZONE, [zone])
+        if not self._is_lost():  # a statement would hide that: it begins a transaction, or fails with another error
+            self.connection.execute(_TIME_ZONE, [zone])
 
     def check_schemas(self, projection: str, tables: Sequence[TableName]) -> None:
         """Refuse a connection whose `schema_translate_map` maps a projection's table to another schema.

@@ -77,7 +77,7 @@ def test_a_discarded_event_is_published_as_a_tombstone_in_its_versions_place(
     assert (headers["ce_type"], headers["ce_id"]) == (TOMBSTONE.encode(), str(letter.event_id).encode())
     assert (messages[2].value, messages[4].value) == (b'{"type": "Happened"}', b'{"text": "short"}')
     assert list(dict.fromkeys(topic.has(6))) == [("order-0", version) for version in range(1, 7)]
-    with psycopg.connect(database_url) as connection:
+    with psycopg.connect(database_url, options="-c TimeZone=UTC") as connection:  # as eventkit's own sessions have it
         repaired = OwnHistory(connection, "eventkit").between("order-0", 0, 7, limit=10)
     assert [_parts(m) for m in repaired] == [_parts(messages[version]) for version in range(1, 7)]
 

@@ -11,6 +11,9 @@ LEFT_OUT = {
     "tests/storage/db/test_connection.py::test_a_role_that_is_read_only_by_default_is_written_to": (
         "it reads the line that names overruled settings, which the run leaves out"
     ),
+    "tests/projection/test_inline_append.py::test_one_event_is_five_statements_each_planned_once": (
+        "in another time zone than UTC there are two statements more, which set and reset it"
+    ),
     **dict.fromkeys(
         (
             "tests/storage/db/test_standby_and_pooler.py::test_a_pooler_",

@@ -100,9 +100,10 @@ class OpenConnection(NamedTuple):
         pgconn = self.driver.pgconn
         return pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
 
-    def is_open(self) -> bool:
-        """Whether a transaction is open and not aborted."""
-        return self.driver.pgconn.transaction_status == TransactionStatus.INTRANS
+    def is_lost(self) -> bool:
+        """Whether the transaction has ended or is aborted; in a pipeline this is unknown, and False."""
+        pgconn = self.driver.pgconn
+        return pgconn.transaction_status != TransactionStatus.INTRANS and pgconn.pipeline_status == PipelineStatus.OFF
 
 
 class Executor(NamedTuple):

@@ -122,14 +122,14 @@ def _refused(executor: Executor, given: str) -> UnsupportedConnection:
 
 
 def _keep(opened: OpenConnection, *, begins: bool) -> None:
-    """Release the savepoint; without one, check the transaction: a COMMIT of an aborted one raises no error."""
-    if not begins:
-        opened.execute(_RELEASE, None)
-    elif not opened.is_open():
+    """Release the savepoint, if the transaction is as it was: a COMMIT of an aborted one raises no error."""
+    if opened.is_lost():
         raise ProjectionError(
             "an inline projection's handler has ended the transaction or left it aborted: a handler must not end it, "
             "and must not swallow a database error (it may use a savepoint)"
         )
+    if not begins:
+        opened.execute(_RELEASE, None)
 
 
 def _take_back(opened: OpenConnection, *, begins: bool) -> None:
