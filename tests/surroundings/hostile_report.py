@@ -8,6 +8,7 @@ import pytest
 LEFT_OUT = {
     "tests/surroundings/test_hostile_role.py": "it compares a hostile role of its own with a sane one",
     "tests/cli/test_conventions.py::test_help_of_any_command_loads_nothing_heavy": "the run itself loads psycopg",
+    "tests/testing/test_plugin.py::test_the_plugin_costs_a_test_run_nothing": "the run itself loads psycopg",
     "tests/storage/db/test_connection.py::test_a_role_that_is_read_only_by_default_is_written_to": (
         "it reads the line that names overruled settings, which the run leaves out"
     ),
