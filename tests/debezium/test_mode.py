@@ -1,5 +1,6 @@
 """The mode, its switch, and the commands that read them; PostgreSQL's own pg_recvlogical reads the slot."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,10 @@ def reader(postgres: PostgresServer, url: str, name: str, folder: Path) -> Itera
         "1",
     ]
     command += ["-o", "proto_version=1", "-o", f"publication_names={name}", "-f", str(folder / "wal")]
-    with subprocess.Popen(command) as process:
+    # as a connector's role should have it; a run under hostile settings has them for every role
+    without = ("statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout")
+    unlimited = {**os.environ, "PGOPTIONS": " ".join(f"-c {limit}=0" for limit in without)}
+    with subprocess.Popen(command, env=unlimited) as process:
         try:
             yield process
         finally:
