@@ -167,10 +167,8 @@ class HandlerTable:
         `opened` is the event with decrypted personal data, if it has any. Raise UndecodableEvent or NewerSchema.
         """
         kind = arrival.kind
-        handler = self._by_kind.get(kind)
+        handler = self._handler_of(kind)
         if handler is None:
-            if kind not in self._unhandled:
-                self._note_unhandled(kind)
             return None
         if handler.takes_envelope:
             envelope = self._catalog.decode(opened or encoded(arrival))
@@ -186,10 +184,8 @@ class HandlerTable:
     def decode_stored(self, event: EncodedEvent) -> Step | None:
         """Decode an event of the store, as `decode` does."""
         kind = event.source, event.type
-        handler = self._by_kind.get(kind)
+        handler = self._handler_of(kind)
         if handler is None:
-            if kind not in self._unhandled:
-                self._note_unhandled(kind)
             return None
         if handler.takes_envelope:
             envelope = self._catalog.decode(event)
@@ -230,6 +226,13 @@ class HandlerTable:
                 ids.append(message.event_id)
                 times.append(message.time)
         return found if b"".join(ids).isascii() and are_times(times) else [None] * len(found)
+
+    def _handler_of(self, kind: tuple[Raw, Raw]) -> Handler | None:
+        """Return the handler of a kind; note a kind that has none."""
+        handler = self._by_kind.get(kind)
+        if handler is None and kind not in self._unhandled:
+            self._note_unhandled(kind)
+        return handler
 
     def _note_unhandled(self, kind: tuple[Raw, Raw]) -> None:
         """Remember a kind without a handler; warn once if its source is the catalog's and its type is unknown."""
