@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -62,9 +62,21 @@ class Topics:
         """Create a topic; `config` are the topic's own settings, with `_` for `.` (`max_message_bytes=20_000`)."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
+        _await(lambda: self._took(topic), f"the new topic {name}")
         admin = self.admin()
-        admin.create_topics([topic])[name].result(30)
         _await(lambda: name in admin.list_topics(timeout=5).topics, f"the new topic {name}")
+
+    def _took(self, topic: NewTopic) -> bool:
+        """Return whether the broker made the topic; it may lose a request while it comes back from a pause."""
+        admin = self.admin()
+        try:
+            admin.create_topics([topic])[topic.topic].result(10)
+        except TimeoutError:
+            return False
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # by a request whose answer was lost
+                raise
+        return True
 
     def alter_topic(self, name: str, **config: str | float) -> None:
         """Change a topic's settings, as `create_topic` takes them."""
@@ -221,8 +233,8 @@ class KafkaServer(Topics):
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise ServerFailed(f"Kafka did not show {what} within 30 s")
+            raise ServerFailed(f"Kafka did not show {what} within {START_TIMEOUT:.0f} s")
         time.sleep(0.02)
