@@ -38,7 +38,7 @@ def config(  # noqa: PLR0913 one parameter an option
 ) -> None:  # fmt: skip
     """Print the connector as Kafka Connect's API takes it: the topics, keys, headers and payloads are the relay's."""
     from eventkit.storage.db import connect
-    from eventkit.storage.debezium import Connector, connector_config, slot_name
+    from eventkit.storage.debezium import Connector, connector_config, heartbeat_topic, slot_name
 
     url = settings.require_database()
     with connect(url, name="debezium", schema=settings.schema, autocommit=True) as session:
@@ -55,6 +55,11 @@ def config(  # noqa: PLR0913 one parameter an option
     found["config"] |= dict(_pair(text) for text in more)
     if parts.get("password") and not str(parts["password"]).startswith("${"):
         remark("the output has the database's password: --database-password can name a reference in its place")
+    beats = heartbeat_topic(found["config"]["topic.prefix"])
+    remark(
+        f"the connector writes heartbeats to the topic {beats}, and sends no events while it is missing: create it "
+        f"with `eventkit topics create {beats} --partitions 1`, unless your brokers create topics by themselves"
+    )
     say(json.dumps(found, indent=2))
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Received
 from sqlalchemy import create_engine, make_url
 
 from eventkit.domain.message import Message
 from eventkit.domain.metadata import Metadata
+from eventkit.storage.debezium import heartbeat_topic
 from eventkit.storage.outbox import AMENDED, AS_TEXT, message
 from tests.debezium.read_models import linked, metadata
 from tests.faults.checker import Arrival, Verdict, judge, recorded
@@ -124,6 +125,16 @@ class Outcome:
         return self.verdict.clean and not self.different and not self.wrong_chains
 
 
+def connector(url: str, kafka: KafkaServer) -> dict[str, Any]:
+    """Return the connector of a database, and create the topic of its heartbeats."""
+    command = [sys.executable, "-m", "eventkit.cli", "debezium", "config"]
+    given = {**os.environ, "EVENTKIT_DATABASE_URL": url}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=given)
+    found: dict[str, Any] = json.loads(done.stdout)
+    kafka.create_topic(heartbeat_topic(found["config"]["topic.prefix"]), 1)
+    return found
+
+
 class HandOver:
     """One campaign, on a database that is reached by TCP, a Kafka, and a Connect that is not started yet."""
 
@@ -159,7 +170,9 @@ class HandOver:
 
     def _to_debezium(self, stack: ExitStack, writers: Writers, counts: Counter[str], step: int) -> None:
         """The connector is there before its time, and a transaction that began before the switch ends late."""
-        self._connect.create(self._connector())
+        wanted = connector(self._url, self._kafka)
+        self._connect.create(wanted)
+        stack.callback(self._connect.delete, wanted["name"])
         late = stack.enter_context(psycopg.connect(self._url))
         store.append(late, order("late"), Noted(1))
         switch = stack.enter_context(self._process("db", "mode", "debezium"))
@@ -195,13 +208,6 @@ class HandOver:
         log = self._folder / f"{self._processes}-{'-'.join(words[:2])}.log"
         return EventkitProcess(self._url, self._kafka.url, log, *words)
 
-    def _connector(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "eventkit.cli", "debezium", "config"]
-        given = {**os.environ, "EVENTKIT_DATABASE_URL": self._url}
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=given)
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
     def _is_through(self) -> bool:
         with psycopg.connect(self._url) as connection:
             left = connection.execute("select exists (select from eventkit.outbox)").fetchone()
@@ -217,7 +223,7 @@ class HandOver:
             wanted = {row[4]: _sent(message(row)) for row in connection.execute(_ALL.encode())}
             outcome = Outcome(Verdict(0, 0, 0, 0, 0))
             arrivals = []
-            for found in self._messages():
+            for found in received(self._kafka, TOPIC, PARTITIONS):
                 headers = dict(found[2])
                 arrivals.append(Arrival(found[0], int(headers["ce_streamversion"]), headers["ce_id"]))
                 outcome.different += found != wanted[headers["ce_id"]]
@@ -231,20 +237,24 @@ class HandOver:
             outcome.wrong_chains += len(chains.keys() - {stream for stream, *_ in rows})
         return outcome
 
-    def _messages(self) -> Iterator[Sent]:
-        """Return everything in the topic: key, value and headers, in order within each partition."""
-        consumer = Consumer(
-            {"bootstrap.servers": self._kafka.bootstrap, "group.id": "foreign", "enable.auto.commit": False}
-        )
-        places = [TopicPartition(TOPIC, each, OFFSET_BEGINNING) for each in range(PARTITIONS)]
-        left = sum(high - low for low, high in (consumer.get_watermark_offsets(each, timeout=30) for each in places))
-        consumer.assign(places)
-        while left > 0:
-            batch = consumer.consume(min(left, 5_000), timeout=30)
-            assert batch, f"{left} messages that the broker has were not read within 30 s"
-            left -= len(batch)
-            yield from map(_received, batch)
-        consumer.close()
+
+def received(kafka: KafkaServer, topic: str, partitions: int) -> Iterator[Sent]:
+    """Return everything in a topic: key, value and headers, in order within each partition."""
+    config = {"bootstrap.servers": kafka.bootstrap, "group.id": "foreign", "enable.auto.commit": False}
+    consumer = Consumer({**config, "enable.partition.eof": True})
+    left = set(range(partitions))
+    consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in left])
+    while left:
+        found = consumer.poll(30)
+        assert found is not None, f"the end of partitions {left} was not reached within 30 s"
+        error = found.error()
+        if error is None:
+            yield _received(found)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            left.discard(found.partition() or 0)
+        else:
+            raise KafkaException(error)
+    consumer.close()
 
 
 def _sent(wanted: Message) -> Sent:

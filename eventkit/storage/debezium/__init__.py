@@ -1,6 +1,6 @@
 """Debezium in place of the relay: the mode, the switch between the two, and the connector's configuration."""
 
-from eventkit.storage.debezium.connector import Connector, connector_config
+from eventkit.storage.debezium.connector import Connector, connector_config, heartbeat_topic
 from eventkit.storage.debezium.mode import (
     FOR_DEBEZIUM,
     FOR_RELAY,
@@ -29,6 +29,7 @@ __all__ = [
     "SendAgain",
     "Switch",
     "connector_config",
+    "heartbeat_topic",
     "is_switching",
     "read_mode",
     "slot_name",

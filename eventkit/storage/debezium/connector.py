@@ -3,6 +3,11 @@
 The table `debezium_outbox` has a column for each header. The router makes a header of every column, also of an empty
 one, and the relay sends no header without a value. So each row's route says by a letter which of the
 optional headers it has (`has_…`); transforms remove the others (`drop_…`), and the last one takes the letters away.
+
+Debezium confirms an event in its slot by a record of a later transaction. Where nothing is appended, that is a
+heartbeat, in a topic of its own. Connect must support exactly-once: it then confirms the records of a batch at once,
+when Kafka has all of them. Without that it confirms once a minute, and by the last record that any partition has
+acknowledged: a restart would leave out an earlier one that Kafka has not got.
 """
 
 from typing import Any
@@ -13,12 +18,16 @@ from eventkit.errors import ConfigurationError
 from eventkit.storage.db import quoted
 from eventkit.storage.debezium.mode import Mode
 
-# A connector that starts too early would send later events of a stream before the relay has sent the earlier ones. Its
-# first session gets this error, upon which Debezium tries again by itself. `;;` is one semicolon.
-GATE = """do $$ begin if current_setting('application_name') = 'Debezium General' and exists (
- select from {s}.installation where mode in ({closed})) then
+# A connector that starts too early would send later events of a stream before the relay has sent the earlier ones. One
+# whose slot is gone would create another one, and leave out the events between. Its first session gets an error, upon
+# which Debezium tries again by itself. `;;` is one semicolon.
+GATE = """do $$ begin if current_setting('application_name') = 'Debezium General' then
+ if exists (select from {s}.installation where mode in ({closed})) then
  raise exception 'eventkit: the relay sends the events. Run eventkit db mode debezium: the connector starts by itself'
- using errcode = '57P03';; end if;; end $$"""
+ using errcode = '57P03';; end if;;
+ if not exists (select from pg_replication_slots where slot_name = '{slot}' and database = current_database()) then
+ raise exception 'eventkit: the replication slot {slot} is gone. Let the relay send the events since then again: \
+eventkit db mode relay --again-since AGE' using errcode = '57P03';; end if;; end if;; end $$"""
 _CLOSED = (Mode.RELAY, Mode.TO_DEBEZIUM)
 
 _HEADERS = {
@@ -59,6 +68,11 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int = 1
 
 
+def heartbeat_topic(topic_prefix: str) -> str:
+    """Return the topic of a connector's heartbeats."""
+    return f"__debezium-heartbeat.{topic_prefix}"
+
+
 def connector_config(wanted: Connector) -> dict[str, Any]:
     """Return the connector as Kafka Connect's API takes it: its name and its properties."""
     properties = {
@@ -66,7 +80,7 @@ def connector_config(wanted: Connector) -> dict[str, Any]:
         "tasks.max": str(wanted.tasks),
         "topic.prefix": wanted.topic_prefix,
         **_database(wanted.database),
-        "database.initial.statements": _gate(wanted.schema),
+        "database.initial.statements": _gate(wanted),
         "plugin.name": "pgoutput",
         "slot.name": wanted.slot,
         "publication.name": wanted.slot,
@@ -76,6 +90,9 @@ def connector_config(wanted: Connector) -> dict[str, Any]:
         "snapshot.mode": "no_data",
         "offset.mismatch.strategy": "trust_slot",  # a later switch makes a new slot
         "lsn.flush.mode": "connector_and_driver",  # the slot moves on while nothing is appended
+        "status.update.interval.ms": "1000",
+        "heartbeat.interval.ms": "1000",
+        "exactly.once.support": "required",
         "retriable.restart.connector.wait.ms": "2000",
         "tombstones.on.delete": "false",
         "extended.headers.enabled": "false",
@@ -111,9 +128,9 @@ def _database(parts: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
-def _gate(schema: str) -> str:
+def _gate(wanted: Connector) -> str:
     closed = ", ".join(f"'{mode}'" for mode in _CLOSED)
-    return " ".join(GATE.format(s=quoted(schema), closed=closed).split())
+    return " ".join(GATE.format(s=quoted(wanted.schema), slot=wanted.slot, closed=closed).split())
 
 
 def _transforms() -> dict[str, str]:

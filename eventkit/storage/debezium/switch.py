@@ -190,9 +190,7 @@ class Switch:
                 )
             if self._replication.has_passed(slot, place):
                 return
-            # Debezium confirms a transaction of the table when it has read the next one
-            hint = "; it confirms an event when later ones come" if slot.reader is not None else ""
-            yield self._connect_is_behind(slot.reader, slot.behind) + hint
+            yield self._connect_is_behind(slot.reader, slot.behind)
 
     def _send_again(self, again: SendAgain) -> Iterator[str]:
         """Make outbox rows for events that Debezium may not have sent; the relay does not read them yet."""
@@ -207,13 +205,16 @@ class Switch:
                 f"nobody reads the replication slot {self._replication.name}: start the connector of "
                 "`eventkit debezium config`, or see the state of its task"
             )
-        return f"Connect has {behind:,} bytes of the WAL to read and send"
+        return (
+            f"Connect has {behind:,} bytes of the WAL to read and send (if that lasts, a topic may be missing: see "
+            "Connect's log)"
+        )
 
     def _parked(self) -> str:
         (streams,) = self._row(_PARKED) or ([],)
         if not streams:
             return ""
-        return f"; it has parked streams ({', '.join(streams)}): redrive or discard their letters first"
+        return f"; the relay has parked streams ({', '.join(streams)}): redrive or discard their letters first"
 
     def _paused(self) -> str:
         (topics,) = self._row(_PAUSED) or ([],)
