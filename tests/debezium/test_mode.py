@@ -429,3 +429,15 @@ def test_doctor_and_attention_name_a_slot_that_nobody_reads(
 def found(connection: Connection) -> dict[str, Finding]:
     """Return the findings of doctor about the database, by setting."""
     return {each.setting: each for each in database_findings(Health(connection, "eventkit"))}
+
+
+def test_each_schema_has_a_slot_of_its_own(admin: Connection) -> None:
+    """Schemas whose names a slot's name cannot tell apart would drop each other's slot and publication."""
+    schemas = ["eventkit", "shop", "Shop", "a-b", "a_b", "A_b", *(f"{'customer' * 6}_{number}" for number in (1, 2))]
+    names = [slot_name(admin, schema) for schema in schemas]
+
+    assert len({*names}) == len(schemas)
+    for name in names:
+        admin.execute("select pg_create_logical_replication_slot(%s, 'pgoutput', true)", [name])
+        admin.execute("select pg_drop_replication_slot(%s)", [name])
+    assert names[0].startswith("eventkit_debezium_")

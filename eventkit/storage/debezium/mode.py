@@ -11,6 +11,7 @@ ended in any of them, and turned back. Each event is sent by at least one side, 
 holds each side back until the other one has sent all earlier events.
 """
 
+import zlib
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +26,7 @@ FOR_DEBEZIUM = "{mode} <> 'relay'"
 RELAY_SENDS = "coalesce((select mode from {s}.installation), 'relay') in ('relay', 'to debezium', 'both')"
 
 _READ = "select mode from {s}.installation"
+_MAX_PREFIX = 40  # characters of a slot's name
 _NAME = "select oid::bigint from pg_database where datname = current_database()"
 
 
@@ -55,8 +57,13 @@ def read_mode(connection: psycopg.Connection[Any], schema: str) -> Mode:
 
 
 def slot_name(connection: psycopg.Connection[Any], schema: str) -> str:
-    """Return the name of the replication slot and of the publication; slots of all databases share their names."""
+    """Return the name of the replication slot and of the publication; slots of all databases share their names.
+
+    A slot's name has small letters, digits and underscores. Schemas that differ in other ways have a checksum in it.
+    """
     with database_errors():
         (oid,) = connection.execute(_NAME.encode()).fetchone() or (0,)
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in schema.lower())
-    return f"{plain[:40]}_debezium_{oid}"
+    if plain[:_MAX_PREFIX] != schema:
+        plain = f"{plain[: _MAX_PREFIX - 9]}_{zlib.crc32(schema.encode()):08x}"
+    return f"{plain}_debezium_{oid}"
