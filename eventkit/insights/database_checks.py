@@ -153,7 +153,8 @@ def projections(health: Health) -> Iterator[Finding]:
     """Report read models that are behind and have no projector, and parked streams without a letter."""
     sessions = health.sessions()
     for item in _all_projections(health):
-        runs = any(_runs(session, item.name) for session in sessions)
+        # A session's name is cut after 63 characters; only a process of the command has a heartbeat.
+        runs = bool(item.run_by) or any(_runs(session, item.name) for session in sessions)
         lag, seconds = item.lag_events, item.lag_seconds or 0.0
         if lag and lag.value and not runs:
             reason = "no projector of it is connected here: start one, or `eventkit projection delete` it"
