@@ -170,7 +170,7 @@ def _commands() -> Iterator[None]:
             f"alembic refuses: {error}; eventkit's revisions are {', '.join(REVISIONS)}, head and base"
         ) from error
     except ProgrammingError as error:
-        if not isinstance(error.orig, errors.DuplicateObject | errors.DuplicateTable):
+        if not isinstance(error.orig, errors.DuplicateObject | errors.DuplicateTable | errors.DuplicateFunction):
             raise
         text = str(error.orig).splitlines()[0]
         raise SchemaMismatch(
