@@ -54,10 +54,27 @@ MANNERS = {
     "enable_sort": "off",
     "enable_hashagg": "off",
     "client_min_messages": "debug1",
+    "work_mem": "64kB",
+    "random_page_cost": "10000",
+    "seq_page_cost": "0",
+    "cpu_index_tuple_cost": "10000",
+    "parallel_setup_cost": "0",
+    "parallel_tuple_cost": "0",
+    "min_parallel_table_scan_size": "0",
+    "min_parallel_index_scan_size": "0",
+    "track_activities": "off",
+    "stats_fetch_consistency": "snapshot",
+    "vacuum_cost_delay": "100ms",
+    "vacuum_cost_limit": "1",
+    "gin_fuzzy_search_limit": "1",
+    "xmloption": "document",
+    "timezone_abbreviations": "India",
+    "restrict_nonsystem_relation_kind": "view, foreign-table",
 }
-_SLOW = ("enable_", "jit", "client_min", "force_parallel", "debug_parallel")
-# Whole suites run without switches that slow them down, and without `transaction_timeout`: psycopg cannot take it back
-# at the start of a session whose server may be older than 17.
+_PLANNER = ("enable_", "jit", "force_parallel", "debug_parallel", "work_mem", "random_", "seq_", "cpu_", "parallel_")
+_SLOW = (*_PLANNER, "min_parallel_", "client_min", "vacuum_", "track_")
+# Whole suites run without settings that slow them down or hide sessions from the tests, and without
+# `transaction_timeout`: psycopg cannot take it back at the start of a session whose server may be older than 17.
 FOR_SUITES = {
     **LIMITS,
     **{name: value for name, value in MANNERS.items() if not name.startswith(_SLOW)},

@@ -55,6 +55,7 @@ SETTINGS = {
     "session_replication_role": "origin",
     "default_tablespace": "",
     "temp_tablespaces": "",
+    "vacuum_cost_delay": "0",  # the vacuum after a forgotten key
     "default_table_access_method": "heap",
     "client_min_messages": "notice",
     "plan_cache_mode": "auto",
