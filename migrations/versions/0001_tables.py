@@ -286,12 +286,16 @@ begin
 end
 """  # noqa: S608 the schema's name, which is checked
     op.execute(
-        f'create function "{schema}".to_debezium(text, bigint) returns void language plpgsql as $body${body}$body$'
+        f'create function "{schema}".to_debezium(text, bigint) returns void language plpgsql '
+        f"set search_path = pg_catalog, pg_temp as $body${body}$body$"
     )
+    # Each append calls it. Databases are often made safer by default privileges without functions for PUBLIC.
+    op.execute(f'grant execute on function "{schema}".to_debezium(text, bigint) to public')
 
 
 def _append_only(schema: str) -> None:
-    op.execute(f"""create function "{schema}".refuse_change() returns trigger language plpgsql as $body$
+    op.execute(f"""create function "{schema}".refuse_change() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $body$
 begin
   if current_user = 'eventkit_maintenance' then
     return null;

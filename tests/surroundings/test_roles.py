@@ -10,6 +10,7 @@ from psycopg import sql
 
 from eventkit import Append, Deadlines, EventStore, Privacy
 from eventkit.embedded.kafka import EmbeddedKafka
+from eventkit.storage import migrate
 from eventkit.storage.schema.grants import PRIVILEGES, ROLES, TABLES, name_of
 from eventkit.storage.schema.roles import create_roles, incomplete, purposes, role_statements
 from eventkit.storage.tables import VERSION_TABLE, metadata
@@ -17,7 +18,7 @@ from tests.cli.test_db import eventkit
 from tests.process import EventkitProcess
 from tests.projection.shop import Ordered, shop
 from tests.servers.postgres import PostgresServer
-from tests.surroundings.roles import Installation
+from tests.surroundings.roles import Installation, with_roles
 from tests.waiting import wait_until
 
 MODELS = "tests.projection.read_models"
@@ -269,3 +270,27 @@ def test_the_owner_migrates(installation: Installation) -> None:
 def _as_role(url: str, role: str) -> str:
     """Return the address of a member who acts as a role from the start."""
     return f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
+
+
+def test_a_writer_appends_where_functions_are_granted_to_nobody(
+    postgres: PostgresServer, empty_database_url: str
+) -> None:
+    """Hardened databases revoke them by default privileges; a revoke afterwards is named with the grant."""
+    url = empty_database_url
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("alter default privileges revoke execute on functions from public")
+    migrate.upgrade(url)
+    with with_roles(postgres, url) as made:
+        append(made.members["writer"], 1)
+        with (
+            psycopg.connect(url, autocommit=True) as admin,
+            psycopg.connect(made.members["writer"], autocommit=True) as writer,
+        ):
+            admin.execute("revoke execute on function eventkit.to_debezium(text, bigint) from public")
+
+            [grant] = incomplete(admin, "eventkit", made.prefix)
+            assert purposes(writer, "eventkit")["writer"] == ["execute on to_debezium"]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="function to_debezium"):
+                append(made.members["writer"], 1)
+            admin.execute(grant.encode())
+        append(made.members["writer"], 1)

@@ -52,6 +52,7 @@ TABLES: dict[str, dict[str, str]] = {
     "prunings": {"relay": "S", "projector": "S", "operator": "SIU", "reader": "S"},
 }
 DRAWN = ("projections", ("projector", "operator"))  # a generation is drawn from its sequence by name
+APPENDING = ("writer", "projector")  # they call the function `to_debezium`, which PUBLIC may
 
 
 def name_of(role: str, prefix: str = DEFAULT_PREFIX) -> str:

@@ -8,8 +8,9 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import StorageError
-from eventkit.storage.db import database_errors, quoted
-from eventkit.storage.schema.grants import DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
+from eventkit.storage.db import database_errors, qualified, quoted
+from eventkit.storage.schema.grants import APPENDING, DEFAULT_PREFIX, DRAWN, ROLES, TABLES, name_of, wanted
+from eventkit.storage.tables import TO_DEBEZIUM
 
 Right = tuple[str, str]  # an object (a table, a sequence, "" for the schema) and a privilege
 
@@ -45,7 +46,10 @@ _MAY_CREATE = """select current_database(), exists (select from pg_database, acl
    where datname = current_database() and r.rolname = %s and a.privilege_type = 'CREATE')"""
 _EFFECTIVE = """select has_schema_privilege(%(schema)s::regnamespace, 'usage'), array(
   select t || ' ' || p from unnest(%(tables)s::text[], %(privileges)s::text[]) w(t, p)
-   where not has_table_privilege(format('%%s.%%I', %(schema)s::text, t), p))"""
+   where not has_table_privilege(format('%%s.%%I', %(schema)s::text, t), p)),
+  has_function_privilege(to_regprocedure(%(function)s), 'execute')"""
+_CALLED = TO_DEBEZIUM + "(text, bigint)"
+_IS_CALLED_BY_ALL = "select has_function_privilege('public', to_regprocedure(%s), 'execute')"
 
 
 def role_statements(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
@@ -55,7 +59,7 @@ def role_statements(connection: psycopg.Connection[Any], schema: str, prefix: st
         operator, maintenance = name_of("operator", prefix), name_of("maintenance")
         if connection.execute(_MEMBER, [maintenance, operator]).fetchone() != (True,):
             found.append(_text("grant {} to {}", maintenance, operator))
-    return found
+        return found + _for_all(connection, schema)
 
 
 def create_roles(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
@@ -81,15 +85,24 @@ def purposes(connection: psycopg.Connection[Any], schema: str) -> dict[str, list
 def incomplete(connection: psycopg.Connection[Any], schema: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
     """Return the statements for existing roles, which may lack rights on new tables after an upgrade."""
     there = {name_of(role, prefix) for role in ROLES if connection.execute(_ROLE, [name_of(role, prefix)]).fetchone()}
-    return [each for each in role_statements(connection, schema, prefix) if each.split()[-1].strip('"') in there]
+    found = role_statements(connection, schema, prefix)
+    return [each for each in found if each.split()[-1].strip('"') in {*there, "public"}]
+
+
+def _for_all(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+    """Return the grant of the function that each append calls, where an administrator has revoked it."""
+    function = f"{quoted(schema)}.{_CALLED}"
+    if connection.execute(_IS_CALLED_BY_ALL, [function]).fetchone() == (False,):
+        return [f"grant execute on function {function} to public"]
+    return []
 
 
 def _of_role(connection: psycopg.Connection[Any], schema: str, role: str, name: str) -> list[str]:
     params = {"schema": quoted(schema), "role": name}
     found = [] if connection.execute(_ROLE, [name]).fetchone() else [_text("create role {} nologin", name)]
     if role == "owner":
-        return found + [statement for (statement,) in connection.execute(_NOT_OWNED, params)]
-    has = {(target, privilege) for target, privilege in connection.execute(_GRANTED, params)}
+        return found + [statement for (statement,) in connection.execute(qualified(_NOT_OWNED), params)]
+    has = {(target, privilege) for target, privilege in connection.execute(qualified(_GRANTED), params)}
     needs = _needs(connection, schema, role)
     found += _by_table("grant {} on {} to {}", schema, name, needs - has)
     found += _by_table("revoke {} on {} from {}", schema, name, has - needs)
@@ -128,9 +141,11 @@ def _on(statement: str, schema: str, target: str, privileges: list[str], name: s
 def _lacking(connection: psycopg.Connection[Any], schema: str, role: str) -> list[str]:
     pairs = [(table, privilege) for table, privileges in wanted(role).items() for privilege in privileges]
     params = {"schema": quoted(schema), "tables": [t for t, _ in pairs], "privileges": [p for _, p in pairs]}
-    usage, lacking = connection.execute(_EFFECTIVE, params).fetchone() or (False, [])
+    params["function"] = f"{quoted(schema)}.{_CALLED}"
+    usage, lacking, may_call = connection.execute(qualified(_EFFECTIVE), params).fetchone() or (False, [], None)
     rights = (right.split(" ") for right in lacking)
-    return [*([] if usage else ["usage on the schema"]), *(f"{privilege} on {table}" for table, privilege in rights)]
+    found = [*([] if usage else ["usage on the schema"]), *(f"{privilege} on {table}" for table, privilege in rights)]
+    return found + ([f"execute on {TO_DEBEZIUM}"] if role in APPENDING and may_call is False else [])
 
 
 def _text(statement: str, *names: str) -> str:
