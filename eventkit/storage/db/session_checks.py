@@ -24,7 +24,10 @@ Another = Callable[[], psycopg.Connection[Any]]
 """Opens one more session at the same address."""
 
 _SERVER = """select pg_is_in_recovery(), current_setting('server_version_num')::int / 10000,
-                    to_regclass(%(events)s) is not null, current_database()"""
+       to_regclass(%(events)s) is not null, current_database(), current_user,
+       array(select c.relname::text from pg_class c join pg_class e on e.oid = to_regclass(%(events)s)
+              where c.relnamespace = e.relnamespace and c.relowner = e.relowner
+                and c.relrowsecurity and row_security_active(c.oid) order by 1)"""
 
 
 def check_session(connection: psycopg.Connection[Any], schema: str, *, shared: bool = False) -> None:
@@ -53,7 +56,7 @@ def _warn_once(sentence: str) -> None:
 def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
     """Check the server and the revision."""
     row = connection.execute(_SERVER, {"events": f"{quoted(schema)}.events"}).fetchone()
-    recovering, release, has_events, database = row or (True, 0, False, "")
+    recovering, release, has_events, database, user, hidden = row or (True, 0, False, "", "", [])
     if recovering:
         raise NotPrimary(f"the server of {database!r} is a standby: eventkit needs the primary; correct the URL")
     if release < OLDEST_RELEASE:
@@ -62,9 +65,20 @@ def _check_server(connection: psycopg.Connection[Any], schema: str) -> None:
         raise SchemaMismatch(
             f"database {database!r} has no eventkit tables in schema {schema!r}: run `eventkit db upgrade`"
         )
+    if hidden:
+        raise SchemaMismatch(_row_security(user, schema, hidden))
     at = revisions(connection, schema)  # none where a service's own alembic has run eventkit's migrations
     if at and (problem := revision_problem(schema, at)):
         raise SchemaMismatch(problem)
+
+
+def _row_security(user: str, schema: str, tables: list[str]) -> str:
+    named = ", ".join(tables)
+    disable = "; ".join(f"alter table {quoted(schema)}.{table} disable row level security" for table in tables)
+    return (
+        f"row-level security of {named} in schema {schema!r} hides rows from role {user!r}, and eventkit would leave "
+        f"them out without an error: grants protect these tables, so run `{disable}`"
+    )
 
 
 def revisions(connection: psycopg.Connection[Any], schema: str) -> list[str]:
