@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from eventkit.insights.answers import Amount
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, qualified, quoted
 
 MOST_COUNTED = 1_000  # rows that a count reads
 MAX_LIMIT = 1_000  # items of a page
@@ -32,7 +32,7 @@ class InsightReader:
     def rows(self, statement: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows of a statement; `{s}` in it is the schema."""
         with database_errors():
-            text = statement.format(s=self._quoted).encode()
+            text = qualified(statement.format(s=self._quoted))
             return self.connection.execute(text, params, binary=True).fetchall()  # by no DateStyle of the session
 
     def row(self, statement: str, params: Mapping[str, object] | None = None) -> Row:

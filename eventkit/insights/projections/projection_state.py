@@ -36,11 +36,12 @@ _PAGE = """select p.name, p.kind, p.declared_version, p.generation, p.tables, p.
        (select count(*) from (select from {s}.checkpoints c
           where c.generation = p.generation and c.parked {most}) parked),
        (select count(*) from (select from {s}.dead_letters d
-          where d.parked_by = 'projection:' || p.name || ':' || p.generation {most}) letters)
+          where d.parked_by = 'projection:' || p.name || ':' || p.generation::text {most}) letters)
   from {s}.projections p left join {s}.rebuilds r using (name)
  where p.name > %(after)s and (%(name)s::text is null or p.name = %(name)s::text) order by p.name limit %(limit)s"""
 _PARKED = "select from {s}.checkpoints where generation = %(generation)s and parked"
-_LETTERS = "select from {s}.dead_letters where parked_by = 'projection:' || %(name)s::text || ':' || %(generation)s"
+_LETTERS = """select from {s}.dead_letters
+ where parked_by = concat('projection:', %(name)s::text, ':', %(generation)s::bigint)"""
 
 
 class _Known(NamedTuple):

@@ -28,9 +28,9 @@ _UNCHANGEABLE = (
     str, int, float, Decimal, bytes, UUID, enum.Enum, dt.date, dt.time, dt.timedelta, type(None)
 )  # fmt: skip
 _FILLED = """
-select exists (select from pg_attribute
+select exists (select from pg_catalog.pg_attribute
                 where attrelid = to_regclass(%(table)s) and attname = any(%(columns)s) and atthasdef)
-    or exists (select from pg_trigger where tgrelid = to_regclass(%(table)s) and not tgisinternal)
+    or exists (select from pg_catalog.pg_trigger where tgrelid = to_regclass(%(table)s) and not tgisinternal)
 """
 
 

@@ -21,7 +21,7 @@ from eventkit.storage.db.identity_columns import identity_problems
 from eventkit.storage.db.row_loaders import Row
 from eventkit.storage.db.session_checks import revision_problem, revisions
 from eventkit.storage.db.session_settings import starting_options
-from eventkit.storage.db.sql_text import in_schema, quoted
+from eventkit.storage.db.sql_text import in_schema, qualified, quoted
 from eventkit.storage.db.wire_text import file_name, plain_text
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "plain_text",
     "projection_gate",
     "psycopg_error",
+    "qualified",
     "quoted",
     "revision_problem",
     "revisions",

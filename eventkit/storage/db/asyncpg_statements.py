@@ -14,6 +14,7 @@ from inspect import signature
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from eventkit.storage.db.row_loaders import Row
+from eventkit.storage.db.sql_text import qualified
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s(::text\b(?!\[))?|(.))", re.DOTALL)
 _CACHED_STATEMENTS = 512  # a store has some thirty
@@ -61,8 +62,8 @@ def numbered(statement: str) -> Numbered:
             return "%"
         return f"${numbers.setdefault(name, len(numbers) + 1)}::text"
 
-    text = _PLACEHOLDER.sub(translated, statement)
-    return Numbered(text, tuple(numbers))
+    text = qualified(_PLACEHOLDER.sub(translated, statement))
+    return Numbered(str(text), tuple(numbers))
 
 
 def texts(names: Sequence[str], params: Mapping[str, Any]) -> list[str | None]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import psycopg
 
+from eventkit.storage.db.sql_text import qualified
+
 _HOLDERS = """
-select distinct coalesce('server process ' || l.pid, 'a prepared transaction'), nullif(a.application_name, ''),
+select distinct coalesce('server process ' || l.pid::text, 'a prepared transaction'), nullif(a.application_name, ''),
        a.usename, a.state, extract(epoch from clock_timestamp() - a.xact_start)::int,
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60)
   from pg_locks l left join pg_stat_activity a on a.pid = l.pid
@@ -23,7 +25,7 @@ def lock_holders(connection: psycopg.Connection[Any], *, gate: tuple[int, int], 
     A transaction that ended after the timeout is not found any more.
     """
     params = {"gate": gate[0], "key": gate[1], "oids": list(oids)}
-    found = [_phrase(*row) for row in connection.execute(_HOLDERS.encode(), params)]
+    found = [_phrase(*row) for row in connection.execute(qualified(_HOLDERS), params)]
     return "; ".join(found) or "a transaction that has ended meanwhile"
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db.sql_text import quoted
+from eventkit.storage.db.sql_text import qualified, quoted
 
 EVENTS, GENERATIONS = ("events", "position"), ("projections", "generation")
 COLUMNS = (EVENTS, GENERATIONS, ("dead_letters", "id"), ("dead_letter_actions", "id"), ("operator_actions", "id"))
@@ -53,7 +53,7 @@ def identity_problems(connection: psycopg.Connection[Any], schema: str) -> list[
     """Return the problems of a schema's identities, that of `events` first."""
     tables, columns = zip(*COLUMNS, strict=True)
     params = {"schema": schema, "tables": list(tables), "columns": list(columns)}
-    found = [Identity(*row) for row in connection.execute(_FOUND, params)]
+    found = [Identity(*row) for row in connection.execute(qualified(_FOUND), params)]
     numbers = _numbers(connection, schema, [item for item in found if item.sequence])
     return [problem for item in found for problem in _problems(schema, item, numbers.get(item.table, (0, None)))]
 
@@ -68,7 +68,7 @@ def _numbers(
         _HIGHEST.format(s=quoted(schema), table=item.table, column=item.column, sequence=item.sequence)
         for item in readable
     ]
-    rows = connection.execute(" union all ".join(statements).encode(), [item.table for item in readable])
+    rows = connection.execute(qualified(" union all ".join(statements)), [item.table for item in readable])
     return {table: (highest, last) for table, highest, last in rows}
 
 

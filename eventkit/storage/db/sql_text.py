@@ -1,9 +1,26 @@
-"""Puts the schema into statements: each has `{s}` before the names of eventkit's tables.
+"""Puts the schema into statements, each of which has `{s}` before the names of eventkit's tables, and qualifies names.
 
 A `schema` is the plain name everywhere else, and is quoted here.
 """
 
+import re
 from functools import lru_cache
+
+# PostgreSQL looks for functions and types in the session's search path, which a service sets as it likes. Even where it
+# looks in `pg_catalog` first, it takes another schema's function whose arguments fit better: `unnest(text[])`, say.
+_FUNCTIONS = """aclexplode array_agg array_to_string bool_and bool_or btrim cardinality ceil chr clock_timestamp concat
+concat_ws convert_to count current_database current_setting decode encode floor format format_type gen_random_uuid
+hashtext hashtextextended has_[a-z_]+ jsonb?_[a-z_]+ lag left lower make_interval max min mod nextval now
+obj_description octet_length pg_[a-z_]+ quote_ident regexp_replace replace round row_number row_to_json set_config
+setval sha256 split_part starts_with statement_timestamp string_agg substr sum to_char to_jsonb? to_regclass
+to_regnamespace upper uuid_send"""
+_TYPES = """bool bytea float8 int[248] jsonb? name oid pg_lsn reg[a-z]+ text timestamptz uuid xid8"""
+# `unnest` of several arrays is grammar, and PostgreSQL's own under any search path; qualified, it takes one array only.
+_ONE_ARGUMENT = r"(?:[^,()]|%\(\w+\)s|\((?:[^,()]|%\(\w+\)s)*\))*"
+_NAME = re.compile(
+    rf'(?<![\w."])(?=(?:{"|".join(_FUNCTIONS.split())})\(|unnest\({_ONE_ARGUMENT}\))'
+    rf"|(?<=::)(?=(?:{'|'.join(_TYPES.split())})\b)"
+)
 
 
 def quoted(schema: str) -> str:
@@ -14,4 +31,14 @@ def quoted(schema: str) -> str:
 @lru_cache(maxsize=1_000)
 def in_schema(statement: str, schema: str) -> bytes:
     """Return a statement for the tables of a schema."""
-    return statement.format(s=quoted(schema)).encode()
+    return _qualified(statement.format(s=quoted(schema))).encode()
+
+
+@lru_cache(maxsize=1_000)
+def qualified(statement: str | bytes) -> str | bytes:
+    """Return a statement whose functions and types are PostgreSQL's own under any search path."""
+    return _qualified(statement) if isinstance(statement, str) else _qualified(statement.decode()).encode()
+
+
+def _qualified(statement: str) -> str:
+    return _NAME.sub("pg_catalog.", statement)

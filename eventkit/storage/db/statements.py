@@ -1,4 +1,7 @@
-"""Runs a statement on each kind of connection; rows are tuples of Python's own numbers and text."""
+"""Runs a statement on each kind of connection; rows are tuples of Python's own numbers and text.
+
+The session is a service's, with any search path: functions and types are qualified here.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
@@ -10,6 +13,7 @@ from psycopg.rows import tuple_row
 from eventkit.storage.db import asyncpg_statements
 from eventkit.storage.db.asyncpg_statements import AsyncpgConnection, numbered, texts
 from eventkit.storage.db.row_loaders import Row, changed_types, plain_loaders, plain_rows, short_result
+from eventkit.storage.db.sql_text import qualified
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Execute = Callable[[str | bytes, Params], list[Row]]
@@ -21,7 +25,7 @@ def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
     cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # not the connection's own factories
 
     def execute(text: str | bytes, params: Params) -> list[Row]:
-        cursor.execute(text, params)
+        cursor.execute(qualified(text), params)
         result = cursor.pgresult  # none yet in a pipeline
         if result is not None and (rows := short_result(result)) is not None:
             return rows
@@ -40,7 +44,7 @@ def on_psycopg_async(connection: psycopg.AsyncConnection[Any]) -> Fetch:
     async def fetch(text: str, params: dict[str, Any] | None) -> list[Row]:
         cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
         plain_loaders(cursor)
-        await cursor.execute(text, params)
+        await cursor.execute(qualified(text), params)
         try:
             return await cursor.fetchall()
         except psycopg.ProgrammingError as error:
@@ -70,7 +74,7 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
     changed = changed_types(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
 
     def execute(statement: str | bytes, params: Params) -> list[Row]:
-        text = statement if isinstance(statement, str) else statement.decode()
+        text = _text(statement)
         result = connection.exec_driver_sql(text, cast("Any", params))
         if not result.returns_rows:
             return []
@@ -87,7 +91,7 @@ def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
 
     def execute(given: str | bytes, params: Params) -> list[Row]:
-        text = given if isinstance(given, str) else given.decode()
+        text = _text(given)
         if isinstance(params, Mapping):
             statement = numbered(text)
             result = connection.exec_driver_sql(statement.text, tuple(texts(statement.names, params)))
@@ -96,3 +100,8 @@ def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
         return plain_rows(result) if result.returns_rows else []
 
     return execute
+
+
+def _text(statement: str | bytes) -> str:
+    found = qualified(statement)
+    return found if isinstance(found, str) else found.decode()

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db import bytes_array
+from eventkit.storage.db import bytes_array, qualified
 
 logger = logging.getLogger("eventkit.storage")
 
@@ -162,7 +162,7 @@ class _LetterWriter:
         self._connection.execute("savepoint letters")
         try:
             kept: int = sum(
-                new for (new,) in self._connection.execute(statement.format(s=self._schema).encode(), params)
+                new for (new,) in self._connection.execute(qualified(statement.format(s=self._schema).encode()), params)
             )
         except REFUSALS:
             self._connection.execute("rollback to savepoint letters")

@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.message import Message
-from eventkit.storage.db import file_name, plain_text, quoted
+from eventkit.storage.db import file_name, plain_text, qualified, quoted
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
 MAX_BYTES = 8_000_000  # of the letters of one load; a single letter may exceed it
@@ -100,8 +100,8 @@ class DeadLetters:
         params = {"parked_by": parked_by, "after": after, "limit": limit}
         return [stream for (stream,) in connection.execute(self._sql(_HELD), params)]
 
-    def _sql(self, statement: str) -> bytes:
-        return statement.format(s=self._schema).encode()
+    def _sql(self, statement: str) -> str | bytes:
+        return qualified(statement.format(s=self._schema))
 
 
 def row_of(stream: str, letter: Letter) -> LetterRow:

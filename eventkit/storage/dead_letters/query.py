@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors, quoted
+from eventkit.storage.db import database_errors, qualified, quoted
 
 RELAY = "relay"
 
@@ -266,7 +266,7 @@ class LetterQuery:
     def _rows(self, statement: str, params: Mapping[str, object], where: str = "true") -> Sequence[tuple[Any, ...]]:
         text = statement.replace("{where}", where).replace("{s}", self._schema)
         with database_errors():
-            return self._connection.execute(text.encode(), params, binary=True).fetchall()  # by no DateStyle
+            return self._connection.execute(qualified(text), params, binary=True).fetchall()  # by no DateStyle
 
 
 def _where(wanted: LetterFilter, *conditions: str, key: str, time: str) -> str:

@@ -45,8 +45,9 @@ _OPEN = """select distinct l.virtualtransaction from pg_locks l left join pg_sta
          and l.database = (select oid from pg_database where datname = current_database())
     or l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and a.datname = current_database()
          and a.usesysid is not null and a.backend_xmin is not null)"""
-_STILL_OPEN = """select l.virtualtransaction, min(coalesce('process ' || l.pid || ' (' || a.application_name || ')',
-       'a prepared transaction')) from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+_STILL_OPEN = """select l.virtualtransaction,
+       min(coalesce('process ' || l.pid::text || ' (' || a.application_name || ')', 'a prepared transaction'))
+  from pg_locks l left join pg_stat_activity a on a.pid = l.pid
  where l.virtualtransaction = any(%s::text[]) group by 1 order by 1"""
 
 _LAST = "select coalesce(max(position), 0) from {s}.outbox"

@@ -13,7 +13,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
-from eventkit.storage.db import database_errors, in_schema, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, qualified, quoted, text_array
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, LogPage, Row
@@ -43,17 +43,15 @@ HOLDERS = """select coalesce(string_agg(name, ','), '') from (
   select virtualtransaction || case when bool_or(pid is null) and coalesce(pg_visible_in_snapshot((
            ((min(transactionid::text::bigint) - min(here) + 2147483648) & 4294967295) - 2147483648 + min(here)
          )::text::xid8, pg_current_snapshot()), true) then '/0' else '' end as name
-    from pg_locks, (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as here) xmax
+    from pg_catalog.pg_locks, (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as here) xmax
    where granted and (locktype = 'transactionid' and mode = 'ExclusiveLock'
       or locktype = 'relation' and mode = 'RowExclusiveLock' and relation = '{s}.events'::regclass
-         and database = (select oid from pg_database where datname = current_database()))
+         and database = (select oid from pg_catalog.pg_database where datname = current_database()))
    group by virtualtransaction having bool_or(locktype = 'relation')) holders"""
 OTHERS = HOLDERS.replace("where granted", "where granted and pid is distinct from pg_backend_pid()")
 
 # Changes when positions may be drawn a second time: with a restart of the server, and with a restore of the table.
-SERVER = (
-    "pg_is_in_recovery() || ' ' || pg_postmaster_start_time() || ' ' || pg_relation_filenode('{s}.events'::regclass)"
-)
+SERVER = "concat_ws(' ', pg_is_in_recovery(), pg_postmaster_start_time(), pg_relation_filenode('{s}.events'::regclass))"
 
 _HORIZON = f"select coalesce(max(position), 0), ({HOLDERS}), {SERVER} from {{s}}.events"
 
@@ -214,7 +212,7 @@ class Pages:
 
     def _begin(self, barrier: Barrier) -> Barrier:
         self._barrier = barrier
-        self._statement = FETCH.format(s=quoted(self._schema), barrier=barrier.sql, **self._parts)
+        self._statement = str(qualified(FETCH.format(s=quoted(self._schema), barrier=barrier.sql, **self._parts)))
         return barrier
 
 

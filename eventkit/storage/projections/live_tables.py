@@ -9,6 +9,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Table
 
+from eventkit.storage.db import qualified
+
 # Quoted only where it must be, also in a caller's session that quotes all identifiers: the names are compared with
 # those that a projector's session has stored.
 _QUOTED = """case when {name} ~ '^[a-z_][a-z0-9_]*$' collate "C"
@@ -17,12 +19,12 @@ _QUOTED = """case when {name} ~ '^[a-z_][a-z0-9_]*$' collate "C"
 _FIND = f"""select c.oid, n.nspname, c.relname,
   {_QUOTED.format(name="n.nspname")} || '.' ||
   {_QUOTED.format(name="c.relname")}
-  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)"""
 
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([a-z_][a-z0-9_$]*))'
 _PLACE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
-_KIND = "select relkind from pg_class where oid = %s"
+_KIND = "select relkind from pg_catalog.pg_class where oid = %s"
 
 _WRITTEN = """select oid from unnest(%s::oid[]) t(oid)
   where pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
@@ -83,13 +85,15 @@ def search_path(connection: psycopg.Connection[Any]) -> str:
 def written(connection: psycopg.Connection[Any], tables: Iterable[LiveTable]) -> list[str]:
     """Return the tables that this transaction has written to, by their quoted names."""
     oids = {table.oid: table.place for table in tables}
-    rows = connection.execute(_WRITTEN, (list(oids),)).fetchall()
+    rows = connection.execute(qualified(_WRITTEN), (list(oids),)).fetchall()
     return [oids[oid] for (oid,) in rows]
 
 
 def find_tables(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> list[LiveTable]:
     """Return the tables that these names find in this session, without those that do not exist."""
-    found = [connection.execute(_FIND, (name.identifier.as_string(connection),)).fetchone() for name in names]
+    found = [
+        connection.execute(qualified(_FIND), (name.identifier.as_string(connection),)).fetchone() for name in names
+    ]
     return [LiveTable(*row) for row in found if row]
 
 

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import RebuildRefused
-from eventkit.storage.db import in_schema, quoted
+from eventkit.storage.db import in_schema, qualified, quoted
 from eventkit.storage.projections.registry import Live
 
 _MAX_PREFIX = 40  # characters of eventkit's schema in the name of a shadow schema
@@ -82,7 +82,7 @@ class Rebuilds:
     def draw(self, connection: psycopg.Connection[Any]) -> int:
         """Return a new generation's number; skip a number that is in use, as after a restore."""
         while True:
-            row = connection.execute(_DRAW, (f"{quoted(self._schema)}.projections",)).fetchone()
+            row = connection.execute(qualified(_DRAW), (f"{quoted(self._schema)}.projections",)).fetchone()
             number = int(row[0]) if row else 0
             if connection.execute(self._sql(_USED), {"number": number}).fetchone() == (False,):
                 return number
@@ -131,7 +131,7 @@ class Rebuilds:
             )
 
     def _refusal(self, connection: psycopg.Connection[Any], name: str) -> RebuildRefused:
-        row = connection.execute(_HOLDER, (_CLASS, self._key(name))).fetchone()
+        row = connection.execute(qualified(_HOLDER), (_CLASS, self._key(name))).fetchone()
         holder = f" by {row[1]!r} on {row[2]} (server process {row[0]}, since {row[3]:%H:%M:%S})" if row else ""
         return RebuildRefused(f"projection {name!r} is being rebuilt{holder}: wait for it, or end it first")
 

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import NameTaken, SchemaMismatch
-from eventkit.storage.db import in_schema
+from eventkit.storage.db import in_schema, qualified
 from eventkit.storage.projections.broker_places import BrokerPlaces
 from eventkit.storage.projections.consumer_groups import ConsumerGroups
 
@@ -115,7 +115,7 @@ def _create(connection: psycopg.Connection[Any], schema: str, params: dict[str, 
 
 
 def _refuse_another(connection: psycopg.Connection[Any], declared: DeclaredProjection, row: _Row) -> None:
-    left = {table for (table,) in connection.execute(_LEFT, (row.tables,))} if row.tables else set()
+    left = {table for (table,) in connection.execute(qualified(_LEFT), (row.tables,))} if row.tables else set()
     other_tables = bool(declared.tables and left) and not left & set(declared.tables)
     other_kind = row.version == declared.version and row.kind not in ("", declared.kind)
     if row.catalog not in ("", declared.catalog) or other_kind or other_tables:

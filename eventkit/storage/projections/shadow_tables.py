@@ -13,14 +13,15 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import RebuildRefused
+from eventkit.storage.db import qualified
 from eventkit.storage.projections.live_tables import LiveTable
 
 # The table's columns, constraints and indexes as text. The swap compares it, and refuses a table that was altered while
 # its shadow was filled.
 _DEFINITION = """
 select coalesce(string_agg(line, e'\n' order by line collate "C"), '') from (
-  select 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || attidentity::text
-         || attgenerated::text || attcollation || coalesce(pg_get_expr(adbin, adrelid), '') as line
+  select 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull::text || attidentity::text
+         || attgenerated::text || attcollation::text || coalesce(pg_get_expr(adbin, adrelid), '') as line
     from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
    where attrelid = %(oid)s and attnum > 0 and not attisdropped
   union all
@@ -127,12 +128,12 @@ def _mark(name: str) -> str:
 
 def _execute(connection: psycopg.Connection[Any], generator: str, params: dict[str, Any]) -> None:
     """Run the statements that a statement returns."""
-    for (statement,) in connection.execute(generator.encode(), params).fetchall():
+    for (statement,) in connection.execute(qualified(generator), params).fetchall():
         connection.execute(statement.encode())
 
 
 def _value(connection: psycopg.Connection[Any], statement: str, **params: Any) -> str:  # noqa: ANN401 parameters
-    row = connection.execute(statement.encode(), params).fetchone()
+    row = connection.execute(qualified(statement), params).fetchone()
     return str(row[0]) if row else ""
 
 

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from eventkit.errors import RebuildRefused
+from eventkit.storage.db import qualified
 from eventkit.storage.projections.live_tables import LiveTable
 from eventkit.storage.projections.shadow_tables import shadow_of
 
@@ -138,7 +139,7 @@ def needs_itself(connection: psycopg.Connection[Any], tables: Sequence[LiveTable
     return [
         f"{dependent} of {table.place}"
         for table in tables
-        for (dependent,) in connection.execute(_DEPENDENTS.encode(), {"oid": table.oid, "ours": ours})
+        for (dependent,) in connection.execute(qualified(_DEPENDENTS), {"oid": table.oid, "ours": ours})
     ]
 
 
@@ -161,8 +162,8 @@ def swap_names(connection: psycopg.Connection[Any], shadow: str, tables: Sequenc
     for table in tables:
         new = shadow_of(connection, shadow, table)
         params = {"oid": table.oid, "to": table.place, "shadow": new, "schema": table.schema}
-        after += connection.execute(_AFTER.encode(), params).fetchall()
-        for (statement,) in connection.execute(_UNOWN.encode(), params).fetchall():
+        after += connection.execute(qualified(_AFTER), params).fetchall()
+        for (statement,) in connection.execute(qualified(_UNOWN), params).fetchall():
             connection.execute(statement.encode())
     drop_tables(connection, tables)
     for table in tables:
@@ -188,7 +189,7 @@ def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -
     key = _key(connection, table)
     if not key:
         raise RebuildRefused(_KEYLESS.format(table.place))
-    found = connection.execute(_COLUMNS.encode(), (table.oid,)).fetchall()
+    found = connection.execute(qualified(_COLUMNS), (table.oid,)).fetchall()
     columns = [name for name, is_identity in found if name in key or not is_identity]  # the live table draws its own
     changing = [name for name in columns if name not in key]
     parts = {
@@ -201,11 +202,11 @@ def _merge(connection: psycopg.Connection[Any], table: LiveTable, shadow: str) -
         "theirs": sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in changing),
         "ours": sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in changing),
     }
-    connection.execute(_IDENTITIES.encode(), {"oid": table.oid, "place": table.place, "shadow": shadow, "key": key})
+    connection.execute(qualified(_IDENTITIES), {"oid": table.oid, "place": table.place, "shadow": shadow, "key": key})
     statements = [_GONE, *([_CHANGED] if changing else []), _NEW]
     return sum(connection.execute(sql.SQL(statement).format(**parts)).rowcount for statement in statements)
 
 
 def _key(connection: psycopg.Connection[Any], table: LiveTable) -> list[str]:
-    row = connection.execute(_KEY.encode(), (table.oid,)).fetchone()
+    row = connection.execute(qualified(_KEY), (table.oid,)).fetchone()
     return list(row[0] or ()) if row else []

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.db import database_errors, in_schema, plain_array, quoted
+from eventkit.storage.db import database_errors, in_schema, plain_array, qualified, quoted
 from eventkit.storage.debezium import read_mode, unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
@@ -193,7 +193,7 @@ class PruneRun:
             self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})
 
     def _execute(self, statement: str, params: Any, *, lock: str = "") -> psycopg.Cursor[Any]:  # noqa: ANN401 psycopg's
-        return self._connection.execute(statement.format(s=quoted(self._schema), lock=lock).encode(), params)
+        return self._connection.execute(qualified(statement.format(s=quoted(self._schema), lock=lock)), params)
 
 
 def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:

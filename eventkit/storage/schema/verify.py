@@ -24,7 +24,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from eventkit.config import check_schema
-from eventkit.storage.db import connect, database_errors, identity_problems, quoted, revision_problem, revisions
+from eventkit.storage.db import (
+    connect,
+    database_errors,
+    identity_problems,
+    qualified,
+    quoted,
+    revision_problem,
+    revisions,
+)
 from eventkit.storage.tables import (
     APPEND_ONLY,
     REFUSE_CHANGE,
@@ -116,7 +124,7 @@ def differences(url: str, schema: str) -> list[str]:
 def notes(url: str, schema: str) -> list[str]:
     """Return a sentence for each risk that is no difference: a role named like the schema."""
     with connect(url, name="verify", schema=None) as connection, database_errors():
-        row = connection.execute(_NAMESAKE, {"schema": schema}).fetchone()
+        row = connection.execute(qualified(_NAMESAKE), {"schema": schema}).fetchone()
     if row is None:
         return []
     found = f'role {schema!r} has the schema\'s name: with "$user" in its search path, tables that it makes without a'
