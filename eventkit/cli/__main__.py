@@ -5,10 +5,12 @@ that has the name of a broker's client must not be imported instead of it.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from eventkit.cli import main
 
-if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
-    sys.path.append(sys.path.pop(0))
+with suppress(FileNotFoundError):  # the working directory was removed
+    if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
+        sys.path.append(sys.path.pop(0))
 main(prog_name="eventkit")

@@ -202,6 +202,19 @@ def test_without_any_streams_it_works(tmp_path: Path) -> None:
     assert (tmp_path / "code").read_text() == "0\n"
 
 
+def test_a_working_directory_that_was_removed_has_no_modules(tmp_path: Path) -> None:
+    """As of a shell that is in the folder of an earlier release."""
+    words = "projector run nowhere:model"
+    command = f"cd {tmp_path} && rmdir {tmp_path} && exec {sys.executable} -m eventkit.cli {words}"
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "EVENTKIT_DATABASE_URL": "postgresql://nobody.0.0.1:1/x"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=given, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "no module 'nowhere'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 12345"), OSError("No username set")])
 @pytest.mark.parametrize(
     "words",

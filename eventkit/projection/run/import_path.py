@@ -22,7 +22,7 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
 
 def started_as_module() -> None:
     """Move the working directory to the end of the Python path; `python -m` has put it first."""
-    if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
+    if not sys.flags.safe_path and sys.path and _working_directory() == _working_directory() / sys.path[0]:
         sys.path.append(sys.path.pop(0))
 
 
@@ -32,8 +32,8 @@ def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitErr
     The working directory is searched last: a file there must not hide a module of Python or of a broker's client with
     the same name.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    if (here := str(_working_directory())) not in sys.path:
+        sys.path.append(here)
     module_name, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
         raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
@@ -48,6 +48,14 @@ def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitErr
             raise
         raise wrong(f"{what} {path!r} cannot be loaded: {_reason(error, module_name, attribute)}") from error
     return value
+
+
+def _working_directory() -> Path:
+    """Return the working directory; `.` where it was removed, which finds nothing."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()
 
 
 def _load(path: str) -> list[Projection]:
@@ -69,7 +77,7 @@ def _reason(error: BaseException, module: str, attribute: str) -> str:
     if isinstance(error, SyntaxError):
         return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
     if isinstance(error, ModuleNotFoundError):
-        return f"no module {error.name!r} in {Path.cwd()} or on the Python path{_hidden(module)}"
+        return f"no module {error.name!r} in {_working_directory()} or on the Python path{_hidden(module)}"
     if isinstance(error, SystemExit):
         return f"importing {module} ends the process"
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -82,7 +90,8 @@ def _hidden(module: str) -> str:
     """Return a note if another module hides the working directory's module of that name."""
     top = module.partition(".")[0]
     found = getattr(sys.modules.get(top), "__file__", None)
-    here = next((path for path in (Path(f"{top}.py").absolute(), Path(top).absolute()) if path.exists()), None)
-    if here is None or found is None or Path(found).is_relative_to(Path.cwd()):
+    folder = _working_directory()
+    here = next((path for path in (folder / f"{top}.py", folder / top) if path.exists()), None)
+    if here is None or found is None or Path(found).is_relative_to(folder):
         return ""
     return f": {found} comes before {here}, so rename that"
