@@ -13,11 +13,14 @@ import psycopg
 import psycopg_pool
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventkit.errors import DatabaseUnavailable, InvalidEvent, UnknownEventType, UnsupportedConnection
 from eventkit.storage.events.event_store import EventStore
-from eventkit.storage.subscriptions import live_log
+from eventkit.storage.subscriptions import live_log, subscription
+from eventkit.storage.subscriptions.position_ranges import PositionRanges
 from eventkit.storage.subscriptions.subscription import LiveSubscription
 from tests.servers.postgres import PostgresServer, default_release
 from tests.storage.db.service_drivers import asyncpg_url
@@ -210,7 +213,67 @@ def test_a_subscription_that_is_too_slow_reads_alone_until_it_has_caught_up(
         assert take(slow, 1) == [60]
 
 
+def test_a_transaction_that_stays_open_for_long_takes_bounded_memory(
+    database_url: str, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Returned events are remembered as ranges; with too many, the subscription waits, and then loses nothing."""
+    monkeypatch.setattr(live_log, "PAGE", 1)
+    monkeypatch.setattr(subscription, "MAX_RANGES", 3)
+    with store.subscribe(database_url) as listening, psycopg.connect(database_url) as slow:
+        store.append(slow, order("slow"), Placed(0))
+        for number in range(1, 10):
+            _roll_back(database_url)
+            append(database_url, "a", number)
+        early = take(listening, 3)
+        waited = [listening._follower.read(0) for _ in range(6)]
+        slow.commit()
+
+        assert early == [1, 2, 3]
+        assert waited == [[]] * 6
+        assert sorted(take(listening, 7)) == [0, 4, 5, 6, 7, 8, 9]
+        append(database_url, "a", 10)
+        assert take(listening, 1) == [10]
+    assert "waits for a transaction that has been open since then: 3 ranges" in caplog.text
+
+
+def _roll_back(url: str) -> None:
+    """Draw a position that is never seen."""
+    with psycopg.connect(url) as connection:
+        EventStore(shop).append(connection, order("never"), Placed(0))
+        connection.rollback()
+
+
+def test_a_million_events_above_an_open_transaction_are_one_range() -> None:
+    """Only the gaps between them take memory."""
+    returned = PositionRanges()
+
+    for first in range(2, 1_000_002, 1_000):
+        returned.add(range(first, first + 1_000))
+
+    assert len(returned) == 1
+    assert 1_000_001 in returned
+    assert 1 not in returned
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(1, 30)), st.integers(0, 30)), max_size=8))
+def test_ranges_are_a_set_of_positions(steps: list[tuple[set[int], int]]) -> None:
+    """Whatever is added and forgotten, in any order."""
+    returned, model, floor = PositionRanges(), set[int](), 0
+    for positions, forgotten in steps:
+        new = sorted(positions - model)
+        returned.add(new)
+        model |= positions
+        floor = max(floor, forgotten)
+        returned.forget(floor)
+        model = {position for position in model if position > floor}
+
+        assert {position for position in range(40) if position in returned} == model
+        assert returned.highest == max(model, default=0)
+        assert len(returned) == sum(position - 1 not in model for position in model)
+
+
 def test_it_survives_a_restart_of_the_server() -> None:
+
     """It waits for the server, and continues without a gap and without a repeat."""
     server = PostgresServer.start(default_release())
     assert server.embedded

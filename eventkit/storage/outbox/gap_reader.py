@@ -112,16 +112,16 @@ class GapReader:
         positions, spans = self._gaps.known()
         return min([self._cursor, *(p - 1 for p in positions), *(low for low, _ in spans)])
 
-    def read(self, in_flight: Callable[[], Collection[int]] = tuple) -> list[Row]:
+    def read(self, in_flight: Callable[[], Collection[int]] = tuple, *, above: bool = True) -> list[Row]:
         """Return the next rows in order of position; an empty list where there are none yet.
 
         `in_flight` returns the positions that were read before and are not settled. It is called before the statement,
-        and only where spans are read.
+        and only where spans are read. Without `above`, no row above the cursor is read, only gaps.
         """
         while True:
             if self._resume is None:
                 self._before = self._gaps.holders
-            page = self._source.fetch(self._ask(in_flight))
+            page = self._source.fetch(self._ask(in_flight, above=above))
             if page.server != self._server:
                 raise DatabaseUnavailable(
                     "the PostgreSQL server was restarted, or its tables were made anew, as by a restore: the known "
@@ -151,7 +151,7 @@ class GapReader:
             )
         return len(strays)
 
-    def _ask(self, in_flight: Callable[[], Collection[int]]) -> Ask:
+    def _ask(self, in_flight: Callable[[], Collection[int]], *, above: bool) -> Ask:
         positions, spans = self._gaps.due()
         resume = self._resume
         if resume is not None:
@@ -159,7 +159,7 @@ class GapReader:
         floor = min((low for low, _ in spans), default=self._cursor)
         flying = [position for position in in_flight() if position > floor] if spans else []
         watch = bool(self._gaps)
-        return Ask(self._cursor, resume is None, positions, spans, flying, self._limit, self._max_bytes, watch)
+        return Ask(self._cursor, above and resume is None, positions, spans, flying, self._limit, self._max_bytes, watch)
 
     def _take(self, page: LogPage) -> list[Row]:
         rows = _distinct(page.rows)

@@ -61,10 +61,15 @@ class Log:
         """The position up to which all events have been returned."""
         return self._reader.floor()
 
-    def read(self) -> LiveBatch:
-        """Return the next events; the batch may be empty."""
+    @property
+    def cursor(self) -> int:
+        """The highest position that was read."""
+        return self._reader.cursor
+
+    def read(self, *, above: bool = True) -> LiveBatch:
+        """Return the next events; the batch may be empty. Without `above`, read the gaps below the cursor alone."""
         begins = self._reader.cursor
-        events = [encoded(row) for row in self._reader.read()]
+        events = [encoded(row) for row in self._reader.read(above=above)]
         if self._sealing.masters is not None and events:
             _EXECUTOR.run(self._connection, self._sealing.open(events))
         return LiveBatch(begins, events, sum(len(event.data) for event in events), self._reader.floor())

@@ -10,6 +10,7 @@ it may be yielded again.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,11 +20,15 @@ from eventkit.domain.catalog import Catalog, category_of
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import DatabaseUnavailable, NotPrimary
 from eventkit.storage.subscriptions.live_log import RETRY_INTERVAL, LiveBatch, LiveLog, LiveLogs, Log
+from eventkit.storage.subscriptions.position_ranges import PositionRanges
+
+logger = logging.getLogger("eventkit.subscribe")
 
 Decode = Callable[[EncodedEvent], Envelope[Any]]
 Wanted = Callable[[EncodedEvent], bool]
 _WAIT_TIMEOUT = 0.5  # seconds, so that a thread may be interrupted
 _POLL_INTERVAL = 0.02  # seconds, of a follower that reads on its own connection
+MAX_RANGES = 100_000  # of returned positions above the floor, which end at positions that may still appear: 1.6 MB
 
 
 class Follower:
@@ -37,7 +42,8 @@ class Follower:
         self._live: LiveLog | None = logs.follow(url, after, self)
         self._number: int | None = None  # of the batch that is next
         self._alone: Log | None = None
-        self._returned: set[int] = set()  # positions above the floor
+        self._returned = PositionRanges()  # above the floor
+        self._was_full = False
         self.floor = self._live.place(after)
 
     @property
@@ -61,7 +67,7 @@ class Follower:
     def _join(self) -> None:
         if self._live is None or not self._live.is_running:
             self._live = self._logs.follow(self._url, self.floor, self)
-        self._number = self._live.join(self.floor)
+        self._number = None if self._is_full() else self._live.join(self.floor)
         if self._number is not None:
             self._leave()
 
@@ -88,7 +94,7 @@ class Follower:
     def _read_alone(self) -> LiveBatch | None:
         try:
             self._alone = self._alone or self._logs.open(self._url, self.floor)
-            batch = self._alone.read()
+            batch = self._alone.read(above=not self._is_full() or self._alone.cursor < self._returned.highest)
         except (DatabaseUnavailable, NotPrimary):
             self._leave()
             time.sleep(RETRY_INTERVAL)
@@ -97,17 +103,41 @@ class Follower:
             time.sleep(_POLL_INTERVAL)
         return batch
 
+    def _is_full(self) -> bool:
+        """Whether too many positions below the returned ones may still appear: then only those are read.
+
+        A follower forgets the ranges of returned positions when the oldest open transaction has ended.
+        """
+        is_full = len(self._returned) >= MAX_RANGES
+        if is_full and not self._was_full:
+            logger.warning(
+                "a live subscription at position %d waits for a transaction that has been open since then: %d ranges "
+                "of later positions are returned, and other transactions may own the positions between them",
+                self.floor,
+                len(self._returned),
+            )
+        self._was_full = is_full
+        return is_full
+
     def _take(self, batch: LiveBatch) -> list[EncodedEvent]:
-        fresh = [
-            event
-            for event in batch.events
-            if (event.position or 0) > self.floor and event.position not in self._returned
-        ]
-        self._returned.update(event.position or 0 for event in fresh)
+        fresh = self._fresh(batch.events)
+        self._returned.add([event.position or 0 for event in fresh])
         if batch.floor > self.floor:
             self.floor = batch.floor
-            self._returned = {position for position in self._returned if position > self.floor}
+            self._returned.forget(self.floor)
+        if self._number is not None and self._is_full():
+            self._number = None  # the shared reader goes on for others
         return fresh
+
+    def _fresh(self, events: list[EncodedEvent]) -> list[EncodedEvent]:
+        """Return the events that were not returned before; all of them, as usual, if they are above the others."""
+        if not events or (events[0].position or 0) > max(self.floor, self._returned.highest):
+            return events
+        return [
+            event
+            for event in events
+            if (event.position or 0) > self.floor and (event.position or 0) not in self._returned
+        ]
 
 
 class LiveSubscription:
