@@ -13,6 +13,7 @@ import msgspec
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.header_values import Raw, number_of, shown, time_of
+from eventkit.domain.json_members import members
 from eventkit.errors import UndecodableEvent
 
 Headers = list[tuple[str, str | bytes]]  # off the wire also None, a header without a value: read as a missing one
@@ -251,7 +252,7 @@ _TEXTS = (  # headers whose form is not checked
     "ce_id", "ce_source", "ce_type", "ce_streamversion", "ce_correlationid", "ce_causationid", "ce_traceparent",
     "ce_tracestate",
 )  # fmt: skip
-READ_HEADERS = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata"])
+READ_HEADERS = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata", _CONTENT_TYPE[0]])
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -285,7 +286,8 @@ def _checked(message: Message, found: dict[str, str]) -> int:
     if "ce_metadata" in found:
         try:
             _metadata(found["ce_metadata"])
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            members(found["ce_metadata"])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise _undecodable(message, f"header 'ce_metadata' is no JSON object: {error}") from error
     if "ce_dataschemaversion" not in found:
         return 1

@@ -6,12 +6,14 @@ both from every transport. A structured message becomes a binary one here, so ev
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from eventkit.domain.header_values import Raw, shown
+from eventkit.domain.json_members import members
 from eventkit.domain.message import JSON_TYPE, READ_HEADERS, Headers, Message, is_plain
 from eventkit.domain.schema_frame import FRAME_STARTS, without_frame
 
@@ -26,7 +28,6 @@ _FIRST = ("specversion", "id", "source", "type", "time", "streamversion")  # as 
 _INTEGER = re.compile(rb"-?[0-9]+")
 _LITERALS: dict[bytes, str | None] = {b"true": "true", b"false": "false", b"null": None}
 _encode = msgspec.json.Encoder().encode
-_decode_object: Any = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text: Any = msgspec.json.Decoder(str).decode
 
 
@@ -62,13 +63,12 @@ def opened(message: Message) -> Message:
     value = message.value
     if isinstance(value, bytes) and value[:1] in FRAME_STARTS:
         message = msgspec.structs.replace(message, value=without_frame(value))
-    content_type = _found(message.headers, _CONTENT_TYPE)
-    if _text(content_type).lower().startswith(_STRUCTURED):
-        message = _from_structured(message, _text(content_type))
+    content_types = _found(message.headers, _CONTENT_TYPE)
+    if any(_text(each).lower().startswith(_STRUCTURED) for each in content_types):
+        message = _from_structured(message, content_types)
     if message.key or message.unreadable is not None:
         return message
-    subject = _found(message.headers, "ce_subject") or _found(message.headers, "ce_partitionkey")
-    return msgspec.structs.replace(message, key=_text(subject)) if subject else message
+    return _with_subject(message)
 
 
 def _plain(message: Message) -> Message:
@@ -96,11 +96,22 @@ def _data(value: bytes | str, content_type: str) -> dict[str, Any]:
     return {"data_base64": b64encode(value).decode()}
 
 
-def _from_structured(message: Message, content_type: str) -> Message:
+def _with_subject(message: Message) -> Message:
+    """Return a message without a key with its subject as the key, or else its partition key."""
+    subjects = _found(message.headers, "ce_subject") or _found(message.headers, "ce_partitionkey")
+    if len(subjects) > 1:
+        return _refused(message, "it has no key, and the header of its stream is there twice")
+    return msgspec.structs.replace(message, key=_text(subjects[0])) if subjects else message
+
+
+def _from_structured(message: Message, content_types: Sequence[Raw]) -> Message:
+    if len(content_types) > 1:
+        return _refused(message, f"header {_CONTENT_TYPE!r} is there twice")
+    content_type = _text(content_types[0])
     if not content_type.lower().startswith(f"{_STRUCTURED}+json"):
         return _refused(message, f"its content type is {shown(content_type)}: only one event in JSON is read")
     try:
-        fields: dict[str, msgspec.Raw] = _decode_object(message.value)
+        fields: dict[str, msgspec.Raw] = members(message.value)
         headers, value = _headers(fields), _value(fields)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
         return _refused(message, f"its structured event cannot be read: {error}")
@@ -142,6 +153,8 @@ def _content_type(fields: dict[str, msgspec.Raw]) -> str:
 
 def _value(fields: dict[str, msgspec.Raw]) -> bytes:
     if "data_base64" in fields:
+        if "data" in fields:
+            raise ValueError("it has both data and data_base64")
         try:
             return b64decode(_decode_text(fields["data_base64"]), validate=True)
         except ValueError as error:  # of `binascii` too
@@ -156,8 +169,9 @@ def _refused(message: Message, reason: str) -> Message:
     return msgspec.structs.replace(message, unreadable=reason)
 
 
-def _found(headers: Headers, name: str) -> Raw:
-    return next((value for header, value in headers if header == name), None)
+def _found(headers: Sequence[tuple[str, Raw]], name: str) -> list[Raw]:
+    """Return the values of all headers of a name that have one."""
+    return [value for header, value in headers if header == name and value]
 
 
 def _text(value: Raw) -> str:

@@ -4,7 +4,10 @@ from typing import Any
 
 import msgspec
 
+from eventkit.domain.json_members import members
 from eventkit.domain.message import Headers, Message
+
+_QUOTES = 4  # of a header: two around its name, two around its value
 
 
 def headers_as_json(message: Message) -> bytes:
@@ -13,10 +16,14 @@ def headers_as_json(message: Message) -> bytes:
 
 
 def headers_from_json(text: bytes | str) -> Headers:
-    """Return the headers in a JSON object; ValueError for another text, or for values other than text and null."""
+    """Return the headers in a JSON object of texts and nulls, each name once; ValueError for any other text."""
     try:
-        return list(_decode(text).items())
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        found = _decode(text)
+        quotes = text.count('"') if isinstance(text, str) else text.count(b'"')
+        if quotes != _QUOTES * len(found) or None in found.values():  # another number: `members` looks
+            members(text)
+        return list(found.items())
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"its headers are no JSON object of texts: {error}") from None
 
 

@@ -8,11 +8,13 @@ tables). Its connection would end, and the broker would deliver the same message
 """
 
 import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import pika
+from pika import data as amqp
 from pika import frame, spec
 
 from eventkit.domain.message import JSON_TYPE, Message
@@ -31,6 +33,9 @@ _SHORT = 255  # bytes of an AMQP property
 _PERSISTENT = 2
 _UNDECODED = "eventkit-undecoded"  # in place of a message's properties: their bytes
 _FRAME, _CONTENT = struct.Struct(">BHL"), struct.Struct(">HHQ")  # a frame's and a content header's beginnings
+_PROPERTIES_START = _FRAME.size + _CONTENT.size
+_SIZE = struct.Struct(">L")
+_ENTRY = 6  # bytes of a text in a table besides its name and value: two lengths and its type
 
 
 class TolerantConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
@@ -89,12 +94,15 @@ class TolerantConnection(pika.SelectConnection):  # type: ignore[misc]  # pika h
 
     def _read_frame(self) -> tuple[int, Any]:
         try:
-            return frame.decode_frame(self._frame_buffer)  # type: ignore[no-any-return]
+            length, found = frame.decode_frame(self._frame_buffer)
+            if type(found) is frame.Header and found.properties.headers:
+                _refuse_repeated(self._frame_buffer[_PROPERTIES_START:length], found.properties.headers)
         except Exception:
-            found = _header_frame(bytes(self._frame_buffer))
-            if found is None:
+            undecoded = _header_frame(bytes(self._frame_buffer))
+            if undecoded is None:
                 raise
-            return found
+            return undecoded
+        return length, found
 
 
 def _header_frame(data: bytes) -> tuple[int, Any] | None:
@@ -106,6 +114,40 @@ def _header_frame(data: bytes) -> tuple[int, Any] | None:
     _, _, body_size = _CONTENT.unpack_from(content)
     properties = spec.BasicProperties(headers={_UNDECODED: content[_CONTENT.size :]})
     return _FRAME.size + size + spec.FRAME_END_SIZE, frame.Header(channel, body_size, properties)
+
+
+def _refuse_repeated(properties: bytes, table: Mapping[Any, Any]) -> None:
+    """Raise ValueError if the bytes of properties name a header twice: the client keeps the last one in `table`.
+
+    A table of ASCII texts is compared by its size, which takes a microsecond.
+    """
+    start = _start_of_table(properties)
+    (size,) = _SIZE.unpack_from(properties, start)
+    try:
+        if sum(map(len, table)) + sum(map(len, table.values())) + _ENTRY * len(table) == size:
+            return
+    except TypeError:  # a number
+        pass
+    count, place, end = 0, start + _SIZE.size, start + _SIZE.size + size
+    while place < end:
+        _, place = amqp.decode_short_string(properties, place)
+        _, place = amqp.decode_value(properties, place)
+        count += 1
+    if count != len(table):
+        raise ValueError("a header is there twice")
+
+
+def _start_of_table(properties: bytes) -> int:
+    """Return where the table of headers begins: behind the flags, the content type and the content encoding."""
+    place, flags = 0, 1
+    first = int.from_bytes(properties[:2])
+    while flags & 1:  # another word of flags follows
+        flags = int.from_bytes(properties[place : place + 2])
+        place += 2
+    for flag in (spec.BasicProperties.FLAG_CONTENT_TYPE, spec.BasicProperties.FLAG_CONTENT_ENCODING):
+        if first & flag:
+            place += 1 + properties[place]
+    return place
 
 
 def properties_of(message: Message) -> pika.BasicProperties:
@@ -124,8 +166,12 @@ def message_of(topic: str, properties: Any, body: bytes, tag: Any) -> Message:  
     """Return the message of a delivery, in either of CloudEvents' content modes."""
     table: dict[Any, Any] = properties.headers or {}
     if _UNDECODED in table:
-        return unreadable(topic, "its AMQP properties cannot be read", value=body, others=table.items(), tag=tag)
-    key_name = KEY if KEY in table else next((name for name in _SUBJECTS if name in table), "")
+        reason = "its AMQP properties cannot be read, or name a header twice"
+        return unreadable(topic, reason, value=body, others=table.items(), tag=tag)
+    subjects = [name for name in _SUBJECTS if name in table]
+    if len(subjects) > 1 and KEY not in table:
+        return unreadable(topic, "its subject is there twice", value=body, others=table.items(), tag=tag)
+    key_name = KEY if KEY in table else "".join(subjects)
     content_type, key = properties.content_type, table.get(key_name, "")
     is_text = set(map(type, table.values())) <= _TEXT
     parts = [
