@@ -464,7 +464,7 @@ def test_no_password_is_ever_shown() -> None:
     assert transport._address.safe("wrong: s3cret, hidden") == "wrong: ***, ***"
 
 
-@pytest.mark.parametrize("name", ["acks", "enable_idempotence", "message.timeout.ms", "Group.Id"])
+@pytest.mark.parametrize("name", ["acks", "enable_idempotence", "message.timeout.ms", "Group.Id", "isolation.level"])
 def test_settings_that_the_promises_need_are_no_options(name: str) -> None:
     """An option that would break order or durability is refused by name."""
     with pytest.raises(ConfigurationError, match=name.lower().replace("_", r"\.")):

@@ -31,6 +31,7 @@ _RESERVED = frozenset(
         "enable.gapless.guarantee",
         "enable.idempotence",
         "group.id",
+        "isolation.level",
         "max.in.flight",
         "max.in.flight.requests.per.connection",
         "message.timeout.ms",

@@ -28,6 +28,9 @@ _OF_TOPIC = {
     KafkaError._UNKNOWN_TOPIC: "the broker does not know it: create it with `eventkit topics create`",  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION: "it has fewer partitions than before: it was deleted and created again",  # noqa: SLF001
     _UNKNOWN_TOPIC_ID: "it was deleted, or deleted and created again",
+    KafkaError._AUTO_OFFSET_RESET: (  # noqa: SLF001
+        "its next message is gone: retention deleted it, or the topic was created again; reading begins anew"
+    ),
     KafkaError.POLICY_VIOLATION: "the broker's policy forbids it",
     KafkaError.TOPIC_EXCEPTION: "no topic can have this name",
 }

@@ -56,7 +56,9 @@ class KafkaSubscription:
         self._error: Exception | None = None  # raised by `resume`
         self._state = BrokerState(address)
         self._group = group
-        given = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms}
+        # A reader that keeps its own places must notice that messages are gone. The client's default skips history.
+        reset = "earliest" if places.resume is None else "error"
+        given = {"group_id": group, "fetch_wait_max_ms": fetch_wait_ms, "auto_offset_reset": reset}
         self._consumer = _consumer(address, self._state, given, on_commit=self._on_commit)
         self._assigned: dict[tuple[str, int], PartitionProgress] = {}
         self._joined: float | None = None  # when the group assigned this member's partitions
@@ -302,7 +304,6 @@ def _consumer(
         **given,
         "enable_auto_commit": "false",
         "enable_auto_offset_store": "false",
-        "auto_offset_reset": "earliest",  # the client's default skips history without an error
         "check_crcs": "true",
         "partition_assignment_strategy": "cooperative-sticky",
         "allow_auto_create_topics": "false",
