@@ -4,6 +4,7 @@ Calling a generator function runs nothing, calling a class makes an instance, an
 functions here return a sentence; the caller raises its own error with it.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -15,6 +16,8 @@ from typing import Any, get_type_hints
 _LATE = importlib.import_module("annotationlib") if sys.version_info >= (3, 14) else None
 _AS_TEXT: dict[str, Any] = {"annotation_format": _LATE.Format.STRING} if _LATE else {}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_decorators: Any = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_MANAGERS = tuple(decorate(repr).__code__ for decorate in _decorators)  # of all functions that they make
 
 
 def name_of(function: object) -> str:
@@ -55,6 +58,11 @@ def refusal(function: Any, *, generator: bool = False, asynchronous: bool = Fals
 def is_asynchronous(function: Any) -> bool:
     """Return whether a function is `async def`; also a method, a partial and an object with such a `__call__`."""
     return callable(function) and inspect.iscoroutinefunction(_plain(function))
+
+
+def is_cached(function: Any) -> bool:
+    """Return whether a function does not run for arguments that equal earlier ones, as with `functools.cache`."""
+    return hasattr(function, "cache_info") and hasattr(function, "cache_clear")
 
 
 def positional(function: Any) -> int | None:
@@ -99,17 +107,25 @@ def annotation_of(function: Any, parameter: str) -> Any:
 
 
 def unrun(result: object) -> str | None:
-    """Return a sentence if a function's result is a coroutine, an awaitable or a generator; None for a plain value."""
+    """Return a sentence if a function's result has yet to be run, as a coroutine or a generator; None for any other."""
+    if result is None:
+        return None
     if inspect.iscoroutine(result):
         result.close()  # otherwise Python warns that it was never awaited
         return "a coroutine, which nobody awaits"
     if inspect.isawaitable(result) or inspect.isasyncgen(result):
         return "an awaitable, which nobody awaits"
+    if isinstance(result, contextlib.ContextDecorator | contextlib.AsyncContextDecorator):
+        return "a context manager, which nobody enters"
+    if inspect.isroutine(result) or isinstance(result, functools.partial):  # as a decorator without its parentheses
+        return "a function, which nobody calls"
     return "a generator, which nobody runs" if inspect.isgenerator(result) else None
 
 
 def _plain(function: Any) -> Any:
-    """Return the function behind a partial, a bound method or an object that can be called."""
+    """Return the function behind a partial, a bound method, an object that can be called, or `@contextmanager`."""
     while isinstance(function, functools.partial | staticmethod | classmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
+    if getattr(function, "__code__", None) in _MANAGERS:
+        return inspect.unwrap(function)
     return function if inspect.isroutine(function) else type(function).__call__

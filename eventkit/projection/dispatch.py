@@ -13,7 +13,7 @@ import msgspec
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.envelope import EncodedEvent, Envelope
-from eventkit.domain.functions import is_asynchronous, name_of, positional, refusal, unrun, wrong_parameters
+from eventkit.domain.functions import is_asynchronous, is_cached, name_of, positional, refusal, unrun, wrong_parameters
 from eventkit.domain.header_values import Raw, are_times, shown
 from eventkit.domain.message import PlainMessage, event_of, schema_version_of
 from eventkit.domain.stream import StreamId
@@ -277,6 +277,11 @@ def takes_envelope(function: Function, *, plain: int, projection: str, asynchron
     """
     more = f"{plain}, or {plain + 1} with the envelope"
     check_function(function, (plain, plain + 1), projection=projection, more=more, asynchronous=asynchronous)
+    if is_cached(function):
+        raise ProjectionError(
+            f"{name_of(function)} of projection {projection!r} is cached: it would not run for an event that equals an "
+            "earlier one; cache what it computes, not the handler"
+        )
     return positional(function) == plain + 1
 
 

@@ -36,14 +36,29 @@ def _check_key(table: sa.Table, named: Columns, key: Sequence[str]) -> None:
         )
     if not any({named[name] for name in key} == unique for unique in _uniques(table)):
         raise ProjectionError(
-            f"key {', '.join(key)} of table {table.fullname!r} needs to be its primary key, or a unique constraint"
+            f"key {', '.join(key)} of table {table.fullname!r} needs to be its primary key, or a unique "
+            "constraint, not a deferrable one, not a partial index and not one of expressions"
         )
 
 
 def _uniques(table: sa.Table) -> list[set[sa.Column[Any]]]:
-    constraints = [constraint for constraint in table.constraints if isinstance(constraint, sa.UniqueConstraint)]
-    indexes = [set(index.columns) for index in table.indexes if index.unique and not _is_partial(index)]
-    return [set(table.primary_key.columns), *(set(constraint.columns) for constraint in constraints), *indexes]
+    """Return the columns of each constraint and index by which an upsert can find a row."""
+    kinds = sa.PrimaryKeyConstraint, sa.UniqueConstraint
+    constraints = [each for each in table.constraints if isinstance(each, kinds) and not each.deferrable]
+    indexes = [index for index in table.indexes if index.unique and _is_of_columns(index) and not _is_partial(index)]
+    return [set(each.columns) for each in (*constraints, *indexes)]
+
+
+def _is_of_columns(index: sa.Index) -> bool:
+    """Whether an index has columns alone, in any order, and no expressions of them."""
+    return all(isinstance(_unordered(each), sa.Column) for each in index.expressions)
+
+
+def _unordered(expression: Any) -> Any:  # noqa: ANN401 SQLAlchemy's
+    """Return an expression without `desc()`, `nulls_last()` and the like."""
+    while getattr(expression, "modifier", None) is not None:
+        expression = expression.element
+    return expression
 
 
 def _is_partial(index: sa.Index) -> bool:

@@ -241,10 +241,37 @@ def test_none_in_a_json_column_is_null_of_sql_where_it_can_be(
     assert rows(database_url, "select x::text from things") == [(found,)]
 
 
-def test_a_partial_unique_index_is_no_key() -> None:
-    """An upsert could not use it."""
-    things = sa.Table("things", sa.MetaData(), sa.Column("id", sa.Text), sa.Column("n", sa.Integer, default=0))
-    sa.Index("things_id", things.c.id, unique=True, postgresql_where=things.c.n > 0)
+UNIQUE: list[tuple[Callable[[sa.Table], object], bool]] = [
+    (lambda t: sa.Index("i", t.c.id, unique=True), True),
+    (lambda t: sa.Index("i", t.c.id.desc().nulls_last(), unique=True), True),
+    (lambda t: sa.Index("i", t.c.id, unique=True, postgresql_include=["n"]), True),
+    (lambda t: sa.Index("i", t.c.id, unique=True, postgresql_where=t.c.n > 0), False),
+    (lambda t: sa.Index("i", sa.func.lower(t.c.id), unique=True), False),
+    (lambda t: sa.Index("i", sa.func.lower(t.c.id).desc(), unique=True), False),
+    (lambda t: sa.Index("i", t.c.id, t.c.n, unique=True), False),
+    (lambda t: sa.Index("i", t.c.id), False),
+    (lambda t: t.append_constraint(sa.UniqueConstraint(t.c.id)), True),
+    (lambda t: t.append_constraint(sa.UniqueConstraint(t.c.id, deferrable=True)), False),
+    (lambda t: t.append_constraint(sa.PrimaryKeyConstraint(t.c.id, deferrable=True)), False),
+]
 
-    with pytest.raises(ProjectionError, match="needs to be its primary key"):
-        TableProjection("things", shop, table=things, key="id")
+
+@pytest.mark.parametrize(("make", "taken"), UNIQUE)
+def test_a_key_is_unique_in_a_way_that_an_upsert_can_use(
+    database_url: str, make: Callable[[sa.Table], object], taken: bool
+) -> None:
+    """Not by a part of the rows, by an expression, or at the end of the transaction alone."""
+    things = sa.Table("things", sa.MetaData(), sa.Column("id", sa.Text), sa.Column("n", sa.Integer, default=0))
+    make(things)
+    if not taken:
+        with pytest.raises(ProjectionError, match="needs to be its primary key"):
+            TableProjection("things", shop, table=things, key="id")
+        return
+    create(database_url, things)
+    projection = TableProjection("things", shop, table=things, key="id")
+    projection.on(Ordered, key=lambda event: event.customer)(lambda row, _event: setattr(row, "n", row.n + 1))
+
+    for version in (1, 2):
+        apply(database_url, [message("order-1", version, Ordered("ann", 1))], projection=projection)
+
+    assert rows(database_url, "select * from things") == [("ann", 2)]

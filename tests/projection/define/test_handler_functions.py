@@ -1,5 +1,6 @@
 """Functions that would be called in vain are refused where they are registered, on everything that takes one."""
 
+import contextlib
 import functools
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +26,7 @@ from eventkit import (
 )
 from eventkit.aggregates.aggregate import Aggregate, evolve, fold_of
 from eventkit.aggregates.snapshots import Snapshots
-from eventkit.domain.functions import positional
+from eventkit.domain.functions import positional, unrun
 from eventkit.errors import ProjectionError
 from eventkit.projection.define.table import TableProjection
 from eventkit.transports.local import LocalTransport
@@ -55,6 +56,17 @@ class Callable2:
         """Would never be awaited."""
 
 
+@contextlib.contextmanager
+def managed(_one: Any, _two: Any) -> Iterator[int]:
+    """Would never be entered."""
+    yield 1
+
+
+@functools.cache
+def cached(_one: Any, _two: Any) -> None:
+    """Would not run for an equal event."""
+
+
 class Methods:
     """Functions of a class."""
 
@@ -72,6 +84,7 @@ IN_VAIN: list[tuple[Any, str]] = [
     (functools.partial(asynchronous), "is `async def`"), (Callable2(), "is `async def`"), (Callable2, "is a class"),
     (Methods().bound, "is `async def`"), (Methods.static, "is `async def`"),
     (Methods.__dict__["static"], "is `async def`"),
+    (managed, "has a `yield`"), (functools.partial(managed), "has a `yield`"),
     (5, "is no function"), (None, "is no function"), ("place", "is no function"),
     (lambda: None, "takes 0 arguments"), (lambda *_args: None, "takes 0 arguments"),
     (lambda a, b, c, d: None, "takes 4 arguments"),  # noqa: ARG005 it is not called
@@ -100,6 +113,15 @@ def test_a_function_that_would_be_called_in_vain_is_refused(taker: str, function
         return  # it is awaited
     with pytest.raises(ProjectionError, match=words):
         TAKERS[taker]()(function)
+
+
+@pytest.mark.parametrize("taker", [taker for taker in TAKERS if taker != "listener, missed"])
+def test_a_handler_that_a_cache_would_skip_is_refused(taker: str) -> None:
+    """Two events may be equal; a key may be cached."""
+    with pytest.raises(ProjectionError, match="is cached: it would not run for an event that equals an earlier one"):
+        TAKERS[taker]()(cached)
+
+    TableProjection("t", shop, table=TOTALS, key="customer").on(Ordered, key=cached)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +187,14 @@ def test_an_async_function_behind_a_wrapper_is_detected_at_the_call(url: str) ->
 
     assert rows(url, "select * from totals") == []
     assert letters(url) == [("order-1", 1, "failed")]
+
+
+@pytest.mark.parametrize(
+    "result", [managed(1, 2), cached, functools.partial(cached, 1), len, Methods().bound, lambda: None]
+)
+def test_a_result_that_nobody_runs_is_a_failure(result: Any) -> None:
+    """A context manager, or a function, as of a decorator without its parentheses."""
+    assert unrun(result) in ("a context manager, which nobody enters", "a function, which nobody calls")
 
 
 def test_a_wrapper_that_runs_an_asynchronous_function_is_taken() -> None:
