@@ -250,7 +250,7 @@ def _master_keys() -> MasterKeys | None:
     text, path = os.environ.get(MASTER_KEYS), os.environ.get(f"{MASTER_KEYS}_FILE")
     if path and not text:
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{MASTER_KEYS}_FILE: {path} cannot be read: {error}") from error
     return MasterKeys.parse(text) if text else None
@@ -265,12 +265,12 @@ def _options_from_environment() -> dict[str, str]:
 def _from_file(file: SettingsFile | None) -> dict[str, Any]:
     if file is None:
         return {}
-    _check_file(file.path, file.values)
-    options = {name: _text(value) for name, value in file.values.get("transport_options", {}).items()}
+    options = _check_file(file.path, file.values)
     return {**file.values, "transport_options": options, "file": file.path}
 
 
-def _check_file(path: Path, values: dict[str, Any]) -> None:
+def _check_file(path: Path, values: dict[str, Any]) -> dict[str, str]:
+    """Check a file's values; return its options for the broker's client."""
     known = (*_NAMES, "transport_options")
     unknown = sorted(set(values) - set(known))
     if unknown:
@@ -283,7 +283,7 @@ def _check_file(path: Path, values: dict[str, Any]) -> None:
             f"{path}: {wrong[0] if wrong else 'transport_options'} has the wrong type: text, and a table of options"
         )
     _refuse_passwords({name: values[name] for name in _NAMES if name in values}, f"{path}, a file that is shared")
-    options = values.get("transport_options", {})
+    options = dict(_options(path, values.get("transport_options", {})))
     for name in ("database_url", "transport_url"):
         check_options(path, values.get(name, ""), options)
     secret = [name for name in options if _is_secret(name)]
@@ -291,6 +291,23 @@ def _check_file(path: Path, values: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"{path} has the password {secret[0]}: set {OPTION_PREFIX}{secret[0]} in the environment instead"
         )
+    return options
+
+
+def _options(path: Path, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield options by their dotted names: in TOML `linger.ms = 5` is a table in a table."""
+    tables = [("", table)]
+    while tables:
+        prefix, inner = tables.pop()
+        for name, value in inner.items():
+            if isinstance(value, dict):
+                tables.append((f"{prefix}{name}.", value))
+            elif isinstance(value, str | int | float):
+                yield f"{prefix}{name}", _text(value)
+            else:
+                raise ConfigurationError(
+                    f"{path}: the transport option {prefix}{name} has the wrong type: text, a number, true or false"
+                )
 
 
 def _refuse_passwords(values: Mapping[str, str], where: str) -> None:

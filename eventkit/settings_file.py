@@ -21,7 +21,7 @@ from eventkit.errors import ConfigurationError
 
 NAME = "eventkit.toml"
 PYPROJECT = "pyproject.toml"
-TABLE = re.compile(rb"tool\W{1,9}eventkit|\[\s*tool\s*\]")  # the start of a table that may be eventkit's
+TABLE = re.compile(rb"tool\W{1,9}eventkit|\[\s*[\"']?tool[\"']?\s*\]")  # the start of a table that may be eventkit's
 MAX_SIZE = 1_000_000  # bytes
 
 # librdkafka's options that load a shared library, and the one that a shell runs.
@@ -91,8 +91,10 @@ def _values(path: Path, *, table: bool = False) -> dict[str, Any] | None:
             "%s is ignored: %s; make yourself or root its owner, and let no other user write it", path, doubt
         )
         return None
+    if len(text) > MAX_SIZE:
+        raise ConfigurationError(f"{path} is larger than {MAX_SIZE:,} bytes, and was not read: is it a settings file?")
     try:
-        return tomllib.loads(text.decode())
+        return tomllib.loads(text.decode("utf-8-sig"))  # editors of Windows write a byte order mark
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
@@ -103,7 +105,7 @@ def _read(path: Path) -> tuple[bytes, str | None]:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             return b"", "it is no file"
-        return file.read(MAX_SIZE), _doubt(path.lstat(), link=True) or _doubt(status)
+        return file.read(MAX_SIZE + 1), _doubt(path.lstat(), link=True) or _doubt(status)
 
 
 def _warn_unreadable(path: Path) -> None:

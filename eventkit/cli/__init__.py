@@ -11,6 +11,7 @@ import errno
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -137,8 +138,10 @@ class Commands(click.Group):
     ) -> Never:
         """Run the command; print any error as one sentence, or as a line of JSON where the log is JSON."""
         words = list(sys.argv[1:] if args is None else args)
+        _write_any_text()
         logs.configure(_log_format(words))  # before click refuses any of the words
         try:
+            _refuse_unreadable(words)
             code = super().main(words, prog_name, standalone_mode=False)
         except click.ClickException as error:
             _show(error)
@@ -160,6 +163,24 @@ class Commands(click.Group):
             raise
         except (Exception, KeyboardInterrupt) as error:
             raise _failure(error) from error
+
+
+def _write_any_text() -> None:
+    """Escape characters that the terminal's encoding does not have, instead of failing at them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_unreadable(words: Sequence[str]) -> None:
+    """Raise UsageError for a word that is no text: no name, no path in the database and no address can hold it."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{ascii(word)} is not UTF-8") from None
+        if "\0" in word:
+            raise click.UsageError(f"{ascii(word)} has a zero byte in it")
 
 
 def _restore_help(command: click.Command) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from eventkit.cli.common.durations import Seconds
 from eventkit.cli.common.output import say
 from eventkit.errors import TransportUnavailable
 
@@ -28,7 +29,7 @@ The exit code is 0 if the answer is yes, and 1 if it is no or does not come.
 @click.option(
     "--probe", type=click.Choice(list(_PATHS)), default="ready", show_default=True, help="The question to ask."
 )
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Seconds(0.1), default=2.0, show_default=True, help="Seconds to wait.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON object, for a script.")
 def command(address: str, probe: str, timeout: float, *, as_json: bool) -> None:
     """Ask a worker that runs with --serve HOST:PORT whether it is ready, live or started; exit 1 if it is not."""

@@ -324,11 +324,26 @@ def test_a_password_in_an_option_is_refused(name: str) -> None:
         (["topics", "create", "bad name!"], "topic 'bad name!' breaks the rule"),
         (["topics", "create", "a", "--partitions", "0"], "0 is not in the range x>=1."),
         (["--log-format", "xml", "relay", "run"], "'xml' is not one of 'text', 'json'."),
+        (["projector", "run", MODEL, "--until-idle", "nan"], "'nan' is no number"),
+        (["projector", "run", MODEL, "--until-idle", "1e300"], "1e+300 is not in the range"),
+        (["dead-letters", "redrive", "--all", "--wait", "inf"], "'inf' is no number"),
+        (["health", "8080", "--timeout", "infinity"], "'infinity' is no number"),
+        (["status", "--watch", "NaN"], "'NaN' is no number"),
     ],
 )
 def test_wrong_usage_is_shown_the_right_one(arguments: list[str], said: str) -> None:
     """The mistake is named, with the way to the help."""
     assert said in misused(*arguments)
+
+
+@pytest.mark.parametrize("word", ["order-\udcff", "a\0b", "\ud800"])
+@pytest.mark.parametrize("command", ["dead-letters list --stream", "events find --type", "privacy forget", "bogus"])
+def test_a_word_that_is_no_text_is_refused(command: str, word: str, url: str) -> None:
+    """As a shell passes bytes that are not UTF-8: no name in the database can be such a word."""
+    result = CliRunner().invoke(main, [*command.split(), word], env={"EVENTKIT_DATABASE_URL": url})
+
+    assert result.exit_code == 2
+    assert f"Error: {ascii(word)}" in result.stderr
 
 
 @pytest.mark.parametrize(

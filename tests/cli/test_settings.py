@@ -49,6 +49,26 @@ def test_options_win_over_the_environment_and_that_over_a_file(folder: Path, mon
     assert settings.transport_options == {"linger.ms": "9", "acks": "all", "flag": "true"}
 
 
+def test_an_option_may_be_written_without_quotes(folder: Path) -> None:
+    """TOML then nests tables by its dots."""
+    (folder / "eventkit.toml").write_text("[transport_options]\nlinger.ms = 5\nlinger.other = true\n'a.b' = 1.5\n")
+
+    assert load_settings().transport_options == {"linger.ms": "5", "linger.other": "true", "a.b": "1.5"}
+
+
+@pytest.mark.parametrize("name", ["eventkit.toml", "pyproject.toml"])
+@pytest.mark.parametrize("form", ["utf-8-sig", "crlf", "quoted"])
+def test_a_file_of_another_editor_is_read(folder: Path, name: str, form: str) -> None:
+    """With a byte order mark, with line ends of Windows, with quoted keys."""
+    text = "schema = 'shop'\n" if name == "eventkit.toml" else "[tool.eventkit]\nschema = 'shop'\n"
+    if form == "quoted":
+        text = "'schema' = 'shop'\n" if name == "eventkit.toml" else '["tool"]\neventkit = {schema = "shop"}\n'
+    data = text.replace("\n", "\r\n").encode() if form == "crlf" else text.encode("utf-8-sig")
+    (folder / name).write_bytes(data)
+
+    assert load_settings().schema == "shop"
+
+
 def test_pyproject_is_a_file_too_and_the_nearest_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service's pyproject.toml is found from its subfolders; one without our table is passed by."""
     (folder / "pyproject.toml").write_text('[tool.eventkit]\nschema = "shop"\n')
@@ -66,9 +86,15 @@ def test_pyproject_is_a_file_too_and_the_nearest_counts(folder: Path, monkeypatc
         ("schemas = 'x'", "sets schemas, which eventkit does not know: there are database_url"),
         ("schema = 5", "schema has the wrong type"),
         ("transport_options = 'x'", "transport_options has the wrong type"),
+        ("transport_options = {a = ['x']}", "the transport option a has the wrong type"),
+        ("transport_options = {a.b = 2026-01-01}", r"the transport option a\.b has the wrong type"),
+        pytest.param("transport_options.a" + ".a" * 2_000 + " = []", "has the wrong type", id="deep"),
         ("schema = ", "cannot be read"),
         ("schema = 'public'", "schema 'public' cannot be used: eventkit needs one of its own"),
         (f"database_url = 'postgresql://me:{SECRET}@h/d'", "set EVENTKIT_DATABASE_URL in the environment"),
+        (f"[transport_options]\nsasl.password = '{SECRET}'", "EVENTKIT_TRANSPORT_OPTION_sasl.password"),
+        pytest.param("schema = 'x' #" + "x" * 1_000_000, "is larger than 1,000,000 bytes", id="large"),
+        ("schema = 'x'\r", "cannot be read"),
         (f"transport_options = {{'sasl.password' = '{SECRET}'}}", "EVENTKIT_TRANSPORT_OPTION_sasl.password"),
     ],
 )
@@ -251,6 +277,8 @@ def test_a_working_directory_that_is_gone_has_no_file(folder: Path, monkeypatch:
         "transport_options = {'plugin.library.paths' = '/x.so'}",
         "transport_options = {PLUGIN_library_paths = '/x.so'}",
         "transport_options = {'ssl.engine.location' = '/x.so'}",
+        "[transport_options]\nplugin.library.paths = '/x.so'",
+        "[transport_options.ssl]\nengine.location = '/x.so'",
         "transport_options = {'ssl.providers' = 'x'}",
         "transport_options = {'sasl.kerberos.kinit.cmd' = 'x'}",
         "transport_url = 'kafka://h?plugin.library.paths=/x.so'",

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from eventkit.observability.durations import in_largest_unit
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_AGE = timedelta(days=36_500)  # so that `now - age` is a datetime that Python can hold
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
+_MOST_SECONDS = 31_536_000  # a year: every clock and socket takes it
 
 
 def read_age(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
@@ -47,13 +49,18 @@ class WholeNumber(click.IntRange):
         return super().convert(value, param, ctx)
 
 
-class DecimalNumber(click.FloatRange):
-    """A number in a range."""
+class Seconds(click.FloatRange):
+    """A number of seconds up to a year; neither NaN nor infinity."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(min=least, max=_MOST_SECONDS)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 click's signature
         """Return the number; a text that is none is refused."""
         try:
-            float(value)
+            is_number = isfinite(float(value))
         except ValueError:
+            is_number = False
+        if not is_number:
             self.fail(f"{value!r} is no number", param, ctx)
         return super().convert(value, param, ctx)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import click
 
+from eventkit.cli.common.durations import Seconds
 from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import number, remark, say
 from eventkit.cli.dead_letters.letters import check_named, connect_to_letters
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @ALL
 @click.option("--code", "paths", multiple=True, metavar="PACKAGE.MODULE:PROJECTION", help="Apply here, by this code.")
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=10, show_default=True, help="Seconds to wait for projectors."
+    "--wait", type=Seconds(0), default=10, show_default=True, help="Seconds to wait for projectors."
 )
 @DRY
 @YES

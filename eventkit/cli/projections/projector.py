@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eventkit.cli.common.durations import Seconds
 from eventkit.cli.common.serve import SERVE, HealthEndpoint
 from eventkit.cli.topics import checked
 from eventkit.config import Settings, has_password
@@ -63,7 +64,7 @@ def command() -> None:
 @click.option(
     "--from-now", "begin", flag_value="from now", help="If the group's offsets are gone, skip the messages there are."
 )
-@click.option("--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long without events.")
+@click.option("--until-idle", type=Seconds(0), metavar="SECONDS", help="End after so long without events.")
 @SERVE
 @click.pass_obj
 def run(  # noqa: PLR0913 one parameter an option

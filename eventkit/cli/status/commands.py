@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventkit.cli.common.durations import DecimalNumber
+from eventkit.cli.common.durations import Seconds
 from eventkit.cli.common.output import say
 from eventkit.cli.projections.options import STORE_URL
 from eventkit.config import Settings
@@ -34,7 +34,7 @@ Amounts with ~ are estimates. Processes that wrote nothing for 15 seconds are go
 @click.command(name="status", epilog=_EXAMPLES)
 @click.option(
     "--watch",
-    type=DecimalNumber(min=0.2),
+    type=Seconds(0.2),
     is_flag=False,
     flag_value=2.0,
     metavar="[SECONDS]",
