@@ -1,7 +1,7 @@
 """Records and topics of Kafka as other programs leave them: transactions, compression, deleted records, new topics."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable
 from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import TransportSource
@@ -166,11 +165,18 @@ def read_all(
             found.update(dict(message.headers)["ce_id"] for message in subscription.receive(100, 0.2))
         except TopicUnusable:
             subscription.close()
-            subscription = subscribed(transport, topic)
+            subscription = wait_until(lambda: joined_again(transport, topic), timeout=LONG)
         return wanted - found
 
     wait_until(lambda: not missing(), timeout=LONG, what=f"{len(wanted)} messages")
     return subscription
+
+
+def joined_again(transport: KafkaTransport, topic: str) -> KafkaSubscription | None:
+    """Join; return None while the broker does not know the topic yet."""
+    with suppress(TopicUnusable):
+        return subscribed(transport, topic)
+    return None
 
 
 def subscribed(transport: KafkaTransport, topic: str) -> KafkaSubscription:

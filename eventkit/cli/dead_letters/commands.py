@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from eventkit.storage.dead_letters import LetterActions, LetterQuery
 
 _MAX_RESULTS = 10_000  # letters in the JSON of a discard
+_DATA = click.File("r", encoding="utf-8")
 
 
 @click.group(name="dead-letters", epilog=EXAMPLES)
@@ -96,7 +97,7 @@ def show_(settings: Settings, letter: int | UUID, *, payload: bool, as_json: boo
 
 @command.command(epilog=EXAMPLES, short_help="Change a letter's data, and redrive it.")
 @click.argument("letter", type=LETTER)
-@click.option("--data", type=click.File("r"), help="The new data, JSON; - is standard input (default: your editor).")
+@click.option("--data", type=_DATA, help="The new data, JSON; - is standard input (default: your editor).")
 @click.option("--catalog", metavar="PACKAGE.MODULE:CATALOG", help="Check it against the event types of this catalog.")
 @DRY
 @YES
@@ -113,7 +114,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     An edited letter of the relay changes the event for all readers, also for repairs and rebuilds.
     """
     from eventkit.cli.catalog.options import load_catalog
-    from eventkit.cli.dead_letters.edit import confirm_edit, edited
+    from eventkit.cli.dead_letters.edit import confirm_edit, edited, read_data
     from eventkit.storage.dead_letters import check_data
 
     there, acting = _open(settings, actor)
@@ -121,7 +122,7 @@ def edit(  # noqa: PLR0913 one parameter an option
     if len(found) != 1:
         numbers = ", ".join(str(item.id) for item in found)
         raise DeadLetterError(f"event {letter} has {len(found)} letters: edit one of {numbers}")
-    new = edited(found[0]) if data is None else data.read()
+    new = edited(found[0]) if data is None else read_data(data)
     check_data(found[0], new, load_catalog(catalog) if catalog else None)
     if not (dry_run or yes):
         confirm_edit(found[0], from_stdin=data is not None and data.name == "<stdin>")
