@@ -178,9 +178,9 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"{ascii(word)} is not UTF-8") from None
+            raise click.UsageError(f"{word!a} is not UTF-8") from None
         if "\0" in word:
-            raise click.UsageError(f"{ascii(word)} has a zero byte in it")
+            raise click.UsageError(f"{word!a} has a zero byte in it")
 
 
 def _restore_help(command: click.Command) -> None:

@@ -343,7 +343,7 @@ def test_a_word_that_is_no_text_is_refused(command: str, word: str, url: str) ->
     result = CliRunner().invoke(main, [*command.split(), word], env={"EVENTKIT_DATABASE_URL": url})
 
     assert result.exit_code == 2
-    assert f"Error: {ascii(word)}" in result.stderr
+    assert f"Error: {word!a}" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventkit.errors import DatabaseUnavailable, InvalidEvent, UnknownEventType, UnsupportedConnection
 from eventkit.storage.events.event_store import EventStore
-from eventkit.storage.subscriptions import live_log, subscription
+from eventkit.storage.subscriptions import live_log
 from eventkit.storage.subscriptions.position_ranges import PositionRanges
 from eventkit.storage.subscriptions.subscription import LiveSubscription
 from tests.servers.postgres import PostgresServer, default_release
@@ -218,7 +218,7 @@ def test_a_transaction_that_stays_open_for_long_takes_bounded_memory(
 ) -> None:
     """Returned events are remembered as ranges; with too many, the subscription waits, and then loses nothing."""
     monkeypatch.setattr(live_log, "PAGE", 1)
-    monkeypatch.setattr(subscription, "MAX_RANGES", 3)
+    monkeypatch.setattr("eventkit.storage.subscriptions.subscription.MAX_RANGES", 3)
     with store.subscribe(database_url) as listening, psycopg.connect(database_url) as slow:
         store.append(slow, order("slow"), Placed(0))
         for number in range(1, 10):
@@ -273,7 +273,6 @@ def test_ranges_are_a_set_of_positions(steps: list[tuple[set[int], int]]) -> Non
 
 
 def test_it_survives_a_restart_of_the_server() -> None:
-
     """It waits for the server, and continues without a gap and without a repeat."""
     server = PostgresServer.start(default_release())
     assert server.embedded

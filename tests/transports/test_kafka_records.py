@@ -133,7 +133,7 @@ def test_messages_that_are_deleted_before_they_are_read_end_the_reading(kafka: K
         subscription._consumer.resume([place])
 
         with pytest.raises(TopicUnusable, match="its next message is gone: retention deleted it"):
-            read_until(subscription, lambda found: bool(found))
+            read_until(subscription, bool)
         again = subscribed(transport, topic)
         assert [message.key for message in read_until(again, lambda found: len(found) == 2)] == ["order-2"] * 2
 
@@ -165,7 +165,9 @@ def read_all(
             found.update(dict(message.headers)["ce_id"] for message in subscription.receive(100, 0.2))
         except TopicUnusable:
             subscription.close()
-            subscription = wait_until(lambda: joined_again(transport, topic), timeout=LONG)
+            again = wait_until(lambda: joined_again(transport, topic), timeout=LONG)
+            assert again is not None
+            subscription = again
         return wanted - found
 
     wait_until(lambda: not missing(), timeout=LONG, what=f"{len(wanted)} messages")

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 @selects
 @ALL
 @click.option("--code", "paths", multiple=True, metavar="PACKAGE.MODULE:PROJECTION", help="Apply here, by this code.")
-@click.option(
-    "--wait", type=Seconds(0), default=10, show_default=True, help="Seconds to wait for projectors."
-)
+@click.option("--wait", type=Seconds(0), default=10, show_default=True, help="Seconds to wait for projectors.")
 @DRY
 @YES
 @AS

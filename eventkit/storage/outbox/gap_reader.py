@@ -158,8 +158,8 @@ class GapReader:
             spans = [(max(low, resume), high) for low, high in spans if high > resume]
         floor = min((low for low, _ in spans), default=self._cursor)
         flying = [position for position in in_flight() if position > floor] if spans else []
-        watch = bool(self._gaps)
-        return Ask(self._cursor, above and resume is None, positions, spans, flying, self._limit, self._max_bytes, watch)
+        limits = self._limit, self._max_bytes
+        return Ask(self._cursor, above and resume is None, positions, spans, flying, *limits, bool(self._gaps))
 
     def _take(self, page: LogPage) -> list[Row]:
         rows = _distinct(page.rows)
