@@ -258,8 +258,9 @@ def test_a_discard_of_the_relays_letter_leaves_a_tombstone_to_be_published(url: 
 def test_new_data_is_checked_before_it_takes_the_old_ones_place(url: str, tmp_path: Path) -> None:
     """JSON, and the fields of the type in the catalog."""
     new = tmp_path / "new.json"
-    for text, said in (("{", "is no JSON"), ("[]", "is no JSON object"), ('{"customer": 1}', "makes no Ordered")):
-        new.write_text(text)
+    wrong = [(b"{", "is no JSON"), (b"[]", "is no JSON object"), (b"\xff", "is not UTF-8")]
+    for data, said in [*wrong, (b'{"customer": 1}', "makes no Ordered")]:
+        new.write_bytes(data)
         shown = run(url, "edit", "2", "--data", str(new), "--catalog", "tests.projection.shop:shop", "--yes")
         assert (shown.exit_code, said in shown.stderr) == (1, True)
     assert rows(url, "select * from eventkit.dead_letter_actions") == []

@@ -1,8 +1,7 @@
 """Records and topics of Kafka as other programs leave them: transactions, compression, deleted records, new topics."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
-from typing import Any
+from contextlib import closing
 from uuid import uuid4
 
 import psycopg
@@ -136,49 +135,6 @@ def test_messages_that_are_deleted_before_they_are_read_end_the_reading(kafka: K
             read_until(subscription, bool)
         again = subscribed(transport, topic)
         assert [message.key for message in read_until(again, lambda found: len(found) == 2)] == ["order-2"] * 2
-
-
-def test_a_recreated_topic_is_read_from_its_first_message(kafka: Kafka, topic: str) -> None:
-    """By a member that was reading the deleted one, with more messages or fewer than that had."""
-    producer = writer(kafka)
-    with closing(LeavingKafka(kafka.url)) as transport:
-        subscription = subscribed(transport, topic)
-        for round_, count in enumerate([3, 8, 2]):
-            events = [ordered(f"order-{round_}", version) for version in range(1, count + 1)]
-            put(producer, topic, *events)
-            subscription = read_all(transport, topic, subscription, events)
-            kafka.delete_topic(topic)
-            kafka.create_topic(topic, partitions=1)
-            producer = writer(kafka)
-
-
-def read_all(
-    transport: KafkaTransport, topic: str, subscription: KafkaSubscription, events: Sequence[Foreign]
-) -> KafkaSubscription:
-    """Read until all events are there, and join again after an error, as a projector does; return the last member."""
-    wanted = {dict(each.headers)["ce_id"].encode() for each in events}
-    found: set[Any] = set()
-
-    def missing() -> set[Any]:
-        nonlocal subscription
-        try:
-            found.update(dict(message.headers)["ce_id"] for message in subscription.receive(100, 0.2))
-        except TopicUnusable:
-            subscription.close()
-            again = wait_until(lambda: joined_again(transport, topic), timeout=LONG)
-            assert again is not None
-            subscription = again
-        return wanted - found
-
-    wait_until(lambda: not missing(), timeout=LONG, what=f"{len(wanted)} messages")
-    return subscription
-
-
-def joined_again(transport: KafkaTransport, topic: str) -> KafkaSubscription | None:
-    """Join; return None while the broker does not know the topic yet."""
-    with suppress(TopicUnusable):
-        return subscribed(transport, topic)
-    return None
 
 
 def subscribed(transport: KafkaTransport, topic: str) -> KafkaSubscription:
