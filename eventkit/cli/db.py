@@ -13,6 +13,7 @@ from eventkit.cli.common.durations import read_age
 from eventkit.cli.common.operator import acting_user
 from eventkit.cli.common.output import confirm, remark, say
 from eventkit.config import Settings
+from eventkit.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,7 @@ def downgrade(settings: Settings, revision: str, *, yes: bool, as_json: bool) ->
     from eventkit.storage import migrate
 
     url = settings.require_database()
+    _refuse_with_slot(settings)
     before = migrate.current(url, settings.schema)
     if not yes:
         confirm(f"Undo migrations of schema {settings.schema!r} down to {revision}? Its events go with the tables")
@@ -233,6 +235,20 @@ def mode(
     else:
         say(f"mode: {found.mode}, {publisher_words(found)}")
     raise SystemExit(target is not None and found.mode != target)
+
+
+def _refuse_with_slot(settings: Settings) -> None:
+    """Raise StorageError while Debezium's slot is there: without the tables no command would drop it."""
+    from eventkit.storage.db import connect
+    from eventkit.storage.debezium import Replication, slot_name
+
+    with connect(settings.require_database(), name="downgrade", schema=None, autocommit=True) as session:
+        name = slot_name(session, settings.schema)
+        if Replication(session, settings.schema, name).look() is not None:
+            raise StorageError(
+                f"Debezium's replication slot {name} would stay, and the server would keep its log until the disk is "
+                "full: run `eventkit db mode relay` first"
+            )
 
 
 def _follow(waits: "Iterator[str]", ending: "Ending") -> None:

@@ -12,12 +12,14 @@ from tests.debezium.test_mode import KEEP, admin, put  # noqa: F401 a fixture
 from tests.faults.shop import Noted, order, store
 from tests.projection.shop import CREATE, Ordered, shop, totals
 from tests.storage.outbox.test_unpublished import fire
+from tests.storage.people import ADA, MASTERS, REGISTERED, crm
 from tests.storage.tags.courses import CourseDefined, Subscribed, enrol, school, seats_of
 from tests.storage.tags.courses import store as courses
 
 Connection = psycopg.Connection[Any]
 
 INLINE = EventStore(shop, inline=Inline(totals()))
+CRM = EventStore(crm, master_keys=MASTERS)
 COURSE, SEAT = school.stream("course", "c"), school.stream("subscription", "s")
 APPENDS: dict[str, Callable[[Connection], object]] = {
     "one": lambda session: store.append(session, order(1), Noted(1)),
@@ -40,10 +42,12 @@ APPENDS: dict[str, Callable[[Connection], object]] = {
     "several with an inline projection": lambda session: INLINE.append_many(
         session, [Append(order(4), [Ordered("ann", 1), Ordered("bob", 1)]), Append(order(5), [Ordered("ann", 1)])]
     ),
+    "one with personal data": lambda session: CRM.append(session, ADA, REGISTERED),
     "a deadline": lambda session: Deadlines(store).set(session, order(1), Noted(1), timedelta(0)),
 }
-WRITTEN = "select position, source || '.' || split_part(stream, '-', 1) from eventkit.events order by position"
-SENT = "select position, split_part(route, ':', 2) from kept order by ctid"
+WRITTEN = """select position, source || '.' || split_part(stream, '-', 1), data::text from eventkit.events
+ order by position"""
+SENT = "select position, split_part(route, ':', 2), data from kept order by ctid"
 
 
 @pytest.mark.parametrize("mode", ["both", "debezium"])
@@ -52,7 +56,7 @@ def test_every_kind_of_append_writes_a_message_for_each_event(
     database_url: str,
     mode: str,
 ) -> None:
-    """With guards, tags, decisions, inline projections and deadlines too."""
+    """With guards, tags, decisions, inline projections, personal data and deadlines too."""
     admin.execute(KEEP)
     admin.execute(CREATE)
     put(admin, mode)
@@ -65,4 +69,4 @@ def test_every_kind_of_append_writes_a_message_for_each_event(
 
     sent = admin.execute(SENT).fetchall()
     assert sent == admin.execute(WRITTEN).fetchall()
-    assert len(sent) == 20
+    assert len(sent) == 21

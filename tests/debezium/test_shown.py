@@ -190,3 +190,16 @@ def test_an_adopted_copy_without_the_slot_says_that_nobody_sends(
     assert "nobody sends the events of this database. `eventkit db mode relay --again-since" in adopted.stderr
     assert "its replication slot is gone" in shown_mode.stdout
     assert [item.title for item in Insights(admin).attention()] == ["Debezium's slot is gone"]
+
+
+def test_the_tables_are_not_dropped_beside_the_slot_of_debezium(
+    admin: Connection,  # noqa: F811
+    replication: Replication,
+    database_url: str,
+) -> None:
+    """Without them no command would drop it, and the server would keep its log until the disk is full."""
+    done = CliRunner().invoke(main, ["db", "downgrade", "base", "--yes"], env={"EVENTKIT_DATABASE_URL": database_url})
+
+    assert done.exit_code == 1
+    assert f"{replication.name} would stay" in done.stderr
+    assert admin.execute("select count(*) from eventkit.installation").fetchone() == (1,)
