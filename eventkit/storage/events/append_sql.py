@@ -3,7 +3,8 @@
     s: lock or create the stream rows, raise version   e: insert the events, in order, and read the mode
     o: their outbox rows, unless Debezium publishes them   m: their messages for Debezium, unless the relay does
 
-The statement for one event writes its message for Debezium in the outermost select, which costs less than a CTE.
+The statement for one event writes its message for Debezium in a condition of the outermost select, which costs less
+than a CTE or a column.
 
 Where a stream is not as expected, `s` returns no row, and nothing after it is written. There are three kinds of `s`, in
 this order: any version (an upsert), no stream (insert or nothing), a version (an update `where version = expected`; an
@@ -22,10 +23,11 @@ from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY, MODE
 from eventkit.storage.entry import Entry
 from eventkit.storage.tables import shard_of
 
-# The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The expression is in
-# the outermost select, because PostgreSQL does not run a CTE that no other part of the statement reads.
-_DURABLE = """case when current_setting('synchronous_commit') in ('off', 'local')
-            then set_config('synchronous_commit', 'on', true) end"""
+# The caller's commit must be durable before the relay may see it; `remote_apply` is never lowered. The condition is
+# always true. It is in the outermost select, because PostgreSQL does not run a CTE that no other part of the statement
+# reads, and it is no column, because a column costs more than a condition, on the server and on the client.
+_DURABLE = """(current_setting('synchronous_commit') not in ('off', 'local')
+        or set_config('synchronous_commit', 'on', true) is not null)"""
 
 # The size that the relay reads and sends: jsonb writes numbers without exponents. For one event the client counts it.
 _BYTES = "octet_length(data::text) + octet_length(metadata::text) as bytes"
@@ -44,10 +46,11 @@ _ONE = """with {before}s as (
   select position, %(topic)s::text, %(shard)s::smallint, %(bytes)s::int from e
    where %(topic)s::text is not null and {for_relay}
 ){then}
-select %(stream)s::text, e.version, e.position, {durable}{columns},
-       case when %(topic)s::text is not null and {for_debezium}
-            then {s}.to_debezium(%(topic)s::text, e.position)::text end
-  from e{joins}{end}"""
+select %(stream)s::text, e.version, e.position{columns}
+  from e{joins}
+ where {durable}
+   and case when %(topic)s::text is not null and {for_debezium}
+            then {s}.to_debezium(%(topic)s::text, e.position)::text is not null else true end{end}"""
 
 ONE_LOCKS = (
     """insert into {s}.streams as t (stream, version) select %(stream)s::text, 1{source} where {only}
@@ -85,8 +88,9 @@ _MANY = """with w as materialized (
     from (select w.topic, e.position from e join d on d.id = e.id join w on w.nth = d.nth
            where w.topic <> '' and {for_debezium} order by e.position offset 0) x
 ){then}
-select s.stream, s.version::int, {position}, case when (select count(*) from m) >= 0 then {durable} end{columns}
-  from s left join e on e.stream = s.stream{joins}{group}{end}"""
+select s.stream, s.version::int, {position}{columns}
+  from s left join e on e.stream = s.stream{joins}
+ where (select count(*) from m) >= 0 and {durable}{group}{end}"""
 
 MANY_LOCKS = (
     """insert into {s}.streams as t (stream, version) select stream, n from w{source} where {only}

@@ -48,7 +48,7 @@ _EVENT = """, metadata::text as metadata, data::text as data,
 _EVENT_COLUMNS = ", e.version, e.time, e.metadata, e.data"
 _NO_ID = UUID(int=0)  # of an entry without events, whose span is not used
 _WEIGHT = WEIGHT.format(version="s.version")
-_FIRST, _WIDTH = 8, 2  # the columns of the first projection, and how many each has
+_FIRST, _WIDTH = 7, 2  # the columns of the first projection, and how many each has
 
 # After the streams' locks, or after the fence of the previous projection: a CTE runs when another one reads it.
 _FENCE = """, f{i} as (
@@ -160,7 +160,7 @@ def appended_events(source: str, entries: Sequence[Entry], rows: Sequence[Row]) 
     """Return the events of an append as PostgreSQL stores them, in order of position."""
     by_stream = {entry.stream: entry for entry in entries}
     found = []
-    for stream, last, position, _, version, time, metadata, data, *_ in rows:
+    for stream, last, position, version, time, metadata, data, *_ in rows:
         if position is None:  # a guard
             continue
         entry = by_stream[stream]

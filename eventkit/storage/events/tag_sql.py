@@ -52,7 +52,7 @@ _CHECK = f"""hit as materialized (select exists (select {_NEWER})
     select from unnest(%(seen_tags)s::text[], %(seen_positions)s::bigint[], %(seen_ids)s::uuid[]) h(tag, position, id)
      where not exists (select from {{s}}.event_tags x join {{s}}.events e using (position)
                         where x.tag = h.tag and x.position = h.position and e.id = h.id)) as hit), """
-_NO_ROW = "\nunion all select null, null, null, null{} from hit where hit.hit"
+_NO_ROW = "\nunion all select null, null, null{} from hit where hit.hit"
 
 # The event that a conflict names: the first one that matches.
 CAME = f"""select e.position, e.type, e.stream, e.version, e.id::text from {{s}}.events e where e.position = (
@@ -93,7 +93,7 @@ class TagSql(AppendSql):
         self.lock = LOCK.format(s=s)
         self.query = QUERY.format(s=s)
         self.came = CAME.format(s=s)
-        one_tagged, one_decided = _with_tags(s, one, tagged=_ONE_TAGGED, more=one.columns.count(",") + 1)
+        one_tagged, one_decided = _with_tags(s, one, tagged=_ONE_TAGGED, more=one.columns.count(","))
         many_tagged, many_decided = _with_tags(s, many, tagged=_TAGGED, more=many.columns.count(","))
         self.tagged_one = tuple(one_sql(s, lock, one_tagged) for lock in ONE_LOCKS)
         self.decided_one = tuple(one_sql(s, lock, one_decided) for lock in ONE_LOCKS)
@@ -102,7 +102,7 @@ class TagSql(AppendSql):
 
 
 def _with_tags(s: str, parts: SqlParts, *, tagged: str, more: int) -> tuple[SqlParts, SqlParts]:
-    """Return parts with tags, and with a decision too; the result has `more` columns than the first four."""
+    """Return parts with tags, and with a decision too; the result has `more` columns than the first three."""
     then, no_row = tagged.format(s=s) + parts.then, _NO_ROW.format(", null" * more)
     by_decision = {"before": _CHECK.format(s=s), "source": "hit", "only": "not hit.hit", "end": no_row}
     return (
