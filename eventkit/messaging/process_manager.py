@@ -7,7 +7,7 @@ events and deadlines are committed with the rows and the checkpoints. `eventkit 
 
 from collections.abc import Sequence
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import psycopg
@@ -109,5 +109,5 @@ class ProcessManager(TableProjection):
             self._executor.run(connection, steps)
         entries = merged(entry for reaction in reactions for entry in reaction.entries)
         cut = [piece for entry in entries for piece in pieces(entry)]
-        for part in in_parts(cut, key=itemgetter(0), size=lambda one: weight(one.events)):
+        for part in in_parts(cut, key=attrgetter("stream"), size=lambda one: weight(one.events)):
             write_entries(self._store, connection, part)

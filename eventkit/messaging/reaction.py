@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.stream import StreamId
 from eventkit.errors import EventTooLarge
@@ -78,7 +80,7 @@ def pieces(entry: "Entry") -> "Iterator[Entry]":
         held += weight([event])
         if held > PART_BYTES or end == len(entry.events):
             taken = slice(first, end)
-            yield entry._replace(events=entry.events[taken], ids=entry.ids[taken], metadata=entry.metadata[taken])
+            yield replace(entry, events=entry.events[taken], ids=entry.ids[taken], metadata=entry.metadata[taken])
             first, held = end, 0
 
 

@@ -1,13 +1,14 @@
 """The events of one call for one stream."""
 
-from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from eventkit.domain.codec import Encoded
 from eventkit.domain.stream import StreamId
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Events for one stream, checked and encoded; none where the stream is only guarded."""
 
     stream: StreamId

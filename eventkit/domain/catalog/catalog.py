@@ -262,7 +262,7 @@ class Catalog:
             raise UnknownEventType(f"{msg}: record an event of {self.name!r} instead")
         if stream is not None and kind.category is not None:
             kind.check_stream(stream)
-        codec = self._codec(cls)
+        codec = self._codecs.get(cls) or self._codec(cls)
         data = codec.encode(event)
         if len(data) * MAX_GROWTH > self.max_bytes:
             check_size(kind.name, data, self.max_bytes)

@@ -22,11 +22,13 @@ from eventkit.storage.db.row_loaders import Row
 from eventkit.storage.db.session_checks import revision_problem, revisions
 from eventkit.storage.db.session_settings import starting_options
 from eventkit.storage.db.sql_text import in_schema, qualified, quoted
+from eventkit.storage.db.statements import Execute, on_psycopg
 from eventkit.storage.db.wire_text import file_name, plain_text
 
 __all__ = [
     "INTERRUPTED",
     "Asynchronous",
+    "Execute",
     "Executor",
     "OpenConnection",
     "Row",
@@ -43,6 +45,7 @@ __all__ = [
     "in_schema",
     "is_asyncpg",
     "lock_holders",
+    "on_psycopg",
     "plain_array",
     "plain_text",
     "projection_gate",

@@ -4,7 +4,9 @@ The session is a service's, with any search path: functions and types are qualif
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary, proxy
 
 import psycopg
 import sqlalchemy
@@ -18,10 +20,22 @@ from eventkit.storage.db.sql_text import qualified
 Params = Mapping[str, Any] | Sequence[Any] | None
 Execute = Callable[[str | bytes, Params], list[Row]]
 Fetch = Callable[[str, dict[str, Any] | None], Awaitable[list[Row]]]
+_MOST_KEPT = 16  # cursors of a connection
+
+# The cursors of each connection's last statements for one event or one row, by statement.
+_kept: WeakKeyDictionary[psycopg.Connection[Any], dict[str | bytes, psycopg.Cursor[Any]]] = WeakKeyDictionary()
 
 
-def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
-    """Return a function that runs statements on a connection of psycopg."""
+def on_psycopg(connection: psycopg.Connection[Any], *, keeps: bool = False) -> Execute:
+    """Return a function that runs statements on a connection of psycopg.
+
+    If it `keeps` the cursors, the next run of a statement uses its cursor again. A new one copies the connection's
+    adapters and looks up its dumpers and loaders, which takes a tenth of a small append. A kept cursor holds the
+    statement's last parameters and rows: keep those of single events and rows alone.
+    """
+    if keeps:
+        kept = _kept.get(connection)
+        return partial(_execute_again, connection, _kept.setdefault(connection, {}) if kept is None else kept)
     cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # not the connection's own factories
 
     def execute(text: str | bytes, params: Params) -> list[Row]:
@@ -29,13 +43,39 @@ def on_psycopg(connection: psycopg.Connection[Any]) -> Execute:
         result = cursor.pgresult  # none yet in a pipeline
         if result is not None and (rows := short_result(result)) is not None:
             return rows
-        plain_loaders(cursor)
-        try:
-            return cursor.fetchall()  # in a pipeline this waits for the result, `description` would not
-        except psycopg.ProgrammingError as error:
-            return _no_rows(error)
+        return _rows(cursor)
 
     return execute
+
+
+def _execute_again(
+    connection: psycopg.Connection[Any],
+    kept: dict[str | bytes, psycopg.Cursor[Any]],
+    text: str | bytes,
+    params: Params,
+) -> list[Row]:
+    """Run a statement with its cursor, which no other thread has meanwhile; after an error the cursor is not kept."""
+    cursor = kept.pop(text, None)
+    if cursor is None:  # its connection is a weak reference, or no dropped connection would be closed
+        cursor = psycopg.Cursor(cast("psycopg.Connection[Any]", proxy(connection)), row_factory=tuple_row)
+    cursor.execute(qualified(text), params)
+    result = cursor.pgresult  # none yet in a pipeline
+    if result is None or (rows := short_result(result)) is None:
+        return _rows(cursor)
+    kept[text] = cursor
+    if len(kept) > _MOST_KEPT:
+        oldest, *_ = tuple(kept)  # a copy, because another thread may change it
+        kept.pop(oldest, None)
+    return rows
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> list[Row]:
+    """Return the rows of the cursor's statement, by psycopg's default loaders."""
+    plain_loaders(cursor)
+    try:
+        return cursor.fetchall()  # in a pipeline this waits for the result, `description` would not
+    except psycopg.ProgrammingError as error:
+        return _no_rows(error)
 
 
 def on_psycopg_async(connection: psycopg.AsyncConnection[Any]) -> Fetch:

@@ -17,7 +17,7 @@ from eventkit.domain.metadata import NONE, Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.domain.tags import check_tags
 from eventkit.errors import InvalidEvent
-from eventkit.observability.tracing import current_trace
+from eventkit.observability.tracing import Trace, current_trace
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Expected
 
@@ -45,15 +45,16 @@ class Entries:
         stream = stream if type(stream) is StreamId else stream_of(stream)
         if not events:
             raise InvalidEvent(f"nothing to append to {stream!r}: give at least one event")
-        encode = self._encode
+        encode, trace = self._encode, current_trace()
         single = len(events) == 1  # most calls: without a comprehension, which is a call of a function
         encoded = [encode(events[0], stream)] if single else [encode(event, stream) for event in events]
+        is_plain = metadata is None and trace is None and self.story is NONE
         return Entry(
             stream,
             None if expected is ANY else _version(expected),
             _with_tags(encoded, check_tags(tags)) if tags else encoded,
             _ids(ids, len(events)) if ids is not None else (uuid7(),) if single else tuple([uuid7() for _ in events]),
-            (self._metadata(metadata),) * len(events),
+            ("{}" if is_plain else self._metadata(metadata, trace),) * len(events),
         )
 
     def many(self, appends: Sequence[Append]) -> tuple[list[Entry], bool]:
@@ -73,10 +74,7 @@ class Entries:
             )
         return entries, repeatable.pop()
 
-    def _metadata(self, given: Metadata | Mapping[str, Any] | None) -> str:
-        trace = current_trace()
-        if given is None and trace is None and self.story is NONE:
-            return "{}"
+    def _metadata(self, given: Metadata | Mapping[str, Any] | None, trace: Trace | None) -> str:
         story = self.story if trace is None else Metadata(**trace._asdict()).over(self.story)
         return Metadata.of(given).over(story).to_json()
 

@@ -16,6 +16,8 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+import psycopg
+
 from eventkit.domain.catalog import Catalog, category_of
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
@@ -23,9 +25,9 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.observability import tracing
-from eventkit.storage.db import Asynchronous, Executor, Synchronous
+from eventkit.storage.db import Asynchronous, Executor, Synchronous, on_psycopg
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_steps
+from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_on, append_steps
 from eventkit.storage.events.causation import (
     CausationTree,
     Caused,
@@ -421,6 +423,10 @@ class EventStore:
     def _run(self, executor: Executor, connection: Synchronous, call: Call) -> list[Appended]:
         if self._inline is not None:
             return self._inline.run(executor, connection, call)
+        if type(connection) is psycopg.Connection:
+            executor.check_psycopg(connection)
+            execute = on_psycopg(connection, keeps=call.is_single)
+            return append_on(execute, self._sql, self.catalog, call, self._encryption).appended
         return executor.run(connection, append_steps(self._sql, self.catalog, call, self._encryption)).appended
 
     async def _run_async(self, executor: Executor, connection: Asynchronous, call: Call) -> list[Appended]:

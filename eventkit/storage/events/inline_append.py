@@ -19,9 +19,10 @@ from eventkit.domain.master_keys import MasterKeys
 from eventkit.errors import ConcurrencyError, ProjectionError, UnsupportedConnection
 from eventkit.storage.db import Asynchronous, Executor, OpenConnection, Synchronous, is_asyncpg, run, within
 from eventkit.storage.entry import Entry
-from eventkit.storage.events.append import Appended, Call, Written, append_steps, cause, fail
+from eventkit.storage.events.append import Appended, Call, Written, append_on, append_steps, cause, fail
 from eventkit.storage.events.append_sql import SourceTopics
 from eventkit.storage.events.inline_sql import InlineSql, Target, following_params
+from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy import Encryption
 
 if TYPE_CHECKING:
@@ -77,17 +78,17 @@ class InlineAppends:
         targets = self._projections.targets(call.entries)
         if targets:
             call = replace(call, params=following_params(self._schema, call.entries, targets))
-        steps = append_steps(self._sql.following(len(targets)), self._catalog, call, self._sealing)
-        opened = executor.open(connection)
+        sql = self._sql.following(len(targets))
+        opened = executor.open(connection, keeps=call.is_single)
         if not targets:
-            return run(opened.execute, steps).appended
+            return self._write(opened, sql, call).appended
         if not opened.is_psycopg:
             raise _refused(executor, "SQLAlchemy over asyncpg")
         begins, written = opened.is_idle(), None
         try:
             if not begins:
                 opened.execute(_SAVEPOINT, None)
-            written = run(opened.execute, steps)
+            written = self._write(opened, sql, call)
             # crash point: appended, not applied -> the caller's transaction is gone, with the events
             site = InlineContext(opened, self._schema, self._sealing.masters)
             self._projections.apply_appended(site, Inlined(self._catalog.name, call.entries, targets, written))
@@ -102,6 +103,12 @@ class InlineAppends:
                 fail(error, call.entries)  # a deadlock or a lost connection, not an error of a handler's statement
             raise
         return written.appended  # crash point: applied, not committed -> neither events nor read model are there
+
+    def _write(self, opened: OpenConnection, sql: TagSql, call: Call) -> Written:
+        given = sql, self._catalog, call, self._sealing
+        if isinstance(opened.connection, psycopg.Connection):
+            return append_on(opened.execute, *given)
+        return run(opened.execute, append_steps(*given))
 
     async def run_async(self, executor: Executor, connection: Asynchronous, call: Call) -> list[Appended]:
         """Append and apply on an asynchronous session or connection of SQLAlchemy, which can run synchronous code."""

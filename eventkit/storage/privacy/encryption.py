@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from eventkit.domain.codec import Encoded, Sealable, Values, marked
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
@@ -89,7 +91,7 @@ class Encryption:
             for event_id, event in zip(entry.ids, entry.events, strict=True)
         ]
         sealed = iter((yield from self.sealed(source, events)))
-        return [entry._replace(events=[next(sealed) for _ in entry.events]) for entry in entries]
+        return [replace(entry, events=[next(sealed) for _ in entry.events]) for entry in entries]
 
     def sealed(self, source: str, events: Sequence[Unsealed]) -> Steps[list[Encoded]]:
         """Return events whose personal values are encrypted for their stream and id."""
