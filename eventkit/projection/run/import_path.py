@@ -22,7 +22,8 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
 
 def started_as_module() -> None:
     """Move the working directory to the end of the Python path; `python -m` has put it first."""
-    if not sys.flags.safe_path and sys.path and _working_directory() == _working_directory() / sys.path[0]:
+    here = _working_directory()
+    if here is not None and not sys.flags.safe_path and sys.path and here == here / sys.path[0]:
         sys.path.append(sys.path.pop(0))
 
 
@@ -32,8 +33,9 @@ def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitErr
     The working directory is searched last: a file there must not hide a module of Python or of a broker's client with
     the same name.
     """
-    if (here := str(_working_directory())) not in sys.path:
-        sys.path.append(here)
+    here = _working_directory()
+    if here is not None and str(here) not in sys.path:
+        sys.path.append(str(here))
     module_name, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
         raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
@@ -50,12 +52,12 @@ def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitErr
     return value
 
 
-def _working_directory() -> Path:
-    """Return the working directory; `.` where it was removed, which finds nothing."""
+def _working_directory() -> Path | None:
+    """Return the working directory; None where it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:
-        return Path()
+        return None
 
 
 def _load(path: str) -> list[Projection]:
@@ -77,7 +79,8 @@ def _reason(error: BaseException, module: str, attribute: str) -> str:
     if isinstance(error, SyntaxError):
         return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
     if isinstance(error, ModuleNotFoundError):
-        return f"no module {error.name!r} in {_working_directory()} or on the Python path{_hidden(module)}"
+        here = _working_directory() or "the working directory, which was removed,"
+        return f"no module {error.name!r} in {here} or on the Python path{_hidden(module)}"
     if isinstance(error, SystemExit):
         return f"importing {module} ends the process"
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -91,6 +94,8 @@ def _hidden(module: str) -> str:
     top = module.partition(".")[0]
     found = getattr(sys.modules.get(top), "__file__", None)
     folder = _working_directory()
+    if folder is None:
+        return ""
     here = next((path for path in (folder / f"{top}.py", folder / top) if path.exists()), None)
     if here is None or found is None or Path(found).is_relative_to(folder):
         return ""
