@@ -62,8 +62,8 @@ def numbered(statement: str) -> Numbered:
             return "%"
         return f"${numbers.setdefault(name, len(numbers) + 1)}::text"
 
-    text = qualified(_PLACEHOLDER.sub(translated, statement))
-    return Numbered(str(text), tuple(numbers))
+    text = _PLACEHOLDER.sub(translated, statement)
+    return Numbered(text, tuple(numbers))
 
 
 def texts(names: Sequence[str], params: Mapping[str, Any]) -> list[str | None]:
@@ -82,12 +82,13 @@ async def fetch(connection: AsyncpgConnection, text: str, params: Mapping[str, A
         return []
     statement = numbered(text)
     arguments = texts(statement.names, params)
+    query = str(qualified(statement.text))
     asyncpg: Any = sys.modules["asyncpg"]
     if _can_ignore_codecs(asyncpg.Connection):
         plain = {"ignore_custom_codec": True, "record_class": asyncpg.Record}
-        rows = await connection._execute(statement.text, arguments, 0, None, **plain)  # type: ignore[attr-defined]  # noqa: SLF001 see below
+        rows = await connection._execute(query, arguments, 0, None, **plain)  # type: ignore[attr-defined]  # noqa: SLF001 see below
     else:
-        rows = await connection.fetch(statement.text, *arguments, record_class=asyncpg.Record)
+        rows = await connection.fetch(query, *arguments, record_class=asyncpg.Record)
     return [tuple(row) for row in rows]
 
 

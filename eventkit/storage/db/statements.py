@@ -131,12 +131,12 @@ def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
 
     def execute(given: str | bytes, params: Params) -> list[Row]:
-        text = _text(given)
+        text = given if isinstance(given, str) else given.decode()
         if isinstance(params, Mapping):
             statement = numbered(text)
-            result = connection.exec_driver_sql(statement.text, tuple(texts(statement.names, params)))
+            result = connection.exec_driver_sql(_text(statement.text), tuple(texts(statement.names, params)))
         else:
-            result = connection.exec_driver_sql(text)
+            result = connection.exec_driver_sql(_text(text))
         return plain_rows(result) if result.returns_rows else []
 
     return execute
