@@ -13,26 +13,29 @@ from eventkit.storage.timers import LEASE
 _LATE = 5.0  # seconds after which a due deadline is overdue: the worker looks every half second
 _WINDOW = 5_000  # deadlines that one call looks at for those of a category
 
-# One look-up by the primary key for each deadline, whatever the statistics say.
-_STREAM = "left join lateral (select closed from {s}.streams where stream = t.stream offset 0) c on true"
-_OPEN = "not coalesce(c.closed, false)"
+# Each deadline's stream is found by one look-up of the primary key (`offset 0`), whatever the statistics say.
+# `limit` bounds the count, unless it is to be exact.
 _DUE = f"""select count(*), count(*) filter (where is_open),
        count(*) filter (where is_open and due_at < clock_timestamp() - make_interval(secs => {_LATE})),
        min(due_at) filter (where is_open and due_at < clock_timestamp() - make_interval(secs => {_LATE}))
-  from (select t.due_at, {_OPEN} as is_open from (
-          select stream, due_at from {{s}}.timers where due_at <= statement_timestamp() order by due_at{{limit}}
-        ) t {_STREAM}) due"""
-_NEXT = f"""select t.due_at from (
-  select stream, due_at from {{s}}.timers where due_at > statement_timestamp() order by due_at limit {MOST_COUNTED}
-) t {_STREAM} where {_OPEN} order by t.due_at limit 1"""
+  from (select t.due_at, not coalesce(c.closed, false) as is_open
+          from (select stream, due_at from {{s}}.timers
+                 where due_at <= statement_timestamp() order by due_at {{limit}}) t
+          left join lateral (select closed from {{s}}.streams where stream = t.stream offset 0) c on true) due"""
+_NEXT = f"""select t.due_at
+  from (select stream, due_at from {{s}}.timers
+         where due_at > statement_timestamp() order by due_at limit {MOST_COUNTED}) t
+  left join lateral (select closed from {{s}}.streams where stream = t.stream offset 0) c on true
+ where not coalesce(c.closed, false) order by t.due_at limit 1"""
 _WAITING = "select from {s}.timers where due_at > statement_timestamp()"
 _LEADER = "select owner from {s}.leases where name = %(name)s and expires_at > clock_timestamp()"
 
+# `chosen` is a condition for one stream, or none: with both in one statement, the plan could not use the stream.
 _PAGE = """with looked as materialized (
   select stream, name, due_at, type, event_id, set_at from {s}.timers
    where due_at >= %(due_at)s::timestamptz
      and (due_at, stream, name) > (%(due_at)s::timestamptz, %(after_stream)s::text, %(after_name)s::text)
-     and {stream} order by due_at, stream, name limit %(window)s::int
+     and {chosen} order by due_at, stream, name limit %(window)s::int
 ), found as materialized (
   select * from looked where %(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text
    order by due_at, stream, name limit %(limit)s::int
@@ -47,8 +50,8 @@ union all
 
 def timers(reader: InsightReader, *, exact: bool = False) -> TimersInsight:
     """Return how many deadlines wait, are due and are overdue."""
-    limit = "" if exact else f" limit {MOST_COUNTED + 1}"
-    looked, due, overdue, oldest = reader.row(_DUE.replace("{limit}", limit))
+    limit = "" if exact else f"limit {MOST_COUNTED + 1}"
+    looked, due, overdue, oldest = reader.row(_DUE, limit=limit)
     counted = exact or looked <= MOST_COUNTED
     leaders, following = reader.rows(_LEADER, {"name": LEASE}), reader.rows(_NEXT)
     return TimersInsight(
@@ -68,7 +71,7 @@ def page(
     """Return deadlines, the soonest first."""
     due_at, after_stream, after_name = read_key(after, str, str, str) or ("-infinity", "", "")
     rows = reader.rows(
-        _PAGE.replace("{stream}", "true" if stream is None else "stream = %(stream)s::text"),
+        _PAGE,
         {
             "due_at": due_at,
             "after_stream": after_stream,
@@ -78,6 +81,7 @@ def page(
             "limit": checked_limit(limit) + 1,
             "window": _WINDOW,
         },
+        chosen="true" if stream is None else "stream = %(stream)s::text",
     )
     found = [row for row in rows if row[7]]
     items = tuple(_timer(row) for row in found[:limit])

@@ -24,46 +24,47 @@ _COMPRESSED, _USUAL_MOST = 87, 2_000_000
 
 _OF_ITSELF = ("correlation_id", "causation_id", "traceparent")
 
-# Without the payload, of the metadata only what eventkit itself writes: a user's own may have 60 KB an event.
-_COLUMNS = """e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
-  case when %(payload)s::bool then e.metadata else jsonb_build_object(
-    'correlation_id', e.metadata -> 'correlation_id', 'causation_id', e.metadata -> 'causation_id',
-    'traceparent', e.metadata -> 'traceparent') end,
-  pg_column_size(e.data), case when %(payload)s::bool then e.data::text end"""
-_PAYLOADS = """select position, metadata, data::text from {s}.events where position = any(%(positions)s::bigint[])"""
-_MATCH = """(%(stream)s::text is null or stream = %(stream)s::text)
-   and (%(type)s::text is null or type = %(type)s::text)
-   and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text)
-   and (%(since)s::timestamptz is null or recorded_at >= %(since)s::timestamptz)
-   and (%(until)s::timestamptz is null or recorded_at < %(until)s::timestamptz)"""
+# The events that a call looks at, along one key: the `key` of each, in descending order, at most `window` of them.
+_BY_POSITION = """select position as key, position, stream, type, recorded_at from {s}.events
+   where position < %(before)s::bigint and position >= %(low)s::bigint order by position desc limit {window}"""
+_BY_STREAM = """select version::bigint as key, position, stream, type, recorded_at from {s}.events
+   where stream = %(stream)s::text and version < %(before)s::bigint order by version desc limit {window}"""
+# The first event of a story has no correlation id: its own id is the story's.
+_BY_CORRELATION = """select position as key, position, stream, type, recorded_at from (
+    (select position, stream, type, recorded_at from {s}.events
+      where metadata ->> 'correlation_id' = %(correlation)s::text and position < %(before)s::bigint
+      order by position desc limit {window})
+    union
+    select position, stream, type, recorded_at from {s}.events
+     where id = %(first)s::uuid and position < %(before)s::bigint
+  ) story order by position desc limit {window}"""
+_BY_LIST = """select position as key, position, stream, type, recorded_at from {s}.events
+   where position = any(%(positions)s::bigint[]) and position < %(before)s::bigint order by position desc"""
 
-# `looked` has the events along the key, `key` of each, in descending order. It is read as far as the page needs: a CTE
-# is read row by row, and it is counted only where the page is not full. The last row says where the look ended.
-_SEARCH = f"""with looked as materialized ({{{{looked}}}}), found as materialized (
-  select key, position from looked where {_MATCH} order by key desc limit %(limit)s::int
+# `looked` is one of the selects above. It is read as far as the page needs: a CTE is read row by row, and it is counted
+# only where the page is not full. The last row says where the look ended. Of an event without its payload, only the
+# metadata that eventkit writes are read: a user's own may have 60 KB an event.
+_SEARCH = """with looked as materialized ({looked}), found as materialized (
+  select key, position from looked
+   where (%(stream)s::text is null or stream = %(stream)s::text)
+     and (%(type)s::text is null or type = %(type)s::text)
+     and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text)
+     and (%(since)s::timestamptz is null or recorded_at >= %(since)s::timestamptz)
+     and (%(until)s::timestamptz is null or recorded_at < %(until)s::timestamptz)
+   order by key desc limit %(limit)s::int
 )
-select f.key, {_COLUMNS} from found f
-  cross join lateral (select * from {{s}}.events where position = f.position offset 0) e
+select f.key, e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
+       case when %(payload)s::bool then e.metadata else jsonb_build_object(
+         'correlation_id', e.metadata -> 'correlation_id', 'causation_id', e.metadata -> 'causation_id',
+         'traceparent', e.metadata -> 'traceparent') end,
+       pg_column_size(e.data), case when %(payload)s::bool then e.data::text end
+  from found f cross join lateral (select * from {s}.events where position = f.position offset 0) e
 union all
 (select key, null, null, null, null, null, null, null, null, null, null, null from looked
   where case when (select count(*) from found) = %(limit)s::int then false
-             else (select count(*) from looked) >= {{{{window}}}} end order by key limit 1)
+             else (select count(*) from looked) >= {window} end order by key limit 1)
 order by 1 desc, 2 nulls last"""
-
-_LOOKED = "position, stream, type, recorded_at"
-_BY_POSITION = f"""select position as key, {_LOOKED} from {{s}}.events
-   where position < %(before)s::bigint and position >= %(low)s::bigint order by position desc limit {{{{window}}}}"""
-_BY_STREAM = f"""select version::bigint as key, {_LOOKED} from {{s}}.events
-   where stream = %(stream)s::text and version < %(before)s::bigint order by version desc limit {{{{window}}}}"""
-# The first event of a story has no correlation id: its own id is the story's.
-_BY_CORRELATION = f"""select position as key, {_LOOKED} from (
-    (select {_LOOKED} from {{s}}.events where metadata ->> 'correlation_id' = %(correlation)s::text
-        and position < %(before)s::bigint order by position desc limit {{{{window}}}})
-    union
-    select {_LOOKED} from {{s}}.events where id = %(first)s::uuid and position < %(before)s::bigint
-  ) story order by position desc limit {{{{window}}}}"""
-_BY_LIST = f"""select position as key, {_LOOKED} from {{s}}.events
-   where position = any(%(positions)s::bigint[]) and position < %(before)s::bigint order by position desc"""
+_PAYLOADS = """select position, metadata, data::text from {s}.events where position = any(%(positions)s::bigint[])"""
 
 _SOURCES = """with recursive s(name) as (
   (select source from {s}.events order by source limit 1)
@@ -86,12 +87,22 @@ _POSITION_AT = """with recursive b(low, high) as (
    where b.low <= b.high
 ) select max(low) from b"""
 
-_ONE = f"""select {_COLUMNS}, exists (select from {{s}}.amendments a where a.position = e.position),
-       exists (select from {{s}}.outbox o where o.position = e.position)
-  from {{s}}.events e where e.id = %(id)s::uuid"""
+_ONE = """select e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
+       case when %(payload)s::bool then e.metadata else jsonb_build_object(
+         'correlation_id', e.metadata -> 'correlation_id', 'causation_id', e.metadata -> 'causation_id',
+         'traceparent', e.metadata -> 'traceparent') end,
+       pg_column_size(e.data), case when %(payload)s::bool then e.data::text end,
+       exists (select from {s}.amendments a where a.position = e.position),
+       exists (select from {s}.outbox o where o.position = e.position)
+  from {s}.events e where e.id = %(id)s::uuid"""
 
 _TREE = f"""{EFFECTS}
-select {_COLUMNS}, t.depth, t.parent::text from (select * from tree where not again limit %(limit)s::int) t
+select e.position, e.id::text, e.source, e.stream, e.version, e.type, e.schema_version, e.recorded_at,
+       case when %(payload)s::bool then e.metadata else jsonb_build_object(
+         'correlation_id', e.metadata -> 'correlation_id', 'causation_id', e.metadata -> 'causation_id',
+         'traceparent', e.metadata -> 'traceparent') end,
+       pg_column_size(e.data), case when %(payload)s::bool then e.data::text end, t.depth, t.parent::text
+  from (select * from tree where not again limit %(limit)s::int) t
   cross join lateral (select * from {{s}}.events where position = t.place offset 0) e order by t.depth, e.position"""
 
 
@@ -120,7 +131,7 @@ def search(
         "limit": checked_limit(limit) + 1,
     }
     looked = _along(reader, wanted, params, given[0] if given else _BEYOND)
-    rows = reader.rows(_SEARCH.replace("{{looked}}", looked).replace("{{window}}", str(_WINDOW)), params)
+    rows = reader.rows(_SEARCH, params, window=str(_WINDOW), looked=looked)
     found = [row for row in rows if row[1] is not None]
     shown = _fitting(found[:limit]) if payload else found[:limit]
     items = tuple(_with_payloads(reader, shown) if payload else (_event(row[1:]) for row in shown))

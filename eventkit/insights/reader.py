@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from eventkit.insights.answers import Amount
-from eventkit.storage.db import database_errors, qualified, quoted
+from eventkit.storage.db import database_errors, in_schema, quoted
 
 MOST_COUNTED = 1_000  # rows that a count reads
 MAX_LIMIT = 1_000  # items of a page
@@ -23,21 +23,20 @@ class InsightReader:
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self.connection = connection
         self.schema = schema
-        self._quoted = quoted(schema)
 
     def table(self, name: str) -> str:
         """Return a table's name with the schema, quoted."""
-        return f"{self._quoted}.{name}"
+        return f"{quoted(self.schema)}.{name}"
 
-    def rows(self, statement: str, params: Mapping[str, object] | None = None) -> list[Row]:
-        """Return the rows of a statement; `{s}` in it is the schema."""
+    def rows(self, statement: str, params: Mapping[str, object] | None = None, **parts: str) -> list[Row]:
+        """Return the rows of a statement; `{s}` in it is the schema, and `parts` are those of `in_schema`."""
         with database_errors():
-            text = qualified(statement.format(s=self._quoted))
+            text = in_schema(statement, self.schema, **parts)
             return self.connection.execute(text, params, binary=True).fetchall()  # by no DateStyle of the session
 
-    def row(self, statement: str, params: Mapping[str, object] | None = None) -> Row:
+    def row(self, statement: str, params: Mapping[str, object] | None = None, **parts: str) -> Row:
         """Return the only row of a statement."""
-        return self.rows(statement, params)[0]
+        return self.rows(statement, params, **parts)[0]
 
     def amount(
         self, rows: str, params: Mapping[str, object] | None = None, *, most: int = MOST_COUNTED, exact: bool = False

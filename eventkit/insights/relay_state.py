@@ -22,14 +22,15 @@ _LEASES = """select name, owner, epoch, taken_at, nullif(expires_at, '-infinity'
   from {s}.leases where name like 'relay %' order by name"""
 _PARTS = "select coalesce((select relay_parts from {s}.installation), 1)"
 _UNSENT = "select from {s}.outbox"
-# An event behind a dead letter of the relay waits for an operator and not for the relay.
-_FIRST = f"""select e.recorded_at, e.stream, e.position
-    from (select position from {{s}}.outbox order by position limit {_OLDEST}) o
-   cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e"""
-_OLDEST_UNSENT = f"""select recorded_at from ({_FIRST}) e
+# The time of the oldest of the first unsent events that no dead letter of the relay holds back: an event behind a
+# letter waits for an operator, and not for the relay. Where there is none, the time of the last one looked at.
+_OLDEST_UNSENT = f"""select e.recorded_at from (select position from {{s}}.outbox order by position limit {_OLDEST}) o
+ cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e
  where not exists (select from {{s}}.dead_letters d where d.parked_by = 'relay' and d.stream = e.stream
-                      and d.position <= e.position) order by position limit 1"""
-_LAST_LOOKED_AT = f"select recorded_at from ({_FIRST}) e order by position desc limit 1"
+                      and d.position <= e.position) order by e.position limit 1"""
+_LAST_LOOKED_AT = f"""select e.recorded_at from (select position from {{s}}.outbox order by position limit {_OLDEST}) o
+ cross join lateral (select position, stream, recorded_at from {{s}}.events where position = o.position offset 0) e
+ order by e.position desc limit 1"""
 _HELD = """select h.topic, h.reason, h.since, h.held_at from {s}.held_topics h
  where h.held_at > clock_timestamp() - interval '10 min' and h.topic in (
    select topic from (select topic from {s}.outbox order by position limit 10000) o)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from eventkit.storage.db import Steps, database_errors, first_line, plain_array, quoted, text_array
+from eventkit.storage.db import Steps, database_errors, first_line, plain_array, text_array, text_in_schema
 from eventkit.storage.snapshots import SnapshotSql
 
 logger = logging.getLogger("eventkit.aggregates")
@@ -62,8 +62,7 @@ class DecisionSnapshotSql(SnapshotSql):
 
     def __init__(self, schema: str) -> None:
         super().__init__(schema)
-        s = quoted(schema)
-        self.read, self.keep = _READ.format(s=s), _KEEP.format(s=s)
+        self.read, self.keep = text_in_schema(_READ, schema), text_in_schema(_KEEP, schema)
 
 
 def recall_steps(sql: DecisionSnapshotSql, place: SnapshotPlace) -> Steps[KnownState | None]:

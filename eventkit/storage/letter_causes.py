@@ -1,4 +1,4 @@
-"""The causes of dead letters; a module without imports, for the options of a command."""
+"""The causes of dead letters; without imports, because the help of a command lists them and loads no driver."""
 
-BEHIND, GAP = "behind", "gap"  # causes outside of the event itself
-CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # the last: a relay's
+BEHIND, GAP = "behind", "gap"  # the cause is outside of the event
+CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # a relay's: the last

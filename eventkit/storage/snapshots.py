@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from eventkit.domain.codec import Encoded
-from eventkit.storage.db import Steps, database_errors, first_line, quoted
+from eventkit.storage.db import Steps, database_errors, first_line, text_in_schema
 from eventkit.storage.privacy import Encryption, Unsealed
 
 logger = logging.getLogger("eventkit.aggregates")
@@ -59,8 +59,7 @@ class SnapshotSql:
     release = "release savepoint eventkit_snapshot"
 
     def __init__(self, schema: str) -> None:
-        s = quoted(schema)
-        self.read, self.keep = _READ.format(s=s), _KEEP.format(s=s)
+        self.read, self.keep = text_in_schema(_READ, schema), text_in_schema(_KEEP, schema)
 
 
 def read_steps(sql: SnapshotSql, stream: str, aggregate: str, fingerprint: str) -> Steps[tuple[int, str, str] | None]:

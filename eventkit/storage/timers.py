@@ -19,8 +19,15 @@ from eventkit.domain.codec import Encoded
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import Deposed
-from eventkit.storage.db import Statement, Steps, database_errors, plain_array, quoted, text_array
-from eventkit.storage.debezium import FOR_DEBEZIUM, FOR_RELAY, MODE
+from eventkit.storage.db import (
+    Statement,
+    Steps,
+    database_errors,
+    in_schema,
+    plain_array,
+    text_array,
+    text_in_schema,
+)
 from eventkit.storage.events import SourceTopics
 from eventkit.storage.privacy import Encryption, Unsealed
 from eventkit.storage.tables import shard_of
@@ -62,7 +69,8 @@ delete from {s}.timers t using d where t.stream = d.stream and t.name = d.name r
 # stream is locked by an open transaction, fire the next time. Only a stream that an open transaction is creating makes
 # it wait, for `lock_timeout`. As in append, the stream is locked before a position is drawn.
 # It uses statement_timestamp, because with a volatile function PostgreSQL would not use the index on due_at. An
-# archived stream is closed: its deadlines wait until it is restored.
+# archived stream is closed: its deadlines wait until it is restored. The mode says who publishes: a missing row
+# of `installation` counts as the mode `relay`.
 _FIRE = """with l as materialized (
   select epoch from {s}.leases where name = %(lease)s and epoch = %(epoch)s for share
 ), due as materialized (
@@ -96,11 +104,13 @@ _FIRE = """with l as materialized (
 ), o as (
   insert into {s}.outbox (position, topic, shard, bytes)
   select e.position, g.topic, g.shard, octet_length(g.data::text) + octet_length(g.metadata::text)
-    from e join gone g on g.event_id = e.id where g.topic is not null and {for_relay}
+    from e join gone g on g.event_id = e.id where g.topic is not null
+     and (select mode from {s}.installation) is distinct from 'debezium'
 ), m as (
   select {s}.to_debezium(x.topic, x.position)
     from (select g.topic, e.position from e join gone g on g.event_id = e.id
-           where g.topic is not null and {for_debezium} order by e.position offset 0) x
+           where g.topic is not null and (select mode from {s}.installation) <> 'relay'
+           order by e.position offset 0) x
 )
 select exists (select from l), (select count(*) from e) + 0 * (select count(*) from m),
        array(select distinct d.stream from due d where (d.stream, d.name) not in (select stream, name from gone))"""
@@ -145,11 +155,8 @@ class TimerSql:
     """The statements for one PostgreSQL schema, built once."""
 
     def __init__(self, schema: str) -> None:
-        s = quoted(schema)
-        mode = MODE.format(s=s)
-        names = {"s": s, "for_relay": FOR_RELAY.format(mode=mode), "for_debezium": FOR_DEBEZIUM.format(mode=mode)}
-        self.set, self.cancel, self.list = (text.format(s=s) for text in (_SET, _CANCEL, _LIST))
-        self.fire, self.next, self.due = (text.format(**names) for text in (_FIRE, _NEXT, _DUE))
+        self.set, self.cancel, self.list = (text_in_schema(text, schema) for text in (_SET, _CANCEL, _LIST))
+        self.fire, self.next, self.due = (text_in_schema(text, schema) for text in (_FIRE, _NEXT, _DUE))
 
 
 def set_steps(
@@ -195,7 +202,7 @@ def _set(sql: TimerSql, topics: SourceTopics, deadlines: Sequence[Deadline]) -> 
 def waiting(connection: psycopg.Connection[Any], schema: str) -> list[EncodedEvent]:
     """Return the stored events of all deadlines, the soonest first; for tests."""
     names = ("id", "source", "stream", "type", "schema_version", "data")
-    rows = connection.execute(_WAITING.format(s=quoted(schema)).encode()).fetchall()
+    rows = connection.execute(in_schema(_WAITING, schema)).fetchall()
     return [EncodedEvent(version=0, time="", **dict(zip(names, row, strict=True))) for row in rows]
 
 

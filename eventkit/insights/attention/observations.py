@@ -28,12 +28,18 @@ _OPEN_OUTBOX = 5_000  # unsent events that are looked at for one that no topic h
 _NOW = "select clock_timestamp()"
 _INBOX = "select from {s}.inbox"
 # Unsent events whose topics are neither held nor paused, the oldest first: the relay should have sent them.
-_OPEN = f"""(select position, topic, shard from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
+_OLDEST_OPEN = f"""select e.recorded_at
+  from (select position, topic, shard from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
   join {{s}}.events e using (position)
  where o.topic <> all(%(closed)s::text[]) and not exists (select from {{s}}.dead_letters d
-   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)"""
-_OLDEST_OPEN = f"select e.recorded_at from {_OPEN} order by o.position limit 1"
-_WAITING = f"select o.shard %% %(of)s::int, count(*) from {_OPEN} group by 1 order by 1"
+   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)
+ order by o.position limit 1"""
+_WAITING = f"""select o.shard %% %(of)s::int, count(*)
+  from (select position, topic, shard from {{s}}.outbox order by position limit {_OPEN_OUTBOX}) o
+  join {{s}}.events e using (position)
+ where o.topic <> all(%(closed)s::text[]) and not exists (select from {{s}}.dead_letters d
+   where d.parked_by = 'relay' and d.stream = e.stream and d.position <= e.position)
+ group by 1 order by 1"""
 _LATE = 5.0  # seconds: an event that has waited for longer is not on its way
 _FEW = 0.1  # of the events of the part that has most; so many are on their way in every part with a relay
 

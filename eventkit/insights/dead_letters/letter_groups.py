@@ -14,28 +14,29 @@ Key = tuple[str, str, str]  # parked_by, cause, category
 _MOST = 300  # letters of a rare group that are counted
 _FEW_IN_SAMPLE = 5  # letters; a group with fewer is rare
 _PAGES = 256  # of a table that is counted as a whole, and of a sample
-_CATEGORY = "split_part(stream, '-', 1)"
 
-_GROUPS = f"""with recursive g(by, cause, category) as (
-  (select parked_by, cause, {_CATEGORY} from {{s}}.dead_letters order by 1, 2, 3 limit 1)
+_GROUPS = """with recursive g(by, cause, category) as (
+  (select parked_by, cause, split_part(stream, '-', 1) from {s}.dead_letters order by 1, 2, 3 limit 1)
   union all
   select n.* from g cross join lateral (
-    select parked_by, cause, {_CATEGORY} from {{s}}.dead_letters
-     where (parked_by, cause, {_CATEGORY}) > (g.by, g.cause, g.category) order by 1, 2, 3 limit 1) n
+    select parked_by, cause, split_part(stream, '-', 1) from {s}.dead_letters
+     where (parked_by, cause, split_part(stream, '-', 1)) > (g.by, g.cause, g.category) order by 1, 2, 3 limit 1) n
 )
 select g.by, g.cause, g.category, first.parked_at, last.parked_at, last.id, last.error
   from (select * from g limit %(limit)s) g
-  cross join lateral (select parked_at from {{s}}.dead_letters d where d.parked_by = g.by and d.cause = g.cause
-           and {_CATEGORY} = g.category order by id limit 1) first
-  cross join lateral (select id, parked_at, error from {{s}}.dead_letters d where d.parked_by = g.by
-           and d.cause = g.cause and {_CATEGORY} = g.category order by id desc limit 1) last"""
+  cross join lateral (select parked_at from {s}.dead_letters d where d.parked_by = g.by and d.cause = g.cause
+           and split_part(stream, '-', 1) = g.category order by id limit 1) first
+  cross join lateral (select id, parked_at, error from {s}.dead_letters d where d.parked_by = g.by
+           and d.cause = g.cause and split_part(stream, '-', 1) = g.category order by id desc limit 1) last"""
 _SIZE = "select pg_relation_size(%(table)s::regclass) / current_setting('block_size')::int"
-_COUNT = f"""select parked_by, cause, {_CATEGORY}, count(*)
-  from {{s}}.dead_letters {{sample}} group by 1, 2, 3"""
+_COUNT = """select parked_by, cause, split_part(stream, '-', 1), count(*)
+  from {s}.dead_letters group by 1, 2, 3"""
+_COUNT_SAMPLE = """select parked_by, cause, split_part(stream, '-', 1), count(*)
+  from {s}.dead_letters tablesample system (%(percent)s) group by 1, 2, 3"""
 # The order leads the planner to the index of the groups.
 _COUNT_RARE = f"""select by, wanted.cause, category, (
     select count(*) from (select id from {{s}}.dead_letters d where d.parked_by = by and d.cause = wanted.cause
-       and {_CATEGORY} = category order by id limit {_MOST + 1}) counted)
+       and split_part(stream, '-', 1) = category order by id limit {_MOST + 1}) counted)
   from unnest(%(by)s::text[], %(causes)s::text[], %(categories)s::text[]) wanted(by, cause, category)"""
 _GENERATIONS = """select generation from {s}.projections union all select generation from {s}.rebuilds"""
 _PARKED_BY = """with recursive p(by) as (
@@ -80,10 +81,10 @@ def _amounts(reader: InsightReader, keys: Sequence[Key], *, exact: bool) -> dict
     """Return the number of letters of each group."""
     (pages,) = reader.row(_SIZE, {"table": reader.table("dead_letters")})
     if exact or pages <= _PAGES:
-        counts = {_key(row): row[3] for row in reader.rows(_COUNT.replace("{sample}", ""))}
+        counts = {_key(row): row[3] for row in reader.rows(_COUNT)}
         return {key: Amount(value=counts.get(key, 0), is_exact=True) for key in keys}
     percent = 100.0 * _PAGES / pages
-    sampled = reader.rows(_COUNT.replace("{sample}", "tablesample system (%(percent)s)"), {"percent": percent})
+    sampled = reader.rows(_COUNT_SAMPLE, {"percent": percent})
     often = {_key(row): row[3] for row in sampled if row[3] >= _FEW_IN_SAMPLE}
     rare = _counted(reader, [key for key in keys if key not in often])
     return {key: rare.get(key) or Amount(value=round(often[key] * 100 / percent), is_exact=False) for key in keys}

@@ -14,44 +14,52 @@ _WINDOW = 10_000  # letters that one call looks at
 _GROUP_WINDOW = 1_001  # of a group; a page has at most a thousand
 _MAX_ID = 2**63 - 1
 _MOST_FULL = 8  # letters of a page with their data, each of which may have a megabyte
-_CATEGORY = "split_part(stream, '-', 1)"
 
-_COLUMNS = """d.id, d.parked_by, d.stream, d.version, d.position, d.event_id::text, d.type, d.cause, d.error,
+# The letters that a call looks at, along the key that serves the choice best.
+_BY_ID = """select id, parked_by, stream, type, cause from {s}.dead_letters
+   where id < %(before)s::bigint order by id desc limit {window}"""
+# Each `parked_by` by the index of the groups, then the newest of all. The limits are constants, and small: with a large
+# one the planner would read and sort the whole group.
+_BY_GROUP = """select x.* from unnest(%(parked_by)s::text[]) p(by) cross join lateral (
+    select id, parked_by, stream, type, cause from {s}.dead_letters where parked_by = p.by and cause = %(cause)s::text
+       and split_part(stream, '-', 1) = %(category)s::text and id < %(before)s::bigint
+     order by id desc limit {window}) x
+   order by id desc limit {window}"""
+_BY_STREAM = """select id, parked_by, stream, type, cause from {s}.dead_letters
+   where parked_by = any(%(parked_by)s::text[]) and stream = %(stream)s::text and id < %(before)s::bigint
+   order by id desc limit {window}"""
+# `looked` is one of the selects above, with `window` as its limit. It is read as far as the page needs, and counted
+# only where the page is not full. The last row says where the look ended.
+_PAGE = """with looked as materialized ({looked}), found as materialized (
+  select id from looked
+   where parked_by = any(%(parked_by)s::text[])
+     and (%(cause)s::text is null or cause = %(cause)s::text)
+     and (%(category)s::text is null or split_part(stream, '-', 1) = %(category)s::text)
+     and (%(stream)s::text is null or stream = %(stream)s::text)
+     and (%(type)s::text is null or type = %(type)s::text)
+   order by id desc limit %(limit)s::int
+)
+select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id::text, d.type, d.cause, d.error,
   d.attempts, d.parked_at,
   (select r.asked_by from {s}.redrives r where r.parked_by = d.parked_by and r.stream = d.stream),
   case when %(payload)s::bool then d.detail end, case when %(payload)s::bool then d.event end,
   case when %(payload)s::bool then coalesce(d.data, convert_to(
     (select coalesce(a.data, e.data)::text from {s}.events e left join {s}.amendments a using (position)
-      where e.position = d.position), 'UTF8')) end"""
-_LOOKED = "id, parked_by, stream, type, cause"
-_BY_ID = f"""select {_LOOKED} from {{s}}.dead_letters
-   where id < %(before)s::bigint order by id desc limit {{{{window}}}}"""
-# Each `parked_by` by the index of the groups, then the newest of all. The limits are constants, and small: with a large
-# one the planner would read and sort the whole group.
-_BY_GROUP = f"""select x.* from unnest(%(parked_by)s::text[]) p(by) cross join lateral (
-    select {_LOOKED} from {{s}}.dead_letters where parked_by = p.by and cause = %(cause)s::text
-       and {_CATEGORY} = %(category)s::text and id < %(before)s::bigint order by id desc limit {{{{window}}}}) x
-   order by id desc limit {{{{window}}}}"""
-_BY_STREAM = f"""select {_LOOKED} from {{s}}.dead_letters
-   where parked_by = any(%(parked_by)s::text[]) and stream = %(stream)s::text and id < %(before)s::bigint
-   order by id desc limit {{{{window}}}}"""
-_PAGE = f"""with looked as materialized ({{{{looked}}}}), found as materialized (
-  select id from looked
-   where parked_by = any(%(parked_by)s::text[])
-     and (%(cause)s::text is null or cause = %(cause)s::text)
-     and (%(category)s::text is null or {_CATEGORY} = %(category)s::text)
-     and (%(stream)s::text is null or stream = %(stream)s::text)
-     and (%(type)s::text is null or type = %(type)s::text)
-   order by id desc limit %(limit)s::int
-)
-select {_COLUMNS}, true from found f
-  cross join lateral (select * from {{s}}.dead_letters where id = f.id offset 0) d
+      where e.position = d.position), 'UTF8')) end, true
+  from found f cross join lateral (select * from {s}.dead_letters where id = f.id offset 0) d
 union all
-(select id, {", ".join(["null"] * 14)}, false from looked
+(select id, null, null, null, null, null, null, null, null, null, null, null, null, null, null, false from looked
   where case when (select count(*) from found) = %(limit)s::int then false
-             else (select count(*) from looked) >= {{{{window}}}} end order by id limit 1)
+             else (select count(*) from looked) >= {window} end order by id limit 1)
 order by 1 desc"""
-_ONE = f"select {_COLUMNS} from {{s}}.dead_letters d where id = %(id)s"
+_ONE = """select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id::text, d.type, d.cause, d.error,
+  d.attempts, d.parked_at,
+  (select r.asked_by from {s}.redrives r where r.parked_by = d.parked_by and r.stream = d.stream),
+  case when %(payload)s::bool then d.detail end, case when %(payload)s::bool then d.event end,
+  case when %(payload)s::bool then coalesce(d.data, convert_to(
+    (select coalesce(a.data, e.data)::text from {s}.events e left join {s}.amendments a using (position)
+      where e.position = d.position), 'UTF8')) end
+  from {s}.dead_letters d where d.id = %(id)s"""
 _BEHIND = """select from {s}.dead_letters
  where parked_by = %(by)s and stream = %(stream)s and version > %(version)s"""
 _BEHIND_AT_RELAY = "select from {s}.events where stream = %(stream)s and version > %(version)s"
@@ -85,10 +93,8 @@ def page(
         looked = _BY_STREAM
     elif wanted.cause is not None and wanted.category is not None:
         looked, window = _BY_GROUP, min(_WINDOW, _GROUP_WINDOW)
-    rows = reader.rows(
-        _PAGE.replace("{{looked}}", looked).replace("{{window}}", str(window)),
-        {**params, "limit": checked_limit(limit) + 1},
-    )
+    params["limit"] = checked_limit(limit) + 1
+    rows = reader.rows(_PAGE, params, window=str(window), looked=looked)
     found = [row for row in rows if row[-1]]
     current = generations(reader)
     items = tuple(_letter(row[:-1], current) for row in found[:limit])

@@ -73,7 +73,7 @@ def one(reader: InsightReader, store: InsightReader, name: str, *, exact: bool) 
 
 def _rows(reader: InsightReader, *, after: str, name: str | None, limit: int, exact: bool) -> list[Row]:
     most = "" if exact else f"limit {MOST_COUNTED + 1}"
-    return reader.rows(_PAGE.replace("{most}", most), {"after": after, "name": name, "limit": limit})
+    return reader.rows(_PAGE, {"after": after, "name": name, "limit": limit}, most=most)
 
 
 def _insights(

@@ -21,7 +21,7 @@ from eventkit.storage.db.identity_columns import identity_problems
 from eventkit.storage.db.row_loaders import Row
 from eventkit.storage.db.session_checks import revision_problem, revisions
 from eventkit.storage.db.session_settings import starting_options
-from eventkit.storage.db.sql_text import in_schema, qualified, quoted
+from eventkit.storage.db.sql_text import as_part, in_schema, literal, qualified, quoted, text_in_schema
 from eventkit.storage.db.statements import Execute, on_psycopg
 from eventkit.storage.db.wire_text import file_name, plain_text
 
@@ -35,6 +35,7 @@ __all__ = [
     "Statement",
     "Steps",
     "Synchronous",
+    "as_part",
     "bytes_array",
     "bytes_text",
     "connect",
@@ -44,6 +45,7 @@ __all__ = [
     "identity_problems",
     "in_schema",
     "is_asyncpg",
+    "literal",
     "lock_holders",
     "on_psycopg",
     "plain_array",
@@ -57,6 +59,7 @@ __all__ = [
     "run",
     "starting_options",
     "text_array",
+    "text_in_schema",
     "translated",
     "within",
 ]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db.sql_text import qualified, quoted
+from eventkit.storage.db.sql_text import as_part, in_schema, qualified
 
 EVENTS, GENERATIONS = ("events", "position"), ("projections", "generation")
 COLUMNS = (EVENTS, GENERATIONS, ("dead_letters", "id"), ("dead_letter_actions", "id"), ("operator_actions", "id"))
@@ -65,10 +65,10 @@ def _numbers(
     if not readable:
         return {}
     statements = [
-        _HIGHEST.format(s=quoted(schema), table=item.table, column=item.column, sequence=item.sequence)
+        in_schema(_HIGHEST, schema, table=item.table, column=item.column, sequence=as_part(item.sequence or ""))
         for item in readable
     ]
-    rows = connection.execute(qualified(" union all ".join(statements)), [item.table for item in readable])
+    rows = connection.execute(b" union all ".join(statements), [item.table for item in readable])
     return {table: (highest, last) for table, highest, last in rows}
 
 

@@ -1,6 +1,8 @@
 """Puts the schema into statements, each of which has `{s}` before the names of eventkit's tables, and qualifies names.
 
-A `schema` is the plain name everywhere else, and is quoted here.
+A statement stands whole in its module. Only a condition or a select that depends on the call is a part of its own, for
+the place of its name in braces. A part may have `{s}`, and the parts that are given before it. A `schema` is the plain
+name everywhere else, and is quoted here.
 """
 
 import re
@@ -28,10 +30,28 @@ def quoted(schema: str) -> str:
     return '"' + schema.replace('"', '""').replace("%", "%%") + '"'
 
 
+def as_part(text: str) -> str:
+    """Return any text as a part of a statement with parameters: its `%` and its braces are doubled."""
+    return text.replace("%", "%%").replace("{", "{{").replace("}", "}}")
+
+
+def literal(text: str) -> str:
+    """Return a text as a constant in a part of a statement."""
+    return as_part("'" + text.replace("'", "''") + "'")
+
+
 @lru_cache(maxsize=1_000)
-def in_schema(statement: str, schema: str) -> bytes:
-    """Return a statement for the tables of a schema."""
-    return _qualified(statement.format(s=quoted(schema))).encode()
+def in_schema(statement: str, schema: str, **parts: str) -> bytes:
+    """Return a statement for the tables of a schema, with its parts and with qualified names."""
+    return text_in_schema(statement, schema, **parts).encode()
+
+
+def text_in_schema(statement: str, schema: str, **parts: str) -> str:
+    """Return the same as text: for steps, and for a statement that its owner keeps."""
+    known = {"s": quoted(schema)}
+    for name, part in parts.items():
+        known[name] = part.format(**known)
+    return _qualified(statement.format(**known))
 
 
 @lru_cache(maxsize=1_000)

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.storage.db import bytes_array, qualified
+from eventkit.storage.db import bytes_array, in_schema
 
 logger = logging.getLogger("eventkit.storage")
 
@@ -74,10 +74,7 @@ class LetterRow(msgspec.Struct, frozen=True):
 
 
 def keep_rows(connection: psycopg.Connection[Any], schema: str, parked_by: str, rows: Sequence[LetterRow]) -> int:
-    """Write letters in the open transaction, some 4 MB a statement; return the number of new ones.
-
-    `schema` is quoted.
-    """
+    """Write letters in the open transaction, some 4 MB a statement; return the number of new ones."""
     writer = _LetterWriter(connection, schema, parked_by)
     return sum(writer.keep(part) for part in _parts(_each_once(rows)))
 
@@ -161,9 +158,7 @@ class _LetterWriter:
         }
         self._connection.execute("savepoint letters")
         try:
-            kept: int = sum(
-                new for (new,) in self._connection.execute(qualified(statement.format(s=self._schema).encode()), params)
-            )
+            kept: int = sum(new for (new,) in self._connection.execute(in_schema(statement, self._schema), params))
         except REFUSALS:
             self._connection.execute("rollback to savepoint letters")
             raise

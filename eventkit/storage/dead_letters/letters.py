@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.message import Message
-from eventkit.storage.db import file_name, plain_text, qualified, quoted
+from eventkit.storage.db import file_name, in_schema, plain_text
 from eventkit.storage.dead_letters.keeping import LetterRow, keep_rows
 
 MAX_BYTES = 8_000_000  # of the letters of one load; a single letter may exceed it
@@ -42,7 +42,7 @@ _HELD = """select distinct d.stream from {s}.dead_letters d
 
 
 class Letter(msgspec.Struct):
-    """An event to keep; `cause`: failed, undecodable, newer schema, fork, gap, malformed, or behind (another)."""
+    """An event to keep; `cause` is one of `CAUSES` (`eventkit.storage.letter_causes`)."""
 
     version: int
     event_id: UUID
@@ -67,7 +67,7 @@ class DeadLetters:
     """The letters of one schema, for projectors."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def keep(self, connection: psycopg.Connection[Any], parked_by: str, stream: str, letters: Sequence[Letter]) -> int:
         """Keep letters of one stream; return the number of new ones."""
@@ -100,8 +100,8 @@ class DeadLetters:
         params = {"parked_by": parked_by, "after": after, "limit": limit}
         return [stream for (stream,) in connection.execute(self._sql(_HELD), params)]
 
-    def _sql(self, statement: str) -> str | bytes:
-        return qualified(statement.format(s=self._schema))
+    def _sql(self, statement: str) -> bytes:
+        return in_schema(statement, self._schema)
 
 
 def row_of(stream: str, letter: Letter) -> LetterRow:

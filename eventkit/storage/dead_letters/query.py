@@ -13,22 +13,30 @@ import msgspec
 import psycopg
 
 from eventkit.errors import DeadLetterError
-from eventkit.storage.db import database_errors, qualified, quoted
+from eventkit.storage.db import database_errors, in_schema
 
 RELAY = "relay"
+_LETTERS, _ACTIONS = "dead_letters", "dead_letter_actions"
 
-
-# A statement has the conditions of the given values alone, each an equality where it can be: an index serves it.
-_CONDITIONS = {
-    "ids": "d.{id} = any(%(ids)s::bigint[])",
+# A filter may give any of its fields. A statement has the conditions of the given fields alone, each an equality where
+# it can be, so that an index serves it: with all conditions, its plan would have to serve every choice.
+_OF_LETTERS = {
+    "ids": "d.id = any(%(ids)s::bigint[])",
     "event_ids": "d.event_id = any(%(event_ids)s::uuid[])",
     "stream": "d.stream = %(stream)s::text",
     "category": "split_part(d.stream, '-', 1) = %(category)s::text",
     "type": "d.type = %(type)s::text",
     "cause": "d.cause = %(cause)s::text",
-    "older_than": "d.{time} < clock_timestamp() - %(older_than)s::interval",
-    "newer_than": "d.{time} > clock_timestamp() - %(newer_than)s::interval",
+    "older_than": "d.parked_at < clock_timestamp() - %(older_than)s::interval",
+    "newer_than": "d.parked_at > clock_timestamp() - %(newer_than)s::interval",
 }
+_OF_ACTIONS = {
+    **_OF_LETTERS,
+    "ids": "d.letter = any(%(ids)s::bigint[])",
+    "older_than": "d.at < clock_timestamp() - %(older_than)s::interval",
+    "newer_than": "d.at > clock_timestamp() - %(newer_than)s::interval",
+}
+_CONDITIONS = {_LETTERS: _OF_LETTERS, _ACTIONS: _OF_ACTIONS}
 _BY = "d.parked_by = any(%(parked_by)s::text[])"
 
 _FEW = 8  # letters in memory at once with their data, each of which may have a megabyte
@@ -45,21 +53,22 @@ _HIGHEST = "select coalesce(max(id), 0) from {s}.dead_letters"
 _COUNT = f"""select count(*) from (
   select from {{s}}.dead_letters d where {{where}} limit {PAGE} + 1) counted"""
 # Each `parked_by` of a table's letters, by its index: one step for each, however many letters it has.
-_LETTERS, _ACTIONS = "dead_letters", "dead_letter_actions"
 _HOLDERS = """with recursive p(by) as (
   (select parked_by from {s}.{table} order by parked_by limit 1)
   union all
   select (select d.parked_by from {s}.{table} d where d.parked_by > p.by order by d.parked_by limit 1)
     from p where by is not null
 ) select by from p where by is not null and (by = %(by)s or split_part(by, ':', 2) = %(by)s)"""
-# A redrive retries all letters of a stream, from the first on.
-_CAN_BE_REDRIVEN = f"""version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
-     select generation::text from {{s}}.projections))"""
+# A redrive retries all letters of a stream, from the first on. It can retry the relay's letters, and those of a live
+# generation, that have a place in a stream.
 _WHOLE = f"""select id, parked_by, stream from {{s}}.dead_letters d
  where (parked_by, stream) in (select parked_by, stream from {{s}}.dead_letters where id = any(%(ids)s))
-   and {_CAN_BE_REDRIVEN}
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
+     select generation::text from {{s}}.projections))
  order by parked_by, stream, version, id limit {PAGE}"""
-_REDRIVABLE = f"select count(*) from {{s}}.dead_letters where id = any(%(ids)s) and {_CAN_BE_REDRIVEN}"
+_REDRIVABLE = f"""select count(*) from {{s}}.dead_letters where id = any(%(ids)s)
+   and version > 0 and (parked_by = '{RELAY}' or split_part(parked_by, ':', 3) in (
+     select generation::text from {{s}}.projections))"""
 _ASKED = """select count(*) from {s}.redrives
  where (parked_by, stream) in (select * from unnest(%(parked_by)s::text[], %(streams)s::text[]))"""
 _LIST = """select d.id, d.parked_by, d.stream, d.version, d.position, d.event_id, d.type, d.cause, d.error, d.attempts,
@@ -166,7 +175,7 @@ class LetterQuery:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
-        self._schema = quoted(schema)
+        self._schema = schema
 
     def check(self, wanted: LetterFilter) -> None:
         """Raise DeadLetterError where `by` is neither the relay nor a projection, and has parked no stream before."""
@@ -234,11 +243,9 @@ class LetterQuery:
         self, wanted: LetterFilter, *, limit: int | None = None, payload: bool = False, before: int | None = None
     ) -> Actions:
         """Return recorded actions, the newest first, `before` an action's id; the filter's `ids` are ids of letters."""
-        params, by = self._parameters(wanted, _ACTIONS)
+        params, where = self._chosen(wanted, _ACTIONS, () if before is None else (_OLDER,))
         params |= {"limit": limit, "payload": payload, "before": before}
-        older = () if before is None else (_OLDER,)
-        where = _where(wanted, *by, *older, key="letter", time="at")
-        return [Action(*row) for row in self._rows(_LOG, params, where=where)]
+        return [Action(*row) for row in self._rows(_LOG, params, where)]
 
     def log_in_full(self, wanted: LetterFilter, *, limit: int) -> Iterator[Action]:
         """Yield recorded actions with their data, the newest first, a few in memory at a time."""
@@ -249,30 +256,28 @@ class LetterQuery:
 
     def _of_letters(self, wanted: LetterFilter, *conditions: str, **more: object) -> tuple[dict[str, object], str]:
         """Return the parameters and the condition for the letters that match."""
-        params, by = self._parameters(wanted, _LETTERS)
-        return params | more, _where(wanted, *conditions, *by, key="id", time="parked_at")
+        params, where = self._chosen(wanted, _LETTERS, conditions)
+        return params | more, where
 
-    def _parameters(self, wanted: LetterFilter, table: str) -> tuple[dict[str, object], tuple[str, ...]]:
-        """Return the filter's parameters, and the condition for `by` where it is given."""
+    def _chosen(self, wanted: LetterFilter, table: str, conditions: Iterable[str]) -> tuple[dict[str, object], str]:
+        """Return the parameters of a filter, and its condition joined with further `conditions`."""
         params = msgspec.structs.asdict(wanted)
-        if wanted.by is None:
-            return params, ()
-        return params | {"parked_by": self._holders(table, wanted.by)}, (_BY,)
+        found = [text for name, text in _CONDITIONS[table].items() if params[name] is not None]
+        if wanted.by is not None:
+            params["parked_by"] = self._holders(table, wanted.by)
+            found.append(_BY)
+        return params, " and ".join([*found, *conditions]) or "true"
 
     def _holders(self, table: str, by: str) -> Sequence[str]:
         """Return each `parked_by` of a table that belongs to the relay or to a projection's name."""
-        return [holder for (holder,) in self._rows(_HOLDERS.replace("{table}", table), {"by": by})]
+        return [holder for (holder,) in self._rows(_HOLDERS, {"by": by}, table=table)]
 
-    def _rows(self, statement: str, params: Mapping[str, object], where: str = "true") -> Sequence[tuple[Any, ...]]:
-        text = statement.replace("{where}", where).replace("{s}", self._schema)
+    def _rows(
+        self, statement: str, params: Mapping[str, object], where: str = "true", table: str = ""
+    ) -> Sequence[tuple[Any, ...]]:
+        text = in_schema(statement, self._schema, where=where, table=table)
         with database_errors():
-            return self._connection.execute(qualified(text), params, binary=True).fetchall()  # by no DateStyle
-
-
-def _where(wanted: LetterFilter, *conditions: str, key: str, time: str) -> str:
-    """Return the condition for a filter and further conditions; `key` and `time` are columns."""
-    given = [text for name, text in _CONDITIONS.items() if getattr(wanted, name) is not None]
-    return " and ".join([*given, *conditions]).replace("{id}", key).replace("{time}", time) or "true"
+            return self._connection.execute(text, params, binary=True).fetchall()  # by no DateStyle
 
 
 def _by_stream(rows: Iterable[tuple[Any, ...]], *, more: bool) -> Choice:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.errors import InvalidEvent
-from eventkit.storage.db import Row, Statement, Steps, database_errors, quoted
+from eventkit.storage.db import Row, Statement, Steps, database_errors, text_in_schema
 from eventkit.storage.events.read import COLUMNS, Chosen, Window, check_gap_proof, numbers
 from eventkit.storage.outbox import OTHERS, encoded, split_holders
 from eventkit.storage.privacy import Encryption
@@ -97,13 +97,13 @@ class StorySql:
     """The statements for one PostgreSQL schema."""
 
     def __init__(self, schema: str) -> None:
-        self._s = quoted(schema)
-        self.top, self.first_gap = _TOP.format(s=self._s), _FIRST_GAP.format(s=self._s)
-        self.causes, self.tree = _CAUSES.format(s=self._s), _TREE.format(s=self._s)
+        self._schema = schema
+        self.top, self.first_gap = text_in_schema(_TOP, schema), text_in_schema(_FIRST_GAP, schema)
+        self.causes, self.tree = text_in_schema(_CAUSES, schema), text_in_schema(_TREE, schema)
 
     def page(self, match: str, *, backwards: bool) -> str:
         """Return the statement that reads a page of a correlation id's events."""
-        return _PAGE.format(s=self._s, match=match, direction="desc" if backwards else "")
+        return text_in_schema(_PAGE, self._schema, match=match, direction="desc" if backwards else "")
 
 
 class CorrelatedPages:

@@ -20,7 +20,7 @@ import msgspec
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.stream import StreamId
 from eventkit.errors import InvalidEvent, NotPrimary, StreamPruned, UnsupportedConnection
-from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import Row, Statement, Steps, database_errors, plain_array, text_array, text_in_schema
 from eventkit.storage.outbox import NEARLY_BYTES, OTHERS, Holders, encoded, missing, split_holders
 from eventkit.storage.privacy import Encryption
 
@@ -144,18 +144,19 @@ class ReadSql:
     """The statements for one PostgreSQL schema, built once for each kind of choice."""
 
     def __init__(self, schema: str) -> None:
-        self._s = quoted(schema)
+        self._schema = schema
 
     @cache  # noqa: B019 a store has one, for as long as it lives
     def of_stream(self, *, backwards: bool, timed: bool) -> str:
         """Return the statement that reads a stream, up to a time where it is `timed`."""
         text, direction = (_STREAM, "desc") if backwards else (_WHOLE_STREAM, "")
-        return text.format(s=self._s, direction=direction, when=_UP_TO if timed else "true")
+        when = _UP_TO if timed else "true"
+        return text_in_schema(text, self._schema, direction=direction, when=when)
 
     @cache  # noqa: B019 likewise
     def of_all(self, match: str, *, backwards: bool) -> str:
         """Return the statement that reads all events that match a condition."""
-        return (_BACKWARDS if backwards else _FORWARDS).format(s=self._s, match=match)
+        return text_in_schema(_BACKWARDS if backwards else _FORWARDS, self._schema, match=match)
 
 
 class Window(msgspec.Struct):

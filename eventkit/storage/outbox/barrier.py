@@ -28,7 +28,7 @@ _MAX_FLUSH_WAIT = 30.0  # seconds; the server's log writer works every 0.2 s
 
 
 class Barrier:
-    """One reader's flush, on its autocommit connection: put `sql` into the statement, and `params` with it."""
+    """One reader's flush, on its autocommit connection: make `sql` a part of the statement, and add its `params`."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class Barrier:
         self._name = connection.info.parameter_status("application_name") or "reader"
         rights = connection.execute(_RIGHTS, {"table": f"{quoted(schema)}.readers"}).fetchone()
         self._locks = rights == (True,)
-        self.sql = (_LOCK if self._locks else _WRITTEN).format(s=quoted(schema))
+        self.sql = _LOCK if self._locks else _WRITTEN
         self.params: dict[str, str] = {}
         if self._locks:
             self.params["reader"] = self._row()

@@ -13,7 +13,7 @@ import psycopg
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import Message, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
-from eventkit.storage.db import database_errors, in_schema, plain_array, qualified, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, plain_array, text_array, text_in_schema
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.barrier import Barrier
 from eventkit.storage.outbox.gap_reader import Ask, Horizon, LogPage, Row
@@ -55,40 +55,48 @@ SERVER = "concat_ws(' ', pg_is_in_recovery(), pg_postmaster_start_time(), pg_rel
 
 _HORIZON = f"select coalesce(max(position), 0), ({HOLDERS}), {SERVER} from {{s}}.events"
 
-EVENT = (
-    "e.position, {topic} as topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, "
-    "e.recorded_at, e.metadata, e.data, {bytes} as bytes"
-)
-
 # The approximate size of an event. The stored size of a compressed value is up to 87 (pglz) or 255 (lz4) times smaller
 # than the value, and measuring the value would fetch it.
-_NEARLY = """pg_column_size(e.{column}) * case pg_column_compression(e.{column})
-       when 'pglz' then 16 when 'lz4' then 40 else 1 end"""
-NEARLY_BYTES = f"({_NEARLY.format(column='data')} + {_NEARLY.format(column='metadata')})"
+NEARLY_BYTES = """(pg_column_size(e.data) * case pg_column_compression(e.data)
+       when 'pglz' then 16 when 'lz4' then 40 else 1 end + pg_column_size(e.metadata) *
+       case pg_column_compression(e.metadata) when 'pglz' then 16 when 'lz4' then 40 else 1 end)"""
 
-# The rest of a row, after position and topic, in the order in which `encoded` reads it; for one `format`. Readers get
-# the amendment of an event that the broker refused. Use it with `from events e {AMENDED}`: one look-up an event by the
-# primary key (`offset 0`, because the statistics of a table that is nearly always empty mislead the planner).
+# The rest of a row, after position and topic, in the order in which `encoded` reads it. Readers get the amendment of an
+# event that the broker refused. Use it with `from events e {AMENDED}`: one look-up an event by the primary key
+# (`offset 0`, because the statistics of a table that is nearly always empty mislead the planner).
 AS_TEXT = """stream, version::text, id::text, source, coalesce(a.type, e.type),
        nullif(coalesce(a.schema_version, e.schema_version), 1)::text, btrim(to_json(recorded_at)::text, '"'),
        nullif(coalesce(a.metadata, e.metadata)::text, '{{}}'), coalesce(a.data, e.data)::text"""
 AMENDED = """left join lateral (select x.type, x.schema_version, x.metadata, x.data from {s}.amendments x
       where x.position = e.position offset 0) a on true"""
 
-# One snapshot: gaps, spans and rows above the cursor, in order of position; and the holders, read after the snapshot.
+# One snapshot: rows above the cursor, gaps and spans, in order of position; and the holders, read after the snapshot.
 # The plan is three nested loops over primary keys, and `offset 0` keeps it independent of the statistics. The running
 # sum bounds the bytes before any large value is fetched. Holders are read only where there are rows, or gaps that wait
-# for a holder to end: with thousands of other sessions' locks they cost more than the rest. Where there are rows, the
-# statement makes them durable (`eventkit.storage.outbox.barrier`).
-FETCH = f"""with found as (
-  (select {{event}} from {{s}}.events e {{pending_of_event}} where e.position > %(cursor)s
-    order by e.position limit %(above)s)
+# for a holder to end: with thousands of other sessions' locks they cost more than the rest.
+# `wanted` is the condition of the relay's scope, and `barrier` makes the rows durable, as far as the role may
+# (`eventkit.storage.outbox.barrier`).
+_FETCH = f"""with found as (
+  (select e.position, o.topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at,
+          e.metadata, e.data, coalesce(o.bytes, 0) as bytes
+     from {{s}}.events e
+     left join lateral (select o.topic, o.bytes from {{s}}.outbox o
+                         where o.position = e.position and {{wanted}} offset 0) o on true
+    where e.position > %(cursor)s order by e.position limit %(above)s)
   union all
-  (select {{event}} from unnest(%(positions)s::bigint[]) g(position)
-     join {{s}}.events e using (position) {{pending_of_event}})
+  (select e.position, o.topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at,
+          e.metadata, e.data, coalesce(o.bytes, 0) as bytes
+     from unnest(%(positions)s::bigint[]) g(position) join {{s}}.events e using (position)
+     left join lateral (select o.topic, o.bytes from {{s}}.outbox o
+                         where o.position = e.position and {{wanted}} offset 0) o on true)
   union all
   (select r.* from unnest(%(lows)s::bigint[], %(highs)s::bigint[]) s(low, high) cross join lateral (
-     select {{event}} from {{span}} order by o.position limit %(limit)s) r)
+     select e.position, o.topic, e.stream, e.version, e.id, e.source, e.type, e.schema_version, e.recorded_at,
+            e.metadata, e.data, coalesce(o.bytes, 0) as bytes
+       from {{s}}.outbox o
+      cross join lateral (select * from {{s}}.events x where x.position = o.position offset 0) e
+      where o.position > s.low and o.position <= s.high and o.position <> all(%(in_flight)s::bigint[]) and {{wanted}}
+      order by o.position limit %(limit)s) r)
 ), page as materialized (
   select * from (select *, sum(bytes) over (order by position rows unbounded preceding) as running
                    from found order by position limit %(limit)s) p
@@ -99,14 +107,6 @@ select 0::bigint, case when %(watch)s or exists (select from found) then ({HOLDE
        case when exists (select from page) then {{barrier}} end, null
 union all
 select position, topic, {AS_TEXT} from page e {AMENDED}"""
-
-_OF_OUTBOX = {
-    "event": EVENT.format(topic="o.topic", bytes="coalesce(o.bytes, 0)"),
-    "pending_of_event": """left join lateral (select o.topic, o.bytes from {s}.outbox o
-       where o.position = e.position and {wanted} offset 0) o on true""",
-    "span": """{s}.outbox o cross join lateral (select * from {s}.events x where x.position = o.position offset 0) e
-      where o.position > s.low and o.position <= s.high and o.position <> all(%(in_flight)s::bigint[]) and {wanted}""",
-}
 
 _PAUSED = "select name, paused_by, reason from {s}.pauses where kind = 'topic' order by name"
 
@@ -129,9 +129,7 @@ class Outbox:
         self._schema = schema
         self._cursor = connection.cursor(binary=True)
         self._params = {"held": text_array(scope.held), **scope.parked.params()}
-        wanted = _wanted(scope, schema)
-        parts = {name: part.format(s=quoted(schema), wanted=wanted) for name, part in _OF_OUTBOX.items()}
-        self._pages = Pages(connection, schema, parts)
+        self._pages = Pages(connection, schema, _FETCH, wanted=_wanted(scope))
 
     def horizon(self) -> Horizon:
         """Return the highest visible position and the possible owners of lower ones that are not visible."""
@@ -152,13 +150,11 @@ class Outbox:
         return {topic: f"{by} ({reason})" if reason else by for topic, by, reason in rows}
 
 
-def _wanted(scope: Scope, schema: str) -> str:
-    """Return the condition of a scope."""
-    # In the same snapshot as the rows, which are of an append that has read it.
-    sends = RELAY_SENDS.format(s=quoted(schema))
+def _wanted(scope: Scope) -> str:
+    """Return the condition of a scope, which depends on the relay's parts and on the number of parked streams."""
+    # The mode is read in the snapshot of the rows; the append that wrote them has read it, too.
     own = [of_parts(scope.parts, scope.of)] if len(scope.parts) < scope.of else []
-    not_held = "o.topic <> all(%(held)s::text[])"
-    return " and ".join([sends, *own, not_held, not_parked(scope.parked, schema)])
+    return " and ".join([RELAY_SENDS, *own, "o.topic <> all(%(held)s::text[])", not_parked(scope.parked)])
 
 
 def read_horizon(connection: psycopg.Connection[Any], schema: str) -> Horizon:
@@ -174,16 +170,20 @@ def split_holders(text: str) -> frozenset[str]:
 
 
 class Pages:
-    """Runs the reading statement on an autocommit connection; `parts` say from which tables.
+    """Runs the reading statement of the outbox, or of the whole log, on an autocommit connection.
 
     The statement's first row has the holders, the number of rows before the cut, and the server.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], schema: str, parts: Mapping[str, str]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], schema: str, statement: str, *, wanted: str = "true"
+    ) -> None:
+        """Read with `statement`, and only the rows of the outbox that are `wanted`."""
         self._connection = connection
         self._cursor = connection.cursor(binary=True)
         self._schema = schema
-        self._parts = parts
+        self._source = statement
+        self._wanted = wanted
         self._statement = ""
         self._barrier: Barrier | None = None
 
@@ -212,7 +212,7 @@ class Pages:
 
     def _begin(self, barrier: Barrier) -> Barrier:
         self._barrier = barrier
-        self._statement = str(qualified(FETCH.format(s=quoted(self._schema), barrier=barrier.sql, **self._parts)))
+        self._statement = text_in_schema(self._source, self._schema, barrier=barrier.sql, wanted=self._wanted)
         return barrier
 
 

@@ -16,7 +16,7 @@ import psycopg
 
 from eventkit.observability.log_fields import LogFields
 from eventkit.observability.rarely import Rarely
-from eventkit.storage.db import database_errors, in_schema, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, in_schema, literal, plain_array, text_array
 from eventkit.storage.debezium import RELAY_SENDS
 from eventkit.storage.outbox.settlement import CURRENT_EPOCHS, Settlement
 
@@ -101,14 +101,13 @@ def read_parked(cursor: psycopg.Cursor[Any], schema: str) -> Parked:
     return Parked(streams, redrives, sends)
 
 
-def not_parked(parked: Parked, schema: str) -> str:
+def not_parked(parked: Parked) -> str:
     """Return the condition for the events of no parked stream, and those below their stream's first parked event.
 
     It has many parked streams as a literal: only a constant array is hashed.
     """
     if parked.more:
-        return _NOT_IN_LETTERS.format(s=quoted(schema))
+        return _NOT_IN_LETTERS
     if len(parked.streams) <= _PARKED_AS_PARAMETER:
         return _NOT_PARKED
-    literal = text_array(parked.streams).replace("'", "''").replace("%", "%%")
-    return f"(e.stream <> all('{literal}'::text[]) or {_BELOW_LETTERS})"
+    return f"(e.stream <> all({literal(text_array(parked.streams))}::text[]) or {_BELOW_LETTERS})"

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from eventkit.errors import Deposed, StorageError
-from eventkit.storage.db import database_errors, in_schema, plain_array, text_array
+from eventkit.storage.db import database_errors, in_schema, literal, plain_array, text_array
 from eventkit.storage.outbox import leases
 from eventkit.storage.outbox.leases import lock_class
 
@@ -51,24 +51,31 @@ select name, epoch, owner, expires_at::text, extract(epoch from
        - clock_timestamp())::float8
   from {s}.leases where starts_with(name, 'relay ')"""
 
-# Both lock rows in the order of their names, as a settlement does: no two of them can wait for each other.
-_MINE = """with mine as materialized (
+# All three lock rows in the order of their names, as a settlement does: no two of them can wait for each other.
+_RENEW = """with mine as materialized (
   select l.name from unnest(%(names)s::text[], %(epochs)s::int[]) f(name, epoch)
     join {s}.leases l on l.name = f.name and l.epoch = f.epoch
    order by l.name for no key update of l
-)"""
-_RENEW = f"""{_MINE}, renewed as (
-  update {{s}}.leases l set expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
+), renewed as (
+  update {s}.leases l set expires_at = clock_timestamp() + %(seconds)s * interval '1 s'
     from mine where l.name = mine.name returning l.name
 )
-select (select count(*) from renewed), ({_PARTS})"""
-_RELEASE = f"""{_MINE}
-update {{s}}.leases l set expires_at = clock_timestamp() from mine where l.name = mine.name"""
-_UNLOCK = "select pg_advisory_unlock(class, epoch) from unnest(%(classes)s::int[], %(epochs)s::int[]) f(class, epoch)"
-_LEAVE = f"""{_MINE}, left_ as (
-  update {{s}}.leases l set expires_at = clock_timestamp() from mine where l.name = mine.name
+select (select count(*) from renewed), (select relay_parts from {s}.installation)"""
+_RELEASE = """with mine as materialized (
+  select l.name from unnest(%(names)s::text[], %(epochs)s::int[]) f(name, epoch)
+    join {s}.leases l on l.name = f.name and l.epoch = f.epoch
+   order by l.name for no key update of l
 )
-delete from {{s}}.leases where name = %(process)s"""
+update {s}.leases l set expires_at = clock_timestamp() from mine where l.name = mine.name"""
+_UNLOCK = "select pg_advisory_unlock(class, epoch) from unnest(%(classes)s::int[], %(epochs)s::int[]) f(class, epoch)"
+_LEAVE = """with mine as materialized (
+  select l.name from unnest(%(names)s::text[], %(epochs)s::int[]) f(name, epoch)
+    join {s}.leases l on l.name = f.name and l.epoch = f.epoch
+   order by l.name for no key update of l
+), left_ as (
+  update {s}.leases l set expires_at = clock_timestamp() from mine where l.name = mine.name
+)
+delete from {s}.leases where name = %(process)s"""
 
 # A row that another process is taking or settling under is left out. The lock of the new epoch comes with the row.
 _TAKE = """with free as materialized (
@@ -280,4 +287,4 @@ def of_parts(parts: Collection[int], of: int) -> str:
     """Return the condition that a row of the outbox belongs to one of the parts."""
     if len(parts) == 1:
         return f"o.shard %% {of} = {next(iter(parts))}"
-    return f"o.shard %% {of} = any('{plain_array(parts)}'::int[])"
+    return f"o.shard %% {of} = any({literal(plain_array(parts))}::int[])"

@@ -11,11 +11,12 @@ import psycopg
 
 from eventkit.errors import Deposed
 from eventkit.observability import metrics
-from eventkit.storage.db import database_errors, plain_array, quoted, text_array
+from eventkit.storage.db import database_errors, plain_array, text_array, text_in_schema
 from eventkit.storage.outbox.gap_reader import Row
 from eventkit.storage.outbox.part_leases import Parts, of_parts
 
-# The leases of the parts that a write concerns, in the order of their names, as a renewal locks them.
+# The leases of the parts that a write concerns, in the order of their names, as a renewal locks them. Each write begins
+# with it. `concerned` selects these parts; a process that holds a single part need not look at the rows.
 CURRENT_EPOCHS = """with concerned as materialized (
   {concerned}
 ), fence as materialized (
@@ -26,9 +27,6 @@ CURRENT_EPOCHS = """with concerned as materialized (
 ), verdict as materialized (
   select (select count(*) from fence) = (select count(*) from concerned) as holds
 )"""
-_ONE_PART = "select {part}::int as part"
-_SOME_PARTS = """select distinct o.shard %% {of} as part from {s}.outbox o
-   where o.position = any(%(positions)s::bigint[]) and {own}"""
 
 _SETTLE = f"""{CURRENT_EPOCHS}, gone as (
   delete from {{s}}.outbox o
@@ -45,6 +43,7 @@ class Settlement:
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, *, parts: Parts) -> None:
         self._connection = connection
+        self._schema = schema
         self.parts = parts
         self.settled = 0  # events
         held = parts.leases()
@@ -53,11 +52,7 @@ class Settlement:
             "leases": text_array(held),
             "epochs": plain_array(held.values()),
         }
-        is_whole = len(parts.epochs) == parts.of
-        own = "true" if is_whole else of_parts(parts.epochs, parts.of)
-        names = {"s": quoted(schema), "of": parts.of, "own": own}
-        concerned = _SOME_PARTS if len(parts.epochs) != 1 else _ONE_PART
-        self._names = {**names, "concerned": concerned.format(**names, part=next(iter(parts.epochs), 0))}
+        self._own = "true" if len(parts.epochs) == parts.of else of_parts(parts.epochs, parts.of)
         self._settle = self.fenced(_SETTLE)
 
     def settle(self, positions: Sequence[int]) -> None:
@@ -70,8 +65,14 @@ class Settlement:
         metrics.SETTLED.add(len(positions))
 
     def fenced(self, statement: str) -> str:
-        """Return a statement that begins with `CURRENT_EPOCHS`, with the names of this schema and these parts."""
-        return statement.format(**self._names)
+        """Return a statement that begins with `CURRENT_EPOCHS`, for this schema and these parts."""
+        return text_in_schema(statement, self._schema, concerned=self._concerned(), own=self._own)
+
+    def _concerned(self) -> str:
+        if len(self.parts.epochs) == 1:
+            return f"select {next(iter(self.parts.epochs))}::int as part"
+        return f"""select distinct o.shard %% {self.parts.of} as part from {{s}}.outbox o
+   where o.position = any(%(positions)s::bigint[]) and {self._own}"""
 
     def write(self, statement: str, params: Mapping[str, Any]) -> Row:
         """Run a fenced statement; return the columns after its verdict."""

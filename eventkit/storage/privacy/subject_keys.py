@@ -7,13 +7,14 @@ async share the steps (`eventkit.storage.db.execute` runs them).
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from eventkit.domain.header_values import shown
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.sealing import Cipher, SubjectKey
 from eventkit.errors import SubjectForgotten, SubjectKeyMissing
-from eventkit.storage.db import Statement, Steps, quoted, text_array
+from eventkit.storage.db import Statement, Steps, text_array, text_in_schema
 
 _READ = "select subject, key_id, key, master_key from {s}.subject_keys where subject = any(%(subjects)s::text[])"
 # In order of subject, like every statement here that locks several rows: two of them cannot deadlock.
@@ -58,11 +59,10 @@ class KeySql:
     """The statements for one PostgreSQL schema, built once."""
 
     def __init__(self, schema: str) -> None:
-        s = quoted(schema)
-        self.read, self.lock, self.lock_free = (text.format(s=s) for text in (_READ, _LOCK, _LOCK_FREE))
-        self.create = _CREATE.format(s=s)
-        self.forget, self.readmit, self.show = (text.format(s=s) for text in (_FORGET, _READMIT, _SHOW))
-        self.to_rotate, self.rotate, self.count = (text.format(s=s) for text in (_TO_ROTATE, _ROTATE, _COUNT))
+        own = partial(text_in_schema, schema=schema)
+        self.read, self.lock, self.lock_free, self.create = map(own, (_READ, _LOCK, _LOCK_FREE, _CREATE))
+        self.forget, self.readmit, self.show = map(own, (_FORGET, _READMIT, _SHOW))
+        self.to_rotate, self.rotate, self.count = map(own, (_TO_ROTATE, _ROTATE, _COUNT))
 
 
 class Wrapped(NamedTuple):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from eventkit.storage.db import Steps, quoted, text_array
+from eventkit.storage.db import Steps, text_array, text_in_schema
 
 # At least one row, also where nothing is registered or applied: the projection's columns, with each checkpoint.
 _APPLIED = """
@@ -22,7 +22,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 def applied_steps(schema: str, name: str, streams: dict[str, int]) -> Steps[Applied]:
     """Read the applied versions of `streams`, in one statement."""
-    rows = yield _APPLIED.format(s=quoted(schema)), {"name": name, "streams": text_array(streams)}
+    rows = yield text_in_schema(_APPLIED, schema), {"name": name, "streams": text_array(streams)}
     known = [row for row in rows if row[2] is not None]
     versions = {row[2]: row[3] for row in known}
     return Applied(rows[0][0], rows[0][1], versions, frozenset(row[2] for row in known if row[4]))

@@ -177,7 +177,7 @@ class Archive:
                 f"{streams[missing[0]][-1]}; nothing was done"
             )
 
-    def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 what psycopg takes
+    def _execute(self, statement: str, params: Any) -> psycopg.Cursor[Any]:  # noqa: ANN401 psycopg's
         return self._connection.execute(self._sql(statement), params)
 
     def _sql(self, statement: str) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.storage.db import database_errors, in_schema, plain_array, qualified, quoted
+from eventkit.storage.db import database_errors, in_schema, plain_array
 from eventkit.storage.debezium import read_mode, unsent_by_debezium
 from eventkit.storage.events import HEX, PRIME, SUM
 from eventkit.storage.retention.maintenance_role import check_maintenance, maintenance
@@ -26,7 +26,7 @@ BATCH = 1_000  # events
 
 # In order of position, which is nearly the order of time; `prunable` is true for a prefix of each stream. A stream
 # whose row another transaction has locked is left out. The generation of a rebuild counts as a projection. A generation
-# with declared categories reads only these.
+# with declared categories reads only these. `lock` is empty where the events are only counted.
 _JUDGED = """
 with page as materialized (
   select position, stream, version, source, recorded_at < %(before)s as old from {s}.events
@@ -137,7 +137,7 @@ class PruneRun:
         self._actor = actor
         self._run = uuid7()
         self.more = False
-        mode = read_mode(connection, schema)  # before Debezium's place: what is sent in this mode is judged by it
+        mode = read_mode(connection, schema)  # before Debezium's place: that place is judged by this mode
         self.unsent = unsent_by_debezium(connection, schema)  # the reason why nothing counts as sent
         self._params: dict[str, Any] = {
             "before": which.before,
@@ -193,7 +193,7 @@ class PruneRun:
             self._execute(RECORD, {**params, "events": events, "before": self._which.before, **_NO_FILE})
 
     def _execute(self, statement: str, params: Any, *, lock: str = "") -> psycopg.Cursor[Any]:  # noqa: ANN401 psycopg's
-        return self._connection.execute(qualified(statement.format(s=quoted(self._schema), lock=lock)), params)
+        return self._connection.execute(in_schema(statement, self._schema, lock=lock), params)
 
 
 def long_ago(connection: psycopg.Connection[Any], age: timedelta) -> datetime:

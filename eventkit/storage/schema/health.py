@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from eventkit.storage.db import qualified, quoted
+from eventkit.storage.db import in_schema, quoted
 
 SOME = 10_000  # rows that a count reads at most
 
@@ -116,4 +116,4 @@ class Health:
     def _rows(self, statement: str) -> list[tuple[Any, ...]]:
         names = {"schema": self.schema, "name": quoted(self.schema)}
         params = {name: value for name, value in names.items() if f"%({name})s" in statement}
-        return self.connection.execute(qualified(statement.format(s=names["name"])), params or None).fetchall()
+        return self.connection.execute(in_schema(statement, self.schema), params or None).fetchall()
