@@ -24,8 +24,9 @@ from eventkit.observability.tracing import PROCESS, kind_of, messages_span, note
 from eventkit.projection.async_calls import call_in_time
 from eventkit.projection.batch import Arrival, gather
 from eventkit.projection.define import F
-from eventkit.projection.dispatch import HandlerTable, Step, check_function, check_ran, takes_envelope
+from eventkit.projection.dispatch import HandlerTable, Step
 from eventkit.projection.failure import describe
+from eventkit.projection.handler_checks import check_function, check_ran, takes_envelope
 from eventkit.transports.base import Transport
 
 logger = logging.getLogger("eventkit.messaging")

@@ -29,7 +29,8 @@ from eventkit.messaging.replies import (
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.batch import Arrival, Source
 from eventkit.projection.define import AnsweringProjection, F, Projection
-from eventkit.projection.dispatch import RAISED, HandlerTable, Step, check_awaitable, raised_by, takes_envelope
+from eventkit.projection.dispatch import RAISED, HandlerTable, Step, raised_by
+from eventkit.projection.handler_checks import check_awaitable, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.entry import Entry

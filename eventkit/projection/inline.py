@@ -16,7 +16,7 @@ import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.message import message_of
-from eventkit.errors import ProjectionError, UndecodableEvent, UnknownEventType
+from eventkit.errors import ProjectionError
 from eventkit.observability.liveness import waiting_for
 from eventkit.projection.apply import (
     BatchApplier,
@@ -112,10 +112,7 @@ def _is_plain(projection: Projection, events: Sequence[EncodedEvent], done: Adva
 
 def _fold(projection: Projection, workspace: CallerTransaction, events: Sequence[EncodedEvent]) -> None:
     """Decode and apply events whose checkpoints the append has advanced, without a projector's batch around them."""
-    try:
-        steps = [step for event in events if (step := projection.handlers.decode_stored(event)) is not None]
-    except UnknownEventType as error:  # handled, but not in the catalog
-        raise UndecodableEvent(str(error)) from error
+    steps = [step for event in events if (step := projection.handlers.decode_stored(event)) is not None]
     with waiting_for("a handler", seconds=projection.idle_limit):
         projection.apply(workspace, steps)
 
@@ -138,11 +135,12 @@ class _InlineApplier(BatchApplier):
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
         """Lock the projection's row until the caller's commit; register the projection if it has no row."""
         live = self.projections.fence(connection, self.projection.name)
-        return self.register() if live is None else self.checked(live)
+        return self.register().live if live is None else self.checked(live)
 
-    def _register(self, connection: psycopg.Connection[Any]) -> None:
+    def _register(self, connection: psycopg.Connection[Any]) -> str:
         """Create the row; the identity of the server is left to a projector, which has the right to read it."""
         register(connection, self.schema, self.projection.declared(connection))
+        return ""
 
     def fold_advanced(self, runs: Sequence[Run], done: Advanced | None) -> Sequence[Run]:
         """Apply the runs whose checkpoints the append has advanced under its fence; return the others."""

@@ -19,7 +19,7 @@ from eventkit.cli import main
 from eventkit.domain.message import Message
 from eventkit.errors import ProjectionError, VersionMismatch
 from eventkit.messaging.handlers import Handlers
-from eventkit.projection.apply import event_isolation
+from eventkit.projection.apply import transaction_retry
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import OwnTransaction
 from eventkit.storage.dead_letters.actions import LetterActions
@@ -244,7 +244,7 @@ def test_a_lost_race_of_an_append_is_tried_again(url: str) -> None:
 
 def test_an_expectation_that_will_never_hold_parks_its_stream(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are applied."""
-    monkeypatch.setattr(event_isolation, "CONTENTION_ATTEMPTS", 2)
+    monkeypatch.setattr(transaction_retry, "CONTENTION_ATTEMPTS", 2)
     streams = [shop.stream("charge_card", number) for number in (1, 2)]
     with psycopg.connect(url) as connection:
         for number, stream in enumerate(streams, 1):

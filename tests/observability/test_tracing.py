@@ -97,7 +97,7 @@ def test_a_trace_is_followed_from_the_append_over_kafka_to_the_read_model(
             with spans.under():
                 store.append(connection, shop.stream(category, number), Ordered("ann"))
     relayed(database_url, broker)
-    projected(database_url, broker, counting(category))
+    projected(database_url, broker, counting(category), group=f"readers-of-{category}")
 
     topic = f"shop.{category}"
     appends = {place(span) for span in spans.named(f"append {topic}")}
@@ -111,6 +111,7 @@ def test_a_trace_is_followed_from_the_append_over_kafka_to_the_read_model(
         assert {(span.kind, told(span)["messaging.system"]) for span in found_spans} == {(kind, "kafka")}
     assert sum(int(str(told(span).get("messaging.batch.message_count", 1))) for span in published) == 3
     assert {told(span)["eventkit.projection"] for span in processed} == {"counting"}
+    assert {told(span)["messaging.consumer.group.name"] for span in processed} == {f"readers-of-{category}"}
     assert all(told(span)["messaging.destination.name"] == topic for span in [*published, *processed])
     [header, *_] = headers_of(broker, topic)
     assert header["ce_tracestate"] == STATE

@@ -19,7 +19,7 @@ from psycopg import errors
 from eventkit import Deadlines, EventStore, Handlers, ProcessManager, Responder, Retry, SqlProjection, TableProjection
 from eventkit.errors import EventkitError, StorageError
 from eventkit.messaging.timer_worker import SESSION, TimerWorker
-from eventkit.projection.apply import event_isolation
+from eventkit.projection.apply import transaction_retry
 from eventkit.projection.define.projection import Projection
 from eventkit.projection.dispatch import Handler, Policy, Step, raised_by
 from eventkit.projection.failure.error_class import ErrorClass, classify_error
@@ -105,7 +105,7 @@ def test_the_database_decides_for_all_kinds_alike(
     database_url: str, kind: Callable[[], Projection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each class of SQLSTATE: only errors about the event's data park."""
-    monkeypatch.setattr(event_isolation, "CONTENTION_ATTEMPTS", 1)
+    monkeypatch.setattr(transaction_retry, "CONTENTION_ATTEMPTS", 1)
     with psycopg.connect(database_url) as connection:
         connection.execute(f"{CREATE};{REFUSE};".encode())
         connection.execute(

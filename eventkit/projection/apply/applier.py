@@ -6,7 +6,7 @@ process whose declared version is not the live one applies nothing.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
@@ -50,6 +50,13 @@ from eventkit.storage.schema import refuse_moved, remember
 SHORT_WAIT = b"set local lock_timeout = '50ms'"
 
 
+class Registration(NamedTuple):
+    """A registered projection: its live generation, and its consumer group; an append has none."""
+
+    live: Live
+    group: str
+
+
 class Stopped(msgspec.Struct):
     """A run whose stream did not advance, and its checkpoint, if there is one."""
 
@@ -77,7 +84,6 @@ class BatchApplier:
         self.projections = ProjectionRegistry(schema)
         self.places = BrokerPlaces(schema)
         self._places_saved: dict[tuple[str, int], tuple[int, ...]] = {}  # by this process
-        self.group = ""  # consumer group; set by `register`
         self.schema = schema
         self.decrypter = decrypter
         self.recent = recent or Recent()
@@ -92,7 +98,7 @@ class BatchApplier:
         catalog = self.projection.catalog
         return self._has_decrypted or any(catalog.is_personal(kind.cls) for kind in catalog.types)
 
-    def register(self, *, known: bool = False) -> Live:
+    def register(self, *, known: bool = False) -> Registration:
         """Create the projection's row if it is new, and check that this process may apply.
 
         Raise ProjectionDeleted if the projection is `known` and its row is gone, VersionMismatch if another version is
@@ -103,18 +109,21 @@ class BatchApplier:
             if known:
                 self.fence(connection)
             self.projection.check(connection)
-            self._register(connection)
+            group = self._register(connection)
             live = self.fence(connection)
         self._position = live.position
-        return live
+        return Registration(live, group)
 
-    def _register(self, connection: psycopg.Connection[Any]) -> None:
-        """Create the projection's row if it is new; refuse one with side effects on a copied database."""
+    def _register(self, connection: psycopg.Connection[Any]) -> str:
+        """Create the projection's row if it is new, and return the name of its consumer group.
+
+        Refuse a projection with side effects on a copied database.
+        """
         check = refuse_moved if self.projection.acts else remember
         installation = check(connection, self.schema)
         declared = self.projection.declared(connection)
         incarnation = register(connection, self.schema, declared, server=str(installation.here))
-        self.group = group_of(self.projection, installation.id, incarnation)
+        return group_of(self.projection, installation.id, incarnation)
 
     def begins(self) -> bool:
         """Return whether the live generation has no checkpoint yet."""
@@ -279,7 +288,7 @@ class BatchApplier:
             if since is not None and handlers.handles(arrival) and arrival.time < since:
                 return None
             return handlers.decode(arrival, opened)
-        except UnknownEventType as error:  # handled, but not in the catalog: undecodable
+        except UnknownEventType as error:  # headers that contradict each other name a handled type and another one
             raise UndecodableEvent(str(error)) from error
         except (UndecodableEvent, NewerSchema):
             raise

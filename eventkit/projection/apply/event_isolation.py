@@ -5,11 +5,11 @@ Errors of another transaction or of the server park nothing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from eventkit.errors import ConcurrencyError, DatabaseUnavailable, TryLater
+from eventkit.errors import TryLater
 from eventkit.observability import metrics
 from eventkit.observability.log_fields import LogFields
 from eventkit.observability.tracing import kind_of, note
@@ -19,32 +19,16 @@ from eventkit.projection.apply.duplicates import Doubt, Kind
 from eventkit.projection.apply.lanes import Lanes
 from eventkit.projection.apply.parking import Why, event_fields
 from eventkit.projection.apply.stream_repair import PAGE, RepairOptions, StreamRepair
+from eventkit.projection.apply.transaction_retry import TransactionRetry
 from eventkit.projection.batch import Arrival, Run
 from eventkit.projection.counters import Counters
-from eventkit.projection.dispatch import Handler, handler_of, step_of
-from eventkit.projection.failure import (
-    Attempts,
-    Away,
-    ErrorClass,
-    Failed,
-    Locked,
-    SetAside,
-    cause_of,
-    classify_error,
-    detail,
-    frames_of,
-    is_lock_timeout,
-    translated,
-)
+from eventkit.projection.dispatch import Handler, step_of
+from eventkit.projection.failure import Attempts, Away, Failed, Locked, SetAside, cause_of, detail, frames_of
 from eventkit.projection.reached import Reached
-from eventkit.projection.retry_policy import Backoff
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
 
-T = TypeVar("T")
-CONTENTION_ATTEMPTS = 8  # deadlocks or lock timeouts in a row, before the connection is replaced
-_CONTENTION_PAUSE = Backoff(first=0.01, factor=4.0, most=0.64)  # seconds between them
 _AWAY_PAUSE = 1.0  # seconds between two attempts of a rebuild while a service that a handler calls is away
 
 
@@ -90,10 +74,11 @@ class EventIsolation:
         self._attempts = Attempts()
         self._absences = Attempts()  # failures that are not the event's fault
         self._most = min(PAGE, applier.projection.batch)  # events in a repair
-        others = [(lane, partial(self.again, lane=lane)) for lane in lanes]
-        self._isolation = BatchIsolation(
-            self._name, Lanes([(applier, self.again), *others]), self._wait_for, set_aside=set_aside
-        )
+        each = [
+            TransactionRetry(lane, stop, self._rarely, waits_for_locks=set_aside is None) for lane in (applier, *lanes)
+        ]
+        self.transactions = each[0]
+        self._isolation = BatchIsolation(self._name, Lanes(each), self._wait_for, set_aside=set_aside)
 
     def apply(self, runs: Sequence[Run], done: Counters, *, reached: Reached | None = None) -> list[Run]:
         """Apply whole runs, one a stream; return those that need a repair."""
@@ -120,7 +105,7 @@ class EventIsolation:
             around_locks = self._set_aside is not None and self._set_aside.around_locks
             options = RepairOptions(limit, redrive is not None, around_locks)
             try:
-                left = self.again(partial(self._repair.repair, run, done, options, tried=tried))
+                left = self.transactions.run(partial(self._repair.repair, run, done, options, tried=tried))
                 decision = NextAttempt(True if left is None else None, left, min(self._most, 2 * limit))
                 self._record_success(run.stream, tried)
             except Locked:
@@ -137,59 +122,11 @@ class EventIsolation:
                 return True
             run, limit = decision.left, decision.limit
 
-    def again(self, work: Callable[[], T], lane: BatchApplier | None = None) -> T:
-        """Run `work`, a transaction of a `lane` or of the projector's own connection; retry it after a deadlock.
-
-        Raise Failed for an error of an event, Away while a service that a handler calls is away, Locked for a lock
-        timeout behind the fence.
-        """
-        applier = lane or self._applier
-        lost: Exception | None = None
-        own_transaction = True
-        for attempt in range(1, CONTENTION_ATTEMPTS + 1):
-            try:
-                return work()
-            except Exception as error:
-                own_transaction = applier.workspace.broken
-                error_class = classify_error(error, own_transaction=own_transaction)
-                if error_class is ErrorClass.EVENT:
-                    raise Failed(error) from error
-                if error_class is ErrorClass.AWAY:
-                    raise Away(error) from error
-                if error_class is not ErrorClass.CONTENTION:
-                    raise translated(error) from error
-                if self._set_aside is not None and applier.fenced and is_lock_timeout(error):
-                    raise Locked(str(error).strip().partition("\n")[0]) from error
-                lost = error
-                self._rarely.info(
-                    "%s retries after contention: %s",
-                    self._name,
-                    str(error).strip().partition("\n")[0],
-                    kind=("contention", type(error)),
-                    fields={"projection": self._name, "error_type": kind_of(error)},
-                )
-                self._stop.wait(_CONTENTION_PAUSE.pause(attempt))
-        if isinstance(lost, ConcurrencyError):  # the handler expects a version that never comes
-            raise Failed(lost) from lost
-        if lost is not None and not own_transaction and handler_of(lost):  # contention in another database
-            raise Away(lost) from lost
-        raise DatabaseUnavailable(
-            f"{self._name} lost {CONTENTION_ATTEMPTS} times in a row to other transactions (deadlocks or lock timeouts)"
-        )
-
-    def certainly(self, work: Callable[[], T]) -> T:
-        """Run `work`, a transaction that applies no event; raise its own error."""
-        try:
-            return self.again(work)
-        except Failed as failure:
-            raise failure.error from None
-        except Locked as locked:
-            raise DatabaseUnavailable(f"{self._name} waits for a lock of another transaction: {locked}") from locked
-
     def _judge(self, doubts: Sequence[Doubt], done: Counters) -> list[Run]:
         """Count messages below their checkpoints; return the forks, which a repair parks."""
         forks: list[Run] = []
-        for doubt, verdict in zip(doubts, self.certainly(lambda: self._repair.judge(doubts)), strict=True):
+        verdicts = self.transactions.certainly(lambda: self._repair.judge(doubts))
+        for doubt, verdict in zip(doubts, verdicts, strict=True):
             if verdict.kind is Kind.FORK:
                 forks.append(Run(doubt.checkpoint.stream, list(doubt.arrivals)))
             elif verdict.kind is Kind.UNKNOWN:
@@ -302,7 +239,7 @@ class EventIsolation:
     def _park(self, run: Run, failing: Arrival, failure: Failed, done: Counters, attempts: int) -> Run | None:
         why = Why(cause_of(failure.error), str(failure), detail(failure.error, private=self._applier.private))
         try:
-            left = self.again(lambda: self._parking.park(failing, run, why, done, attempts=attempts))
+            left = self.transactions.run(lambda: self._parking.park(failing, run, why, done, attempts=attempts))
         except Locked:
             return run  # the next repair sets it aside
         self._forget(run.stream)

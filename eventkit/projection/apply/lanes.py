@@ -14,13 +14,12 @@ from functools import partial
 from typing import Any
 
 from eventkit.observability.liveness import loop, waiting_for
-from eventkit.projection.apply.applier import BatchApplier, Stopped
+from eventkit.projection.apply.applier import Stopped
+from eventkit.projection.apply.transaction_retry import TransactionRetry
 from eventkit.projection.batch import Run
 from eventkit.projection.counters import Counters
 from eventkit.projection.reached import Reached
 
-Again = Callable[[Callable[[], list[Stopped]]], list[Stopped]]
-Lane = tuple[BatchApplier, Again]
 Part = Sequence[Run]
 
 
@@ -50,11 +49,11 @@ class Attempt:
 class Lanes:
     """The lanes of one projector; the first one is its own connection."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        """Apply on each lane within its `again`, which retries a transaction after contention."""
+    def __init__(self, lanes: Sequence[TransactionRetry]) -> None:
+        """Apply on each lane's connection; all lanes have the same projection."""
         self._lanes = lanes
-        self._most = lanes[0][0].projection.batch  # messages in a transaction
-        self.handlers = lanes[0][0].projection.handlers
+        self._most = lanes[0].applier.projection.batch  # messages in a transaction
+        self.handlers = lanes[0].applier.projection.handlers
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -89,18 +88,17 @@ class Lanes:
                 thread.join()
         return attempts
 
-    def _work_beside(self, lane: Lane, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
-        with loop(f"lane of {lane[0].projection.name}"):
+    def _work_beside(self, lane: TransactionRetry, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
+        with loop(f"lane of {lane.applier.projection.name}"):
             self._work(lane, waiting, options)
 
-    def _work(self, lane: Lane, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
+    def _work(self, lane: TransactionRetry, waiting: "deque[Attempt]", options: dict[str, Any]) -> None:
         while waiting:
             try:
                 attempt = waiting.popleft()
             except IndexError:  # another lane has taken it
                 return
-            applier, again = lane
-            attempt.make(partial(again, partial(applier.apply, attempt.part, attempt.counted, **options)))
+            attempt.make(partial(lane.run, partial(lane.applier.apply, attempt.part, attempt.counted, **options)))
 
 
 def packed(runs: Iterable[Run], *, most: int) -> list[Part]:

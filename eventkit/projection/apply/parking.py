@@ -6,8 +6,8 @@
     wait      events that arrive later become letters, too                `stream_repair`
     retry     an operator's request, or the missing events, have come     `redrive`
 
-The other streams go on. `eventkit.storage.dead_letters.letters` stores the letters; `eventkit.storage.outbox.parking`
-is the same for the relay.
+The other streams continue. `eventkit.storage.dead_letters.letters` stores the letters, and
+`eventkit.storage.outbox.parking` is the same for the relay.
 
 The reason of a letter has two parts. `error` may be shown and logged anywhere. `detail` is the error's own message,
 which may quote the event; it is masked like the event's data.

@@ -43,6 +43,7 @@ class StreamRedrive:
         """Share the applier's connection; end early when `stop` is set."""
         self._applier = applier
         self._isolation = isolation
+        self._transactions = isolation.transactions
         self._parking = parking
         self._counters = counters
         self._stop = stop
@@ -55,7 +56,7 @@ class StreamRedrive:
         """
         deadline = time.monotonic() + REDRIVE_TIME
         tried = 0
-        for stream in self._isolation.certainly(partial(self._requested, reserved_for)):
+        for stream in self._transactions.certainly(partial(self._requested, reserved_for)):
             if self._stop.is_set() or time.monotonic() > deadline:
                 break
             if not self._isolation.repair(Run(stream, []), self._counters, redrive=_LIMITS):
@@ -88,12 +89,12 @@ class StreamRedrive:
 
     def held(self, after: str = "") -> Iterator[str]:
         """Yield the streams that wait only for missing events, in order, from above `after`."""
-        while found := self._isolation.certainly(partial(self._held, after)):
+        while found := self._transactions.certainly(partial(self._held, after)):
             yield from found
             after = found[-1]
 
     def _is_parked(self, stream: str) -> bool:
-        return self._isolation.certainly(partial(self._parking.is_parked, stream))
+        return self._transactions.certainly(partial(self._parking.is_parked, stream))
 
     def _requested(self, reserved_for: str | None) -> list[str]:
         with self._applier.workspace.transaction() as connection:

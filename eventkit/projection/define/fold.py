@@ -13,7 +13,8 @@ import psycopg
 
 from eventkit.projection.define.row_sizes import MAX_BYTES
 from eventkit.projection.define.rows import DELETE, RowTable, Taken
-from eventkit.projection.dispatch import RAISED, Step, check_ran, raised_by
+from eventkit.projection.dispatch import RAISED, Step, raised_by
+from eventkit.projection.handler_checks import check_ran
 
 Call = Callable[[Any, Step], object]
 """Calls a step's handler with its row, in its own way."""

@@ -61,6 +61,10 @@ class Projection:
         self.categories = tuple(categories)
         self.handlers = HandlerTable(name, catalog)
 
+    def loaded_from(self, path: str) -> None:
+        """Keep the import path, by which errors and a rebuild's workers name the projection."""
+        self.path = path
+
     def declare(self, retry: Retry | None, timeout: float | None = None) -> None:
         """Set the default retry policy and the default timeout, in seconds, of the handlers."""
         of = f"projection {self.name!r}"

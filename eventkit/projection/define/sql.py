@@ -14,17 +14,8 @@ from eventkit.domain.catalog import Catalog
 from eventkit.domain.functions import is_asynchronous
 from eventkit.projection.async_calls import AsyncCall
 from eventkit.projection.define.projection import F, Projection
-from eventkit.projection.dispatch import (
-    RAISED,
-    Function,
-    Handler,
-    Step,
-    check_awaitable,
-    check_function,
-    check_ran,
-    raised_by,
-    takes_envelope,
-)
+from eventkit.projection.dispatch import RAISED, Function, Handler, Step, raised_by
+from eventkit.projection.handler_checks import check_awaitable, check_function, check_ran, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName

@@ -18,7 +18,8 @@ from eventkit.errors import ProjectionError
 from eventkit.projection.define.fold import Call, RowFold
 from eventkit.projection.define.projection import F, Projection
 from eventkit.projection.define.rows import RowTable
-from eventkit.projection.dispatch import RAISED, Function, Key, Step, check_function, raised_by, takes_envelope
+from eventkit.projection.dispatch import RAISED, Function, Key, Step, raised_by
+from eventkit.projection.handler_checks import check_function, takes_envelope
 from eventkit.projection.retry_policy import Retry
 from eventkit.projection.transaction import Workspace
 from eventkit.storage.projections import TableName, find_tables

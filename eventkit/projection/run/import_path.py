@@ -71,7 +71,7 @@ def _load(path: str) -> list[Projection]:
             "sequence of them"
         )
     for item in found:
-        item.path = path
+        item.loaded_from(path)
     return found
 
 

@@ -70,8 +70,9 @@ class Projector:
         self.counters = counters or Counters()
         self.shard_times = ShardTimes()
         self.stop = stop or Stop()
-        self.system = "eventkit"  # the messaging system in spans: the store, unless a broker is read
-        self.idle_since = time.monotonic()  # the end of the last batch
+        self.group = ""  # the projection's consumer group, known once it is registered
+        self._source = {"messaging.system": "eventkit"}  # in spans: the store, unless a broker is read
+        self._idle_since = time.monotonic()  # the end of the last batch
         self._marks: dict[tuple[str, int], Mark] = {}  # by topic and shard: places that are not saved yet
         self._applier = applier
         self._aside = aside
@@ -79,6 +80,7 @@ class Projector:
         repair = StreamRepair(applier, history)
         self._parking = repair.parking
         self._isolation = isolation = EventIsolation(applier, repair, self.stop, set_aside=aside, lanes=lanes)
+        self._transactions = isolation.transactions
         self.redrives = StreamRedrive(applier, isolation, repair.parking, counters=self.counters, stop=self.stop)
         self._has_lanes = bool(lanes)
         self._waits_report = None if aside is None else WaitsReport(aside, self._write_waits)
@@ -92,11 +94,13 @@ class Projector:
         if self._waits_report is not None:
             self._waits_report.start()
         self.redrives.retry_held()
+        self._idle_since = time.monotonic()
         return position
 
     def register(self, *, known: bool = False) -> int:
         """Register the projection unless it is `known`, and check it; return the position that the store is read to."""
-        return self._isolation.certainly(partial(self._applier.register, known=known)).position
+        live, self.group = self._transactions.certainly(partial(self._applier.register, known=known))
+        return live.position
 
     def report_waits(self) -> None:
         """Write to the database which handlers' events wait in this process, if that has changed."""
@@ -104,33 +108,27 @@ class Projector:
             self._waits_report.report()
 
     def _write_waits(self, process: str, waiting: Sequence[WaitingHandler]) -> None:
-        self._isolation.certainly(lambda: self._applier.write_waits(process, waiting))
-
-    @property
-    def has_attempts(self) -> bool:
-        """Whether a failed event will be retried soon, or parked."""
-        return self._aside is not None and self._aside.has_attempts
+        self._transactions.certainly(lambda: self._applier.write_waits(process, waiting))
 
     def is_new(self) -> bool:
         """Return whether no process has applied an event yet."""
-        return self._isolation.certainly(self._applier.begins)
+        return self._transactions.certainly(self._applier.begins)
 
     def reset_position(self) -> None:
         """Set the saved position to the beginning of the store."""
-        self._isolation.certainly(self._applier.read_again)
-
-    @property
-    def group(self) -> str:
-        """The projection's consumer group; empty before `register`."""
-        return self._applier.group
+        self._transactions.certainly(self._applier.read_again)
 
     def resume_points(self, begin: Begin, completed: Begun | None = None) -> ResumePoints:
         """Return the places at which this projector resumes reading at a broker."""
         return ResumePoints(self._applier, begin=begin, completed=completed)
 
+    def read_broker(self, system: str, group: str) -> None:
+        """Name the messaging system and the consumer group in spans: the messages come from a broker."""
+        self._source = {"messaging.system": system, "messaging.consumer.group.name": group}
+
     def record_group(self, group: str, broker: str, topics: Sequence[str]) -> None:
         """Record a consumer group at a broker before joining it."""
-        self._isolation.certainly(lambda: self._applier.follow(group, broker, topics))
+        self._transactions.certainly(lambda: self._applier.follow(group, broker, topics))
 
     def run(self, source: Source, *, keep_running: Callable[[], bool] = lambda: True) -> None:
         """Apply batches until `stop` is set or `keep_running` returns False; log the counters every ten seconds."""
@@ -174,7 +172,7 @@ class Projector:
             if self.projection.answers:  # saved earlier, a restart would skip requests whose replies were not sent
                 self._save(reached)
             if messages:
-                self.idle_since = time.monotonic()
+                self._idle_since = time.monotonic()
         if not is_full:
             self.shard_times.applied(messages, from_store=source.position is not None)
         metrics.WAITING_STREAMS.set(len(self._aside) if self._aside else 0, self.projection.name)
@@ -219,9 +217,8 @@ class Projector:
     def _span(self, runs: Sequence[Run]) -> AbstractContextManager[object]:
         """Open the span of a batch; without an SDK of OpenTelemetry nothing is looked at."""
         messages = (arrival.message for run in runs for arrival in run.arrivals)
-        projection = {"messaging.system": self.system, "eventkit.projection": self.projection.name}
-        group = {"messaging.consumer.group.name": self.group} if self.system != "eventkit" else {}
-        return messages_span(PROCESS, messages, attributes={**projection, **group})
+        attributes = {**self._source, "eventkit.projection": self.projection.name}
+        return messages_span(PROCESS, messages, attributes=attributes)
 
     def _apply_runs(self, runs: Sequence[Run], *, reached: Reached | None = None) -> bool:
         odd = [run for run in runs if not run.whole]
@@ -258,7 +255,7 @@ class Projector:
             if not done:
                 return False
             if len(self._aside) <= waited:
-                self.idle_since = time.monotonic()
+                self._idle_since = time.monotonic()
         return True
 
     def _finished(self, messages: Sequence[Message], source: Source) -> Sequence[Message]:
@@ -274,7 +271,7 @@ class Projector:
             reached = Reached(position)
         unsaved = self._applier.unsaved(reached)
         if unsaved is not None:
-            self._isolation.certainly(lambda: self._applier.save(unsaved))
+            self._transactions.certainly(lambda: self._applier.save(unsaved))
         if not self._aside:
             self._marks.clear()
 
@@ -282,6 +279,13 @@ class Projector:
         """Log the counters, and how often faults were repeated."""
         self._parking.rarely.flush(at_end=self.stop.is_set())
         logger.info("projector %s: %s", self.projection.name, self.counters)
+
+    def idle_seconds(self, source: Source) -> float:
+        """Return the seconds since the last batch; 0 while the source is not ready, or a failed event waits."""
+        if not source.ready or (self._aside is not None and self._aside.has_attempts):
+            self._idle_since = time.monotonic()
+            return 0.0
+        return time.monotonic() - self._idle_since
 
     def refuse_waiting(self) -> None:
         """Raise ProjectionError if streams wait for a service that a handler calls."""
@@ -298,7 +302,7 @@ class Projector:
                 (message.key, Letter(0, _digest(message), "", "malformed", reason, 1, message))
                 for message, reason in malformed
             ]
-            self._isolation.certainly(lambda: self._parking.keep_malformed(letters, self.counters))
+            self._transactions.certainly(lambda: self._parking.keep_malformed(letters, self.counters))
 
 
 def _digest(message: Message) -> UUID:

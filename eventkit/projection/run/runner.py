@@ -6,8 +6,6 @@ with an error. The next term opens all connections again. Called by `supervision
 
 import logging
 import math
-import os
-import socket
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -30,13 +28,14 @@ from eventkit.projection.failure import Breakers, SetAside
 from eventkit.projection.run.backfill import BACKFILL_INTERVAL, Backfill
 from eventkit.projection.run.connections import Connections
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
+from eventkit.projection.run.leased_store import LeasedStore
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin, HistoryGone
 from eventkit.projection.run.shard_times import ShardTimes
-from eventkit.projection.run.sources import StoreSource, TransportSource
+from eventkit.projection.run.sources import TransportSource
 from eventkit.projection.run.topics import known_topics, topics_of_store
 from eventkit.storage.events import refuse_unknown_types
-from eventkit.storage.outbox import READING, EventLog, Lease
+from eventkit.storage.outbox import EventLog
 from eventkit.storage.pauses import Pauses
 from eventkit.storage.retention import pruned_categories
 from eventkit.transports.base import Flag, Transport, open_transport
@@ -65,7 +64,7 @@ class ProjectionRunner:
 
     def __init__(self, projection: Projection, settings: Settings, options: SourceOptions) -> None:
         self.counters = Counters()
-        self.waits: str | None = None  # why it applies nothing now
+        self._waits: str | None = None  # why it applies nothing now
         self._pace = Pace()
         self._shard_times = ShardTimes()  # of the current term
         self._breakers = Breakers(projection.name)  # they outlive a term: an unavailable service stays so in the next
@@ -77,6 +76,16 @@ class ProjectionRunner:
         self._settings = settings
         self._options = options
         self._connections = Connections(projection.name, settings, options.store_url)
+        self._store = LeasedStore(projection, settings, self._connections)
+
+    @property
+    def waits(self) -> str | None:
+        """The reason why it applies nothing now; None while it does."""
+        return self._waits
+
+    def wait_because(self, reason: str) -> None:
+        """Show in the state why nothing is applied, until the next term reads its source."""
+        self._waits = reason
 
     def state(self) -> dict[str, Any]:
         """Return the state of the projection in this process, for its heartbeat; called by another thread."""
@@ -88,7 +97,7 @@ class ProjectionRunner:
             "parked": self.counters.parked,
             "rate": self._pace.of(done),
             "shards": self._shard_times.reported(),
-            "waits": self.waits,
+            "waits": self._waits,
         }
 
     def readings(self) -> list[Reading]:
@@ -146,17 +155,17 @@ class ProjectionRunner:
         except ProjectionPaused as paused:
             if self._options.until_idle is not None:
                 raise
-            self.waits = str(paused)
+            self._waits = str(paused)
             self._known = True  # only a registered projection is paused
         try:
             return self._await_resume(stop)
         finally:
-            self.waits = None
+            self._waits = None
 
     def _await_resume(self, stop: Stop) -> bool:
         """Wait until the projection is resumed, outside of its consumer group; return False if stopped before."""
         name = self._projection.name
-        logger.info("projector %s waits: %s", name, self.waits)
+        logger.info("projector %s waits: %s", name, self._waits)
         with self._connections.read_models("projector pause", autocommit=True) as connection:
             pauses = Pauses(connection, self._settings.schema)
             while pauses.find("projection", name) is not None:
@@ -248,7 +257,7 @@ class ProjectionRunner:
                 return self._topics() == topics
             return time.monotonic() < self._backfill_at and not self._is_idle(projector, source)
 
-        self.waits = None
+        self._waits = None
         projector.run(source, keep_running=keep_running)
         return not self._has_ended(projector, source)
 
@@ -263,7 +272,7 @@ class ProjectionRunner:
         return limit is None or time.monotonic() - self._topicless_since <= limit
 
     def _from_store(self, projector: Projector, stack: ExitStack) -> bool:
-        leased = self._store_source(projector, stack)
+        leased = self._store.open(projector, stack)
         if leased is None:
             return False
         lease, source = leased
@@ -272,38 +281,15 @@ class ProjectionRunner:
             lease.check()
             return not self._is_idle(projector, source)
 
-        self.waits = None
-        projector.idle_since = time.monotonic()  # another process may have had the lease for long
+        self._waits = None
         projector.run(source, keep_running=keep_running)
         self._has_ended(projector, source)
         return False
 
-    def _store_source(self, projector: Projector, stack: ExitStack) -> tuple[Lease, StoreSource] | None:
-        """Wait for the lease of the one process that reads the store; return None if stopped before."""
-        name = f"projector:{self._projection.name}"
-        lease_connection = self._connections.read_models("projector lease", autocommit=True)
-        lease = Lease(lease_connection, self._settings.schema, name=name, owner=f"{socket.gethostname()}:{os.getpid()}")
-        stack.callback(lease.release)
-        if not lease.acquire(projector.stop.is_set):
-            return None
-        position = projector.start(known=True)  # the previous holder of the lease has advanced it
-        reader = self._connections.store("projector reader", options=READING)
-        stack.callback(reader.close)
-        drawn = EventLog(reader, self._settings.schema).drawn()
-        if drawn is not None and drawn < position:
-            logger.warning(
-                "%s has read the store up to position %d, and the store has drawn %d: it was restored, or lost commits "
-                "in a failover. All of it is read again, and applied events are skipped",
-                self._projection.name, position, drawn,
-            )  # fmt: skip
-            projector.reset_position()
-            position = 0
-        return lease, StoreSource(reader, self._settings.schema, after=position, limit=self._projection.received)
-
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
         transport = self._transport(stack)
-        projector.system = transport.system
         group = self._options.group or projector.group
+        projector.read_broker(transport.system, group)
         if not self._options.group:
             projector.record_group(group, broker_of(self._settings.require_transport()), topics)
         with waiting_for("the broker"):
@@ -324,7 +310,7 @@ class ProjectionRunner:
     def _take_history(self, projector: Projector, gone: HistoryGone) -> None:
         """Apply from the store the events that the broker has deleted; the next term begins behind them."""
         logger.warning("%s", gone)
-        self._backfill(projector, projector.group, needed=True)
+        self._backfill(projector, self._options.group or projector.group, needed=True)
         if not projector.stop.is_set():
             self._completed.update(gone.begins)
 
@@ -347,7 +333,7 @@ class ProjectionRunner:
         if horizon == position:
             return
         with ExitStack() as stack:
-            leased = self._store_source(projector, stack)
+            leased = self._store.open(projector, stack)
             if leased is None:
                 return
             lease, source = leased
@@ -382,9 +368,4 @@ class ProjectionRunner:
     def _is_idle(self, projector: Projector, source: Source) -> bool:
         """Return whether it was ready, and received nothing, for longer than `until_idle`."""
         limit = self._options.until_idle
-        if limit is None:
-            return False
-        if not source.ready or projector.has_attempts:
-            projector.idle_since = time.monotonic()
-            return False
-        return time.monotonic() - projector.idle_since > limit
+        return limit is not None and projector.idle_seconds(source) > limit

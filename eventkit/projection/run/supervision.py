@@ -47,7 +47,7 @@ class Supervised:
                 if self._runner.counters.applied > applied:
                     self._failing_since = None
                 known = self._handled(error)
-                self._runner.waits = str(known)
+                self._runner.wait_because(str(known))
                 stop.wait(self._waits.failed(known, worked=time.monotonic() - started))
             else:
                 return

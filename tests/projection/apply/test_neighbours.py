@@ -11,8 +11,8 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.projection.apply.applier import BatchApplier
-from eventkit.projection.apply.event_isolation import EventIsolation
 from eventkit.projection.apply.parking import StreamParking
+from eventkit.projection.apply.transaction_retry import TransactionRetry
 from eventkit.projection.failure import set_aside
 from eventkit.projection.failure.breaker import Breakers
 from eventkit.projection.failure.error_class import translated
@@ -104,7 +104,7 @@ def test_many_new_streams_that_another_process_creates_delay_no_other(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are found by trying, some in each round, however slow: no other stream waits for the last of them."""
-    monkeypatch.setattr(EventIsolation, "again", slowed(EventIsolation.again))
+    monkeypatch.setattr(TransactionRetry, "run", slowed(TransactionRetry.run))
     names = [f"order-{number:02}" for number in range(40)]
     locked, free = names[::2], names[1::2]
     source = Given([event for name in names for event in orders(name, 1, customer=f"c{name}")])
@@ -159,15 +159,15 @@ def test_a_stream_that_is_locked_when_it_is_to_be_parked_is_set_aside(
     assert rows(url) == [("ann", 2, 2)]
 
 
-Again = Callable[..., Any]
+RunWork = Callable[..., Any]
 
 
-def slowed(again: Again) -> Again:
-    """Return `again` on a machine that needs a tenth of a second for each transaction."""
+def slowed(run: RunWork) -> RunWork:
+    """Return `run` on a machine that needs a tenth of a second for each transaction."""
 
-    def slow(self: EventIsolation, *work: Any) -> Any:  # noqa: ANN401 as the work's
+    def slow(self: TransactionRetry, *work: Any) -> Any:  # noqa: ANN401 as the work's
         time.sleep(0.1)
-        return again(self, *work)
+        return run(self, *work)
 
     return slow
 
