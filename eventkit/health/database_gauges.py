@@ -39,7 +39,11 @@ class DatabaseGauges:
         self._settings = settings
         self._role = role
         self._denied: set[str] = set()  # the parts that this role may not read
-        self.projections: Collection[str] = ()  # the names of those that a projector runs
+        self._projections: Collection[str] = ()  # the names of those that a projector runs
+
+    def show(self, projections: Collection[str]) -> None:
+        """Ask from now on for the projections of these names, which the projector runs."""
+        self._projections = projections
 
     def read(self) -> list[Reading]:
         """Ask over a new connection; raise a StorageError if the database does not answer."""
@@ -77,7 +81,7 @@ class DatabaseGauges:
         if self._role == "relay":
             yield from islice(_all_projections(insights), _MAX_PROJECTIONS)
             return
-        for name in self.projections:
+        for name in self._projections:
             found = insights.projection(name)
             if found is not None:
                 yield found
@@ -86,7 +90,7 @@ class DatabaseGauges:
         """Yield the letters by who parked them and cause, summed over categories."""
         counts: dict[tuple[str, str], int] = {}
         for group in insights.dead_letter_groups(limit=_MAX_LETTER_GROUPS):
-            if not group.is_stale and (self._role == "relay" or group.parked_by in self.projections):
+            if not group.is_stale and (self._role == "relay" or group.parked_by in self._projections):
                 key = group.parked_by, group.cause
                 counts[key] = counts.get(key, 0) + group.amount.value
         for key, count in counts.items():

@@ -31,13 +31,17 @@ class Endpoints:
         self._readiness = readiness
         self._metrics = KeptAnswer(render, fresh=_METRICS_KEPT, stale=_METRICS_KEPT, patience=_METRICS_PATIENCE)
         self._stopping = stopping
-        self.is_started = False
+        self._is_started = False
         self._routes: dict[str, Callable[[], Response]] = {
             "/livez": self._live,
             "/readyz": self._ready,
             "/startupz": self._started,
             "/metrics": self._page,
         }
+
+    def started(self) -> None:
+        """Answer from now on that the worker has begun its work."""
+        self._is_started = True
 
     def answer(self, path: str) -> Response:
         """Return the response to a path."""
@@ -58,7 +62,7 @@ class Endpoints:
         conditions: Conditions = {}
         if self._stopping():
             conditions["process"] = Condition(ok=False, reason="it was asked to stop")
-        elif not self.is_started:
+        elif not self._is_started:
             conditions["process"] = Condition(ok=False, reason="it is starting")
         conditions |= self._readiness.conditions()
         is_ready = all(condition.ok for condition in conditions.values())
@@ -67,7 +71,7 @@ class Endpoints:
         )
 
     def _started(self) -> Response:
-        return _json(self.is_started, {"started": self.is_started})
+        return _json(self._is_started, {"started": self._is_started})
 
     def _page(self) -> Response:
         try:

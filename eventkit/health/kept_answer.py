@@ -31,7 +31,7 @@ class KeptAnswer(Generic[T]):
     def __init__(
         self, ask: Callable[[], T], *, fresh: float = FRESH, stale: float = STALE, patience: float = PATIENCE
     ) -> None:
-        """`ask` returns the answer or raises; it may take for ever. All times are in seconds.
+        """`ask` returns the answer or raises; it may never return. All times are in seconds.
 
         An answer is `fresh` at first, then it counts until it is `stale`; `patience` is the wait for one.
         """

@@ -70,8 +70,8 @@ class Serving:
 
     def started(self, projections: Collection[str] = ()) -> None:
         """Say that the worker has begun its work; `projections` are the names of those that it runs."""
-        self._database.projections = projections
-        self._endpoints.is_started = True
+        self._database.show(projections)
+        self._endpoints.started()
 
     def close(self) -> None:
         """Stop serving."""

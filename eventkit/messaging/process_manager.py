@@ -80,7 +80,7 @@ class ProcessManager(TableProjection):
             reaction = None
             if step.envelope is not None:  # else the handler takes no reaction
                 if (earlier := reactions.get(id(step))) is not None:
-                    room.left += earlier.size
+                    room.give_back(earlier.size)
                 reaction = reactions[id(step)] = Reaction(self._store, step.envelope, room)
             if step.handler.asynchronous:
                 result = workspace.call_async([AsyncCall(step, step.handler.function, (row, step.event, reaction))])[0]

@@ -32,16 +32,20 @@ class ReactionRoom:
     """The bytes that the reactions of one batch may still take."""
 
     def __init__(self, most: int) -> None:
-        self._most = self.left = most
+        self._most = self._left = most
 
     def take(self, size: int) -> None:
         """Take bytes; raise EventTooLarge if there are fewer left."""
-        self.left -= size
+        self._left -= size
         self.check()
+
+    def give_back(self, size: int) -> None:
+        """Give back the bytes of a reaction that is made again."""
+        self._left += size
 
     def check(self) -> None:
         """Raise EventTooLarge if more was taken than there is: a handler may have caught the error."""
-        if self.left < 0:
+        if self._left < 0:
             raise EventTooLarge(
                 f"the events and deadlines that a process manager makes from one event take more than "
                 f"{self._most // 1_000_000} MB: react with one command whose handler appends them in parts"

@@ -32,6 +32,10 @@ class PartitionProgress:
         if offset > self._acknowledged.get(key, -1):
             self._acknowledged[key] = offset
 
+    def complete(self, offset: int) -> None:
+        """Acknowledge every message up to this offset, the last delivered one."""
+        self.resume = offset + 1
+
     def advance(self) -> bool:
         """Move `resume` behind the acknowledged messages; return whether it moved."""
         before, acknowledged = self.resume, self._acknowledged

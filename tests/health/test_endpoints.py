@@ -56,7 +56,7 @@ def get(serving: Serving, path: str) -> tuple[int, str]:
 def readings(url: str, role: str, projections: list[str] | None = None) -> dict[str, float]:
     """Return the gauges of a database as one role asks for them, by name and labels."""
     gauges = DatabaseGauges(Settings(database_url=url), role=role)
-    gauges.projections = projections or []
+    gauges.show(projections or [])
     return {" ".join([instrument.name, *labels]): value for instrument, value, labels in gauges.read()}
 
 

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from eventkit.domain.message import Message
 from eventkit.transports.kafka.topics import Topic
 from eventkit.transports.partition import MAX_KEYS, partition_of
@@ -16,18 +18,15 @@ from eventkit.transports.partition import MAX_KEYS, partition_of
 Queue = deque[Message]
 
 
-class PartitionGate:
-    """The gate of one partition."""
+class PartitionGate(msgspec.Struct, eq=False):
+    """The state of one partition, for the publisher; `produce` is its producer's function."""
 
-    __slots__ = ("partition", "probing", "produce", "used", "waiting", "warm")
-
-    def __init__(self, produce: Callable[..., Any], partition: int) -> None:
-        self.produce = produce
-        self.partition = partition
-        self.warm = False
-        self.probing = False  # its first message is in flight
-        self.used = True
-        self.waiting = Queue()
+    produce: Callable[..., Any]
+    partition: int
+    warm: bool = False
+    probing: bool = False  # its first message is in flight
+    used: bool = True
+    waiting: Queue = msgspec.field(default_factory=deque)
 
     @property
     def idle(self) -> bool:

@@ -138,7 +138,7 @@ class KafkaSubscription:
             return set()
         self._fresh, self._ends = [], {}
         for progress, offset in last.items():
-            progress.resume = offset + 1
+            progress.complete(offset)
         return set(last)
 
     def _are_fresh(self, messages: Sequence[Message]) -> bool:

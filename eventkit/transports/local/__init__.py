@@ -88,7 +88,7 @@ class LocalTransport:
 
     def refuse(self, refusal: Refusal) -> None:
         """Refuse each message for which `refusal` returns a reason."""
-        self._broker.refusal = refusal
+        self._broker.refuse(refusal)
 
     def hold(self, topic: str, reason: str) -> None:
         """Make a topic unusable to publishers."""
@@ -96,12 +96,11 @@ class LocalTransport:
 
     def lose(self, reason: str) -> None:
         """Make every publisher fail."""
-        self._broker.lost = reason
+        self._broker.lose(reason)
 
     def heal(self) -> None:
         """End all faults."""
-        self._broker.refusal, self._broker.lost = (lambda _: None), None
-        self._broker.held.clear()
+        self._broker.heal()
 
 
 _brokers: dict[str, Broker] = {}

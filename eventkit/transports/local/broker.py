@@ -48,6 +48,19 @@ class Broker:
         self.held: dict[str, str] = {}
         self.lost: str | None = None
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse each message for which `refusal` returns a reason."""
+        self.refusal = refusal
+
+    def lose(self, reason: str) -> None:
+        """Make every publisher fail."""
+        self.lost = reason
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.refusal, self.lost = (lambda _: None), None
+        self.held.clear()
+
     def append(self, message: Message) -> None:
         """Append a message to the shard of its key."""
         shards = self.topics[message.topic]

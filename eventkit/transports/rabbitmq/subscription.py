@@ -261,7 +261,7 @@ def _close(channel: Any) -> None:  # noqa: ANN401
 
     After a cancel the broker gives the next member later messages, before the close returns the unacknowledged ones.
     """
-    channel._consumers.clear()  # noqa: SLF001 close() cancels what is in here
+    channel._consumers.clear()  # noqa: SLF001 close() cancels the consumers that are in here
     channel.close()
 
 

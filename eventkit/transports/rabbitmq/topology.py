@@ -17,7 +17,7 @@ from eventkit.transports.rabbitmq.address import RabbitAddress
 
 KEY = "eventkit-key"  # the header with the key of a message whose subject is another
 MISSING = "RabbitMQ does not have it: create it with `eventkit topics create`"
-NOT_FOUND, REFUSED, UNLIKE = 404, 403, 406
+NOT_FOUND, REFUSED, PRECONDITION_FAILED = 404, 403, 406
 OLDEST = (3, 10)
 # Seconds after which a new quorum queue is on the server's disk. A kill before that makes 3.10 forget the queue's name,
 # and with it the confirmed messages (seen up to 0.6 s after the declaration).
@@ -88,7 +88,7 @@ class Topology:
                     channel.queue_declare(queue, durable=True, arguments=arguments)
                     channel.queue_bind(queue, exchange_of(topic, shard))
                 except ChannelClosedByBroker as error:
-                    if error.reply_code != UNLIKE:
+                    if error.reply_code != PRECONDITION_FAILED:
                         raise
                     raise TopicUnusable({topic: _DROPS.format(queue=queue, reason=error.reply_text)}) from error
         if missing:
