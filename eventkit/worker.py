@@ -65,7 +65,7 @@ class Stop:
         if self._idle:
             logs.write("worker", f"{signal.Signals(number).name}: no work was in progress")
         if self._idle or self._signalled or self.is_set():
-            os._exit(128 + number)  # clean-up may be what hangs
+            os._exit(128 + number)  # the clean-up itself may hang
         self._signalled = True
         logs.write("worker", f"{signal.Signals(number).name}: finishing the work in flight; once more to end at once")
         # The handler may have interrupted this very thread within `wait`, which holds the event's lock.

@@ -1,4 +1,4 @@
-"""A log that says a repeating fault once, then counts it: for faults that others can cause in any number.
+"""A log that writes a repeated fault once, then counts it: for faults that others can cause in any number.
 
 A fault is known by its kind, such as a handler and the class of its error. Its first line is written at once. Further
 ones are counted for some seconds, and the next line says how many there were; so does `flush`, if none follows.

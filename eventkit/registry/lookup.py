@@ -1,7 +1,8 @@
-"""Asks a registry for the schema of a type, in a thread of its own: a slow registry holds up nobody for long.
+"""Asks a registry for the schema of a type, on a thread of its own, so that no caller waits long for a slow registry.
 
-One question is open at a time. A question whose asker has gone goes on, and the next asker of the same gets its answer.
-A registry that sends its answer byte by byte keeps the question open; then nothing else is asked.
+One question is open at a time. It stays open when its caller has stopped waiting, and the next caller with the same
+question gets its answer. A registry that sends its answer byte by byte keeps the question open, and nothing else is
+asked meanwhile.
 """
 
 import threading

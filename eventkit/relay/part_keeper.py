@@ -50,9 +50,9 @@ class PartKeeper:
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._error: BaseException | None = None
-        self._said_standby = False
+        self._reported_standby = False
         self._blocked: dict[int, int] = {}  # part -> the session that kept its lock at the last look
-        self._said_blocked: dict[int, int] = {}
+        self._reported_blocked: dict[int, int] = {}
         self._thread = threading.Thread(target=self._keep, name="relay leases", daemon=True)
 
     @property
@@ -172,13 +172,13 @@ class PartKeeper:
         """Name the sessions that keep the lock of a free part at two looks: at one, another relay may be taking it."""
         found = {part: session for part, session in missed.items() if session is not None}
         for part, session in found.items():
-            if self._blocked.get(part) == session != self._said_blocked.get(part):
+            if self._blocked.get(part) == session != self._reported_blocked.get(part):
                 logger.warning(
                     "%s is free, but session %d holds its lock, so that no relay can take it: end the session with "
                     "`select pg_terminate_backend(%d)`",
                     *(lease_name(part, self.of), session, session),
                 )
-                self._said_blocked[part] = session
+                self._reported_blocked[part] = session
         self._blocked = found
 
     def _refuse_loss(self, standing: Standing) -> None:
@@ -211,9 +211,9 @@ class PartKeeper:
     def _stand_by(self, others: list[LeaseRow], until_renewal: float) -> None:
         """Wait for the end of one of the holders; processes that wait for different ones see each end at once."""
         row = random.choice(others)  # noqa: S311 no secret
-        if not self._said_standby:
+        if not self._reported_standby:
             logger.info("standing by: %s holds %s, epoch %d", row.owner, row.name, row.epoch)
-            self._said_standby = True
+            self._reported_standby = True
         self._leases.wait_for_end(row, min(_LOCK_WAIT, until_renewal, _until_expiry(others)))
 
     def _note_renewal(self, sent: float) -> None:

@@ -51,7 +51,7 @@ class Silence:
                 logger.info("the broker acknowledges again after %.0f s", now - self._last_report)
             self._last_report, self._warned = now, False
         elif now - self._last_report > _SILENCE_LIMIT and not self._warned:
-            logger.warning("the broker is away or slow: %d events wait to be acknowledged; trying on", outstanding)
+            logger.warning("the broker is away or slow: %d events wait to be acknowledged; trying again", outstanding)
             self._warned = True
 
 

@@ -1,4 +1,4 @@
-"""Keeps the open pages live: one thread a process asks for what is new, keeps the trends, and wakes the browsers.
+"""Keeps the open pages live: one thread a process reads the changes, keeps the trends, and wakes the browsers.
 
 It runs while somebody has opened a page within the last minutes, so an unwatched page asks the database nothing.
 """

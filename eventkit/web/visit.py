@@ -1,4 +1,4 @@
-"""A request, what its visitor may do, and the answer as HTML."""
+"""A request, the rights of its visitor, and the answer as HTML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Commands that go on until they are asked to end: the first SIGINT or SIGTERM ends them, with exit code 0."""
+"""Commands that run until they are stopped: the first SIGINT or SIGTERM ends them, with exit code 0."""
 
 import signal
 import time

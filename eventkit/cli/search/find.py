@@ -61,7 +61,7 @@ def find(  # noqa: PLR0913 one parameter an option
 
 
 class Search:
-    """Up to `limit` events, page by page; `following` is then the key where the search goes on."""
+    """Up to `limit` events, page by page; `following` is then the key of the next page."""
 
     def __init__(self, insights: "Insights", wanted: dict[str, Any], *, limit: int) -> None:
         self._insights, self._wanted, self._limit = insights, wanted, limit

@@ -63,7 +63,7 @@ def command(settings: Settings, *, watch: float | None, limit: int, store_url: s
 
 
 def _watch(once: "Callable[[], SystemStatus]", schema: str, *, seconds: float, as_json: bool) -> None:
-    """Show it until a signal; when the database goes away, say so and go on."""
+    """Show it until a signal; while the database is away, report that and try again."""
     from eventkit.cli.common.following import until_signalled
     from eventkit.cli.status.live import LiveScreen
     from eventkit.errors import DatabaseUnavailable, NotPrimary

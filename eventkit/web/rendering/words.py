@@ -88,7 +88,7 @@ def pretty(value: Any) -> str:  # noqa: ANN401 JSON of any shape
 
 
 def marked(text: str | None) -> Markup:
-    """Return a text with what is between backticks as code; all of it is escaped."""
+    """Return a text as HTML: escaped, with the words between backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text or ""))))  # noqa: S704 escaped before
 
 

@@ -31,7 +31,7 @@ def show(visit: Visit) -> Response:
 
 
 def doing(process: ProcessInsight) -> Iterator[str]:
-    """Yield what a process says of itself, in words."""
+    """Yield the state that a process reports, in words."""
     state = process.state
     for part, role in _table(state, "parts").items():
         yield f"part {part}: {role}"
