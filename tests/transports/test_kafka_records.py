@@ -1,7 +1,8 @@
 """Records and topics of Kafka as other programs leave them: transactions, compression, deleted records, new topics."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -13,7 +14,7 @@ from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.sources import TransportSource
 from eventkit.transports import open_transport
 from eventkit.transports.base import Range
-from eventkit.transports.kafka import KafkaTransport
+from eventkit.transports.kafka import KafkaTransport, topic_watcher
 from eventkit.transports.kafka.subscription import KafkaSubscription
 from tests.hostile.foreign import Foreign
 from tests.hostile.kinds import event
@@ -135,6 +136,51 @@ def test_messages_that_are_deleted_before_they_are_read_end_the_reading(kafka: K
             read_until(subscription, bool)
         again = subscribed(transport, topic)
         assert [message.key for message in read_until(again, lambda found: len(found) == 2)] == ["order-2"] * 2
+
+
+def test_a_recreated_topic_is_read_from_its_first_message(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a member that was reading the deleted one, with more messages than that had, or fewer."""
+    monkeypatch.setattr(topic_watcher, "IDENTITY_INTERVAL", 0.2)
+    with closing(LeavingKafka(kafka.url)) as transport:
+        subscription = subscribed(transport, topic)
+        for round_, count in enumerate([3, 8, 2]):
+            if round_:
+                kafka.delete_topic(topic)
+                kafka.create_topic(topic, partitions=1)
+            events = [ordered(f"order-{round_}", version) for version in range(1, count + 1)]
+            put(writer(kafka), topic, *events)
+            subscription = read_all(transport, topic, subscription, events)
+
+
+def read_all(
+    transport: KafkaTransport, topic: str, subscription: KafkaSubscription, events: Sequence[Foreign]
+) -> KafkaSubscription:
+    """Read until all events are there, and join again after an error, as a projector does; return the last member."""
+    wanted = {dict(each.headers)["ce_id"].encode() for each in events}
+    found: set[Any] = set()
+
+    def missing() -> set[Any]:
+        nonlocal subscription
+        try:
+            found.update(dict(message.headers)["ce_id"] for message in subscription.receive(100, 0.2))
+        except TopicUnusable:
+            subscription.close()
+            again = wait_until(lambda: joined_again(transport, topic), timeout=LONG)
+            assert again is not None
+            subscription = again
+        return wanted - found
+
+    wait_until(lambda: not missing(), timeout=LONG, what=f"{len(wanted)} messages")
+    return subscription
+
+
+def joined_again(transport: KafkaTransport, topic: str) -> KafkaSubscription | None:
+    """Join; return None while the broker does not know the topic yet."""
+    with suppress(TopicUnusable):
+        return subscribed(transport, topic)
+    return None
 
 
 def subscribed(transport: KafkaTransport, topic: str) -> KafkaSubscription:

@@ -15,6 +15,7 @@ from eventkit.transports.kafka.claims import claim, release
 from eventkit.transports.kafka.listener import KafkaListener
 from eventkit.transports.kafka.publisher import KafkaPublisher
 from eventkit.transports.kafka.subscription import KafkaSubscription
+from eventkit.transports.kafka.topic_watcher import IdentityWatcher
 from eventkit.transports.kafka.topics import KafkaTopics, Topic
 from eventkit.transports.resumption import Resumption
 
@@ -36,8 +37,10 @@ class KafkaTransport:
     def subscribe(self, topics: Sequence[str], group: str, *, resume: Resume | None = None) -> KafkaSubscription:
         """See `Transport.subscribe`."""
         found = self._topics.require(topics)
-        places = Resumption({topic.name: topic.id or "" for topic in found}, resume)
-        return KafkaSubscription(self._address, places, group, fetch_wait_ms=_fetch_wait(found))
+        ids = {topic.name: topic.id or "" for topic in found}
+        watcher = IdentityWatcher(self._topics, ids) if resume and all(ids.values()) else None
+        places, wait = Resumption(ids, resume), _fetch_wait(found)
+        return KafkaSubscription(self._address, places, group, fetch_wait_ms=wait, identities=watcher)
 
     def listen(self, topics: Sequence[str]) -> KafkaListener:
         """Return a reader of all partitions, from their ends on."""

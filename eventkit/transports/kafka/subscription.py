@@ -23,6 +23,7 @@ from eventkit.transports.base import MAX_BYTES, Mark
 from eventkit.transports.kafka.address import Address
 from eventkit.transports.kafka.broker_state import BrokerState
 from eventkit.transports.kafka.delivery_errors import topic_reason
+from eventkit.transports.kafka.topic_watcher import IdentityWatcher
 from eventkit.transports.progress import PartitionProgress
 from eventkit.transports.received import unreadable
 from eventkit.transports.resumption import Resumption
@@ -50,7 +51,11 @@ class KafkaSubscription:
 
     is_new = False  # a new group gets all earlier messages
 
-    def __init__(self, address: Address, places: Resumption, group: str, *, fetch_wait_ms: int = 500) -> None:
+    def __init__(
+        self, address: Address, places: Resumption, group: str, *, fetch_wait_ms: int = 500,
+        identities: IdentityWatcher | None = None,
+    ) -> None:  # fmt: skip
+        """Join; `identities` watches the topics, and is stopped with this subscription."""
         self._address = address
         self._places = places
         self._error: Exception | None = None  # raised by `resume`
@@ -68,7 +73,10 @@ class KafkaSubscription:
         self._ends: dict[PartitionProgress, int] = {}  # the same among those
         self._due: dict[tuple[str, int], int] = {}  # offsets to commit
         self._committed = 0.0  # time of the last commit
+        self._identities = identities
         self._begin(list(places.topics))
+        if identities:
+            identities.start()
 
     @property
     def ready(self) -> bool:
@@ -128,6 +136,8 @@ class KafkaSubscription:
         ]
 
     def _raise_error(self) -> None:
+        if self._identities and self._identities.reasons:
+            raise TopicUnusable(self._identities.reasons)
         if self._error is not None:
             raise self._error
 
@@ -159,6 +169,8 @@ class KafkaSubscription:
 
     def close(self) -> None:
         """Commit and leave; see `Subscription`."""
+        if self._identities:
+            self._identities.stop()
         leaving = threading.Thread(target=self._leave, name="eventkit leaves a group", daemon=True)
         leaving.start()
         leaving.join(_CLOSE_TIMEOUT)

@@ -1,12 +1,14 @@
-"""A thread for each publisher that asks the broker about topics, so that the publisher never waits for an answer.
+"""Threads that ask the broker about topics, so that a publisher or a reader never waits for an answer.
 
-It asks about a topic at its first use, and about all topics again at an interval: the broker does not announce a new
-number of partitions or a recreated topic. It first asks the producer for metadata, which makes the producer connect.
+A publisher asks about a topic at its first use, and about all topics again at an interval: the broker does not
+announce a new number of partitions or a recreated topic. It first asks the producer for metadata, which makes the
+producer connect.
 """
 
 import logging
 import queue
 import threading
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaException, Producer
 
@@ -17,6 +19,7 @@ logger = logging.getLogger("eventkit.transports.kafka")
 
 _RETRY_DELAY = 0.5  # seconds after an unanswered request
 _CONNECT_TIMEOUT = 10.0  # seconds
+IDENTITY_INTERVAL = 5.0  # seconds until a reader notices that its topic was created again
 
 
 class TopicWatcher(threading.Thread):
@@ -75,3 +78,34 @@ class TopicWatcher(threading.Thread):
             for answer in answers.items():
                 self.answers.put(answer)
             return
+
+
+class IdentityWatcher(threading.Thread):
+    """Asks at an interval whether topics are still the ones that a reader joined.
+
+    The client reads a topic that was created again at the offset of the old one, and so skips its first messages.
+    """
+
+    def __init__(self, topics: KafkaTopics, ids: Mapping[str, str]) -> None:
+        super().__init__(name="eventkit topic identity", daemon=True)
+        self.reasons: dict[str, str] = {}  # of the topics that are others now
+        self._topics = topics
+        self._ids = ids
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread after its current request."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        while not self.reasons and not self._stopped.wait(IDENTITY_INTERVAL):
+            try:
+                found = self._topics.require(self._ids)
+            except TransportError as error:  # the client reports missing topics, and waits for an absent broker
+                logger.debug("no answer about topics %s: %s", list(self._ids), error)
+                continue
+            self.reasons = {
+                topic.name: "it was deleted and created again: reading begins anew"
+                for topic in found
+                if topic.id not in (None, self._ids[topic.name])
+            }
