@@ -39,7 +39,6 @@ def _set_appends(monkeypatch: pytest.MonkeyPatch, name: str, parts: SqlParts, th
     many, one = (
         parts._replace(then=(tagged + then).format(s="eventkit")) for tagged in (tag_sql._TAGGED, tag_sql._ONE_TAGGED)
     )
-    one = one._replace(end=one.end and tag_sql._NO_ROW.format(", null"))
     monkeypatch.setattr(store._sql, name, tuple(many_sql("eventkit", lock, many) for lock in MANY_LOCKS))
     monkeypatch.setattr(store._sql, f"{name}_one", tuple(one_sql("eventkit", lock, one) for lock in ONE_LOCKS))
 
