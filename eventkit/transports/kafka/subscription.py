@@ -237,6 +237,7 @@ class KafkaSubscription:
         return error is None
 
     def _handle(self, error: KafkaError, topic: str | None) -> None:
+        self._raise_error()  # without a place to resume at, the client reports that it has none, too
         reason = topic_reason(error)
         if reason is not None:
             raise TopicUnusable({topic or "of this subscription": reason})
