@@ -304,4 +304,5 @@ def test_the_page_of_the_wire_lists_every_header() -> None:
         for row in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
         for name in re.findall("`([a-z]+)`", row)
     }
+    named.update(re.findall("`(content-type)`", page))
     assert named >= READ_HEADERS | {REPLY_TO, OUTCOME, "ce_subject"}

@@ -19,8 +19,9 @@ to_regnamespace upper uuid_send"""
 _TYPES = """bool bytea float8 int[248] jsonb? name oid pg_lsn reg[a-z]+ text timestamptz uuid xid8"""
 # `unnest` of several arrays is grammar, and PostgreSQL's own under any search path; qualified, it takes one array only.
 _ONE_ARGUMENT = r"(?:[^,()]|%\(\w+\)s|\((?:[^,()]|%\(\w+\)s)*\))*"
+_QUOTED = r"""('(?:[^']|'')*'|"(?:[^"]|"")*")"""  # a constant or a name: it stays as it is, a stream may be named so
 _NAME = re.compile(
-    rf'(?<![\w."])(?=(?:{"|".join(_FUNCTIONS.split())})\(|unnest\({_ONE_ARGUMENT}\))'
+    rf'{_QUOTED}|(?<![\w."])(?=(?:{"|".join(_FUNCTIONS.split())})\(|unnest\({_ONE_ARGUMENT}\))'
     rf"|(?<=::)(?=(?:{'|'.join(_TYPES.split())})\b)"
 )
 
@@ -61,4 +62,4 @@ def qualified(statement: str | bytes) -> str | bytes:
 
 
 def _qualified(statement: str) -> str:
-    return _NAME.sub("pg_catalog.", statement)
+    return _NAME.sub(lambda found: found[1] or "pg_catalog.", statement)

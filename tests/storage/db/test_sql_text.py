@@ -22,7 +22,10 @@ def test_a_part_may_have_the_schema_and_earlier_parts() -> None:
     assert statement == b"select '{}' from (select from \"eventkit\".events limit 7) x"
 
 
-@pytest.mark.parametrize("text", ["plain", "it's", "100 %", "%(id)s", "{s}", "{{}}", 'a"b', "{1,2}", "ä ☃"])
+@pytest.mark.parametrize(
+    "text",
+    ["plain", "it's", "100 %", "%(id)s", "{s}", "{{}}", 'a"b', "{1,2}", "ä ☃", "a,count(1)", "it''s now()::text"],
+)
 def test_a_constant_means_its_text(database_url: str, text: str) -> None:
     """Whatever signs it has: PostgreSQL reads the same text."""
     with psycopg.connect(database_url) as connection:
