@@ -15,6 +15,7 @@ from eventkit.projection.define.column_types import DIALECT, is_array, is_bytes
 from eventkit.storage.db import bytes_array, bytes_text, plain_array, text_array
 
 _FLOAT8, _NUMERIC = 701, 1700
+_BYTES = {bytes, bytearray, memoryview}
 
 
 class Columns:
@@ -60,7 +61,7 @@ class Columns:
             return text_array(values)
         if types == {int}:
             return plain_array(values)
-        if types == {bytes} and is_bytes(column):
+        if types <= _BYTES and is_bytes(column):
             return bytes_array(values)
         if len(types) > 1:  # the driver accepts only arrays of one type
             values = [_as_text(value) for value in values]
@@ -80,7 +81,7 @@ class Columns:
             value = process(value)
         if type(value) is int:  # as text: psycopg chooses the type by size, and would prepare a statement for each type
             return str(value)
-        if type(value) is bytes and is_bytes(column):
+        if type(value) in _BYTES and is_bytes(column):
             return bytes_text(value)
         if column in self._arrays and value is not None and not isinstance(value, str):
             return _literal(connection, value)

@@ -10,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import schema
 
+from eventkit.domain.functions import name_of_class
 from eventkit.errors import ProjectionError
+from eventkit.projection.define.column_types import DIALECT
 from eventkit.projection.define.row_class import RowSource
 
 Columns = Mapping[str, sa.Column[Any]]
@@ -20,12 +22,24 @@ def check_columns(source: RowSource, named: Columns, *, key: Sequence[str], valu
     """Raise ProjectionError unless the key is unique and new rows have a value for each column."""
     table = source.table.fullname
     _check_key(source.table, named, key)
+    for column in {*(named[name] for name in key), *values}:
+        _check_type(f"column {column.name!r} of table {table!r}", column)
     for column in values:
         _check_generated(f"column {column.name!r} of table {table!r}", column)
         if not column.nullable and column.default is None and column.server_default is None:
             raise ProjectionError(
                 f"column {column.name!r} of table {table!r} is NOT NULL and has no default: a new row needs one"
             )
+
+
+def _check_type(place: str, column: sa.Column[Any]) -> None:
+    kind = column.type.dialect_impl(DIALECT)
+    if kind.bind_expression(sa.bindparam("value")) is None and kind.column_expression(sa.column("value")) is None:
+        return
+    raise ProjectionError(
+        f"{place} has the type {name_of_class(type(column.type))}, which wraps its values in an SQL expression, and a "
+        "projection's statement has values alone: convert them in Python (process_bind_param, process_result_value)"
+    )
 
 
 def _check_key(table: sa.Table, named: Columns, key: Sequence[str]) -> None:

@@ -57,6 +57,7 @@ from eventkit.storage.events.tag_sql import TagSql
 from eventkit.storage.privacy import Encryption
 
 _MAX_STREAMS_SHOWN = 5  # in an error
+_LARGEST_KEPT = 16_384  # characters of an event
 
 
 class Expected(Enum):
@@ -106,6 +107,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     def is_single(self) -> bool:
         """Whether it appends a single event."""
         return len(self.entries) == len(self.entries[0].events) == 1
+
+    @property
+    def keeps_cursors(self) -> bool:
+        """Whether a connection may keep the cursors of its statements, which hold their last parameters."""
+        return self.is_single and len(self.entries[0].events[0].data) <= _LARGEST_KEPT
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):

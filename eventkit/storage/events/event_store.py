@@ -425,7 +425,7 @@ class EventStore:
             return self._inline.run(executor, connection, call)
         if type(connection) is psycopg.Connection:
             executor.check_psycopg(connection)
-            execute = on_psycopg(connection, keeps=call.is_single)
+            execute = on_psycopg(connection, keeps=call.keeps_cursors)
             return append_on(execute, self._sql, self.catalog, call, self._encryption).appended
         return executor.run(connection, append_steps(self._sql, self.catalog, call, self._encryption)).appended
 

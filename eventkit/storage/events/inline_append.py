@@ -79,7 +79,7 @@ class InlineAppends:
         if targets:
             call = replace(call, params=following_params(self._schema, call.entries, targets))
         sql = self._sql.following(len(targets))
-        opened = executor.open(connection, keeps=call.is_single)
+        opened = executor.open(connection, keeps=call.keeps_cursors)
         if not targets:
             return self._write(opened, sql, call).appended
         if not opened.is_psycopg:

@@ -35,6 +35,28 @@ class Twice(sa.types.TypeDecorator[str]):
     cache_ok = True
 
 
+class Lowered(sa.types.TypeDecorator[str]):
+    """A text that an SQL function changes when it is written."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_expression(self, bindparam: Any) -> Any:
+        """Write it in small letters."""
+        return sa.func.lower(bindparam)
+
+
+class Raised(sa.types.TypeDecorator[str]):
+    """A text that an SQL function changes when it is read."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        """Read it in capitals."""
+        return sa.func.upper(column)
+
+
 def table(*columns: sa.Column[Any], key: sa.Column[Any] | None = None) -> sa.Table:
     """Make a table with a key and a counter."""
     first = key if key is not None else sa.Column("id", sa.Text, primary_key=True)
@@ -144,6 +166,22 @@ def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, tex
     assert rows(database_url, "select n, x::text from things") == [(2, text)]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_all_kinds_of_bytes_are_kept_also_beside_each_other(database_url: str, count: int) -> None:
+    """One row, and rows of one batch whose values have different types."""
+    things = table(sa.Column("x", sa.LargeBinary))
+    create(database_url, things)
+    values = bytearray(b"ab"), memoryview(b"\0\xff"), b"c"
+
+    def fold(row: Any, event: Ordered) -> None:
+        row.x = values[event.amount]
+
+    batch = [message(f"order-{n}", 1, Ordered(f"ann-{n}", n)) for n in range(count)]
+    apply(database_url, batch, projection=projection_of(things, fold))
+
+    assert rows(database_url, "select x from things order by id") == [(bytes(value),) for value in values[:count]]
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -157,6 +195,8 @@ def test_a_value_that_fits_is_kept(database_url: str, kind: Any, value: Any, tex
         (sa.Column("x", sa.DateTime, onupdate=sa.func.now()), "has onupdate="),
         (sa.Column("x", sa.Integer, default=1, onupdate=2), "set it in the handlers"),
         (sa.Column("x", sa.Integer, nullable=False), "NOT NULL and has no default"),
+        (sa.Column("x", Lowered), "has the type .*Lowered, which wraps its values"),
+        (sa.Column("x", Raised), "has the type .*Raised, which wraps its values"),
     ],
 )
 def test_column_features_that_need_sqlalchemys_own_statements_are_refused(column: sa.Column[Any], words: str) -> None:

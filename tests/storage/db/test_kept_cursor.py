@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
+from eventkit.storage.db import statements
 from tests.storage.shop import Placed, order, store
 from tests.waiting import wait_until
 
@@ -66,3 +67,14 @@ def test_what_the_service_registers_between_two_appends_changes_nothing(database
             piped = store.append(connection, order(1), Placed(3))
 
     assert [(again.version, type(again.position)), (piped.version, type(piped.position))] == [(2, int), (3, int)]
+
+
+def test_a_large_event_is_not_kept_in_memory(database_url: str) -> None:
+    """A pool of connections holds no megabytes of events that were appended long ago."""
+    with psycopg.connect(database_url) as connection:
+        store.append(connection, order(1), Placed(1))
+        kept = list(statements._kept[connection].values())
+        store.append(connection, order(1), Placed(2, "x" * 100_000))
+
+        assert list(statements._kept[connection].values()) == kept
+        assert store.append(connection, order(1), Placed(3)).version == 3
