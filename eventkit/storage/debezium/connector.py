@@ -7,7 +7,7 @@ optional headers it has (`has_…`); transforms remove the others (`drop_…`), 
 Debezium confirms an event in its slot by a record of a later transaction. Where nothing is appended, that is a
 heartbeat, in a topic of its own. Connect must support exactly-once: it then confirms the records of a batch at once,
 when Kafka has all of them. Without that it confirms once a minute, and by the last record that any partition has
-acknowledged: a restart would leave out an earlier one that Kafka has not got.
+acknowledged: a restart may leave out an earlier one that Kafka has not got.
 """
 
 from typing import Any
