@@ -210,13 +210,13 @@ def schema_version_of(message: Message) -> int:
     headers = message.headers
     try:
         if message.unreadable is None and len(headers) == _PLAIN:
-            (a, spec), (b, event_id), (c, source), (d, kind), (e, time), (f, version), (g, _) = headers
+            (a, spec), (b, event_id), (c, source), (d, kind), (e, time), (f, version), (g, content) = headers
             # Compared by name, because a message with seven headers may have other ones.
             if (
                 a == "ce_specversion" and b == "ce_id" and c == "ce_source" and d == "ce_type" and e == "ce_time"
                 and f == "ce_streamversion" and g == "content-type" and spec in _ONE and event_id and source and kind
-                and time and version and event_id.isascii() and source.isascii() and kind.isascii()
-                and version.isascii()
+                and time and version and content and event_id.isascii() and source.isascii() and kind.isascii()
+                and version.isascii() and content.isascii()
             ):  # fmt: skip
                 time_of(time if isinstance(time, str) else time.decode())
                 return 1
@@ -250,9 +250,9 @@ _ONE = ("1.0", b"1.0")
 _NEEDED = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
 _TEXTS = (  # headers whose form is not checked
     "ce_id", "ce_source", "ce_type", "ce_streamversion", "ce_correlationid", "ce_causationid", "ce_traceparent",
-    "ce_tracestate",
+    "ce_tracestate", "content-type",
 )  # fmt: skip
-READ_HEADERS = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata", _CONTENT_TYPE[0]])
+READ_HEADERS = frozenset([*_NEEDED, *_TEXTS, "ce_dataschemaversion", "ce_metadata"])
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -128,6 +128,7 @@ def verdicts(headers: Values, unreadable: str | None = None) -> tuple[int | str,
 
 @example(headers_with(("ce_streamversion", b"\xff")), None)
 @example(headers_with(("ce_id", b"\xff")), None)
+@example(headers_with(("content-type", b"\xff")), None)
 @example(headers_with(("ce_source", b"\xff"), ("ce_correlationid", "1")), None)
 @example(headers_with(("ce_streamversion", b"\xff"), ("ce_dataschemaversion", "2")), None)
 @example(headers_with(), "its value is a list")

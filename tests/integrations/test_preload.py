@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -35,8 +36,14 @@ class Server:
 
     def workers_with(self, article: str) -> set[int]:
         """Return the processes, of some that answer, that hold the article's price."""
-        answers = [self.ask("GET", "/process").json() for _ in range(10)]
-        return {one["pid"] for one in answers if article in one["prices"]}
+        return {one["pid"] for one in self._answers() if article in one["prices"]}
+
+    def workers(self) -> set[int]:
+        """Return the processes, of some that answer."""
+        return {one["pid"] for one in self._answers()}
+
+    def _answers(self) -> list[Any]:
+        return [self.ask("GET", "/process").json() for _ in range(10)]
 
     def is_up(self) -> bool:
         """Return whether a worker answers."""
@@ -59,6 +66,7 @@ def server(database_url: str, redis: RedisServer | GivenRedis) -> Iterator[Serve
         server = Server(f"http://127.0.0.1:{port}", process)
         try:
             wait_until(server.is_up)
+            wait_until(lambda: len(server.workers()) == 2, what="both workers")  # one that begins later hears less
             yield server
         finally:
             process.terminate()

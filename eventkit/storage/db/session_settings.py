@@ -27,6 +27,7 @@ STARTING = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "default_transaction_isolation": "read committed",
+    "max_parallel_workers_per_gather": "0",  # a parallel worker begins with the role's limits, which may end it
 }
 TRANSACTION_LIMIT = {"transaction_timeout": "0"}
 TRANSACTION_LIMIT_SINCE = 170_000  # older servers refuse a session that names it at its start

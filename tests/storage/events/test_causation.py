@@ -108,7 +108,7 @@ def test_a_story_waits_for_an_append_that_ends_soon(database_url: str, monkeypat
         )
         with psycopg.connect(database_url, autocommit=True) as watch:
             reading.start()
-            asked = "select from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()"
+            asked = "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
             wait_until(lambda: watch.execute(asked).fetchone() is not None or not reading.is_alive(), timeout=60)
         slow.commit()
         reading.join()
