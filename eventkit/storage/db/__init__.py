@@ -22,7 +22,7 @@ from eventkit.storage.db.row_loaders import Row
 from eventkit.storage.db.session_checks import revision_problem, revisions
 from eventkit.storage.db.session_settings import starting_options
 from eventkit.storage.db.sql_text import as_part, in_schema, literal, qualified, quoted, text_in_schema
-from eventkit.storage.db.statements import Execute, on_psycopg
+from eventkit.storage.db.statements import Execute
 from eventkit.storage.db.wire_text import file_name, plain_text
 
 __all__ = [
@@ -47,7 +47,6 @@ __all__ = [
     "is_asyncpg",
     "literal",
     "lock_holders",
-    "on_psycopg",
     "plain_array",
     "plain_text",
     "projection_gate",

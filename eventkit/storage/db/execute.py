@@ -131,7 +131,7 @@ class Executor(NamedTuple):
     def run(self, connection: Synchronous, steps: Steps[T]) -> T:
         """Run steps on a synchronous connection."""
         if type(connection) is psycopg.Connection:  # the shortest way: an append costs little more than its statement
-            self.check_psycopg(connection)
+            self._check_psycopg(connection)
             return run(on_psycopg(connection), steps)
         return run(self.open(connection).execute, steps)
 
@@ -139,7 +139,7 @@ class Executor(NamedTuple):
         """Run steps on an asynchronous connection."""
         self.check_async(connection)
         if isinstance(connection, psycopg.AsyncConnection):
-            self.check_psycopg(connection)
+            self._check_psycopg(connection)
             return await _run_async(on_psycopg_async(connection), steps)
         if is_asyncpg(connection):
             self._check_asyncpg(connection)
@@ -153,7 +153,7 @@ class Executor(NamedTuple):
         On a psycopg connection it `keeps` the cursors of the statements, for the next call.
         """
         if type(connection) is psycopg.Connection:  # the cheapest to recognize
-            self.check_psycopg(connection)
+            self._check_psycopg(connection)
             return OpenConnection(on_psycopg(connection, keeps=keeps), connection)
         self.check(connection)
         return self._open(connection)
@@ -162,7 +162,7 @@ class Executor(NamedTuple):
         if is_django(connection):
             connection = psycopg_of(connection, self.name, writes=self.writes)
         if isinstance(connection, psycopg.Connection):
-            self.check_psycopg(connection)
+            self._check_psycopg(connection)
             return OpenConnection(on_psycopg(connection), connection)
         if isinstance(connection, scoped_session):
             connection = cast("Session", connection())
@@ -193,7 +193,7 @@ class Executor(NamedTuple):
         if is_asyncpg(driver):
             self._check_asyncpg(driver, begins=not cast("Any", connection.connection.dbapi_connection).autocommit)
             return OpenConnection(on_sqlalchemy_asyncpg(connection), connection)
-        self.check_psycopg(driver)
+        self._check_psycopg(driver)
         return OpenConnection(on_sqlalchemy(connection), connection)
 
     def _check_translation(self, connection: sqlalchemy.Connection) -> None:
@@ -207,8 +207,7 @@ class Executor(NamedTuple):
                 "out of the map"
             )
 
-    def check_psycopg(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-        """Raise UnsupportedConnection if the session or its state does not allow the statements."""
+    def _check_psycopg(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         status = connection.pgconn.transaction_status
         if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
             self._check_encoding(connection.info.parameter_status("client_encoding"))

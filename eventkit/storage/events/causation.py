@@ -10,6 +10,7 @@ are partial: an event without metadata has no entry in them.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -101,6 +102,7 @@ class StorySql:
         self.top, self.first_gap = text_in_schema(_TOP, schema), text_in_schema(_FIRST_GAP, schema)
         self.causes, self.tree = text_in_schema(_CAUSES, schema), text_in_schema(_TREE, schema)
 
+    @cache  # noqa: B019 a store has one, for as long as it lives
     def page(self, match: str, *, backwards: bool) -> str:
         """Return the statement that reads a page of a correlation id's events."""
         return text_in_schema(_PAGE, self._schema, match=match, direction="desc" if backwards else "")

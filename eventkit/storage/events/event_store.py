@@ -25,7 +25,7 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import ConfigurationError, InvalidEvent
 from eventkit.observability import tracing
-from eventkit.storage.db import Asynchronous, Executor, Synchronous, on_psycopg
+from eventkit.storage.db import Asynchronous, Executor, Synchronous
 from eventkit.storage.entry import Entry
 from eventkit.storage.events.append import ANY, NO_STREAM, Append, Appended, Call, Expected, append_on, append_steps
 from eventkit.storage.events.causation import (
@@ -424,8 +424,7 @@ class EventStore:
         if self._inline is not None:
             return self._inline.run(executor, connection, call)
         if type(connection) is psycopg.Connection:
-            executor.check_psycopg(connection)
-            execute = on_psycopg(connection, keeps=call.keeps_cursors)
+            execute = executor.open(connection, keeps=call.keeps_cursors).execute
             return append_on(execute, self._sql, self.catalog, call, self._encryption).appended
         return executor.run(connection, append_steps(self._sql, self.catalog, call, self._encryption)).appended
 

@@ -1,5 +1,7 @@
 """Reads how far a projection has applied streams, on a service's own session or connection."""
 
+from functools import cache
+
 import msgspec
 
 from eventkit.storage.db import Steps, text_array, text_in_schema
@@ -22,7 +24,12 @@ class Applied(msgspec.Struct, frozen=True):
 
 def applied_steps(schema: str, name: str, streams: dict[str, int]) -> Steps[Applied]:
     """Read the applied versions of `streams`, in one statement."""
-    rows = yield text_in_schema(_APPLIED, schema), {"name": name, "streams": text_array(streams)}
+    rows = yield _statement(schema), {"name": name, "streams": text_array(streams)}
     known = [row for row in rows if row[2] is not None]
     versions = {row[2]: row[3] for row in known}
     return Applied(rows[0][0], rows[0][1], versions, frozenset(row[2] for row in known if row[4]))
+
+
+@cache  # a waiting service asks again and again
+def _statement(schema: str) -> str:
+    return text_in_schema(_APPLIED, schema)
