@@ -1,6 +1,6 @@
 """The tables: installation; streams, events, outbox; leases; projections, checkpoints, dead letters; timers, inbox.
 
-Locks no table of yours, and must run before the code. The comments of `eventkit/storage/tables.py` describe the tables.
+Locks no table of yours, and must run before the code. The comments of `eventkit/storage/tables` describe the tables.
 """
 
 import sqlalchemy as sa

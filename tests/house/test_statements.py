@@ -11,7 +11,7 @@ COMPOSED = {  # modules that put their statements together themselves, and the r
     "storage/events/tag_sql.py": "the same",
     "storage/events/inline_sql.py": "the same",
     "storage/debezium/connector.py": "a statement that Debezium runs",
-    "storage/tables.py": "the body of a function in the database, where the schema is quoted by SQLAlchemy",
+    "storage/tables/database_functions.py": "the body of a function, where SQLAlchemy quotes the schema",
 }
 
 

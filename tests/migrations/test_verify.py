@@ -1,4 +1,4 @@
-"""`eventkit db verify` names each thing that differs between a database and tables.py."""
+"""`eventkit db verify` names each thing that differs between a database and the declared tables."""
 
 import psycopg
 import pytest

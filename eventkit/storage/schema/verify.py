@@ -1,4 +1,4 @@
-"""Compares a live database with `tables.py`: both become facts, and each difference becomes a sentence.
+"""Compares a live database with `eventkit.storage.tables`: both become facts, and each difference becomes a sentence.
 
     column events.version: integer not null
     index dead_letters.dead_letters_parked_by_stream_cause_idx: btree (parked_by, stream, cause)
@@ -112,7 +112,7 @@ def _session(url: str) -> psycopg.Connection[Any]:
 
 
 def differences(url: str, schema: str) -> list[str]:
-    """Return a sentence for each difference from `tables.py`; an empty list where there is none."""
+    """Return a sentence for each difference from `eventkit.storage.tables`; an empty list where there is none."""
     check_schema(schema)
     with _session(url) as connection, database_errors():
         row = connection.execute("select to_regnamespace(%s) is not null", [quoted(schema)]).fetchone()
@@ -132,7 +132,7 @@ def notes(url: str, schema: str) -> list[str]:
 
 
 def expected(schema: str) -> Facts:
-    """Return the facts of `tables.py`."""
+    """Return the facts of `eventkit.storage.tables`."""
     facts = dict(fact for table in metadata(schema).sorted_tables for fact in _table(table))
     name = _DIALECT.identifier_preparer.quote(schema)
     for table in APPEND_ONLY:
