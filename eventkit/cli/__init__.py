@@ -27,7 +27,7 @@ from eventkit.cli.common.exit_codes import ExitCode
 from eventkit.config import load_settings
 from eventkit.errors import ConfigurationError, EventkitError
 from eventkit.observability import logs
-from eventkit.observability.plain import one_line
+from eventkit.observability.plain import ESCAPE, one_line
 
 logger = logging.getLogger("eventkit.cli")
 
@@ -87,7 +87,7 @@ class CommandFailed(click.ClickException):
         if logs.is_json() or problem:
             logger.error("%s", self.message, exc_info=problem)
         else:
-            click.echo(f"eventkit: {self.message}", err=True)  # noqa: TID251 plain already
+            click.echo(f"eventkit: {self.message}", file=sys.stderr)  # noqa: TID251 plain already
 
 
 class Misuse(CommandFailed):
@@ -166,10 +166,13 @@ class Commands(click.Group):
 
 
 def _write_any_text() -> None:
-    """Escape characters that the terminal's encoding does not have, instead of failing at them."""
+    """Escape characters that the terminal's encoding does not have, instead of failing at them.
+
+    Python's own handlers would write no JSON, or fail: in the locale POSIX stdout only takes what was read as such.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPE)
 
 
 def _refuse_unreadable(words: Sequence[str]) -> None:
@@ -178,9 +181,14 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"{word!a} is not UTF-8") from None
+            raise click.UsageError(f"{word!a} is not UTF-8{_locale_hint()}") from None
         if "\0" in word:
             raise click.UsageError(f"{word!a} has a zero byte in it")
+
+
+def _locale_hint() -> str:
+    encoding = sys.getfilesystemencoding()
+    return "" if encoding == "utf-8" else f", or cannot be read in this locale ({encoding}): set LC_ALL=C.UTF-8"
 
 
 def _restore_help(command: click.Command) -> None:
@@ -196,7 +204,7 @@ def _log_format(words: Sequence[str]) -> logs.Format:
 
 def _show(error: click.ClickException) -> None:
     if isinstance(error, CommandFailed) or not logs.is_json():
-        error.show()
+        error.show(sys.stderr)
     else:
         logger.error("%s", error.format_message())
 

@@ -4,6 +4,7 @@ The wheel's Python API is not used, because it changes the machine (a system use
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -103,6 +104,7 @@ def _read(folder: Path) -> Binaries | None:
 
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        return os.fsdecode(done.stdout).strip()
     except OSError:
         return ""

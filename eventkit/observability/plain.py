@@ -1,7 +1,12 @@
-"""Escape text for a terminal or a log, so that foreign data can neither move the cursor nor start a new line."""
+"""Escape text for a terminal or a log, so that foreign data can neither move the cursor nor start a new line.
 
+Characters that an output's encoding does not have are escaped in the same form, so JSON stays JSON in any locale.
+"""
+
+import codecs
 import re
 
+ESCAPE = "eventkit.escape"  # of `encode` and `open`: the error handler that escapes instead of failing
 _UNPRINTABLE = re.compile(r"[^\n\t -~]")
 
 
@@ -20,7 +25,18 @@ def one_line(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     sign = found[0]
-    if sign.isprintable():
-        return sign
-    units = sign.encode("utf-16-be", "surrogatepass")
+    return sign if sign.isprintable() else _code(sign)
+
+
+def _code(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[start : start + 2].hex()}" for start in range(0, len(units), 2))
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return _code(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(ESCAPE, _escape_unencodable)

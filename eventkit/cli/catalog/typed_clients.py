@@ -70,7 +70,7 @@ def _pydantic(schema: str) -> str:
 def _output(command: "Sequence[str]", schema: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603 the generator's own name and options
-            command, input=schema, capture_output=True, text=True, check=False, timeout=_LIMIT
+            command, input=schema, capture_output=True, encoding="utf-8", check=False, timeout=_LIMIT
         )
     except subprocess.TimeoutExpired as error:
         raise CatalogError(

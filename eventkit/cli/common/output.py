@@ -5,6 +5,7 @@ stderr holds nothing but JSON.
 """
 
 import logging
+import sys
 from collections.abc import Iterable
 
 import click
@@ -18,7 +19,8 @@ logger = logging.getLogger("eventkit.cli")
 
 def say(text: str = "", *, nl: bool = True) -> None:
     """Print a result, text or JSON; control characters are escaped in the way of JSON."""
-    click.echo(plain(text), nl=nl)  # noqa: TID251 the one place that prints
+    # Without `file`, click would write UTF-8 where the locale's encoding is ASCII.
+    click.echo(plain(text), file=sys.stdout, nl=nl)  # noqa: TID251 the one place that prints
 
 
 def say_each(texts: Iterable[str], *, before: str = "", between: str = "\n\n") -> None:
@@ -33,7 +35,7 @@ def remark(text: str) -> None:
     if logs.is_json():
         logger.info("%s", text)
     else:
-        click.echo(plain(text), err=True)  # noqa: TID251 the one place that prints
+        click.echo(plain(text), file=sys.stderr)  # noqa: TID251 the one place that prints
 
 
 def cell(value: object) -> str:

@@ -60,7 +60,7 @@ def shares(memory: int | None, *, workers: int, process: int | None = None) -> t
 def resident() -> int:
     """Return the resident memory of this process, in bytes."""
     try:
-        text = Path("/proc/self/status").read_text()
+        text = Path("/proc/self/status").read_text(errors="replace")
         return int(text.partition("VmRSS:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):  # not Linux
         return _USUAL_PROCESS_BYTES
