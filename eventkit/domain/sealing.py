@@ -38,6 +38,13 @@ class SubjectKey(NamedTuple):
         return cls(key_id, master_keys.cipher(key))
 
 
+class SubjectKeyId(NamedTuple):
+    """A key as an event names it. The id alone is no name: a forged event may give another subject's."""
+
+    subject: str
+    key: str
+
+
 class Sealed(msgspec.Struct, frozen=True):
     """The encrypted values of one subject, and the id of the key that decrypts them."""
 
@@ -50,6 +57,11 @@ class SealedParts(NamedTuple):
 
     fields: dict[str, msgspec.Raw]
     sealed: Mapping[str, Sealed]
+
+    @property
+    def keys(self) -> list[SubjectKeyId]:
+        """The keys that decrypt the values."""
+        return [SubjectKeyId(subject, one.key) for subject, one in self.sealed.items()]
 
 
 _members = msgspec.json.Decoder(dict[str, Sealed]).decode
@@ -88,11 +100,11 @@ def sealed_in(event: EncodedEvent) -> SealedParts | None:
         raise UndecodableEvent(f"{_named(event)}: its sealed values cannot be read: {error}") from error
 
 
-def opened_data(event: EncodedEvent, opened: SealedParts, ciphers: Mapping[str, Cipher | None]) -> bytes:
-    """Return an event's JSON with decrypted values; a value stays redacted if `ciphers` has None for its key's id."""
+def opened_data(event: EncodedEvent, opened: SealedParts, ciphers: Mapping[SubjectKeyId, Cipher | None]) -> bytes:
+    """Return an event's JSON with decrypted values; a value stays redacted if `ciphers` has None for its key."""
     place = SealingContext(event.source, event.stream, event.id, event.type, event.schema_version)
     for subject, one in opened.sealed.items():
-        cipher = ciphers[one.key]
+        cipher = ciphers[SubjectKeyId(subject, one.key)]
         if cipher is not None:
             try:
                 plain = master_keys.unseal(cipher, b64decode(one.sealed), place.bound(subject, one.key))

@@ -8,6 +8,7 @@ is decrypted, and personal data reads as redacted.
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,15 @@ from msgspec.structs import replace
 from eventkit.domain.codec import Encoded, Sealable, Values, marked
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.domain.sealing import Cipher, SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
+from eventkit.domain.sealing import (
+    Cipher,
+    SealingContext,
+    SubjectKey,
+    SubjectKeyId,
+    opened_data,
+    sealed_data,
+    sealed_in,
+)
 from eventkit.errors import ConfigurationError
 from eventkit.storage.db import Steps
 from eventkit.storage.entry import Entry
@@ -27,32 +36,32 @@ SECONDS = 60.0  # until a cached key is read again
 
 
 class KeyCache:
-    """A cache of keys for decryption, by their ids; the oldest are dropped first. Threads may share it."""
+    """A cache of keys for decryption, by subject and id; the oldest are dropped first. Threads may share it."""
 
     def __init__(self, *, kept: int = KEPT, seconds: float = SECONDS) -> None:
         self._kept, self._seconds = kept, seconds
-        self._keys: dict[str, tuple[float, str, Cipher | None]] = {}
+        self._keys: dict[SubjectKeyId, tuple[float, Cipher | None]] = {}
 
-    def known(self, key_ids: Collection[str]) -> dict[str, Cipher | None]:
+    def known(self, ids: Collection[SubjectKeyId]) -> dict[SubjectKeyId, Cipher | None]:
         """Return the cached keys that are not too old."""
         oldest = time.monotonic() - self._seconds
-        found = {key_id: kept for key_id in key_ids if (kept := self._keys.get(key_id)) is not None}
-        return {key_id: cipher for key_id, (at, _, cipher) in found.items() if at >= oldest}
+        found = {each: kept for each in ids if (kept := self._keys.get(each)) is not None}
+        return {each: cipher for each, (at, cipher) in found.items() if at >= oldest}
 
-    def keep(self, subjects: Mapping[str, str], ciphers: Mapping[str, Cipher | None]) -> None:
-        """Cache keys that were just read, each with its subject."""
+    def keep(self, ciphers: Mapping[SubjectKeyId, Cipher | None]) -> None:
+        """Cache keys that were just read."""
         now = time.monotonic()
-        for key_id, cipher in ciphers.items():
-            self._keys.pop(key_id, None)
-            self._keys[key_id] = now, subjects[key_id], cipher
-        for key_id in list(self._keys)[: max(0, len(self._keys) - self._kept)]:
-            self._keys.pop(key_id, None)
+        for each, cipher in ciphers.items():
+            self._keys.pop(each, None)
+            self._keys[each] = now, cipher
+        for each in list(self._keys)[: max(0, len(self._keys) - self._kept)]:
+            self._keys.pop(each, None)
 
     def drop(self, subject: str) -> None:
         """Drop the keys of a subject."""
-        for key_id, (_, owner, _) in list(self._keys.items()):
-            if owner == subject:
-                self._keys.pop(key_id, None)
+        for each in list(self._keys):
+            if each.subject == subject:
+                self._keys.pop(each, None)
 
 
 class Unsealed(NamedTuple):
@@ -112,17 +121,16 @@ class Encryption:
         found = [(event, opened) for event in events if marked(event.data) and (opened := sealed_in(event)) is not None]
         if not found or self.masters is None:
             return [event for event, _ in found]
-        wanted = {one.key: subject for _, opened in found for subject, one in opened.sealed.items()}
-        ciphers = yield from self._ciphers(wanted)
+        ciphers = yield from self._ciphers({key for _, opened in found for key in opened.keys})
         for event, opened in found:
             event.data, event.opened = opened_data(event, opened, ciphers), True
-        return [event for event, opened in found if any(ciphers[one.key] is None for one in opened.sealed.values())]
+        return [event for event, opened in found if any(ciphers[key] is None for key in opened.keys)]
 
-    def _ciphers(self, wanted: Mapping[str, str]) -> Steps[dict[str, Cipher | None]]:
+    def _ciphers(self, wanted: AbstractSet[SubjectKeyId]) -> Steps[dict[SubjectKeyId, Cipher | None]]:
         ciphers = self.cache.known(wanted)
-        if unknown := {key_id: subject for key_id, subject in wanted.items() if key_id not in ciphers}:
+        if unknown := wanted - ciphers.keys():
             read = yield from reading_keys(self.sql, self._masters(), unknown)
-            self.cache.keep(unknown, read)
+            self.cache.keep(read)
             ciphers |= read
         return ciphers
 

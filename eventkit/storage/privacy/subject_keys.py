@@ -6,13 +6,13 @@ transaction ends, and `forget` waits for it: data committed before reads as reda
 async share the steps (`eventkit.storage.db.execute` runs them).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from eventkit.domain.header_values import shown
 from eventkit.domain.master_keys import MasterKeys
-from eventkit.domain.sealing import Cipher, SubjectKey
+from eventkit.domain.sealing import Cipher, SubjectKey, SubjectKeyId
 from eventkit.errors import SubjectForgotten, SubjectKeyMissing
 from eventkit.storage.db import Statement, Steps, text_array, text_in_schema
 
@@ -102,19 +102,22 @@ def free_keys(sql: KeySql, masters: MasterKeys, subjects: Collection[str]) -> St
     return _keys(masters, [Wrapped(*row) for row in rows])
 
 
-def reading_keys(sql: KeySql, masters: MasterKeys, wanted: Mapping[str, str]) -> Steps[dict[str, Cipher | None]]:
-    """Read keys by their ids, each with its subject; return None for a destroyed one.
+def reading_keys(
+    sql: KeySql, masters: MasterKeys, wanted: Collection[SubjectKeyId]
+) -> Steps[dict[SubjectKeyId, Cipher | None]]:
+    """Read keys; return None for a destroyed one, and for one that is not the subject's.
 
     Raises SubjectKeyMissing where a subject has no row.
     """
-    rows = yield sql.read, _subjects(set(wanted.values()))
+    subjects = {each.subject for each in wanted}
+    rows = yield sql.read, _subjects(subjects)
     found = {row[0]: Wrapped(*row) for row in rows}
-    if missing := sorted(set(wanted.values()) - found.keys()):
+    if missing := sorted(subjects - found.keys()):
         raise SubjectKeyMissing(
             f"the key of subject {shown(missing[0])} is not in this database: read where the event store is "
             "(projectors: --store-url), or without master keys, which reads personal data as redacted"
         )
-    return {key_id: _cipher(masters, key_id, found[subject]) for key_id, subject in wanted.items()}
+    return {each: _cipher(masters, each.key, found[each.subject]) for each in wanted}
 
 
 def _keys(masters: MasterKeys, rows: Sequence[Wrapped]) -> dict[str, SubjectKey]:

@@ -15,7 +15,7 @@ from eventkit import Catalog, CatalogError, EventTooLarge, InvalidEvent, Persona
 from eventkit.domain.codec.encoded import Sealable
 from eventkit.domain.envelope import EncodedEvent
 from eventkit.domain.master_keys import MasterKeys, cipher
-from eventkit.domain.sealing import SealingContext, SubjectKey, opened_data, sealed_data, sealed_in
+from eventkit.domain.sealing import SealingContext, SubjectKey, SubjectKeyId, opened_data, sealed_data, sealed_in
 from eventkit.errors import ConfigurationError
 
 SECRET = "hush-51ac"
@@ -222,7 +222,7 @@ def opened(event: EncodedEvent, *, forgotten: bool = False) -> bytes:
     """Open an event."""
     found = sealed_in(event)
     assert found is not None
-    return opened_data(event, found, {"k1": None if forgotten else KEYS[STREAM].cipher})
+    return opened_data(event, found, {SubjectKeyId(STREAM, "k1"): None if forgotten else KEYS[STREAM].cipher})
 
 
 def test_a_sealed_value_opens_in_its_place_alone() -> None:

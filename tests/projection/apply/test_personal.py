@@ -244,6 +244,46 @@ def test_read_models_elsewhere_read_the_keys_where_the_store_is(url: str, empty_
     assert rows(empty_database_url, NAMES) == [(f"Ada {CANARY} 1",)]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_forged_event_that_names_the_key_of_another_subject_hides_nobodys_data(url: str, *, together: bool) -> None:
+    """A key is one of its subject, in a batch and among the keys in memory: else real data would read as redacted."""
+    with psycopg.connect(url) as connection:
+        store.append(connection, crm.stream("customer", 43), REGISTERED)
+    (first, second), [forged] = sent(url, ADA), sent(url, "customer-43")
+    data = json.loads(forged.value)
+    data["$personal"] = {"customer-43": json.loads(first.value)["$personal"][ADA]}
+    forged.value = json.dumps(data).encode()
+
+    with working(url, people()) as projector:
+        for batch in [[first, second, forged]] if together else [[forged], [first, second]]:
+            projector.step(Given(batch))
+
+    assert rows(url, NAMES) == [(f"Ada {CANARY} 1",), ("[redacted]",)]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        [], 7, "x", {"": {"key": "", "sealed": ""}}, {"a\0b": {"key": "k", "sealed": "AA=="}},
+        {"customer-42": {"key": "k\0", "sealed": "AA=="}}, {"customer-42": {"key": "k", "sealed": "\u00e9"}},
+        {"customer-42": []}, {"x" * 5_000: {"key": "k" * 5_000, "sealed": "A" * 5_000}},
+        {f"customer-{n}": {"key": "k", "sealed": ""} for n in range(2_000)},
+    ],
+    ids=["list", "number", "text", "empty", "NUL", "NUL in a key", "no base64", "no object", "long", "many"],
+)  # fmt: skip
+def test_an_event_with_any_member_of_sealed_values_is_kept_or_redacted(url: str, member: object) -> None:
+    """And the event behind it is applied with its data."""
+    (first, second), odd = sent(url, ADA), sent(url, ADA)[0]
+    data = json.loads(odd.value)
+    data["$personal"] = member
+    odd.key, odd.value = "customer-44", json.dumps(data).encode()
+
+    applied(url, people(), [odd, first, second])
+
+    assert (f"Ada {CANARY} 1",) in rows(url, NAMES)
+    assert len(rows(url, NAMES)) + len(letters(url)) == 2
+
+
 def test_sealed_data_that_belongs_to_another_event_is_parked(url: str) -> None:
     """It is no redacted value: somebody has changed it."""
     with psycopg.connect(url) as connection:

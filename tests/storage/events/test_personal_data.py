@@ -301,7 +301,7 @@ def test_the_cache_of_keys_is_bounded(connection: Connection) -> None:
         store.append(connection, crm.stream("customer", key), REGISTERED)
         assert events(connection, f"customer-{key}", here) == [REGISTERED]
 
-    assert [subject for _, subject, _ in encryption_of(here).cache._keys.values()] == ["customer-2", "customer-3"]
+    assert [key.subject for key in encryption_of(here).cache._keys] == ["customer-2", "customer-3"]
 
 
 def test_one_store_for_two_databases_takes_no_key_for_another(database_url: str, empty_database_url: str) -> None:
