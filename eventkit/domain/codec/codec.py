@@ -16,7 +16,7 @@ import msgspec
 from eventkit.domain.codec import validation_errors
 from eventkit.domain.codec.encoded import Values
 from eventkit.domain.codec.finite_numbers import check_of
-from eventkit.domain.codec.jsonb import keep_floats
+from eventkit.domain.codec.jsonb import in_jsonb_order, keep_floats
 from eventkit.domain.codec.personal import marked, personal_fields, without_member
 from eventkit.domain.codec.type_graph import is_pydantic, shape_of, shape_of_model
 from eventkit.domain.functions import name_of_class
@@ -70,7 +70,7 @@ def _pydantic_bytes(event: Any) -> bytes:
 class Codec:
     """Encode and decode events of one class."""
 
-    __slots__ = ("_cls", "_decode", "_encode", "_exact", "_finite", "_loose", "_pydantic", "personal")
+    __slots__ = ("_cls", "_decode", "_encode", "_exact", "_finite", "_loose", "_ordered", "_pydantic", "personal")
 
     def __init__(self, cls: type) -> None:
         """Inspect a class; raise CatalogError for a type without JSON, NameError for an annotation not yet defined."""
@@ -83,7 +83,7 @@ class Codec:
         self._decode: Callable[[bytes | str], Any] = (
             cls.model_validate_json if self._pydantic else _decoder(cls)  # type: ignore[attr-defined]
         )
-        self._exact, self._loose = shape.exact, shape.loose
+        self._exact, self._loose, self._ordered = shape.exact, shape.loose, shape.ordered
         self._finite = check_of(cls, floats=self._pydantic)
         self.personal = personal_fields(cls, encode_value, _decoder)
 
@@ -92,7 +92,7 @@ class Codec:
         try:
             written = self._encode(event)
             data = keep_floats(written) if self._loose else written
-            decoded = self._decode(data)
+            decoded = self._decode(in_jsonb_order(data) if self._ordered else data)
             same = self._exact and decoded == event
             if same and (again := self._encode(decoded)) != written:
                 same = self._is_same(again, written)

@@ -3,9 +3,10 @@
 Types that JSON cannot hold, or that decoding could not distinguish, raise CatalogError with the field's path.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import inspect
@@ -26,6 +27,8 @@ _KEYLESS = (
     inspect.SetType, inspect.FrozenSetType, inspect.DataclassType, inspect.StructType, inspect.TypedDictType,
     inspect.NamedTupleType,
 )  # fmt: skip
+# Beside one of these, the floats `1e16` and `10000000000000000` are decoded as different types. An enum may be an int.
+_NUMBERS = {inspect.IntType, inspect.DecimalType, inspect.EnumType, inspect.LiteralType}
 _INNER = ("type", "item_type", "key_type", "value_type")
 _SEVERAL = ("fields", "item_types", "types")
 
@@ -36,6 +39,7 @@ class Shape(NamedTuple):
     exact: bool  # `==` compares every field; otherwise the codec compares them
     loose: bool  # a number in it may be decoded as an int or as a float
     sets: bool  # it has sets whose items can be sorted
+    ordered: bool  # the order of an object's keys counts in a comparison
 
 
 def is_pydantic(cls: Any) -> bool:
@@ -55,21 +59,28 @@ def shape_of(cls: type) -> Shape:
         exact=all(_compares_every_field(node.cls) for node, _ in nodes if hasattr(node, "cls")),
         loose=any(isinstance(node, _UNTYPED) or _is_int_or_float(node) for node, _ in nodes),
         sets=any(isinstance(node, _SETS) and isinstance(node.item_type, _SORTED) for node, _ in nodes),
+        ordered=any(
+            OrderedDict in _records(node.cls, set()) for node, _ in nodes if is_pydantic(getattr(node, "cls", None))
+        ),
     )
 
 
 def shape_of_model(cls: Any) -> Shape:
     """Inspect a Pydantic model; the effect of its validators and serializers is not known."""
-    return Shape(exact=all(map(_compares_every_field, _records(cls, set()))), loose=True, sets=False)
+    records = list(_records(cls, set()))
+    exact = all(map(_compares_every_field, records))
+    return Shape(exact=exact, loose=True, sets=False, ordered=OrderedDict in records)
 
 
 def _records(hint: Any, seen: set[Any]) -> Iterator[type]:
-    """Yield a class and the records in its fields."""
+    """Yield a class and the records in its fields; also OrderedDict."""
+    if OrderedDict in (hint, get_origin(hint)):
+        yield OrderedDict
     if is_pydantic(hint):
         inner = [field.annotation for field in hint.model_fields.values()]
-    elif is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+    elif isinstance(hint, type) and (is_dataclass(hint) or issubclass(hint, msgspec.Struct)):
         inner = [field.type for field in (_fields(hint) if is_dataclass(hint) else msgspec.structs.fields(hint))]
-    else:
+    else:  # the arguments of `Annotated` may be anything, also instances of dataclasses
         for part in get_args(hint):
             yield from _records(part, seen)
         return
@@ -115,7 +126,7 @@ def _check(node: Any, path: str) -> None:
 
 def _is_int_or_float(node: Any) -> bool:
     kinds = {type(part) for part in node.types} if isinstance(node, inspect.UnionType) else set()
-    return inspect.FloatType in kinds and bool({inspect.IntType, inspect.DecimalType} & kinds)
+    return inspect.FloatType in kinds and bool(_NUMBERS & kinds)
 
 
 def _compares_every_field(cls: Any) -> bool:

@@ -5,7 +5,7 @@ It is called only for wrong or unusual events, so it may be slow: it walks the e
 
 import math
 import re
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -134,6 +134,8 @@ def difference(value: Any, back: Any, path: str = "") -> str | None:
     if isinstance(value, set | frozenset):
         return _set_difference(value, back, path)
     ours, theirs = dict(_parts(value)), dict(_parts(back))
+    if isinstance(back, OrderedDict) and list(ours) != list(theirs):
+        return _differs(value, back, path)
     if ours and ours.keys() == theirs.keys():
         return next((fault for step in ours if (fault := difference(ours[step], theirs[step], path + step))), None)
     return None if _same(value, back) else _differs(value, back, path)

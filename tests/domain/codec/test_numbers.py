@@ -1,10 +1,12 @@
 """Numbers on their way through JSON and jsonb: floats stay floats, and other values than numbers are refused."""
 
 import datetime as dt
+import enum
 import math
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
@@ -40,6 +42,36 @@ def test_a_large_float_in_an_untyped_field_stays_a_float(make: Any, value: Any) 
 
     assert repr(codec.decode(text)) == repr(event)
     assert keep_floats(text) == text
+
+
+class Whole(enum.IntEnum):
+    """A number of an enum."""
+
+    ONE = 1
+    MANY = 10**16
+
+
+@pytest.mark.parametrize("value", [1e16, -1e25, 1.5, 1.0, 1, Whole.MANY])
+@pytest.mark.parametrize("other", [int, Whole, Literal[1, 10**16], Literal[1] | None], ids=str)
+@pytest.mark.parametrize("place", ["field", "list", "dict"])
+def test_a_large_float_beside_any_whole_number_can_be_decoded(value: Any, other: Any, place: str) -> None:
+    """An enum and a literal are whole numbers too: from jsonb, `1e16` would be one that they do not have."""
+    kind: Any = other | float
+    kind, held = {"field": (kind, value), "list": (list[kind], [value]), "dict": (dict[str, kind], {"a": value})}[place]
+    event = an_event(kind, held)
+    codec = Codec(type(event))
+    try:
+        text = codec.encode(event)
+    except InvalidEvent:  # a whole number that the other type does not have
+        assert type(value) is not float
+        return
+
+    assert codec.decode(as_jsonb(text)) == event
+
+
+def as_jsonb(text: bytes) -> bytes:
+    """Return JSON of one level as jsonb has it: numbers without exponents."""
+    return re.sub(rb"-?[\d.]+e[+-]?\d+", lambda number: format(Decimal(number[0].decode()), "f").encode(), text)
 
 
 @pytest.mark.parametrize("value", LARGE)
