@@ -39,6 +39,7 @@ REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
 OUTCOME = "ce_outcome"  # the header of a refusal or a failure, instead of a reply
 REFUSED, FAILED = "refused", "failed"
 _TOPICS = ("*.replies",)
+_MAX_ID = 200  # characters
 _NOT_HANDLED = "no responder of {} takes it"
 _PARKED = "its responder {} has failed at it, and has parked it: `eventkit dead-letters list` says why"
 
@@ -194,8 +195,8 @@ class ReplyWriter:
             traceparent=text_of(request, "ce_traceparent"), tracestate=text_of(request, "ce_tracestate")
         )
         metadata = Metadata(
-            correlation_id=text_of(request, "ce_correlationid") or cause,
-            causation_id=cause,
+            correlation_id=_bounded(text_of(request, "ce_correlationid") or cause),
+            causation_id=_bounded(cause),
             traceparent=trace.traceparent,
             tracestate=trace.tracestate,
         )
@@ -205,6 +206,11 @@ class ReplyWriter:
         if outcome:
             message.headers.append((OUTCOME, outcome))
         return message
+
+
+def _bounded(text: str) -> str | None:
+    """Return an id as it came, or cut like `Metadata.fitting` if it is long: some brokers refuse long headers."""
+    return text if len(text) <= _MAX_ID else Metadata.fitting(correlation_id=text).correlation_id
 
 
 class ReplyingSource:

@@ -6,13 +6,16 @@ import uuid
 import psycopg
 import pytest
 
+from eventkit.domain.metadata import Metadata
 from eventkit.errors import CatalogError
 from eventkit.messaging.replies import Replies
 from eventkit.messaging.responder import Responder
 from eventkit.transports.local import LocalTransport
+from tests.hostile.conftest import Broker
 from tests.hostile.foreign import Foreign, sender
 from tests.messaging.pricing import CREATE, GetPrice, price, store, working
 from tests.messaging.shop import rows
+from tests.transports.traffic import read
 from tests.waiting import wait_until
 
 LETTERS = "select stream, cause, error from eventkit.dead_letters order by id"
@@ -87,6 +90,25 @@ def test_a_reply_is_sent_on_no_topic_that_is_not_declared(url: str, wanted: str)
     assert dict(replies[0].headers)["ce_type"] == "Price"
     assert heard.receive(1, 0) == []
     assert len(rows(url, "select * from asked")) == 1
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+def test_a_request_with_a_long_id_is_answered_under_a_part_of_it(url: str, broker: Broker) -> None:
+    """Its id is twice in a reply, whose headers the broker would refuse, with the connection, for ever."""
+    long = "x" * (8_500 if broker.name == "activemq" else 100_000)
+    broker.transport.create_topics(["pricing.price", "shop.replies"], partitions=1)
+    broker.transport.subscribe(["pricing.price"], "desk").close()
+    heard = broker.transport.listen(["shop.replies"])
+    requests = [request(ce_replyto="shop.replies", ce_id=each) for each in (long, "short")]
+
+    with working(url, broker.url, responder(Replies())):
+        broker.send("pricing.price", requests)
+        replies = read(heard, 2)
+
+    found = [dict(reply.headers) for reply in replies]
+    fitted = Metadata.fitting(correlation_id=long).correlation_id
+    assert [each["ce_causationid"] for each in found] == [fitted, "short"]
+    heard.close()
 
 
 def test_a_declaration_is_checked() -> None:

@@ -97,22 +97,27 @@ class TransportContract(ListeningContract):
         subscription.close()
 
     def test_a_message_arrives_unchanged(self, transport: Transport, topic: str, group: str) -> None:
-        """Keys and headers in any language, an empty payload and one of 900 KB arrive as they were."""
+        """Keys and headers in any language, metadata of 60 KB, payloads of 0 and 900 KB arrive as they were."""
         headers: list[tuple[str, str | bytes]] = [("ce_type", "Bestellt"), ("ce_metadata", '{"naïve":"日本"}')]
+        metadata = [f'{{"a":"{text}"}}' for text in ("\\n:" * 19_990, "🛩" * 14_990)]
         sent = [
             Message(topic, "ørder-日本-🛩", '{"größe":1}', headers, 1),
             Message(topic, "empty-1", b"", headers, 2),
             Message(topic, "big-1", b"\x00\xff" * 450_000, headers, 3),
+            *(
+                Message(topic, f"long-{tag}", b"{}", [("ce_metadata", text)], tag)
+                for tag, text in enumerate(metadata, 4)
+            ),
         ]
         publisher, subscription = transport.publisher(), transport.subscribe([topic], group)
 
-        assert sorted(deliver(publisher, sent).confirmed) == [1, 2, 3]
-        received = {each.key: each for each in read(subscription, 3)}
+        assert sorted(deliver(publisher, sent).confirmed) == [1, 2, 3, 4, 5]
+        received = {each.key: each for each in read(subscription, len(sent))}
 
         for each in sent:
             assert _bytes(received[each.key].value) == _bytes(each.value)
             found = [(name, _bytes(value)) for name, value in received[each.key].headers]
-            assert sorted(found) == sorted((name, _bytes(value)) for name, value in headers)  # RabbitMQ 4.3 sorts them
+            assert sorted(found) == sorted((name, _bytes(value)) for name, value in each.headers)  # RabbitMQ 4.3 sorts
         publisher.close(1)
         subscription.close()
 

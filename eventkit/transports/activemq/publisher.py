@@ -1,7 +1,7 @@
 """Publishes in order: transactions of some hundred persistent messages, each committed after the receipt of the last.
 
 The broker ends the connection at the first frame that it refuses, so no later message passes a refused one. A message
-has two added headers: `eventkit-key`, and `eventkit-headers`, a JSON object.
+has two added headers: `eventkit-key`, and `eventkit-headers`, a JSON object, which continues in `eventkit-headers-2`.
 """
 
 import time
@@ -13,7 +13,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import TopicUnusable, TransportError
 from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import RECEIPT_TIMEOUT, Connection, connected
-from eventkit.transports.activemq.frames import frame
+from eventkit.transports.activemq.frames import frame, split
 from eventkit.transports.activemq.registry import Registry, topic_of
 from eventkit.transports.base import Reports
 from eventkit.transports.json_headers import headers_as_json, value_as_bytes
@@ -161,7 +161,7 @@ class ActivePublisher:
                 "persistent": "true",
                 "content-length": str(len(value)),
                 KEY: message.key,
-                HEADERS: headers_as_json(message).decode(),
+                **split(HEADERS, headers_as_json(message).decode()),
             }
             if len(value) > _LARGE:
                 receipt = headers["receipt"] = connection.next_receipt()

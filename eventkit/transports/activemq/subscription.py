@@ -23,6 +23,7 @@ from eventkit.errors import TransportUnavailable
 from eventkit.transports.activemq.acknowledgements import Acknowledgements
 from eventkit.transports.activemq.address import ActiveAddress
 from eventkit.transports.activemq.connection import Connection, Frame
+from eventkit.transports.activemq.frames import joined
 from eventkit.transports.activemq.publisher import HEADERS, KEY
 from eventkit.transports.activemq.registry import queue_of
 from eventkit.transports.buffer import Buffer
@@ -207,7 +208,7 @@ def message_of(topic: str, frame: Frame, tag: tuple[Any, ...]) -> Message:
     if HEADERS not in frame.headers and content_type.startswith("application/cloudevents"):
         return opened(Message(topic, frame.headers.get(KEY, ""), frame.body, [("content-type", content_type)], tag))
     try:
-        headers = headers_from_json(frame.headers[HEADERS])
+        headers = headers_from_json(joined(HEADERS, frame.headers))
         return opened(Message(topic, frame.headers[KEY], frame.body, headers, tag))
     except KeyError as error:
         reason = f"it has no header {error}"

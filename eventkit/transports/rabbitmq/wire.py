@@ -213,9 +213,16 @@ def _as_text(name: Any, value: Any) -> Any:  # noqa: ANN401 see above
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
-        is_time = _attribute(name) == "time"  # AMQP 1.0 counts milliseconds
-        return _time(_EPOCH + timedelta(milliseconds=value)) if is_time else str(value)
+        return _time_of(value) if _attribute(name) == "time" else str(value)
     return _time(value) if isinstance(value, datetime) else value
+
+
+def _time_of(milliseconds: int) -> str:
+    """Return a time of AMQP 1.0; one that is not in the years 1 to 9999 as its number, which is refused as a time."""
+    try:
+        return _time(_EPOCH + timedelta(milliseconds=milliseconds))
+    except OverflowError:
+        return str(milliseconds)
 
 
 def _time(at: datetime) -> str:
