@@ -48,6 +48,23 @@ EVERYWHERE: dict[str, list[Foreign]] = {
     "a version in other digits": [event(version="\u0663")],
     "version 0": [event(version=0)],
     "a negative version": [event(version=-1)],
+    "one version three times, the first without a time": [
+        event("order-fork1", ce_time=...),
+        event("order-fork1"),
+        event("order-fork1", value=b"x"),
+    ],
+    "one version three times, the second no JSON": [
+        event("order-fork2"),
+        event("order-fork2", value=b"x"),
+        event("order-fork2"),
+    ],
+    "a version twice below another one twice that fails": [
+        event("order-fork3"),
+        event("order-fork3"),
+        event("order-fork3", 2, value=b"x"),
+        event("order-fork3", 2),
+    ],
+    "one version twenty times, each fails": [event("order-fork4", value=b"%d" % number) for number in range(20)],
     "no id": [event("order-id1", ce_id=...)],
     "an empty id": [event("order-id2", ce_id="")],
     "an id of 3,000 characters": [event("order-id3", ce_id=_random.randbytes(1500).hex())],
@@ -129,6 +146,13 @@ def deep(levels: int) -> bytes:
     return table
 
 
+def amqp(key: str, **attributes: Any) -> pika.BasicProperties:  # noqa: ANN401 any
+    """Return the properties of a proper event by CloudEvents' binding for AMQP, except for the given attributes."""
+    proper = {name[3:]: value for name, value in event().headers if name.startswith("ce_")}
+    table = {f"cloudEvents:{name}": value for name, value in {**proper, "subject": key, **attributes}.items()}
+    return pika.BasicProperties(headers=table, content_type="application/json")
+
+
 SURROGATE = {"ce_specversion": "1.0", "ce_id": "\ud800", "ce_source": "shop", "ce_type": "Ordered"}
 OWN: dict[str, dict[str, list[Foreign]]] = {
     "local": {
@@ -197,6 +221,15 @@ OWN: dict[str, dict[str, list[Foreign]]] = {
         "a header that is a table": [event("order-q2", x={"a": [1, {"b": None}]}, ce_metadata={"a": 1})],
         "a header that is a date": [event("order-q3", ce_time=datetime(2026, 1, 1, tzinfo=UTC))],
         "a header of bytes": [event("order-q4", ce_id=b"\xff\xfe")],
+        "a time in milliseconds that is in no year": [
+            Foreign(value=ODD, own=amqp(f"order-q{number}", time=time))
+            for number, time in enumerate([2**62, -(2**62), 253_402_300_800_000], 10)
+        ],
+        "attributes of other types": [
+            Foreign(value=ODD, own=amqp(f"order-{name}-{place}", **{name: value}))
+            for name in ("specversion", "id", "time", "streamversion", "subject", "dataschemaversion", "metadata")
+            for place, value in enumerate([None, True, 7, [7], {"a": 7}, b"\xff"])
+        ],
         "a key that is a number": [Foreign(7, ODD, event().headers)],
         "a key that is a table": [Foreign({"a": 1}, ODD, event().headers)],
         "NUL in the key": [event("order-\0")],

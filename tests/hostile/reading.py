@@ -22,8 +22,13 @@ class Fate(NamedTuple):
 
     applied: int  # of the odd ones
     unhandled: int
-    duplicates: int
+    duplicates: int  # provably or perhaps
     letters: list[tuple[str, str, str]]  # stream, cause, error
+
+    @property
+    def told(self) -> int:
+        """How many messages took effect, or left a letter or a count."""
+        return self.applied + self.unhandled + self.duplicates + len(self.letters)
 
 
 @contextmanager
@@ -45,7 +50,9 @@ def swallow(
         wait_until(lambda: _applied(url, running, source, key) == 2, timeout=120, what="the good events to be applied")
     counted = running.counters
     letters = rows(url, "select stream, cause, error from eventkit.dead_letters order by id")
-    return Fate(counted.applied - counted.unhandled - 2, counted.unhandled, counted.duplicates, letters)
+    return Fate(
+        counted.applied - counted.unhandled - 2, counted.unhandled, counted.duplicates + counted.unknown, letters
+    )
 
 
 def _applied(url: str, running: Projector, source: TransportSource, key: str) -> int:

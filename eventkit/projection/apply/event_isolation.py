@@ -184,7 +184,8 @@ class EventIsolation:
         most = min(policy.attempts, redrive.attempts) if redrive else policy.attempts
         if not is_retried or attempts >= most:
             left = self._park(self._with_rest(run, handler), failing, failure, done, attempts)
-            return NextAttempt(None, left, self._most)
+            # The run of a redrive has letters, which stay: a repair of them would redrive the stream again.
+            return NextAttempt(None, None if redrive else left, self._most)
         pause = policy.backoff.pause(attempts)
         if self._set_aside is None or redrive:
             stopped = self._stop.wait(min(pause, redrive.pause) if redrive else pause)

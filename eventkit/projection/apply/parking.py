@@ -110,15 +110,15 @@ class StreamParking:
             yield LockedStream(connection, self._applier, live, stream)
 
     def park(self, failing: Arrival, run: Run, why: Why, done: Counters, *, attempts: int) -> Run | None:
-        """Park a stream at its failing event, with the later events of the run behind it.
+        """Park a stream at its failing event, with the later events of the run and others of its version behind it.
 
-        Where the event is no longer the next one, another process has applied or parked it: return the run for a
-        repair.
+        Return the events that need a repair: those below the failing one, which may be duplicates or a fork. Where the
+        event is no longer the next one, another process has applied or parked it, and the whole run needs a repair.
         """
         with self.locked(run.stream) as stream:
             if not stream.is_next(failing):
                 return run
-            behind = [arrival for arrival in run.arrivals if arrival.version > failing.version]
+            behind = [arrival for arrival in run.arrivals if _is_behind(arrival, failing)]
             letters = [letter(failing, why, attempts), *(waiting(arrival, failing) for arrival in behind)]
             stream.keep(letters)
             stream.end_redrive(letters[0])
@@ -132,7 +132,8 @@ class StreamParking:
             kind=("parked", why.cause, error_type),
             fields=event_fields(self._name, failing, error_type),
         )
-        return None
+        below = [arrival for arrival in run.arrivals if arrival.version < failing.version]
+        return Run(run.stream, below) if below else None
 
     def is_parked(self, stream: str) -> bool:
         """Return whether a stream is parked."""
@@ -151,6 +152,12 @@ class StreamParking:
         key, first = letters[0]
         sentence = "%s keeps %d messages that are no events, such as one with key %s: %s"
         self.rarely.error(sentence, self._name, kept, shown(key), first.error, fields={"projection": self._name})
+
+
+def _is_behind(arrival: Arrival, failing: Arrival) -> bool:
+    if arrival.version == failing.version:
+        return arrival.uuid != failing.uuid  # somebody has given two events one version
+    return arrival.version > failing.version
 
 
 def letter(arrival: Arrival, why: Why, attempts: int = 1) -> Letter:
