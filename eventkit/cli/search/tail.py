@@ -38,7 +38,7 @@ def tail(
         follower = Follower(LiveLogs(settings.schema, Encryption(settings.schema, None)), url, after)
         left = count
         while not ending.is_asked() and left != 0:
-            events = [event for event in map(of_encoded, follower.read(_WAIT)) if is_chosen(event, **chosen)]
+            events = [event for event in map(of_encoded, follower.read(_WAIT) or ()) if is_chosen(event, **chosen)]
             for event in events[:left]:
                 say(line(event, payload=payload, as_json=as_json))
             left = None if left is None else max(0, left - len(events))

@@ -5,7 +5,7 @@ from eventkit.domain.catalog.catalog_export import Description, TypeDescription,
 from eventkit.domain.catalog.compatibility import breaks
 from eventkit.domain.catalog.event_type import EventType
 from eventkit.domain.catalog.json_schema import problems
-from eventkit.domain.catalog.names import category_of, check_topic
+from eventkit.domain.catalog.names import category_of, check_topic, listed
 from eventkit.domain.catalog.schema import Definitions, definition_of, draft7, free_name
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "description_of",
     "draft7",
     "free_name",
+    "listed",
     "problems",
 ]

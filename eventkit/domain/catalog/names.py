@@ -4,10 +4,13 @@ Names are sent in headers and used as keys of brokers, so a name that one of tho
 """
 
 import re
+from collections.abc import Iterable
+from typing import TypeVar
 
 from eventkit.domain.stream import check_category
-from eventkit.errors import CatalogError, InvalidStreamId
+from eventkit.errors import CatalogError, InvalidEvent, InvalidStreamId
 
+T = TypeVar("T")
 _NAME = re.compile(r"[a-z](?:[a-z0-9_.-]{0,62}[a-z0-9_])?")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,199}")
 _SOURCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,200}")  # a URI reference, as CloudEvents wants it
@@ -41,6 +44,14 @@ def category_of(category: object) -> str:
         return check_category(category)
     except InvalidStreamId as error:
         raise CatalogError(str(error)) from error
+
+
+def listed(name: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return the values of an argument; raise InvalidEvent for one text or class, which is no list."""
+    if isinstance(given, str | type):
+        shown = given.__qualname__ if isinstance(given, type) else repr(given)
+        raise InvalidEvent(f"{name}={shown} is one value: give a list, {name}=[{shown}]")
+    return tuple(given)
 
 
 def _checked(name: object, rule: re.Pattern[str], kind: str, sentence: str) -> str:

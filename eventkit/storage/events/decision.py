@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventkit.domain.catalog import Catalog
+from eventkit.domain.catalog import Catalog, listed
 from eventkit.domain.envelope import EncodedEvent, Envelope
 from eventkit.domain.tags import check_tags
 from eventkit.errors import DecisionChanged, InvalidEvent
@@ -40,6 +40,7 @@ class QueryItem:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "types", listed("types", self.types))
         if not self.tags:
             raise InvalidEvent(
                 "QueryItem(tags=[]): an item needs a tag, because an append locks tags; for a rule without an entity, "

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import psycopg
 
-from eventkit.domain.catalog import Catalog, category_of
+from eventkit.domain.catalog import Catalog, category_of, listed
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
@@ -441,9 +441,10 @@ class EventStore:
     def _chosen(
         self, types: Sequence[type], categories: Sequence[str], since: datetime | None, until: datetime | None
     ) -> Chosen:
-        kinds = [self.catalog.type_of(cls) for cls in types]
+        kinds = [self.catalog.type_of(cls) for cls in listed("types", types)]
         names = tuple((kind.source, name) for kind in kinds for name in kind.names)
-        return Chosen(names, tuple(category_of(category) for category in categories), since, until)
+        kept = tuple(category_of(category) for category in listed("categories", categories))
+        return Chosen(names, kept, since, until)
 
     def _log(self, window: Window, chosen: Chosen, story: str | None, *, backwards: bool) -> Paging:
         if story is not None:

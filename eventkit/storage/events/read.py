@@ -95,8 +95,10 @@ _BEYOND_VERSION = 2**31 - 1
 
 
 def check_moment(moment: datetime | None) -> None:
-    """Refuse a time without a zone."""
-    if moment is not None and moment.tzinfo is None:
+    """Refuse a time without a zone, and other values."""
+    if moment is not None and not isinstance(moment, datetime):
+        raise InvalidEvent(f"{moment!r} is no datetime: give one with a time zone, such as datetime.now(UTC)")
+    if moment is not None and moment.utcoffset() is None:
         raise InvalidEvent(f"{moment} has no time zone: datetime.now(UTC), for instance, has one")
 
 
@@ -167,10 +169,10 @@ class Window(msgspec.Struct):
     batch: int
 
     def __post_init__(self) -> None:
-        for name, lowest in (("after", 0), ("limit", 0), ("batch", 1)):
+        for name, lowest, beyond in (("after", 0, _BEYOND), ("limit", 0, _BEYOND), ("batch", 1, _BEYOND_VERSION)):
             value = getattr(self, name)
-            if (value is not None or name != "limit") and (type(value) is not int or not lowest <= value < _BEYOND):
-                raise InvalidEvent(f"{name}={value!r}: give a whole number from {lowest} on")
+            if (value is not None or name != "limit") and (type(value) is not int or not lowest <= value < beyond):
+                raise InvalidEvent(f"{name}={value!r}: give a whole number of {lowest} to {beyond - 1}")
 
     @property
     def size(self) -> int:

@@ -9,7 +9,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -38,23 +39,19 @@ class LiveBatch(NamedTuple):
 
 
 class Log:
-    """All events above a position, read over its own connection; `after=None` begins with the next event."""
+    """All events above a position, read over its own connection."""
 
-    def __init__(self, url: str, schema: str, sealing: Encryption, after: int | None) -> None:
+    def __init__(self, url: str, schema: str, sealing: Encryption, after: int) -> None:
         self._connection = connect(url, name="subscribe", schema=schema, autocommit=True, options=READING)
-        source = EventLog(self._connection, schema)
-        self._refuse_restored(source.drawn(), after or 0)
-        self._reader = GapReader(source, limit=PAGE, max_bytes=PAGE_BYTES)
-        self._reader.start_after(source.horizon().position if after is None else after)
-        self._sealing = sealing
-
-    def _refuse_restored(self, drawn: int | None, after: int) -> None:
-        if drawn is not None and drawn < after:
+        try:
+            source = EventLog(self._connection, schema)
+            _refuse_restored(source.drawn(), after)
+            self._reader = GapReader(source, limit=PAGE, max_bytes=PAGE_BYTES)
+            self._reader.start_after(after)
+        except BaseException:
             self._connection.close()
-            raise StoreRestored(
-                f"the subscription is at position {after}, and the store has drawn {drawn}: it was restored, or lost "
-                "commits in a failover, and draws positions again. Subscribe from before the restore, or from 0"
-            )
+            raise
+        self._sealing = sealing
 
     @property
     def floor(self) -> int:
@@ -78,14 +75,21 @@ class Log:
         self._connection.close()
 
 
+def _refuse_restored(drawn: int | None, after: int) -> None:
+    if drawn is not None and drawn < after:
+        raise StoreRestored(
+            f"the subscription is at position {after}, and the store has drawn {drawn}: it was restored, or lost "
+            "commits in a failover, and draws positions again. Subscribe from before the restore, or from 0"
+        )
+
+
 class LiveLog:
     """The latest batches of events, by number, read by a thread; followers call `join` and `get` from any thread."""
 
-    def __init__(self, open_log: Callable[[int | None], Log], after: int | None) -> None:
+    def __init__(self, open_log: Callable[[int], Log], after: int) -> None:
         self._open = open_log
         self._log: Log | None = open_log(after)  # here, so the first subscriber gets its errors
-        self._floor = self._log.floor
-        self._cursor = self._floor
+        self._floor = self._cursor = after
         self._batches: deque[LiveBatch] = deque()
         self._first = 0  # the number of the first batch in memory
         self._size = 0
@@ -103,11 +107,6 @@ class LiveLog:
     def is_running(self) -> bool:
         """Whether the thread runs in this process."""
         return self._thread.is_alive()
-
-    def place(self, after: int | None) -> int:
-        """Return a new follower's position: `after`, or the highest position read."""
-        with self._changed:
-            return self._cursor if after is None else after
 
     def join(self, floor: int) -> int | None:
         """Return the number of the batch from which a follower with all events up to `floor` can read; else None."""
@@ -134,10 +133,21 @@ class LiveLog:
                 raise LookupError
             return self._batches[number - self._first]
 
-    def wake(self, waker: Callable[[], None]) -> None:
-        """Call `waker`, once, when there is a new batch or a failure."""
+    def floor_at(self, number: int) -> int:
+        """Return the position up to which all events were returned to a reader of all batches before this one."""
+        with self._changed:
+            return self._floor if number == self._first + len(self._batches) else 0
+
+    @contextmanager
+    def waking(self, waker: Callable[[], None]) -> Iterator[None]:
+        """Call `waker`, at most once, when there is a new batch or a failure within the block."""
         with self._changed:
             self._wakers.add(waker)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wakers.discard(waker)
 
     def _is_there(self, number: int) -> bool:
         return self._failure is not None or number < self._first + len(self._batches)
@@ -162,9 +172,8 @@ class LiveLog:
         try:
             while self.followers:
                 batch = log.read()
-                self._floor = batch.floor
+                self._keep(batch)
                 if batch.events:
-                    self._keep(batch)
                     pause = _MIN_POLL_INTERVAL
                 else:
                     time.sleep(pause)
@@ -174,6 +183,9 @@ class LiveLog:
 
     def _keep(self, batch: LiveBatch) -> None:
         with self._changed:
+            self._floor = batch.floor
+            if not batch.events:
+                return
             self._batches.append(batch)
             self._size += batch.size
             while self._size > MAX_BYTES and len(self._batches) > 1:
@@ -192,29 +204,3 @@ class LiveLog:
         wakers, self._wakers = self._wakers, set()
         for waker in wakers:
             waker()
-
-
-class LiveLogs:
-    """The live logs of one store, one for each database."""
-
-    def __init__(self, schema: str, sealing: Encryption) -> None:
-        self._schema = schema
-        self._sealing = sealing
-        self._logs: dict[str, LiveLog] = {}
-        self._lock = threading.Lock()
-
-    def open(self, url: str, after: int | None) -> Log:
-        """Open a log of one follower, above a position."""
-        return Log(url, self._schema, self._sealing, after)
-
-    def follow(self, url: str, after: int | None, follower: object) -> LiveLog:
-        """Return the shared log of a database; start it at `after` where no follower has one yet."""
-        with self._lock:
-            log = self._logs.get(url)
-            if log is not None:
-                log.followers.add(follower)
-            if log is None or not log.is_running:  # it has ended, or this process was forked from the one that has it
-                log = self._logs[url] = LiveLog(lambda position: self.open(url, position), after)
-                log.followers.add(follower)
-                log.start()
-            return log

@@ -13,9 +13,10 @@ class PositionRanges:
 
     __slots__ = ("_ends", "_starts")
 
-    def __init__(self) -> None:
-        self._starts = array("q")  # ascending; a range has both of its ends
-        self._ends = array("q")
+    def __init__(self, ranges: Sequence[tuple[int, int]] = ()) -> None:
+        starts, ends = zip(*ranges, strict=True) if ranges else ((), ())
+        self._starts = array("q", starts)  # ascending; a range has both of its ends
+        self._ends = array("q", ends)
 
     def __len__(self) -> int:
         """Return the number of ranges."""

@@ -112,6 +112,28 @@ def test_an_invalid_end_is_refused(database_url: str, part: dict[str, object]) -
         list(orders.read_stream(connection, order(1), **part))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"categories": "order"},
+        {"types": Placed},
+        {"since": "2026-01-01"},
+        {"until": datetime(2026, 1, 1).date()},  # noqa: DTZ001
+        {"since": datetime(2026, 1, 1)},  # noqa: DTZ001
+        {"batch": 2**31},
+        {"limit": -1},
+        {"after": 2**63},
+    ],
+    ids=str,
+)
+def test_a_slip_in_a_choice_is_refused_and_selects_nothing_else(database_url: str, chosen: dict[str, object]) -> None:
+    """A text is not taken for a list of letters; the caller's transaction stays usable."""
+    with psycopg.connect(database_url) as connection:
+        with pytest.raises(InvalidEvent):
+            orders.read_all(connection, **chosen)  # type: ignore[arg-type]
+        assert list(orders.read_all(connection)) == []
+
+
 async def test_asynchronous_connections_choose_likewise(database_url: str) -> None:
     """The same parts, by `async for`."""
     with psycopg.connect(database_url) as connection:
