@@ -59,6 +59,10 @@ EventkitError
 from collections.abc import Mapping
 from uuid import UUID
 
+# The causes of dead letters. They are here, because the help of a command lists them and loads no driver.
+BEHIND, GAP = "behind", "gap"  # the cause is outside of the event
+CAUSES = ("failed", "undecodable", "newer schema", "fork", GAP, "malformed", BEHIND, "refused")  # a relay's: the last
+
 
 class EventkitError(Exception):
     """The base class of all exceptions of eventkit."""

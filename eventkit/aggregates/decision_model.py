@@ -39,7 +39,6 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId
 from eventkit.errors import AggregateError, CatalogError, UndecodableEvent
 from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.decision_snapshots import DecisionSnapshotSql, KnownState, SnapshotPlace, keep_steps, recall_steps
 from eventkit.storage.events import (
     Appended,
     Decision,
@@ -52,6 +51,7 @@ from eventkit.storage.events import (
     items_of,
     query_steps,
 )
+from eventkit.storage.snapshots import KnownState, SnapshotPlace, SnapshotSql, keep_decision_steps, read_decision_steps
 
 logger = logging.getLogger("eventkit.aggregates")
 Story = Metadata | Mapping[str, Any] | None
@@ -219,7 +219,7 @@ class DecisionKeeper(Generic[M]):
                 f"the state of {fold.name} cannot be kept in snapshots: {error}; a @dataclass can"
             ) from error
         self._fold, self._catalog, self._model, self._snapshots = fold, store.catalog, model, snapshots
-        self._sql = DecisionSnapshotSql(store.schema)
+        self._sql = SnapshotSql(store.schema)
 
     def place(self, model: M, items: Iterable[Item]) -> SnapshotPlace:
         """Return the key of a model's snapshot: its query, its state before the first event, and the fingerprint."""
@@ -228,7 +228,7 @@ class DecisionKeeper(Generic[M]):
 
     def recall(self, place: SnapshotPlace) -> Steps[tuple[M, dict[str, int]] | None]:
         """Return the state of a snapshot and the last position of each tag; None if there is no usable snapshot."""
-        known = yield from recall_steps(self._sql, place)
+        known = yield from read_decision_steps(self._sql, place)
         if known is None:
             return None
         try:
@@ -254,7 +254,7 @@ class DecisionKeeper(Generic[M]):
     def keep(self, place: SnapshotPlace, known: KnownState, decision: Decision) -> Steps[bool]:
         """Write a snapshot."""
         ids = {tag: seen.id for tag, seen in decision.seen.items() if seen.id is not None}
-        return (yield from keep_steps(self._sql, place, known, ids))
+        return (yield from keep_decision_steps(self._sql, place, known, ids))
 
     @cached_property
     def _fingerprint(self) -> str:

@@ -1,16 +1,7 @@
-"""`python -m eventkit.cli` is the `eventkit` command.
-
-Python has put the working directory first on the path. This module moves it to the end, as for `eventkit`: a file there
-that has the name of a broker's client must not be imported instead of it.
-"""
-
-import sys
-from contextlib import suppress
-from pathlib import Path
+"""`python -m eventkit.cli` is the `eventkit` command, and searches the working directory last, as that does."""
 
 from eventkit.cli import main
+from eventkit.working_directory import search_it_last
 
-with suppress(FileNotFoundError):  # the working directory was removed
-    if not sys.flags.safe_path and sys.path and Path(sys.path[0] or ".").absolute() == Path.cwd():
-        sys.path.append(sys.path.pop(0))
+search_it_last()
 main(prog_name="eventkit")

@@ -1,4 +1,4 @@
-"""The replies of a responder: where they may go, how they are stored, and when they are sent.
+"""The replies of a responder: where they may go, how they are stored, when they are sent, and how they are read.
 
 The stored replies of a batch are sent after its commit; then the batch is acknowledged.
 
@@ -11,19 +11,28 @@ replies. A reply that cannot be sent, because its topic is gone, is dropped with
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from eventkit.domain.catalog import category_of, check_topic
+from eventkit.domain.catalog import Catalog, category_of, check_topic
 from eventkit.domain.codec import Encoded
 from eventkit.domain.header_values import shown, uuid_of
-from eventkit.domain.message import Message, unversioned
+from eventkit.domain.message import Message, event_of, unversioned
 from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, is_stream
-from eventkit.errors import CatalogError, InvalidStreamId, ReplyRefused, TransportUnavailable
+from eventkit.errors import (
+    CatalogError,
+    InvalidStreamId,
+    Refused,
+    ReplyRefused,
+    RequestFailed,
+    TransportUnavailable,
+    UndecodableEvent,
+    UnknownEventType,
+)
 from eventkit.messaging.direct_messages import encoded, refuse_personal, text_of
 from eventkit.messaging.outgoing import Outgoing
 from eventkit.observability.log_fields import LogFields
@@ -35,11 +44,14 @@ from eventkit.transports.base import MAX_BYTES, Mark, Publisher
 
 logger = logging.getLogger("eventkit.messaging")
 
+R = TypeVar("R")
+
 REPLY_TO = "ce_replyto"  # the header of a request with the topic of its reply
 OUTCOME = "ce_outcome"  # the header of a refusal or a failure, instead of a reply
 REFUSED, FAILED = "refused", "failed"
 _TOPICS = ("*.replies",)
 _MAX_ID = 200  # characters
+_MAX_FAILURE_LENGTH = 1_000  # characters of a responder's failure text
 _NOT_HANDLED = "no responder of {} takes it"
 _PARKED = "its responder {} has failed at it, and has parked it: `eventkit dead-letters list` says why"
 
@@ -265,3 +277,27 @@ class ReplyingSource:
         self._outgoing.close()
         self._writer.close()
         self._source.close()
+
+
+def read_reply(message: Message, request: str, reply: type[R], catalog: Catalog) -> R:
+    """Return the event of a reply to the request of this type; raise Refused or RequestFailed for another outcome."""
+    outcome = text_of(message, OUTCOME)
+    if outcome == FAILED:
+        raise RequestFailed(f"{request} to {message.key!r}: {_failure(message.value)[:_MAX_FAILURE_LENGTH]}")
+    try:
+        found = catalog.event_of(event_of(message, versioned=False))
+    except (UndecodableEvent, UnknownEventType) as error:
+        raise RequestFailed(f"{request} has a reply that cannot be read: {error}") from error
+    if outcome == REFUSED:
+        raise Refused(found)
+    if not isinstance(found, reply):
+        raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {reply.__name__}")
+    return found
+
+
+def _failure(value: bytes | str) -> str:
+    """Return the text of a responder's failure; a value that is no JSON text is shown as it is."""
+    try:
+        return msgspec.json.decode(value, type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        return value if isinstance(value, str) else value.decode(errors="replace")

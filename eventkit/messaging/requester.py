@@ -8,7 +8,7 @@ timeout is dropped. While 32 MB of replies wait for their callers, nothing more 
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from copy import copy
@@ -17,20 +17,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
-import msgspec
 from uuid_utils.compat import uuid7
 
 from eventkit.domain.catalog import Catalog, check_topic
 from eventkit.domain.envelope import Envelope
-from eventkit.domain.message import Message, event_of, size_of
+from eventkit.domain.message import Message, size_of
 from eventkit.domain.stream import StreamId
-from eventkit.errors import Refused, RequestFailed, RequestTimeout, UndecodableEvent, UnknownEventType
+from eventkit.errors import RequestTimeout
 from eventkit.forks import reset_in_fork
 from eventkit.messaging.direct_messages import DirectMessages, text_of
 from eventkit.messaging.listener_thread import ListenerThread
 from eventkit.messaging.outgoing import OutgoingQueue, uncancellable
-from eventkit.messaging.replies import FAILED, OUTCOME, REFUSED, REPLY_TO
-from eventkit.messaging.reply_room import ReplyRoom
+from eventkit.messaging.replies import REPLY_TO, read_reply
 from eventkit.observability.rarely import Rarely
 from eventkit.observability.tracing import REQUEST
 from eventkit.transports.base import Transport
@@ -42,7 +40,7 @@ logger = logging.getLogger("eventkit.messaging")
 
 R = TypeVar("R")
 _MAX_EXPIRED = 10_000  # expired requests whose ids are kept
-_MAX_FAILURE_LENGTH = 1_000  # characters of a responder's failure text
+_MAX_HELD = 32_000_000  # bytes of replies that no caller has taken yet
 
 
 class SentRequest(NamedTuple):
@@ -104,7 +102,7 @@ class Requester:
                 raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
             finally:
                 self.pending.end(str(sent.id))
-            return self._reply(found, sent.name, reply)
+            return read_reply(found, sent.name, reply, self.direct.catalog)
 
     async def request_async(
         self,
@@ -129,7 +127,7 @@ class Requester:
                 raise RequestTimeout(sent.name, sent.id, sent.topic, timeout) from error
             finally:
                 self.pending.end(str(sent.id))
-            return self._reply(found, sent.name, reply)
+            return read_reply(found, sent.name, reply, self.direct.catalog)
 
     def close(self) -> None:
         """Send the queued requests, stop listening, and close the connections."""
@@ -150,20 +148,6 @@ class Requester:
         request_id = text_of(message, "ce_id")
         future = self.pending.send(request_id, message)
         return SentRequest(future, UUID(request_id), type(request).__name__, message.topic)
-
-    def _reply(self, message: Message, request: str, reply: type[R]) -> R:
-        outcome = text_of(message, OUTCOME)
-        if outcome == FAILED:
-            raise RequestFailed(f"{request} to {message.key!r}: {_failure(message.value)[:_MAX_FAILURE_LENGTH]}")
-        try:
-            found = self.direct.catalog.event_of(event_of(message, versioned=False))
-        except (UndecodableEvent, UnknownEventType) as error:
-            raise RequestFailed(f"{request} has a reply that cannot be read: {error}") from error
-        if outcome == REFUSED:
-            raise Refused(found)
-        if not isinstance(found, reply):
-            raise RequestFailed(f"{request} was answered with {type(found).__name__}, not with {reply.__name__}")
-        return found
 
 
 class PendingRequests:
@@ -266,14 +250,6 @@ class PendingRequests:
         return _answer(reply, message)
 
 
-def _failure(value: bytes | str) -> str:
-    """Return the text of a responder's failure; a value that is no JSON text is shown as it is."""
-    try:
-        return msgspec.json.decode(value, type=str)
-    except (msgspec.MsgspecError, UnicodeError):
-        return value if isinstance(value, str) else value.decode(errors="replace")
-
-
 def _answer(reply: "Future[Message]", message: Message) -> bool:
     """Set the reply of a request; return False if it has one, or has failed."""
     try:
@@ -287,3 +263,36 @@ def _fail(reply: "Future[Message]", error: BaseException | None) -> None:
     if error is not None:
         with suppress(InvalidStateError):  # it has a reply
             reply.set_exception(error)
+
+
+class ReplyRoom:
+    """Bounds the bytes of replies that no caller has taken yet: a blocked event loop takes none."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self.held = 0  # their sum in bytes
+        self._changed = threading.Condition()
+
+    def enter(self, request_id: str, size: int, *, awaited: Callable[[], bool], is_open: Callable[[], bool]) -> bool:
+        """Wait until a reply fits, then count it; return False if it is not `awaited` any more.
+
+        It waits while the reply is awaited and `is_open`. A larger reply than the bound fits when no other is held.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.held <= _MAX_HELD or not (awaited() and is_open()))
+            if not awaited():
+                return False
+            self.held += size - self._sizes.get(request_id, 0)
+            self._sizes[request_id] = size
+        return True
+
+    def leave(self, request_id: str) -> None:
+        """Release a reply: its caller has taken it, or does not await it any more."""
+        with self._changed:
+            self.held -= self._sizes.pop(request_id, 0)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wake a thread that waits, which looks at `is_open` again."""
+        with self._changed:
+            self._changed.notify_all()

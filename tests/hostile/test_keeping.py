@@ -9,7 +9,7 @@ import pytest
 
 from eventkit.domain.message import Message
 from eventkit.storage.db.wire_text import MAX_NAME_BYTES, file_name
-from eventkit.storage.dead_letters import keeping as letter_keeping
+from eventkit.storage.dead_letters import letters as letter_keeping
 from eventkit.storage.dead_letters.letters import DeadLetters, Letter
 from eventkit.storage.projections.inbox import name_of_message
 from tests.hostile.kinds import WIDE

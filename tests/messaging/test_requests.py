@@ -17,7 +17,7 @@ from eventkit.domain.message import Message
 from eventkit.domain.metadata import Metadata
 from eventkit.errors import Refused, RequestFailed, RequestTimeout, TopicUnusable, TransportUnavailable
 from eventkit.messaging import replies as responders_replies
-from eventkit.messaging import reply_room
+from eventkit.messaging import requester as requesters
 from eventkit.messaging import responder as responders
 from eventkit.messaging.requester import Requester
 from eventkit.storage.projections.inbox import find_replies, keep_replies
@@ -267,7 +267,7 @@ def test_replies_that_nobody_takes_hold_back_the_others(
     transport: LocalTransport, requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event loop that is blocked takes none: so many bytes wait in memory, the others at the broker."""
-    monkeypatch.setattr(reply_room, "_MAX_BYTES", 1_000)
+    monkeypatch.setattr(requesters, "_MAX_HELD", 1_000)
     transport.subscribe(["pricing.price"], "desk").close()
     requester.start()
     ids = [str(number) for number in range(10)]
@@ -289,7 +289,7 @@ def test_a_requester_that_is_closed_waits_for_nobody(
     transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its thread ends, though replies wait that nobody takes; a request that has timed out frees the way, too."""
-    monkeypatch.setattr(reply_room, "_MAX_BYTES", 100)
+    monkeypatch.setattr(requesters, "_MAX_HELD", 100)
     requester = Requester(transport, pricing, replies="shop.replies")
     requester.start()
     listener = requester.pending._listener

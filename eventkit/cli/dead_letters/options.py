@@ -10,7 +10,7 @@ import click
 
 from eventkit.cli.common.durations import read_age
 from eventkit.cli.common.output import confirm, number, say
-from eventkit.storage.letter_causes import CAUSES
+from eventkit.errors import CAUSES
 
 if TYPE_CHECKING:
     from eventkit.storage.dead_letters import Choice, LetterFilter

@@ -14,8 +14,9 @@ import msgspec
 from eventkit.errors import EventkitError
 from eventkit.projection.failure import translated
 from eventkit.projection.rebuild.worker_job import Job, open_feeder
-from eventkit.projection.run import load_projections, started_as_module
+from eventkit.projection.run import load_projections
 from eventkit.worker import Stop, collect_garbage_rarely
+from eventkit.working_directory import search_it_last
 
 
 class Report(msgspec.Struct):
@@ -34,7 +35,7 @@ def work(job: Job, out: BinaryIO) -> None:
 
 def main() -> None:
     """Read the job from stdin, and work on it."""
-    started_as_module()
+    search_it_last()
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a handler's output goes to stderr, not among the reports
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)

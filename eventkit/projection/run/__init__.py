@@ -1,7 +1,7 @@
 """The process that runs projections: sources of messages, terms, supervision."""
 
 from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
-from eventkit.projection.run.import_path import attribute_at, load_projections, started_as_module
+from eventkit.projection.run.import_path import attribute_at, load_projections
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.resume import Begin
 from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
@@ -21,6 +21,5 @@ __all__ = [
     "known_topics",
     "load_projections",
     "remove_abandoned",
-    "started_as_module",
     "topics_of_store",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eventkit.errors import ConfigurationError, EventkitError, ProjectionError
 from eventkit.projection.define import Projection
+from eventkit.working_directory import search_it, working_directory
 
 
 def load_projections(paths: Iterable[str]) -> list[Projection]:
@@ -20,22 +21,12 @@ def load_projections(paths: Iterable[str]) -> list[Projection]:
     return found
 
 
-def started_as_module() -> None:
-    """Move the working directory to the end of the Python path; `python -m` has put it first."""
-    here = _working_directory()
-    if here is not None and not sys.flags.safe_path and sys.path and here == here / sys.path[0]:
-        sys.path.append(sys.path.pop(0))
-
-
 def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitError] = ProjectionError) -> object:
-    """Return the object at a path; error messages call it `what`, and its import errors are of the class `wrong`.
+    """Return the object at a path, also one in the working directory, which is searched last.
 
-    The working directory is searched last: a file there must not hide a module of Python or of a broker's client with
-    the same name.
+    Error messages call it `what`, and its import errors are of the class `wrong`.
     """
-    here = _working_directory()
-    if here is not None and str(here) not in sys.path:
-        sys.path.append(str(here))
+    search_it()
     module_name, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in f"{module_name}.{attribute}".split(".")):
         raise ConfigurationError(f"{what} path {path!r} must look like package.module:{what}")
@@ -50,14 +41,6 @@ def attribute_at(path: str, *, what: str = "projection", wrong: type[EventkitErr
             raise
         raise wrong(f"{what} {path!r} cannot be loaded: {_reason(error, module_name, attribute)}") from error
     return value
-
-
-def _working_directory() -> Path | None:
-    """Return the working directory; None where it was removed."""
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return None
 
 
 def _load(path: str) -> list[Projection]:
@@ -79,7 +62,7 @@ def _reason(error: BaseException, module: str, attribute: str) -> str:
     if isinstance(error, SyntaxError):
         return f"its code cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
     if isinstance(error, ModuleNotFoundError):
-        here = _working_directory() or "the working directory, which was removed,"
+        here = working_directory() or "the working directory, which was removed,"
         return f"no module {error.name!r} in {here} or on the Python path{_hidden(module)}"
     if isinstance(error, SystemExit):
         return f"importing {module} ends the process"
@@ -93,7 +76,7 @@ def _hidden(module: str) -> str:
     """Return a note if another module hides the working directory's module of that name."""
     top = module.partition(".")[0]
     found = getattr(sys.modules.get(top), "__file__", None)
-    folder = _working_directory()
+    folder = working_directory()
     if folder is None:
         return ""
     here = next((path for path in (folder / f"{top}.py", folder / top) if path.exists()), None)

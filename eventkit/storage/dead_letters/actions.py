@@ -15,12 +15,11 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from eventkit.errors import DeadLetterError
+from eventkit.errors import GAP, DeadLetterError
 from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.dead_letters.query import RELAY
 from eventkit.storage.dead_letters.redrive import RedriveRequests
 from eventkit.storage.events import part_of
-from eventkit.storage.letter_causes import GAP
 from eventkit.storage.projections import Checkpoint, Inbox, ProjectionRegistry, generation_of
 
 TOMBSTONE = "eventkit.tombstone"  # a type without handlers: published in place of a discarded event
