@@ -238,20 +238,16 @@ class ReplyingSource:
 
     @property
     def position(self) -> int | None:
-        """The position of the source."""
         return self._source.position
 
     @property
     def ready(self) -> bool:
-        """Whether the source is ready."""
         return self._source.ready
 
     def receive(self) -> list[Message]:
-        """Return the next batch."""
         return self._source.receive()
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:
-        """Return the marks of the source."""
         return self._source.marks(messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
