@@ -112,10 +112,11 @@ def on_asyncpg(connection: AsyncpgConnection) -> Fetch:
 def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over psycopg."""
     changed = changed_types(cast("psycopg.Connection[Any]", connection.connection.driver_connection).adapters)
+    options = _whole_results(connection)
 
     def execute(statement: str | bytes, params: Params) -> list[Row]:
         text = _text(statement)
-        result = connection.exec_driver_sql(text, cast("Any", params))
+        result = connection.exec_driver_sql(text, cast("Any", params), options)
         if not result.returns_rows:
             return []
         if changed and isinstance(result.cursor, psycopg.Cursor):
@@ -130,16 +131,25 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
 def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
 
+    options = _whole_results(connection)
+
     def execute(given: str | bytes, params: Params) -> list[Row]:
         text = given if isinstance(given, str) else given.decode()
         if isinstance(params, Mapping):
             statement = numbered(text)
-            result = connection.exec_driver_sql(_text(statement.text), tuple(texts(statement.names, params)))
+            result = connection.exec_driver_sql(_text(statement.text), tuple(texts(statement.names, params)), options)
         else:
-            result = connection.exec_driver_sql(_text(text))
+            result = connection.exec_driver_sql(_text(text), None, options)
         return plain_rows(result) if result.returns_rows else []
 
     return execute
+
+
+def _whole_results(connection: sqlalchemy.Connection) -> dict[str, Any] | None:
+    """Return options against a service's server-side cursors: PostgreSQL declares none for a statement that writes."""
+    options = connection.get_execution_options()
+    streams = options.get("stream_results") or options.get("yield_per")
+    return {"stream_results": False, "yield_per": None} if streams else None
 
 
 def _text(statement: str | bytes) -> str:

@@ -112,8 +112,8 @@ class CorrelatedPages:
     """The events of a correlation id, by position; a `Paging`."""
 
     def __init__(self, sql: StorySql, story: str, window: Window, chosen: Chosen, *, backwards: bool) -> None:
-        if not story or type(story) is not str:
-            raise InvalidEvent(f"correlation_id={story!r}: give a text, such as envelope.correlation_id")
+        if not story or type(story) is not str or not _is_stored(story):
+            raise InvalidEvent(f"correlation_id={story!r:.100}: give a text, such as envelope.correlation_id")
         self._sql, self._window, self._backwards = sql, window, backwards
         self._statement = sql.page(chosen.match, backwards=backwards)
         self._params = chosen.params | {"story": story, "first": _uuid(story)}
@@ -199,6 +199,11 @@ def _count(limit: int) -> str:
     if type(limit) is not int or not 0 < limit < 2**31 - 1:
         raise InvalidEvent(f"limit={limit!r}: give a whole number from 1 on")
     return str(limit)
+
+
+def _is_stored(text: str) -> bool:
+    """Return whether PostgreSQL's text can have these characters."""
+    return not any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
 
 
 def _uuid(text: str) -> str | None:

@@ -1,5 +1,6 @@
 """The promises of append, reads, decisions, privacy, snapshots and deadlines hold over every driver of a service."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventkit import Aggregate, Deadlines, Privacy, Repository, Snapshots, evolve
 from eventkit.domain.metadata import Metadata
@@ -27,8 +29,8 @@ from eventkit.projection.inline import Inline
 from eventkit.projection.wait_for import wait_for
 from eventkit.storage.events.event_store import ANY, NO_STREAM, Append, EventStore, QueryItem
 from tests.storage import people
-from tests.storage.db.service_drivers import DRIVERS, ServiceDriver
-from tests.storage.shop import ORDER, OTHER, Placed, order, shop, store, written
+from tests.storage.db.service_drivers import DRIVERS, ServiceDriver, asyncpg_url
+from tests.storage.shop import ORDER, OTHER, Placed, order, shop, sqlalchemy_url, store, written
 from tests.storage.tags.courses import Subscribed, school, seats_of
 from tests.storage.tags.courses import store as courses
 from tests.waiting import wait_until
@@ -418,6 +420,33 @@ def test_settings_of_the_services_session_change_nothing(driver: ServiceDriver, 
             assert due == moment
 
     driver.run(work())
+
+
+@pytest.mark.parametrize("option", [{"stream_results": True}, {"yield_per": 10}], ids=str)
+def test_a_service_that_streams_its_own_results_appends_and_reads(database_url: str, option: dict[str, object]) -> None:
+    """Its server-side cursors are for its own statements: PostgreSQL declares none for a statement that writes."""
+    engine = sa.create_engine(sqlalchemy_url(database_url), execution_options=option)
+    with engine.begin() as connection:
+        store.append(connection, ORDER, Placed(1))
+        numbers = [one.event.n for one in store.read_stream(connection, ORDER)]
+    engine.dispose()
+
+    assert numbers == [1]
+
+
+@pytest.mark.parametrize("option", [{"stream_results": True}, {"yield_per": 10}], ids=str)
+@pytest.mark.parametrize("url_of", [sqlalchemy_url, asyncpg_url])
+async def test_an_asynchronous_service_that_streams_likewise(
+    database_url: str, option: dict[str, object], url_of: Callable[[str], str]
+) -> None:
+    """Over both drivers."""
+    engine = create_async_engine(url_of(database_url), execution_options=option)
+    async with engine.begin() as connection:
+        await store.append_async(connection, ORDER, Placed(1))
+        numbers = [one.event.n async for one in store.read_stream_async(connection, ORDER)]
+    await engine.dispose()
+
+    assert numbers == [1]
 
 
 def test_pruned_streams_are_refused_and_read_errors_are_ours(driver: ServiceDriver, database_url: str) -> None:

@@ -121,10 +121,13 @@ def test_an_invalid_end_is_refused(database_url: str, part: dict[str, object]) -
         {"until": datetime(2026, 1, 1).date()},  # noqa: DTZ001
         {"since": datetime(2026, 1, 1)},  # noqa: DTZ001
         {"batch": 2**31},
+        {"correlation_id": "a\0b"},
+        {"correlation_id": "\ud800"},
+        {"correlation_id": 5},
         {"limit": -1},
         {"after": 2**63},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_a_slip_in_a_choice_is_refused_and_selects_nothing_else(database_url: str, chosen: dict[str, object]) -> None:
     """A text is not taken for a list of letters; the caller's transaction stays usable."""
