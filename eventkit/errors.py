@@ -57,6 +57,7 @@ EventkitError
 """
 
 from collections.abc import Mapping
+from math import isnan
 from uuid import UUID
 
 # The causes of dead letters. They are here, because the help of a command lists them and loads no driver.
@@ -266,17 +267,21 @@ class MissingEvents(AggregateError):
     """Versions of the aggregate's stream are no longer in the store, so its state cannot be computed."""
 
 
+_LONGEST_WAIT = 86_400.0  # seconds
+
+
 class TryLater(EventkitError):
     """Raise this in a handler when a service that it calls is unavailable: its streams wait, and nothing is parked.
 
-    One of the streams is tried again after `seconds`. Events of other types are applied meanwhile. `reason` is logged
-    and shown, so it must not hold secrets or personal data.
+    One of the streams is tried again after `seconds`: at once where they are negative, as for a time that has passed,
+    and after a day at most. Events of other types are applied meanwhile. `reason` is logged and shown, so it must not
+    hold secrets or personal data.
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
-        self.seconds = float(seconds)
-        if not 0 <= self.seconds < float("inf"):
-            raise ValueError(f"TryLater({seconds!r}): seconds must be 0 or more, and finite")
+        if isnan(seconds):
+            raise ValueError("TryLater(nan): give a number of seconds")
+        self.seconds = min(max(0.0, float(seconds)), _LONGEST_WAIT)
         super().__init__(reason or f"asked to be tried again in {self.seconds:g} s")
 
 

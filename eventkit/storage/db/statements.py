@@ -130,7 +130,6 @@ def on_sqlalchemy(connection: sqlalchemy.Connection) -> Execute:
 
 def on_sqlalchemy_asyncpg(connection: sqlalchemy.Connection) -> Execute:
     """Return a function that runs statements on a connection of SQLAlchemy over asyncpg."""
-
     options = _whole_results(connection)
 
     def execute(given: str | bytes, params: Params) -> list[Row]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from eventkit.cli import main
+from eventkit.errors import TryLater
 from eventkit.projection.failure.breaker import Breakers
 from eventkit.projection.failure.set_aside import SetAside
 from eventkit.projection.retry_policy import Retry
@@ -182,3 +183,21 @@ def test_a_deleted_projection_waits_for_nothing(url: str) -> None:
     run(url, "projection", "delete", "work", "--yes")
 
     assert rows(url, "select count(*) from eventkit.handler_waits") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"), [(-5, 0), (0, 0), (1e15, 86_400), (1e300, 86_400), (float("inf"), 86_400)], ids=str
+)
+def test_a_service_may_ask_for_any_pause(url: str, seconds: float, most: float) -> None:
+    """A time that has passed means now, and a pause is a day at most: no event is parked, and the wait is shown."""
+    api = Api()
+    api.away = lambda: TryLater(seconds)
+    source = Given(orders("order-1", 1))
+    with working(url, api) as running:
+        running.step(source)
+        running.report_waits()
+        with psycopg.connect(url) as connection:
+            (wait,) = HandlerWaits("eventkit").all(connection)
+
+    assert letters(url) == []
+    assert wait.next_in <= most + 1
