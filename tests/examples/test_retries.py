@@ -5,7 +5,7 @@ import pytest
 
 from eventkit import EventStore
 from eventkit.config import Settings
-from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run import ProjectionRunner, SourceOptions
 from eventkit.worker import Stop
 from examples import retries
 from examples.retries import Bank, BankDown, CardRefused, ChargeCard, SendReceipt, payments, shop

@@ -20,7 +20,7 @@ from eventkit.messaging.handlers import Handlers
 from eventkit.messaging.replies import Replies, ReplyWriter
 from eventkit.messaging.responder import Responder
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run import ProjectionRunner, SourceOptions
 from eventkit.projection.run.sources import TransportSource
 from eventkit.storage.events.event_store import EventStore
 from eventkit.worker import Stop, supervise

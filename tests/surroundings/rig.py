@@ -9,7 +9,7 @@ from sqlalchemy import MetaData, Table
 from eventkit import EventStore, Handlers, TableProjection
 from eventkit.config import Settings
 from eventkit.projection.define.projection import Projection
-from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run import ProjectionRunner, SourceOptions
 from eventkit.relay import Relay
 from eventkit.storage.db.connection import connect
 from eventkit.transports import Transport, open_transport

@@ -9,10 +9,14 @@ restored. One process of the projection does it, under the lease of a reader of 
 """
 
 import logging
-from collections.abc import Callable
+from contextlib import ExitStack
 
+from eventkit.errors import DatabaseUnavailable
+from eventkit.projection.run.connections import Connections
+from eventkit.projection.run.leased_store import LeasedStore
 from eventkit.projection.run.projector import Projector
 from eventkit.projection.run.sources import StoreSource
+from eventkit.storage.outbox import EventLog, Lease
 
 logger = logging.getLogger("eventkit.projection")
 
@@ -20,33 +24,50 @@ BACKFILL_INTERVAL = 3_600.0  # seconds
 
 
 class Backfill:
-    """The backfill of one projection before it reads its group."""
+    """The backfills of one projection, each before it reads its group."""
 
-    def __init__(self, projector: Projector, source: StoreSource, group: str) -> None:
-        """Read from `source`, which is unread so far."""
-        self._projector = projector
-        self._source = source
-        self._group = group
+    def __init__(self, store: LeasedStore, connections: Connections, schema: str, *, remote: bool) -> None:
+        """Read from `store`; a `remote` one is in another database than the read models."""
+        self._store = store
+        self._connections = connections
+        self._schema = schema
+        self._remote = remote
 
-    def run(self, horizon: int, keep_running: Callable[[], bool]) -> None:
-        """Apply the store's events up to the position `horizon`; end earlier if `keep_running` returns False."""
-        name, position = self._projector.projection.name, self._source.position
-        if not position:
-            logger.info(
-                "%s takes its history from the store, up to position %d, then joins %s", name, horizon, self._group
+    def run(self, projector: Projector, group: str, *, needed: bool = False) -> None:
+        """Apply from the store the events that the group may lack.
+
+        A store in another database may be away, unless it was never read or is `needed`.
+        """
+        position = projector.register()
+        try:
+            with self._connections.store("projector topics") as connection:
+                horizon = EventLog(connection, self._schema).horizon().position
+        except DatabaseUnavailable as error:
+            if needed or not position or not self._remote:
+                raise
+            logger.warning(
+                "projector %s reads no history until the store is available: %s", projector.projection.name, error
             )
-        applied = self._projector.counters.applied
-        idle = False
+            return
+        if horizon == position:
+            return
+        with ExitStack() as stack:
+            leased = self._store.open(projector, stack)
+            if leased is not None:
+                _apply(projector, *leased, group, horizon)
 
-        def has_more() -> bool:
-            return not self._done(horizon, idle=idle) and keep_running()
 
-        while not self._projector.stop.is_set() and has_more():
-            # crash point: read, not saved -> read again, skipped as duplicates
-            idle = not self._projector.step(self._source)
-        applied = self._projector.counters.applied - applied
-        if position and applied:
-            logger.info("%s has taken %d events above position %d from the store", name, applied, position)
-
-    def _done(self, horizon: int, *, idle: bool) -> bool:
-        return idle and self._source.seen >= horizon
+def _apply(projector: Projector, lease: Lease, source: StoreSource, group: str, horizon: int) -> None:
+    """Apply the store's events up to the position `horizon`; end earlier if the projector is stopped."""
+    name, position = projector.projection.name, source.position
+    if not position:
+        logger.info("%s takes its history from the store, up to position %d, then joins %s", name, horizon, group)
+    applied = projector.counters.applied
+    idle = False
+    while not projector.stop.is_set() and not (idle and source.seen >= horizon):
+        lease.check()
+        # crash point: read, not saved -> read again, skipped as duplicates
+        idle = not projector.step(source)
+    applied = projector.counters.applied - applied
+    if position and applied:
+        logger.info("%s has taken %d events above position %d from the store", name, applied, position)

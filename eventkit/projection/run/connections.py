@@ -1,4 +1,4 @@
-"""The connections of one projection's process: to the read models' database, and to the event store.
+"""The connections of one projection's process: to the read models' database, to the event store, to the broker.
 
 The store may be in another database. The name of each connection has the projection and the purpose, so that an
 operator finds it in `pg_stat_activity`.
@@ -14,6 +14,7 @@ from eventkit.config import Settings
 from eventkit.projection.apply import Decrypter
 from eventkit.storage.db import connect
 from eventkit.storage.events import History, OwnHistory, RemoteHistory
+from eventkit.transports.base import Transport, open_transport
 
 # After 2 s a batch leaves out the streams that others have locked. Eventkit's code takes less than 8 s between two
 # statements.
@@ -47,6 +48,12 @@ class Connections:
         if self._store_url is None:
             return OwnHistory(connection, self._settings.schema)
         return RemoteHistory(lambda: self.store("projector repair"), self._settings.schema)
+
+    def transport(self, stack: ExitStack) -> Transport:
+        """Return a transport to the broker; `stack` closes it."""
+        transport = open_transport(self._settings.require_transport(), self._settings.transport_options)
+        stack.callback(transport.close)
+        return transport
 
     def decrypter(self, connection: psycopg.Connection[Any], stack: ExitStack) -> Decrypter | None:
         """Return a decrypter of personal data with the store's keys; None without a master key."""

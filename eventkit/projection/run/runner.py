@@ -11,10 +11,8 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from eventkit.config import Settings
-from eventkit.errors import DatabaseUnavailable, ProjectionPaused
+from eventkit.errors import ProjectionPaused
 from eventkit.event_loop import CallInterrupted
 from eventkit.heartbeat import Pace
 from eventkit.observability.instruments import Reading
@@ -27,18 +25,17 @@ from eventkit.projection.define import AnsweringProjection, Projection
 from eventkit.projection.failure import Breakers, SetAside
 from eventkit.projection.run.backfill import BACKFILL_INTERVAL, Backfill
 from eventkit.projection.run.connections import Connections
-from eventkit.projection.run.consumer_groups import broker_of, remove_abandoned
+from eventkit.projection.run.consumer_groups import broker_of
 from eventkit.projection.run.leased_store import LeasedStore
+from eventkit.projection.run.preflight import ProjectorPreflight
 from eventkit.projection.run.projector import Projector
-from eventkit.projection.run.resume import Begin, HistoryGone
+from eventkit.projection.run.resume import HistoryGone
 from eventkit.projection.run.shard_times import ShardTimes
+from eventkit.projection.run.source_options import SourceOptions
 from eventkit.projection.run.sources import TransportSource
-from eventkit.projection.run.topics import known_topics, topics_of_store
-from eventkit.storage.events import refuse_unknown_types
-from eventkit.storage.outbox import EventLog
+from eventkit.projection.run.topics import TopicChoice
 from eventkit.storage.pauses import Pauses
-from eventkit.storage.retention import pruned_categories
-from eventkit.transports.base import Flag, Transport, open_transport
+from eventkit.transports.base import Flag
 from eventkit.worker import Stop
 
 logger = logging.getLogger("eventkit.projection")
@@ -46,17 +43,6 @@ logger = logging.getLogger("eventkit.projection")
 _TOPIC_CHECK_INTERVAL = 5.0  # seconds between checks for new categories in the store
 _FIRST_TOPIC_INTERVAL = 1.0  # seconds, the same while no topic is known
 _PAUSE_CHECK_INTERVAL = 0.5  # seconds between checks whether a paused projection is resumed
-
-
-class SourceOptions(msgspec.Struct, frozen=True):
-    """The operator's options for a projection's source."""
-
-    from_store: bool = False
-    group: str | None = None  # the projection's own unless given
-    topics: tuple[str, ...] = ()
-    store_url: str | None = None  # where the event store is not in the read models' database
-    until_idle: float | None = None  # seconds
-    begin: Begin = Begin.REFUSE  # for handlers that act, if their place at the broker is gone
 
 
 class ProjectionRunner:
@@ -76,7 +62,9 @@ class ProjectionRunner:
         self._settings = settings
         self._options = options
         self._connections = Connections(projection.name, settings, options.store_url)
+        self._topics = TopicChoice(projection, options.topics, self._connections, settings.schema)
         self._store = LeasedStore(projection, settings, self._connections)
+        self._backfill = Backfill(self._store, self._connections, settings.schema, remote=options.store_url is not None)
 
     @property
     def waits(self) -> str | None:
@@ -111,19 +99,9 @@ class ProjectionRunner:
 
         A store in another database may be away, and the projection may be paused.
         """
-        with suppress(ProjectionPaused):
-            self._preflight()
-
-    def _preflight(self) -> None:
-        with ExitStack() as stack:
-            projector = self._projector(stack, Stop())
-            self._check_store()
-            if not self._options.from_store:
-                self._check_topics(stack)
-            projector.register()
-            if not self._options.from_store:
-                self._remove_abandoned(stack)
-            self._warn_of_pruned(projector)
+        with suppress(ProjectionPaused), ExitStack() as stack:
+            checks = ProjectorPreflight(self._projection, self._settings, self._options, self._connections)
+            checks.run(self._projector(stack, Stop()), self._topics)
 
     def redrive(self, stop: Stop, reserved_for: str) -> None:
         """Redrive the streams whose requests are reserved for this process, with its own code.
@@ -207,44 +185,8 @@ class ProjectionRunner:
         schema, decrypter = self._settings.schema, self._connections.decrypter(connection, stack)
         return BatchApplier(self._projection, workspace, schema=schema, decrypter=decrypter, recent=recent)
 
-    def _warn_of_pruned(self, projector: Projector) -> None:
-        """Warn if a new read model will lack pruned events."""
-        if self._options.store_url or not projector.is_new():
-            return
-        with self._connections.store("projector topics") as connection:
-            counts = pruned_categories(connection, self._settings.schema)
-        pruned = {category: count for category, count in counts.items() if self._projection.reads(category)}
-        if pruned:
-            logger.warning(
-                "projector %s begins on a store from which events were pruned (%s): its read model will lack them, "
-                "unless the transport still has them",
-                self._projection.name,
-                ", ".join(f"{count:,} of {category}" for category, count in pruned.items()),
-            )
-
-    def _check_topics(self, stack: ExitStack) -> None:
-        transport, topics = self._transport(stack), self._topics()
-        transport.check(topics)
-        transport.partitions(topics)
-
-    def _remove_abandoned(self, stack: ExitStack) -> None:
-        """Remove the groups of deleted projections at the broker."""
-        transport, broker = self._transport(stack), broker_of(self._settings.require_transport())
-        with self._connections.read_models("projector groups", autocommit=True) as connection:
-            remove_abandoned(connection, self._settings.schema, transport, broker)
-
-    def _check_store(self) -> None:
-        try:
-            with self._connections.store("projector reader") as store:
-                projection = self._projection
-                refuse_unknown_types(store, self._settings.schema, projection.catalog, categories=projection.categories)
-        except DatabaseUnavailable as error:
-            if self._options.from_store:
-                raise
-            logger.warning("projector %s cannot repair gaps until the store is there: %s", self._projection.name, error)
-
     def _from_transport(self, projector: Projector, stack: ExitStack) -> bool:
-        topics = self._topics()
+        topics = self._topics.read()
         if not topics:
             return self._wait_for_topic(projector)
         source = self._subscribe(topics, projector, stack)
@@ -252,9 +194,9 @@ class ProjectionRunner:
 
         def keep_running() -> bool:
             nonlocal checked_at
-            if time.monotonic() - checked_at > _TOPIC_CHECK_INTERVAL and not self._has_fixed_topics():
+            if time.monotonic() - checked_at > _TOPIC_CHECK_INTERVAL and not self._topics.are_fixed:
                 checked_at = time.monotonic()
-                return self._topics() == topics
+                return self._topics.read() == topics
             return time.monotonic() < self._backfill_at and not self._is_idle(projector, source)
 
         self._waits = None
@@ -287,7 +229,7 @@ class ProjectionRunner:
         return False
 
     def _subscribe(self, topics: list[str], projector: Projector, stack: ExitStack) -> Source:
-        transport = self._transport(stack)
+        transport = self._connections.transport(stack)
         group = self._options.group or projector.group
         projector.read_broker(transport.system, group)
         if not self._options.group:
@@ -303,61 +245,16 @@ class ProjectionRunner:
         stack.callback(source.close)
         if Flag.NO_HISTORY in transport.flags:
             self._backfill_at = time.monotonic() + BACKFILL_INTERVAL
-            self._backfill(projector, group)
+            self._backfill.run(projector, group)
         logger.info("projector %s reads %s", self._projection.name, ", ".join(topics))
         return source
 
     def _take_history(self, projector: Projector, gone: HistoryGone) -> None:
         """Apply from the store the events that the broker has deleted; the next term begins behind them."""
         logger.warning("%s", gone)
-        self._backfill(projector, self._options.group or projector.group, needed=True)
+        self._backfill.run(projector, self._options.group or projector.group, needed=True)
         if not projector.stop.is_set():
             self._completed.update(gone.begins)
-
-    def _backfill(self, projector: Projector, group: str, *, needed: bool = False) -> None:
-        """Apply from the store the events that the group may lack.
-
-        A store in another database may be away, unless it was never read or is `needed`.
-        """
-        position = projector.register()
-        try:
-            with self._connections.store("projector topics") as connection:
-                horizon = EventLog(connection, self._settings.schema).horizon().position
-        except DatabaseUnavailable as error:
-            if needed or not position or not self._options.store_url:
-                raise
-            logger.warning(
-                "projector %s reads no history until the store is available: %s", projector.projection.name, error
-            )
-            return
-        if horizon == position:
-            return
-        with ExitStack() as stack:
-            leased = self._store.open(projector, stack)
-            if leased is None:
-                return
-            lease, source = leased
-
-            def keep_running() -> bool:
-                lease.check()
-                return True
-
-            Backfill(projector, source, group).run(horizon, keep_running)
-
-    def _transport(self, stack: ExitStack) -> Transport:
-        transport = open_transport(self._settings.require_transport(), self._settings.transport_options)
-        stack.callback(transport.close)
-        return transport
-
-    def _has_fixed_topics(self) -> bool:
-        """Whether the topics do not depend on the store's categories."""
-        return bool(self._options.topics or self._projection.categories)
-
-    def _topics(self) -> list[str]:
-        if known := known_topics(self._projection, self._options.topics):
-            return known
-        with self._connections.store("projector topics") as connection:
-            return topics_of_store(self._projection, connection, self._settings.schema)
 
     def _has_ended(self, projector: Projector, source: Source) -> bool:
         """Return whether it was idle for long enough; raise ProjectionError if streams still wait."""

@@ -7,8 +7,31 @@ import psycopg
 
 from eventkit.domain.catalog import Catalog
 from eventkit.projection.define import Projection
+from eventkit.projection.run.connections import Connections
 from eventkit.storage.events import known_topics as sent_topics
 from eventkit.storage.events import stored_categories
+
+
+class TopicChoice:
+    """The topics of one projection's source: fixed ones, or those that its store has now."""
+
+    def __init__(self, projection: Projection, given: Sequence[str], connections: Connections, schema: str) -> None:
+        self._projection = projection
+        self._given = given
+        self._connections = connections
+        self._schema = schema
+
+    @property
+    def are_fixed(self) -> bool:
+        """Whether the topics do not depend on the store's categories."""
+        return bool(self._given or self._projection.categories)
+
+    def read(self) -> list[str]:
+        """Return the topics; the store is asked unless they are fixed."""
+        if known := known_topics(self._projection, self._given):
+            return known
+        with self._connections.store("projector topics") as connection:
+            return topics_of_store(self._projection, connection, self._schema)
 
 
 def known_topics(projection: Projection, given: Sequence[str]) -> list[str]:

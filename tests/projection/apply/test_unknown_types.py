@@ -10,7 +10,7 @@ from eventkit.domain.catalog.catalog import Catalog
 from eventkit.errors import CatalogError, RebuildRefused, UnknownEventType
 from eventkit.projection.define.table import TableProjection
 from eventkit.projection.rebuild.rebuild import RebuildPlan, RebuildRun
-from eventkit.projection.run.runner import ProjectionRunner, SourceOptions
+from eventkit.projection.run import ProjectionRunner, SourceOptions
 from eventkit.storage.events.event_store import EventStore
 from eventkit.storage.events.unknown_types import refuse_unknown_types
 from tests.projection.shop import TOTALS, Noted, Ordered, apply, message, rows, shop, totals
