@@ -7,7 +7,7 @@ import pytest
 
 from eventkit.config import Settings
 from eventkit.domain.message import Message
-from eventkit.projection.run import runner
+from eventkit.projection.run import SourceOptions, runner
 from eventkit.transports import open_transport
 from eventkit.worker import Stop
 from tests.projection.run.test_running import MODELS, run
@@ -99,7 +99,7 @@ def test_each_hour_events_that_the_group_may_have_missed_are_taken_from_the_stor
     stop = Stop()
     settings = Settings(database_url=url, transport_url=rabbitmq.url)
     worker = threading.Thread(
-        target=runner.ProjectionRunner(totals(name), settings, runner.SourceOptions()).work, args=(stop,)
+        target=runner.ProjectionRunner(totals(name), settings, SourceOptions()).work, args=(stop,)
     )
     worker.start()
     wait_until(lambda: rows(url) == [("ann", 1, 1)], timeout=60)

@@ -11,6 +11,8 @@ from eventkit.storage.db.execute import Row
 from eventkit.storage.dead_letters.letters import DeadLetters, Letter
 from eventkit.storage.dead_letters.redrive import Redrives
 from eventkit.storage.events import read as reading
+from eventkit.storage.events.read import log_forwards
+from eventkit.storage.events.read import pages as reading_pages
 from eventkit.storage.events.stream_history import OwnHistory
 from tests.storage.shop import Placed, order, store
 
@@ -29,13 +31,14 @@ def fill(connection: Connection) -> None:
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes of data each page had that was read."""
     found: list[int] = []
-    real = reading.is_cut
+    real = reading_pages.is_cut
 
     def noted(page: list[Row], limit: int) -> bool:
         found.append(sum(len(row[10] or "") for row in page))
         return real(page, limit)
 
-    monkeypatch.setattr(reading, "is_cut", noted)
+    monkeypatch.setattr(reading_pages, "is_cut", noted)
+    monkeypatch.setattr(log_forwards, "is_cut", noted)
     return found
 
 
