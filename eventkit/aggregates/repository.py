@@ -26,7 +26,7 @@ from eventkit.domain.metadata import Metadata
 from eventkit.domain.stream import StreamId, check_category
 from eventkit.errors import AggregateError, InvalidStreamId
 from eventkit.storage.db import Asynchronous, Executor, Steps, Synchronous
-from eventkit.storage.events import NO_END, NO_STREAM, Append, Appended, Decision, End, EventStore, Expected
+from eventkit.storage.events import NO_END, NO_STREAM, Append, Appended, Decision, End, EventStore, Expected, Guards
 
 A = TypeVar("A", bound=Tracked)
 C = TypeVar("C")
@@ -98,12 +98,19 @@ class Repository(Generic[A]):
         return await self._load.run_async(connection, self._steps(key, at))
 
     def save(
-        self, connection: Synchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
+        self,
+        connection: Synchronous,
+        aggregate: A,
+        *,
+        metadata: Story = None,
+        unless_changed: Decision | None = None,
+        guards: Guards | None = None,
     ) -> Appended | None:
         """Append the events recorded since the aggregate was loaded; return None if there are none.
 
-        `unless_changed` is a decision over other entities. Raises ConcurrencyError if the stream has changed, and
-        DecisionChanged if an event that the decision depends on was appended meanwhile.
+        `unless_changed` is a decision over other entities, and `guards` are versions expected of other streams. Raises
+        ConcurrencyError if a stream has changed, and DecisionChanged if an event that the decision depends on was
+        appended meanwhile.
         """
         draft = self._draft(aggregate)
         if draft is None:
@@ -115,11 +122,18 @@ class Repository(Generic[A]):
             expected=draft.expected,
             metadata=metadata,
             unless_changed=unless_changed,
+            guards=guards,
         )
         return self._save.run(connection, self._saved(aggregate, done))
 
     async def save_async(
-        self, connection: Asynchronous, aggregate: A, *, metadata: Story = None, unless_changed: Decision | None = None
+        self,
+        connection: Asynchronous,
+        aggregate: A,
+        *,
+        metadata: Story = None,
+        unless_changed: Decision | None = None,
+        guards: Guards | None = None,
     ) -> Appended | None:
         """Do the same as `save`, on an asynchronous session or connection."""
         draft = self._draft(aggregate)
@@ -132,25 +146,47 @@ class Repository(Generic[A]):
             expected=draft.expected,
             metadata=metadata,
             unless_changed=unless_changed,
+            guards=guards,
         )
         return await self._save.run_async(connection, self._saved(aggregate, done))
 
-    def save_many(self, connection: Synchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
+    def save_many(
+        self,
+        connection: Synchronous,
+        *aggregates: A,
+        metadata: Story = None,
+        unless_changed: Decision | None = None,
+        guards: Guards | None = None,
+    ) -> list[Appended]:
         """Append the recorded events of all aggregates, or none; return the appends in the same order.
 
-        The streams are locked in sorted order, so that two such calls cannot deadlock.
+        The streams are locked in sorted order, so that two such calls cannot deadlock. `unless_changed` and `guards`
+        are those of `save`.
         """
         drafts = self._drafts(aggregates)
-        done = self.store.append_many(connection, self._appends(drafts, metadata)) if drafts else []
+        if not drafts:
+            return []
+        appends = self._appends(drafts, metadata)
+        done = self.store.append_many(connection, appends, guards=guards, unless_changed=unless_changed)
         return [
             self._save.run(connection, self._saved(aggregate, one))
             for (aggregate, _), one in zip(drafts, done, strict=True)
         ]
 
-    async def save_many_async(self, connection: Asynchronous, *aggregates: A, metadata: Story = None) -> list[Appended]:
+    async def save_many_async(
+        self,
+        connection: Asynchronous,
+        *aggregates: A,
+        metadata: Story = None,
+        unless_changed: Decision | None = None,
+        guards: Guards | None = None,
+    ) -> list[Appended]:
         """Do the same as `save_many`, on an asynchronous session or connection."""
         drafts = self._drafts(aggregates)
-        done = await self.store.append_many_async(connection, self._appends(drafts, metadata)) if drafts else []
+        if not drafts:
+            return []
+        appends = self._appends(drafts, metadata)
+        done = await self.store.append_many_async(connection, appends, guards=guards, unless_changed=unless_changed)
         return [
             await self._save.run_async(connection, self._saved(aggregate, one))
             for (aggregate, _), one in zip(drafts, done, strict=True)

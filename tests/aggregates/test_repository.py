@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
 from eventkit import (
+    NO_STREAM,
     Catalog,
     ConcurrencyError,
     EventStore,
@@ -313,6 +314,39 @@ async def test_several_are_saved_asynchronously_or_none_of_them(session: Session
 
     assert [(one.stream, one.version) for one in done] == [(shop.stream("order", 2), 1), (ORDER, 1)]
     assert (orders.load(session, 1).items, orders.load(session, 2).version) == ({"tea": 1}, 2)
+
+
+def test_a_save_depends_on_streams_that_it_does_not_write(session: Session) -> None:
+    """One aggregate or several; a guard that does not hold writes nothing, and leaves them unsaved."""
+    first, second = orders.new(1), orders.new(2)
+    first.add("tea")
+    second.add("cake")
+    other = shop.stream("order", 3)
+    with pytest.raises(ConcurrencyError):
+        orders.save(session, first, guards={other: 1})
+    with pytest.raises(ConcurrencyError):
+        orders.save_many(session, first, second, guards={other: 1})
+    none = (orders.load(session, 1).version, orders.load(session, 2).version)
+    orders.save(session, first, guards={other: NO_STREAM})
+    orders.save_many(session, second, guards={other: NO_STREAM})
+
+    assert none == (0, 0)
+    assert (orders.load(session, 1).version, orders.load(session, 2).version) == (1, 1)
+
+
+async def test_an_asynchronous_save_depends_on_them_likewise(async_engine: AsyncEngine) -> None:
+    """By the same arguments."""
+    first = orders.new(1)
+    first.add("tea")
+    other = shop.stream("order", 3)
+    async with AsyncSession(async_engine) as session:
+        with pytest.raises(ConcurrencyError):
+            await orders.save_async(session, first, guards={other: 1})
+        with pytest.raises(ConcurrencyError):
+            await orders.save_many_async(session, first, guards={other: 1})
+        await orders.save_many_async(session, first, guards={other: NO_STREAM})
+
+        assert (await orders.load_async(session, 1)).version == 1
 
 
 def test_opposite_transfers_do_not_deadlock(sessions: sessionmaker[Session]) -> None:

@@ -66,6 +66,7 @@ __all__ = [
     "Decision",
     "EventStore",
     "Expected",
+    "Guards",
     "QueryItem",
 ]
 
