@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from eventkit.projection.define.projection import Projection
 from eventkit.transports import Transport
 from tests.hostile.foreign import Foreign, Send
 from tests.hostile.kinds import EVERYWHERE, ODD, event
@@ -59,14 +60,22 @@ def made_up(number: int, *, odd: bool, start: int) -> list[Foreign]:
     return found
 
 
-def run(url: str, broker: str, transport: Transport, send: Send, *, number: int, start: int) -> Iterator[Fate]:
-    """Send made-up messages page by page; AssertionError where a good event behind a page is not applied."""
+def pages(broker: str, *, number: int, start: int) -> Iterator[list[Foreign]]:
+    """Yield made-up messages that a broker's client can send."""
     odd = broker in ("kafka", "rabbitmq", "local")
     left = number
     while left > 0:
         page = made_up(min(PAGE, left), odd=odd, start=start + left)
         left -= PAGE
-        yield swallow(url, transport, send, _sendable(page, broker))
+        yield _sendable(page, broker)
+
+
+def run(
+    url: str, transport: Transport, send: Send, pages: Iterator[list[Foreign]], projection: Projection | None = None
+) -> Iterator[Fate]:
+    """Send made-up messages page by page; AssertionError where a good event behind a page is not applied."""
+    for page in pages:
+        yield swallow(url, transport, send, page, projection)
 
 
 def _sendable(messages: Sequence[Foreign], broker: str) -> list[Foreign]:
