@@ -135,12 +135,15 @@ class _InlineApplier(BatchApplier):
     def fence(self, connection: psycopg.Connection[Any]) -> Live:
         """Lock the projection's row until the caller's commit; register the projection if it has no row."""
         live = self.projections.fence(connection, self.projection.name)
-        return self.register().live if live is None else self.checked(live)
+        return self.checked(self._registered() if live is None else live)
 
-    def _register(self, connection: psycopg.Connection[Any]) -> str:
-        """Create the row; the identity of the server is left to a projector, which has the right to read it."""
-        register(connection, self.schema, self.projection.declared(connection))
-        return ""
+    def _registered(self) -> Live | None:
+        """Create and lock the row, without the server's identity: only a projector has the right to read that."""
+        self.projection.catalog.check()
+        with self.workspace.transaction() as connection:
+            self.projection.check(connection)
+            register(connection, self.schema, self.projection.declared(connection))
+            return self.projections.fence(connection, self.projection.name)
 
     def fold_advanced(self, runs: Sequence[Run], done: Advanced | None) -> Sequence[Run]:
         """Apply the runs whose checkpoints the append has advanced under its fence; return the others."""

@@ -51,7 +51,7 @@ SHORT_WAIT = b"set local lock_timeout = '50ms'"
 
 
 class Registration(NamedTuple):
-    """A registered projection: its live generation, and its consumer group; an append has none."""
+    """A registered projection: its live generation, and its consumer group."""
 
     live: Live
     group: str
