@@ -1,4 +1,4 @@
-"""A folder in memory for a server whose data nobody keeps: there a test database is copied ten times as fast."""
+"""A folder in memory for a server with temporary data: there a test database is copied ten times as fast."""
 
 import os
 import shutil

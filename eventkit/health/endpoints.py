@@ -18,7 +18,7 @@ from eventkit.observability import liveness
 
 _PATHS = "/livez /readyz /startupz /metrics"
 _METRICS_KEPT = 1.0  # seconds for which the same text of metrics is given
-_METRICS_PATIENCE = 6.0  # seconds that a scrape waits for it
+_METRICS_WAIT = 6.0  # seconds that a scrape waits for an answer
 
 
 class Endpoints:
@@ -29,7 +29,7 @@ class Endpoints:
     ) -> None:
         """Answer with these checks; `render` returns the metrics, `stopping` whether the worker ends."""
         self._readiness = readiness
-        self._metrics = KeptAnswer(render, fresh=_METRICS_KEPT, stale=_METRICS_KEPT, patience=_METRICS_PATIENCE)
+        self._metrics = KeptAnswer(render, fresh=_METRICS_KEPT, stale=_METRICS_KEPT, patience=_METRICS_WAIT)
         self._stopping = stopping
         self._is_started = False
         self._routes: dict[str, Callable[[], Response]] = {

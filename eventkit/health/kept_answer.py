@@ -18,7 +18,7 @@ logger = logging.getLogger("eventkit.health")
 
 FRESH = 2.0  # seconds for which an answer is not asked for again
 STALE = 6.0  # seconds for which an answer counts while the next one is under way
-PATIENCE = 0.7  # seconds that a probe waits: an orchestrator waits for a second by default
+ANSWER_WAIT = 0.7  # seconds that a probe waits: an orchestrator waits for a second by default
 
 
 class Unanswered(Exception):
@@ -29,7 +29,7 @@ class KeptAnswer(Generic[T]):
     """The answer to one question, kept for a few seconds."""
 
     def __init__(
-        self, ask: Callable[[], T], *, fresh: float = FRESH, stale: float = STALE, patience: float = PATIENCE
+        self, ask: Callable[[], T], *, fresh: float = FRESH, stale: float = STALE, patience: float = ANSWER_WAIT
     ) -> None:
         """`ask` returns the answer or raises; it may never return. All times are in seconds.
 

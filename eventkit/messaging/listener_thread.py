@@ -59,7 +59,7 @@ class ListenerThread:
         while not self._stop.is_set():
             try:
                 supervise(self._work, self._stop, name=self._name)
-            except Exception as error:  # noqa: BLE001 nobody would notice the end of the thread
+            except Exception as error:  # noqa: BLE001 an error would end the thread unnoticed
                 logger.error("the %s failed, and starts again: %s", self._name, describe(error))  # noqa: TRY400 its message may have payload
                 self._stop.wait(pause)
                 pause = min(2 * pause, _MAX_RESTART_PAUSE)

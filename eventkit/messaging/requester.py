@@ -95,7 +95,7 @@ class Requester:
             message = self._message(stream, request, request_id)
             self.pending.start()
             sent = self._send(message, request)
-            del message  # the reply may be long in coming
+            del message  # frees its memory: the reply may take long
             try:
                 found = sent.reply.result(left)
             except TimeoutError as error:
@@ -120,7 +120,7 @@ class Requester:
             if not self.pending.ready:
                 await asyncio.to_thread(self.pending.start)
             sent = self._send(message, request)
-            del message  # the reply may be long in coming
+            del message  # frees its memory: the reply may take long
             try:
                 found = await asyncio.wait_for(asyncio.wrap_future(sent.reply), left)
             except TimeoutError as error:

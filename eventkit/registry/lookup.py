@@ -1,8 +1,7 @@
-"""Asks a registry for the schema of a type, on a thread of its own, so that no caller waits long for a slow registry.
+"""Asks a registry for the schema of a type on a thread of its own, so that no caller waits long for a slow registry.
 
-One question is open at a time. It stays open when its caller has stopped waiting, and the next caller with the same
-question gets its answer. A registry that sends its answer byte by byte keeps the question open, and nothing else is
-asked meanwhile.
+One request runs at a time. It keeps running when its caller has stopped waiting, and the next caller with the same
+question gets its answer. While a registry sends its answer byte by byte, no other request is made.
 """
 
 import threading

@@ -1,15 +1,15 @@
 """The fair share of a relay process: the parts that it takes, and those that it leaves to others. No SQL, no clock.
 
 Each process computes the same plan from the same snapshot, and carries out its own part of it. The plan gives free
-parts to the processes with the fewest, and moves a part only between processes that differ by two or more. So nobody
-has to be elected, and a balanced plan moves nothing.
+parts to the processes with the fewest, and moves a part only between processes that differ by two or more. So no
+process has to be elected, and a balanced plan moves nothing.
 """
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 FREE = None
-"""The holder of a part that nobody holds."""
+"""The holder of a part without a holder."""
 
 
 class Share(NamedTuple):

@@ -1,4 +1,4 @@
-"""Snapshots of aggregates and decision models: reading goes on after them. They may be deleted at any time.
+"""Snapshots of aggregates and decision models: a read continues after them. They may be deleted at any time.
 
 An aggregate's snapshot is its state at a version. It is valid only for the fold that made it (its fingerprint), and
 only while the event that it was taken after is still the stored one. So after a restore, an edit or a prune, no state

@@ -35,13 +35,11 @@ class Reports(msgspec.Struct):
     """The results of sending, by tag. Any failure ends the publisher: see `Publisher.abandon`."""
 
     confirmed: list[int] = msgspec.field(default_factory=list)  # durable at the broker
-    refused: dict[int, str] = msgspec.field(
-        default_factory=dict
-    )  # tag -> reason; the broker will never accept this event: too large, invalid
-    held: dict[str, str] = msgspec.field(
-        default_factory=dict
-    )  # topic -> reason: unknown, forbidden, changed; the events are innocent
-    lost: str | None = None  # any other failure; the events are innocent
+    # The reason by tag: the broker will never accept this event, because it is too large or invalid.
+    refused: dict[int, str] = msgspec.field(default_factory=dict)
+    # The reason by topic: it is unknown, forbidden or changed. No event is at fault.
+    held: dict[str, str] = msgspec.field(default_factory=dict)
+    lost: str | None = None  # the reason of any other failure; no event is at fault
 
     @property
     def failed(self) -> bool:

@@ -33,5 +33,5 @@ AccessDecision = Callable[[Request], Access | Awaitable[Access | None] | None]
 
 
 def reads(request: Request) -> Access:  # noqa: ARG001 the same for each request
-    """Let each visitor read, and nobody act."""
+    """Allow each visitor to read, and none to act."""
     return Access(who="anonymous")

@@ -1,6 +1,6 @@
-"""Answers of the insights room, kept for a second: the load on the database does not grow with the visitors.
+"""Answers of `Insights`, kept for a second, so that the load on the database does not grow with the visitors.
 
-A failure is kept for some seconds: while the database hangs, the other visitors are told so at once.
+A failure is kept for some seconds. So while the database hangs, other visitors see the error at once.
 """
 
 import threading
@@ -82,7 +82,7 @@ class Answers:
         with self._sessions.reading() as session:
             try:
                 return question(Insights(session, self._sessions.schema))
-            except ValueError as error:  # a key of a page that somebody has changed
+            except ValueError as error:  # the visitor has changed the key of a page
                 raise HTTPException(400, str(error)) from error
             except psycopg.DataError as error:  # a number that is too large, or a text that PostgreSQL does not take
                 raise HTTPException(400, f"a value of this address cannot be read: {first_line(error)}") from error

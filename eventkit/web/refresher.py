@@ -1,6 +1,6 @@
 """Keeps the open pages live: one thread a process reads the changes, keeps the trends, and wakes the browsers.
 
-It runs while somebody has opened a page within the last minutes, so an unwatched page asks the database nothing.
+It runs for some minutes after each request of a page, so a page without visitors costs the database nothing.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from eventkit.web.rendering.charts import Sample
 logger = logging.getLogger("eventkit.web")
 
 _INTERVAL = 2.0  # seconds
-_KEPT = 3.0  # seconds that visitors get the refresher's last answer
+_KEPT = 3.0  # seconds for which visitors get the refresher's last answer
 _END_TIMEOUT = 6.0  # seconds; a statement ends after five
 _SAMPLE_EVERY = 5.0  # seconds between two points of a trend
 _SAMPLES = 720  # an hour
 _UNWATCHED_AFTER = 900.0  # seconds without a request
-_PROJECTIONS = 50  # whose trends are kept
+_PROJECTIONS = 50  # projections with a trend
 _Alarm = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
@@ -53,7 +53,7 @@ class Refresher:
         self._sampled = 0.0
 
     def watched(self) -> None:
-        """Note that somebody looks; start the thread if it does not run."""
+        """Note a request; start the thread if it does not run."""
         self._seen = time.monotonic()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():

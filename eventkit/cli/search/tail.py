@@ -22,7 +22,7 @@ def tail(
 ) -> None:
     """Show events as they are committed, until Ctrl-C; those of one stream in order.
 
-    It reads the store over a connection of its own, and holds up nobody. While the database is away it waits, and
+    It reads the store over a connection of its own, and delays no append. While the database is away it waits, and
     continues without a gap.
     """
     from eventkit.cli.common.following import until_signalled

@@ -156,7 +156,7 @@ class StreamParking:
 
 def _is_behind(arrival: Arrival, failing: Arrival) -> bool:
     if arrival.version == failing.version:
-        return arrival.uuid != failing.uuid  # somebody has given two events one version
+        return arrival.uuid != failing.uuid  # two events have one version
     return arrival.version > failing.version
 
 

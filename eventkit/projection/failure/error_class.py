@@ -1,8 +1,8 @@
 """Classifies errors: of the event (park), of contention (retry), of the server (reconnect), of the deployment (stop).
 
-An innocent event must never be parked. Only two kinds of error are the event's: SQLSTATE classes 22 and 23, and errors
-that the handler itself raises, including class P0, a `raise` in the service's SQL functions. A deadlock, a full disk, a
-dropped column or an API that is down are not the event's fault.
+An event is parked only for an error that it causes. Two kinds of error count as such: SQLSTATE classes 22 and 23, and
+errors that the handler itself raises, including class P0, a `raise` in the service's SQL functions. A deadlock, a full
+disk, a dropped column or an unavailable API have other causes.
 """
 
 from contextlib import suppress
@@ -56,7 +56,8 @@ class ErrorClass(Enum):
     AWAY = auto()  # a service that a handler calls: its streams wait
 
 
-# The first class found in a group of errors wins: no innocent event is parked, and no failing one makes others wait.
+# A group of errors has the first of these classes that is found in it. So an event is not parked for an error of the
+# server, and a failing event does not make others wait.
 _GRAVEST = (ErrorClass.SERVER, ErrorClass.DEPLOYMENT, ErrorClass.CONTENTION, ErrorClass.EVENT, ErrorClass.AWAY)
 
 _OF_EVENTS = ("22", "23", "P0")

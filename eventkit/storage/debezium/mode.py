@@ -31,7 +31,7 @@ _NAME = "select oid::bigint from pg_database where datname = current_database()"
 
 
 class Mode(StrEnum):
-    """The values of the field."""
+    """The modes, as `installation.mode` has them."""
 
     RELAY = "relay"
     TO_DEBEZIUM = "to debezium"

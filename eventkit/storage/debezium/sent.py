@@ -12,11 +12,13 @@ import psycopg
 from eventkit.storage.debezium.mode import Mode, read_mode, slot_name
 from eventkit.storage.debezium.slot import Replication
 
-_PATIENCE = 10.0  # seconds; a Connect that keeps up confirms once a second
+_CONFIRM_WAIT = 10.0  # seconds; a Connect that keeps up confirms once a second
 _INTERVAL = 0.1
 
 
-def unsent_by_debezium(connection: psycopg.Connection[Any], schema: str, *, patience: float = _PATIENCE) -> str | None:
+def unsent_by_debezium(
+    connection: psycopg.Connection[Any], schema: str, *, patience: float = _CONFIRM_WAIT
+) -> str | None:
     """Return why events without an outbox row may be unsent; None where all that are committed now are sent."""
     if read_mode(connection, schema) not in (Mode.TO_RELAY, Mode.DEBEZIUM):
         return None  # the relay sends everything, and an event without an outbox row is sent

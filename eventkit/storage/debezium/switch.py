@@ -8,7 +8,7 @@ events of transactions that wrote no outbox row (`mode.RELAY_SENDS`). After that
 none out of order.
 
 Each step is a condition to wait for and a change of the mode. A new run begins with the step that the mode names, so a
-run may be killed at any moment, and another one may turn back. Nobody waits for a switch: not appends, not the relay.
+run may be killed at any moment, and another one may turn back. Neither appends nor the relay wait for a switch.
 """
 
 from collections.abc import Iterator
@@ -125,7 +125,7 @@ class Switch:
     def _move(self, mode: Mode, to: Mode) -> None:
         with database_errors():
             self._connection.execute(in_schema(_SET, self._schema), {"from": mode, "to": to, "actor": self._actor})
-        # crash point: the mode is changed, its next condition is not looked at -> another run goes on from here
+        # crash point: mode changed, next condition not checked -> another run continues here
 
     def _until_open_ones_end(self) -> Iterator[str]:
         """Wait for the transactions that may have read an earlier mode."""

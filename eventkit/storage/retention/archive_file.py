@@ -41,7 +41,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
     """Open an existing file for reading."""
     with file_errors(file):
         there = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(there, "rb") as lent:  # noqa: PTH123 a descriptor: nobody waits for a FIFO
+        with open(there, "rb") as lent:  # noqa: PTH123 of a descriptor, which is opened without waiting for the writer of a FIFO
             if not stat.S_ISREG(os.fstat(there).st_mode):
                 raise ArchiveError(f"{file} is no file, but something else of that name")
             yield lent
