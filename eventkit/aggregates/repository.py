@@ -226,7 +226,7 @@ class Repository(Generic[A]):
         return StreamId(self.category, key)
 
     def _steps(self, key: Key, at: int | datetime | None) -> Steps[A]:
-        return self._loader.steps(self.stream(key), NO_END if at is None else End.of(at, None))
+        return self._loader.steps(self.stream(key), NO_END if at is None else End.of(at, name="at"))
 
     def _draft(self, aggregate: A) -> Draft | None:
         track = track_of(aggregate)

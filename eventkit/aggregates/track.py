@@ -51,5 +51,7 @@ class Tracked:
 
 
 def track_of(tracked: Tracked) -> Track:
-    """Return the track, for the repository."""
+    """Return the track, for the repository; raise AggregateError for another object."""
+    if not isinstance(tracked, Tracked):
+        raise AggregateError(f"{tracked!r:.100} is no aggregate: give the one that the repository has loaded or made")
     return tracked._track  # noqa: SLF001 this module's class

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from eventkit import (
 from eventkit.aggregates.aggregate import Aggregate, evolve
 from eventkit.aggregates.repository import Repository
 from eventkit.aggregates.retry import retry_on_conflict
-from eventkit.errors import AggregateError, MissingEvents, UnexpectedEvent, UnsupportedConnection
+from eventkit.errors import AggregateError, InvalidEvent, MissingEvents, UnexpectedEvent, UnsupportedConnection
 from tests.aggregates.shop import Add, Added, Cart, Closed, Odd, Order, OrderClosed, Viewed, carts, orders, shop, store
 from tests.storage.shop import written
 
@@ -314,6 +315,19 @@ async def test_several_are_saved_asynchronously_or_none_of_them(session: Session
 
     assert [(one.stream, one.version) for one in done] == [(shop.stream("order", 2), 1), (ORDER, 1)]
     assert (orders.load(session, 1).items, orders.load(session, 2).version) == ({"tea": 1}, 2)
+
+
+def test_a_list_of_aggregates_is_refused(session: Session) -> None:
+    """Not taken for one aggregate."""
+    with pytest.raises(AggregateError, match="is no aggregate"):
+        orders.save_many(session, [orders.new(1)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", [-1, 2.0, "2026-01-01", True], ids=repr)
+def test_an_invalid_moment_is_refused_by_its_own_name(session: Session, at: Any) -> None:
+    """`at` is the argument of `load`."""
+    with pytest.raises(InvalidEvent, match=f"^at={at!r}: give a version"):
+        orders.load(session, 1, at=at)
 
 
 def test_a_save_depends_on_streams_that_it_does_not_write(session: Session) -> None:

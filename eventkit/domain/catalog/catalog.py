@@ -237,6 +237,8 @@ class Catalog:
         """Return the type that a class is registered as, or raise UnknownEventType."""
         found = self._classes.get(cls)
         if found is None:
+            if isinstance(cls, str):
+                raise UnknownEventType(f"{cls!r} is the name of a type, and its class is needed: give {cls}, no text")
             msg = f"{cls!r} is not in the catalog {self.name!r}: register it with the catalog's @event"
             raise UnknownEventType(f"{msg}; known are {self._known()}")
         return found

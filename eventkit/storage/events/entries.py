@@ -83,6 +83,8 @@ def guarding(guards: Mapping[StreamId | str, Expected | int] | None, entries: Se
     """Return the entries of the guarded streams; raise InvalidEvent for one that the call also writes."""
     if not guards:
         return []
+    if not isinstance(guards, Mapping):
+        raise InvalidEvent(f"guards={guards!r:.100}: give the version expected of each stream, {{stream: version}}")
     written = {entry.stream for entry in entries}
     found = [Entry(stream_of(stream), _version(expected), [], (), ()) for stream, expected in guards.items()]
     for guard in found:

@@ -19,6 +19,7 @@ from uuid import UUID
 import psycopg
 
 from eventkit.domain.catalog import Catalog, category_of, listed
+from eventkit.domain.codec import shown
 from eventkit.domain.envelope import Envelope
 from eventkit.domain.master_keys import MasterKeys
 from eventkit.domain.metadata import Metadata
@@ -403,10 +404,11 @@ class EventStore:
         entries = [self._entries.one(stream, events, expected, metadata, ids, tags=tags)]
         if guards:
             entries += guarding(guards, entries)
-        return Call(entries, ids is not None, decision)
+        return Call(entries, ids is not None, None if decision is None else _checked(decision))
 
     def _call(self, appends: Sequence[Append], guards: Guards | None, decision: Decision | None) -> Call:
         entries, repeatable = self._entries.many(appends)
+        decision = None if decision is None else _checked(decision)
         return Call([*entries, *guarding(guards, entries)], repeatable, decision)
 
     def _items(self, items: Sequence[QueryItem]) -> list[Item]:
@@ -463,6 +465,15 @@ class EventStore:
         while not pages.over:
             for event in await executor.run_async(connection, page_steps(pages, self._encryption)):
                 yield self.catalog.decode(event)
+
+
+def _checked(decision: object) -> Decision:
+    if not isinstance(decision, Decision):
+        raise InvalidEvent(
+            f"unless_changed={shown(decision)}: give a decision as `query` returns it; of a decision model, "
+            "`model.decision`"
+        )
+    return decision
 
 
 # What other rooms need of a store, and its users do not.

@@ -97,6 +97,17 @@ def test_many_appends_have_guards_too(database_url: str) -> None:
     assert [(one.stream, one.version) for one in done] == [(OTHER, 1), (ORDER, 2)]
 
 
+def test_a_condition_of_another_kind_is_refused(database_url: str) -> None:
+    """With the kind that is needed, before any SQL."""
+    with psycopg.connect(database_url) as connection:
+        with pytest.raises(InvalidEvent, match=r"\{stream: version\}"):
+            store.append(connection, ORDER, Placed(1), guards=[OTHER])  # type: ignore[arg-type]
+        with pytest.raises(InvalidEvent, match="as `query` returns it"):
+            store.append(connection, ORDER, Placed(1), unless_changed=[])  # type: ignore[arg-type]
+        with pytest.raises(InvalidEvent, match="as `query` returns it"):
+            store.append_many(connection, [Append(ORDER, [Placed(1)])], unless_changed="x")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("guards", "words"), [({OTHER: ANY}, "any version"), ({ORDER: 1}, "expected=")])
 def test_a_guard_that_guards_nothing_is_refused(database_url: str, guards: dict[str, int], words: str) -> None:
     """A guard expects a version, of a stream that the call does not write."""

@@ -91,8 +91,11 @@ class End(NamedTuple):
     until: datetime | None = None
 
     @classmethod
-    def of(cls, until: int | datetime | None, before: int | None) -> "End":
-        """Return the end given by `until`, an inclusive version or time, or by `before`, an exclusive version."""
+    def of(cls, until: int | datetime | None, before: int | None = None, *, name: str = "until") -> "End":
+        """Return the end given by `until`, an inclusive version or time, or by `before`, an exclusive version.
+
+        `name` is that of the caller's argument `until`, for errors.
+        """
         if until is not None and before is not None:
             raise InvalidEvent(f"until={until!r} and before={before!r}: give one of them")
         if isinstance(until, datetime):
@@ -102,7 +105,9 @@ class End(NamedTuple):
             return cls()
         last = before if until is None else until
         if type(last) is not int or not 0 <= last < BEYOND_VERSION:
-            raise InvalidEvent(f"until={until!r}, before={before!r}: give a version, or a time")
+            given = f"before={before!r}" if until is None else f"{name}={until!r}"
+            or_time = "" if until is None else ", or a datetime with a time zone"
+            raise InvalidEvent(f"{given}: give a version, a whole number from 0 on{or_time}")
         return cls(before=last + (until is not None))
 
 
