@@ -29,15 +29,14 @@ _FETCH = f"""with found as (
       where e.position > s.low and e.position <= s.high and e.position <> all(%(in_flight)s::bigint[])
       order by e.position limit %(limit)s) r)
 ), page as materialized (
-  select * from (select *, sum(bytes) over (order by position rows unbounded preceding) as running
-                   from found order by position limit %(limit)s) p
-   where running - bytes < %(max_bytes)s
+  select *, sum(bytes) over (order by position rows unbounded preceding) as running
+    from found order by position limit %(limit)s
 )
-select 0::bigint, case when %(watch)s or exists (select from found) then ({HOLDERS}) end,
-       (select count(*)::text from found), null, null, null, null, null, {SERVER},
+select 0::bigint, case when %(watch)s or exists (select from page) then ({HOLDERS}) end,
+       (select count(*)::text from page), null, null, null, null, null, {SERVER},
        case when exists (select from page) then {{barrier}} end, null
 union all
-select position, topic, {AS_TEXT} from page e {AMENDED}"""
+select position, topic, {AS_TEXT} from page e {AMENDED} where running - bytes < %(max_bytes)s"""
 
 _DRAWN = """select greatest((select max(position) from {s}.events), pg_sequence_last_value(q), 0)
   from (select pg_get_serial_sequence('{s}.events', 'position')::regclass as q) x
