@@ -215,7 +215,7 @@ def test_a_projector_that_ends_before_it_has_the_deleted_events_begins_again(
     order(url, name, *range(10, 13))
     relayed(url, broker)
     with monkeypatch.context() as patch:
-        patch.setattr(Backfill, "run", lambda *_: (_ for _ in ()).throw(DatabaseUnavailable("it went away")))
+        patch.setattr(Backfill, "run", lambda *_, **__: (_ for _ in ()).throw(DatabaseUnavailable("it went away")))
         with pytest.raises(DatabaseUnavailable, match="it went away"):
             projected(url, broker, totals(name))
     assert rows(url, COUNTED) == []
