@@ -146,5 +146,5 @@ def _encoded(version: int, event: ItemOrdered) -> EncodedEvent:
         type=kind,
         schema_version=schema_version,
         data=text,
-        time="2026-01-01T00:00:00.000001Z",
+        time=f"2026-01-01T00:00:00.{f'{version * 7919 % 1_000_000:06}'.rstrip('0') or '0'}+00:00",  # as PostgreSQL does
     )

@@ -20,9 +20,16 @@ _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))?", re.ASCII
 )  # RFC 3339, the zone optional
 _UUID = re.compile(r"(urn:uuid:)?(\{)?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}(?(2)\})", re.ASCII)
-_TIME_OF_ZEROS = b"0000-00-00T00:00:00.000000Z"
+_TO_SECONDS = b"0000-00-00T00:00:00"
 _HOUR_END, _MINUTES, _SECONDS = 13, 14, 17  # places in it
-_MARKS, _HOUR, _TIME_LENGTH = slice(4, 20, 3), slice(11, 13), len(_TIME_OF_ZEROS)
+_HOUR = slice(11, 13)
+# PostgreSQL writes `+00:00` and no zeros at the end of a fraction, others write `Z`.
+_UTC = b"+00:00"
+_FORMS = frozenset(
+    _TO_SECONDS + fraction + zone
+    for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))
+    for zone in (_UTC, b"Z")
+)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -32,7 +39,7 @@ def time_of(text: str) -> datetime:
     A time without a zone counts as UTC. A leap second becomes the next second. Digits beyond microseconds are cut.
     Other forms of ISO 8601 are refused: which of them Python reads depends on its release.
     """
-    if text[_MARKS] == "--T::." and len(text) == _TIME_LENGTH and text[_HOUR] != "24":
+    if text.isascii() and text.encode().translate(_DIGITS_TO_ZERO) in _FORMS and text[_HOUR] != "24":
         try:
             time = datetime.fromisoformat(text)
         except ValueError:
@@ -43,7 +50,7 @@ def time_of(text: str) -> datetime:
 
 
 def are_times(texts: Sequence[bytes]) -> bool:
-    """Whether all are times in UTC with microseconds, as eventkit writes them; False if one needs `time_of`."""
+    """Whether all are times in UTC, as PostgreSQL and eventkit write them; False if one needs `time_of`."""
     try:
         for text in {text[:_HOUR_END] for text in texts}:
             if text.endswith(b"24"):  # the next day's midnight, to some releases of Python
@@ -51,9 +58,11 @@ def are_times(texts: Sequence[bytes]) -> bool:
             datetime.fromisoformat(text.decode())
     except ValueError:
         return False
-    joined, every = b"".join(texts), len(_TIME_OF_ZEROS)
+    joined, every = b"".join([text[: len(_TO_SECONDS)] for text in texts]), len(_TO_SECONDS)
     tens = joined[_MINUTES::every] + joined[_SECONDS::every]  # of minutes and seconds: the hours are checked above
-    return joined.translate(_DIGITS_TO_ZERO) == _TIME_OF_ZEROS * len(texts) and not tens.strip(b"012345")
+    forms = {text.translate(_DIGITS_TO_ZERO) for text in texts}
+    zones = {text[-len(_UTC) :] for text in texts if not text.endswith(b"Z")}
+    return forms <= _FORMS and zones <= {_UTC} and not tens.strip(b"012345")
 
 
 def _other_time(text: str) -> datetime:

@@ -115,7 +115,7 @@ def plain_message(topic: str, key: str, value: bytes, headers: Sequence[tuple[st
     ):  # fmt: skip
         version = _SMALL_VERSIONS.get(number) or _large_version(number)
         if version:
-            return PlainMessage(topic, key, value, _NOT_KEPT, tag, None, event_id, source, kind, time, version)
+            return PlainMessage(topic, key, value, NOT_KEPT, tag, None, event_id, source, kind, time, version)
     return None
 
 
@@ -243,7 +243,7 @@ def _is_plain(found: dict[str, Raw]) -> bool:
     return True
 
 
-_NOT_KEPT: Headers = []
+NOT_KEPT: Headers = []  # of a PlainMessage
 _SMALL_VERSIONS = {b"%d" % version: version for version in range(1, 10_000)}  # a lookup is faster than parsing
 _PLAIN = 7  # headers, where an event has no others
 _ONE = ("1.0", b"1.0")

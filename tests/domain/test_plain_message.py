@@ -1,10 +1,12 @@
 """Messages with the headers that every event has: their values are kept, and the list of headers is made on demand."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from eventkit.domain.catalog import Catalog
 from eventkit.domain.header_values import are_times, time_of
@@ -99,11 +101,15 @@ def test_other_headers_make_no_plain_message(other: list[tuple[str, Any]]) -> No
     assert type(made(other)) is Message
 
 
-TIMES = [b"2026-01-31T12:00:00.123456Z", b"2024-02-29T23:59:59.000000Z", b"0001-01-01T00:00:00.000000Z"]
+TIMES = [
+    b"2026-01-31T12:00:00.123456Z", b"2024-02-29T23:59:59.000000Z", b"0001-01-01T00:00:00.000000Z",
+    b"2026-01-31T12:00:00Z", b"2026-01-31T12:00:00.123456+00:00", b"2026-01-31T12:00:00.5+00:00",
+    b"2026-01-31T12:00:00+00:00",
+]  # fmt: skip
 
 
 def test_times_of_eventkit_are_found_valid_together() -> None:
-    """None at all is valid, too."""
+    """They are as PostgreSQL writes them, without zeros at the end, or with `Z`; none at all is valid, too."""
     assert are_times(TIMES * 3)
     assert are_times([])
     assert all(time_of(text.decode()) for text in TIMES)
@@ -114,7 +120,8 @@ def test_times_of_eventkit_are_found_valid_together() -> None:
     [
         b"2026-02-29T12:00:00.000000Z", b"2026-13-01T12:00:00.000000Z", b"2026-01-31T24:00:00.000000Z",
         b"2026-01-31T24:30:00.000000Z", b"2026-01-31T12:60:00.000000Z", b"2026-01-31T12:00:60.000000Z",
-        b"2026-01-31T12:00:00.000000", b"2026-01-31T12:00:00Z", b"2026-01-31T12:00:00.000000+00:00", b"", b"now",
+        b"2026-01-31T12:00:00.000000", b"2026-01-31T12:00:00.1234567Z", b"2026-01-31T12:00:00.000000+01:00", b"",
+        b"now", b"2026-01-31T12:00:00.+00:00", b"2026-01-31T12:00:00,5Z", b"2026-01-31T12:00:00.5", b"-" * 25,
         b"2026-01-31 12:00:00.000000Z", b"\xff" * 27, b"0000-01-01T00:00:00.000000Z", TIMES[0] * 2,
     ],
 )  # fmt: skip
@@ -122,6 +129,14 @@ def test_one_other_time_among_them_is_noticed(text: bytes) -> None:
     """It may be valid in another form: `time_of` decides that."""
     assert not are_times([*TIMES, text, *TIMES])
     assert not are_times([text])
+
+
+@given(st.from_regex(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,7})?(Z|[+-]\d\d:\d\d)?", fullmatch=True))
+def test_no_wrong_time_is_found_valid_with_others(text: bytes) -> None:
+    """A text that is valid among others is a time in UTC by itself, the same as `datetime` reads."""
+    if are_times([*TIMES, text]):
+        assert time_of(text.decode()) == datetime.fromisoformat(text.decode())
+        assert text.endswith((b"Z", b"+00:00"))
 
 
 @pytest.mark.parametrize(

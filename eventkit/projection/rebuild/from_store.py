@@ -17,7 +17,7 @@ from eventkit.projection.counters import Counters
 from eventkit.projection.rebuild.memory import BYTES, EVENTS, MemoryShare
 from eventkit.projection.rebuild.shadow_applier import ShadowApplier
 from eventkit.storage.events import Missing, OwnHistory, StreamLog, StreamPart
-from eventkit.storage.outbox import message
+from eventkit.storage.outbox import received
 from eventkit.storage.projections import StreamLag, behind
 from eventkit.worker import Stop
 
@@ -119,7 +119,7 @@ def parts_of(log: StreamLog, chunk: list[Missing], *, max_bytes: int = BYTES) ->
     while left:
         runs: list[Run] = []
         for row in log.events(left, max_bytes=max_bytes):
-            arrival = Arrival(row[2], int(row[3]), message(row), row[0])
+            arrival = Arrival(row[2], int(row[3]), received(row), row[0])
             if runs and runs[-1].stream == row[2]:
                 runs[-1].arrivals.append(arrival)
             else:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from eventkit.domain.message import Message, total_size
-from eventkit.storage.outbox import EventLog, GapReader, message
+from eventkit.storage.outbox import EventLog, GapReader, received
 from eventkit.transports.base import MAX_BYTES, Mark, PlacedSubscription, Subscription
 
 LIMIT = 4_000  # messages in a batch
@@ -101,7 +101,7 @@ class StoreSource:
         self._pause = _MIN_POLL_WAIT if rows else min(self._pause * 2, _MAX_POLL_WAIT)
         if not rows:
             time.sleep(self._pause)
-        return [message(row) for row in rows]
+        return [received(row) for row in rows]
 
     def marks(self, messages: Sequence[Message]) -> list[Mark]:  # noqa: ARG002 a position needs no marks
         """Return none: the position is enough."""

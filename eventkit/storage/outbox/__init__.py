@@ -24,6 +24,7 @@ from eventkit.storage.outbox.outbox import (
     encoded,
     message,
     read_horizon,
+    received,
     split_holders,
 )
 from eventkit.storage.outbox.parking import RelayParking
@@ -66,5 +67,6 @@ __all__ = [
     "missing",
     "read_horizon",
     "read_part_count",
+    "received",
     "split_holders",
 ]

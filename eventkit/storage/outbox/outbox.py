@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from eventkit.domain.envelope import EncodedEvent
-from eventkit.domain.message import Message, message_of, plain_headers
+from eventkit.domain.message import NOT_KEPT, Headers, Message, PlainMessage, message_of, plain_headers
 from eventkit.domain.metadata import RESERVED
 from eventkit.storage.db import database_errors, in_schema, plain_array, text_array, text_in_schema
 from eventkit.storage.debezium import RELAY_SENDS
@@ -245,6 +245,17 @@ def message(row: Row) -> Message:
     if metadata is not None or schema_version is not None:
         return message_of(encoded(row), topic, tag=position)
     return Message(topic, stream, data, plain_headers(event_id, source, event_type, time, version), position)
+
+
+def received(row: Row) -> Message:
+    """Return a row as a broker would deliver its message, for readers that apply events: they decode this form best."""
+    position, topic, stream, version, event_id, source, event_type, schema_version, time, metadata, data = row
+    if metadata is not None or schema_version is not None:
+        sent = message(row)
+        headers: Headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in sent.headers]
+        return Message(topic, stream, data, headers, position)
+    about = event_id.encode(), source.encode(), event_type.encode(), time.encode(), int(version)
+    return PlainMessage(topic, stream, data, NOT_KEPT, position, None, *about)
 
 
 def _set_metadata(event: EncodedEvent, metadata: str) -> None:
