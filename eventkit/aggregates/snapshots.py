@@ -4,6 +4,7 @@
 
 A snapshot only makes loading faster, and may be deleted at any time. If it is missing, unreadable, or of another fold,
 the next save replaces it. An error in writing a snapshot is logged, and never fails the save.
+`eventkit.storage.snapshots` stores snapshots, and says which one is valid.
 """
 
 import logging

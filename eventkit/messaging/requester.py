@@ -2,7 +2,8 @@
 
 A request is a direct message to the responders of its category. It is handled once, even if it is sent again with the
 same id. Every process of a service receives all replies on its topic and takes its own. A reply that comes after the
-timeout is dropped. While 32 MB of replies wait for their callers, nothing more is received.
+timeout is dropped. While 32 MB of replies wait for their callers, nothing more is received. `responder` answers, and
+`replies` stores and sends the answers.
 """
 
 import asyncio

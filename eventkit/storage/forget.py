@@ -7,7 +7,8 @@
 
 From the commit on, personal data of that subject reads as its redacted values. A process that read before may cache the
 key for a minute (`eventkit.storage.privacy.encryption.SECONDS`). Forgetting waits for open transactions that have
-appended personal data of the subject, and later ones are refused. This module also rotates master keys.
+appended personal data of the subject, and later ones are refused. `eventkit.storage.privacy.subject_keys` has the
+statements and the locks. This module also rotates master keys.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Redrives dead letters: parked streams are retried from their first letter on, in order.
+"""Requests redrives of parked streams, and records their results: a stream is retried from its first letter on.
 
     request     an operator asks for each stream, by a row of `redrives`               `RedriveRequests`
     serve       a running projector applies the letters   `eventkit.projection.apply.redrive`

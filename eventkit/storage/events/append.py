@@ -2,7 +2,12 @@
 
 The statement locks the stream rows in order of name and raises their versions, inserts the events, then their outbox
 rows. It locks a stream's row before it draws positions. So within a stream the order of positions is the order of
-versions, and the relay depends on that. Sync and async share the steps: a generator that yields statements and
+versions, and the relay depends on that.
+
+Version conflict: where a stream is not at its expected version, the statement writes nothing (`append_sql`), and
+`_conflict` makes the ConcurrencyError. An append to several streams is undone by its savepoint then.
+
+Sync and async share the steps: a generator that yields statements and
 receives rows. `eventkit.storage.db.execute` runs it.
 """
 

@@ -9,6 +9,8 @@ A holder stops at its first failed renewal, at its first refused write, or at it
 before the renewal was sent. It may take itself for the holder a moment too long. That causes duplicates, but no wrong
 write: the relay's and the timers' writes check the epoch in their statement (`Settlement` in `settlement`, `timers`),
 and a projector's are guarded by checkpoints and by positions that never go back.
+
+The timers and a projector that reads the store hold a `Lease`. The relay holds one for each part (`part_leases`).
 """
 
 import logging
