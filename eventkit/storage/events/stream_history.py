@@ -14,7 +14,7 @@ from eventkit.domain.message import Message
 from eventkit.errors import EventkitError
 from eventkit.storage.db import database_errors, in_schema
 from eventkit.storage.events.digests import Question, Stored, ask
-from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, received
+from eventkit.storage.outbox import AMENDED, AS_TEXT, NEARLY_BYTES, message
 
 logger = logging.getLogger("eventkit.projection")
 
@@ -61,7 +61,7 @@ class OwnHistory:
         self._pruned_to = in_schema(_PRUNED_TO, schema)
 
     def between(self, stream: str, after: int, before: int, *, limit: int) -> list[Message]:
-        return [received(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
+        return [message(row) for row in self._connection.execute(self._statement, (stream, after, before, limit))]
 
     def pruned_to(self, stream: str) -> int:
         row = self._connection.execute(self._pruned_to, (stream,)).fetchone()
@@ -88,7 +88,7 @@ class RemoteHistory:
         rows = self._try(
             stream, lambda store: store.execute(self._statement, (stream, after, before, limit)).fetchall()
         )
-        return [received(row) for row in rows]
+        return [message(row) for row in rows]
 
     def pruned_to(self, stream: str) -> int:
         rows = self._try(stream, lambda store: store.execute(self._pruned_to, (stream,)).fetchall())
