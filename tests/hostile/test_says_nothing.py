@@ -200,9 +200,7 @@ def test_no_canary_is_where_it_should_not_be(place: Place, tmp_path: Path) -> No
     ]
     wait_until(lambda: have_joined(tmp_path), timeout=200, what="each group, without which some brokers keep nothing")
     unreadable = strangers_write(place)
-    wait_until(
-        lambda: told(place) == expected(unreadable), timeout=200, what="the fate of each message in two projections"
-    )
+    wait_until(lambda: has_told(place, unreadable), timeout=200, what="the fate of each message in two projections")
     wait_until(lambda: value(place, "select count(*) from eventkit.outbox") == 0, timeout=200, what="the relay")
     shown = [*commands(place, tmp_path), *errors()]
     for each in processes:
@@ -239,18 +237,19 @@ def have_joined(folder: Path) -> bool:
     return all(f"projector {name} reads " in logs[log] for log, names in PROJECTORS.items() for name in names)
 
 
-def told(place: Place) -> list[tuple[object, ...]]:
-    """Return the number of malformed messages of two projections, and of the streams that they know or that wait.
+def has_told(place: Place, unreadable: int) -> bool:
+    """Whether two projections have each message: it is malformed, or its stream is known or waits.
 
     An event waits without a letter while its handler's breaker is open, as those of `later` do: it is not decoded yet.
+    Other tests may write to the topic of a shared broker, so a projection may have more.
     """
-    return rows(place, FATES)
-
-
-def expected(unreadable: int) -> list[tuple[object, ...]]:
-    """Return what `told` returns in the end: each message is malformed, or its stream is known or waits."""
     streams = OWN + HANDLED + 1  # one is an event of an unknown type
-    return [(name, unreadable - HANDLED, streams) for name in ("later", "telling")]
+    with psycopg.connect(place.admin) as session:
+        found = session.execute(FATES.encode()).fetchall()
+    return [name for name, malformed, known in found if malformed >= unreadable - HANDLED and known >= streams] == [
+        "later",
+        "telling",
+    ]
 
 
 def strangers_write(place: Place) -> int:
