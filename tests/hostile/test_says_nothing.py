@@ -10,7 +10,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,12 +106,13 @@ class Reached(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A service's database and broker, both reached with a password, and the keys of its people."""
+    """A service's database and broker, both reached with a password, the keys of its people, and its processes."""
 
     admin: str
     url: str
     broker: Reached
     keys: str
+    processes: ExitStack  # ends each of them, also where the test has failed
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,10 +158,12 @@ def place(
         )
         session.execute(CREATE.encode())
     by_network = make_url(by_tcp(database_url)).set(username=role, password=SECRET)
-    found = Place(database_url, by_network.render_as_string(hide_password=False), broker, MasterKeys.generate("k1"))
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
-    yield found
+    url, keys = by_network.render_as_string(hide_password=False), MasterKeys.generate("k1")
+    with ExitStack() as processes:
+        found = Place(database_url, url, broker, keys, processes)
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
     postgres.drop(database_url)
     with psycopg.connect(postgres.url, autocommit=True) as session:
         session.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
@@ -296,8 +299,7 @@ def errors() -> Iterator[tuple[str, str]]:
 def process(place: Place, log: Path, *words: str) -> EventkitProcess:
     """Start a process."""
     started = EventkitProcess(place.url, place.broker.url, log, *words, options=place.broker.options)
-    started.start()
-    return started
+    return place.processes.enter_context(started)
 
 
 def held(place: Place) -> set[tuple[str, str]]:
